@@ -30,6 +30,8 @@ enum Bench {
     Web,
     /// 1,000 hwmon sensors at 1 Hz: processor, memory, jitter and latency, and the fan loop under a flood of the bus, beside lm-sensors.
     Sensors,
+    /// Look-ups and messages of the live model, in nanoseconds. With the sensors as well.
+    Model,
     /// A console: echo, throughput and processor time at 115,200 baud with four readers, beside socat.
     Console,
     /// Each stage of a boot of the image on the emulated board, up to the first answer. Only when asked for by name.
@@ -51,13 +53,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if matches!(args.what, Some(Bench::Boot)) {
         return emulate::bench(&args.rest);
     }
+    if matches!(args.what, Some(Bench::Model)) {
+        return example("model", "bench_model", &args.rest, &[]);
+    }
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
     let all =
         [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood, Bench::Web, Bench::Sensors, Bench::Console];
     let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
     for bench in chosen {
-        let (package, example) = match bench {
+        let (package, name) = match bench {
             Bench::Bus => ("busd", "bench_bus"),
             Bench::Stream => ("busd", "bench_stream"),
             Bench::Power => ("testkit", "bench_power"),
@@ -65,28 +70,34 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Web => ("testkit", "bench_web"),
             Bench::Sensors => ("testkit", "bench_sensors"),
             Bench::Console => ("testkit", "bench_console"),
-            Bench::Boot => continue,
+            Bench::Model | Bench::Boot => continue,
         };
         sh::say(&format!("\n=== {bench:?} ==="));
-        sh::run(
-            sh::cargo_command()
-                .args([
-                    "run",
-                    "--quiet",
-                    "--locked",
-                    "--release",
-                    "--package",
-                    package,
-                    "--example",
-                    example,
-                    "--",
-                ])
-                .args(&args.rest)
-                .env("NATS_SERVER", &nats_server)
-                .env("NGINX", sh::located(need::NGINX.program).unwrap_or_default())
-                .env("SOCAT", sh::located(need::SOCAT.program).unwrap_or_default())
-                .env("UBMC", sh::target_dir().join("release/u-bmc")),
+        example(
+            package,
+            name,
+            &args.rest,
+            &[
+                ("NATS_SERVER", nats_server.clone()),
+                ("NGINX", sh::located(need::NGINX.program).unwrap_or_default()),
+                ("SOCAT", sh::located(need::SOCAT.program).unwrap_or_default()),
+                ("UBMC", sh::target_dir().join("release/u-bmc")),
+            ],
         )?;
+        if matches!(bench, Bench::Sensors) {
+            sh::say("");
+            example("model", "bench_model", &[], &[])?;
+        }
     }
     Ok(())
+}
+
+/// Runs an example of a package, as a release is built.
+fn example(package: &str, name: &str, rest: &[String], env: &[(&str, std::path::PathBuf)]) -> Result<()> {
+    let mut command = sh::cargo_command();
+    command.args(["run", "--quiet", "--locked", "--release", "--package", package, "--example", name, "--"]);
+    for (key, value) in env {
+        command.env(key, value);
+    }
+    sh::run(command.args(rest))
 }
