@@ -13,7 +13,7 @@ use boot_override::{Enabled, Mailbox, Mode, Order, Refusal, Setting, Target};
 use crate::wire;
 
 /// The field of a host.
-const FIELD: &str = "boot_override";
+pub(crate) const FIELD: &str = "boot_override";
 
 /// How a host is told what to boot from, and what is known of that.
 #[derive(Debug)]
@@ -66,15 +66,18 @@ impl Boot {
     }
 }
 
+/// Whether a path is the override or in it.
+pub(crate) fn names(path: &str) -> bool {
+    path.strip_prefix(FIELD).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// Whether an update is about the override.
 pub(crate) fn touched(boot: &Boot, patch: &v1::Host, paths: &[String]) -> bool {
     let is_whole = |path: &String| path == "*";
-    let names =
-        |path: &String| path.strip_prefix(FIELD).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     let is_sent = patch.boot_override.is_some();
     // "All" clears what is not sent, where there is something.
     let all = if boot.path.is_some() { is_sent || paths.iter().any(is_whole) } else { is_sent };
-    paths.iter().any(names) || (all && (paths.is_empty() || paths.iter().any(is_whole)))
+    paths.iter().any(|path| names(path)) || (all && (paths.is_empty() || paths.iter().any(is_whole)))
 }
 
 /// The override to patch: what is stored, or that there is none.
