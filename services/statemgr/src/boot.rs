@@ -21,6 +21,8 @@ pub(crate) struct Boot {
     pub(crate) path: Option<BootPath>,
     /// The note of the last boot that used an override, and when that was seen.
     pub(crate) last_use: Option<v1::BootOverrideUse>,
+    /// The mailbox has been looked at: what it notes from now on happens now.
+    has_looked: bool,
     /// A call of the mailbox is under way; something changed since it was begun.
     pub(crate) busy: bool,
     pub(crate) again: bool,
@@ -32,7 +34,7 @@ pub(crate) struct Boot {
 
 impl Boot {
     pub(crate) fn new(path: Option<BootPath>, now: Mono) -> Self {
-        Self { path, last_use: None, busy: false, again: false, away: false, look_at: now }
+        Self { path, last_use: None, has_looked: false, busy: false, again: false, away: false, look_at: now }
     }
 
     /// The override as clients see it: absent when nothing brings it to the host.
@@ -47,20 +49,22 @@ impl Boot {
         })
     }
 
-    /// The mailbox was looked at: a note that is new is what is shown as the last use.
+    /// The mailbox was looked at: a note that is new is what is shown as the last use. When a use was that the first look finds,
+    /// nobody knows.
     pub(crate) fn note(
         &mut self,
         stored: Option<&v1::BootOverride>,
         mailbox: &Mailbox,
         at: std::time::SystemTime,
     ) {
+        let at = std::mem::replace(&mut self.has_looked, true).then_some(at);
         let Some(used) = &mailbox.used else { return };
         let known = self.last_use.as_ref().or_else(|| stored.and_then(|stored| stored.last_use.as_ref()));
         if known.is_none_or(|known| known.id != used.id) {
             self.last_use = Some(v1::BootOverrideUse {
                 id: used.id.clone(),
                 target: to_target(used.target).into(),
-                used_at: Some(at.into()),
+                used_at: at.map(Into::into),
             });
         }
     }
@@ -212,6 +216,24 @@ fn to_target(target: Target) -> v1::BootTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_a_use_is_told_only_by_who_saw_it() {
+        let at = std::time::UNIX_EPOCH;
+        let used = |id: &str| Mailbox {
+            order: None,
+            used: Some(boot_override::Used { id: id.into(), target: Target::Pxe }),
+        };
+        let mut boot = Boot::new(None, Mono::default());
+        boot.note(None, &used("before the start"), at);
+        assert_eq!(boot.last_use.as_ref().unwrap().used_at, None);
+        boot.note(None, &used("seen"), at);
+        assert!(boot.last_use.as_ref().unwrap().used_at.is_some());
+        let mut boot = Boot::new(None, Mono::default());
+        boot.note(None, &Mailbox::default(), at);
+        boot.note(None, &used("seen"), at);
+        assert!(boot.last_use.as_ref().unwrap().used_at.is_some());
+    }
 
     #[test]
     fn a_setting_survives_being_stored() {
