@@ -32,6 +32,8 @@ enum Bench {
     Sensors,
     /// Look-ups and messages of the live model, in nanoseconds. With the sensors as well.
     Model,
+    /// What an idle controller with 300 sensors writes to its state, in bytes to the device. Six minutes.
+    Writes,
     /// A console: echo, throughput and processor time at 115,200 baud with four readers, beside socat.
     Console,
     /// Each stage of a boot of the image on the emulated board, up to the first answer. Only when asked for by name.
@@ -58,8 +60,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
-    let all =
-        [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood, Bench::Web, Bench::Sensors, Bench::Console];
+    let all = [
+        Bench::Bus,
+        Bench::Stream,
+        Bench::Power,
+        Bench::Flood,
+        Bench::Web,
+        Bench::Sensors,
+        Bench::Writes,
+        Bench::Console,
+    ];
     let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
     for bench in chosen {
         let (package, name) = match bench {
@@ -69,6 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Flood => ("testkit", "bench_flood"),
             Bench::Web => ("testkit", "bench_web"),
             Bench::Sensors => ("testkit", "bench_sensors"),
+            Bench::Writes => ("testkit", "bench_writes"),
             Bench::Console => ("testkit", "bench_console"),
             Bench::Model | Bench::Boot => continue,
         };

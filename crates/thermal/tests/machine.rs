@@ -288,6 +288,21 @@ fn an_emergency_from_before_a_restart_is_cleared_once_the_zone_can_be_read() {
 }
 
 #[test]
+fn a_tachometer_that_says_nothing_shows_no_speed() {
+    let mut machine = Machine::new(config(), Profile::Balanced, Mono::ZERO).unwrap();
+    let tick = |machine: &mut Machine, ms| machine.step(Mono::from_millis(ms), Event::Tick, &mut Vec::new());
+    tick(&mut machine, 0);
+    machine.step(Mono::from_millis(10), Event::Tach(0, Some(9_000.0)), &mut Vec::new());
+    // Also while it cannot be driven, which is the fault that is told.
+    machine.step(Mono::from_millis(20), Event::Driven(0, false), &mut Vec::new());
+    tick(&mut machine, 100);
+    assert_eq!(machine.fan(0).unwrap().rpm, Some(9_000.0));
+    tick(&mut machine, 60_000);
+    let fan = machine.fan(0).unwrap();
+    assert_eq!((fan.rpm, fan.fault), (None, Some(FanFault::NotDriven)));
+}
+
+#[test]
 fn a_duty_that_cannot_be_set_is_tried_again_at_once_and_then_each_second() {
     let mut machine = Machine::new(config(), Profile::Balanced, Mono::ZERO).unwrap();
     let (mut now, mut tries) = (Mono::ZERO, Vec::new());
