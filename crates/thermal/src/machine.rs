@@ -165,7 +165,7 @@ impl Machine {
     /// An emergency that was latched before a restart holds on, without a word: it was told when it began.
     pub fn latch(&mut self, now: Mono, zone: usize) {
         if let Some(zone) = self.zones.get_mut(zone) {
-            zone.set_emergency(Some(now));
+            zone.restore_emergency(now);
         }
     }
 
@@ -189,8 +189,7 @@ impl Machine {
         }
         let known = |index: &usize| self.sources.get(*index);
         let is_measured = |source: &Source| source.present().is_some();
-        let causes = state.causes();
-        if !causes.is_empty() {
+        if let Some(causes) = state.causes() {
             return match causes.iter().filter_map(known).all(is_measured) {
                 true => Ok(()),
                 false => Err(Denial::NotMeasured),

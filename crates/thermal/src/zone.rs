@@ -30,8 +30,9 @@ pub(crate) struct Zone {
     may_cut: bool,
     /// When the power was to be cut, and when that is asked for again.
     emergency: Option<Mono>,
-    /// The members that were critical when that began, or since.
+    /// The members that were critical when that began, or since; not all that were, of one from before a restart.
     causes: Vec<usize>,
+    restored: bool,
 }
 
 impl Zone {
@@ -46,6 +47,7 @@ impl Zone {
             may_cut: false,
             emergency: None,
             causes: Vec::new(),
+            restored: false,
         }
     }
 
@@ -180,9 +182,14 @@ impl Zone {
         critical
     }
 
-    /// The members over whose critical temperature the emergency began; none of one from before a restart.
-    pub(crate) fn causes(&self) -> &[usize] {
-        &self.causes
+    /// The members over whose critical temperature the emergency began; not known of one from before a restart, until that is cleared.
+    pub(crate) fn causes(&self) -> Option<&[usize]> {
+        (!self.restored).then_some(&self.causes)
+    }
+
+    /// An emergency from before a restart.
+    pub(crate) fn restore_emergency(&mut self, now: Mono) {
+        (self.emergency, self.restored) = (Some(now), true);
     }
 
     /// Whether a member was measured as critical so lately that its silence since does not save the host.
@@ -200,6 +207,7 @@ impl Zone {
 
     pub(crate) fn set_emergency(&mut self, asked: Option<Mono>) {
         self.emergency = asked;
+        self.restored &= asked.is_some();
     }
 }
 

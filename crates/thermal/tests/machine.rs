@@ -274,6 +274,26 @@ fn over_critical_the_power_is_cut_after_the_delay_latched_and_asked_for_again() 
 }
 
 #[test]
+fn of_an_emergency_from_before_a_restart_it_stays_unknown_which_sensor_it_was() {
+    let mut config = config();
+    config.zones[0].sensors.push((1, 1.0));
+    let mut bench = Bench::new(config);
+    bench.machine.latch(Mono::ZERO, 0);
+    bench.readings[0] = Reading::Failed;
+    bench.run(20_000);
+    // The other one is critical for a moment.
+    for degrees in [91.0, 30.0] {
+        bench.readings[1] = Reading::Value(degrees);
+        bench.run(20_000);
+        assert!(bench.machine.may_clear_emergency(0).is_err(), "{degrees}");
+    }
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::NotMeasured));
+    bench.readings[0] = Reading::Value(30.0);
+    bench.run(5_000);
+    assert_eq!(bench.machine.clear_emergency(0, &mut Vec::new()), Ok(()));
+}
+
+#[test]
 fn an_emergency_from_before_a_restart_is_cleared_once_the_zone_can_be_read() {
     let mut bench = Bench::new(config());
     bench.machine.latch(Mono::ZERO, 0);
