@@ -33,6 +33,8 @@ pub(crate) struct Zone {
     /// The members that were critical when that began, or since; not all that were, of one from before a restart.
     causes: Vec<usize>,
     restored: bool,
+    /// The power was to be cut, and nobody has taken that on yet.
+    uncut: bool,
 }
 
 impl Zone {
@@ -48,6 +50,7 @@ impl Zone {
             emergency: None,
             causes: Vec::new(),
             restored: false,
+            uncut: false,
         }
     }
 
@@ -173,6 +176,8 @@ impl Zone {
         }
         let critical = config.sensors.iter().any(|(index, _)| is_critical(index));
         self.critical_since = if critical { self.critical_since.or(Some(now)) } else { None };
+        // Measured as cool, or without power.
+        self.uncut &= critical;
         let after = config.power_off_after.unwrap_or(Millis::ZERO);
         self.may_cut = config.sensors.iter().any(|(index, _)| {
             let known = sources.get(*index).zip(sensors.get(*index));
@@ -185,6 +190,16 @@ impl Zone {
     /// The members over whose critical temperature the emergency began; not known of one from before a restart, until that is cleared.
     pub(crate) fn causes(&self) -> Option<&[usize]> {
         (!self.restored).then_some(&self.causes)
+    }
+
+    /// Whether the power was to be cut because of what was measured, and nobody has taken that on: it is asked for until somebody does, however long its
+    /// sensor has said nothing since.
+    pub(crate) fn is_uncut(&self) -> bool {
+        self.uncut
+    }
+
+    pub(crate) fn set_uncut(&mut self, uncut: bool) {
+        self.uncut = uncut;
     }
 
     /// An emergency from before a restart.
