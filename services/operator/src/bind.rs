@@ -53,6 +53,16 @@ pub(crate) struct Bindings {
     busy: Arc<Mutex<Vec<String>>>,
 }
 
+/// A bus on which a look is under way, until it is dropped.
+#[derive(Debug)]
+struct Busy(Arc<Mutex<Vec<String>>>, String);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != self.1);
+    }
+}
+
 impl Bindings {
     /// Begins what is due, and waits for nothing. `unbound` are the board's chips without a driver, `sys` is `/sys`.
     pub(crate) fn tend(&mut self, now: Mono, unbound: &[String], sys: &Path) {
@@ -65,18 +75,16 @@ impl Bindings {
     fn look(&self, name: String, sys: PathBuf) {
         let bus = bus_of(&name).to_owned();
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).push(bus.clone());
-        let (busy, chip) = (Arc::clone(&self.busy), name.clone());
-        let free = move || busy.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != bus);
-        let freed = free.clone();
+        let (busy, chip) = (Busy(Arc::clone(&self.busy), bus), name.clone());
+        // Where no thread can be had, what it would have kept is dropped as well, and the bus is free again.
         let started = std::thread::Builder::new().name(format!("bind {name}")).spawn(move || {
+            let _busy = busy;
             // It went meanwhile, or the site runs without root.
             if let Err(error) = hw::probe_chip(&sys, &chip) {
                 tracing::debug!(chip, %error, "cannot have the kernel look for a driver");
             }
-            free();
         });
         if let Err(error) = started {
-            freed();
             tracing::warn!(chip = name, %error, "cannot start thread for driver look-up");
         }
     }
