@@ -36,6 +36,8 @@ enum Bench {
     Writes,
     /// A console: echo, throughput and processor time at 115,200 baud with four readers, beside socat.
     Console,
+    /// IPMI: lists of 200 sensors, single commands, and sessions that poll, beside OpenIPMI's simulator.
+    Ipmi,
     /// Each stage of a boot of the image on the emulated board, up to the first answer. Only when asked for by name.
     Boot,
 }
@@ -51,6 +53,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if matches!(args.what, None | Some(Bench::Console)) {
         need::tools(&[need::SOCAT])?;
+    }
+    if matches!(args.what, None | Some(Bench::Ipmi)) {
+        need::tools(&[need::IPMITOOL, need::IPMI_SIM])?;
     }
     if matches!(args.what, Some(Bench::Boot)) {
         return emulate::bench(&args.rest);
@@ -69,6 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Bench::Sensors,
         Bench::Writes,
         Bench::Console,
+        Bench::Ipmi,
     ];
     let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
     for bench in chosen {
@@ -81,6 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Sensors => ("testkit", "bench_sensors"),
             Bench::Writes => ("testkit", "bench_writes"),
             Bench::Console => ("testkit", "bench_console"),
+            Bench::Ipmi => ("testkit", "bench_ipmi"),
             Bench::Model | Bench::Boot => continue,
         };
         sh::say(&format!("\n=== {bench:?} ==="));

@@ -10,6 +10,7 @@
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
+//!  ipmisrv       ──► ipmi ──► /dev/ipmi-kcs*, /dev/ipmi-bt-host
 //!  daemons       ──► memory ──► malloc_trim
 //!  daemons       ──► sched  ──► sched_setattr
 //!  daemons       ──► seccomp ──► seccomp(2)
@@ -42,6 +43,8 @@ mod gpio;
 #[cfg(feature = "gpio")]
 mod handed;
 mod i2c;
+#[cfg(feature = "gpio")]
+pub mod ipmi;
 #[cfg(feature = "gpio")]
 mod led;
 pub mod memory;

@@ -6,7 +6,7 @@ use std::fmt;
 use prost::Message as _;
 use schema::rpc::{
     asset_service, certificate_service, chassis_service, console_service, event_service, host_service,
-    led_service, management_controller_service, network_service, role_service, sensor_service,
+    ipmi_service, led_service, management_controller_service, network_service, role_service, sensor_service,
     session_service, system_service, thermal_service, user_service,
 };
 use schema::v1alpha1 as v1;
@@ -140,6 +140,8 @@ needs! {
         network_service::LIST_NETWORK_INTERFACES,
         &v1::ListNetworkInterfacesRequest::default(),
     );
+    /// IPMI over LAN.
+    Ipmi ipmi: v1::GetIpmiResponse = |_asker| Call::new(ipmi_service::GET_IPMI, &v1::GetIpmiRequest::default());
     /// The certificate of HTTPS.
     Certificate certificate: v1::GetCertificateResponse = |_asker| Call::new(
         certificate_service::GET_CERTIFICATE,

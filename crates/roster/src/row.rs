@@ -155,6 +155,8 @@ pub enum When {
     Cooled,
     /// Where the configuration has a table for it. It runs as the site says, so a boot is confirmed without it.
     Configured,
+    /// On every one whose command line does not rule it out. What it serves is switched on while it runs, so a boot is confirmed without it.
+    Permitted,
 }
 
 /// Where a daemon's TCP connections go.

@@ -159,6 +159,7 @@ fn tables() -> String {
             When::Simulated => "on simulated boards",
             When::Cooled => "on boards with fans",
             When::Configured => "with a table in the configuration",
+            When::Permitted => "unless the command line says `off`",
         };
         let critical = if row.critical { ", critical" } else { "" };
         let pages: Vec<_> = row.pages.iter().map(|page| format!("[{page}]({page}.md)")).collect();

@@ -56,6 +56,7 @@ fn operate(dir: &Path) -> ExitCode {
     let options = Options {
         daemons: operator::daemon_specs(
             operator::BoardKind { hal: board::HalKind::Sim, fans: false },
+            &["ipmisrv"],
             |_| false,
         ),
         program: std::env::current_exe().unwrap_or_default(),
@@ -66,6 +67,7 @@ fn operate(dir: &Path) -> ExitCode {
         state_dir,
         https: Listen::Off,
         http: Listen::Off,
+        ipmi: Listen::Off,
         admin_password_file: Some(dir.join("password")),
         ready_file: Some(dir.join("ready")),
         configuration: configuration.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use controller::{CertificateCommand, Curve, NetworkCommand};
+pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand};
 pub(crate) use kvm::KvmCommand;
 pub(crate) use led::{LedCommand, Lit};
 
@@ -106,6 +106,9 @@ pub(crate) enum Command {
     /// The controller's own network
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// IPMI over LAN, which is off unless switched on
+    #[command(subcommand)]
+    Ipmi(IpmiCommand),
     /// Accounts
     #[command(subcommand)]
     User(UserCommand),
@@ -1060,6 +1063,9 @@ mod tests {
             "host watch",
             "chassis identify off",
             "chassis identify on --for 10m",
+            "ipmi status",
+            "ipmi enable --port 6230",
+            "ipmi disable",
             "led list",
             "led get identify",
             "led set status fast --brightness 50 --for 30s",

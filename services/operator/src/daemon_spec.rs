@@ -77,16 +77,22 @@ impl BoardKind {
 }
 
 /// The daemons of a controller in the order of their rows; the start order follows from what each starts after. `configured` says whether
-/// the configuration has a table for one.
-pub fn daemon_specs(board: BoardKind, configured: impl Fn(&str) -> bool) -> Vec<DaemonSpec> {
+/// the configuration has a table for one, `ruled_out` are those that the command line switches off.
+pub fn daemon_specs(
+    board: BoardKind,
+    ruled_out: &[&str],
+    configured: impl Fn(&str) -> bool,
+) -> Vec<DaemonSpec> {
     let runs = |daemon: Daemon| {
         let row = daemon.row();
         daemon != Daemon::Operator
+            && !ruled_out.contains(&row.name)
             && match row.when {
                 When::Always => true,
                 When::Simulated => board.hal == HalKind::Sim,
                 When::Cooled => board.fans,
                 When::Configured => configured(row.name),
+                When::Permitted => true,
             }
     };
     let all = Daemon::ALL.iter().copied();
@@ -117,7 +123,7 @@ mod tests {
     const PLAIN: BoardKind = BoardKind { hal: HalKind::Linux, fans: false };
 
     fn names(kind: BoardKind, configured: &[&str]) -> Vec<String> {
-        daemon_specs(kind, |name| configured.contains(&name))
+        daemon_specs(kind, &[], |name| configured.contains(&name))
             .into_iter()
             .map(|daemon| daemon.spec.name)
             .collect()
@@ -127,7 +133,7 @@ mod tests {
     fn every_selection_can_be_supervised() {
         for kind in [PLAIN, BoardKind { fans: true, ..PLAIN }, BoardKind { hal: HalKind::Sim, fans: true }] {
             for configured in [&[][..], &["fleet"], &["netmgr"], &["fleet", "netmgr"]] {
-                let specs = daemon_specs(kind, |name| configured.contains(&name));
+                let specs = daemon_specs(kind, &[], |name| configured.contains(&name));
                 Machine::new(specs.into_iter().map(|daemon| daemon.spec).collect(), Policy::default())
                     .unwrap();
             }
@@ -136,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_daemon_runs_where_its_row_says() {
-        let waiting = ["twin", "thermalmgr", "kvmsrv", "fleet", "netmgr", "ipmisrv", "sshsrv"];
+        let waiting = ["twin", "thermalmgr", "kvmsrv", "fleet", "netmgr", "sshsrv"];
         let all = Daemon::ALL.iter().map(|daemon| daemon.name());
         let always: Vec<_> = all.filter(|name| *name != "operator" && !waiting.contains(name)).collect();
         assert!(["powermgr", "usermgr", "statemgr", "websrv"].iter().all(|name| always.contains(name)));
@@ -151,12 +157,14 @@ mod tests {
             (BoardKind { fans: true, ..PLAIN }, &[], &["thermalmgr"]),
             // A table for a daemon that is not there for want of one only.
             (PLAIN, &["operator", "twin", "fleet", "netmgr", "websrv"], &["netmgr", "fleet"]),
-            (PLAIN, &["ipmisrv"], &["ipmisrv"]),
             (PLAIN, &["sshsrv"], &["sshsrv"]),
         ] {
             let found = beside(kind, configured);
             assert_eq!(found.0, always, "{kind:?} {configured:?}");
             assert_eq!(found.1, others, "{kind:?} {configured:?}");
         }
+        let without = daemon_specs(PLAIN, &["ipmisrv"], |_| true);
+        assert!(!without.iter().any(|daemon| daemon.spec.name == "ipmisrv"), "what is ruled out stays so");
+        assert!(without.iter().all(|daemon| !daemon.spec.after.contains(&"ipmisrv".to_owned())));
     }
 }

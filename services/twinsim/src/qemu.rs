@@ -198,6 +198,13 @@ impl Machine {
         arguments.extend(["-qmp".into(), join(&["unix:".as_ref(), &qmp, ",server=off".as_ref()])]);
         let vnc = socket("vnc");
         arguments.extend(["-vnc".into(), join(&["unix:".as_ref(), &vnc])]);
+        // The guest's KCS device, whose other end is ipmisrv's; QEMU calls until that is there.
+        let ipmi = escaped(self.run_dir.join("ipmisrv").join(&self.host).as_os_str());
+        let chardev = join(&["socket,id=ipmi,reconnect=1,path=".as_ref(), &ipmi]);
+        arguments.extend(["-chardev".into(), chardev]);
+        for device in ["ipmi-bmc-extern,id=bmc,chardev=ipmi", "isa-ipmi-kcs,bmc=bmc"] {
+            arguments.extend(["-device".into(), device.into()]);
+        }
         arguments.extend(self.boot_arguments(order));
         arguments
     }

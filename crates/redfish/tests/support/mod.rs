@@ -404,6 +404,8 @@ impl Bench {
         ];
         self.say("rpc.AssetService.ListAssets", &v1::ListAssetsResponse { assets });
         self.say("rpc.NetworkService.ListNetworkInterfaces", &network());
+        let ipmi = v1::Ipmi { enabled: true, listening: true, port: 623, ..v1::Ipmi::default() };
+        self.say("rpc.IpmiService.GetIpmi", &v1::GetIpmiResponse { ipmi: Some(ipmi) });
         self.say(
             "rpc.CertificateService.GetCertificate",
             &v1::GetCertificateResponse { certificate: Some(certificate()) },

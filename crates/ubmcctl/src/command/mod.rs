@@ -8,6 +8,7 @@ mod context;
 mod event;
 mod fleet;
 mod inventory;
+mod ipmi;
 mod kvm;
 mod led;
 mod network;
@@ -47,6 +48,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Bmc(command) => system::bmc(session()?, command, output).await,
         Command::Certificate(command) => certificate::run(session()?, command, output).await,
         Command::Network(command) => network::run(session()?, command, output).await,
+        Command::Ipmi(command) => ipmi::run(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
         Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,
         Command::Session(command) => account::session(session()?, command, output).await,

@@ -151,7 +151,7 @@ mod tests {
         ];
         for (old, new, replaced, later) in rows {
             let (old, new) = (of(old), of(new));
-            let daemons = daemon_specs(board, |name| !old.settings.of(name).is_empty());
+            let daemons = daemon_specs(board, &[], |name| !old.settings.of(name).is_empty());
             let found = changes(&old, &new, &daemons);
             assert_eq!(found.replaced, replaced, "{old:?} {new:?}");
             assert_eq!(found.later, later, "{old:?} {new:?}");
