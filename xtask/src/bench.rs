@@ -28,6 +28,8 @@ enum Bench {
     /// Processor time of a request by each protocol over each version of HTTP, and of a fixed answer beside nginx. With `UBMC_BEFORE`, an older
     /// program, both in turns.
     Web,
+    /// Redfish over TLS, kept alive and with new connections, beside sushy-tools' emulator and nginx; 300 sensors in one answer.
+    Redfish,
     /// 1,000 hwmon sensors at 1 Hz: processor, memory, jitter and latency, and the fan loop under a flood of the bus, beside lm-sensors.
     Sensors,
     /// A console: echo, throughput and processor time at 115,200 baud with four readers, beside socat.
@@ -39,7 +41,7 @@ enum Bench {
 /// Runs the benchmarks asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
     need::tools(&[need::CC])?;
-    if matches!(args.what, None | Some(Bench::Flood | Bench::Web)) {
+    if matches!(args.what, None | Some(Bench::Flood | Bench::Web | Bench::Redfish)) {
         need::tools(&[need::NGINX])?;
     }
     if matches!(args.what, None | Some(Bench::Sensors)) {
@@ -51,10 +53,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if matches!(args.what, Some(Bench::Boot)) {
         return emulate::bench(&args.rest);
     }
+    let sushy = match args.what {
+        None | Some(Bench::Redfish) => Some(need::python_sushy()?.join("bin/python")),
+        _ => None,
+    };
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
-    let all =
-        [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood, Bench::Web, Bench::Sensors, Bench::Console];
+    let all = [
+        Bench::Bus,
+        Bench::Stream,
+        Bench::Power,
+        Bench::Flood,
+        Bench::Web,
+        Bench::Redfish,
+        Bench::Sensors,
+        Bench::Console,
+    ];
     let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
     for bench in chosen {
         let (package, example) = match bench {
@@ -63,6 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Power => ("testkit", "bench_power"),
             Bench::Flood => ("testkit", "bench_flood"),
             Bench::Web => ("testkit", "bench_web"),
+            Bench::Redfish => ("testkit", "bench_redfish"),
             Bench::Sensors => ("testkit", "bench_sensors"),
             Bench::Console => ("testkit", "bench_console"),
             Bench::Boot => continue,
@@ -83,6 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 ])
                 .args(&args.rest)
                 .env("NATS_SERVER", &nats_server)
+                .env("SUSHY", sushy.as_deref().unwrap_or_else(|| std::path::Path::new("")))
                 .env("NGINX", sh::located(need::NGINX.program).unwrap_or_default())
                 .env("SOCAT", sh::located(need::SOCAT.program).unwrap_or_default())
                 .env("UBMC", sh::target_dir().join("release/u-bmc")),
