@@ -28,6 +28,8 @@ enum Bench {
     /// Processor time of a request by each protocol over each version of HTTP, and of a fixed answer beside nginx. With `UBMC_BEFORE`, an older
     /// program, both in turns.
     Web,
+    /// Redfish over TLS, kept alive and with new connections, beside sushy-tools' emulator and nginx; 300 sensors in one answer.
+    Redfish,
     /// 1,000 hwmon sensors at 1 Hz: processor, memory, jitter and latency, and the fan loop under a flood of the bus, beside lm-sensors.
     Sensors,
     /// Look-ups and messages of the live model, in nanoseconds. With the sensors as well.
@@ -45,7 +47,7 @@ enum Bench {
 /// Runs the benchmarks asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
     need::tools(&[need::CC])?;
-    if matches!(args.what, None | Some(Bench::Flood | Bench::Web)) {
+    if matches!(args.what, None | Some(Bench::Flood | Bench::Web | Bench::Redfish)) {
         need::tools(&[need::NGINX])?;
     }
     if matches!(args.what, None | Some(Bench::Sensors)) {
@@ -63,6 +65,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if matches!(args.what, Some(Bench::Model)) {
         return example("model", "bench_model", &args.rest, &[]);
     }
+    let sushy = match args.what {
+        None | Some(Bench::Redfish) => Some(need::python_sushy()?.join("bin/python")),
+        _ => None,
+    };
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
     let all = [
@@ -71,6 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Bench::Power,
         Bench::Flood,
         Bench::Web,
+        Bench::Redfish,
         Bench::Sensors,
         Bench::Writes,
         Bench::Console,
@@ -84,6 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Power => ("testkit", "bench_power"),
             Bench::Flood => ("testkit", "bench_flood"),
             Bench::Web => ("testkit", "bench_web"),
+            Bench::Redfish => ("testkit", "bench_redfish"),
             Bench::Sensors => ("testkit", "bench_sensors"),
             Bench::Writes => ("testkit", "bench_writes"),
             Bench::Console => ("testkit", "bench_console"),
@@ -97,6 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             &args.rest,
             &[
                 ("NATS_SERVER", nats_server.clone()),
+                ("SUSHY", sushy.clone().unwrap_or_default()),
                 ("NGINX", sh::located(need::NGINX.program).unwrap_or_default()),
                 ("SOCAT", sh::located(need::SOCAT.program).unwrap_or_default()),
                 ("UBMC", sh::target_dir().join("release/u-bmc")),

@@ -240,6 +240,8 @@ impl Machine {
             let index = index(&[Target::Cd], 3);
             add("-device", &format!("ide-cd,bus=ide.1,drive=cd,bootindex={index}"), None, "");
         }
+        // The one that the tables of its firmware name.
+        let mac = twin::mac_address(&self.host);
         match &self.qemu.tftp {
             Some(served) => {
                 // What is to be loaded by HTTP is named in a script, which the network card's firmware loads by TFTP.
@@ -252,7 +254,7 @@ impl Machine {
                 let file: OsString = [OsStr::new(",bootfile="), &escaped(&file)].into_iter().collect();
                 add("-netdev", "user,id=net,tftp=", Some(served.as_os_str()), &file.to_string_lossy());
                 let index = index(&[Target::Pxe, Target::UefiHttp], 4);
-                add("-device", &format!("virtio-net-pci,netdev=net,bootindex={index}"), None, "");
+                add("-device", &format!("virtio-net-pci,netdev=net,mac={mac},bootindex={index}"), None, "");
             }
             None => add("-nic", "none", None, ""),
         }
