@@ -216,6 +216,21 @@ roster! {
         limits: Limits::screens(),
         ..Row::daemon("kvmsrv", "Show the hosts' screens, type and point there", 15)
     };
+    /// Not critical, as consolesrv. It reaches outward and parses what servers and browsers send, so it is neither websrv nor kvmsrv.
+    Mediasrv = Row {
+        pages: &["media"],
+        when: When::Media,
+        after: &[Daemon::Twin],
+        events: &["media"],
+        admits: true,
+        files: &["ca_file"],
+        // Certificates of authorities lie in both; name servers in the first and in /run.
+        reads: &["/etc", "/usr/share", "/run"],
+        reach: Reach::Outward,
+        system_calls: Groups::LISTEN.union(Groups::DATAGRAMS),
+        limits: Limits::media(),
+        ..Row::daemon("mediasrv", "Serve the hosts' virtual media: discs from afar and from the store", 17)
+    };
     /// Not critical: a reset brings no cable back. It starts first of all, because a lease takes seconds, and nobody waits for it.
     ///
     /// Its rights: interfaces and routes, raw sockets for DHCP and the ports it has, the clock. The operator names the host for it.
@@ -240,8 +255,8 @@ roster! {
     /// The gateway's only state is its certificate, and it publishes only what becomes of that.
     Websrv = Row {
         pages: &["websrv"],
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Netmgr],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Operator, Daemon::Netmgr],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr],
         events: &["certificate"],
         follows: &["*"],
         streams: &[Stream::Events],
@@ -293,8 +308,8 @@ roster! {
     Fleet = Row {
         pages: &["fleet"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Netmgr, Daemon::Websrv],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Operator, Daemon::Netmgr, Daemon::Websrv],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Websrv],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Websrv],
         events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],

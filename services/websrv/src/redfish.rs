@@ -225,17 +225,22 @@ impl Gateway {
         // Whatever is shown, it is to somebody who is known and may see it.
         gate::authorise(wanted.method, self.caller_now(call).await?)?;
         let snapshot = self.model.snapshot();
-        // Many machines leave their network as it is; nobody waits for a daemon that does not run there.
-        if need == Need::Network && last::is_without("netmgr", &snapshot) {
-            return Err(Status::unavailable("netmgr does not run"));
+        // Many machines leave their network as it is, and many boards have no drives; nobody waits for a daemon that does not run there.
+        let daemon = match need {
+            Need::Network => Some("netmgr"),
+            Need::Media => Some("mediasrv"),
+            _ => None,
+        };
+        if let Some(daemon) = daemon.filter(|daemon| last::is_without(daemon, &snapshot)) {
+            return Err(Status::unavailable(format!("{daemon} does not run")));
         }
         if last::is_gone(need, &snapshot)
             && let Some(known) = last::known(need, &snapshot)
         {
             return Ok(known);
         }
-        // Nothing that is shown is made of consoles, they are only shown beside; and most of what the network is shown in is not about it.
-        let is_beside = matches!(need, Need::Consoles | Need::Network);
+        // Nothing that is shown is made of consoles, they are only shown beside; and most of what the network and drives are shown in is not about them.
+        let is_beside = matches!(need, Need::Consoles | Need::Network | Need::Media);
         let most = if is_beside { BESIDE_PATIENCE } else { Duration::MAX };
         let answer = self.ask(wanted, most, held, parts, call).await;
         let is_away = answer.as_ref().is_err_and(|status| status.code == ipc::Code::Unavailable);
