@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use board::{MediaKind, Qemu};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::drives::{Drive, Medium};
@@ -27,6 +28,8 @@ const MONITOR_TIMEOUT: Duration = Duration::from_secs(20);
 const COMMAND_WITHIN: Duration = Duration::from_secs(5);
 /// How long a guest's emulator waits for the medium's daemon to come back, in seconds. Reads of the guest wait for so long.
 const RECONNECT_S: u32 = 10;
+/// What waits for a guest that does not read its serial port; more is lost, as on a wire.
+const TYPED_MAX: usize = 64 * 1024;
 
 /// The script that loads what an order names by a URI.
 const SCRIPT: &str = "boot.ipxe";
@@ -78,6 +81,8 @@ pub(crate) struct Machine {
 #[derive(Debug)]
 pub(crate) struct Running {
     orders: mpsc::UnboundedSender<Order>,
+    /// Its power is cut: whatever its task waits for is given up.
+    killed: Arc<Notify>,
     task: JoinHandle<()>,
     /// Tells this guest's events from those of one before.
     pub(crate) generation: u64,
@@ -92,6 +97,9 @@ pub(crate) struct Running {
 impl Running {
     /// Gives an order; a guest that is gone needs none.
     pub(crate) fn order(&self, order: Order) {
+        if matches!(order, Order::Kill) {
+            self.killed.notify_one();
+        }
         let _ = self.orders.send(order);
     }
 
@@ -283,6 +291,8 @@ impl Machine {
         wrap: impl Fn(u64, GuestEvent) -> E + Send + Sync + 'static,
     ) -> Running {
         let (orders, received) = mpsc::unbounded_channel();
+        let killed = Arc::<Notify>::default();
+        let cut_off = Arc::clone(&killed);
         let machine = self.clone();
         let order = boots_by.clone();
         let task = tokio::spawn(async move {
@@ -293,7 +303,7 @@ impl Machine {
             }
             let teller = Teller { events, generation, wrap };
             let mut rebooted = false;
-            match machine.play(order.as_ref(), drives, received, &teller).await {
+            match machine.play(order.as_ref(), drives, (received, &cut_off), &teller).await {
                 Ok((status, reboots)) => {
                     rebooted = reboots;
                     tracing::info!(host = %machine.host, %status, rebooted, "guest ended");
@@ -307,7 +317,7 @@ impl Machine {
             teller.tell(GuestEvent::Exited { rebooted }).await;
         });
         let reboot_ends = boots_by.is_some();
-        Running { orders, task, generation, pid: None, boots_by, reboot_ends }
+        Running { orders, killed, task, generation, pid: None, boots_by, reboot_ends }
     }
 
     /// One guest's life: how its process ended, and whether because the guest restarts itself.
@@ -315,7 +325,7 @@ impl Machine {
         &self,
         order: Option<&BootOrder>,
         drives: Vec<Drive>,
-        mut orders: mpsc::UnboundedReceiver<Order>,
+        (mut orders, killed): (mpsc::UnboundedReceiver<Order>, &Notify),
         teller: &Teller<E, W>,
     ) -> io::Result<(ExitStatus, bool)> {
         self.write_script(order)?;
@@ -351,13 +361,18 @@ impl Machine {
             }
         };
         let mut drives = GuestDrives::new(drives, order);
-        for problem in drives.begin(&mut monitor).await {
+        let problems = tokio::select! {
+            problems = drives.begin(&mut monitor) => problems,
+            () = killed.notified() => return cut(&mut child).await.map(|status| (status, false)),
+        };
+        for problem in problems {
             tracing::warn!(host = %self.host, problem, "guest starts without virtual medium");
         }
         let mut buffer = vec![0; 4096];
         let (mut has_serial, mut has_complaints, mut has_monitor) = (true, true, true);
         let mut rebooted = false;
         let mut is_shared = false;
+        let mut typed: VecDeque<u8> = VecDeque::new();
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -365,20 +380,31 @@ impl Machine {
                     Some(Order::Reset) => monitor.execute("system_reset").await,
                     Some(Order::Nmi) => monitor.execute("inject-nmi").await,
                     Some(Order::Typed(bytes)) => {
-                        if let Err(error) = serial_in.write_all(&bytes).await {
-                            tracing::debug!(%error, "the guest does not listen to its serial port");
-                        }
+                        let room = TYPED_MAX.saturating_sub(typed.len());
+                        typed.extend(bytes.iter().take(room));
                     }
                     Some(Order::RebootEnds(ends)) => {
                         let action = if ends { "shutdown" } else { "reset" };
                         monitor.execute_with("set-action", &json!({ "reboot": action })).await;
                     }
                     Some(Order::Medium { drive, medium, done }) => {
-                        // Who asked may have given up.
-                        let _ = done.send(drives.change(&mut monitor, &drive, medium).await);
+                        // An emulator that hangs with its medium does not keep anybody from cutting the power.
+                        tokio::select! {
+                            // Who asked may have given up.
+                            changed = drives.change(&mut monitor, &drive, medium) => drop(done.send(changed)),
+                            () = killed.notified() => return cut(&mut child).await.map(|status| (status, false)),
+                        }
                     }
                     // No order will come any more, or this one: power is gone.
                     Some(Order::Kill) | None => return cut(&mut child).await.map(|status| (status, false)),
+                },
+                // Beside the orders: what the guest does not read keeps nobody from cutting its power.
+                count = serial_in.write(typed.as_slices().0), if !typed.is_empty() => match count {
+                    Ok(count) if count > 0 => drop(typed.drain(..count.min(typed.len()))),
+                    failed => {
+                        tracing::debug!(?failed, "the guest does not listen to its serial port");
+                        typed.clear();
+                    }
                 },
                 count = serial_out.read(&mut buffer), if has_serial => match count {
                     Ok(count) if count > 0 => {
