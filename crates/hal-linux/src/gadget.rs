@@ -471,7 +471,10 @@ impl LunDrive {
 impl hal::MediaDrive for LunDrive {
     async fn insert(&self, medium: &hal::DriveMedium) -> Result<(), Error> {
         let medium = Medium { file: medium.path.clone(), is_read_only: medium.is_read_only };
-        self.call("insert", move |lun| lun.insert(&medium)).await
+        let insert = move |lun: Lun| {
+            if lun.medium()?.as_ref() == Some(&medium) { Ok(()) } else { lun.insert(&medium) }
+        };
+        self.call("insert", insert).await
     }
 
     async fn eject(&self) -> Result<(), Error> {

@@ -35,7 +35,8 @@ pub enum Inside {
 /// - no call holds the caller's loop, whatever the hardware does.
 #[async_trait]
 pub trait MediaDrive: Send + Sync + fmt::Debug {
-    /// Puts a medium there, in place of what is there.
+    /// Puts a medium there, in place of what is there. One with the same path is the same, and stays as it is: the host does not see a disc changed whose daemon was
+    /// started anew.
     ///
     /// # Errors
     /// The host's side does not answer, or cannot have it.

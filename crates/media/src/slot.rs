@@ -185,8 +185,12 @@ pub struct Slot {
     medium: Option<Medium>,
     /// What was in it last.
     last: Option<Medium>,
-    /// Why it is not ready, or why the last insertion failed.
+    /// Why the last insertion failed.
     fault: String,
+    /// Why its source gives nothing.
+    source_fault: Option<String>,
+    /// Why the host's drive does not have it, though it was there before.
+    drive_fault: Option<String>,
     /// When what is being done has to be over.
     until: Option<Mono>,
     /// Who ejects.
@@ -210,6 +214,8 @@ impl Slot {
             medium: None,
             last: None,
             fault: String::new(),
+            source_fault: None,
+            drive_fault: None,
             until: None,
             ejector: None,
             is_stale: false,
@@ -251,7 +257,7 @@ impl Slot {
     /// Why it is not ready, or why the last insertion failed.
     #[must_use]
     pub fn fault(&self) -> &str {
-        &self.fault
+        self.source_fault.as_ref().or(self.drive_fault.as_ref()).unwrap_or(&self.fault)
     }
 
     /// What became of the last request that was begun and is over.
@@ -312,6 +318,7 @@ impl Slot {
         self.state = State::Inserting;
         self.step = Step::Opening;
         self.fault.clear();
+        (self.source_fault, self.drive_fault) = (None, None);
         self.until = Some(now + INSERT_WITHIN);
         out.push(Effect::Open);
         Answer::Begun
@@ -347,7 +354,7 @@ impl Slot {
             }
             // It may come back; the host keeps its drive.
             Err(why) if self.is_reattaching => {
-                self.fault = why;
+                self.source_fault = Some(why);
                 self.step = Step::Attaching;
                 out.push(Effect::Attach);
             }
@@ -371,26 +378,57 @@ impl Slot {
 
     /// The host's drive has it, or does not take it.
     pub fn attached(&mut self, result: Result<(), String>, out: &mut Vec<Effect>) {
+        if matches!(self.state, State::Inserted | State::NotReady) {
+            // It was put there again.
+            match result {
+                Ok(()) => {
+                    self.drive_fault = None;
+                    self.settle(out);
+                }
+                Err(why) => self.drive_lost(why, out),
+            }
+            return;
+        }
         if self.state != State::Inserting || self.step != Step::Attaching {
             // It came too late: whoever gave up wants it out.
             self.is_stale |= self.state == State::Empty && result.is_ok();
             return;
         }
         match result {
-            Ok(()) => {
-                self.until = None;
-                self.is_stale = false;
-                self.outcome = Ok(());
-                self.state = if self.fault.is_empty() { State::Inserted } else { State::NotReady };
-                let told = if self.is_reattaching { Change::Reattached } else { Change::Inserted };
-                self.is_reattaching = false;
-                out.push(Effect::Tell(told));
-                if self.state == State::NotReady {
-                    out.push(Effect::Tell(Change::NotReady(self.fault.clone())));
-                }
-            }
-            Err(why) => self.failed(why, out),
+            // It was there before, and is tried again until the drive is there, too.
+            Err(why) if !self.is_reattaching => return self.failed(why, out),
+            Err(why) => self.drive_fault = Some(why),
+            Ok(()) => {}
         }
+        self.until = None;
+        self.is_stale = false;
+        self.outcome = Ok(());
+        self.state = State::Inserted;
+        let told = if self.is_reattaching { Change::Reattached } else { Change::Inserted };
+        self.is_reattaching = false;
+        out.push(Effect::Tell(told));
+        self.settle(out);
+    }
+
+    /// It is ready while both its source and its drive are.
+    fn settle(&mut self, out: &mut Vec<Effect>) {
+        let fault = self.source_fault.clone().or_else(|| self.drive_fault.clone());
+        match (self.state, fault) {
+            (State::Inserted, Some(why)) => {
+                self.state = State::NotReady;
+                out.push(Effect::Tell(Change::NotReady(why)));
+            }
+            (State::NotReady, None) => {
+                self.state = State::Inserted;
+                out.push(Effect::Tell(Change::Ready));
+            }
+            _ => {}
+        }
+    }
+
+    fn drive_lost(&mut self, why: String, out: &mut Vec<Effect>) {
+        self.drive_fault = Some(why);
+        self.settle(out);
     }
 
     fn failed(&mut self, why: String, out: &mut Vec<Effect>) {
@@ -399,6 +437,7 @@ impl Slot {
         self.state = State::Empty;
         self.last = self.medium.take();
         self.until = None;
+        (self.source_fault, self.drive_fault) = (None, None);
         self.fault.clone_from(&why);
         self.outcome = Err(why.clone());
         out.push(Effect::Close);
@@ -450,25 +489,24 @@ impl Slot {
         self.until = None;
         self.outcome = Ok(());
         self.fault.clear();
+        (self.source_fault, self.drive_fault) = (None, None);
         out.push(Effect::Tell(Change::Ejected(self.ejector.take())));
         self.last = self.medium.take();
     }
 
     /// The source gives nothing.
     pub fn lost(&mut self, why: &str, out: &mut Vec<Effect>) {
-        if self.state == State::Inserted {
-            self.state = State::NotReady;
-            why.clone_into(&mut self.fault);
-            out.push(Effect::Tell(Change::NotReady(why.to_owned())));
+        if matches!(self.state, State::Inserted | State::NotReady) {
+            self.source_fault = Some(why.to_owned());
+            self.settle(out);
         }
     }
 
     /// The source gives again.
     pub fn back(&mut self, out: &mut Vec<Effect>) {
-        if self.state == State::NotReady {
-            self.state = State::Inserted;
-            self.fault.clear();
-            out.push(Effect::Tell(Change::Ready));
+        if matches!(self.state, State::Inserted | State::NotReady) {
+            self.source_fault = None;
+            self.settle(out);
         }
     }
 

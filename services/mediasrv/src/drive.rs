@@ -38,6 +38,8 @@ pub(crate) enum Order {
     Resume(Client),
     /// Whoever served it has gone.
     Gone { session: u64 },
+    /// All that is read is an error from now on; the host's side need not come again to learn that.
+    CutOff,
     /// Offer nothing.
     Unload,
 }
@@ -96,6 +98,7 @@ struct Loaded {
     next: u64,
     fetches: JoinSet<(u64, Result<Vec<u8>, Failure>)>,
     questions: mpsc::Receiver<Question>,
+    is_cut_off: bool,
     /// Ends with it: whoever reads is cut off.
     _serving: JoinSet<()>,
 }
@@ -147,6 +150,16 @@ impl Drive {
                     }
                 }
             }
+            (Order::CutOff, Some(loaded)) => {
+                loaded.is_cut_off = true;
+                loaded.origin = Origin::Nobody;
+                loaded.fetches.abort_all();
+                loaded.reader.forget_reads();
+                for (_, answer) in loaded.waiting.drain() {
+                    // Who asked may have gone.
+                    let _ = answer.send(Err(Errno::Io));
+                }
+            }
             (Order::Unload, loaded) => self.close(loaded),
             (Order::Resume(client), Some(loaded)) => {
                 loaded.fetches.abort_all();
@@ -161,7 +174,7 @@ impl Drive {
                     self.perform(out, loaded).await;
                 }
             }
-            (Order::Resume(_) | Order::Gone { .. }, None) => {}
+            (Order::Resume(_) | Order::Gone { .. } | Order::CutOff, None) => {}
         }
     }
 
@@ -187,6 +200,7 @@ impl Drive {
             next: 0,
             fetches: JoinSet::new(),
             questions,
+            is_cut_off: false,
             _serving: serving,
         })
     }
@@ -209,6 +223,11 @@ impl Drive {
         let now = self.clock.now();
         let mut out = Vec::new();
         match event {
+            Event::Asked(Question { answer, .. }) if loaded.is_cut_off => {
+                let _ = answer.send(Err(Errno::Io));
+            }
+            // Nobody asks the source any more.
+            _ if loaded.is_cut_off => {}
             Event::Asked(Question { offset, length, answer }) => {
                 let id = loaded.next;
                 loaded.next += 1;
@@ -261,7 +280,7 @@ enum Event {
 /// The next that happens to what is offered. Cancel-safe.
 async fn next(loaded: Option<&mut Loaded>, clock: Clock) -> Event {
     let Some(loaded) = loaded else { return pending().await };
-    let deadline = loaded.reader.deadline();
+    let deadline = loaded.reader.deadline().filter(|_| !loaded.is_cut_off);
     loop {
         tokio::select! {
             biased;

@@ -426,12 +426,16 @@ impl Slots {
                     place.client = None;
                     place.opened = None;
                     place.file = None;
-                    order(place, Order::Unload);
+                    // Before the host's side gives it back: what it waits for must not hold that up.
+                    order(place, Order::CutOff);
                 }
                 Effect::Tell(change) => self.tell(slot, &change),
             }
         }
         let Some(place) = self.places.get_mut(slot) else { return };
+        if place.slot.state() == media::State::Empty {
+            order(place, Order::Unload);
+        }
         if !place.slot.is_busy() {
             for waiter in std::mem::take(&mut place.waiters) {
                 self.answer(slot, waiter);
@@ -486,8 +490,12 @@ impl Slots {
             order(place, Order::Load { origin, size, is_read_only, is_in_doubt });
         }
         let path = place.port.socket.clone().or_else(|| place.file.clone());
-        let (drive, turn) = (Arc::clone(&place.port.drive), place.turn);
+        let (drive, turn, is_stale) = (Arc::clone(&place.port.drive), place.turn, place.slot.is_stale());
         self.work.spawn(async move {
+            // What is still there is another, though it may be called the same.
+            if is_stale && let Err(error) = drive.eject().await {
+                return Done::Attached { slot, turn, result: Err(error.to_string()) };
+            }
             let result = match path {
                 Some(path) => drive.insert(&DriveMedium { path, is_read_only }).await,
                 None => return Done::Attached { slot, turn, result: Err("it is no file".to_owned()) },

@@ -79,7 +79,12 @@ impl Drives {
                 return (Outcome::Drive(state), None);
             }
             DriveRequest::Insert { socket, read_only } => {
-                drive.medium = Some(Medium { socket, is_read_only: read_only });
+                let medium = Some(Medium { socket, is_read_only: read_only });
+                if drive.medium == medium {
+                    // It is there still: its daemon was started anew, and the host need not see another disc.
+                    return (Outcome::Done, None);
+                }
+                drive.medium = medium;
             }
             DriveRequest::Eject => drive.medium = None,
         }

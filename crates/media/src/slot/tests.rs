@@ -173,6 +173,20 @@ fn what_was_kept_is_offered_again_and_that_is_told() {
     let mut out = Vec::new();
     slot.back(&mut out);
     assert_eq!((slot.state(), out), (State::Inserted, vec![Effect::Tell(Change::Ready)]));
+    // A drive that is not there at that moment gets it when it is.
+    let mut slot = Slot::new(Kind::Cd);
+    let mut out = Vec::new();
+    slot.restore(kept.clone(), at(0), &mut out);
+    slot.opened(Ok(2048), &mut out);
+    slot.kept(Ok(()), &mut out);
+    slot.attached(Err("no twin".to_owned()), &mut out);
+    assert_eq!((slot.state(), slot.fault()), (State::NotReady, "no twin"));
+    slot.lost("gone", &mut out);
+    slot.vanished(&mut out);
+    slot.attached(Ok(()), &mut out);
+    assert_eq!((slot.state(), slot.fault()), (State::NotReady, "gone"), "its source is not, yet");
+    slot.back(&mut out);
+    assert_eq!((slot.state(), slot.fault()), (State::Inserted, ""));
     // Another image under the same name is not what the host has in its drive.
     let (slot, out) = restored(kept, Ok(4096));
     assert_eq!(slot.state(), State::Empty);
