@@ -7,6 +7,7 @@
 //!  hal::I2c      ──► LinuxI2c ──► /dev/i2c-*
 //!  hal::FanBus   ──► SysfsFans ──► pwmN of /sys/class/hwmon (kept-open attributes)
 //!  hal::Led      ──► LinuxLeds ──► a thread for each controller ──► /sys/class/leds
+//!  gadget        ──► the USB devices it is to a host: /sys/kernel/config/usb_gadget
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
@@ -38,6 +39,7 @@ mod eeprom;
 pub mod entropy;
 mod fail;
 mod fan;
+pub mod gadget;
 #[cfg(feature = "gpio")]
 mod gpio;
 #[cfg(feature = "gpio")]

@@ -3,6 +3,7 @@
 mod controller;
 mod kvm;
 mod led;
+mod media;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand};
 pub(crate) use kvm::KvmCommand;
 pub(crate) use led::{LedCommand, Lit};
+pub(crate) use media::{MediaCommand, MediaInsert, MediaStoreCommand};
 
 use crate::client::Fingerprint;
 use crate::failure::EXIT_CODES;
@@ -97,6 +99,9 @@ pub(crate) enum Command {
     /// Screens: who looks and types, and a picture of one
     #[command(subcommand)]
     Kvm(KvmCommand),
+    /// Virtual media: what is in the hosts' drives, and the store
+    #[command(subcommand)]
+    Media(MediaCommand),
     /// The management controller itself
     #[command(subcommand)]
     Bmc(BmcCommand),

@@ -247,6 +247,8 @@ impl Bench {
 
     /// The owners of what changes say yes, and what was made is there.
     pub fn agree(&mut self) {
+        self.say("rpc.MediaService.InsertMedia", &v1::InsertMediaResponse::default());
+        self.say("rpc.MediaService.EjectMedia", &v1::EjectMediaResponse::default());
         self.say("rpc.AssetService.SetAssetInfo", &v1::SetAssetInfoResponse::default());
         self.say("rpc.ChassisService.ChangeChassisState", &v1::ChangeChassisStateResponse::default());
         self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
@@ -319,6 +321,19 @@ impl Bench {
         );
         let console = v1::Console { name: "system".into(), connected: true, ..v1::Console::default() };
         self.say("rpc.ConsoleService.ListConsoles", &v1::ListConsolesResponse { consoles: vec![console] });
+        let cd = v1::MediaSlot {
+            name: "cd".into(),
+            host_name: "system".into(),
+            kind: v1::MediaKind::Cd.into(),
+            state: v1::MediaState::Inserted.into(),
+            source: v1::MediaSource::Url.into(),
+            url: "https://images.example/a.iso".into(),
+            image_name: "a.iso".into(),
+            size_bytes: 2048,
+            verify_certificate: true,
+            ..v1::MediaSlot::default()
+        };
+        self.say("rpc.MediaService.ListMedia", &v1::ListMediaResponse { slots: vec![cd] });
         let controller = v1::ManagementController {
             name: "bmc".into(),
             description: Some("the bmc".into()),
@@ -624,6 +639,7 @@ pub fn path(resource: &Resource) -> String {
         "EthernetInterface" if resource.path.starts_with("Managers") => "eth0",
         "EthernetInterface" | "PCIeDevice" | "PCIeFunction" | "PCIeFunctionCollection" => "system-nic0",
         "Storage" | "Drive" => "drives",
+        "VirtualMedia" => "cd",
         "Certificate" => "1",
         _ => "system-dimm0",
     });
