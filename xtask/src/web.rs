@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::count::Count;
 use crate::need::{self, Node};
-use crate::sh;
+use crate::{licences, sh};
 
 /// What to do with it.
 #[derive(clap::Args, Debug)]
@@ -77,6 +77,8 @@ pub(crate) fn build() -> Result<()> {
     sh::say("$ cargo xtask web");
     let node = ready()?;
     sh::run(script(&node, "node_modules/vite/bin/vite.js").args(["build", "--logLevel", "warn"]))?;
+    let crates = folder().join("dist/crates.json");
+    std::fs::write(&crates, licences::document()?).with_context(|| format!("cannot write {}", crates.display()))?;
     sh::run(&mut script(&node, "scripts/pack.mjs"))?;
     std::fs::write(&stamp, sources).with_context(|| format!("cannot write {}", stamp.display()))
 }
@@ -166,7 +168,7 @@ fn sources() -> Result<String> {
     for part in ["web", "schema/v1alpha1", "schema/third_party"] {
         collect(&root.join(part), &mut files)?;
     }
-    files.insert(root.join("Cargo.toml"));
+    files.extend([root.join("Cargo.toml"), root.join("Cargo.lock")]);
     let mut sum = Sha256::new();
     for file in files {
         let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
