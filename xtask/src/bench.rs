@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{emulate, need, sh};
+use crate::{emulate, need, sh, web};
 
 /// What to measure.
 #[derive(clap::Args, Debug)]
@@ -26,8 +26,10 @@ enum Bench {
     /// An administrator's answers, and the memory, under floods of strangers and of an account that may only read, beside nginx.
     Flood,
     /// Processor time of a request by each protocol over each version of HTTP, and of a fixed answer beside nginx. With `UBMC_BEFORE`, an older
-    /// program, both in turns.
+    /// program, both in turns. Then the [`Bench::Pages`].
     Web,
+    /// The Web UI in Chromium with a processor four times slower: first paint, interaction, bytes, beside what webui-vue's makers have published.
+    Pages,
     /// 1,000 hwmon sensors at 1 Hz: processor, memory, jitter and latency, and the fan loop under a flood of the bus, beside lm-sensors.
     Sensors,
     /// A console: echo, throughput and processor time at 115,200 baud with four readers, beside socat.
@@ -51,11 +53,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if matches!(args.what, Some(Bench::Boot)) {
         return emulate::bench(&args.rest);
     }
+    if matches!(args.what, None | Some(Bench::Web | Bench::Pages)) {
+        web::build()?;
+    }
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
     let all =
-        [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood, Bench::Web, Bench::Sensors, Bench::Console];
-    let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
+        [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood, Bench::Web, Bench::Pages, Bench::Sensors, Bench::Console];
+    let chosen: Vec<Bench> = match args.what {
+        None => all.to_vec(),
+        Some(Bench::Web) => vec![Bench::Web, Bench::Pages],
+        Some(one) => vec![one],
+    };
     for bench in chosen {
         let (package, example) = match bench {
             Bench::Bus => ("busd", "bench_bus"),
@@ -65,6 +74,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Web => ("testkit", "bench_web"),
             Bench::Sensors => ("testkit", "bench_sensors"),
             Bench::Console => ("testkit", "bench_console"),
+            Bench::Pages => {
+                web::bench()?;
+                continue;
+            }
             Bench::Boot => continue,
         };
         sh::say(&format!("\n=== {bench:?} ==="));
