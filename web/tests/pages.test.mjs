@@ -4,13 +4,15 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { artefacts, browser, PASSWORD, Person, Suite } from "./suite.mjs";
+import { artefacts, browser, PASSWORD, Person, root, Suite } from "./suite.mjs";
 
 /** How long live sensors are watched; 0 as short as shows anything. */
 const LIVE_MINUTES = Number(process.env.UBMC_TEST_LIVE_MINUTES ?? 0);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const PAGES = ["/", "/power", "/console", "/kvm", "/sensors", "/sensors/cpu0_temp", "/thermal", "/leds", "/inventory", "/inventory/mainboard", "/events", "/users", "/sessions", "/roles", "/controller", "/network", "/time", "/certificate", "/services", "/services/websrv", "/api-explorer", "/settings", "/about"];
 const SIZES = { phone: { width: 360, height: 740 }, desk: { width: 1280, height: 800 }, wall: { width: 3840, height: 2160 } };
+/** Pictures that docs/webui.md shows, each in a theme. */
+const DOCS = { overview: "dark", power: "light", thermal: "dark", sensors: "light", certificate: "light" };
 const nameOf = (path) => path.slice(1).replaceAll("/", "-") || "overview";
 
 let chrome;
@@ -50,13 +52,19 @@ describe("every page", () => {
       const found = [];
       const look = async (name) => {
         for (const [size, viewport] of Object.entries(SIZES)) {
+          // High contrast differs in colours, and the wall is the same in all but those.
           if (theme === "contrast" && size !== "desk") continue;
+          if (theme === "light" && size === "wall") continue;
           await page.setViewportSize(viewport);
           const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
           if (wide > 0) found.push(`${name} at ${size}: ${wide} px too wide`);
           const picture = { path: join(folder, `${name}-${theme}-${size}.png`), fullPage: size !== "wall" };
           // A picture is for people: a browser that does not paint in time on a busy machine is asked once more.
           await page.screenshot({ ...picture, timeout: 20_000 }).catch(() => page.screenshot(picture));
+          if (size === "desk" && process.env.UPDATE_DOCS && DOCS[name] === theme) {
+            await page.setViewportSize({ width: 1100, height: 700 });
+            await page.screenshot({ path: join(root, "docs/images", `webui${name === "overview" ? "" : `-${name}`}.png`) });
+          }
           if (size !== "wall") for (const finding of await findings(page)) found.push(`${name} at ${size}: ${finding}`);
         }
       };

@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
-const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const bin = process.env.UBMC_TEST_BIN ?? join(root, "target", "debug");
 export const artefacts = process.env.UBMC_TEST_ARTEFACTS ?? join(root, "target", "web");
 mkdirSync(artefacts, { recursive: true });

@@ -567,6 +567,10 @@ describe("getting around", () => {
     await person.page.getByRole("button", { name: "Send" }).click();
     await person.sees("[data-answer]", '"name": "system"');
     await person.sees("pre", "/api/v1alpha1/hosts/system");
+    await person.sees("[data-ubmcctl]", `ubmcctl --server ${suite.url} call HostService.GetHost '{"name":"system"}'`);
+    await person.goto(`/api-explorer?op=${encodeURIComponent("patch /api/v1alpha1/hosts/{name}")}`);
+    await person.page.getByLabel("name *").fill("system");
+    await person.sees("[data-ubmcctl]", '"host_name":"system"');
     await person.leave();
   });
 
