@@ -1,5 +1,6 @@
 //! A QEMU guest as the host: one process from power-good to power-off.
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -20,6 +21,9 @@ use crate::error::Error;
 
 /// How long QEMU may take to call its monitor's socket. It does so before the guest runs.
 const MONITOR_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What waits for a guest that does not read its serial port; more is lost, as on a wire.
+const TYPED_MAX: usize = 64 * 1024;
 
 /// The script that loads what an order names by a URI.
 const SCRIPT: &str = "boot.ipxe";
@@ -339,6 +343,7 @@ impl Machine {
         let (mut has_serial, mut has_complaints, mut has_monitor) = (true, true, true);
         let mut rebooted = false;
         let mut is_shared = false;
+        let mut typed: VecDeque<u8> = VecDeque::new();
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -346,9 +351,8 @@ impl Machine {
                     Some(Order::Reset) => monitor.execute("system_reset").await,
                     Some(Order::Nmi) => monitor.execute("inject-nmi").await,
                     Some(Order::Typed(bytes)) => {
-                        if let Err(error) = serial_in.write_all(&bytes).await {
-                            tracing::debug!(%error, "the guest does not listen to its serial port");
-                        }
+                        let room = TYPED_MAX.saturating_sub(typed.len());
+                        typed.extend(bytes.iter().take(room));
                     }
                     Some(Order::RebootEnds(ends)) => {
                         let action = if ends { "shutdown" } else { "reset" };
@@ -356,6 +360,14 @@ impl Machine {
                     }
                     // No order will come any more, or this one: power is gone.
                     Some(Order::Kill) | None => return cut(&mut child).await.map(|status| (status, false)),
+                },
+                // Beside the orders: what the guest does not read keeps nobody from cutting its power.
+                count = serial_in.write(typed.as_slices().0), if !typed.is_empty() => match count {
+                    Ok(count) if count > 0 => drop(typed.drain(..count.min(typed.len()))),
+                    failed => {
+                        tracing::debug!(?failed, "the guest does not listen to its serial port");
+                        typed.clear();
+                    }
                 },
                 count = serial_out.read(&mut buffer), if has_serial => match count {
                     Ok(count) if count > 0 => {

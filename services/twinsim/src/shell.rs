@@ -293,8 +293,14 @@ impl Twin {
                 }
             }
             ClientEvent::Mailbox { id, host, request } => {
-                let outcome = self.world.mailbox(&host, request, effects);
+                let mut outcome = self.world.mailbox(&host, request, effects);
                 // Kept first: what is answered lasts.
+                if let Some(Effect::Keep { host }) =
+                    effects.pop_if(|last| matches!(last, Effect::Keep { .. }))
+                    && let Err(error) = self.keep(host)
+                {
+                    outcome = Outcome::Invalid { reason: format!("the mailbox cannot be kept: {error}") };
+                }
                 effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
             }
             ClientEvent::Control { id, request } => {
@@ -361,6 +367,20 @@ impl Twin {
         }
     }
 
+    /// Keeps the mailbox of a host.
+    ///
+    /// # Errors
+    /// As [`mailbox::keep`]; the guest goes by the new one until it is kept.
+    fn keep(&mut self, host: usize) -> std::io::Result<()> {
+        let Some((id, mailbox)) = self.world.mailbox_of(host) else { return Ok(()) };
+        let kept = mailbox::keep(&self.run_dir, id, mailbox);
+        let is_pending = mailbox.pending().is_some();
+        if let Some(guest) = self.seats.get_mut(host).and_then(|seat| seat.guest.as_mut()) {
+            guest.expect_order(is_pending);
+        }
+        kept
+    }
+
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Send(connection, frame) => self.send(connection, frame),
@@ -375,13 +395,7 @@ impl Twin {
                 }
             }
             Effect::Keep { host } => {
-                if let Some((id, mailbox)) = self.world.mailbox_of(host) {
-                    mailbox::keep(&self.run_dir, id, mailbox);
-                    let is_pending = mailbox.pending().is_some();
-                    if let Some(guest) = self.seats.get_mut(host).and_then(|seat| seat.guest.as_mut()) {
-                        guest.expect_order(is_pending);
-                    }
-                }
+                let _ = self.keep(host);
             }
             Effect::Guest { host, action } => {
                 let events = self.events.clone();
