@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{emulate, need, sh};
+use crate::{emulate, need, sh, web};
 
 /// What to measure.
 #[derive(clap::Args, Debug)]
@@ -26,8 +26,10 @@ enum Bench {
     /// An administrator's answers, and the memory, under floods of strangers and of an account that may only read, beside nginx.
     Flood,
     /// Processor time of a request by each protocol over each version of HTTP, and of a fixed answer beside nginx. With `UBMC_BEFORE`, an older
-    /// program, both in turns.
+    /// program, both in turns. Then the [`Bench::Pages`].
     Web,
+    /// The Web UI in Chromium with a processor four times slower: first paint, interaction, bytes, beside what webui-vue's makers have published.
+    Pages,
     /// Redfish over TLS, kept alive and with new connections, beside sushy-tools' emulator and nginx; 300 sensors in one answer.
     Redfish,
     /// 1,000 hwmon sensors at 1 Hz: processor, memory, jitter and latency, and the fan loop under a flood of the bus, beside lm-sensors.
@@ -69,6 +71,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None | Some(Bench::Redfish) => Some(need::python_sushy()?.join("bin/python")),
         _ => None,
     };
+    if matches!(args.what, None | Some(Bench::Web | Bench::Pages)) {
+        web::build()?;
+    }
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
     let all = [
@@ -77,13 +82,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Bench::Power,
         Bench::Flood,
         Bench::Web,
+        Bench::Pages,
         Bench::Redfish,
         Bench::Sensors,
         Bench::Writes,
         Bench::Console,
         Bench::Ipmi,
     ];
-    let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
+    let chosen: Vec<Bench> = match args.what {
+        None => all.to_vec(),
+        Some(Bench::Web) => vec![Bench::Web, Bench::Pages],
+        Some(one) => vec![one],
+    };
     for bench in chosen {
         let (package, name) = match bench {
             Bench::Bus => ("busd", "bench_bus"),
@@ -95,6 +105,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Sensors => ("testkit", "bench_sensors"),
             Bench::Writes => ("testkit", "bench_writes"),
             Bench::Console => ("testkit", "bench_console"),
+            Bench::Pages => {
+                web::bench()?;
+                continue;
+            }
             Bench::Ipmi => ("testkit", "bench_ipmi"),
             Bench::Model | Bench::Boot => continue,
         };

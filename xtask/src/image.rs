@@ -20,7 +20,7 @@ mod qemu;
 mod report;
 mod reproduce;
 mod root;
-mod sbom;
+pub(crate) mod sbom;
 mod source;
 mod spec;
 mod uimage;

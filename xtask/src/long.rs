@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::count::{Count, run_tests};
-use crate::{daemon, emulate, need, sh, suites};
+use crate::{daemon, emulate, need, sh, suites, web};
 
 /// Kills of daemons and of the operator, in both runs of the suite under fire together.
 const KILLS: u32 = 1_000;
@@ -25,6 +25,8 @@ const POWER_CUTS: u32 = 40;
 const CONSOLE_ROUNDS: u32 = 20_000;
 /// Requests to Redfish of each property test of them.
 const REDFISH_REQUESTS: u32 = 10_000;
+/// How long a browser shows live sensors, in minutes.
+const LIVE_MINUTES: u32 = 30;
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u32 = 60;
 /// Executions of the targets about IPMI, all together, and how long each of them takes at most, in seconds: what strangers send there is proved by nothing before it is read.
@@ -48,6 +50,8 @@ pub(crate) enum Part {
     Properties,
     /// Requests to Redfish at random, and DMTF's Service Validator on the large machine.
     Redfish,
+    /// 300 live sensors in a browser for half an hour.
+    Live,
     /// Every fuzz target for a minute, and those about IPMI for 100 million executions.
     Fuzz,
     /// A daemon added by the steps of the docs.
@@ -74,6 +78,7 @@ pub(crate) fn run(only: &[Part], count: &mut Count) -> Result<()> {
             Part::Suites => suites(count),
             Part::Properties => properties(count),
             Part::Redfish => redfish(count),
+            Part::Live => live(count),
             Part::Fuzz => fuzz(count),
             Part::Daemon => daemon(count),
             Part::Images => images(count),
@@ -119,6 +124,13 @@ fn every_boot(env: &[(&'static str, String)], count: &mut Count) -> Result<()> {
 
 fn tests(args: &[&str], variables: &[(&'static str, String)], count: &mut Count) -> Result<()> {
     run_tests(sh::cargo_command(), args, variables, count, &mut sh::say)
+}
+
+/// A page that stays open.
+fn live(count: &mut Count) -> Result<()> {
+    web::build()?;
+    sh::cargo(&["build", "--locked"])?;
+    web::live(LIVE_MINUTES, count)
 }
 
 /// Two suites at once: most of a round is waiting for hosts.

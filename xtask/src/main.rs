@@ -9,6 +9,7 @@ mod daemon;
 mod emulate;
 mod guest;
 mod image;
+mod licences;
 mod long;
 mod need;
 mod packages;

@@ -48,6 +48,8 @@ pub(crate) const XZ: Tool = Tool { program: "xz", package: "xz-utils" };
 
 /// The browser of the Web UI's tests.
 pub(crate) const CHROMIUM: Tool = Tool { program: "chromium", package: "chromium" };
+/// An authority for tests of certificates.
+pub(crate) const OPENSSL: Tool = Tool { program: "openssl", package: "openssl" };
 /// Network namespaces, and the DHCP server in them.
 pub(crate) const IP: Tool = Tool { program: "ip", package: "iproute2" };
 pub(crate) const NGINX: Tool = Tool { program: "nginx", package: "nginx-light" };

@@ -12,6 +12,8 @@ class Session {
   who = $state.raw<api.Principal | undefined>();
   /** Signed out by the BMC and not by the person in front of it. */
   wasEnded = $state(false);
+  /** Signed out as nobody was there. */
+  wasIdle = $state(false);
   #channel = new BroadcastChannel("u-bmc-session");
 
   constructor() {
@@ -37,11 +39,12 @@ class Session {
     await api.signIn(username, password);
     const who = await api.whoAmI();
     if (who) this.#is(who);
-    this.wasEnded = false;
+    this.wasEnded = this.wasIdle = false;
     this.#channel.postMessage("in");
   }
 
-  async signOut(): Promise<void> {
+  /** Ends the session; `isIdle` when nobody was there for too long. */
+  async signOut(isIdle = false): Promise<void> {
     try {
       await api.signOut();
     } catch (thrown) {
@@ -52,6 +55,7 @@ class Session {
     }
     this.#isNobody();
     this.wasEnded = false;
+    this.wasIdle = isIdle;
     this.#channel.postMessage("out");
   }
 
