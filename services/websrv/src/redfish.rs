@@ -3,7 +3,7 @@
 //! Each step of an exchange is one round of calls on the bus; what they answer is not kept.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future;
@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, header};
 use ipc::{CallContext, Status};
 use prost_reflect::DynamicMessage;
-use redfish::resources::STREAM;
+use redfish::resources::{STREAM, StreamFilter};
 use redfish::{About, Answer, Asker, Exchange, Method, Need, Privileges, Request, Route, Step, Supply};
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as api;
@@ -148,14 +148,19 @@ impl Gateway {
         };
         // An answer is made into bytes at once: as values it is several times as large, and would wait for its turn like that.
         let mut shared = exchange.shared_as();
-        if let Some(key) = &shared
-            && let Some(kept) = self.site.ready.find(key, &self.site.memory, &self.model.snapshot())
-        {
-            let response = extended::respond_kept(&kept, &parts.headers);
-            let Some(mut share) = room.take() else { return Ok(response) };
-            share.grow(response.body().kept())?;
-            return Ok(response.map(|body| body.counted(share)));
+        let find = |key: &String| self.site.ready.find(key, &self.site.memory, &self.model.snapshot());
+        if let Some(kept) = shared.as_ref().and_then(find) {
+            // Turn and place may have been waited for long.
+            if self.renew(parts, call).await? {
+                shared = None;
+            } else {
+                let response = extended::respond_kept(&kept, &parts.headers);
+                let Some(mut share) = room.take() else { return Ok(response) };
+                share.grow(response.body().kept())?;
+                return Ok(response.map(|body| body.counted(share)));
+            }
         }
+        let begun = Instant::now();
         // What of it was in memory; from the first question to a daemon on the answer is nobody else's.
         let mut made_of: Option<Vec<(Need, Stamp)>> = Some(Vec::new());
         let next = |step: Step, shared: &mut Option<String>, made_of: &mut Option<Vec<_>>| match step {
@@ -168,7 +173,7 @@ impl Gateway {
                 match kept {
                     Some((key, made_of, kept)) => {
                         let response = extended::respond_kept(&kept, &parts.headers);
-                        self.site.ready.keep(key, made_of, kept);
+                        self.site.ready.keep(key, begun, made_of, kept);
                         Next::Answer(code, response)
                     }
                     None => Next::Answer(code, extended::respond(answer, &parts.headers)),
@@ -245,6 +250,10 @@ impl Gateway {
         if parts.method != http::Method::GET {
             return Err(Failure::method_not_allowed("GET"));
         }
+        let filter = match StreamFilter::of(parts.uri.query().unwrap_or_default()) {
+            Ok(filter) => filter,
+            Err(answer) => return Ok(refusal(answer, parts, call)),
+        };
         let route = schema::method(WATCH).and_then(|method| self.routes.rpc(method.path));
         let route =
             Arc::clone(route.ok_or_else(|| Status::internal("the contract has no stream of events"))?);
@@ -257,7 +266,7 @@ impl Gateway {
         let username =
             call.caller.as_ref().map(|caller| caller.principal.username.clone()).unwrap_or_default();
         let subscribed = self.site.streams.open(username, call.conn.peer().to_string());
-        let mut response = stream::redfish(watching, subscribed);
+        let mut response = stream::redfish(watching, subscribed, filter);
         response.headers_mut().insert(ODATA_VERSION, HeaderValue::from_static("4.0"));
         Ok(response)
     }
@@ -289,7 +298,7 @@ impl Gateway {
         if in_memory && let Some((supply, stamp)) = memory.supply(need, &snapshot) {
             return Ok(Found::Shared(supply, stamp));
         }
-        let before = memory.stamp(need, &snapshot).filter(|_| in_memory);
+        let asked = memory.stamp(need, &snapshot).filter(|_| in_memory).map(|stamp| (stamp, Instant::now()));
         // Nothing that is shown is made of consoles, they are only shown beside; and most of what the network is shown in is not about it.
         let is_beside = matches!(need, Need::Consoles | Need::Network);
         let most = if is_beside { BESIDE_PATIENCE } else { Duration::MAX };
@@ -303,7 +312,7 @@ impl Gateway {
             ipc::Code::Unavailable => Status::unavailable(status.message),
             _ => status,
         })?;
-        Ok(match memory.heard(need, before, &answer) {
+        Ok(match memory.heard(need, asked, &answer) {
             Some((supply, stamp)) => Found::Shared(supply, stamp),
             None => Found::Own(answer),
         })

@@ -33,7 +33,8 @@ pub(super) static RESOURCE: Resource = Resource::new(
                 "Port": port(about.https_port),
                 "Certificates": link(certificates::OF_HTTPS),
             },
-            "NTP": network.map(|network| json!({
+            // Where nobody is asked for the time, it is not the controller's to say (netmgr's `observe`).
+            "NTP": network.filter(|network| !network.time_servers.is_empty() || !network.static_time_servers.is_empty()).map(|network| json!({
                 "ProtocolEnabled": !network.time_servers.is_empty(),
                 "Port": NTP,
                 "NTPServers": network.time_servers,

@@ -13,6 +13,15 @@ mod delivery;
 mod destination;
 mod post;
 mod record;
+/// Whether text is a destination; it is asked of nobody.
+pub(crate) fn is_destination(text: &str) -> bool {
+    let Ok(destination) = Destination::parse(text) else { return false };
+    let written = [&destination.host, &destination.authority, &destination.path];
+    debug_assert!(!written.iter().any(|part| part.contains(['\r', '\n', ' '])), "{destination:?}");
+    let _ = Poster::new(false, None).may(&destination);
+    true
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -746,7 +755,9 @@ impl Runner {
                     let result = match &self.to {
                         Ok(to) => {
                             let body = body.to_string();
-                            self.poster.post(to, record.verify_certificate, body.as_bytes()).await
+                            self.poster
+                                .post(to, record.verify_certificate, &record.http_headers, body.as_bytes())
+                                .await
                         }
                         Err(why) => Err((*why).to_owned()),
                     };

@@ -52,17 +52,29 @@ impl Poster {
     ///
     /// # Errors
     /// Why it was not taken. That may be wrong the other way: it was taken, and the answer was lost.
-    pub(crate) async fn post(&self, to: &Destination, verify: bool, body: &[u8]) -> Result<(), String> {
-        match tokio::time::timeout(WITHIN, self.exchange(to, verify, body)).await {
+    pub(crate) async fn post(
+        &self,
+        to: &Destination,
+        verify: bool,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> Result<(), String> {
+        match tokio::time::timeout(WITHIN, self.exchange(to, verify, headers, body)).await {
             Ok(result) => result,
             Err(_) => Err(format!("it did not answer within {} s", WITHIN.as_secs())),
         }
     }
 
-    async fn exchange(&self, to: &Destination, verify: bool, body: &[u8]) -> Result<(), String> {
+    async fn exchange(
+        &self,
+        to: &Destination,
+        verify: bool,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> Result<(), String> {
         let stream = self.connect(to).await?;
         if !to.tls {
-            return speak(stream, to, body).await;
+            return speak(stream, to, headers, body).await;
         }
         let config = if verify {
             self.verified.get_or_try_init(async || verifying(self.ca_file.as_deref())).await?
@@ -72,7 +84,7 @@ impl Poster {
         let name =
             ServerName::try_from(to.host.clone()).map_err(|_| "its host is no name for TLS".to_owned())?;
         let stream = tokio_rustls::TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-        speak(stream.map_err(|error| format!("TLS: {error}"))?, to, body).await
+        speak(stream.map_err(|error| format!("TLS: {error}"))?, to, headers, body).await
     }
 
     async fn connect(&self, to: &Destination) -> Result<TcpStream, String> {
@@ -128,10 +140,17 @@ async fn connect_to(address: SocketAddr, allow_local: bool) -> Result<TcpStream,
 async fn speak(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     to: &Destination,
+    headers: &[(String, String)],
     body: &[u8],
 ) -> Result<(), String> {
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let agent = if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
+        ""
+    } else {
+        "User-Agent: u-bmc\r\n"
+    };
     let head = format!(
-        "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: u-bmc\r\nContent-Type: application/json\r\nOData-Version: 4.0\r\n\
+        "POST {} HTTP/1.1\r\nHost: {}\r\n{agent}Content-Type: application/json\r\nOData-Version: 4.0\r\n{more}\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         to.path,
         to.authority,
@@ -301,9 +320,9 @@ mod tests {
         let to = Destination::parse(&format!("http://{own}:9/")).unwrap();
         let poster = Poster::new(false, None);
         assert!(!poster.may(&to), "{own}");
-        let why = poster.post(&to, true, b"{}").await.unwrap_err();
+        let why = poster.post(&to, true, &[], b"{}").await.unwrap_err();
         assert!(why.contains("of the controller itself"), "{why}");
-        let why = Poster::new(true, None).post(&to, true, b"{}").await.unwrap_err();
+        let why = Poster::new(true, None).post(&to, true, &[], b"{}").await.unwrap_err();
         assert!(!why.contains("of the controller itself"), "{why}");
     }
 
