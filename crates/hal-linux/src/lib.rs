@@ -7,9 +7,11 @@
 //!  hal::I2c      ──► LinuxI2c ──► /dev/i2c-*
 //!  hal::FanBus   ──► SysfsFans ──► pwmN of /sys/class/hwmon (kept-open attributes)
 //!  hal::Led      ──► LinuxLeds ──► a thread for each controller ──► /sys/class/leds
+//!  gadget        ──► the USB devices it is to a host: /sys/kernel/config/usb_gadget
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
+//!  ipmisrv       ──► ipmi ──► /dev/ipmi-kcs*, /dev/ipmi-bt-host
 //!  daemons       ──► memory ──► malloc_trim
 //!  daemons       ──► sched  ──► sched_setattr
 //!  daemons       ──► seccomp ──► seccomp(2)
@@ -37,11 +39,14 @@ mod eeprom;
 pub mod entropy;
 mod fail;
 mod fan;
+pub mod gadget;
 #[cfg(feature = "gpio")]
 mod gpio;
 #[cfg(feature = "gpio")]
 mod handed;
 mod i2c;
+#[cfg(feature = "gpio")]
+pub mod ipmi;
 #[cfg(feature = "gpio")]
 mod led;
 pub mod memory;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use prost::Message as _;
 use schema::rpc::{
     asset_service, certificate_service, chassis_service, console_service, event_service, host_service,
-    led_service, management_controller_service, network_service, role_service, sensor_service,
-    session_service, system_service, thermal_service, user_service,
+    ipmi_service, led_service, management_controller_service, media_service, network_service, role_service,
+    sensor_service, session_service, system_service, thermal_service, user_service,
 };
 use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
@@ -140,6 +140,8 @@ needs! {
     );
     /// The serial consoles.
     Consoles consoles: v1::ListConsolesResponse = |_about| Call::new(console_service::LIST_CONSOLES, &v1::ListConsolesRequest::default());
+    /// The drives whose medium comes from elsewhere.
+    Media media: v1::ListMediaResponse = |_about| Call::new(media_service::LIST_MEDIA, &v1::ListMediaRequest::default());
     /// What this installation is.
     System system: v1::GetSystemInfoResponse = |_about| Call::new(system_service::GET_SYSTEM_INFO, &v1::GetSystemInfoRequest::default());
     /// The sensors.
@@ -159,6 +161,8 @@ needs! {
         network_service::LIST_NETWORK_INTERFACES,
         &v1::ListNetworkInterfacesRequest::default(),
     );
+    /// IPMI over LAN.
+    Ipmi ipmi: v1::GetIpmiResponse = |_asker| Call::new(ipmi_service::GET_IPMI, &v1::GetIpmiRequest::default());
     /// The certificate of HTTPS.
     Certificate certificate: v1::GetCertificateResponse = |_about| Call::new(
         certificate_service::GET_CERTIFICATE,

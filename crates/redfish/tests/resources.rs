@@ -218,6 +218,25 @@ fn interfaces_are_shown_as_the_network_s_daemon_says_and_not_at_all_without_it()
 }
 
 #[test]
+fn ipmi_is_shown_and_switched_where_it_is_not_ruled_out() {
+    let mut bench = Bench::new();
+    let uri = "/redfish/v1/Managers/bmc/NetworkProtocol";
+    assert_eq!(bench.shown(uri)["IPMI"], json!({"ProtocolEnabled": true, "Port": 623}));
+    let answer = bench.send(Method::Patch, uri, &json!({"IPMI": {"ProtocolEnabled": false, "Port": 6230}}));
+    assert_eq!(answer.status, 200, "{}", said(&answer));
+    let [call] = &bench.called[..] else { panic!("{:?}", bench.called) };
+    let request = v1::SetIpmiRequest::decode(&call.request[..]).unwrap();
+    assert_eq!(
+        (call.method.subject, request.enabled, request.port),
+        ("rpc.IpmiService.SetIpmi", Some(false), Some(6230))
+    );
+    let answer = bench.send(Method::Patch, uri, &json!({"IPMI": {"Port": 65536}}));
+    assert_eq!(answer.status, 400);
+    bench.refuse("rpc.IpmiService.GetIpmi", Fault::new(Code::Unavailable, "ipmisrv does not run"));
+    assert!(bench.shown(uri).get("IPMI").is_none());
+}
+
+#[test]
 fn a_value_that_is_not_good_is_null_and_what_is_not_known_is_left_out() {
     let mut bench = Bench::new();
     let sensor = bench.shown("/redfish/v1/Chassis/chassis/Sensors/dimm0_temp");

@@ -33,12 +33,6 @@ pub use service::StartError as Error;
 pub use shell::run;
 pub use subscriptions::Settings as Subscriptions;
 
-/// Reads text as the destination of a subscription, for the fuzz target: whether it is one. What a request is written with has no line breaks in it.
-#[doc(hidden)]
-pub fn reads_as_destination(text: &str) -> bool {
-    subscriptions::is_destination(text)
-}
-
 /// `[eventlog]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]

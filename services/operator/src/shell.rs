@@ -150,6 +150,7 @@ struct Operator<'a> {
     cooling: Option<Cooling>,
     /// Hands the lines of sensors over for as long as this is there.
     _lines: Option<Lines>,
+    bindings: crate::bind::Bindings,
     /// It is not petted, by will and by failure.
     starving: Lasting,
     unpetted: Lasting,
@@ -271,6 +272,7 @@ impl<'a> Operator<'a> {
             watchdog,
             cooling,
             _lines: lines,
+            bindings: crate::bind::Bindings::default(),
             starving: Lasting::default(),
             unpetted: Lasting::default(),
             children,
@@ -452,6 +454,11 @@ impl<'a> Operator<'a> {
         self.step(Event::Tick);
         service::tell_left_out();
         self.memory.tend(Instant::now());
+        if self.prepared.board.hal == board::HalKind::Linux {
+            let root = hw::SysRoot::of(&self.prepared.board, &self.options.run_dir);
+            let unbound = hw::unbound_chips(&self.prepared.board, &root);
+            self.bindings.tend(self.clock.now(), &unbound, root.path());
+        }
         self.hand_devices();
         self.try_confirm_boot().await;
         let now = self.clock.now();

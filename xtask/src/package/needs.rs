@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use object::read::elf::{ElfFile64, FileHeader as _};
 use object::Endianness;
+use object::read::elf::{ElfFile64, FileHeader as _};
 
 use super::File;
 use crate::sh;

@@ -27,6 +27,7 @@ mod tasks;
 pub(crate) mod telemetry;
 mod thermal;
 mod update;
+mod virtual_media;
 
 use std::collections::BTreeMap;
 
@@ -74,6 +75,10 @@ pub static ALL: &[&Resource] = &[
     &power_supplies::POWER_SUPPLY,
     &managers::COLLECTION,
     &managers::MANAGER,
+    &virtual_media::OF_MANAGER,
+    &virtual_media::AT_MANAGER,
+    &virtual_media::OF_SYSTEM,
+    &virtual_media::AT_SYSTEM,
     &protocol::RESOURCE,
     &certificates::COLLECTION,
     &certificates::CERTIFICATE,

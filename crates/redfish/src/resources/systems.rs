@@ -11,7 +11,7 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
-use super::{boot_override, chassis, name, pcie, said};
+use super::{boot_override, chassis, name, pcie, said, virtual_media};
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Systems",
@@ -123,6 +123,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             "TotalSystemMemoryGiB": (!memory.is_empty()).then(|| mib_as_gib(memory.iter().sum())),
         },
         "SerialConsole": serial_console(world, host),
+        "VirtualMedia": virtual_media::below(world, &format!("/redfish/v1/Systems/{id}"), Some(id)),
         "Processors": link(&format!("/redfish/v1/Systems/{id}/Processors")),
         "Memory": link(&format!("/redfish/v1/Systems/{id}/Memory")),
         "EthernetInterfaces": link(&format!("/redfish/v1/Systems/{id}/EthernetInterfaces")),

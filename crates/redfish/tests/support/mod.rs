@@ -248,6 +248,8 @@ impl Bench {
 
     /// The owners of what changes say yes, and what was made is there.
     pub fn agree(&mut self) {
+        self.say("rpc.MediaService.InsertMedia", &v1::InsertMediaResponse::default());
+        self.say("rpc.MediaService.EjectMedia", &v1::EjectMediaResponse::default());
         self.say("rpc.AssetService.SetAssetInfo", &v1::SetAssetInfoResponse::default());
         self.say("rpc.ChassisService.ChangeChassisState", &v1::ChangeChassisStateResponse::default());
         self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
@@ -320,6 +322,19 @@ impl Bench {
         );
         let console = v1::Console { name: "system".into(), connected: true, ..v1::Console::default() };
         self.say("rpc.ConsoleService.ListConsoles", &v1::ListConsolesResponse { consoles: vec![console] });
+        let cd = v1::MediaSlot {
+            name: "cd".into(),
+            host_name: "system".into(),
+            kind: v1::MediaKind::Cd.into(),
+            state: v1::MediaState::Inserted.into(),
+            source: v1::MediaSource::Url.into(),
+            url: "https://images.example/a.iso".into(),
+            image_name: "a.iso".into(),
+            size_bytes: 2048,
+            verify_certificate: true,
+            ..v1::MediaSlot::default()
+        };
+        self.say("rpc.MediaService.ListMedia", &v1::ListMediaResponse { slots: vec![cd] });
         let controller = v1::ManagementController {
             name: "bmc".into(),
             description: Some("the bmc".into()),
@@ -425,6 +440,8 @@ impl Bench {
         ];
         self.say("rpc.AssetService.ListAssets", &v1::ListAssetsResponse { assets });
         self.say("rpc.NetworkService.ListNetworkInterfaces", &network());
+        let ipmi = v1::Ipmi { enabled: true, listening: true, port: 623, ..v1::Ipmi::default() };
+        self.say("rpc.IpmiService.GetIpmi", &v1::GetIpmiResponse { ipmi: Some(ipmi) });
         self.say(
             "rpc.CertificateService.GetCertificate",
             &v1::GetCertificateResponse { certificate: Some(certificate()) },
@@ -624,6 +641,7 @@ pub fn path(resource: &Resource) -> String {
         "EthernetInterface" | "PCIeDevice" | "PCIeFunction" | "PCIeFunctionCollection" => "system-nic0",
         "Storage" => "drives",
         "Drive" => "nvme0",
+        "VirtualMedia" => "cd",
         "Certificate" => "1",
         _ => "system-dimm0",
     });

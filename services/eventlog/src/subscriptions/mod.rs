@@ -10,18 +10,8 @@
 
 mod accounts;
 mod delivery;
-mod destination;
 mod post;
 mod record;
-/// Whether text is a destination; it is asked of nobody.
-pub(crate) fn is_destination(text: &str) -> bool {
-    let Ok(destination) = Destination::parse(text) else { return false };
-    let written = [&destination.host, &destination.authority, &destination.path];
-    debug_assert!(!written.iter().any(|part| part.contains(['\r', '\n', ' '])), "{destination:?}");
-    let _ = Poster::new(false, None).may(&destination);
-    true
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +24,7 @@ use std::time::Duration;
 use ipc::{
     Bucket, CallContext, Client, EventBuilder, Json, Outbox, Principal, Reply, StateError, Status, patiently,
 };
+use outward::Destination;
 use prost::Message;
 use schema::rpc::auth_service::LIST_ACCOUNT_NAMES;
 use schema::v1alpha1 as v1;
@@ -45,7 +36,6 @@ use units::{Lasting, Millis};
 
 use self::accounts::Schedule;
 use self::delivery::{Delivery, Progress, Retry, Step};
-use self::destination::Destination;
 use self::post::Poster;
 use self::record::Record;
 use crate::keeper::{News, Shared};
