@@ -55,6 +55,8 @@ enum Found {
     Shared(Supply, Stamp),
     /// What an owner has answered to this one.
     Own(Bytes),
+    /// That this machine has no such owner.
+    Absent(Status),
 }
 
 /// What an exchange keeps others from.
@@ -215,6 +217,10 @@ impl Gateway {
                                     exchange.supplied(supply);
                                     continue;
                                 }
+                                Ok(Found::Absent(status)) => {
+                                    exchange.filled(need, Err(extended::fault(&status)));
+                                    continue;
+                                }
                                 Ok(Found::Own(bytes)) => exchange.filled(need, Ok(&bytes)),
                                 Err(status) => exchange.filled(need, Err(extended::fault(&status))),
                             }
@@ -285,15 +291,10 @@ impl Gateway {
         // Whatever is shown, it is to somebody who is known and may see it.
         gate::authorise(wanted.method, self.caller_now(call).await?)?;
         let snapshot = self.model.snapshot();
-        // Many machines leave their network as it is, and many boards have no drives; nobody waits for a daemon that does not run there.
-        let of_some = match need {
-            Need::Network => Some("netmgr"),
-            Need::Ipmi => Some("ipmisrv"),
-            Need::Media => Some("mediasrv"),
-            _ => None,
-        };
-        if let Some(daemon) = of_some.filter(|daemon| last::is_without(daemon, &snapshot)) {
-            return Err(Status::unavailable(format!("{daemon} does not run")));
+        // Many machines leave their network as it is, or have no drives to play; nobody waits for a daemon that does not run there.
+        let owner = wanted.method.owner;
+        if matches!(need, Need::Network | Need::Media) && last::is_without(owner, &snapshot) {
+            return Ok(Found::Absent(Status::unavailable(format!("{owner} does not run"))));
         }
         if last::is_gone(need, &snapshot)
             && let Some(known) = last::known(need, &snapshot)
