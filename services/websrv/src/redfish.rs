@@ -291,10 +291,15 @@ impl Gateway {
         // Whatever is shown, it is to somebody who is known and may see it.
         gate::authorise(wanted.method, self.caller_now(call).await?)?;
         let snapshot = self.model.snapshot();
-        // Many machines leave their network as it is, or have no drives to play; nobody waits for a daemon that does not run there.
-        let owner = wanted.method.owner;
-        if matches!(need, Need::Network | Need::Media) && last::is_without(owner, &snapshot) {
-            return Ok(Found::Absent(Status::unavailable(format!("{owner} does not run"))));
+        // Many machines leave their network as it is, and many boards have no drives; nobody waits for a daemon that does not run there.
+        let of_some = match need {
+            Need::Network => Some("netmgr"),
+            Need::Ipmi => Some("ipmisrv"),
+            Need::Media => Some("mediasrv"),
+            _ => None,
+        };
+        if let Some(daemon) = of_some.filter(|daemon| last::is_without(daemon, &snapshot)) {
+            return Ok(Found::Absent(Status::unavailable(format!("{daemon} does not run"))));
         }
         if last::is_gone(need, &snapshot)
             && let Some(known) = last::known(need, &snapshot)
