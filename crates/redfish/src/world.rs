@@ -15,7 +15,14 @@ use schema::{Code, Method, MethodInfo};
 
 use crate::fault::Fault;
 use crate::privilege::{Asker, Privileges};
-use crate::resources::telemetry;
+
+/// What the names of reports of histories begin with; what follows is the sensor.
+pub(crate) const HISTORY: &str = "history-";
+
+/// The sensor whose history a report of that name is; empty for another report.
+pub(crate) fn of_history(report: &str) -> &str {
+    report.strip_prefix(HISTORY).unwrap_or_default()
+}
 
 /// A call of the contract.
 #[derive(Clone, PartialEq, Eq)]
@@ -209,7 +216,7 @@ needs! {
     /// The last hour of the sensor whose history the path names.
     History history: v1::GetSensorHistoryResponse = |about| Call::new(
         sensor_service::GET_SENSOR_HISTORY,
-        &v1::GetSensorHistoryRequest { id: telemetry::of_history(about.focus()).to_owned(), span: v1::SensorHistorySpan::Hour.into(), since: None },
+        &v1::GetSensorHistoryRequest { id: of_history(about.focus()).to_owned(), span: v1::SensorHistorySpan::Hour.into(), since: None },
     );
     /// Where events are sent, as far as the caller may see it.
     Subscriptions subscriptions: v1::ListEventSubscriptionsResponse = |_about| Call::new(

@@ -24,7 +24,7 @@ mod sessions;
 mod storage;
 mod systems;
 mod tasks;
-pub(crate) mod telemetry;
+mod telemetry;
 mod thermal;
 mod update;
 mod virtual_media;
