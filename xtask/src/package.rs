@@ -110,7 +110,7 @@ exec u-bmc operator --board "$board" --state-dir "$state" --https "${UBMC_HTTPS:
 "#;
 
 /// A tar archive of files and the folders they are in. Everything is root's, and of the beginning of time.
-fn archive(files: &[File], beginning: &str) -> Result<Vec<u8>> {
+fn archive(files: &[File]) -> Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     let header = |kind, mode, size| {
         let mut header = tar::Header::new_gnu();
@@ -128,11 +128,11 @@ fn archive(files: &[File], beginning: &str) -> Result<Vec<u8>> {
     }
     for folder in folders {
         let mut header = header(tar::EntryType::Directory, 0o755, 0);
-        tar.append_data(&mut header, format!("{beginning}{folder}/"), std::io::empty())?;
+        tar.append_data(&mut header, format!("{folder}/"), std::io::empty())?;
     }
     for file in files {
         let mut header = header(tar::EntryType::Regular, file.mode, file.bytes.len() as u64);
-        tar.append_data(&mut header, format!("{beginning}{}", file.path), file.bytes.as_slice())?;
+        tar.append_data(&mut header, &file.path, file.bytes.as_slice())?;
     }
     Ok(tar.into_inner()?)
 }
@@ -152,23 +152,16 @@ mod tests {
     #[test]
     fn an_archive_has_each_folder_once_and_is_the_same_every_time() {
         let files = [File::new("usr/bin/a", 0o755, "a"), File::new("usr/bin/b", 0o644, "bb")];
-        let bytes = archive(&files, "./").unwrap();
-        assert_eq!(bytes, archive(&files, "./").unwrap());
+        let bytes = archive(&files).unwrap();
+        assert_eq!(bytes, archive(&files).unwrap());
         let mut tar = tar::Archive::new(bytes.as_slice());
-        let names: Vec<(String, u32)> = tar
-            .entries()
-            .unwrap()
-            .map(|entry| {
-                let entry = entry.unwrap();
-                (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap())
-            })
-            .collect();
-        let wanted =
-            [("./usr/", 0o755), ("./usr/bin/", 0o755), ("./usr/bin/a", 0o755), ("./usr/bin/b", 0o644)];
-        let wanted = wanted.map(|(name, mode)| (name.trim_start_matches("./").to_owned(), mode));
-        let names: Vec<_> =
-            names.into_iter().map(|(name, mode)| (name.trim_start_matches("./").to_owned(), mode)).collect();
-        assert_eq!(names, wanted);
+        let seen = |entry: std::io::Result<tar::Entry<'_, &[u8]>>| {
+            let entry = entry.unwrap();
+            (entry.path().unwrap().display().to_string(), entry.header().mode().unwrap())
+        };
+        let names: Vec<(String, u32)> = tar.entries().unwrap().map(seen).collect();
+        let wanted = [("usr/", 0o755), ("usr/bin/", 0o755), ("usr/bin/a", 0o755), ("usr/bin/b", 0o644)];
+        assert_eq!(names, wanted.map(|(name, mode)| (name.to_owned(), mode)));
     }
 
     #[test]

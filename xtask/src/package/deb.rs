@@ -31,8 +31,8 @@ pub(super) fn pack(files: &[File], version: &str, architecture: &str, depends: &
     let mut out = b"!<arch>\n".to_vec();
     for (name, bytes) in [
         ("debian-binary", b"2.0\n".to_vec()),
-        ("control.tar.gz", gzip(&archive(&control, "./")?)?),
-        ("data.tar.gz", gzip(&archive(files, "./")?)?),
+        ("control.tar.gz", gzip(&archive(&control)?)?),
+        ("data.tar.gz", gzip(&archive(files)?)?),
     ] {
         // ar(5): name, time, owner, group, mode, size.
         out.extend(
@@ -125,6 +125,6 @@ mod tests {
             contents.contains("-rwxr-xr-x root/root") || contents.contains("-rwxr-xr-x 0/0"),
             "{contents}"
         );
-        assert!(contents.contains("./usr/bin/tool") && contents.contains("./usr/share/x"), "{contents}");
+        assert!(contents.contains("usr/bin/tool") && contents.contains("usr/share/x"), "{contents}");
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn write(dir: &Path, files: &[File], version: &str, architecture: &st
             "size": bytes.len(),
         }))
     };
-    let plain = archive(files, "")?;
+    let plain = archive(files)?;
     let layer = put(&gzip(&plain)?, "layer.v1.tar+gzip")?;
     let config = json!({
         "architecture": architecture,
