@@ -30,6 +30,15 @@ MEANT = re.compile(r"^(IndicatorLED|Thermal|Power) |/(Thermal|Power) |^Messages/
 
 # What OCP's profiles ask for that is not known, and so not shown, or not there yet (docs/roadmap.md).
 PROFILES_OPEN = {
+    # Which addresses a machine has, its system alone knows; the port is shown without.
+    "IPv4Addresses",
+    "NameServers",
+    # Interfaces of the manager are configured in netmgr's configuration.
+    "FQDN (Write)",
+    "HostName (Write)",
+    "IPv4Addresses (Write)",
+    "NameServers (Write)",
+    "StaticNameServers (Write)",
     # Of a manager's console: that of a system has no such property in DMTF's schema.
     "SerialConsole/ConnectTypesSupported",
     "Temperatures/PhysicalContext",

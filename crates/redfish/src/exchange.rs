@@ -295,6 +295,7 @@ impl Exchange {
                 return Step::Done(answer);
             }
             Target::Registry(registry) => return Step::Done(registry_answer(registry)),
+            Target::TaskMonitor => return self.monitored(),
             Target::Action(_, action) => return self.act(action),
             Target::Resource(_) | Target::ActionInfo(..) => match self.method {
                 Method::Get | Method::Head => return self.read(),
@@ -305,6 +306,21 @@ impl Exchange {
             },
         };
         Step::Done(Answer::json(200, value))
+    }
+
+    /// What the request that began an operation would have been answered, had it waited.
+    fn monitored(&self) -> Step {
+        let ended = resources::outcome_of(&self.world, &self.route.id);
+        let missing = self.world.take_missing();
+        if !missing.is_empty() {
+            return Step::Read(missing);
+        }
+        Step::Done(match ended {
+            Ok(Some(true)) => Answer::empty(204),
+            Ok(Some(false)) => Answer::error(500, &[base::OPERATION_FAILED.plain()]),
+            Ok(None) => self.not_found(),
+            Err(fault) => self.refusal(&fault),
+        })
     }
 
     /// The resource as it is now.
@@ -841,7 +857,7 @@ fn action_info(action: &Action, uri: &str, id: &str) -> Value {
                 Kind::Enum(values) => ("String", Some(values)),
                 Kind::Texts(_) => ("StringArray", None),
                 Kind::Link => ("Object", None),
-                Kind::Links(_) => ("ObjectArray", None),
+                Kind::Links(_) | Kind::Headers(_) => ("ObjectArray", None),
             };
             let mut entry = json!({"Name": parameter.property.path, "Required": parameter.required, "DataType": kind, "AllowableValues": values});
             prune(&mut entry, &[]);

@@ -8,15 +8,21 @@ use prost::Message as _;
 use schema::rpc::{
     asset_service, certificate_service, chassis_service, console_service, event_service, host_service,
     ipmi_service, led_service, management_controller_service, media_service, network_service, role_service,
-    sensor_service,
-    session_service, system_service, thermal_service, user_service,
+    sensor_service, session_service, system_service, thermal_service, user_service,
 };
 use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
 
 use crate::fault::Fault;
 use crate::privilege::{Asker, Privileges};
-use crate::resources::telemetry;
+
+/// What the names of reports of histories begin with; what follows is the sensor.
+pub(crate) const HISTORY: &str = "history-";
+
+/// The sensor whose history a report of that name is; empty for another report.
+pub(crate) fn of_history(report: &str) -> &str {
+    report.strip_prefix(HISTORY).unwrap_or_default()
+}
 
 /// A call of the contract.
 #[derive(Clone, PartialEq, Eq)]
@@ -210,7 +216,7 @@ needs! {
     /// The last hour of the sensor whose history the path names.
     History history: v1::GetSensorHistoryResponse = |about| Call::new(
         sensor_service::GET_SENSOR_HISTORY,
-        &v1::GetSensorHistoryRequest { id: telemetry::of_history(about.focus()).to_owned(), span: v1::SensorHistorySpan::Hour.into(), since: None },
+        &v1::GetSensorHistoryRequest { id: of_history(about.focus()).to_owned(), span: v1::SensorHistorySpan::Hour.into(), since: None },
     );
     /// Where events are sent, as far as the caller may see it.
     Subscriptions subscriptions: v1::ListEventSubscriptionsResponse = |_about| Call::new(

@@ -79,7 +79,7 @@ fn what_a_machine_is_made_of_is_shown_as_far_as_its_parts_say_it() {
     assert_eq!((&port["MACAddress"], &port["InterfaceEnabled"]), (&json!(support::MAC), &json!(true)));
     // Drives that say who they are go before the list of the firmware.
     let storage = bench.shown("/redfish/v1/Systems/system/Storage/drives");
-    let drive = "/redfish/v1/Systems/system/Storage/drives/Drives/nvme0";
+    let drive = "/redfish/v1/Chassis/chassis/Drives/nvme0";
     assert_eq!(storage["Drives"], json!([{"@odata.id": drive}]));
     let drive = bench.shown(drive);
     assert_eq!((&drive["Protocol"], &drive["PredictedMediaLifeLeftPercent"]), (&json!("NVMe"), &json!(88)));
@@ -90,7 +90,7 @@ fn what_a_machine_is_made_of_is_shown_as_far_as_its_parts_say_it() {
     assert_eq!(system["PCIeDevices"], json!(devices), "an empty slot is no device");
     let function = bench.shown("/redfish/v1/Systems/system/PCIeDevices/system-nic0/PCIeFunctions/1");
     assert_eq!((&function["BusNumber"], &function["FunctionId"]), (&json!("0x21"), &json!(1)));
-    for path in ["Storage/other", "Storage/drives/Drives/system-drive0", "EthernetInterfaces/nvme0"] {
+    for path in ["Storage/other", "Storage/drives/Drives/nvme0", "EthernetInterfaces/nvme0"] {
         assert_eq!(bench.get(&format!("/redfish/v1/Systems/system/{path}")).status, 404, "{path}");
     }
     // Nothing is known of them without their daemon.
@@ -161,6 +161,8 @@ fn a_power_operation_that_has_ended_is_a_task() {
     let task = bench.shown("/redfish/v1/TaskService/Tasks/op-1");
     assert_eq!((&task["TaskState"], &task["TaskStatus"]), (&json!("Completed"), &json!("OK")));
     assert_eq!(task["Name"], "system: on");
+    assert_eq!(bench.get(task["TaskMonitor"].as_str().unwrap()).status, 204);
+    assert_eq!(bench.get("/redfish/v1/TaskService/TaskMonitors/op-2").status, 404);
     assert_eq!(bench.get("/redfish/v1/TaskService/Tasks/op-2").status, 404);
 }
 
@@ -184,7 +186,10 @@ fn interfaces_are_shown_as_the_network_s_daemon_says_and_not_at_all_without_it()
             json!({"Address": "192.0.2.5", "SubnetMask": "255.255.255.0", "AddressOrigin": "DHCP", "Gateway": "192.0.2.1"}),
         ),
         ("/IPv4StaticAddresses/0/SubnetMask", json!("255.255.255.252")),
-        ("/IPv6Addresses/0", json!({"Address": "2001:db8::5", "PrefixLength": 64, "AddressOrigin": "SLAAC", "AddressState": null})),
+        (
+            "/IPv6Addresses/0",
+            json!({"Address": "2001:db8::5", "PrefixLength": 64, "AddressOrigin": "SLAAC", "AddressState": null}),
+        ),
         ("/IPv6Addresses/1/AddressOrigin", json!("LinkLocal")),
         ("/IPv6DefaultGateway", json!("2001:db8::1")),
         ("/NameServers", json!(["192.0.2.53", "192.0.2.54"])),

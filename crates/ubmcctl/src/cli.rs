@@ -519,8 +519,21 @@ pub(crate) struct Account {
 pub(crate) enum UserCommand {
     /// All accounts
     List,
-    /// What passwords and logins are held to
-    Policy,
+    /// What passwords and logins are held to; with an option it is set
+    Policy {
+        /// Fewest characters of a password
+        #[arg(long, value_name = "CHARACTERS")]
+        min_length: Option<u32>,
+        /// Days until a password has to be changed; 0 is never
+        #[arg(long, value_name = "DAYS")]
+        max_age_days: Option<u32>,
+        /// Failures of one account from one address before the first delay
+        #[arg(long, value_name = "FAILURES")]
+        lockout_threshold: Option<u32>,
+        /// The longest delay, in seconds
+        #[arg(long, value_name = "SECONDS")]
+        lockout_duration: Option<u32>,
+    },
     /// One account
     Get {
         /// Name or id; your own when not given

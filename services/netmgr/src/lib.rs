@@ -42,6 +42,7 @@ mod jitter;
 mod kernel;
 mod lease_file;
 mod names;
+mod questions;
 mod ra;
 mod route;
 mod shell;

@@ -14,7 +14,7 @@ use crate::error::{Error, Refused};
 use crate::events;
 use crate::iface::{Iface, Observed};
 use crate::kernel::Kernel;
-use crate::shell;
+use crate::questions;
 
 /// Interfaces that are shown: a computer that runs containers may have many more than a controller.
 const SHOWN_MAX: usize = 16;
@@ -37,7 +37,7 @@ enum Event {
 pub(crate) async fn run(context: Context, kernel: Kernel) -> Result<(), Error> {
     let (outbox, last) = Outbox::new(context.bus.clone());
     let (mut shutdown, mut beat, clock) = (context.shutdown.clone(), context.heartbeat(), context.clock);
-    let mut calls = shell::calls(context.bus.clone());
+    let mut calls = questions::calls(context.bus.clone());
     let mut known = look(&kernel).await.map_err(Error::Silent)?;
     let (mut look_at, mut silences) = (clock.now().saturating_add(LOOK), 0);
     context.notify.status(&told(&known));

@@ -1,5 +1,5 @@
-//! Answers from memory: what Redfish shows of hosts, chassis, sensors and parts is read from the live model and not asked of daemons, and an answer that
-//! many ask for is made once for as long as nothing of it changes.
+//! Answers from memory: what sensors show is read from the live model, what others say of hosts, chassis, fans and parts is shared for a moment, and an
+//! answer that many ask for is made once for as long as nothing of it changes.
 //!
 //! ```text
 //!  snapshot ─► Memory::supply ─► Exchange        made once per change, shared by all exchanges
@@ -23,10 +23,13 @@ use schema::v1alpha1 as api;
 const SETTLES: Duration = Duration::from_secs(2);
 /// So long what was made of the same values is used: when they were measured is no change, and yet shown.
 const KEPT: Duration = Duration::from_secs(1);
-/// So long an answer of statemgr's holds if it tells nothing: not all that it changes by itself is an event, such as a boot override that was used.
+/// So long an answer of an owner holds for others if it tells nothing meanwhile: not all that changes by itself is an event, such as a boot override that
+/// was used, the parts a host names when it comes up, or how fast a fan turns.
 const BRIEFLY: Duration = Duration::from_millis(250);
 /// So long it is believed which consoles there are: they are only shown beside, and are the board file's.
 const BESIDE: Duration = Duration::from_secs(5);
+/// Whose drives are: they are in no domain of the model.
+const MEDIA: &str = "mediasrv";
 /// Answers that are kept, and their bytes together.
 const ANSWERS: usize = 128;
 const ANSWER_BYTES: usize = 2 * 1024 * 1024;
@@ -64,9 +67,10 @@ fn domains(need: Need) -> &'static [Domain] {
 /// How long an answer of the owner's is good for others; `None`: as long as the model says the same.
 fn held_for(need: Need) -> Option<Duration> {
     match need {
-        Need::Hosts | Need::Chassis | Need::Controllers => Some(BRIEFLY),
+        // Told as they are read, and what they are by events.
+        Need::Sensors | Need::System => None,
         Need::Consoles => Some(BESIDE),
-        _ => None,
+        _ => Some(BRIEFLY),
     }
 }
 
@@ -83,7 +87,7 @@ impl Memory {
     pub(crate) fn changes(&self, owner: &str) {
         let shown =
             Domain::ALL.into_iter().filter(|domain| !matches!(domain, Domain::Accounts | Domain::Events));
-        if shown.map(Domain::owner).any(|other| other == owner) {
+        if shown.map(Domain::owner).any(|other| other == owner) || owner == MEDIA {
             *self.changed() = Some(Instant::now());
         }
     }
@@ -107,7 +111,7 @@ impl Memory {
             Need::Zones => (snapshot.zones().change(), none),
             Need::Leds => (snapshot.leds().change(), none),
             Need::Assets => (snapshot.assets().change(), none),
-            Need::Consoles => (none, none),
+            Need::Consoles | Need::Media => (none, none),
             _ => return None,
         })
     }
@@ -130,9 +134,19 @@ impl Memory {
         Some((supply, stamp))
     }
 
-    /// Remembers what an owner has answered, if others may share that; `before` is what the model said when it was asked.
-    pub(crate) fn heard(&self, need: Need, before: Option<Stamp>, answer: &[u8]) -> Option<(Supply, Stamp)> {
-        let stamp = before?;
+    /// Remembers what an owner has answered, if others may share that. `asked` is what the model said when the owner was asked, and when that was: its
+    /// answer is as old as the question, and none at all for others if anything was changed since.
+    pub(crate) fn heard(
+        &self,
+        need: Need,
+        asked: Option<(Stamp, Instant)>,
+        answer: &[u8],
+    ) -> Option<(Supply, Stamp)> {
+        let (stamp, at) = asked?;
+        let is_old = held_for(need).is_none_or(|held| at.elapsed() >= held);
+        if is_old || self.changed().is_some_and(|changed| changed >= at) {
+            return None;
+        }
         let supply = match need {
             Need::Hosts => Supply::Hosts(Arc::new(api::ListHostsResponse::decode(answer).ok()?)),
             Need::Chassis => Supply::Chassis(Arc::new(api::ListChassisResponse::decode(answer).ok()?)),
@@ -140,45 +154,38 @@ impl Memory {
                 let answer = api::ListManagementControllersResponse::decode(answer).ok()?;
                 Supply::Controllers(Arc::new(answer))
             }
+            Need::Fans => Supply::Fans(Arc::new(api::ListCoolingDevicesResponse::decode(answer).ok()?)),
+            Need::Zones => Supply::Zones(Arc::new(api::ListThermalZonesResponse::decode(answer).ok()?)),
+            Need::Leds => Supply::Leds(Arc::new(api::ListLedsResponse::decode(answer).ok()?)),
+            Need::Assets => Supply::Assets(Arc::new(api::ListAssetsResponse::decode(answer).ok()?)),
+            Need::Media => Supply::Media(Arc::new(api::ListMediaResponse::decode(answer).ok()?)),
             Need::Consoles => Supply::Consoles(Arc::new(api::ListConsolesResponse::decode(answer).ok()?)),
             _ => return None,
         };
-        self.made().insert(need, (stamp, Instant::now(), supply.clone()));
+        let mut made = self.made();
+        // One that was asked earlier and answered later is not put over a newer one.
+        if made.get(&need).is_none_or(|(_, newest, _)| *newest <= at) {
+            made.insert(need, (stamp, at, supply.clone()));
+        }
         Some((supply, stamp))
     }
 }
 
 /// What the owner would answer.
 fn make(need: Need, snapshot: &Snapshot) -> Option<Supply> {
-    // What has no room in the model is missing there.
-    fn all<T: Clone>(values: model::Collection<'_, T>) -> Option<Vec<T>> {
-        (values.left_out() == 0).then(|| values.iter().map(|view| T::clone(view.value)).collect())
-    }
     Some(match need {
         Need::System => {
             let system_info = Some(api::SystemInfo::clone(snapshot.system()?.value));
             Supply::System(Arc::new(api::GetSystemInfoResponse { system_info }))
         }
         Need::Sensors => {
+            // What has no room in the model is missing there.
             if snapshot.sensor_descriptions().left_out() != 0 {
                 return None;
             }
             let sensors = snapshot.sensors().map(|view| sensor(&view)).collect::<Option<_>>()?;
             Supply::Sensors(Arc::new(api::ListSensorsResponse { sensors, ..Default::default() }))
         }
-        Need::Fans => {
-            let cooling_devices = all(snapshot.fans())?;
-            Supply::Fans(Arc::new(api::ListCoolingDevicesResponse { cooling_devices }))
-        }
-        Need::Zones => {
-            let thermal_zones = all(snapshot.zones())?;
-            Supply::Zones(Arc::new(api::ListThermalZonesResponse { thermal_zones, ..Default::default() }))
-        }
-        Need::Leds => {
-            let leds = all(snapshot.leds())?;
-            Supply::Leds(Arc::new(api::ListLedsResponse { leds, ..Default::default() }))
-        }
-        Need::Assets => Supply::Assets(Arc::new(api::ListAssetsResponse { assets: all(snapshot.assets())? })),
         _ => return None,
     })
 }
@@ -210,6 +217,13 @@ pub(crate) struct Kept {
     pub packed: OnceLock<Option<Bytes>>,
 }
 
+impl Kept {
+    fn bytes(&self) -> usize {
+        let packed = self.packed.get().and_then(Option::as_ref);
+        self.body.len() + packed.map_or(0, Bytes::len)
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     made_of: Vec<(Need, Stamp)>,
@@ -234,17 +248,21 @@ impl Ready {
         entry.made_of.iter().all(same).then(|| Arc::clone(&entry.kept))
     }
 
-    /// Keeps an answer. When there is no room all others go: what is asked for is there again at once.
-    pub(crate) fn keep(&self, key: String, made_of: Vec<(Need, Stamp)>, kept: Kept) {
+    /// Keeps an answer to a question of that time, unless there is one to a later question. When there is no room all others go: what is asked for is
+    /// there again at once.
+    pub(crate) fn keep(&self, key: String, at: Instant, made_of: Vec<(Need, Stamp)>, kept: Kept) {
         if key.len() > KEY_MAX || kept.body.len() > ANSWER_MAX {
             return;
         }
         let mut entries = self.entries();
-        let bytes: usize = entries.values().map(|entry| entry.kept.body.len()).sum();
+        if entries.get(&key).is_some_and(|entry| entry.at > at) {
+            return;
+        }
+        let bytes: usize = entries.values().map(|entry| entry.kept.bytes()).sum();
         if entries.len() >= ANSWERS || bytes + kept.body.len() > ANSWER_BYTES {
             entries.clear();
         }
-        entries.insert(key, Entry { made_of, at: Instant::now(), kept: Arc::new(kept) });
+        entries.insert(key, Entry { made_of, at, kept: Arc::new(kept) });
     }
 }
 
@@ -319,13 +337,17 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_statemgr_s_is_shared_for_a_moment_only() {
+    fn an_answer_of_an_owner_s_is_shared_for_a_moment_only() {
         let (memory, model) = (Memory::default(), model(1.0));
         let snapshot = model.snapshot();
         assert!(memory.supply(Need::Hosts, snapshot).is_none(), "it is asked first");
         let answer = api::ListHostsResponse { hosts: vec![host("system")] }.encode_to_vec();
-        let before = memory.stamp(Need::Hosts, snapshot);
-        assert!(memory.heard(Need::Hosts, before, &answer).is_some());
+        let asked = |ago: Duration| {
+            let at = Instant::now().checked_sub(ago).unwrap();
+            memory.stamp(Need::Hosts, snapshot).map(|stamp| (stamp, at))
+        };
+        assert!(memory.heard(Need::Hosts, asked(BRIEFLY), &answer).is_none(), "it was long under way");
+        assert!(memory.heard(Need::Hosts, asked(Duration::ZERO), &answer).is_some());
         assert!(memory.supply(Need::Hosts, snapshot).is_some());
         // As if it had been heard long ago.
         if let Some((_, at, _)) = memory.made().get_mut(&Need::Hosts) {
@@ -345,7 +367,8 @@ mod tests {
         let made_of =
             |model: &Model| vec![(Need::Sensors, memory.stamp(Need::Sensors, model.snapshot()).unwrap())];
         let kept = || Kept { headers: Vec::new(), body: Bytes::from_static(b"{}"), packed: OnceLock::new() };
-        ready.keep("a".into(), made_of(&before), kept());
+        let now = Instant::now();
+        ready.keep("a".into(), now, made_of(&before), kept());
         assert!(ready.find("a", &memory, before.snapshot()).is_some());
         assert!(ready.find("b", &memory, before.snapshot()).is_none());
         let mut newer = after;
@@ -363,7 +386,7 @@ mod tests {
         newer.step(Mono::ZERO, 0, Input::Readings(Box::new(told)), &mut out);
         assert!(ready.find("a", &memory, newer.snapshot()).is_none(), "a reading changed");
         for number in 0..10 * ANSWERS {
-            ready.keep(format!("{number}"), made_of(&before), kept());
+            ready.keep(format!("{number}"), now, made_of(&before), kept());
         }
         assert!(ready.entries().len() <= ANSWERS);
         memory.changes("statemgr");

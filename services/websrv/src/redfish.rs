@@ -3,7 +3,7 @@
 //! Each step of an exchange is one round of calls on the bus; what they answer is not kept.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future;
@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, header};
 use ipc::{CallContext, Status};
 use prost_reflect::DynamicMessage;
-use redfish::resources::STREAM;
+use redfish::resources::{STREAM, StreamFilter};
 use redfish::{About, Answer, Asker, Exchange, Method, Need, Privileges, Request, Route, Step, Supply};
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as api;
@@ -55,6 +55,8 @@ enum Found {
     Shared(Supply, Stamp),
     /// What an owner has answered to this one.
     Own(Bytes),
+    /// That this machine has no such owner.
+    Absent(Status),
 }
 
 /// What an exchange keeps others from.
@@ -148,14 +150,19 @@ impl Gateway {
         };
         // An answer is made into bytes at once: as values it is several times as large, and would wait for its turn like that.
         let mut shared = exchange.shared_as();
-        if let Some(key) = &shared
-            && let Some(kept) = self.site.ready.find(key, &self.site.memory, &self.model.snapshot())
-        {
-            let response = extended::respond_kept(&kept, &parts.headers);
-            let Some(mut share) = room.take() else { return Ok(response) };
-            share.grow(response.body().kept())?;
-            return Ok(response.map(|body| body.counted(share)));
+        let find = |key: &String| self.site.ready.find(key, &self.site.memory, &self.model.snapshot());
+        if let Some(kept) = shared.as_ref().and_then(find) {
+            // Turn and place may have been waited for long.
+            if self.renew(parts, call).await? {
+                shared = None;
+            } else {
+                let response = extended::respond_kept(&kept, &parts.headers);
+                let Some(mut share) = room.take() else { return Ok(response) };
+                share.grow(response.body().kept())?;
+                return Ok(response.map(|body| body.counted(share)));
+            }
         }
+        let begun = Instant::now();
         // What of it was in memory; from the first question to a daemon on the answer is nobody else's.
         let mut made_of: Option<Vec<(Need, Stamp)>> = Some(Vec::new());
         let next = |step: Step, shared: &mut Option<String>, made_of: &mut Option<Vec<_>>| match step {
@@ -168,7 +175,7 @@ impl Gateway {
                 match kept {
                     Some((key, made_of, kept)) => {
                         let response = extended::respond_kept(&kept, &parts.headers);
-                        self.site.ready.keep(key, made_of, kept);
+                        self.site.ready.keep(key, begun, made_of, kept);
                         Next::Answer(code, response)
                     }
                     None => Next::Answer(code, extended::respond(answer, &parts.headers)),
@@ -210,6 +217,10 @@ impl Gateway {
                                     exchange.supplied(supply);
                                     continue;
                                 }
+                                Ok(Found::Absent(status)) => {
+                                    exchange.filled(need, Err(extended::fault(&status)));
+                                    continue;
+                                }
                                 Ok(Found::Own(bytes)) => exchange.filled(need, Ok(&bytes)),
                                 Err(status) => exchange.filled(need, Err(extended::fault(&status))),
                             }
@@ -245,6 +256,10 @@ impl Gateway {
         if parts.method != http::Method::GET {
             return Err(Failure::method_not_allowed("GET"));
         }
+        let filter = match StreamFilter::of(parts.uri.query().unwrap_or_default()) {
+            Ok(filter) => filter,
+            Err(answer) => return Ok(refusal(answer, parts, call)),
+        };
         let route = schema::method(WATCH).and_then(|method| self.routes.rpc(method.path));
         let route =
             Arc::clone(route.ok_or_else(|| Status::internal("the contract has no stream of events"))?);
@@ -257,7 +272,7 @@ impl Gateway {
         let username =
             call.caller.as_ref().map(|caller| caller.principal.username.clone()).unwrap_or_default();
         let subscribed = self.site.streams.open(username, call.conn.peer().to_string());
-        let mut response = stream::redfish(watching, subscribed);
+        let mut response = stream::redfish(watching, subscribed, filter);
         response.headers_mut().insert(ODATA_VERSION, HeaderValue::from_static("4.0"));
         Ok(response)
     }
@@ -284,7 +299,7 @@ impl Gateway {
             _ => None,
         };
         if let Some(daemon) = of_some.filter(|daemon| last::is_without(daemon, &snapshot)) {
-            return Err(Status::unavailable(format!("{daemon} does not run")));
+            return Ok(Found::Absent(Status::unavailable(format!("{daemon} does not run"))));
         }
         if last::is_gone(need, &snapshot)
             && let Some(known) = last::known(need, &snapshot)
@@ -295,7 +310,7 @@ impl Gateway {
         if in_memory && let Some((supply, stamp)) = memory.supply(need, &snapshot) {
             return Ok(Found::Shared(supply, stamp));
         }
-        let before = memory.stamp(need, &snapshot).filter(|_| in_memory);
+        let asked = memory.stamp(need, &snapshot).filter(|_| in_memory).map(|stamp| (stamp, Instant::now()));
         // Nothing that is shown is made of consoles, they are only shown beside; and most of what the network, drives and IPMI are shown in is not about them.
         let is_beside = matches!(need, Need::Consoles | Need::Network | Need::Ipmi | Need::Media);
         let most = if is_beside { BESIDE_PATIENCE } else { Duration::MAX };
@@ -309,7 +324,7 @@ impl Gateway {
             ipc::Code::Unavailable => Status::unavailable(status.message),
             _ => status,
         })?;
-        Ok(match memory.heard(need, before, &answer) {
+        Ok(match memory.heard(need, asked, &answer) {
             Some((supply, stamp)) => Found::Shared(supply, stamp),
             None => Found::Own(answer),
         })

@@ -84,7 +84,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             v1::NetworkInterfaceState::Up => status("Enabled", Some("OK")),
             // A cable is waited for.
             v1::NetworkInterfaceState::NoLink => status("StandbyOffline", Some("OK")),
-            v1::NetworkInterfaceState::Off => status("Disabled", None),
+            v1::NetworkInterfaceState::Off => status("Disabled", Some("OK")),
             v1::NetworkInterfaceState::Absent => status("Absent", None),
             v1::NetworkInterfaceState::Unspecified => status("UnavailableOffline", None),
         },

@@ -24,7 +24,7 @@ mod sessions;
 mod storage;
 mod systems;
 mod tasks;
-pub(crate) mod telemetry;
+mod telemetry;
 mod thermal;
 mod update;
 mod virtual_media;
@@ -35,7 +35,8 @@ use crate::message::{self, Registry};
 use crate::resource::Resource;
 
 pub use events::STREAM;
-pub use log::{EVENT_TYPES, REGISTRY as OWN_REGISTRY, event_payload, is_sent, selects};
+pub use log::{EVENT_TYPES, REGISTRY as OWN_REGISTRY, StreamFilter, event_payload, is_sent, selects};
+pub(crate) use tasks::outcome_of;
 
 /// All of them, what lies above first.
 pub static ALL: &[&Resource] = &[
@@ -50,7 +51,6 @@ pub static ALL: &[&Resource] = &[
     &ports::INTERFACE,
     &storage::COLLECTION,
     &storage::STORAGE,
-    &storage::DRIVE,
     &pcie::DEVICE,
     &pcie::FUNCTIONS,
     &pcie::FUNCTION,
@@ -60,6 +60,8 @@ pub static ALL: &[&Resource] = &[
     &log_services::ENTRY_OF_SYSTEM,
     &chassis::COLLECTION,
     &chassis::CHASSIS,
+    &storage::DRIVES,
+    &storage::DRIVE,
     &sensors::COLLECTION,
     &sensors::SENSOR,
     &thermal::THERMAL,

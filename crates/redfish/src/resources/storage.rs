@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::Fault;
 use crate::privilege::entity;
-use crate::resource::{Names, Resource, collection, link, status};
+use crate::resource::{Resource, collection, link, status};
 use crate::world::World;
 
 use super::inventory::Said;
@@ -29,9 +29,10 @@ pub(super) static COLLECTION: Resource = Resource::new(
 
 pub(super) static STORAGE: Resource =
     Resource::new("Systems/{}/Storage/{}", "Storage.v1_0_0.Storage", &entity::STORAGE, |world, names| {
-        let host = name(names, 0);
-        let Some(drives) = subsystem(world, names)? else { return Ok(None) };
-        let links: Vec<Value> = drives.iter().map(|drive| link(&uri(host, drive))).collect();
+        let id = name(names, 0);
+        let Some(host) = world.host(id)?.filter(|_| name(names, 1) == ID) else { return Ok(None) };
+        let Some(drives) = drives(world, id)?.filter(|drives| !drives.is_empty()) else { return Ok(None) };
+        let links: Vec<Value> = drives.iter().map(|drive| link(&uri(&host.chassis_name, drive))).collect();
         Ok(Some(json!({
             "Name": "Drives of the machine",
             "Drives@odata.count": links.len(),
@@ -40,13 +41,24 @@ pub(super) static STORAGE: Resource =
         })))
     });
 
+pub(super) static DRIVES: Resource = Resource::new(
+    "Chassis/{}/Drives",
+    "DriveCollection.DriveCollection",
+    &entity::DRIVE_COLLECTION,
+    |world, names| {
+        let id = name(names, 0);
+        let drives = of_chassis(world, id)?;
+        Ok(drives.map(|drives| collection("Drives", drives.iter().map(|drive| uri(id, drive)).collect())))
+    },
+);
+
 pub(super) static DRIVE: Resource = Resource::new(
-    "Systems/{}/Storage/{}/Drives/{}",
+    "Chassis/{}/Drives/{}",
     "Drive.v1_4_0.Drive",
     &entity::DRIVE,
     |world, names| {
-        let Some(drives) = subsystem(world, names)? else { return Ok(None) };
-        let Some(asset) = drives.into_iter().find(|drive| drive.id == name(names, 2)) else {
+        let Some(drives) = of_chassis(world, name(names, 0))? else { return Ok(None) };
+        let Some(asset) = drives.into_iter().find(|drive| drive.id == name(names, 1)) else {
             return Ok(None);
         };
         let said = Said::of(asset);
@@ -71,14 +83,20 @@ pub(super) static DRIVE: Resource = Resource::new(
 );
 
 /// Where a drive is.
-fn uri(host: &str, drive: &v1::Asset) -> String {
-    format!("/redfish/v1/Systems/{host}/Storage/{ID}/Drives/{}", drive.id)
+fn uri(chassis: &str, drive: &v1::Asset) -> String {
+    format!("/redfish/v1/Chassis/{chassis}/Drives/{}", drive.id)
 }
 
-/// The drives of the subsystem in a path, if there is such a one.
-fn subsystem<'w>(world: &'w World, names: Names<'w>) -> Result<Option<Vec<&'w v1::Asset>>, Fault> {
-    let drives = drives(world, name(names, 0))?;
-    Ok(drives.filter(|drives| !drives.is_empty() && name(names, 1) == ID))
+/// The drives of the hosts in a chassis, if there is such a chassis.
+fn of_chassis<'w>(world: &'w World, chassis: &str) -> Result<Option<Vec<&'w v1::Asset>>, Fault> {
+    if world.one_chassis(chassis)?.is_none() {
+        return Ok(None);
+    }
+    let mut out = Vec::new();
+    for host in world.hosts()?.hosts.iter().filter(|host| host.chassis_name == chassis) {
+        out.extend(drives(world, &host.name)?.unwrap_or_default());
+    }
+    Ok(Some(out))
 }
 
 /// The drives of a host, if there is such a host. Those of the board are the one host's: with several it is not known whose.

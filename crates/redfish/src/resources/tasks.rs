@@ -2,7 +2,7 @@
 //! accepted. They stay as long as their events, over restarts.
 
 use schema::v1alpha1 as v1;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::Fault;
 use crate::message::task_event;
@@ -58,12 +58,22 @@ pub(super) static TASK: Resource =
             "Description": why,
             "TaskState": state,
             "TaskStatus": health,
+            "TaskMonitor": format!("/redfish/v1/TaskService/TaskMonitors/{id}"),
             "PercentComplete": 100,
             "StartTime": began(one).map(|at| at.to_string()),
             "EndTime": one.completed_at.or(event.time).map(|at| at.to_string()),
             "Messages": [message.to_json()],
         })))
     });
+
+/// Whether an operation that has ended was done; `None` where there is none of that name.
+///
+/// # Errors
+/// As [`World::events`].
+pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<bool>, Fault> {
+    let found = operations(world)?.find(|(_, one)| one.operation_id == id);
+    Ok(found.map(|(_, one)| one.result() == v1::OperationResult::Done))
+}
 
 /// When it was accepted.
 fn began(one: &v1::PowerOperationResult) -> Option<prost_types::Timestamp> {

@@ -9,19 +9,12 @@ use serde_json::{Value, json};
 use crate::Fault;
 use crate::privilege::entity;
 use crate::resource::{Names, Resource, collection, link, status};
-use crate::world::World;
+use crate::world::{HISTORY, World, of_history};
 
 use super::{name, sensors};
 
-/// What the reports of histories begin with.
-const HISTORY: &str = "history-";
 /// Steps of a history.
 const STEPS: usize = 360;
-
-/// The sensor whose history a report of that name is; empty for another report.
-pub(crate) fn of_history(report: &str) -> &str {
-    report.strip_prefix(HISTORY).unwrap_or_default()
-}
 
 pub(super) static SERVICE: Resource = Resource::new(
     "TelemetryService",

@@ -143,6 +143,7 @@ pub fn subscription(id: &str, state: v1::EventSubscriptionState) -> v1::EventSub
         subordinate_resources: true,
         retry_policy: v1::EventRetryPolicy::RetryForeverWithBackoff.into(),
         verify_certificate: Some(true),
+        http_headers: Vec::new(),
         username: "admin".into(),
         state: state.into(),
         sequence: 7,
@@ -638,13 +639,13 @@ pub fn path(resource: &Resource) -> String {
         "Processor" => "system-cpu0",
         "EthernetInterface" if resource.path.starts_with("Managers") => "eth0",
         "EthernetInterface" | "PCIeDevice" | "PCIeFunction" | "PCIeFunctionCollection" => "system-nic0",
-        "Storage" | "Drive" => "drives",
+        "Storage" => "drives",
+        "Drive" => "nvme0",
         "VirtualMedia" => "cd",
         "Certificate" => "1",
         _ => "system-dimm0",
     });
     names.push(match resource.type_name() {
-        "Drive" => "nvme0",
         "LogEntry" => "ev1",
         _ => "1",
     });
@@ -680,6 +681,7 @@ pub fn fitting(property: &Property) -> Value {
         (_, Kind::Enum(all)) => json!(all[0]),
         (_, Kind::Texts(_)) => json!(["text"]),
         (_, Kind::Link) => json!({"@odata.id": "/redfish/v1/Systems/system"}),
+        (_, Kind::Headers(_)) => json!([{"X-Token": "secret-enough"}]),
         (_, Kind::Links(_)) => json!([{"@odata.id": "/redfish/v1/Systems/system"}]),
     }
 }
@@ -759,6 +761,7 @@ pub fn rows() -> Vec<Row> {
         fixed("/redfish/v1/odata", "ServiceRoot", &Method::ALL),
         fixed("/redfish/v1/$metadata", "ServiceRoot", &Method::ALL),
     ];
+    rows.push(fixed("/redfish/v1/TaskService/TaskMonitors/op-1", "Task", &[]));
     for registry in resources::REGISTRIES {
         let path = format!("/redfish/v1/Registries/{0}/{0}", registry.prefix);
         rows.push(fixed(&path, "MessageRegistry", &[]));
