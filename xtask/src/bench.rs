@@ -32,6 +32,8 @@ enum Bench {
     Sensors,
     /// A console: echo, throughput and processor time at 115,200 baud with four readers, beside socat.
     Console,
+    /// A screen of 1080p: from being drawn to being shown, processor time of a picture, memory of a viewer, beside libvncserver and QEMU's own VNC server.
+    Kvm,
     /// Each stage of a boot of the image on the emulated board, up to the first answer. Only when asked for by name.
     Boot,
 }
@@ -48,13 +50,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if matches!(args.what, None | Some(Bench::Console)) {
         need::tools(&[need::SOCAT])?;
     }
+    if matches!(args.what, None | Some(Bench::Kvm)) {
+        need::qemu_x86()?;
+        need::tools(&[need::LIBVNCSERVER])?;
+    }
     if matches!(args.what, Some(Bench::Boot)) {
         return emulate::bench(&args.rest);
     }
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
-    let all =
-        [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood, Bench::Web, Bench::Sensors, Bench::Console];
+    let all = [
+        Bench::Bus,
+        Bench::Stream,
+        Bench::Power,
+        Bench::Flood,
+        Bench::Web,
+        Bench::Sensors,
+        Bench::Console,
+        Bench::Kvm,
+    ];
     let chosen: Vec<Bench> = args.what.map_or_else(|| all.to_vec(), |one| vec![one]);
     for bench in chosen {
         let (package, example) = match bench {
@@ -65,6 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Web => ("testkit", "bench_web"),
             Bench::Sensors => ("testkit", "bench_sensors"),
             Bench::Console => ("testkit", "bench_console"),
+            Bench::Kvm => ("testkit", "bench_kvm"),
             Bench::Boot => continue,
         };
         sh::say(&format!("\n=== {bench:?} ==="));

@@ -8,6 +8,8 @@
 //!  hal::FanBus   ──► SysfsFans ──► pwmN of /sys/class/hwmon (kept-open attributes)
 //!  hal::Led      ──► LinuxLeds ──► a thread for each controller ──► /sys/class/leds
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
+//!  kvmsrv       ──► video ──► /dev/video*   (Video for Linux: capture, timings)
+//!               ──► HidFunction ──► /dev/hidg*
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
 //!  daemons       ──► memory ──► malloc_trim
@@ -37,6 +39,7 @@ mod eeprom;
 pub mod entropy;
 mod fail;
 mod fan;
+pub mod gadget;
 #[cfg(feature = "gpio")]
 mod gpio;
 #[cfg(feature = "gpio")]
@@ -53,6 +56,8 @@ pub mod rtc;
 pub mod sched;
 pub mod seccomp;
 mod sensor;
+mod usb_hid;
+pub mod video;
 mod watchdog;
 #[cfg(feature = "gpio")]
 mod worker;
@@ -67,6 +72,7 @@ pub use i2c::{LinuxI2c, i2c_device};
 #[cfg(feature = "gpio")]
 pub use led::LinuxLeds;
 pub use sensor::SysfsBus;
+pub use usb_hid::{HidFunction, Sent, hid_device};
 pub use watchdog::LinuxWatchdog;
 #[cfg(feature = "gpio")]
 pub use worker::{Call, WITHIN, Worker};

@@ -6,7 +6,7 @@ use std::fmt;
 use prost::Message as _;
 use schema::rpc::{
     asset_service, certificate_service, chassis_service, console_service, event_service, host_service,
-    led_service, management_controller_service, network_service, role_service, sensor_service,
+    kvm_service, led_service, management_controller_service, network_service, role_service, sensor_service,
     session_service, system_service, thermal_service, user_service,
 };
 use schema::v1alpha1 as v1;
@@ -121,6 +121,8 @@ needs! {
     );
     /// The serial consoles.
     Consoles consoles: v1::ListConsolesResponse = |_asker| Call::new(console_service::LIST_CONSOLES, &v1::ListConsolesRequest::default());
+    /// The screens.
+    Screens screens: v1::ListScreensResponse = |_asker| Call::new(kvm_service::LIST_SCREENS, &v1::ListScreensRequest::default());
     /// What this installation is.
     System system: v1::GetSystemInfoResponse = |_asker| Call::new(system_service::GET_SYSTEM_INFO, &v1::GetSystemInfoRequest::default());
     /// The sensors.

@@ -79,6 +79,8 @@ pub struct Row {
     pub lights: bool,
     /// Whether it serves the hosts' serial ports: their devices are handed to its group.
     pub consoles: bool,
+    /// Whether it serves the hosts' screens, keyboards and pointers: their devices are handed to its group.
+    pub screens: bool,
     /// Whether other daemons connect to sockets in its folder of the run directory.
     pub admits: bool,
     /// Settings (with dots for nested tables) that name files it reads; they are copied for it, as they may be root's alone.
@@ -132,6 +134,7 @@ impl Row {
             joins: &[],
             lights: false,
             consoles: false,
+            screens: false,
             admits: false,
             files: &[],
             replaces: &[],
@@ -153,6 +156,8 @@ pub enum When {
     Simulated,
     /// On boards with fans to drive; a boot is confirmed there only when it serves.
     Cooled,
+    /// On boards with screens, which simulated ones have always.
+    Shown,
     /// Where the configuration has a table for it. It runs as the site says, so a boot is confirmed without it.
     Configured,
 }

@@ -55,7 +55,7 @@ fn operate(dir: &Path) -> ExitCode {
         operator::Configuration { image_settings: settings.clone(), settings, ..Default::default() };
     let options = Options {
         daemons: operator::daemon_specs(
-            operator::BoardKind { hal: board::HalKind::Sim, fans: false },
+            operator::BoardKind { hal: board::HalKind::Sim, fans: false, screens: false },
             |_| false,
         ),
         program: std::env::current_exe().unwrap_or_default(),

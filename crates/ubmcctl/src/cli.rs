@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use controller::{CertificateCommand, Curve, NetworkCommand};
-pub(crate) use kvm::KvmCommand;
+pub(crate) use kvm::{KvmCommand, Layout as KvmLayout};
 pub(crate) use led::{LedCommand, Lit};
 
 use crate::client::Fingerprint;

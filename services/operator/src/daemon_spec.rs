@@ -67,12 +67,14 @@ pub struct BoardKind {
     pub hal: HalKind,
     /// Whether it has fans to drive.
     pub fans: bool,
+    /// Whether its file names screens; simulated hosts have theirs without.
+    pub screens: bool,
 }
 
 impl BoardKind {
     /// That of this board.
     pub fn of(board: &Board) -> Self {
-        Self { hal: board.hal, fans: !board.fans.is_empty() }
+        Self { hal: board.hal, fans: !board.fans.is_empty(), screens: !board.screens.is_empty() }
     }
 }
 
@@ -86,6 +88,7 @@ pub fn daemon_specs(board: BoardKind, configured: impl Fn(&str) -> bool) -> Vec<
                 When::Always => true,
                 When::Simulated => board.hal == HalKind::Sim,
                 When::Cooled => board.fans,
+                When::Shown => board.screens || board.hal == HalKind::Sim,
                 When::Configured => configured(row.name),
             }
     };
@@ -114,7 +117,7 @@ mod tests {
     use super::*;
     use supervise::{Machine, Policy};
 
-    const PLAIN: BoardKind = BoardKind { hal: HalKind::Linux, fans: false };
+    const PLAIN: BoardKind = BoardKind { hal: HalKind::Linux, fans: false, screens: false };
 
     fn names(kind: BoardKind, configured: &[&str]) -> Vec<String> {
         daemon_specs(kind, |name| configured.contains(&name))
@@ -125,7 +128,11 @@ mod tests {
 
     #[test]
     fn every_selection_can_be_supervised() {
-        for kind in [PLAIN, BoardKind { fans: true, ..PLAIN }, BoardKind { hal: HalKind::Sim, fans: true }] {
+        for kind in [
+            PLAIN,
+            BoardKind { fans: true, ..PLAIN },
+            BoardKind { hal: HalKind::Sim, fans: true, screens: true },
+        ] {
             for configured in [&[][..], &["fleet"], &["netmgr"], &["fleet", "netmgr"]] {
                 let specs = daemon_specs(kind, |name| configured.contains(&name));
                 Machine::new(specs.into_iter().map(|daemon| daemon.spec).collect(), Policy::default())
@@ -149,6 +156,7 @@ mod tests {
             (PLAIN, &[][..], &[][..]),
             (BoardKind { hal: HalKind::Sim, ..PLAIN }, &[], &["twin", "kvmsrv"]),
             (BoardKind { fans: true, ..PLAIN }, &[], &["thermalmgr"]),
+            (BoardKind { screens: true, ..PLAIN }, &[], &["kvmsrv"]),
             // A table for a daemon that is not there for want of one only.
             (PLAIN, &["operator", "twin", "fleet", "netmgr", "websrv"], &["netmgr", "fleet"]),
             (PLAIN, &["ipmisrv"], &["ipmisrv"]),

@@ -36,6 +36,7 @@ mod confirm;
 mod cooling;
 mod daemon_spec;
 mod error;
+mod gadgets;
 mod health;
 mod limits;
 mod lines;

@@ -9,6 +9,7 @@ mod event;
 mod fleet;
 mod inventory;
 mod kvm;
+mod kvm_vnc;
 mod led;
 mod network;
 mod power;
