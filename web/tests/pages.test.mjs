@@ -7,7 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { artefacts, browser, PASSWORD, Person, Suite } from "./suite.mjs";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const PAGES = ["/", "/power", "/console", "/kvm", "/sensors", "/sensors/cpu0_temp", "/thermal", "/leds", "/inventory", "/inventory/mainboard", "/events", "/users", "/sessions", "/roles", "/controller", "/services", "/services/websrv", "/api-explorer", "/settings", "/about"];
+const PAGES = ["/", "/power", "/console", "/kvm", "/media", "/sensors", "/sensors/cpu0_temp", "/thermal", "/leds", "/inventory", "/inventory/mainboard", "/events", "/users", "/sessions", "/roles", "/controller", "/services", "/services/websrv", "/api-explorer", "/settings", "/about"];
 const SIZES = { phone: { width: 360, height: 740 }, desk: { width: 1280, height: 800 }, wall: { width: 2560, height: 1440 } };
 const nameOf = (path) => path.slice(1).replaceAll("/", "-") || "overview";
 

@@ -29,6 +29,9 @@ const SOAK_SECONDS: u32 = 1_800;
 const REDFISH_REQUESTS: u32 = 10_000;
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u32 = 60;
+/// Executions of the targets about IPMI, all together, and how long each of them takes at most, in seconds: what strangers send there is proved by nothing before it is read.
+const IPMI_EXECUTIONS: usize = 100_000_000;
+const IPMI_SECONDS: u32 = 3600;
 
 /// A part of what takes long, in the order it is run.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +52,7 @@ pub(crate) enum Part {
     Properties,
     /// Requests to Redfish at random, and DMTF's Service Validator on the large machine.
     Redfish,
-    /// Every fuzz target for a minute.
+    /// Every fuzz target for a minute, and those about IPMI for 100 million executions.
     Fuzz,
     /// A daemon added by the steps of the docs.
     Daemon,
@@ -209,11 +212,19 @@ fn fuzz(count: &mut Count) -> Result<()> {
     need::tools(&[need::CXX])?;
     need::cargo_fuzz()?;
     let listed = sh::output(fuzz_command().args(["fuzz", "list"]))?;
+    let is_ipmi = |target: &str| target.starts_with("ipmi_");
+    let of_ipmi = listed.split_whitespace().filter(|target| is_ipmi(target)).count();
     let mut failed = Vec::new();
     for target in listed.split_whitespace() {
         sh::say(&format!("$ cargo fuzz run {target}"));
-        let limit = format!("-max_total_time={FUZZ_SECONDS}");
-        match sh::run(fuzz_command().args(["fuzz", "run", target, "--", &limit, "-rss_limit_mb=4096"])) {
+        let seconds = if is_ipmi(target) { IPMI_SECONDS } else { FUZZ_SECONDS };
+        let limit = format!("-max_total_time={seconds}");
+        let runs = format!(
+            "-runs={}",
+            if is_ipmi(target) { (IPMI_EXECUTIONS / of_ipmi.max(1)).to_string() } else { "-1".to_owned() }
+        );
+        let words = ["fuzz", "run", target, "--", &limit, &runs, "-rss_limit_mb=4096"];
+        match sh::run(fuzz_command().args(words)) {
             Ok(()) => count.passed += 1,
             Err(error) => {
                 let found = format!("what it failed on is in fuzz/artifacts/{target}");

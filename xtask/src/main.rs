@@ -95,7 +95,7 @@ fn main() -> ExitCode {
     let result = match task {
         Task::Sim(args) => sim::run(&args),
         Task::Web(args) => web::run(&args),
-        Task::Guest => guest::build(),
+        Task::Guest => guest::build().and_then(|()| guest::build_ipmi()),
         Task::Image(args) => image::run(&args),
         Task::Emulate(args) => emulate::run(&args),
         Task::Test(args) => test::run(&args),

@@ -210,6 +210,14 @@ const PYTHON_REDFISH_PACKAGES: &[&str] = &[
     "sushy==5.14.0",
 ];
 
+/// The emulator that users of Redfish test their programs with, to measure beside.
+const PYTHON_SUSHY_PACKAGES: &[&str] = &["sushy-tools==2.2.0"];
+
+/// A Python environment with sushy-tools' emulator; made once below the target directory.
+pub(crate) fn python_sushy() -> Result<PathBuf> {
+    python("sushy-venv", PYTHON_SUSHY_PACKAGES)
+}
+
 /// A Python environment with the Redfish checkers and clients; made once below the target directory.
 pub(crate) fn python_redfish() -> Result<PathBuf> {
     python("redfish-venv", PYTHON_REDFISH_PACKAGES)

@@ -224,10 +224,15 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
             web::test(count)
         }
         Tier::Ipmi => {
-            need::tools(&[need::IPMITOOL, need::FREEIPMI])?;
+            need::tools(&[need::IPMITOOL, need::FREEIPMI, need::IPMI_SIM])?;
             cargo_test(&["-p", "ipmi", "-p", "ipmisrv"], &[], count)?;
             let python = need::python_clients()?.join("bin/python");
-            let env = [("UBMC_TEST_PYTHON", python.display().to_string())];
+            need::qemu_x86()?;
+            guest::build_ipmi()?;
+            let env = [
+                ("UBMC_TEST_PYTHON", python.display().to_string()),
+                ("UBMC_TEST_IPMI_GUEST", guest::ipmi_directory().display().to_string()),
+            ];
             cargo_test(&["--workspace", "--test", "clients_ipmi"], &env, count)
         }
         Tier::Redfish => cargo_test(&named(&REDFISH.map(str::to_owned)), &[need::redfish_env()?], count),
@@ -307,10 +312,12 @@ fn pipeline(count: &mut Count) -> Result<()> {
 fn clients_env() -> Result<Vec<(&'static str, String)>> {
     need::qemu_x86()?;
     guest::build()?;
+    guest::build_ipmi()?;
     let bin = need::python_clients()?.join("bin");
     let mut env = vec![
         ("NATS_SERVER", bin.join("nats-server").display().to_string()),
         ("UBMC_TEST_GUEST", guest::directory().display().to_string()),
+        ("UBMC_TEST_IPMI_GUEST", guest::ipmi_directory().display().to_string()),
         ("UBMC_TEST_FRUGY", bin.join("frugy").display().to_string()),
         ("UBMC_TEST_PYTHON", bin.join("python").display().to_string()),
     ];

@@ -45,6 +45,10 @@ struct Shared {
     faults: Vec<Fault>,
     lines: Vec<Placed<Line>>,
     describing: bool,
+    /// How often something was wrong, told or not.
+    wrong: usize,
+    /// Ids of tables so far, and whether something was wrong in them: who names such a one is not told that it is not there.
+    ids: Vec<(String, bool)>,
 }
 
 /// One table of the file, or nothing where the format is only described.
@@ -54,6 +58,8 @@ pub(crate) struct Table<'a> {
     entries: &'a [Entry],
     at: Origin,
     path: String,
+    /// What the table calls itself.
+    id: Option<String>,
     known: Vec<&'static str>,
     properties: Map<String, Json>,
     required: Vec<&'static str>,
@@ -99,6 +105,7 @@ impl<'a> Table<'a> {
             entries,
             at,
             path,
+            id: None,
             known: Vec::new(),
             properties: Map::new(),
             required: Vec::new(),
@@ -113,7 +120,9 @@ impl<'a> Table<'a> {
 
     /// Reports something wrong at `at`.
     pub(crate) fn fault(&self, at: Origin, message: String) {
-        self.shared.borrow_mut().faults.push(Fault { at, message });
+        let mut shared = self.shared.borrow_mut();
+        shared.wrong += 1;
+        shared.faults.push(Fault { at, message });
     }
 
     fn at_path(&self, key: &str) -> String {
@@ -194,6 +203,7 @@ impl<'a> Table<'a> {
             Some(default) => insert(&mut schema, "default", json!(default)),
             None => self.require(key, doc),
         }
+        self.id = default.map(str::to_owned);
         match self.take(key, schema) {
             None => default.and_then(|default| Id::try_from(default).ok()),
             Some(node) => {
@@ -201,6 +211,7 @@ impl<'a> Table<'a> {
                     self.wrong(key, node, "a string");
                     return None;
                 };
+                self.id = Some(text.clone());
                 match Id::try_from(text.as_str()) {
                     Ok(id) => Some(id),
                     Err(BadId) => {
@@ -223,7 +234,11 @@ impl<'a> Table<'a> {
     pub(crate) fn maybe_name(&mut self, key: &'static str, doc: &str) -> Option<Name> {
         let schema = json!({ "description": doc, "type": "string", "pattern": NAME_PATTERN });
         let node = self.take(key, schema)?;
-        self.name_of(key, node)
+        let name = self.name_of(key, node);
+        if key == "id" {
+            self.id = name.as_ref().map(|name| name.as_str().to_owned());
+        }
+        name
     }
 
     /// A list of names that a file must have, at least one and at most `max`.
@@ -260,7 +275,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Reports that `key` names something there is not.
+    /// Reports that `key` names something there is not, unless it is there and something else is wrong with it.
     pub(crate) fn unknown<'n>(
         &self,
         key: &str,
@@ -269,6 +284,15 @@ impl<'a> Table<'a> {
         known: impl Iterator<Item = &'n str>,
     ) {
         let known: Vec<&str> = known.collect();
+        {
+            let mut shared = self.shared.borrow_mut();
+            // Of a list with a broken table in it, none is known.
+            let all = known.is_empty() && shared.wrong > 0;
+            if shared.ids.iter().any(|(id, is_broken)| id == named && (all || *is_broken)) {
+                shared.wrong += 1;
+                return;
+            }
+        }
         let mut hint = did_you_mean(named, &known);
         if hint.is_empty() {
             hint = match known.as_slice() {
@@ -610,9 +634,14 @@ impl<'a> Table<'a> {
                 self.fault(item.at.clone(), message);
                 continue;
             };
+            let before = self.shared.borrow().wrong;
             let mut table = Table::new(Rc::clone(&self.shared), entries, item.at.clone(), path);
             values.push(walk(&mut table));
+            let id = table.id.take();
             table.finish();
+            let mut shared = self.shared.borrow_mut();
+            let is_broken = shared.wrong > before;
+            shared.ids.extend(id.map(|id| (id, is_broken)));
         }
         values
     }

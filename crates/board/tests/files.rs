@@ -506,3 +506,23 @@ fn the_large_board_has_what_benchmarks_count_on() {
     let is_cooled = |fan: &board::Fan| board.zones.iter().any(|zone| zone.fans.contains(&fan.id));
     assert!(board.fans.iter().all(is_cooled));
 }
+
+#[test]
+fn who_names_what_is_wrong_itself_is_not_told_that_it_is_missing() {
+    let devices = "[[devices]]\nid = \"board\"\npath = \"/sys/x\"\n[[sensors]]\nid = \"inlet\"\nsource = \"hwmon\"\n\
+                   device = \"board\"\nchannel = \"temp1\"\nhost = \"system\"\n";
+    let fans = "[[zones]]\nid = \"front\"\nsensors = [\"inlet\"]\nfans = [\"fan0\"]\n";
+    for broken in [HOST.replace("buttons", "button"), HOST.replace("power_good", "power_god")] {
+        let report = board::parse(Path::new("b.toml"), &format!("{HEAD}{broken}{devices}"), &[]).to_string();
+        assert!(!report.contains("there is no host"), "{report}");
+    }
+    let broken = devices.replace("path = ", "paht = ");
+    let report = board::parse(Path::new("b.toml"), &format!("{HEAD}{HOST}{broken}{fans}"), &[]).to_string();
+    assert!(report.contains("paht"), "{report}");
+    assert!(!report.contains("there is no device"), "{report}");
+    assert!(!report.contains("there is no sensor"), "{report}");
+    // What the file has nowhere is told although something else is wrong.
+    let other = devices.replace("device = \"board\"", "device = \"other\"");
+    let report = board::parse(Path::new("b.toml"), &format!("{HEAD}{other}"), &[]).to_string();
+    assert!(report.contains("there is no device \"other\""), "{report}");
+}

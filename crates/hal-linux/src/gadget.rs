@@ -437,6 +437,57 @@ impl Lun {
     }
 }
 
+/// A [`Lun`] as a drive. Calls are made by a thread of its own: the kernel waits for the host's requests to end before it changes a medium.
+#[cfg(feature = "gpio")]
+#[derive(Debug)]
+pub struct LunDrive {
+    lun: Lun,
+    worker: std::sync::Arc<crate::Worker>,
+}
+
+#[cfg(feature = "gpio")]
+impl LunDrive {
+    /// The drive of this LUN. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// What the system says when there is no thread.
+    pub fn new(lun: Lun) -> io::Result<Self> {
+        Ok(Self { lun, worker: std::sync::Arc::new(crate::Worker::start("media")?) })
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        call: impl FnOnce(Lun) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let lun = self.lun.clone();
+        let what = lun.folder.display().to_string();
+        self.worker.call(operation, what, crate::WITHIN, move || call(lun)).await
+    }
+}
+
+#[cfg(feature = "gpio")]
+#[async_trait::async_trait]
+impl hal::MediaDrive for LunDrive {
+    async fn insert(&self, medium: &hal::DriveMedium) -> Result<(), Error> {
+        let medium = Medium { file: medium.path.clone(), is_read_only: medium.is_read_only };
+        let insert = move |lun: Lun| {
+            if lun.medium()?.as_ref() == Some(&medium) { Ok(()) } else { lun.insert(&medium) }
+        };
+        self.call("insert", insert).await
+    }
+
+    async fn eject(&self) -> Result<(), Error> {
+        self.call("eject", |lun| lun.eject()).await
+    }
+
+    async fn look(&self) -> Result<hal::Inside, Error> {
+        // The kernel empties the file when the host takes the medium out, and nobody else does.
+        let inside = self.call("read", |lun| lun.medium()).await?;
+        Ok(if inside.is_some() { hal::Inside::Medium } else { hal::Inside::EjectedByHost })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,11 +7,13 @@
 //!  hal::I2c      ──► LinuxI2c ──► /dev/i2c-*
 //!  hal::FanBus   ──► SysfsFans ──► pwmN of /sys/class/hwmon (kept-open attributes)
 //!  hal::Led      ──► LinuxLeds ──► a thread for each controller ──► /sys/class/leds
+//!  gadget        ──► the USB devices it is to a host: /sys/kernel/config/usb_gadget
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
 //!  kvmsrv       ──► video ──► /dev/video*   (Video for Linux: capture, timings)
 //!               ──► HidFunction ──► /dev/hidg*
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
+//!  ipmisrv       ──► ipmi ──► /dev/ipmi-kcs*, /dev/ipmi-bt-host
 //!  daemons       ──► memory ──► malloc_trim
 //!  daemons       ──► sched  ──► sched_setattr
 //!  daemons       ──► seccomp ──► seccomp(2)
@@ -45,6 +47,8 @@ mod gpio;
 #[cfg(feature = "gpio")]
 mod handed;
 mod i2c;
+#[cfg(feature = "gpio")]
+pub mod ipmi;
 #[cfg(feature = "gpio")]
 mod led;
 pub mod memory;

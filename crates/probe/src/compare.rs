@@ -74,7 +74,9 @@ pub fn compare(found: &Found, board: &Board, sys: &Path) -> Report {
             report.missing.push(format!("screens.{}: nothing captures video at {video}", screen.host));
         }
         if let Some(usb) = screen.usb.as_ref().filter(|usb| !found.usb_controllers.contains(usb)) {
-            report.missing.push(format!("screens.{}: the kernel has no USB device controller {usb:?}", screen.host));
+            report
+                .missing
+                .push(format!("screens.{}: the kernel has no USB device controller {usb:?}", screen.host));
         }
     }
     // Without names of any line nothing is known of lines: a simulated board has none, or the kernel shows none.

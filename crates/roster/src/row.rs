@@ -158,8 +158,12 @@ pub enum When {
     Cooled,
     /// On boards with screens, which simulated ones have always.
     Shown,
+    /// On boards with drives for virtual media. A boot is confirmed without it.
+    Media,
     /// Where the configuration has a table for it. It runs as the site says, so a boot is confirmed without it.
     Configured,
+    /// On every one whose command line does not rule it out. What it serves is switched on while it runs, so a boot is confirmed without it.
+    Permitted,
 }
 
 /// Where a daemon's TCP connections go.
@@ -240,6 +244,11 @@ impl Limits {
     /// kvmsrv: a screen of 2560x1600 pixels is 16 MiB, twice while a picture is taken of it, and 0.5 MiB on their way to each of 16 viewers.
     pub const fn screens() -> Self {
         Self { memory: Some(96 * MIB), tasks: Some(32), files: Some(256), real_time: None }
+    }
+
+    /// mediasrv: 4 MiB are kept of each medium, 1 MiB is on its way to it, 4 MiB to its host; boards have two drives, and may have 16.
+    pub const fn media() -> Self {
+        Self { memory: Some(160 * MIB), tasks: Some(64), files: Some(512), real_time: None }
     }
 
     /// usermgr: an argon2id hash takes 19 MiB by default and 64 MiB at most, two at a time, beside its own 4 MiB.

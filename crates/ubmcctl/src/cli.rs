@@ -3,15 +3,17 @@
 mod controller;
 mod kvm;
 mod led;
+mod media;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use controller::{CertificateCommand, Curve, NetworkCommand};
+pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand};
 pub(crate) use kvm::{KvmCommand, Layout as KvmLayout};
 pub(crate) use led::{LedCommand, Lit};
+pub(crate) use media::{MediaCommand, MediaInsert, MediaStoreCommand};
 
 use crate::client::Fingerprint;
 use crate::failure::EXIT_CODES;
@@ -97,6 +99,9 @@ pub(crate) enum Command {
     /// Screens: who looks and types, and a picture of one
     #[command(subcommand)]
     Kvm(KvmCommand),
+    /// Virtual media: what is in the hosts' drives, and the store
+    #[command(subcommand)]
+    Media(MediaCommand),
     /// The management controller itself
     #[command(subcommand)]
     Bmc(BmcCommand),
@@ -106,6 +111,9 @@ pub(crate) enum Command {
     /// The controller's own network
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// IPMI over LAN, which is off unless switched on
+    #[command(subcommand)]
+    Ipmi(IpmiCommand),
     /// Accounts
     #[command(subcommand)]
     User(UserCommand),
@@ -1060,6 +1068,9 @@ mod tests {
             "host watch",
             "chassis identify off",
             "chassis identify on --for 10m",
+            "ipmi status",
+            "ipmi enable --port 6230",
+            "ipmi disable",
             "led list",
             "led get identify",
             "led set status fast --brightness 50 --for 30s",

@@ -50,6 +50,7 @@ mod sync;
 mod system;
 mod timeserver;
 mod wanted;
+mod watch;
 mod wire4;
 mod wire6;
 

@@ -21,7 +21,7 @@ use crate::sockets::{Packet, Talk};
 use crate::sync::{Failed, Sample, Sync, Verdict};
 use crate::system::{System, ThisMachine};
 use crate::wanted::Wanted;
-use crate::{events, names, ra, timeserver, wire4, wire6};
+use crate::{events, names, ra, timeserver, watch, wire4, wire6};
 
 /// Changes come in bursts: look once after the burst.
 const SETTLE: Millis = Millis::new(50);
@@ -79,6 +79,9 @@ pub async fn run_on(context: Context, system: impl System) -> Result<(), Error> 
     let config: Config = context.config()?;
     config.check()?;
     let kernel = Kernel::open().map_err(Error::Netlink)?;
+    if config.observe {
+        return watch::run(context, kernel).await;
+    }
     let (sender, packets) = mpsc::channel(PACKETS);
     let (routers, heard) = mpsc::channel(PACKETS);
     // A kernel without IPv6 has nothing to hear.
@@ -98,7 +101,7 @@ pub async fn run_on(context: Context, system: impl System) -> Result<(), Error> 
 }
 
 /// What other daemons ask. The network does not wait for a bus that is not there.
-fn calls(bus: Client) -> mpsc::Receiver<Call<Request>> {
+pub(crate) fn calls(bus: Client) -> mpsc::Receiver<Call<Request>> {
     let (to, calls) = mpsc::channel(CALLS);
     tokio::spawn(async move {
         let mut asked: Calls<Call<Request>> = loop {

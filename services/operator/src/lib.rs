@@ -27,6 +27,7 @@
 )]
 
 mod banner;
+mod bind;
 mod bus;
 mod cgroup;
 mod child;

@@ -153,6 +153,7 @@ struct Operator<'a> {
     _lines: Option<Lines>,
     /// What hosts are given over USB.
     gadgets: Gadgets,
+    bindings: crate::bind::Bindings,
     /// It is not petted, by will and by failure.
     starving: Lasting,
     unpetted: Lasting,
@@ -276,6 +277,7 @@ impl<'a> Operator<'a> {
             cooling,
             _lines: lines,
             gadgets,
+            bindings: crate::bind::Bindings::default(),
             starving: Lasting::default(),
             unpetted: Lasting::default(),
             children,
@@ -458,6 +460,11 @@ impl<'a> Operator<'a> {
         self.step(Event::Tick);
         service::tell_left_out();
         self.memory.tend(Instant::now());
+        if self.prepared.board.hal == board::HalKind::Linux {
+            let root = hw::SysRoot::of(&self.prepared.board, &self.options.run_dir);
+            let unbound = hw::unbound_chips(&self.prepared.board, &root);
+            self.bindings.tend(self.clock.now(), &unbound, root.path());
+        }
         self.hand_devices();
         self.try_confirm_boot().await;
         let now = self.clock.now();

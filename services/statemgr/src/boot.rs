@@ -13,7 +13,7 @@ use boot_override::{Enabled, Mailbox, Mode, Order, Refusal, Setting, Target};
 use crate::wire;
 
 /// The field of a host.
-const FIELD: &str = "boot_override";
+pub(crate) const FIELD: &str = "boot_override";
 
 /// How a host is told what to boot from, and what is known of that.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Boot {
     pub(crate) path: Option<BootPath>,
     /// The note of the last boot that used an override, and when that was seen.
     pub(crate) last_use: Option<v1::BootOverrideUse>,
+    /// The mailbox has been looked at: what it notes from now on happens now.
+    has_looked: bool,
     /// A call of the mailbox is under way; something changed since it was begun.
     pub(crate) busy: bool,
     pub(crate) again: bool,
@@ -32,7 +34,7 @@ pub(crate) struct Boot {
 
 impl Boot {
     pub(crate) fn new(path: Option<BootPath>, now: Mono) -> Self {
-        Self { path, last_use: None, busy: false, again: false, away: false, look_at: now }
+        Self { path, last_use: None, has_looked: false, busy: false, again: false, away: false, look_at: now }
     }
 
     /// The override as clients see it: absent when nothing brings it to the host.
@@ -47,34 +49,39 @@ impl Boot {
         })
     }
 
-    /// The mailbox was looked at: a note that is new is what is shown as the last use.
+    /// The mailbox was looked at: a note that is new is what is shown as the last use. When a use was that the first look finds,
+    /// nobody knows.
     pub(crate) fn note(
         &mut self,
         stored: Option<&v1::BootOverride>,
         mailbox: &Mailbox,
         at: std::time::SystemTime,
     ) {
+        let at = std::mem::replace(&mut self.has_looked, true).then_some(at);
         let Some(used) = &mailbox.used else { return };
         let known = self.last_use.as_ref().or_else(|| stored.and_then(|stored| stored.last_use.as_ref()));
         if known.is_none_or(|known| known.id != used.id) {
             self.last_use = Some(v1::BootOverrideUse {
                 id: used.id.clone(),
                 target: to_target(used.target).into(),
-                used_at: Some(at.into()),
+                used_at: at.map(Into::into),
             });
         }
     }
 }
 
+/// Whether a path is the override or in it.
+pub(crate) fn names(path: &str) -> bool {
+    path.strip_prefix(FIELD).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// Whether an update is about the override.
 pub(crate) fn touched(boot: &Boot, patch: &v1::Host, paths: &[String]) -> bool {
     let is_whole = |path: &String| path == "*";
-    let names =
-        |path: &String| path.strip_prefix(FIELD).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     let is_sent = patch.boot_override.is_some();
     // "All" clears what is not sent, where there is something.
     let all = if boot.path.is_some() { is_sent || paths.iter().any(is_whole) } else { is_sent };
-    paths.iter().any(names) || (all && (paths.is_empty() || paths.iter().any(is_whole)))
+    paths.iter().any(|path| names(path)) || (all && (paths.is_empty() || paths.iter().any(is_whole)))
 }
 
 /// The override to patch: what is stored, or that there is none.
@@ -209,6 +216,24 @@ fn to_target(target: Target) -> v1::BootTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_a_use_is_told_only_by_who_saw_it() {
+        let at = std::time::UNIX_EPOCH;
+        let used = |id: &str| Mailbox {
+            order: None,
+            used: Some(boot_override::Used { id: id.into(), target: Target::Pxe }),
+        };
+        let mut boot = Boot::new(None, Mono::default());
+        boot.note(None, &used("before the start"), at);
+        assert_eq!(boot.last_use.as_ref().unwrap().used_at, None);
+        boot.note(None, &used("seen"), at);
+        assert!(boot.last_use.as_ref().unwrap().used_at.is_some());
+        let mut boot = Boot::new(None, Mono::default());
+        boot.note(None, &Mailbox::default(), at);
+        boot.note(None, &used("seen"), at);
+        assert!(boot.last_use.as_ref().unwrap().used_at.is_some());
+    }
 
     #[test]
     fn a_setting_survives_being_stored() {

@@ -95,25 +95,29 @@ impl Daemon {
             if touches_boot {
                 from.boot_override = Some(boot::base(from.boot_override));
             }
-            let mut settings = patched(&from, &patch, update.field_mask, host::WRITABLE)?;
+            let (mut settings, mut changed) = patched(&from, &patch, &paths, host::WRITABLE)?;
             if touches_boot {
                 let condition = patch.boot_override.as_ref().map_or("", |sent| &sent.id);
                 let before = host.settings.boot_override.as_ref();
                 let patched = settings.boot_override.take();
                 settings.boot_override =
                     Some(boot::chosen(&host.boot, &host.id, before, patched, condition)?);
+                changed.retain(|path| !boot::names(path));
+                if settings.boot_override != host.settings.boot_override {
+                    changed.push(boot::FIELD.to_owned());
+                }
             }
-            Ok((index, settings, paths, touches_boot))
+            Ok((index, settings, changed, touches_boot))
         };
         match prepare() {
-            Ok((index, settings, paths, touches_boot)) => {
+            Ok((index, settings, changed, touches_boot)) => {
                 let Some(host) = self.hosts.get_mut(index) else { return };
                 host.updating = true;
                 let (key, revision) = (host.settings_key(), host.settings_revision);
                 let (name, order) =
                     (host.id.clone(), boot::order(&host.boot, &settings).filter(|_| touches_boot));
                 let new = Box::new(settings.clone());
-                let what = move |reply| Updated::Host { index, settings: new, paths, reply };
+                let what = move |reply| Updated::Host { index, settings: new, changed, reply };
                 let bucket = self.settings.clone();
                 self.spawn_update(reply, what, async move {
                     let stored = bucket.commit(&key, &Settings(settings), revision).await;
@@ -187,16 +191,14 @@ impl Daemon {
             self.find_chassis(&update.chassis_name)?;
             free(self.chassis.updating)?;
             let patch = update.chassis.unwrap_or_default();
-            let settings =
-                patched(&self.chassis.settings, &patch, update.field_mask.clone(), chassis::WRITABLE)?;
-            Ok((settings, wire::paths(update.field_mask)))
+            patched(&self.chassis.settings, &patch, &wire::paths(update.field_mask), chassis::WRITABLE)
         };
         match prepare() {
-            Ok((settings, paths)) => {
+            Ok((settings, changed)) => {
                 self.chassis.updating = true;
                 let (key, revision) = (self.chassis.settings_key(), self.chassis.settings_revision);
                 let new = Box::new(settings.clone());
-                let what = move |reply| Updated::Chassis { settings: new, paths, reply };
+                let what = move |reply| Updated::Chassis { settings: new, changed, reply };
                 self.store_settings(reply, key, revision, settings, what);
             }
             Err(status) => self.outbox.answer(reply, Err(status)),
@@ -320,16 +322,14 @@ impl Daemon {
             self.find_controller(&update.controller_name)?;
             free(self.controller.updating)?;
             let patch = update.controller.unwrap_or_default();
-            let settings =
-                patched(&self.controller.settings, &patch, update.field_mask.clone(), controller::WRITABLE)?;
-            Ok((settings, wire::paths(update.field_mask)))
+            patched(&self.controller.settings, &patch, &wire::paths(update.field_mask), controller::WRITABLE)
         };
         match prepare() {
-            Ok((settings, paths)) => {
+            Ok((settings, changed)) => {
                 self.controller.updating = true;
                 let (key, revision) = (self.controller.settings_key(), self.controller.settings_revision);
                 let new = Box::new(settings.clone());
-                let what = move |reply| Updated::Controller { settings: new, paths, reply };
+                let what = move |reply| Updated::Controller { settings: new, changed, reply };
                 self.store_settings(reply, key, revision, settings, what);
             }
             Err(status) => self.outbox.answer(reply, Err(status)),
@@ -471,7 +471,7 @@ impl Daemon {
         let Update { by, what, result } = update;
         let (now, wall, clocks, clock) = (self.clock.now(), self.clock.wall(), self.clocks(), self.clock);
         match what {
-            Updated::Host { index, settings, paths, reply } => {
+            Updated::Host { index, settings, changed, reply } => {
                 let Some(host) = self.hosts.get_mut(index) else { return };
                 host.updating = false;
                 let result = result.map(|revision| {
@@ -481,7 +481,7 @@ impl Daemon {
                     (host.id.clone(), v1::UpdateHostResponse { host: Some(host.to_wire(now, &clocks)) })
                 });
                 if let Ok((id, _)) = &result {
-                    self.tell_settings("host", id, &paths, &by);
+                    self.tell_settings("host", id, &changed, &by);
                 }
                 self.finish(reply, result.map(|(_, answer)| answer));
                 self.look_at_mailbox(index);
@@ -489,26 +489,26 @@ impl Daemon {
             Updated::BootUsed { index, settings, target } => {
                 self.taken_back(index, *settings, target, result)
             }
-            Updated::Chassis { settings, paths, reply } => {
+            Updated::Chassis { settings, changed, reply } => {
                 self.chassis.updating = false;
                 if let Ok(revision) = result {
                     self.chassis.settings_revision = Some(revision);
                     self.chassis.settings = *settings;
                     self.chassis.updated = wall;
-                    self.tell_settings("chassis", &self.chassis.id, &paths, &by);
+                    self.tell_settings("chassis", &self.chassis.id, &changed, &by);
                 }
                 let result = result.map(|_| v1::UpdateChassisResponse {
                     chassis: Some(self.chassis.to_wire(&self.hosts, &self.clock)),
                 });
                 self.finish(reply, result);
             }
-            Updated::Controller { settings, paths, reply } => {
+            Updated::Controller { settings, changed, reply } => {
                 self.controller.updating = false;
                 if let Ok(revision) = result {
                     self.controller.settings_revision = Some(revision);
                     self.controller.settings = *settings;
                     self.controller.updated = wall;
-                    self.tell_settings("bmc", &self.controller.id, &paths, &by);
+                    self.tell_settings("bmc", &self.controller.id, &changed, &by);
                 }
                 let result = result.map(|_| v1::UpdateManagementControllerResponse {
                     controller: Some(self.controller.to_wire(&clocks)),
@@ -611,9 +611,12 @@ impl Daemon {
         }
     }
 
-    fn tell_settings(&self, domain: &str, component: &str, paths: &[String], by: &By) {
-        let what = if paths.is_empty() { "all".to_owned() } else { paths.join(", ") };
-        let what: String = what.chars().take(PATHS_MAX).collect();
+    /// Tells which settings have another value now; who sent what was so already changed nothing.
+    fn tell_settings(&self, domain: &str, component: &str, changed: &[String], by: &By) {
+        if changed.is_empty() {
+            return;
+        }
+        let what: String = changed.join(", ").chars().take(PATHS_MAX).collect();
         let message = format!("{component}: settings changed: {what}");
         self.tell(domain, component.to_owned(), "change", message, by, None);
     }
@@ -646,16 +649,16 @@ impl Daemon {
     }
 }
 
-/// The settings after an update.
+/// The settings after an update, and the paths of what has another value then.
 fn patched<M: Message + Name + Default + Clone>(
     settings: &M,
     patch: &M,
-    mask: Option<prost_types::FieldMask>,
+    paths: &[String],
     writable: &[&str],
-) -> Result<M, Status> {
+) -> Result<(M, Vec<String>), Status> {
     let mut settings = settings.clone();
-    schema::mask::update_in(&mut settings, patch, &wire::paths(mask), writable)?;
-    Ok(settings)
+    let changed = schema::mask::update_in(&mut settings, patch, paths, writable)?;
+    Ok((settings, changed))
 }
 
 /// Updates of one thing are stored one after the other; the second of two at once would lose what the first wrote.

@@ -125,17 +125,17 @@ pub(crate) enum Updated {
     Host {
         index: usize,
         settings: Box<v1::Host>,
-        paths: Vec<String>,
+        changed: Vec<String>,
         reply: Option<Reply<v1::UpdateHostResponse>>,
     },
     Chassis {
         settings: Box<v1::Chassis>,
-        paths: Vec<String>,
+        changed: Vec<String>,
         reply: Option<Reply<v1::UpdateChassisResponse>>,
     },
     Controller {
         settings: Box<v1::ManagementController>,
-        paths: Vec<String>,
+        changed: Vec<String>,
         reply: Option<Reply<v1::UpdateManagementControllerResponse>>,
     },
     Identify {

@@ -631,6 +631,18 @@ async fn what_is_set_is_told_with_who_set_it() {
     let told = next_event(&mut events, "system", "change").await;
     assert_eq!((told.principal(), told.message.as_str()), ("alice", "system: settings changed: description"));
 
+    // Who sends back all that was read, changed or not, is told by what has another value now.
+    bench.client.call(host_service::UPDATE_HOST, &request, &by()).await.expect("stored");
+    let host = v1::Host {
+        description: Some("rack 7".into()),
+        power_restore_policy: Some(v1::PowerRestorePolicy::AlwaysOff.into()),
+        ..v1::Host::default()
+    };
+    let request = v1::UpdateHostRequest { host_name: "system".into(), host: Some(host), field_mask: None };
+    bench.client.call(host_service::UPDATE_HOST, &request, &by()).await.expect("stored");
+    let told = next_event(&mut events, "system", "change").await;
+    assert_eq!(told.message, "system: settings changed: power_restore_policy");
+
     let action = v1::ChassisAction::IdentifyOn.into();
     let request = v1::ChangeChassisStateRequest { chassis_name: "chassis".into(), action, duration: None };
     bench.client.call(chassis_service::CHANGE_CHASSIS_STATE, &request, &by()).await.expect("accepted");

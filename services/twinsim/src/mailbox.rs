@@ -35,7 +35,10 @@ pub(crate) fn kept(run_dir: &Path, host: &str) -> Option<Mailbox> {
 }
 
 /// Keeps it. The file is the old one or the new one, whenever the twin dies.
-pub(crate) fn keep(run_dir: &Path, host: &str, mailbox: &Mailbox) {
+///
+/// # Errors
+/// What the system says; the old one is kept then.
+pub(crate) fn keep(run_dir: &Path, host: &str, mailbox: &Mailbox) -> io::Result<()> {
     let path = file(run_dir, host);
     let new = path.with_extension("new");
     let write = || -> io::Result<()> {
@@ -43,9 +46,9 @@ pub(crate) fn keep(run_dir: &Path, host: &str, mailbox: &Mailbox) {
         files::create(&new, 0o600)?.write_all(&serde_json::to_vec(mailbox)?)?;
         std::fs::rename(&new, &path)
     };
-    if let Err(error) = write() {
+    write().inspect_err(|error| {
         tracing::error!(path = %path.display(), %error, "cannot keep boot mailbox of simulated host");
-    }
+    })
 }
 
 #[cfg(test)]
@@ -66,7 +69,8 @@ mod tests {
         };
         let mut mailbox = Mailbox { order: Some(order), used: None };
         mailbox.boot();
-        keep(dir.path(), "system", &mailbox);
+        keep(dir.path(), "system", &mailbox).unwrap();
+        assert!(keep(&dir.path().join("gone"), "system", &mailbox).is_err());
         assert_eq!(kept(dir.path(), "system"), Some(mailbox));
         assert_eq!(kept(dir.path(), "system1"), None);
         std::fs::write(file(dir.path(), "system"), b"{\"order\":").unwrap();

@@ -155,8 +155,8 @@ impl Keeper {
         stored.extend(chain.iter().map(|der| written("CERTIFICATE", der)));
         self.store(INSTALLED, stored.as_bytes())?;
         self.served.replace(current);
-        // Its key has its certificate, or is of no use beside another one.
-        self.remove(REQUESTED)
+        self.forget_request();
+        Ok(())
     }
 
     /// Serves the self-made one again.
@@ -167,7 +167,14 @@ impl Keeper {
         let current = Current::of(identity).map_err(|error| unusable(&error))?;
         self.remove(INSTALLED)?;
         self.served.replace(current);
-        self.remove(REQUESTED)
+        self.forget_request();
+        Ok(())
+    }
+
+    /// A key that was asked for has its certificate, or is of no use beside another one. What was changed is changed whether or not
+    /// it goes.
+    fn forget_request(&self) {
+        let _ = self.remove(REQUESTED);
     }
 
     /// The chain with the key that is its own: one that came with it, that of the last request, or the one in use.
@@ -208,24 +215,31 @@ impl Keeper {
     fn store(&self, name: &str, bytes: &[u8]) -> Result<(), Status> {
         let dir = tls::folder(&self.state_dir);
         let stored = Folder::create(&dir).and_then(|folder| folder.replace_durably(name, bytes, 0o600));
-        stored.map_err(|error| {
-            warn!(%error, file = name, "cannot store certificate: nothing is changed");
-            Status::unavailable(format!("cannot store it: {error}"))
-        })
+        let Err(error) = stored else { return Ok(()) };
+        // What the next start reads decides what is told: it may be there although the medium took it without saying so.
+        if service::read_path(&self.path(name), bytes.len()).is_ok_and(|there| there == bytes) {
+            warn!(%error, file = name, "cannot sync file of certificate: a loss of power may take it back");
+            return Ok(());
+        }
+        warn!(%error, file = name, "cannot store certificate: nothing is changed");
+        Err(Status::unavailable(format!("cannot store it: {error}")))
     }
 
     fn remove(&self, name: &str) -> Result<(), Status> {
         let path = self.path(name);
-        let removed = match std::fs::remove_file(&path) {
+        match std::fs::remove_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            removed => removed,
-        };
-        let synced =
-            removed.and_then(|()| std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all());
-        synced.map_err(|error| {
-            warn!(%error, file = name, "cannot remove file of certificate");
-            Status::unavailable(format!("cannot remove {name}: {error}"))
-        })
+            Err(error) => {
+                warn!(%error, file = name, "cannot remove file of certificate");
+                return Err(Status::unavailable(format!("cannot remove {name}: {error}")));
+            }
+            Ok(()) => {}
+        }
+        let folder = path.parent().unwrap_or(Path::new("."));
+        if let Err(error) = std::fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+            warn!(%error, file = name, "cannot sync folder of certificates: a loss of power may bring it back");
+        }
+        Ok(())
     }
 }
 

@@ -255,3 +255,20 @@ fn one_that_cannot_be_stored_is_not_served() {
     assert_eq!(keeper.replace(&good, now()).unwrap_err().code, ipc::Code::Unavailable);
     assert_eq!(keeper.shown().unwrap(), before);
 }
+
+#[test]
+fn a_request_that_cannot_be_removed_makes_no_refusal_of_what_was_done() {
+    let place = Place::new();
+    let keeper = place.keeper();
+    let before = keeper.shown().unwrap();
+    std::fs::create_dir_all(place.file("request.pem/x")).unwrap();
+    let own = key();
+    let good = params("good").self_signed(&own).unwrap().pem() + &own.serialize_pem();
+    keeper.replace(&good, now()).unwrap();
+    assert_eq!(place.keeper().shown().unwrap().fingerprint, keeper.shown().unwrap().fingerprint);
+    keeper.reset().unwrap();
+    assert_eq!(keeper.shown().unwrap().fingerprint, before.fingerprint);
+    // An installed one that cannot be removed stays, and this is told.
+    std::fs::create_dir_all(place.file("installed.pem/x")).unwrap();
+    assert_eq!(keeper.reset().unwrap_err().code, ipc::Code::Unavailable);
+}

@@ -1,7 +1,7 @@
-//! A console or a screen of a host as a WebSocket (RFC 6455), and what a connection takes with it when it becomes one.
+//! A console, a screen or a medium of a host as a WebSocket (RFC 6455), and what a connection takes with it when it becomes one.
 //!
-//! The gate decides as for any request: it is a call of `OpenConsole`, `OpenKvm` or `ViewScreen`, whose answer is a ticket for the socket of the daemon that serves
-//! it. From then on bytes go between the two sockets: binary messages are those of the console, or RFB, text messages what the daemon and its client tell each
+//! The gate decides as for any request: it is a call of `OpenConsole`, `OpenKvm`, `ViewScreen`, `OpenMedia` or `UploadMediaFile`, whose answer is a ticket for the socket of the daemon that serves
+//! it. From then on bytes go between the two sockets: binary messages are those of the console, RFB, or blocks of a file, text messages what the daemon and its client tell each
 //! other, unless the client wants bytes alone. Nothing of either is looked at here.
 //!
 //! The connection keeps its place in the table and counts as one with a request under way; the session has a place among its account's streams, and ends with the
@@ -101,6 +101,27 @@ pub(crate) static VIEW: Way = Way {
     method: "schema.v1alpha1.KvmService/ViewScreen",
     ticket: |answer| Ok(api::ViewScreenResponse::decode(answer)?.ticket),
     ..SCREEN
+};
+
+const FILE: Way = Way {
+    method: "schema.v1alpha1.MediaService/OpenMedia",
+    ticket: |answer| Ok(api::OpenMediaResponse::decode(answer)?.ticket),
+    daemon: "mediasrv",
+    unreachable: "MEDIASRV_UNREACHABLE",
+    socket: "mediasrv/media.sock",
+    what: "medium",
+    piece: PAYLOAD_MAX,
+    protocols: &[],
+};
+
+/// A file that a client serves for a drive.
+pub(crate) static MEDIA: Way = FILE;
+
+/// A file that a client serves for the store.
+pub(crate) static MEDIA_FILE: Way = Way {
+    method: "schema.v1alpha1.MediaService/UploadMediaFile",
+    ticket: |answer| Ok(api::UploadMediaFileResponse::decode(answer)?.ticket),
+    ..FILE
 };
 
 /// A message of a client: what somebody pastes may be long, and is passed on in pieces.

@@ -104,8 +104,25 @@ pub(crate) fn set_path_field(
     let text = unescape(raw, false).ok_or_else(|| invalid(&name, "is not percent-encoded UTF-8"))?;
     let Some(last) = path.last() else { return Ok(()) };
     let value = parse(last, &text).map_err(|reason| invalid(&name, reason))?;
+    if said_at(message, path).is_some_and(|said| said != value) {
+        return Err(invalid(&name, "is another one in the path: leave it out, or name the same"));
+    }
     set_at(message, path, value);
     Ok(())
+}
+
+/// What a body or query has put into a field already.
+fn said_at(message: &DynamicMessage, path: &[FieldDescriptor]) -> Option<Value> {
+    let (first, rest) = path.split_first()?;
+    if !message.has_field(first) {
+        return None;
+    }
+    let value = message.get_field(first);
+    match value.as_ref() {
+        _ if rest.is_empty() => Some(value.into_owned()),
+        Value::Message(inner) => said_at(inner, rest),
+        _ => None,
+    }
 }
 
 /// Puts the parameters of a query string into their fields; a repeated field takes the parameter several times.

@@ -29,7 +29,8 @@ pub(crate) fn failure(failure: &Failure) -> Response<ResponseBody> {
     response
 }
 
-/// The request message. Path fields win over the same fields elsewhere.
+/// The request message. Who names another object in the body or the query than in the path is asked which one is meant:
+/// nobody's host is switched off by guess.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming what does not fit.
@@ -97,14 +98,26 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_path_names_the_object_whatever_the_body_says() {
+    fn the_path_names_the_object_and_nothing_else_names_another() {
         let map = RestMap::new().unwrap();
         let path = "/api/v1alpha1/hosts/system/state";
+        for body in [
+            &br#"{"action":"HOST_ACTION_ON"}"#[..],
+            br#"{"hostName":"","action":"HOST_ACTION_ON"}"#,
+            br#"{"hostName":"system","action":"HOST_ACTION_ON"}"#,
+        ] {
+            let (method, message) = map.map("POST", path, "", body).unwrap();
+            assert_eq!(method, "schema.v1alpha1.HostService.ChangeHostState");
+            let message = message.unwrap();
+            assert_eq!(message.get_field_by_name("host_name").unwrap().as_str(), Some("system"));
+        }
         let body = br#"{"hostName":"other","action":"HOST_ACTION_ON"}"#;
-        let (method, message) = map.map("POST", path, "", body).unwrap();
-        assert_eq!(method, "schema.v1alpha1.HostService.ChangeHostState");
-        let message = message.unwrap();
-        assert_eq!(message.get_field_by_name("host_name").unwrap().as_str(), Some("system"));
+        for (query, body) in [("", &body[..]), ("hostName=other", br#"{"action":"HOST_ACTION_ON"}"#)] {
+            let (_, message) = map.map("POST", path, query, body).unwrap();
+            let status = message.unwrap_err();
+            assert_eq!(status.code, ipc::Code::InvalidArgument);
+            assert!(status.message.contains("host_name"), "{}", status.message);
+        }
         assert!(map.map("PUT", path, "", b"").is_none());
     }
 

@@ -264,9 +264,9 @@ impl Capture<'_> {
         let flags = waits[0].revents();
         if flags.contains(PollFlags::PRI) && matches!(abi::event(device), Ok(true)) {
             // Drivers also tell what was set by us, and a change that was taken back.
-            let same = self.timings.is_some_and(|timings| {
-                abi::query_timings(device).is_ok_and(|now| now.is_same(&timings))
-            });
+            let same = self
+                .timings
+                .is_some_and(|timings| abi::query_timings(device).is_ok_and(|now| now.is_same(&timings)));
             if !same {
                 return Ok(Happened::Changed);
             }

@@ -1,15 +1,13 @@
-//! LogServices of the manager: the event log, which is eventlog's (`EventService`). The newest thousand events are shown.
+//! Events in the words of Redfish: messages, entries of logs, what is sent to subscribers, and what a filter selects.
 
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
+use crate::Message;
 use crate::message::{CERTIFICATE_REFUSED, Content, Registry, Severity, Template};
-use crate::privilege::entity;
-use crate::resource::{Names, Resource, collection, link, prune, status};
-use crate::world::World;
-use crate::{Fault, Message};
+use crate::resource::{link, prune};
 
-use super::{name, said};
+use super::said;
 
 /// Messages that no registry of DMTF's has: what the event log says, in its own words.
 pub static REGISTRY: Registry = Registry {
@@ -37,77 +35,12 @@ static EVENT_CRITICAL: Template = Template {
     args: 2,
 };
 
-pub(super) static SERVICES: Resource = Resource::new(
-    "Managers/{}/LogServices",
-    "LogServiceCollection.LogServiceCollection",
-    &entity::LOG_SERVICE_COLLECTION,
-    |world, names| {
-        let id = name(names, 0);
-        if world.controller(id)?.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(collection("Logs", vec![format!("/redfish/v1/Managers/{id}/LogServices/EventLog")])))
-    },
-);
-
-pub(super) static SERVICE: Resource = Resource {
-    volatile: &["DateTime"],
-    ..Resource::new(
-        "Managers/{}/LogServices/EventLog",
-        "LogService.v1_1_0.LogService",
-        &entity::LOG_SERVICE,
-        |world, names| {
-            let id = name(names, 0);
-            if world.controller(id)?.is_none() {
-                return Ok(None);
-            }
-            Ok(Some(json!({
-                "Name": "Event log",
-                "LogEntryType": "Event",
-                "OverWritePolicy": "WrapsWhenFull",
-                "ServiceEnabled": true,
-                "DateTime": prost_types::Timestamp { seconds: world.about.now, nanos: 0 }.to_string(),
-                "DateTimeLocalOffset": "+00:00",
-                "Entries": link(&format!("/redfish/v1/Managers/{id}/LogServices/EventLog/Entries")),
-                "Status": status("Enabled", Some("OK")),
-            })))
-        },
-    )
-};
-
-pub(super) static ENTRIES: Resource = Resource::new(
-    "Managers/{}/LogServices/EventLog/Entries",
-    "LogEntryCollection.LogEntryCollection",
-    &entity::LOG_ENTRY_COLLECTION,
-    |world, names| {
-        let id = name(names, 0);
-        if world.controller(id)?.is_none() {
-            return Ok(None);
-        }
-        let all = world.events()?.events.iter();
-        let uris =
-            all.map(|event| format!("/redfish/v1/Managers/{id}/LogServices/EventLog/Entries/{}", event.id));
-        Ok(Some(collection("Entries of the event log", uris.collect())))
-    },
-);
-
-pub(super) static ENTRY: Resource = Resource::new(
-    "Managers/{}/LogServices/EventLog/Entries/{}",
-    "LogEntry.v1_1_0.LogEntry",
-    &entity::LOG_ENTRY,
-    show,
-);
-
-fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
-    if world.controller(name(names, 0))?.is_none() {
-        return Ok(None);
-    }
-    let all = &world.events()?.events;
-    let Some(event) = all.iter().find(|event| event.id == name(names, 1)) else { return Ok(None) };
+/// The newest events that a log keeps, in the words of an entry of `kind`.
+pub(super) fn entry(event: &v1::Event, kind: &str) -> Value {
     let message = told(event);
-    Ok(Some(json!({
+    json!({
         "Name": subject(event),
-        "EntryType": "Event",
+        "EntryType": kind,
         "Created": event.time.map(|at| at.to_string()),
         "EventTimestamp": event.time.map(|at| at.to_string()),
         "Severity": message.severity().name(),
@@ -115,9 +48,12 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "MessageId": message.id(),
         "MessageArgs": message.to_json().get("MessageArgs"),
         "EventId": event.id,
+        // On whose behalf it happened.
+        "Originator": said(event.principal.as_deref()),
+        "OriginatorType": said(event.principal.as_deref()).map(|_| "Client"),
         "Links": {"OriginOfCondition": origin(event).map(|uri| link(&uri))},
         "Description": said(Some(&event.source)).map(|source| format!("Said by {source}")),
-    })))
+    })
 }
 
 /// What an event is told with.

@@ -9,7 +9,10 @@ mod fans;
 mod interfaces;
 mod inventory;
 mod log;
+mod log_services;
 mod managers;
+mod pcie;
+mod ports;
 mod power;
 mod power_supplies;
 mod protocol;
@@ -18,10 +21,13 @@ mod root;
 mod schemas;
 mod sensors;
 mod sessions;
+mod storage;
 mod systems;
 mod tasks;
+pub(crate) mod telemetry;
 mod thermal;
 mod update;
+mod virtual_media;
 
 use std::collections::BTreeMap;
 
@@ -40,6 +46,18 @@ pub static ALL: &[&Resource] = &[
     &inventory::PROCESSOR,
     &inventory::MEMORIES,
     &inventory::MEMORY,
+    &ports::COLLECTION,
+    &ports::INTERFACE,
+    &storage::COLLECTION,
+    &storage::STORAGE,
+    &storage::DRIVE,
+    &pcie::DEVICE,
+    &pcie::FUNCTIONS,
+    &pcie::FUNCTION,
+    &log_services::OF_SYSTEM,
+    &log_services::SERVICE_OF_SYSTEM,
+    &log_services::ENTRIES_OF_SYSTEM,
+    &log_services::ENTRY_OF_SYSTEM,
     &chassis::COLLECTION,
     &chassis::CHASSIS,
     &sensors::COLLECTION,
@@ -55,15 +73,19 @@ pub static ALL: &[&Resource] = &[
     &power_supplies::POWER_SUPPLY,
     &managers::COLLECTION,
     &managers::MANAGER,
+    &virtual_media::OF_MANAGER,
+    &virtual_media::AT_MANAGER,
+    &virtual_media::OF_SYSTEM,
+    &virtual_media::AT_SYSTEM,
     &protocol::RESOURCE,
     &certificates::COLLECTION,
     &certificates::CERTIFICATE,
     &interfaces::COLLECTION,
     &interfaces::INTERFACE,
-    &log::SERVICES,
-    &log::SERVICE,
-    &log::ENTRIES,
-    &log::ENTRY,
+    &log_services::OF_MANAGER,
+    &log_services::SERVICE_OF_MANAGER,
+    &log_services::ENTRIES_OF_MANAGER,
+    &log_services::ENTRY_OF_MANAGER,
     &sessions::SERVICE,
     &sessions::COLLECTION,
     &sessions::SESSION,
@@ -82,6 +104,16 @@ pub static ALL: &[&Resource] = &[
     &update::FIRMWARE,
     &tasks::SERVICE,
     &tasks::COLLECTION,
+    &tasks::TASK,
+    &telemetry::SERVICE,
+    &telemetry::DEFINITIONS,
+    &telemetry::DEFINITION,
+    &telemetry::REPORT_DEFINITIONS,
+    &telemetry::REPORT_DEFINITION,
+    &telemetry::REPORTS,
+    &telemetry::REPORT,
+    &telemetry::TRIGGERS,
+    &telemetry::TRIGGER,
     &registries::COLLECTION,
     &registries::FILE,
     &schemas::COLLECTION,

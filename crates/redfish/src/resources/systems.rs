@@ -11,7 +11,7 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
-use super::{boot_override, chassis, name, said};
+use super::{boot_override, chassis, name, pcie, said, virtual_media};
 
 /// Sessions of one screen at a time (docs/kvm.md).
 const SCREEN_SESSIONS: u32 = 16;
@@ -91,6 +91,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         .ok()
         .and_then(|answer| answer.chassis.iter().find(|chassis| chassis.name == host.chassis_name));
     let identify = chassis.and_then(|chassis| chassis.identify);
+    let devices = pcie::links(world, id).ok();
     let chassis_link = (!host.chassis_name.is_empty())
         .then(|| vec![link(&format!("/redfish/v1/Chassis/{}", host.chassis_name))]);
     Ok(Some(json!({
@@ -126,8 +127,15 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         },
         "SerialConsole": serial_console(world, host),
         "GraphicalConsole": graphical_console(world, host),
+        "VirtualMedia": virtual_media::below(world, &format!("/redfish/v1/Systems/{id}"), Some(id)),
         "Processors": link(&format!("/redfish/v1/Systems/{id}/Processors")),
         "Memory": link(&format!("/redfish/v1/Systems/{id}/Memory")),
+        "EthernetInterfaces": link(&format!("/redfish/v1/Systems/{id}/EthernetInterfaces")),
+        "Storage": link(&format!("/redfish/v1/Systems/{id}/Storage")),
+        "LogServices": link(&format!("/redfish/v1/Systems/{id}/LogServices")),
+        // Without inventorymgr nothing is known of them.
+        "PCIeDevices@odata.count": devices.as_ref().map(Vec::len),
+        "PCIeDevices": devices,
         "Status": system_status(host),
         "Links": {
             "Chassis": chassis_link,

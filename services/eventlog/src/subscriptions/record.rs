@@ -1,12 +1,12 @@
 //! A subscription as it is stored, asked for and shown.
 
 use ipc::{Principal, Status};
+use outward::Destination;
 use redfish::resources as events;
 use schema::v1alpha1 as v1;
 use serde::{Deserialize, Serialize};
 
 use super::delivery::Delivery;
-use super::destination::Destination;
 use super::post::Poster;
 
 /// A subscription.
