@@ -111,6 +111,7 @@ const FILE: Way = Way {
     socket: "mediasrv/media.sock",
     what: "medium",
     piece: PAYLOAD_MAX,
+    stuck: Duration::from_secs(600),
     protocols: &[],
 };
 
