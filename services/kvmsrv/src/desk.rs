@@ -11,12 +11,13 @@ use service::Clock;
 use tokio::sync::{Notify, watch};
 
 use crate::origin::Source;
-use crate::text;
 
 /// What is said to who takes over too often.
 const TOO_OFTEN: &str = "take-overs are too many: one more is let through each 10 s";
 /// The size of a screen without a picture: what a viewer makes its window of.
 const BLANK: (u16, u16) = (640, 480);
+/// Texts that are being typed at one host.
+const TEXTS_MAX: usize = 1;
 /// How long a source stays for what the last viewer left to be released.
 const RELEASED_WITHIN: Duration = Duration::from_millis(500);
 
@@ -115,7 +116,7 @@ impl Desk {
             changed: watch::Sender::new(0),
             typed: Notify::new(),
             camera: Arc::default(),
-            texts: Arc::new(tokio::sync::Semaphore::new(text::TEXTS_MAX)),
+            texts: Arc::new(tokio::sync::Semaphore::new(TEXTS_MAX)),
         })
     }
 

@@ -12,8 +12,6 @@ use crate::desk::Desk;
 
 /// Between two keys that go down or up: a host's old keyboard port holds eight of them, and is read when its system has time.
 const EACH: Duration = Duration::from_millis(10);
-/// Texts that are being typed at one host.
-pub(crate) const TEXTS_MAX: usize = 1;
 
 /// The layout that is meant.
 pub(crate) const fn layout(wire: v1::KeyboardLayout) -> Layout {
