@@ -241,7 +241,8 @@ impl Limits {
         Self { memory: Some(64 * MIB), tasks: Some(96), files: Some(4096), real_time: None }
     }
 
-    /// kvmsrv: a screen of 2560x1600 pixels is 16 MiB, twice while a picture is taken of it, and 0.5 MiB on their way to each of 16 viewers.
+    /// kvmsrv: a screen of 1920x1200 pixels is 9 MiB and one of 2560x1600 16 MiB, twice while a picture is taken of it, and 0.9 MiB are on their way to each of
+    /// 32 viewers: four of the former, or two of the latter.
     pub const fn screens() -> Self {
         Self { memory: Some(96 * MIB), tasks: Some(32), files: Some(256), real_time: None }
     }

@@ -20,8 +20,9 @@ use crate::origin::Source;
 use crate::shared::{Pass, SessionEvent, SessionEventKind, Shared};
 use crate::{Config, Error, SOCKET, session, source, text};
 
-/// Connections at a time: sessions of all screens, and those that have not shown their ticket.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections at a time: sessions of all screens, and those that have not shown their ticket. Each may have some 0.9 MiB on its way, and the daemon's memory
+/// is for four screens of 1920x1200 beside that (`roster::Limits::screens`).
+const CONNECTIONS_MAX: usize = 32;
 /// Things to be told, on their way to the loop.
 const TOLD: usize = 256;
 /// Pictures that are taken at a time: each is a copy of the screen.
