@@ -40,6 +40,8 @@ enum Bench {
     Writes,
     /// A console: echo, throughput and processor time at 115,200 baud with four readers, beside socat.
     Console,
+    /// A screen of 1080p: from being drawn to being shown, processor time of a picture, memory of a viewer, beside libvncserver and QEMU's own VNC server.
+    Kvm,
     /// IPMI: lists of 200 sensors, single commands, and sessions that poll, beside OpenIPMI's simulator.
     Ipmi,
     /// Each stage of a boot of the image on the emulated board, up to the first answer. Only when asked for by name.
@@ -57,6 +59,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if matches!(args.what, None | Some(Bench::Console)) {
         need::tools(&[need::SOCAT])?;
+    }
+    if matches!(args.what, None | Some(Bench::Kvm)) {
+        need::qemu_x86()?;
+        need::tools(&[need::LIBVNCSERVER])?;
     }
     if matches!(args.what, None | Some(Bench::Ipmi)) {
         need::tools(&[need::IPMITOOL, need::IPMI_SIM])?;
@@ -87,6 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Bench::Sensors,
         Bench::Writes,
         Bench::Console,
+        Bench::Kvm,
         Bench::Ipmi,
     ];
     let chosen: Vec<Bench> = match args.what {
@@ -105,6 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Sensors => ("testkit", "bench_sensors"),
             Bench::Writes => ("testkit", "bench_writes"),
             Bench::Console => ("testkit", "bench_console"),
+            Bench::Kvm => ("testkit", "bench_kvm"),
             Bench::Pages => {
                 web::bench()?;
                 continue;

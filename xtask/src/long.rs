@@ -23,6 +23,8 @@ const POWER_SCHEDULES: u32 = 100_000;
 const POWER_CUTS: u32 = 40;
 /// Rounds of 44 KB on a console.
 const CONSOLE_ROUNDS: u32 = 20_000;
+/// Seconds of four viewers and eight readers of a console, of which half are stuck.
+const SOAK_SECONDS: u32 = 1_800;
 /// Requests to Redfish of each property test of them.
 const REDFISH_REQUESTS: u32 = 10_000;
 /// How long a browser shows live sensors, in minutes.
@@ -42,6 +44,8 @@ pub(crate) enum Part {
     Damaged,
     /// Readers of a console, of which half are stuck.
     Consoles,
+    /// Half an hour of viewers of a screen and readers of a console, of which half are stuck.
+    Soak,
     /// Crashes of the bus while it stores.
     Crashes,
     /// The slow tests of the NATS clients' suites.
@@ -74,6 +78,7 @@ pub(crate) fn run(only: &[Part], count: &mut Count) -> Result<()> {
             Part::Fire => fire(count),
             Part::Damaged => damaged(count),
             Part::Consoles => consoles(count),
+            Part::Soak => soak(count),
             Part::Crashes => stream_crash(count),
             Part::Suites => suites(count),
             Part::Properties => properties(count),
@@ -167,6 +172,12 @@ fn damaged(count: &mut Count) -> Result<()> {
 fn consoles(count: &mut Count) -> Result<()> {
     let variables = [("CONSOLE_ROUNDS", CONSOLE_ROUNDS.to_string())];
     tests(&["--package", "u-bmc", "--test", "consoles", "stuck"], &variables, count)
+}
+
+/// Half an hour of four viewers of a screen and eight readers of a console, of which half are stuck.
+fn soak(count: &mut Count) -> Result<()> {
+    let variables = [("SOAK_SECONDS", SOAK_SECONDS.to_string())];
+    tests(&["--package", "u-bmc", "--test", "soak"], &variables, count)
 }
 
 fn stream_crash(count: &mut Count) -> Result<()> {

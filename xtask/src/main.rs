@@ -6,6 +6,7 @@ mod cache;
 mod count;
 mod cpio;
 mod daemon;
+mod drivers;
 mod emulate;
 mod guest;
 mod image;

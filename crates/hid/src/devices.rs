@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rfb::Input;
+use rfb::{Input, Leds};
 
 use crate::descriptor::{KEYBOARD_REPORT, POINTER_REPORT};
 use crate::usage;
@@ -24,23 +24,10 @@ const BUTTONS: [(u8, u8); 3] = [(0, 0), (1, 2), (2, 1)];
 /// Those bits of RFB's buttons that are turns of the wheel, and by how much.
 const WHEEL: [(u8, i8); 2] = [(3, 1), (4, -1)];
 
-/// Lamps of a keyboard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Leds {
-    /// Num Lock.
-    pub num: bool,
-    /// Caps Lock.
-    pub caps: bool,
-    /// Scroll Lock.
-    pub scroll: bool,
-}
-
-impl Leds {
-    /// From a report of the host (HID 1.11, appendix B.1).
-    #[must_use]
-    pub const fn of_report(report: u8) -> Self {
-        Self { num: report & 1 != 0, caps: report & 2 != 0, scroll: report & 4 != 0 }
-    }
+/// The lamps of the keyboard, from a report of the host (HID 1.11, appendix B.1).
+#[must_use]
+pub const fn leds(report: u8) -> Leds {
+    Leds { num: report & 1 != 0, caps: report & 2 != 0, scroll: report & 4 != 0 }
 }
 
 /// Both devices.
@@ -273,7 +260,7 @@ mod tests {
         assert_eq!(keys(&mut hid), [[0; 8]]);
         assert_eq!(pointers(&mut hid).iter().map(|report| report[0]).collect::<Vec<_>>(), [0]);
         assert!(hid.input(key(false, 0x1d), SIZE) && hid.next_keys().is_none(), "it is up already");
-        assert_eq!(Leds::of_report(0b110), Leds { num: false, caps: true, scroll: true });
+        assert_eq!(leds(0b110), Leds { num: false, caps: true, scroll: true });
     }
 
     proptest::proptest! {

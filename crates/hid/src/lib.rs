@@ -26,6 +26,6 @@ mod layout;
 mod usage;
 
 pub use descriptor::{KEYBOARD, KEYBOARD_REPORT, POINTER, POINTER_REPORT};
-pub use devices::{Hid, KEYS_WAITING_MAX, Leds, POINTERS_WAITING_MAX};
+pub use devices::{Hid, KEYS_WAITING_MAX, POINTERS_WAITING_MAX, leds};
 pub use layout::{Layout, Untypable, strokes};
 pub use usage::{of_code, of_keysym};

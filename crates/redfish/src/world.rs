@@ -7,8 +7,8 @@ use std::sync::Arc;
 use prost::Message as _;
 use schema::rpc::{
     asset_service, certificate_service, chassis_service, console_service, event_service, host_service,
-    ipmi_service, led_service, management_controller_service, media_service, network_service, role_service,
-    sensor_service, session_service, system_service, thermal_service, user_service,
+    ipmi_service, kvm_service, led_service, management_controller_service, media_service, network_service,
+    role_service, sensor_service, session_service, system_service, thermal_service, user_service,
 };
 use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
@@ -149,6 +149,8 @@ needs! {
     Consoles consoles: v1::ListConsolesResponse = |_about| Call::new(console_service::LIST_CONSOLES, &v1::ListConsolesRequest::default());
     /// The drives whose medium comes from elsewhere.
     Media media: v1::ListMediaResponse = |_about| Call::new(media_service::LIST_MEDIA, &v1::ListMediaRequest::default());
+    /// The screens.
+    Screens screens: v1::ListScreensResponse = |_about| Call::new(kvm_service::LIST_SCREENS, &v1::ListScreensRequest::default());
     /// What this installation is.
     System system: v1::GetSystemInfoResponse = |_about| Call::new(system_service::GET_SYSTEM_INFO, &v1::GetSystemInfoRequest::default());
     /// The sensors.

@@ -58,6 +58,8 @@ fn a_machine_is_shown_as_its_daemons_say() {
         ),
         ("/Boot/BootSourceOverrideEnabled", json!("Disabled")),
         ("/SerialConsole/WebSocket/Interactive", json!(true)),
+        ("/GraphicalConsole/ServiceEnabled", json!(true)),
+        ("/GraphicalConsole/ConnectTypesSupported", json!(["KVMIP"])),
         ("/SerialConsole/WebSocket/ConsoleURI", json!("/api/v1alpha1/consoles/system/socket?bytesOnly=true")),
     ] {
         assert_eq!(system.pointer(place), Some(&expected), "{place}");

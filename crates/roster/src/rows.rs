@@ -205,14 +205,17 @@ roster! {
         system_calls: Groups::LISTEN.union(Groups::TERMINALS),
         ..Row::daemon("consolesrv", "Serve the hosts' serial consoles, keep their log", 13)
     };
-    /// Not critical, as consolesrv. Until there are boards with a video engine, screens are of simulated hosts.
+    /// Not critical, as consolesrv.
     Kvmsrv = Row {
         pages: &["kvm"],
-        when: When::Simulated,
+        when: When::Shown,
         after: &[Daemon::Twin],
         events: &["kvm"],
+        screens: true,
         admits: true,
-        system_calls: Groups::LISTEN,
+        // Which devices the functions of the hosts' USB gadgets are.
+        reads: &["/sys/kernel/config"],
+        system_calls: Groups::LISTEN.union(Groups::VIDEO),
         limits: Limits::screens(),
         ..Row::daemon("kvmsrv", "Show the hosts' screens, type and point there", 15)
     };

@@ -67,6 +67,8 @@ pub struct BoardKind {
     pub hal: HalKind,
     /// Whether it has fans to drive.
     pub fans: bool,
+    /// Whether its file names screens; simulated hosts have theirs without.
+    pub screens: bool,
     /// Whether it has drives for virtual media.
     pub media: bool,
 }
@@ -74,7 +76,12 @@ pub struct BoardKind {
 impl BoardKind {
     /// That of this board.
     pub fn of(board: &Board) -> Self {
-        Self { hal: board.hal, fans: !board.fans.is_empty(), media: !board.media.is_empty() }
+        Self {
+            hal: board.hal,
+            fans: !board.fans.is_empty(),
+            media: !board.media.is_empty(),
+            screens: !board.screens.is_empty(),
+        }
     }
 }
 
@@ -93,6 +100,7 @@ pub fn daemon_specs(
                 When::Always => true,
                 When::Simulated => board.hal == HalKind::Sim,
                 When::Cooled => board.fans,
+                When::Shown => board.screens || board.hal == HalKind::Sim,
                 When::Media => board.media,
                 When::Configured => configured(row.name),
                 When::Permitted => true,
@@ -123,7 +131,7 @@ mod tests {
     use super::*;
     use supervise::{Machine, Policy};
 
-    const PLAIN: BoardKind = BoardKind { hal: HalKind::Linux, fans: false, media: false };
+    const PLAIN: BoardKind = BoardKind { hal: HalKind::Linux, fans: false, media: false, screens: false };
 
     fn names(kind: BoardKind, configured: &[&str]) -> Vec<String> {
         daemon_specs(kind, &[], |name| configured.contains(&name))
@@ -137,7 +145,7 @@ mod tests {
         for kind in [
             PLAIN,
             BoardKind { fans: true, ..PLAIN },
-            BoardKind { hal: HalKind::Sim, fans: true, media: true },
+            BoardKind { hal: HalKind::Sim, fans: true, media: true, screens: true },
         ] {
             for configured in [&[][..], &["fleet"], &["netmgr"], &["fleet", "netmgr"]] {
                 let specs = daemon_specs(kind, &[], |name| configured.contains(&name));
@@ -162,6 +170,7 @@ mod tests {
             (PLAIN, &[][..], &[][..]),
             (BoardKind { hal: HalKind::Sim, ..PLAIN }, &[], &["twin", "kvmsrv"]),
             (BoardKind { fans: true, ..PLAIN }, &[], &["thermalmgr"]),
+            (BoardKind { screens: true, ..PLAIN }, &[], &["kvmsrv"]),
             (BoardKind { media: true, ..PLAIN }, &[], &["mediasrv"]),
             // A table for a daemon that is not there for want of one only.
             (PLAIN, &["operator", "twin", "fleet", "netmgr", "websrv"], &["netmgr", "fleet"]),

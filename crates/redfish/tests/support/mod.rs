@@ -322,6 +322,8 @@ impl Bench {
         );
         let console = v1::Console { name: "system".into(), connected: true, ..v1::Console::default() };
         self.say("rpc.ConsoleService.ListConsoles", &v1::ListConsolesResponse { consoles: vec![console] });
+        let screen = v1::Screen { name: "system".into(), ..v1::Screen::default() };
+        self.say("rpc.KvmService.ListScreens", &v1::ListScreensResponse { screens: vec![screen] });
         let cd = v1::MediaSlot {
             name: "cd".into(),
             host_name: "system".into(),

@@ -10,6 +10,7 @@ mod fleet;
 mod inventory;
 mod ipmi;
 mod kvm;
+mod kvm_vnc;
 mod led;
 mod media;
 mod network;

@@ -203,6 +203,14 @@ const de: Messages = {
   "kvm.takenOver": "{who} hat Tastatur und Maus übernommen.",
   "kvm.scale": "Einpassen",
   "kvm.keys": "Strg F6 verlässt den Bildschirm.",
+  "kvm.keyboard": "Tastatur",
+  "kvm.paste": "Text tippen",
+  "kvm.pasteAbout": "Er wird am Host als Tasten getippt, etwa 40 Zeichen in der Sekunde, und endet, wenn jemand anderes übernimmt.",
+  "kvm.text": "Text",
+  "kvm.layout": "Wofür der Host seine Tastatur hält",
+  "kvm.pasteDo": "Tippen",
+  "kvm.typed": "{n} Zeichen werden getippt.",
+  "kvm.meter": "{ms} ms · {pictures} Bilder/s · {rate}/s",
 
   "media.about": "Medien aus der Ferne: ein Abbild auf einem Server, eine Datei dieses Rechners oder eine aus dem Speicher des BMC.",
   "media.of": "Virtuelle Medien von {host}",
@@ -724,6 +732,7 @@ const de: Messages = {
   "privilege.CONFIGURE_COMPONENTS": "Die Maschine bedienen",
   "privilege.CONFIGURE_MANAGER": "Den BMC einrichten",
   "privilege.CONFIGURE_USERS": "Konten verwalten",
+  "privilege.VIEW_SCREENS": "Bildschirme der Hosts sehen",
 
   "bmcStatus.UNSPECIFIED": "Unbekannt",
   "bmcStatus.READY": "Bereit",

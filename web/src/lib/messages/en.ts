@@ -201,6 +201,14 @@ const en = {
   "kvm.takenOver": "{who} took over keyboard and mouse.",
   "kvm.scale": "Fit",
   "kvm.keys": "Ctrl F6 leaves the screen.",
+  "kvm.keyboard": "Keyboard",
+  "kvm.paste": "Type text",
+  "kvm.pasteAbout": "It is typed at the host as keys, some 40 characters a second, and ends when somebody else takes over.",
+  "kvm.text": "Text",
+  "kvm.layout": "What the host takes its keyboard for",
+  "kvm.pasteDo": "Type",
+  "kvm.typed": "{n} characters are being typed.",
+  "kvm.meter": "{ms} ms · {pictures} pictures/s · {rate}/s",
 
   "media.about": "Discs from afar: an image at a server, a file of this computer, or one in the store on the BMC.",
   "media.of": "Virtual media of {host}",
@@ -722,6 +730,7 @@ const en = {
   "privilege.CONFIGURE_COMPONENTS": "Operate the machine",
   "privilege.CONFIGURE_MANAGER": "Configure the BMC",
   "privilege.CONFIGURE_USERS": "Manage accounts",
+  "privilege.VIEW_SCREENS": "See the hosts' screens",
 
   "bmcStatus.UNSPECIFIED": "Unknown",
   "bmcStatus.READY": "Ready",

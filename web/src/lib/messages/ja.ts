@@ -203,6 +203,14 @@ const ja: Messages = {
   "kvm.takenOver": "{who} がキーボードとマウスを引き継ぎました。",
   "kvm.scale": "画面に合わせる",
   "kvm.keys": "Ctrl F6 で画面から出ます。",
+  "kvm.keyboard": "キーボード",
+  "kvm.paste": "テキストを入力",
+  "kvm.pasteAbout": "ホストでキー入力として 1 秒に約 40 文字入力されます。ほかの人が操作を引き継ぐと終わります。",
+  "kvm.text": "テキスト",
+  "kvm.layout": "ホスト側のキーボード配列",
+  "kvm.pasteDo": "入力",
+  "kvm.typed": "{n} 文字を入力しています。",
+  "kvm.meter": "{ms} ms · {pictures} 枚/秒 · {rate}/秒",
 
   "media.about": "離れた場所のディスク: サーバー上のイメージ、このコンピューターのファイル、または BMC に保存されたファイル。",
   "media.of": "{host} の仮想メディア",
@@ -724,6 +732,7 @@ const ja: Messages = {
   "privilege.CONFIGURE_COMPONENTS": "マシンの操作",
   "privilege.CONFIGURE_MANAGER": "BMC の設定",
   "privilege.CONFIGURE_USERS": "アカウントの管理",
+  "privilege.VIEW_SCREENS": "ホストの画面を見る",
 
   "bmcStatus.UNSPECIFIED": "不明",
   "bmcStatus.READY": "準備完了",

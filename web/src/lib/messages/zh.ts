@@ -203,6 +203,14 @@ const zh: Messages = {
   "kvm.takenOver": "{who} 接管了键盘和鼠标。",
   "kvm.scale": "适应窗口",
   "kvm.keys": "Ctrl F6 离开屏幕。",
+  "kvm.keyboard": "键盘",
+  "kvm.paste": "输入文本",
+  "kvm.pasteAbout": "文本会作为按键输入到主机，每秒约 40 个字符；有人接管时即停止。",
+  "kvm.text": "文本",
+  "kvm.layout": "主机使用的键盘布局",
+  "kvm.pasteDo": "输入",
+  "kvm.typed": "正在输入 {n} 个字符。",
+  "kvm.meter": "{ms} 毫秒 · {pictures} 帧/秒 · {rate}/秒",
 
   "media.about": "远程光盘:服务器上的映像、本机的文件,或 BMC 存储中的文件。",
   "media.of": "{host} 的虚拟介质",
@@ -724,6 +732,7 @@ const zh: Messages = {
   "privilege.CONFIGURE_COMPONENTS": "操作机器",
   "privilege.CONFIGURE_MANAGER": "配置 BMC",
   "privilege.CONFIGURE_USERS": "管理账户",
+  "privilege.VIEW_SCREENS": "查看主机屏幕",
 
   "bmcStatus.UNSPECIFIED": "未知",
   "bmcStatus.READY": "就绪",
