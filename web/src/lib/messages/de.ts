@@ -539,6 +539,8 @@ const de: Messages = {
   "domain.session": "Sitzungen",
   "domain.daemon": "Dienste",
   "domain.system": "System",
+  "domain.network": "Netzwerk",
+  "domain.certificate": "Zertifikat",
 
   "context.UNSPECIFIED": "Anderes",
   "context.TEMPERATURE": "Temperatur",

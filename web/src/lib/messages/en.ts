@@ -537,6 +537,8 @@ const en = {
   "domain.session": "Sessions",
   "domain.daemon": "Services",
   "domain.system": "System",
+  "domain.network": "Network",
+  "domain.certificate": "Certificate",
 
   "context.UNSPECIFIED": "Other",
   "context.TEMPERATURE": "Temperature",

@@ -539,6 +539,8 @@ const ja: Messages = {
   "domain.session": "セッション",
   "domain.daemon": "サービス",
   "domain.system": "システム",
+  "domain.network": "ネットワーク",
+  "domain.certificate": "証明書",
 
   "context.UNSPECIFIED": "その他",
   "context.TEMPERATURE": "温度",

@@ -539,6 +539,8 @@ const zh: Messages = {
   "domain.session": "会话",
   "domain.daemon": "服务",
   "domain.system": "系统",
+  "domain.network": "网络",
+  "domain.certificate": "证书",
 
   "context.UNSPECIFIED": "其他",
   "context.TEMPERATURE": "温度",
