@@ -26,7 +26,7 @@ enum Bench {
     /// An administrator's answers, and the memory, under floods of strangers and of an account that may only read, beside nginx.
     Flood,
     /// Processor time of a request by each protocol over each version of HTTP, and of a fixed answer beside nginx. With `UBMC_BEFORE`, an older
-    /// program, both in turns. Then the [`Bench::Pages`].
+    /// program, both in turns. Then `pages`.
     Web,
     /// The Web UI in Chromium with a processor four times slower: first paint, interaction, bytes, beside what webui-vue's makers have published.
     Pages,
@@ -58,8 +58,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let nats_server = need::python_clients()?.join("bin/nats-server");
     sh::cargo(&["build", "--locked", "--release"])?;
-    let all =
-        [Bench::Bus, Bench::Stream, Bench::Power, Bench::Flood, Bench::Web, Bench::Pages, Bench::Sensors, Bench::Console];
+    let all = [
+        Bench::Bus,
+        Bench::Stream,
+        Bench::Power,
+        Bench::Flood,
+        Bench::Web,
+        Bench::Pages,
+        Bench::Sensors,
+        Bench::Console,
+    ];
     let chosen: Vec<Bench> = match args.what {
         None => all.to_vec(),
         Some(Bench::Web) => vec![Bench::Web, Bench::Pages],
