@@ -26,7 +26,7 @@ enum Bench {
     /// An administrator's answers, and the memory, under floods of strangers and of an account that may only read, beside nginx.
     Flood,
     /// Processor time of a request by each protocol over each version of HTTP, and of a fixed answer beside nginx. With `UBMC_BEFORE`, an older
-    /// program, both in turns. Then the [`Bench::Pages`].
+    /// program, both in turns. Then `pages`.
     Web,
     /// The Web UI in Chromium with a processor four times slower: first paint, interaction, bytes, beside what webui-vue's makers have published.
     Pages,

@@ -49,7 +49,8 @@ pub(crate) fn document() -> Result<String> {
         .collect();
     let mut found = Vec::new();
     for (key, one) in crates.into_iter().filter(|(_, one)| !one.is_ours) {
-        let folder = folders.get(&key).with_context(|| format!("cargo metadata knows no {} {}", key.0, key.1))?;
+        let folder =
+            folders.get(&key).with_context(|| format!("cargo metadata knows no {} {}", key.0, key.1))?;
         let texts = texts(folder, &one)?;
         found.push((one, texts));
     }
@@ -74,9 +75,8 @@ fn assembled(found: Vec<(Crate, Vec<String>)>) -> Document {
 /// The texts that lie in a crate's folder: those of the licence that is taken where there is a choice, and what has to be told beside it.
 fn texts(folder: &Path, one: &Crate) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let mut names: Vec<String> = entries
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect::<Result<_>>()?;
+    let mut names: Vec<String> =
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<Result<_>>()?;
     names.sort();
     let mut texts = Vec::new();
     for name in wanted(&names, &one.licence) {

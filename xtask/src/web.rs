@@ -78,7 +78,8 @@ pub(crate) fn build() -> Result<()> {
     let node = ready()?;
     sh::run(script(&node, "node_modules/vite/bin/vite.js").args(["build", "--logLevel", "warn"]))?;
     let crates = folder().join("dist/crates.json");
-    std::fs::write(&crates, licences::document()?).with_context(|| format!("cannot write {}", crates.display()))?;
+    std::fs::write(&crates, licences::document()?)
+        .with_context(|| format!("cannot write {}", crates.display()))?;
     sh::run(&mut script(&node, "scripts/pack.mjs"))?;
     std::fs::write(&stamp, sources).with_context(|| format!("cannot write {}", stamp.display()))
 }

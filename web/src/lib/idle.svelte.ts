@@ -9,6 +9,8 @@ import { session } from "./session.svelte";
 const NOTICE = 60_000;
 /** What a person does. */
 const SIGNS = ["pointerdown", "pointermove", "keydown", "wheel", "touchstart"] as const;
+/** Pause before a sign-out that failed is tried again, ms. */
+const AGAIN = 10_000;
 /** Other tabs hear of it so often at most, ms. */
 const TELL = 5000;
 
@@ -19,14 +21,16 @@ class Idle {
   limit = $state(0);
   #last = Date.now();
   #told = 0;
+  #isEnding = false;
   // A tab in which somebody works keeps the others signed in.
   #channel = new BroadcastChannel("u-bmc-activity");
 
   /** Watches until the answer is called. */
   watch(): () => void {
     const moved = (event: Event) => {
-      // What a script does is no sign of life.
-      if (event.isTrusted && this.endsAt === 0) this.stay();
+      // What a script does is no sign of life, nor a page that moves under a mouse that lies still.
+      const isStill = event instanceof PointerEvent && event.type === "pointermove" && event.movementX === 0 && event.movementY === 0;
+      if (event.isTrusted && !isStill && this.endsAt === 0) this.stay();
     };
     for (const sign of SIGNS) addEventListener(sign, moved, { capture: true, passive: true });
     this.#channel.onmessage = () => this.#heard();
@@ -57,6 +61,13 @@ class Idle {
     this.endsAt = 0;
   }
 
+  /** Where the BMC is out of reach, it is tried again: without requests it ends the session by itself meanwhile. */
+  #signOut(): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    void session.signOut(true).finally(() => setTimeout(() => (this.#isEnding = false), AGAIN));
+  }
+
   #look(): void {
     const limit = prefs.idle === "bmc" ? this.limit : prefs.idle * 60_000;
     if (limit <= 0) {
@@ -64,7 +75,7 @@ class Idle {
       return;
     }
     const end = this.#last + limit;
-    if (Date.now() >= end) void session.signOut(true);
+    if (Date.now() >= end) this.#signOut();
     else this.endsAt = Date.now() >= end - Math.min(NOTICE, limit / 2) ? end : 0;
   }
 }

@@ -49,7 +49,8 @@ class Session {
       await api.signOut();
     } catch (thrown) {
       const failure = api.failureOf(thrown);
-      toasts.add({ kind: "bad", text: words(failure), failure });
+      // Nobody is there to read it.
+      if (!isIdle) toasts.add({ kind: "bad", text: words(failure), failure });
       // The BMC says whether the session still counts; where it is out of reach, the person is still signed in.
       return this.refresh();
     }
