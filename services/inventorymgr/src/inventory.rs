@@ -67,6 +67,8 @@ pub(crate) struct Part {
     /// Seconds of Unix time.
     pub(crate) made_at: Option<i64>,
     pub(crate) details: BTreeMap<String, String>,
+    /// Hardware addresses of its network ports.
+    pub(crate) mac_addresses: Vec<String>,
     /// What of it could not be believed.
     pub(crate) damaged: String,
 }

@@ -37,6 +37,7 @@ mod confirm;
 mod cooling;
 mod daemon_spec;
 mod error;
+mod gadgets;
 mod health;
 mod limits;
 mod lines;
