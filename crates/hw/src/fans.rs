@@ -287,6 +287,22 @@ output = "pwm1"
 id = "fan2"
 device = "a"
 output = "pwm2"
+[[sensors]]
+id = "inlet"
+source = "hwmon"
+device = "b"
+channel = "temp1"
+upper = { warning = 40, critical = 50 }
+[[zones]]
+id = "all"
+control = "curve"
+sensors = ["inlet"]
+fans = ["fan0", "fan1", "fan2"]
+full_at = 45
+critical = 50
+[[zones.steps]]
+from = 0
+duty = 40
 "#;
         let board: Board = board::parse(std::path::Path::new("b.toml"), text, &[]).into_board().unwrap();
         let fans = Fans::new(&board, &SysRoot::of(&board, std::path::Path::new("/run/u-bmc")));
