@@ -25,6 +25,8 @@ use crate::text::{ago, bytes, clean, enum_word};
 
 /// Before the name of a file in the store.
 const STORE: &str = "store:";
+/// How the BMC says that nobody wants it any more.
+const EJECTED: &str = "it was ejected";
 /// How long it is tried to serve on, once the BMC or the way there was lost.
 const AGAIN_FOR: Duration = Duration::from_secs(120);
 const AGAIN: Duration = Duration::from_secs(1);
@@ -152,15 +154,16 @@ async fn share(
     );
     session.tell();
     let mut socket = Box::pin(client.socket(&path)).await?;
-    let mut was_inserted = false;
-    let mut said = |notice: &Notice| {
-        if *notice == Notice::Inserted {
-            let text = if was_inserted { "is served again" } else { "is inserted; Ctrl-C ends it" };
-            note(&format!("{name}: {} {text}", served.name));
-            was_inserted = true;
-        }
-    };
+    // Until when it is tried again; not at all before it was inserted once.
+    let mut until = None;
     loop {
+        let mut said = |notice: &Notice| {
+            if *notice == Notice::Inserted {
+                let text = if until.is_some() { "is served again" } else { "is inserted; Ctrl-C ends it" };
+                note(&format!("{name}: {} {text}", served.name));
+                until = Some(tokio::time::Instant::now() + AGAIN_FOR);
+            }
+        };
         let ended = tokio::select! {
             ended = serve(&mut socket, &served, &mut said) => ended,
             _ = tokio::signal::ctrl_c() => {
@@ -169,20 +172,23 @@ async fn share(
                 return output.line(&reply, || format!("{name}: ejected"));
             }
         };
-        match ended {
-            Ended::Reason(reason) if reason == "it was ejected" => {
-                return output.text(&format!("{name}: ejected"));
-            }
-            Ended::Reason(reason) => return Err(Failure::Local(format!("{name}: {reason}"))),
+        // What it was cut off after counts from now on.
+        let is_new = |until: tokio::time::Instant| until > tokio::time::Instant::now();
+        let why = match ended {
+            Ended::Reason(reason) if reason == EJECTED => return output.text(&format!("{name}: ejected")),
             Ended::Stored => return Ok(()),
-            Ended::Broken(error) => note(&format!("{name}: {error}; trying again")),
-        }
-        let until = tokio::time::Instant::now() + AGAIN_FOR;
+            // A daemon that was started anew may not be where it was, yet.
+            Ended::Reason(reason) if until.is_some_and(is_new) => reason,
+            Ended::Reason(reason) => return Err(Failure::Local(format!("{name}: {reason}"))),
+            Ended::Broken(error) => error,
+        };
+        note(&format!("{name}: {why}; trying again"));
+        let last = *until.get_or_insert(tokio::time::Instant::now() + AGAIN_FOR);
         socket = loop {
             tokio::time::sleep(AGAIN).await;
             match Box::pin(client.socket(&path)).await {
                 Ok(socket) => break socket,
-                Err(error) if tokio::time::Instant::now() > until => return Err(error),
+                Err(error) if tokio::time::Instant::now() > last => return Err(error),
                 Err(_) => {}
             }
         };
