@@ -154,14 +154,15 @@ async fn share(
     );
     session.tell();
     let mut socket = Box::pin(client.socket(&path)).await?;
-    // Until when it is tried again; not at all before it was inserted once.
-    let mut until = None;
+    // Until when it is tried again, once it was inserted.
+    let mut until: Option<tokio::time::Instant> = None;
     loop {
+        let mut is_served = false;
         let mut said = |notice: &Notice| {
             if *notice == Notice::Inserted {
                 let text = if until.is_some() { "is served again" } else { "is inserted; Ctrl-C ends it" };
                 note(&format!("{name}: {} {text}", served.name));
-                until = Some(tokio::time::Instant::now() + AGAIN_FOR);
+                is_served = true;
             }
         };
         let ended = tokio::select! {
@@ -172,18 +173,20 @@ async fn share(
                 return output.line(&reply, || format!("{name}: ejected"));
             }
         };
-        // What it was cut off after counts from now on.
-        let is_new = |until: tokio::time::Instant| until > tokio::time::Instant::now();
+        let now = tokio::time::Instant::now();
+        if is_served {
+            until = Some(now + AGAIN_FOR);
+        }
         let why = match ended {
             Ended::Reason(reason) if reason == EJECTED => return output.text(&format!("{name}: ejected")),
             Ended::Stored => return Ok(()),
             // A daemon that was started anew may not be where it was, yet.
-            Ended::Reason(reason) if until.is_some_and(is_new) => reason,
+            Ended::Reason(reason) if until.is_some_and(|until| until > now) => reason,
             Ended::Reason(reason) => return Err(Failure::Local(format!("{name}: {reason}"))),
             Ended::Broken(error) => error,
         };
         note(&format!("{name}: {why}; trying again"));
-        let last = *until.get_or_insert(tokio::time::Instant::now() + AGAIN_FOR);
+        let last = *until.get_or_insert(now + AGAIN_FOR);
         socket = loop {
             tokio::time::sleep(AGAIN).await;
             match Box::pin(client.socket(&path)).await {
