@@ -11,8 +11,8 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use media::{Ask, Notice};
 use schema::rpc::media_service;
 use schema::v1alpha1::{
-    DeleteMediaFileRequest, EjectMediaRequest, InsertMediaRequest, ListMediaFilesRequest, ListMediaRequest,
-    MediaSlot, MediaState,
+    DeleteMediaFileRequest, EjectMediaRequest, EjectMediaResponse, InsertMediaRequest, ListMediaFilesRequest,
+    ListMediaRequest, MediaFile, MediaSlot, MediaState,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -73,7 +73,12 @@ pub(crate) async fn run(session: Session, command: MediaCommand, output: Output)
             session.tell();
             let mut socket = Box::pin(client.socket(&path)).await?;
             match serve(&mut socket, &served, &mut |_| ()).await {
-                Ended::Stored => output.text(&format!("{name}: {} in the store", bytes(served.size))),
+                Ended::Stored => {
+                    let size_bytes = served.size;
+                    let stored =
+                        MediaFile { name: name.clone(), size_bytes, complete: true, ..MediaFile::default() };
+                    output.line(&stored, || format!("{name}: {} in the store", bytes(size_bytes)))
+                }
                 Ended::Reason(reason) => Err(Failure::Local(format!("the upload ended: {reason}"))),
                 Ended::Broken(error) => Err(Failure::Local(format!("the connection broke: {error}"))),
             }
@@ -178,7 +183,9 @@ async fn share(
             until = Some(now + AGAIN_FOR);
         }
         let why = match ended {
-            Ended::Reason(reason) if reason == EJECTED => return output.text(&format!("{name}: ejected")),
+            Ended::Reason(reason) if reason == EJECTED => {
+                return output.line(&EjectMediaResponse::default(), || format!("{name}: ejected"));
+            }
             Ended::Stored => return Ok(()),
             // A daemon that was started anew may not be where it was, yet.
             Ended::Reason(reason) if until.is_some_and(|until| until > now) => reason,
