@@ -9,7 +9,7 @@ import { artefacts, browser, PASSWORD, Person, root, Suite } from "./suite.mjs";
 /** How long live sensors are watched; 0 as short as shows anything. */
 const LIVE_MINUTES = Number(process.env.UBMC_TEST_LIVE_MINUTES ?? 0);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const PAGES = ["/", "/power", "/console", "/kvm", "/sensors", "/sensors/cpu0_temp", "/thermal", "/leds", "/inventory", "/inventory/mainboard", "/events", "/users", "/sessions", "/roles", "/controller", "/network", "/time", "/certificate", "/services", "/services/websrv", "/api-explorer", "/settings", "/about"];
+const PAGES = ["/", "/power", "/console", "/kvm", "/media", "/sensors", "/sensors/cpu0_temp", "/thermal", "/leds", "/inventory", "/inventory/mainboard", "/events", "/users", "/sessions", "/roles", "/controller", "/network", "/time", "/certificate", "/services", "/services/websrv", "/api-explorer", "/settings", "/about"];
 const SIZES = { phone: { width: 360, height: 740 }, desk: { width: 1280, height: 800 }, wall: { width: 3840, height: 2160 } };
 /** Pictures that docs/webui.md shows, each in a theme. */
 const DOCS = { overview: "dark", power: "light", thermal: "dark", sensors: "light", certificate: "light" };

@@ -8,7 +8,7 @@
 //!                              /, /healthz, /readyz, /api/…/openapi.json ─► builtin
 //!                              /assets/…, /licenses.json, /crates.json    ─► pages
 //!                              /ui/session                               ─► ui_session
-//!                              /api/…/consoles/…/socket, screens/…/kvm   ─► host_socket
+//!                              /api/…/consoles/…/socket, …/kvm, media/…   ─► host_socket
 //!                              /api/…                                    ─► Gateway::rest  by the table of google.api.http
 //!                              /redfish/…                                ─► Gateway::redfish
 //!                              all else: a page, for who wants HTML      ─► pages
@@ -38,7 +38,7 @@ use crate::budget::Head;
 use crate::call::{Asked, Call};
 use crate::dispatch::Wire;
 use crate::gateway::{API, Gateway};
-use crate::host_socket::{self, CONSOLE, KVM, Upgrade, VIEW, Way};
+use crate::host_socket::{self, CONSOLE, KVM, MEDIA, MEDIA_FILE, Upgrade, VIEW, Way};
 use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
 use crate::status::Failure;
 use crate::transport::Handle;
@@ -68,6 +68,8 @@ impl Front {
             .route(&format!("{API}/consoles/{{name}}/socket"), own(sessions(&CONSOLE)))
             .route(&format!("{API}/screens/{{name}}/kvm"), own(sessions(&KVM)))
             .route(&format!("{API}/screens/{{name}}/view"), own(sessions(&VIEW)))
+            .route(&format!("{API}/media/{{name}}/socket"), own(sessions(&MEDIA)))
+            .route(&format!("{API}/media-files/{{name}}/socket"), own(sessions(&MEDIA_FILE)))
             .route("/api/", any(rest))
             .route("/api/{*path}", any(rest))
             .fallback(call)

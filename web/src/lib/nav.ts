@@ -7,6 +7,7 @@ import Boxes from "@lucide/svelte/icons/boxes";
 import Braces from "@lucide/svelte/icons/braces";
 import Clock from "@lucide/svelte/icons/clock";
 import Cpu from "@lucide/svelte/icons/cpu";
+import Disc from "@lucide/svelte/icons/disc-3";
 import Fan from "@lucide/svelte/icons/fan";
 import Info from "@lucide/svelte/icons/info";
 import LayoutDashboard from "@lucide/svelte/icons/layout-dashboard";
@@ -43,6 +44,7 @@ export const NAV: { title: Key; pages: Entry[] }[] = [
       { page: "power", icon: Power, keys: "g p" },
       { page: "console", icon: SquareTerminal, keys: "g m", needs: ConsoleService.method.openConsole },
       { page: "kvm", icon: Monitor, keys: "g k" },
+      { page: "media", icon: Disc, keys: "g v" },
       { page: "sensors", icon: Activity, keys: "g s" },
       { page: "thermal", icon: Fan, keys: "g t" },
       { page: "leds", icon: Lightbulb, keys: "g l" },

@@ -10,6 +10,7 @@ import { KvmService } from "../gen/schema/v1alpha1/kvm_pb";
 import { LedService } from "../gen/schema/v1alpha1/led_pb";
 import { LockoutService } from "../gen/schema/v1alpha1/lockout_pb";
 import { ManagementControllerService } from "../gen/schema/v1alpha1/managementcontroller_pb";
+import { MediaService } from "../gen/schema/v1alpha1/media_pb";
 import { NetworkService } from "../gen/schema/v1alpha1/network_pb";
 import { RoleService } from "../gen/schema/v1alpha1/role_pb";
 import { SensorService } from "../gen/schema/v1alpha1/sensor_pb";
@@ -29,6 +30,7 @@ export const SERVICES: DescService[] = [
   LedService,
   LockoutService,
   ManagementControllerService,
+  MediaService,
   NetworkService,
   RoleService,
   SensorService,

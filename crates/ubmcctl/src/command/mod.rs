@@ -8,8 +8,11 @@ mod context;
 mod event;
 mod fleet;
 mod inventory;
+mod ipmi;
 mod kvm;
+mod kvm_vnc;
 mod led;
+mod media;
 mod network;
 mod power;
 mod redfish;
@@ -44,9 +47,11 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Led(command) => led::run(session()?, command, output).await,
         Command::Console(command) => Box::pin(console::run(session()?, command, output)).await,
         Command::Kvm(command) => kvm::run(session()?, command, output).await,
+        Command::Media(command) => Box::pin(media::run(session()?, command, output)).await,
         Command::Bmc(command) => system::bmc(session()?, command, output).await,
         Command::Certificate(command) => certificate::run(session()?, command, output).await,
         Command::Network(command) => network::run(session()?, command, output).await,
+        Command::Ipmi(command) => ipmi::run(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
         Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,
         Command::Session(command) => account::session(session()?, command, output).await,
