@@ -113,8 +113,13 @@ fn a_bus_that_hangs_delays_nobody_else_and_is_told_once() {
     assert_eq!(monitor.sensor(3).unwrap().reading().value, Some(30.0));
 }
 
+/// What each of three chips says in a poll; nothing of one that is not asked.
+type Row = [Option<Result<f64, Fault>>; 3];
+/// What it is about, the polls, and what is told in which of them.
+type Case = (&'static str, Vec<Row>, Vec<(usize, Action)>);
+
 /// What is asked of one bus with three chips, a second apart, and what is told of it.
-fn told_of_bus(polls: &[[Option<Result<f64, Fault>>; 3]]) -> Vec<(usize, Action)> {
+fn told_of_bus(polls: &[Row]) -> Vec<(usize, Action)> {
     let spec = Spec::new(Kind::Temperature);
     let mut monitor = Monitor::new(at(0), vec![(spec, Source::Polled(0)); 3], 1, 0);
     let mut told = Vec::new();
@@ -137,11 +142,10 @@ fn a_chip_that_does_not_answer_is_its_own_fault_and_a_bus_hangs_when_nothing_on_
     let (broken, busy, left_out) = (Some(Err(Fault::Io)), Some(Err(Fault::NoNewValue)), None);
     let hangs = |second| vec![(second, Action::Bus { bus: 0, answers: false })];
     let failed = |second, index| vec![(second, Action::Changed(index, Change::Failed(Reason::TimedOut)))];
-    type Row = [Option<Result<f64, Fault>>; 3];
     let begins = |row: Row, times: usize| {
         std::iter::once([good; 3]).chain(std::iter::repeat_n(row, times)).collect::<Vec<_>>()
     };
-    let table: Vec<(&str, Vec<Row>, Vec<(usize, Action)>)> = vec![
+    let table: Vec<Case> = vec![
         ("one chip, the others answer", begins([good, silent, good], 5), vec![]),
         ("that chip has failed after its time", begins([good, silent, good], 20), failed(6, 1)),
         ("two of three", begins([good, silent, busy], 5), vec![]),
