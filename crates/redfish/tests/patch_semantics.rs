@@ -137,11 +137,17 @@ fn calls(property: &Property) -> usize {
     usize::from(!matches!(property.kind, Kind::Enum([_])))
 }
 
+/// Whether a property can be set without another: how a medium is to be had is of no use without its image (`virtual_media.rs` has them
+/// together).
+fn is_alone(path: &str, property: &Property) -> bool {
+    !path.contains("/VirtualMedia/") || property.path == "Image"
+}
+
 #[test]
 fn each_property_takes_what_fits_and_says_what_does_not() {
     let mut rows = 0;
     for (_, patch, path) in patched() {
-        for property in patch.properties {
+        for property in patch.properties.iter().filter(|property| is_alone(&path, property)) {
             let at = place(property);
             let good = nested(property.path, fitting(property));
             assert_eq!(send(&path, &good), told(200, &[], &[], calls(property)), "{path} {good}");
@@ -169,8 +175,9 @@ fn each_property_takes_what_fits_and_says_what_does_not() {
             for (value, id) in misfits(property) {
                 let bad = nested(property.path, value);
                 assert_eq!(send(&path, &bad), told(400, &[id], &[&at], 0), "{path} {bad}");
-                let other =
-                    patch.properties.iter().find(|other| other.path != property.path && calls(other) > 0);
+                let fits =
+                    |other: &&Property| other.path != property.path && calls(other) > 0 && is_alone(&path, other);
+                let other = patch.properties.iter().find(fits);
                 if let Some(other) = other {
                     let mixed = merged(&[bad, nested(other.path, fitting(other))]);
                     assert_eq!(send(&path, &mixed), told(200, &[id], &[&at], 1), "{path} {mixed}");
@@ -223,7 +230,7 @@ fn what_is_shown_and_not_taken_is_read_only() {
         let answer = send(&path, &merged(&all_fixed));
         assert_eq!((answer.status, answer.ids.len(), answer.calls), (400, fixed.len(), 0), "{path}");
         // A resource sent back as it was read, of which something changes, is changed by that.
-        let change = patch.properties.iter().find(|property| calls(property) > 0).unwrap();
+        let change = patch.properties.iter().find(|property| calls(property) > 0 && is_alone(&path, property)).unwrap();
         let back = merged(&[shown.clone(), nested(change.path, fitting(change))]);
         let answer = send(&path, &back);
         assert_eq!(answer.status, 200, "{path}: {answer:?}");

@@ -259,6 +259,7 @@ impl Bench {
             "rpc.ManagementControllerService.ChangeManagementControllerState",
             &v1::ChangeManagementControllerStateResponse::default(),
         );
+        self.say("rpc.UserService.UpdateAccountPolicy", &v1::UpdateAccountPolicyResponse::default());
         self.say("rpc.UserService.UpdateUser", &v1::UpdateUserResponse::default());
         self.say("rpc.UserService.ResetPassword", &v1::ResetPasswordResponse::default());
         self.say("rpc.UserService.DeleteUser", &v1::DeleteUserResponse::default());
