@@ -14,7 +14,7 @@ mod gpt;
 mod initrd;
 mod keys;
 mod layout;
-mod modules;
+pub(crate) mod modules;
 pub(crate) mod probe;
 mod qemu;
 mod report;

@@ -51,6 +51,11 @@ pub struct Board {
     pub led_groups: Vec<LedGroup>,
     /// Serial ports of hosts.
     pub consoles: Vec<Console>,
+    /// Screens of hosts. Simulated ones have theirs without being named here.
+    #[serde(default)]
+    pub screens: Vec<Screen>,
+    /// Drives of hosts whose medium comes from elsewhere.
+    pub media: Vec<MediaSlot>,
     /// How the simulated host behaves. Present when [`Board::hal`] is [`HalKind::Sim`].
     pub sim: Option<Sim>,
 }
@@ -662,6 +667,41 @@ pub struct Console {
     pub parity: Parity,
     /// How either end holds up the other.
     pub flow: FlowControl,
+}
+
+/// A host's screen, with keyboard and pointer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Screen {
+    /// The host, whose id is the screen's, too.
+    pub host: Id,
+    /// The device that captures it, such as `/dev/video0`.
+    pub video: PathBuf,
+    /// The USB device controller at the host's end, by its name in `/sys/class/udc`. `None`: nothing is typed there.
+    pub usb: Option<String>,
+}
+
+/// A drive of a host whose medium comes from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MediaSlot {
+    /// Its id in every API.
+    pub id: Name,
+    /// The host that has it.
+    pub host: Id,
+    /// What it is to the host.
+    pub kind: MediaKind,
+    /// The USB device port (UDC) that leads to the host, as `/sys/class/udc` calls it. `None` on a simulated board.
+    pub usb: Option<String>,
+}
+
+/// What a drive is to its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MediaKind {
+    /// A drive of CDs and DVDs.
+    Cd,
+    /// A USB stick.
+    Usb,
 }
 
 /// The parity bit.

@@ -116,6 +116,25 @@ impl Control {
         self.ask(ControlRequest::Fault { host: host.to_owned(), fault }).await.map(drop)
     }
 
+    /// Reads from a drive as the host's operating system does: the bytes, or why it had an I/O error.
+    pub async fn read_drive(
+        &mut self,
+        drive: &str,
+        offset: u64,
+        length: u32,
+    ) -> Result<Result<Vec<u8>, String>, ControlError> {
+        match self.ask(ControlRequest::ReadDrive { drive: drive.to_owned(), offset, length }).await? {
+            Outcome::Read(mut read) => Ok(Ok(read.pop().unwrap_or_default())),
+            Outcome::Failed { reason } => Ok(Err(reason)),
+            other => Ok(Err(format!("{other:?}"))),
+        }
+    }
+
+    /// The host's operating system takes the medium out of a drive.
+    pub async fn eject_drive(&mut self, drive: &str) -> Result<(), ControlError> {
+        self.ask(ControlRequest::EjectDrive { drive: drive.to_owned() }).await.map(drop)
+    }
+
     /// Sets how hard the host works, from 0 to 1.
     pub async fn load(&mut self, host: &str, load: f64) -> Result<(), ControlError> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before")]

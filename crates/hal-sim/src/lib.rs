@@ -21,9 +21,11 @@
     )
 )]
 
+mod asker;
 mod client;
 mod codec;
 mod control;
+mod drive;
 mod i2c;
 mod mailbox;
 pub mod wire;
@@ -31,6 +33,7 @@ pub mod wire;
 pub use client::SimGpio;
 pub use codec::{FRAME_MAX, read_frame, write_frame};
 pub use control::{Control, ControlError};
+pub use drive::SimDrive;
 pub use i2c::SimI2c;
 pub use mailbox::SimMailbox;
 

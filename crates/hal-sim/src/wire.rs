@@ -125,6 +125,15 @@ pub enum ToTwin {
         /// What to do.
         request: MailboxRequest,
     },
+    /// A drive of a host whose medium comes from elsewhere, on the lines' socket.
+    Drive {
+        /// Chosen by the client; the reply carries it.
+        id: u64,
+        /// The drive, as the board file calls it.
+        drive: String,
+        /// What to do.
+        request: DriveRequest,
+    },
     /// A request on the control socket.
     Control {
         /// Chosen by the client; the reply carries it.
@@ -196,6 +205,35 @@ pub enum MailboxRequest {
     },
 }
 
+/// What the BMC may do with a drive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriveRequest {
+    /// See what is in it.
+    Look,
+    /// Put a medium there, in place of what is there.
+    Insert {
+        /// A socket that speaks NBD.
+        socket: std::path::PathBuf,
+        /// The host cannot write it.
+        read_only: bool,
+    },
+    /// Take out what is there.
+    Eject,
+}
+
+/// What is in a drive; [`hal::Inside`] on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriveState {
+    /// What was put there last.
+    Medium,
+    /// None was put there, or it was taken out.
+    Nothing,
+    /// The host has taken it out.
+    EjectedByHost,
+}
+
 /// What the world may do to the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -254,6 +292,20 @@ pub enum ControlRequest {
     },
     /// What is broken.
     Broken,
+    /// The scripted host reads from a drive, as its operating system does.
+    ReadDrive {
+        /// The drive.
+        drive: String,
+        /// From the beginning, in bytes.
+        offset: u64,
+        /// How many bytes; at most 4 KiB.
+        length: u32,
+    },
+    /// The host's operating system takes the medium out of a drive.
+    EjectDrive {
+        /// The drive.
+        drive: String,
+    },
 }
 
 /// A button of the front panel.
@@ -345,6 +397,13 @@ pub enum Outcome {
     Read(Vec<Vec<u8>>),
     /// What is in the mailbox of a host's firmware.
     Mailbox(Box<Mailbox>),
+    /// What is in a drive.
+    Drive(DriveState),
+    /// It was tried and failed.
+    Failed {
+        /// Why.
+        reason: String,
+    },
     /// A transfer was not acknowledged.
     NoAnswer,
     /// The bus hung, and does no longer; nothing was done.
@@ -355,6 +414,8 @@ pub enum Outcome {
     NoLine,
     /// The board has no such host.
     NoHost,
+    /// The board has no such drive.
+    NoDrive,
     /// Somebody has the line.
     Busy {
         /// Who.

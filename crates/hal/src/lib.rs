@@ -1,4 +1,4 @@
-//! Hardware traits: GPIO lines, sensors, I2C buses, fans, LEDs, the watchdog and the mailbox of a host's firmware.
+//! Hardware traits: GPIO lines, sensors, I2C buses, fans, LEDs, the watchdog, the mailbox of a host's firmware and its drives.
 //!
 //! ```text
 //!  powermgr, operator ──► hal (these traits) ◄── hal-linux: character devices of the kernel
@@ -31,6 +31,7 @@ mod fan;
 mod gpio;
 mod i2c;
 mod led;
+mod media;
 mod sensor;
 mod watchdog;
 
@@ -41,5 +42,6 @@ pub use fan::{FanBus, FanOutput};
 pub use gpio::{Bias, Edge, Gpio, Initial, InputLine, Line, LineId, OutputLine, next_edge, next_edge_of};
 pub use i2c::{I2c, I2cError, I2cFault};
 pub use led::{Led, LineLed};
+pub use media::{DriveMedium, Inside, MediaDrive};
 pub use sensor::{Adapter, Channel, ChannelClass, Limits, Location, SampleError, SensorBus};
 pub use watchdog::{Watchdog, WatchdogInfo};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use board::{Board, HalKind, SimHost};
+use board::{Board, HalKind, MediaKind, SimHost};
 use boot_override::Target;
 use hal::BootMailbox;
 use hal_sim::SimMailbox;
@@ -18,9 +18,15 @@ pub struct BootPath {
 }
 
 /// What a guest's firmware can be made to boot from, with what it has.
-fn guest_targets(qemu: &board::Qemu) -> Vec<Target> {
+fn guest_targets(board: &Board, qemu: &board::Qemu, host: &board::Host) -> Vec<Target> {
+    let has = |kind| board.media.iter().any(|slot| slot.kind == kind && slot.host == host.id);
     let mut targets = vec![Target::None, Target::Hdd];
-    targets.extend(qemu.cdrom.as_ref().map(|_| Target::Cd));
+    if qemu.cdrom.is_some() || has(MediaKind::Cd) {
+        targets.push(Target::Cd);
+    }
+    if has(MediaKind::Usb) {
+        targets.push(Target::Usb);
+    }
     if qemu.tftp.is_some() {
         targets.extend([Target::Pxe, Target::UefiHttp]);
     }
@@ -33,14 +39,13 @@ pub fn boot_paths(board: &Board, run_dir: &Path, owner: &str) -> Vec<Option<Boot
     let Some(sim) = board.sim.as_ref().filter(|_| board.hal == HalKind::Sim) else {
         return board.hosts.iter().map(|_| None).collect();
     };
-    let targets = match sim.host {
-        SimHost::Scripted => Target::ALL.to_vec(),
-        SimHost::Qemu => guest_targets(&sim.qemu),
-    };
     let socket = run_dir.join(hal_sim::SOCKET);
     let path = |host: &board::Host| BootPath {
         mailbox: Arc::new(SimMailbox::new(&socket, host.id.as_str(), owner)),
-        targets: targets.clone(),
+        targets: match sim.host {
+            SimHost::Scripted => Target::ALL.to_vec(),
+            SimHost::Qemu => guest_targets(board, &sim.qemu, host),
+        },
     };
     board.hosts.iter().map(|host| Some(path(host))).collect()
 }

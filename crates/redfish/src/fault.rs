@@ -69,6 +69,7 @@ impl Fault {
                 base::PASSWORD_CHANGE_REQUIRED.with(&["/redfish/v1/AccountService/Accounts"])
             }
             ("CERTIFICATE_REFUSED", ..) => CERTIFICATE_REFUSED.with(&[&self.message]),
+            ("MEDIA_SOURCE_FAILED", ..) => base::COULD_NOT_ESTABLISH_CONNECTION.with(&[&self.message]),
             ("CERTIFICATE_CONFIGURED", ..) => base::OPERATION_NOT_ALLOWED.plain(),
             ("HOST_OFF", ..) => base::RESOURCE_IN_STANDBY.plain(),
             ("TRANSITION_IN_PROGRESS" | "MAINTENANCE" | "UPDATE_IN_PROGRESS", ..) => {

@@ -205,16 +205,34 @@ roster! {
         system_calls: Groups::LISTEN.union(Groups::TERMINALS),
         ..Row::daemon("consolesrv", "Serve the hosts' serial consoles, keep their log", 13)
     };
-    /// Not critical, as consolesrv. Until there are boards with a video engine, screens are of simulated hosts.
+    /// Not critical, as consolesrv.
     Kvmsrv = Row {
         pages: &["kvm"],
-        when: When::Simulated,
+        when: When::Shown,
         after: &[Daemon::Twin],
         events: &["kvm"],
+        screens: true,
         admits: true,
-        system_calls: Groups::LISTEN,
+        // Which devices the functions of the hosts' USB gadgets are.
+        reads: &["/sys/kernel/config"],
+        system_calls: Groups::LISTEN.union(Groups::VIDEO),
         limits: Limits::screens(),
         ..Row::daemon("kvmsrv", "Show the hosts' screens, type and point there", 15)
+    };
+    /// Not critical, as consolesrv. It reaches outward and parses what servers and browsers send, so it is neither websrv nor kvmsrv.
+    Mediasrv = Row {
+        pages: &["media"],
+        when: When::Media,
+        after: &[Daemon::Twin],
+        events: &["media"],
+        admits: true,
+        files: &["ca_file"],
+        // Certificates of authorities lie in both; name servers in the first and in /run.
+        reads: &["/etc", "/usr/share", "/run"],
+        reach: Reach::Outward,
+        system_calls: Groups::LISTEN.union(Groups::DATAGRAMS),
+        limits: Limits::media(),
+        ..Row::daemon("mediasrv", "Serve the hosts' virtual media: discs from afar and from the store", 17)
     };
     /// Not critical: a reset brings no cable back. It starts first of all, because a lease takes seconds, and nobody waits for it.
     ///
@@ -260,8 +278,8 @@ roster! {
     /// The gateway's only state is its certificate, and it publishes only what becomes of that.
     Websrv = Row {
         pages: &["websrv"],
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Netmgr, Daemon::Ipmisrv],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv],
         events: &["certificate"],
         follows: &["*"],
         streams: &[Stream::Events],
@@ -296,8 +314,8 @@ roster! {
     Fleet = Row {
         pages: &["fleet"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Websrv],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Websrv],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Websrv],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Websrv],
         events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],

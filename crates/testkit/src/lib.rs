@@ -13,8 +13,10 @@
 //! ```
 
 pub mod bench;
+pub mod bootable;
 mod client;
 mod console;
+mod images;
 mod kvm;
 mod medium;
 mod python;
@@ -22,7 +24,8 @@ mod suite;
 
 pub use client::{Client, Credential, Reply, connect_from, tls_config, tls_from};
 pub use console::Console;
-pub use kvm::Kvm;
+pub use images::{FileSession, ImageServer};
+pub use kvm::{Kvm, kvm_stream};
 pub use medium::{Medium, Trouble, open_to_all, run};
 pub use python::python;
 pub use suite::{ADMIN_PASSWORD, Builder, Machine, Ready, Reaper, Suite, children, eventually, root, signal};

@@ -57,6 +57,8 @@ struct Bench {
     rpm: Vec<Option<f64>>,
     notes: Vec<Note>,
     cuts: usize,
+    /// Nobody takes on that power is cut.
+    refuses: bool,
 }
 
 impl Bench {
@@ -69,6 +71,7 @@ impl Bench {
             rpm: vec![None; fans],
             notes: Vec::new(),
             cuts: 0,
+            refuses: false,
         }
     }
 
@@ -103,7 +106,10 @@ impl Bench {
         for action in out {
             match action {
                 Action::Note(note) => self.notes.push(note),
-                Action::PowerOff { .. } => self.cuts += 1,
+                Action::PowerOff { zone } => {
+                    self.cuts += 1;
+                    self.machine.step(self.now, Event::Cut(zone, !self.refuses), &mut Vec::new());
+                }
                 Action::Set(..) => {}
             }
         }
@@ -259,10 +265,175 @@ fn over_critical_the_power_is_cut_after_the_delay_latched_and_asked_for_again() 
     let status = bench.machine.zone(0).unwrap();
     assert_eq!((bench.cuts, status.emergency, status.reasons), (2, true, vec![Reason::Emergency]));
     assert_eq!(bench.duties(), [100.0, 100.0, 20.0]);
+    // Whether it is cool by now nobody knows while its host is off, or its sensor cannot be read.
     let mut out = Vec::new();
+    assert_eq!(bench.machine.clear_emergency(0, &mut out), Err(Denial::NotMeasured));
+    bench.readings[0] = Reading::Failed;
+    bench.run(60_000);
+    assert_eq!(bench.machine.clear_emergency(0, &mut out), Err(Denial::NotMeasured));
+    assert!(out.is_empty() && bench.machine.zone(0).unwrap().emergency, "a refused request has no effect");
+    bench.readings[0] = Reading::Value(30.0);
+    bench.run(5_000);
     assert_eq!(bench.machine.clear_emergency(0, &mut out), Ok(()));
     bench.run(2_000);
     assert_eq!(bench.duties(), [20.0; 3]);
+}
+
+#[test]
+fn a_cut_that_nobody_took_on_is_asked_for_until_somebody_does() {
+    let mut bench = Bench::calm();
+    bench.refuses = true;
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(4_000);
+    // The sensor dies of the heat, and whoever cuts the power is away.
+    bench.readings[0] = Reading::Failed;
+    bench.run(120_000);
+    assert!((11..=13).contains(&bench.cuts), "{}", bench.cuts);
+    bench.refuses = false;
+    bench.run(20_000);
+    let cuts = bench.cuts;
+    bench.run(600_000);
+    assert_eq!(bench.cuts, cuts, "taken on");
+    // Not of one that is measured to be cool by then.
+    let mut bench = Bench::calm();
+    bench.refuses = true;
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(6_000);
+    bench.readings[0] = Reading::Value(50.0);
+    let cuts = bench.cuts;
+    bench.run(60_000);
+    assert_eq!(bench.cuts, cuts);
+}
+
+#[test]
+fn an_emergency_of_two_hosts_is_cleared_while_one_is_away_for_repair() {
+    let mut config = config();
+    config.zones[0].sensors.push((1, 1.0));
+    let mut bench = Bench::new(config);
+    bench.run(20_000);
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(6_000);
+    bench.readings = vec![Reading::Off, Reading::Off];
+    bench.run(20_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::NotMeasured));
+    bench.readings[1] = Reading::Value(30.0);
+    bench.run(5_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Ok(()), "the other tells that the zone is cool");
+    bench.readings[0] = Reading::Failed;
+    bench.run(5_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::NotMeasured), "on, and not read");
+}
+
+#[test]
+fn of_an_emergency_from_before_a_restart_it_stays_unknown_which_sensor_it_was() {
+    let mut config = config();
+    config.zones[0].sensors.push((1, 1.0));
+    let mut bench = Bench::new(config);
+    bench.machine.latch(Mono::ZERO, 0);
+    bench.readings[0] = Reading::Failed;
+    bench.run(20_000);
+    // The other one is critical for a moment.
+    for degrees in [91.0, 30.0] {
+        bench.readings[1] = Reading::Value(degrees);
+        bench.run(20_000);
+        assert!(bench.machine.may_clear_emergency(0).is_err(), "{degrees}");
+    }
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::NotMeasured));
+    bench.readings[0] = Reading::Value(30.0);
+    bench.run(5_000);
+    assert_eq!(bench.machine.clear_emergency(0, &mut Vec::new()), Ok(()));
+}
+
+#[test]
+fn an_emergency_from_before_a_restart_is_cleared_once_the_zone_can_be_read() {
+    let mut bench = Bench::new(config());
+    bench.machine.latch(Mono::ZERO, 0);
+    for reading in [Reading::Failed, Reading::Off] {
+        bench.readings[0] = reading;
+        bench.run(20_000);
+        assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::NotMeasured), "{reading:?}");
+    }
+    bench.readings[0] = Reading::Value(30.0);
+    bench.run(5_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Ok(()));
+}
+
+#[test]
+fn a_tachometer_that_says_nothing_shows_no_speed() {
+    let mut machine = Machine::new(config(), Profile::Balanced, Mono::ZERO).unwrap();
+    let tick = |machine: &mut Machine, ms| machine.step(Mono::from_millis(ms), Event::Tick, &mut Vec::new());
+    tick(&mut machine, 0);
+    machine.step(Mono::from_millis(10), Event::Tach(0, Some(9_000.0)), &mut Vec::new());
+    // Also while it cannot be driven, which is the fault that is told.
+    machine.step(Mono::from_millis(20), Event::Driven(0, false), &mut Vec::new());
+    tick(&mut machine, 100);
+    assert_eq!(machine.fan(0).unwrap().rpm, Some(9_000.0));
+    tick(&mut machine, 60_000);
+    let fan = machine.fan(0).unwrap();
+    assert_eq!((fan.rpm, fan.fault), (None, Some(FanFault::NotDriven)));
+}
+
+#[test]
+fn a_duty_that_cannot_be_set_is_tried_again_at_once_and_then_each_second() {
+    let mut machine = Machine::new(config(), Profile::Balanced, Mono::ZERO).unwrap();
+    let (mut now, mut tries) = (Mono::ZERO, Vec::new());
+    let mut turn = |works: bool| {
+        now = machine.deadline().max(now);
+        let mut out = Vec::new();
+        machine.step(now, Event::Tick, &mut out);
+        for action in out {
+            if let Action::Set(fan, duty) = action {
+                if fan == 0 {
+                    tries.push((now.as_millis(), duty));
+                }
+                machine.step(now, Event::Driven(fan, works), &mut Vec::new());
+            }
+        }
+        tries.len()
+    };
+    while turn(false) < 12 {}
+    let works_from = turn(true);
+    while turn(true) == works_from {}
+    let times: Vec<u64> = tries.iter().map(|(at, _)| *at).collect();
+    assert_eq!(times[..8], [0, 100, 300, 700, 1_500, 2_500, 3_500, 4_500]);
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] <= 1_000), "{times:?}");
+    assert!(tries.iter().all(|(_, duty)| *duty == Duty::FULL));
+}
+
+#[test]
+fn what_comes_and_goes_all_the_time_is_told_eight_times_and_then_once_a_minute_and_what_lasts_always() {
+    let mut bench = Bench::calm();
+    bench.notes.clear();
+    // A loose contact: five seconds implausible, five seconds good.
+    for turn in 0..360 {
+        bench.readings[0] = Reading::Value(if turn % 2 == 0 { 1e9 } else { 30.0 });
+        bench.run(5_000);
+    }
+    let count =
+        |bench: &Bench, wanted: fn(&Note) -> bool| bench.notes.iter().filter(|note| wanted(note)).count();
+    for (name, begins, ends) in [
+        (
+            "sensor",
+            count(&bench, |note| matches!(note, Note::Sensor(0, Some(_)))),
+            count(&bench, |note| matches!(note, Note::Sensor(0, None))),
+        ),
+        (
+            "failsafe",
+            count(&bench, |note| matches!(note, Note::Failsafe { zone: 0, on: true })),
+            count(&bench, |note| matches!(note, Note::Failsafe { zone: 0, on: false })),
+        ),
+    ] {
+        assert!((8..=38).contains(&begins) && begins - ends <= 1, "{name}: {begins} {ends}");
+    }
+    bench.notes.clear();
+    bench.readings[0] = Reading::Value(1e9);
+    bench.run(120_000);
+    assert_eq!(bench.machine.zone(0).unwrap().mode, Mode::Failsafe);
+    assert_eq!(
+        count(&bench, |note| matches!(note, Note::Failsafe { zone: 0, on: true })),
+        1,
+        "what lasts is told"
+    );
 }
 
 #[test]
@@ -318,7 +489,7 @@ fn a_sensor_that_falls_silent_over_critical_does_not_save_its_host() {
 }
 
 #[test]
-fn silence_over_critical_cuts_no_host_that_was_switched_on_again_and_can_be_seen_to() {
+fn silence_over_critical_cuts_no_host_that_was_switched_on_again_and_is_seen_to_once_it_is_over() {
     let mut bench = Bench::calm();
     bench.readings[0] = Reading::Value(91.0);
     bench.run(1_000);
@@ -327,12 +498,17 @@ fn silence_over_critical_cuts_no_host_that_was_switched_on_again_and_can_be_seen
     let cuts = bench.cuts;
     bench.run(600_000);
     assert_eq!((bench.cuts, bench.duties()), (cuts, vec![100.0, 100.0, 20.0]));
+    assert_eq!(bench.machine.clear_emergency(0, &mut Vec::new()), Err(Denial::NotMeasured));
+    bench.readings[0] = Reading::Value(30.0);
+    bench.run(5_000);
     assert_eq!(bench.machine.clear_emergency(0, &mut Vec::new()), Ok(()));
     bench.run(60_000);
     assert_eq!(bench.cuts, cuts);
-    // What is measured counts at once.
+    // It was measured as not critical meanwhile, so the delay begins anew.
     bench.readings[0] = Reading::Value(91.0);
-    bench.run(1_000);
+    bench.run(4_000);
+    assert_eq!(bench.cuts, cuts);
+    bench.run(2_000);
     assert_eq!(bench.cuts, cuts + 1);
 }
 

@@ -55,7 +55,7 @@ fn operate(dir: &Path) -> ExitCode {
         operator::Configuration { image_settings: settings.clone(), settings, ..Default::default() };
     let options = Options {
         daemons: operator::daemon_specs(
-            operator::BoardKind { hal: board::HalKind::Sim, fans: false },
+            operator::BoardKind { hal: board::HalKind::Sim, fans: false, media: false, screens: false },
             &["ipmisrv"],
             |_| false,
         ),

@@ -74,6 +74,7 @@ pub(crate) fn program(daemon: Daemon) -> Program {
         Daemon::Thermalmgr => on_bus!(thermalmgr),
         Daemon::Consolesrv => on_bus!(consolesrv),
         Daemon::Kvmsrv => on_bus!(kvmsrv),
+        Daemon::Mediasrv => on_bus!(mediasrv),
         Daemon::Ipmisrv => on_bus!(ipmisrv, check),
         #[cfg(feature = "ssh")]
         Daemon::Sshsrv => on_bus!(sshsrv, check),

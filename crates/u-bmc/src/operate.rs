@@ -54,7 +54,8 @@ fn options(mut args: OperatorArgs) -> Result<Options, Error> {
     let board = board::Board::load(&board_file, &board_overrides);
     let board = board.map_err(|error| ErrorChain(&error).to_string());
     // It decides which daemons there are.
-    let unknown = operator::BoardKind { hal: board::HalKind::Linux, fans: false };
+    let unknown =
+        operator::BoardKind { hal: board::HalKind::Linux, fans: false, media: false, screens: false };
     let kind = board.as_ref().map_or(unknown, operator::BoardKind::of);
     // What the command line switches off stays off, whatever a file says.
     let ruled_out: &[&str] = if args.ipmi == Some(Listen::Off) { &["ipmisrv"] } else { &[] };

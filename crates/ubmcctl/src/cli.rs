@@ -3,6 +3,7 @@
 mod controller;
 mod kvm;
 mod led;
+mod media;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +11,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand};
-pub(crate) use kvm::KvmCommand;
+pub(crate) use kvm::{KvmCommand, Layout as KvmLayout};
 pub(crate) use led::{LedCommand, Lit};
+pub(crate) use media::{MediaCommand, MediaInsert, MediaStoreCommand};
 
 use crate::client::Fingerprint;
 use crate::failure::EXIT_CODES;
@@ -97,6 +99,9 @@ pub(crate) enum Command {
     /// Screens: who looks and types, and a picture of one
     #[command(subcommand)]
     Kvm(KvmCommand),
+    /// Virtual media: what is in the hosts' drives, and the store
+    #[command(subcommand)]
+    Media(MediaCommand),
     /// The management controller itself
     #[command(subcommand)]
     Bmc(BmcCommand),
@@ -514,8 +519,21 @@ pub(crate) struct Account {
 pub(crate) enum UserCommand {
     /// All accounts
     List,
-    /// What passwords and logins are held to
-    Policy,
+    /// What passwords and logins are held to; with an option it is set
+    Policy {
+        /// Fewest characters of a password
+        #[arg(long, value_name = "CHARACTERS")]
+        min_length: Option<u32>,
+        /// Days until a password has to be changed; 0 is never
+        #[arg(long, value_name = "DAYS")]
+        max_age_days: Option<u32>,
+        /// Failures of one account from one address before the first delay
+        #[arg(long, value_name = "FAILURES")]
+        lockout_threshold: Option<u32>,
+        /// The longest delay, in seconds
+        #[arg(long, value_name = "SECONDS")]
+        lockout_duration: Option<u32>,
+    },
     /// One account
     Get {
         /// Name or id; your own when not given

@@ -6,7 +6,7 @@ use std::time::Duration;
 use board::Board;
 use hw::Lights;
 use ipc::{Bucket, CallContext, Calls, Client, EventBuilder, Outbox, Reply, Request, StateError, Status};
-use leds::{Alarm, Brightness, Change, Denial, Fact, Hand, Machine, STALE_AFTER, Source};
+use leds::{Alarm, Brightness, Change, Denial, Fact, Hand, Machine, Owner, STALE_AFTER, Source};
 use prost::Message;
 use schema::mask::masked;
 use schema::rpc::chassis_service::LIST_CHASSIS;
@@ -160,6 +160,8 @@ struct Daemon {
     asking: Asking,
     /// When thermalmgr answered last.
     cooled_at: Mono,
+    /// What it said then.
+    thermal: Alarm,
     /// The others have answered once.
     has_polled: bool,
     /// When LEDs are driven even if they have not.
@@ -188,6 +190,7 @@ impl Daemon {
             asking: Asking::Idle { next: now },
             has_polled: false,
             cooled_at: now,
+            thermal: Alarm::None,
             known_at: now + KNOWN_WITHIN,
             compare_at: now + COMPARE_EVERY,
             background: JoinSet::new(),
@@ -340,7 +343,7 @@ impl Daemon {
         let has_all = polled.hosts.is_ok() && polled.chassis.is_ok();
         match polled.hosts {
             Ok(answer) => {
-                self.machine.heard(now);
+                self.machine.heard(now, Owner::Hosts);
                 for host in answer.hosts {
                     let place = self.board.hosts.iter().position(|known| known.id.as_str() == host.host);
                     if let Some(place) = place {
@@ -354,6 +357,7 @@ impl Daemon {
         }
         match polled.chassis {
             Ok(answer) => {
+                self.machine.heard(now, Owner::Chassis);
                 let on = answer.chassis.iter().any(v1::Chassis::identify);
                 changes.extend(self.machine.learn(now, Fact::Identify(on)));
             }
@@ -361,6 +365,7 @@ impl Daemon {
         }
         match polled.health {
             Ok(answer) => {
+                self.machine.heard(now, Owner::Controller);
                 let health = answer.health.unwrap_or_default();
                 changes.extend(self.machine.learn(now, Fact::Controller(wire::alarm(health.status()))));
             }
@@ -369,17 +374,22 @@ impl Daemon {
         match polled.zones {
             Some(Ok(answer)) => {
                 self.cooled_at = now;
+                self.machine.heard(now, Owner::Thermal);
                 let alarm = wire::thermal(&answer.thermal_zones);
+                self.thermal = alarm;
                 changes.extend(self.machine.learn(now, Fact::Thermal(alarm)));
             }
             Some(Err(status)) => {
                 tracing::debug!(%status, "cannot read zones from thermalmgr: retrying");
                 // Who is silent for so long is not well (I-8).
                 if now.since(self.cooled_at) >= STALE_AFTER {
-                    changes.extend(self.machine.learn(now, Fact::Thermal(Alarm::Warning)));
+                    // And what was critical when it fell silent is no better for that.
+                    let alarm = self.thermal.max(Alarm::Warning);
+                    changes.extend(self.machine.learn(now, Fact::Thermal(alarm)));
                 }
             }
-            None => {}
+            // Nobody measures.
+            None => self.machine.heard(now, Owner::Thermal),
         }
         self.has_polled |= has_all;
         self.apply(&changes, None);
@@ -581,6 +591,18 @@ impl Daemon {
             blinks_itself: ability.map(|ability| ability.blinks),
             color: led.color.clone().unwrap_or_default(),
             fault: fault.to_owned(),
+            stale: self.stale(now, index),
+        }
+    }
+
+    /// Why what an LED shows may be old; empty while it is not.
+    fn stale(&self, now: Mono, index: usize) -> String {
+        let Some(owner) = self.machine.stale(now, index) else { return String::new() };
+        let daemon = owner.daemon();
+        if self.machine.was_heard(owner) {
+            format!("{daemon} does not answer")
+        } else {
+            format!("{daemon} has not answered yet")
         }
     }
 

@@ -67,12 +67,21 @@ pub struct BoardKind {
     pub hal: HalKind,
     /// Whether it has fans to drive.
     pub fans: bool,
+    /// Whether its file names screens; simulated hosts have theirs without.
+    pub screens: bool,
+    /// Whether it has drives for virtual media.
+    pub media: bool,
 }
 
 impl BoardKind {
     /// That of this board.
     pub fn of(board: &Board) -> Self {
-        Self { hal: board.hal, fans: !board.fans.is_empty() }
+        Self {
+            hal: board.hal,
+            fans: !board.fans.is_empty(),
+            media: !board.media.is_empty(),
+            screens: !board.screens.is_empty(),
+        }
     }
 }
 
@@ -91,6 +100,8 @@ pub fn daemon_specs(
                 When::Always => true,
                 When::Simulated => board.hal == HalKind::Sim,
                 When::Cooled => board.fans,
+                When::Shown => board.screens || board.hal == HalKind::Sim,
+                When::Media => board.media,
                 When::Configured => configured(row.name),
                 When::Permitted => true,
             }
@@ -120,7 +131,7 @@ mod tests {
     use super::*;
     use supervise::{Machine, Policy};
 
-    const PLAIN: BoardKind = BoardKind { hal: HalKind::Linux, fans: false };
+    const PLAIN: BoardKind = BoardKind { hal: HalKind::Linux, fans: false, media: false, screens: false };
 
     fn names(kind: BoardKind, configured: &[&str]) -> Vec<String> {
         daemon_specs(kind, &[], |name| configured.contains(&name))
@@ -131,7 +142,11 @@ mod tests {
 
     #[test]
     fn every_selection_can_be_supervised() {
-        for kind in [PLAIN, BoardKind { fans: true, ..PLAIN }, BoardKind { hal: HalKind::Sim, fans: true }] {
+        for kind in [
+            PLAIN,
+            BoardKind { fans: true, ..PLAIN },
+            BoardKind { hal: HalKind::Sim, fans: true, media: true, screens: true },
+        ] {
             for configured in [&[][..], &["fleet"], &["netmgr"], &["fleet", "netmgr"]] {
                 let specs = daemon_specs(kind, &[], |name| configured.contains(&name));
                 Machine::new(specs.into_iter().map(|daemon| daemon.spec).collect(), Policy::default())
@@ -142,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_daemon_runs_where_its_row_says() {
-        let waiting = ["twin", "thermalmgr", "kvmsrv", "fleet", "netmgr", "sshsrv"];
+        let waiting = ["twin", "thermalmgr", "kvmsrv", "mediasrv", "fleet", "netmgr", "sshsrv"];
         let all = Daemon::ALL.iter().map(|daemon| daemon.name());
         let always: Vec<_> = all.filter(|name| *name != "operator" && !waiting.contains(name)).collect();
         assert!(["powermgr", "usermgr", "statemgr", "websrv"].iter().all(|name| always.contains(name)));
@@ -155,6 +170,8 @@ mod tests {
             (PLAIN, &[][..], &[][..]),
             (BoardKind { hal: HalKind::Sim, ..PLAIN }, &[], &["twin", "kvmsrv"]),
             (BoardKind { fans: true, ..PLAIN }, &[], &["thermalmgr"]),
+            (BoardKind { screens: true, ..PLAIN }, &[], &["kvmsrv"]),
+            (BoardKind { media: true, ..PLAIN }, &[], &["mediasrv"]),
             // A table for a daemon that is not there for want of one only.
             (PLAIN, &["operator", "twin", "fleet", "netmgr", "websrv"], &["netmgr", "fleet"]),
             (PLAIN, &["sshsrv"], &["sshsrv"]),

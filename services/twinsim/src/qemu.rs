@@ -6,22 +6,28 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use board::Qemu;
+use board::{MediaKind, Qemu};
 use boot_override::{Order as BootOrder, Target};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::drives::{Drive, Medium};
 use crate::error::Error;
 
 /// How long QEMU may take to call its monitor's socket. It does so before the guest runs.
 const MONITOR_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long its monitor may take for a command.
+const COMMAND_WITHIN: Duration = Duration::from_secs(5);
+/// How long a guest's emulator waits for the medium's daemon to come back, in seconds. Reads of the guest wait for so long.
+const RECONNECT_S: u32 = 10;
 /// What waits for a guest that does not read its serial port; more is lost, as on a wire.
 const TYPED_MAX: usize = 64 * 1024;
 
@@ -41,6 +47,8 @@ pub(crate) enum Order {
     Typed(Vec<u8>),
     /// Whether the guest ends when it restarts itself: its firmware then has to be told what to boot from.
     RebootEnds(bool),
+    /// Another medium in a drive, or none.
+    Medium { drive: String, medium: Option<Medium>, done: oneshot::Sender<Result<(), String>> },
     /// Cut its power.
     Kill,
 }
@@ -52,6 +60,8 @@ pub(crate) enum GuestEvent {
     Serial(Vec<u8>),
     /// Its process id.
     Started(u32),
+    /// Its operating system opened the tray of a drive.
+    Ejected { drive: String },
     /// The process is gone, or never came.
     Exited {
         /// The guest restarts itself.
@@ -71,6 +81,8 @@ pub(crate) struct Machine {
 #[derive(Debug)]
 pub(crate) struct Running {
     orders: mpsc::UnboundedSender<Order>,
+    /// Its power is cut: whatever its task waits for is given up.
+    killed: Arc<Notify>,
     task: JoinHandle<()>,
     /// Tells this guest's events from those of one before.
     pub(crate) generation: u64,
@@ -85,6 +97,9 @@ pub(crate) struct Running {
 impl Running {
     /// Gives an order; a guest that is gone needs none.
     pub(crate) fn order(&self, order: Order) {
+        if matches!(order, Order::Kill) {
+            self.killed.notify_one();
+        }
         let _ = self.orders.send(order);
     }
 
@@ -165,7 +180,7 @@ impl Machine {
 
     /// QEMU's arguments. The q35 machine has the ACPI power button and PC firmware; without a disk the kernel is loaded directly. Screen and input are on
     /// the VNC socket; without SMM the firmware of the screen would not run, and it would stay black.
-    fn arguments(&self, order: Option<&BootOrder>) -> Vec<OsString> {
+    fn arguments(&self, order: Option<&BootOrder>, drives: &[Drive]) -> Vec<OsString> {
         let socket = |ending: &str| self.file(ending).into_os_string();
         let join = |parts: &[&std::ffi::OsStr]| parts.iter().copied().collect::<OsString>();
         let mut arguments: Vec<OsString> = [
@@ -206,13 +221,15 @@ impl Machine {
             arguments.extend(["-device".into(), device.into()]);
         }
         arguments.extend(self.boot_arguments(order));
+        arguments.extend(drive_arguments(order, drives));
         arguments
     }
 
     /// What the guest can boot from, and in which order its firmware tries that: what it was told first.
     fn boot_arguments(&self, order: Option<&BootOrder>) -> Vec<OsString> {
         let target = order.map_or(Target::None, |order| order.target);
-        let index = |of: &[Target], then: u8| if of.contains(&target) { 1 } else { then };
+        // What comes from elsewhere has 1 and 4 of CDs, and 1 and 6.
+        let index = |of: &[Target], then: u8| if of.contains(&target) { 2 } else { then };
         let mut arguments: Vec<OsString> = Vec::new();
         let mut add = |name: &str, before: &str, file: Option<&OsStr>, after: &str| {
             let file = file.map(escaped).unwrap_or_default();
@@ -222,7 +239,7 @@ impl Machine {
         match &self.qemu.disk {
             Some(disk) => {
                 add("-drive", "if=none,id=disk,format=raw,file=", Some(disk.as_os_str()), "");
-                let index = index(&[Target::Hdd], 2);
+                let index = index(&[Target::Hdd], 3);
                 add("-device", &format!("ide-hd,bus=ide.0,drive=disk,bootindex={index}"), None, "");
             }
             // The kernel would come before all else.
@@ -237,9 +254,11 @@ impl Machine {
         if let Some(image) = &self.qemu.cdrom {
             let drive = "if=none,id=cd,media=cdrom,readonly=on,format=raw,file=";
             add("-drive", drive, Some(image.as_os_str()), "");
-            let index = index(&[Target::Cd], 3);
+            let index = index(&[Target::Cd], 5);
             add("-device", &format!("ide-cd,bus=ide.1,drive=cd,bootindex={index}"), None, "");
         }
+        // The one that the tables of its firmware name.
+        let mac = twin::mac_address(&self.host);
         match &self.qemu.tftp {
             Some(served) => {
                 // What is to be loaded by HTTP is named in a script, which the network card's firmware loads by TFTP.
@@ -251,8 +270,8 @@ impl Machine {
                 };
                 let file: OsString = [OsStr::new(",bootfile="), &escaped(&file)].into_iter().collect();
                 add("-netdev", "user,id=net,tftp=", Some(served.as_os_str()), &file.to_string_lossy());
-                let index = index(&[Target::Pxe, Target::UefiHttp], 4);
-                add("-device", &format!("virtio-net-pci,netdev=net,bootindex={index}"), None, "");
+                let index = index(&[Target::Pxe, Target::UefiHttp], 7);
+                add("-device", &format!("virtio-net-pci,netdev=net,mac={mac},bootindex={index}"), None, "");
             }
             None => add("-nic", "none", None, ""),
         }
@@ -275,11 +294,14 @@ impl Machine {
         &self,
         before: Option<JoinHandle<()>>,
         boots_by: Option<BootOrder>,
+        drives: Vec<Drive>,
         generation: u64,
         events: mpsc::Sender<E>,
         wrap: impl Fn(u64, GuestEvent) -> E + Send + Sync + 'static,
     ) -> Running {
         let (orders, received) = mpsc::unbounded_channel();
+        let killed = Arc::<Notify>::default();
+        let cut_off = Arc::clone(&killed);
         let machine = self.clone();
         let order = boots_by.clone();
         let task = tokio::spawn(async move {
@@ -290,7 +312,7 @@ impl Machine {
             }
             let teller = Teller { events, generation, wrap };
             let mut rebooted = false;
-            match machine.play(order.as_ref(), received, &teller).await {
+            match machine.play(order.as_ref(), drives, (received, &cut_off), &teller).await {
                 Ok((status, reboots)) => {
                     rebooted = reboots;
                     tracing::info!(host = %machine.host, %status, rebooted, "guest ended");
@@ -304,14 +326,15 @@ impl Machine {
             teller.tell(GuestEvent::Exited { rebooted }).await;
         });
         let reboot_ends = boots_by.is_some();
-        Running { orders, task, generation, pid: None, boots_by, reboot_ends }
+        Running { orders, killed, task, generation, pid: None, boots_by, reboot_ends }
     }
 
     /// One guest's life: how its process ended, and whether because the guest restarts itself.
     async fn play<E: Send, W: Fn(u64, GuestEvent) -> E + Send + Sync>(
         &self,
         order: Option<&BootOrder>,
-        mut orders: mpsc::UnboundedReceiver<Order>,
+        drives: Vec<Drive>,
+        (mut orders, killed): (mpsc::UnboundedReceiver<Order>, &Notify),
         teller: &Teller<E, W>,
     ) -> io::Result<(ExitStatus, bool)> {
         self.write_script(order)?;
@@ -325,7 +348,7 @@ impl Machine {
         // QEMU calls us and not we it: when it has called, the monitor is there, with no polling for a socket.
         let listener = UnixListener::bind(&socket)?;
         let mut child = Command::new(&self.qemu.binary)
-            .args(self.arguments(order))
+            .args(self.arguments(order, &drives))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -346,6 +369,14 @@ impl Machine {
                 return status.map(|status| (status, false));
             }
         };
+        let mut drives = GuestDrives::new(drives, order);
+        let problems = tokio::select! {
+            problems = drives.begin(&mut monitor) => problems,
+            () = killed.notified() => return cut(&mut child).await.map(|status| (status, false)),
+        };
+        for problem in problems {
+            tracing::warn!(host = %self.host, problem, "guest starts without virtual medium");
+        }
         let mut buffer = vec![0; 4096];
         let (mut has_serial, mut has_complaints, mut has_monitor) = (true, true, true);
         let mut rebooted = false;
@@ -364,6 +395,14 @@ impl Machine {
                     Some(Order::RebootEnds(ends)) => {
                         let action = if ends { "shutdown" } else { "reset" };
                         monitor.execute_with("set-action", &json!({ "reboot": action })).await;
+                    }
+                    Some(Order::Medium { drive, medium, done }) => {
+                        // An emulator that hangs with its medium does not keep anybody from cutting the power.
+                        tokio::select! {
+                            // Who asked may have given up.
+                            changed = drives.change(&mut monitor, &drive, medium) => drop(done.send(changed)),
+                            () = killed.notified() => return cut(&mut child).await.map(|status| (status, false)),
+                        }
                     }
                     // No order will come any more, or this one: power is gone.
                     Some(Order::Kill) | None => return cut(&mut child).await.map(|status| (status, false)),
@@ -390,6 +429,9 @@ impl Machine {
                     Ok(Some(line)) => {
                         tracing::debug!(host = %self.host, "qmp: {line}");
                         rebooted |= is_reboot(&line);
+                        if let Some(drive) = opened_tray(&line) {
+                            teller.tell(GuestEvent::Ejected { drive }).await;
+                        }
                         // It answers when all of it is there, its screen's socket too.
                         if !is_shared {
                             is_shared = true;
@@ -409,6 +451,157 @@ impl Machine {
                 }
             }
         }
+    }
+}
+
+/// Before the id of a drive, in the names of its device.
+const DEVICE: &str = "medium-";
+
+/// The drives whose medium comes from elsewhere. A CD's is there always; a stick's comes and goes with its medium.
+fn drive_arguments(order: Option<&BootOrder>, drives: &[Drive]) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut add = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
+    for (nth, drive) in drives.iter().filter(|drive| drive.kind == MediaKind::Cd).enumerate() {
+        let index = boot_index(order, drive.kind, nth);
+        // The fixed ones are on the first two ports.
+        add("-device", format!("ide-cd,bus=ide.{},id={DEVICE}{},bootindex={index}", nth + 2, drive.id));
+    }
+    if drives.iter().any(|drive| drive.kind == MediaKind::Usb) {
+        add("-device", "qemu-xhci,id=xhci".to_owned());
+    }
+    if drives.iter().any(|drive| drive.medium.is_some()) {
+        // Not before its media are there.
+        arguments.push("-S".into());
+    }
+    arguments
+}
+
+/// Its place in the order in which firmware tries what there is. No two have the same.
+fn boot_index(order: Option<&BootOrder>, kind: MediaKind, nth: usize) -> usize {
+    let target = order.map_or(Target::None, |order| order.target);
+    match (kind, target) {
+        (MediaKind::Cd, Target::Cd) | (MediaKind::Usb, Target::Usb) if nth == 0 => 1,
+        (MediaKind::Cd, _) if nth == 0 => 4,
+        (MediaKind::Usb, _) if nth == 0 => 6,
+        (MediaKind::Cd, _) => 10 + nth,
+        (MediaKind::Usb, _) => 30 + nth,
+    }
+}
+
+/// The drives of a running guest whose medium comes from elsewhere.
+struct GuestDrives {
+    drives: Vec<GuestDrive>,
+    order: Option<BootOrder>,
+    /// Media there were, as no two have the same name.
+    media: u64,
+}
+
+struct GuestDrive {
+    drive: Drive,
+    /// Among those of its kind.
+    nth: usize,
+    node: Option<String>,
+}
+
+impl GuestDrives {
+    fn new(drives: Vec<Drive>, order: Option<&BootOrder>) -> Self {
+        let mut counts = [0, 0];
+        let numbered = |drive: Drive| {
+            let [cds, sticks] = &mut counts;
+            let count = if drive.kind == MediaKind::Cd { cds } else { sticks };
+            let nth = *count;
+            *count += 1;
+            GuestDrive { drive, nth, node: None }
+        };
+        Self { drives: drives.into_iter().map(numbered).collect(), order: order.cloned(), media: 0 }
+    }
+
+    /// Puts in what is in the drives of a guest that has not begun, and lets it begin, with them or without. What went wrong, for people.
+    async fn begin(&mut self, monitor: &mut Monitor) -> Vec<String> {
+        let inserted = self
+            .drives
+            .iter()
+            .filter_map(|drive| Some((drive.drive.id.clone(), drive.drive.medium.clone()?)));
+        let inserted: Vec<(String, Medium)> = inserted.collect();
+        let mut problems = Vec::new();
+        if inserted.is_empty() {
+            return problems;
+        }
+        for (id, medium) in inserted {
+            problems.extend(self.change(monitor, &id, Some(medium)).await.err());
+        }
+        if self.drives.iter().any(|drive| drive.node.is_some() && drive.drive.kind == MediaKind::Usb) {
+            // Firmware learns by a reset what there is to boot from, and that must not end the guest.
+            monitor.execute_with("set-action", &json!({ "reboot": "reset" })).await;
+            monitor.execute("system_reset").await;
+            if self.order.is_some() {
+                monitor.execute_with("set-action", &json!({ "reboot": "shutdown" })).await;
+            }
+        }
+        monitor.execute("cont").await;
+        problems
+    }
+
+    async fn change(
+        &mut self,
+        monitor: &mut Monitor,
+        id: &str,
+        medium: Option<Medium>,
+    ) -> Result<(), String> {
+        let found = self.drives.iter_mut().find(|drive| drive.drive.id == id);
+        let Some(of) = found else { return Err("the guest has no such drive".to_owned()) };
+        let device = format!("{DEVICE}{id}");
+        let is_cd = of.drive.kind == MediaKind::Cd;
+        if is_cd {
+            monitor.ask("blockdev-open-tray", &json!({ "id": device, "force": true })).await?;
+            monitor.ask("blockdev-remove-medium", &json!({ "id": device })).await?;
+        } else if of.node.is_some() {
+            monitor.ask("device_del", &json!({ "id": device })).await?;
+        }
+        if let Some(node) = of.node.take() {
+            // A stick lets go of it a moment later. One that is left costs a connection.
+            for _ in 0..20 {
+                if monitor.ask("blockdev-del", &json!({ "node-name": node })).await.is_ok() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        let mut inserted = Ok(());
+        if let Some(medium) = medium {
+            self.media += 1;
+            let node = format!("{DEVICE}{id}-{}", self.media);
+            let block = json!({
+                "driver": "nbd",
+                "node-name": node,
+                "server": { "type": "unix", "path": medium.socket },
+                "read-only": medium.is_read_only,
+                // A daemon that is started anew is no I/O error.
+                "reconnect-delay": RECONNECT_S,
+            });
+            inserted = monitor.ask("blockdev-add", &block).await;
+            if inserted.is_ok() {
+                inserted = if is_cd {
+                    monitor.ask("blockdev-insert-medium", &json!({ "id": device, "node-name": node })).await
+                } else {
+                    let stick = json!({
+                        "driver": "usb-storage", "id": device, "bus": "xhci.0", "drive": node, "removable": true,
+                        "bootindex": boot_index(self.order.as_ref(), of.drive.kind, of.nth),
+                    });
+                    monitor.ask("device_add", &stick).await
+                };
+                if inserted.is_ok() {
+                    of.node = Some(node);
+                } else {
+                    // It is not in use.
+                    let _ = monitor.ask("blockdev-del", &json!({ "node-name": node })).await;
+                }
+            }
+        }
+        if is_cd {
+            monitor.ask("blockdev-close-tray", &json!({ "id": device })).await?;
+        }
+        inserted
     }
 }
 
@@ -444,6 +637,9 @@ async fn cut(child: &mut Child) -> io::Result<ExitStatus> {
 struct Monitor {
     lines: tokio::io::Lines<BufReader<tokio::net::unix::OwnedReadHalf>>,
     to: tokio::net::unix::OwnedWriteHalf,
+    /// What came while an answer was waited for.
+    unread: VecDeque<String>,
+    asked: u64,
 }
 
 impl Monitor {
@@ -452,7 +648,7 @@ impl Monitor {
         let (stream, _): (UnixStream, _) =
             tokio::time::timeout(MONITOR_TIMEOUT, listener.accept()).await.map_err(timed_out)??;
         let (from, to) = stream.into_split();
-        let mut monitor = Self { lines: BufReader::new(from).lines(), to };
+        let mut monitor = Self { lines: BufReader::new(from).lines(), to, unread: VecDeque::new(), asked: 0 };
         let greeting =
             tokio::time::timeout(MONITOR_TIMEOUT, monitor.next_line()).await.map_err(timed_out)??;
         let greeting: Option<Value> = greeting.and_then(|line| serde_json::from_str(&line).ok());
@@ -465,7 +661,38 @@ impl Monitor {
 
     /// Answers and events; they are for the log. What counts shows in the guest's behaviour.
     async fn next_line(&mut self) -> io::Result<Option<String>> {
+        if let Some(line) = self.unread.pop_front() {
+            return Ok(Some(line));
+        }
         self.lines.next_line().await
+    }
+
+    /// A command whose answer counts.
+    async fn ask(&mut self, command: &str, arguments: &Value) -> Result<(), String> {
+        self.asked += 1;
+        let id = self.asked;
+        let mut line = json!({ "execute": command, "arguments": arguments, "id": id }).to_string();
+        line.push('\n');
+        let asking = async {
+            self.to.write_all(line.as_bytes()).await.map_err(|error| error.to_string())?;
+            loop {
+                let line = self.lines.next_line().await.map_err(|error| error.to_string())?;
+                let Some(line) = line else { return Err("QEMU has ended".to_owned()) };
+                let value: Value = serde_json::from_str(&line).unwrap_or_default();
+                if value.get("id").and_then(Value::as_u64) == Some(id) {
+                    return match value.pointer("/error/desc").and_then(Value::as_str) {
+                        Some(wrong) => Err(format!("QEMU: {wrong}")),
+                        None => Ok(()),
+                    };
+                }
+                // A tray that moves now was moved by this.
+                if opened_tray(&line).is_none() {
+                    self.unread.push_back(line);
+                }
+            }
+        };
+        let late = || format!("QEMU does not answer to {command}");
+        tokio::time::timeout(COMMAND_WITHIN, asking).await.unwrap_or_else(|_| Err(late()))
     }
 
     async fn execute(&mut self, command: &str) {
@@ -479,6 +706,15 @@ impl Monitor {
             tracing::warn!(%error, command, "cannot connect to QEMU monitor");
         }
     }
+}
+
+/// The drive whose tray the monitor says was opened.
+fn opened_tray(line: &str) -> Option<String> {
+    let event: Value = serde_json::from_str(line).ok()?;
+    let is_open = event.pointer("/data/tray-open").and_then(Value::as_bool) == Some(true);
+    let is_moved = event.get("event").and_then(Value::as_str) == Some("DEVICE_TRAY_MOVED");
+    let device = event.pointer("/data/id").and_then(Value::as_str)?.strip_prefix(DEVICE)?;
+    (is_open && is_moved).then(|| device.to_owned())
 }
 
 /// Whether the monitor says that the machine ends because the guest restarts itself.

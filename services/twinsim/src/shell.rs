@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use board::{Board, HalKind, Sim, SimHost};
-use hal_sim::wire::{ControlRequest, FromTwin, Outcome};
+use hal_sim::wire::{ControlRequest, DriveRequest, FromTwin, Outcome};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use twin::{GuestAction, Login};
 
 use crate::console::Console;
+use crate::drives::{self, Drive, Drives};
 use crate::error::Error;
 use crate::mailbox;
 use crate::pins::ConnectionId;
@@ -106,6 +107,10 @@ enum Event {
     Client(ConnectionId, ClientEvent),
     /// Somebody types on a console.
     Typed { host: usize, bytes: Vec<u8> },
+    /// What was asked of a drive is done.
+    DriveDone { connection: ConnectionId, id: u64, outcome: Outcome, failed: Option<String> },
+    /// An operating system that is played says something.
+    Says { host: usize, text: String },
     /// A guest does something.
     Guest { host: usize, generation: u64, event: GuestEvent },
     /// Time passed.
@@ -134,6 +139,7 @@ struct Seat {
 struct Twin {
     world: World,
     tree: Tree,
+    drives: Drives,
     run_dir: PathBuf,
     seats: Vec<Seat>,
     clients: HashMap<ConnectionId, mpsc::Sender<FromTwin>>,
@@ -169,6 +175,7 @@ pub async fn serve(
     let mut twin = Twin {
         world,
         tree,
+        drives: Drives::new(&config.board),
         run_dir: config.run_dir.clone(),
         seats,
         clients: HashMap::new(),
@@ -245,6 +252,17 @@ impl Twin {
                     seat.typed(boot, bytes);
                 }
             }
+            Event::DriveDone { connection, id, outcome, failed } => {
+                if let Some(drive) = failed {
+                    self.drives.failed(&drive);
+                }
+                effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
+            }
+            Event::Says { host, text } => {
+                if let Some(seat) = self.seats.get(host).filter(|_| self.world.boot(host).is_some()) {
+                    seat.console.write(text.into());
+                }
+            }
             Event::Guest { host, generation, event } => {
                 self.guest(host, generation, event, now, &mut effects);
             }
@@ -303,6 +321,28 @@ impl Twin {
                 }
                 effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
             }
+            ClientEvent::Drive { id, drive, request } => self.drive(connection, id, &drive, request, effects),
+            ClientEvent::Control { id, request: ControlRequest::ReadDrive { drive, offset, length } } => {
+                match self.drives.find(&drive).map(|drive| drive.medium.clone()) {
+                    Some(medium) => {
+                        let events = self.events.clone();
+                        tokio::spawn(async move {
+                            let outcome = drives::read(medium, offset, length).await;
+                            // Fails only when the loop has ended.
+                            let _ =
+                                events.send(Event::DriveDone { connection, id, outcome, failed: None }).await;
+                        });
+                    }
+                    None => {
+                        let outcome = Outcome::NoDrive;
+                        effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
+                    }
+                }
+            }
+            ClientEvent::Control { id, request: ControlRequest::EjectDrive { drive } } => {
+                let outcome = self.drives.ejected_by_host(&drive);
+                effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
+            }
             ClientEvent::Control { id, request } => {
                 let about = match &request {
                     ControlRequest::Status { host } => self.world.index(host),
@@ -323,6 +363,47 @@ impl Twin {
                 self.moved(now, effects);
             }
             ClientEvent::Went => self.forget(connection),
+        }
+    }
+
+    /// A request on a drive. Where a guest runs it is answered once that has it.
+    fn drive(
+        &mut self,
+        connection: ConnectionId,
+        id: u64,
+        name: &str,
+        request: DriveRequest,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (outcome, changed) = self.drives.request(name, request);
+        let seat = changed.as_ref().and_then(|drive| self.seats.get(drive.host));
+        let (Some(drive), Some(seat)) = (changed, seat) else {
+            effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
+            return;
+        };
+        let events = self.events.clone();
+        if let Some(guest) = &seat.guest {
+            let (done, result) = oneshot::channel();
+            let failed = drive.id.clone();
+            guest.order(Order::Medium { drive: drive.id, medium: drive.medium, done });
+            tokio::spawn(async move {
+                let (outcome, failed) = match result.await {
+                    // A guest that is gone gets it when it starts.
+                    Ok(Ok(())) | Err(_) => (Outcome::Done, None),
+                    Ok(Err(reason)) => (Outcome::Failed { reason }, Some(failed)),
+                };
+                // Fails only when the loop has ended.
+                let _ = events.send(Event::DriveDone { connection, id, outcome, failed }).await;
+            });
+            return;
+        }
+        effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
+        if seat.machine.is_none() && drive.medium.is_some() {
+            tokio::spawn(async move {
+                let text = drives::greeting(&drive).await;
+                // Fails only when the loop has ended.
+                let _ = events.send(Event::Says { host: drive.host, text }).await;
+            });
         }
     }
 
@@ -351,6 +432,11 @@ impl Twin {
             GuestEvent::Started(pid) => {
                 if let Some(guest) = current {
                     guest.pid = Some(pid);
+                }
+            }
+            GuestEvent::Ejected { drive } => {
+                if current.is_some() {
+                    self.drives.ejected_by_host(&drive);
                 }
             }
             GuestEvent::Exited { rebooted } => {
@@ -400,9 +486,10 @@ impl Twin {
             Effect::Guest { host, action } => {
                 let events = self.events.clone();
                 let boots_by = self.world.boot_order(host).cloned();
+                let inserted = self.drives.of(host);
                 let Some(seat) = self.seats.get_mut(host) else { return };
                 let order = match action {
-                    GuestAction::Start => return seat.start(host, boots_by, events),
+                    GuestAction::Start => return seat.start(host, boots_by, inserted, events),
                     GuestAction::PowerButton => Order::PowerButton,
                     // Firmware that is told what to boot from, or was, begins in a new process: QEMU takes that at its start.
                     GuestAction::Reset
@@ -413,7 +500,7 @@ impl Twin {
                             guest.order(Order::Kill);
                             seat.leaving = Some(guest.into_task());
                         }
-                        return seat.start(host, boots_by, events);
+                        return seat.start(host, boots_by, inserted, events);
                     }
                     GuestAction::Reset => Order::Reset,
                     GuestAction::Nmi => Order::Nmi,
@@ -479,12 +566,18 @@ impl Seat {
         }
     }
 
-    fn start(&mut self, host: usize, boots_by: Option<boot_override::Order>, events: mpsc::Sender<Event>) {
+    fn start(
+        &mut self,
+        host: usize,
+        boots_by: Option<boot_override::Order>,
+        drives: Vec<Drive>,
+        events: mpsc::Sender<Event>,
+    ) {
         let Some(machine) = &self.machine else { return };
         self.generation += 1;
         let before = self.leaving.take();
         let wrap = move |generation, event| Event::Guest { host, generation, event };
-        self.guest = Some(machine.start(before, boots_by, self.generation, events, wrap));
+        self.guest = Some(machine.start(before, boots_by, drives, self.generation, events, wrap));
     }
 }
 

@@ -115,11 +115,13 @@ impl World {
             }
             ControlRequest::Trace { after } => return Outcome::Trace(self.pins.trace(after)),
             ControlRequest::Follow => return Outcome::Done,
-            // The sensors' tree is the shell's.
+            // The sensors' tree and the drives are the shell's.
             ControlRequest::Load { .. }
             | ControlRequest::Break { .. }
             | ControlRequest::Mend { .. }
-            | ControlRequest::Broken => {
+            | ControlRequest::Broken
+            | ControlRequest::ReadDrive { .. }
+            | ControlRequest::EjectDrive { .. } => {
                 return Outcome::Invalid { reason: "not of the pins".to_owned() };
             }
         };

@@ -6,9 +6,9 @@
 //!                        ├─► Gateway::before     malformed, OPTIONS, a write for a foreign page
 //!                        └─► axum's Router
 //!                              /, /healthz, /readyz, /api/…/openapi.json ─► builtin
-//!                              /assets/…, /licenses.json                 ─► pages
+//!                              /assets/…, /licenses.json, /crates.json    ─► pages
 //!                              /ui/session                               ─► ui_session
-//!                              /api/…/consoles/…/socket, screens/…/kvm   ─► host_socket
+//!                              /api/…/consoles/…/socket, …/kvm, media/…   ─► host_socket
 //!                              /api/…                                    ─► Gateway::rest  by the table of google.api.http
 //!                              /redfish/…                                ─► Gateway::redfish
 //!                              all else: a page, for who wants HTML      ─► pages
@@ -38,7 +38,7 @@ use crate::budget::Head;
 use crate::call::{Asked, Call};
 use crate::dispatch::Wire;
 use crate::gateway::{API, Gateway};
-use crate::host_socket::{self, CONSOLE, KVM, Upgrade, VIEW, Way};
+use crate::host_socket::{self, CONSOLE, KVM, MEDIA, MEDIA_FILE, Upgrade, VIEW, Way};
 use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
 use crate::status::Failure;
 use crate::transport::Handle;
@@ -63,10 +63,13 @@ impl Front {
             .route("/redfish/{*path}", any(redfish))
             .route("/assets/{*path}", own(get(asset)))
             .route("/licenses.json", own(get(asset)))
+            .route("/crates.json", own(get(asset)))
             .route(ui_cookie::PATH, any(session))
             .route(&format!("{API}/consoles/{{name}}/socket"), own(sessions(&CONSOLE)))
             .route(&format!("{API}/screens/{{name}}/kvm"), own(sessions(&KVM)))
             .route(&format!("{API}/screens/{{name}}/view"), own(sessions(&VIEW)))
+            .route(&format!("{API}/media/{{name}}/socket"), own(sessions(&MEDIA)))
+            .route(&format!("{API}/media-files/{{name}}/socket"), own(sessions(&MEDIA_FILE)))
             .route("/api/", any(rest))
             .route("/api/{*path}", any(rest))
             .fallback(call)

@@ -1,7 +1,7 @@
-//! A console or a screen of a host as a WebSocket (RFC 6455), and what a connection takes with it when it becomes one.
+//! A console, a screen or a medium of a host as a WebSocket (RFC 6455), and what a connection takes with it when it becomes one.
 //!
-//! The gate decides as for any request: it is a call of `OpenConsole`, `OpenKvm` or `ViewScreen`, whose answer is a ticket for the socket of the daemon that serves
-//! it. From then on bytes go between the two sockets: binary messages are those of the console, or RFB, text messages what the daemon and its client tell each
+//! The gate decides as for any request: it is a call of `OpenConsole`, `OpenKvm`, `ViewScreen`, `OpenMedia` or `UploadMediaFile`, whose answer is a ticket for the socket of the daemon that serves
+//! it. From then on bytes go between the two sockets: binary messages are those of the console, RFB, or blocks of a file, text messages what the daemon and its client tell each
 //! other, unless the client wants bytes alone. Nothing of either is looked at here.
 //!
 //! The connection keeps its place in the table and counts as one with a request under way; the session has a place among its account's streams, and ends with the
@@ -59,6 +59,8 @@ pub(crate) struct Way {
     what: &'static str,
     /// Bytes of a message of the daemon at most.
     piece: usize,
+    /// How long a client may take nothing before its session ends.
+    stuck: Duration,
     /// Protocols a client may name that has nothing but bytes.
     protocols: &'static [&'static str],
 }
@@ -72,6 +74,8 @@ pub(crate) static CONSOLE: Way = Way {
     socket: "consolesrv/console.sock",
     what: "console",
     piece: PAYLOAD_MAX,
+    // It costs a place and nothing else: what was printed meanwhile is still there.
+    stuck: Duration::from_secs(600),
     protocols: &[],
 };
 
@@ -83,6 +87,8 @@ const SCREEN: Way = Way {
     socket: "kvmsrv/kvm.sock",
     what: "screen",
     piece: PICTURE_MAX,
+    // A screen moves, and who does not take its picture may not be there any more, with keys held down.
+    stuck: SILENT_MAX,
     // What clients of RFB name, if they name one.
     protocols: &["binary"],
 };
@@ -97,14 +103,34 @@ pub(crate) static VIEW: Way = Way {
     ..SCREEN
 };
 
+const FILE: Way = Way {
+    method: "schema.v1alpha1.MediaService/OpenMedia",
+    ticket: |answer| Ok(api::OpenMediaResponse::decode(answer)?.ticket),
+    daemon: "mediasrv",
+    unreachable: "MEDIASRV_UNREACHABLE",
+    socket: "mediasrv/media.sock",
+    what: "medium",
+    piece: PAYLOAD_MAX,
+    stuck: Duration::from_secs(600),
+    protocols: &[],
+};
+
+/// A file that a client serves for a drive.
+pub(crate) static MEDIA: Way = FILE;
+
+/// A file that a client serves for the store.
+pub(crate) static MEDIA_FILE: Way = Way {
+    method: "schema.v1alpha1.MediaService/UploadMediaFile",
+    ticket: |answer| Ok(api::UploadMediaFileResponse::decode(answer)?.ticket),
+    ..FILE
+};
+
 /// A message of a client: what somebody pastes may be long, and is passed on in pieces.
 const MESSAGE_MAX: usize = 64 * 1024;
 /// Bytes read from a client at a time: keys are few, and the default of 128 KiB would be taken for each session.
 const READ_BUFFER: usize = 4096;
 /// Bytes on their way to a client on top of a message of the daemon: the pong and the close that may come.
 const WRITE_BUFFER_MORE: usize = 3 * PAYLOAD_MAX;
-/// How long a client may take nothing before its session ends. It costs a place and nothing else.
-const STUCK_MAX: Duration = Duration::from_secs(600);
 /// A client that is gone without a word is found by a ping that is not answered.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENT_MAX: Duration = Duration::from_secs(90);
@@ -279,7 +305,7 @@ async fn show(
                 Message::Ping(Bytes::new())
             }
         };
-        match timeout(STUCK_MAX, to.send(message)).await {
+        match timeout(way.stuck, to.send(message)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return None,
         }

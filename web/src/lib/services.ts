@@ -1,6 +1,7 @@
 // The public services of the API.
 import type { DescService } from "@bufbuild/protobuf";
 import { AssetService } from "../gen/schema/v1alpha1/asset_pb";
+import { CertificateService } from "../gen/schema/v1alpha1/certificate_pb";
 import { ChassisService } from "../gen/schema/v1alpha1/chassis_pb";
 import { ConsoleService } from "../gen/schema/v1alpha1/console_pb";
 import { EventService } from "../gen/schema/v1alpha1/event_pb";
@@ -9,6 +10,8 @@ import { KvmService } from "../gen/schema/v1alpha1/kvm_pb";
 import { LedService } from "../gen/schema/v1alpha1/led_pb";
 import { LockoutService } from "../gen/schema/v1alpha1/lockout_pb";
 import { ManagementControllerService } from "../gen/schema/v1alpha1/managementcontroller_pb";
+import { MediaService } from "../gen/schema/v1alpha1/media_pb";
+import { NetworkService } from "../gen/schema/v1alpha1/network_pb";
 import { RoleService } from "../gen/schema/v1alpha1/role_pb";
 import { SensorService } from "../gen/schema/v1alpha1/sensor_pb";
 import { SessionService } from "../gen/schema/v1alpha1/session_pb";
@@ -18,6 +21,7 @@ import { UserService } from "../gen/schema/v1alpha1/user_pb";
 
 export const SERVICES: DescService[] = [
   AssetService,
+  CertificateService,
   ChassisService,
   ConsoleService,
   EventService,
@@ -26,6 +30,8 @@ export const SERVICES: DescService[] = [
   LedService,
   LockoutService,
   ManagementControllerService,
+  MediaService,
+  NetworkService,
   RoleService,
   SensorService,
   SessionService,

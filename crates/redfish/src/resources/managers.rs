@@ -9,7 +9,7 @@ use crate::resource::{Action, Given, Kind, Names, Parameter, Property, Resource,
 use crate::world::{Call, World};
 use crate::{Fault, Message};
 
-use super::{name, said};
+use super::{name, said, virtual_media};
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Managers",
@@ -76,6 +76,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         // Where netmgr does not run nothing is known of interfaces.
         "EthernetInterfaces": world.network().is_ok().then(|| below("EthernetInterfaces")),
         "LogServices": below("LogServices"),
+        "VirtualMedia": virtual_media::below(world, &format!("/redfish/v1/Managers/{id}"), None),
         "Status": manager_status(controller, system),
         "Links": {
             "ManagerForServers": systems,

@@ -53,7 +53,8 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             "Certificates": link(certificates::OF_HTTPS),
         },
         "IPMI": ipmi.map(|ipmi| json!({"ProtocolEnabled": ipmi.enabled, "Port": ipmi.port})),
-        "NTP": network.map(|network| json!({
+        // Where nobody is asked for the time, it is not the controller's to say (netmgr's `observe`).
+        "NTP": network.filter(|network| !network.time_servers.is_empty() || !network.static_time_servers.is_empty()).map(|network| json!({
             "ProtocolEnabled": !network.time_servers.is_empty(),
             "Port": NTP,
             "NTPServers": network.time_servers,

@@ -10,7 +10,9 @@ mod fleet;
 mod inventory;
 mod ipmi;
 mod kvm;
+mod kvm_vnc;
 mod led;
+mod media;
 mod network;
 mod power;
 mod redfish;
@@ -45,6 +47,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Led(command) => led::run(session()?, command, output).await,
         Command::Console(command) => Box::pin(console::run(session()?, command, output)).await,
         Command::Kvm(command) => kvm::run(session()?, command, output).await,
+        Command::Media(command) => Box::pin(media::run(session()?, command, output)).await,
         Command::Bmc(command) => system::bmc(session()?, command, output).await,
         Command::Certificate(command) => certificate::run(session()?, command, output).await,
         Command::Network(command) => network::run(session()?, command, output).await,

@@ -10,7 +10,6 @@
 
 mod accounts;
 mod delivery;
-mod destination;
 mod post;
 mod record;
 #[cfg(test)]
@@ -25,6 +24,7 @@ use std::time::Duration;
 use ipc::{
     Bucket, CallContext, Client, EventBuilder, Json, Outbox, Principal, Reply, StateError, Status, patiently,
 };
+use outward::Destination;
 use prost::Message;
 use schema::rpc::auth_service::LIST_ACCOUNT_NAMES;
 use schema::v1alpha1 as v1;
@@ -36,7 +36,6 @@ use units::{Lasting, Millis};
 
 use self::accounts::Schedule;
 use self::delivery::{Delivery, Progress, Retry, Step};
-use self::destination::Destination;
 use self::post::Poster;
 use self::record::Record;
 use crate::keeper::{News, Shared};
@@ -746,7 +745,9 @@ impl Runner {
                     let result = match &self.to {
                         Ok(to) => {
                             let body = body.to_string();
-                            self.poster.post(to, record.verify_certificate, body.as_bytes()).await
+                            self.poster
+                                .post(to, record.verify_certificate, &record.http_headers, body.as_bytes())
+                                .await
                         }
                         Err(why) => Err((*why).to_owned()),
                     };

@@ -139,7 +139,12 @@ impl Shell {
                 let is_free = you_write || (may_write && writer.is_empty());
                 bridge.link.set_available(connected && is_free);
             }
-            Some(Said::Told(Notice::Begin { .. } | Notice::TakenOver { .. } | Notice::Refused { .. })) => {}
+            Some(Said::Told(
+                Notice::Begin { .. }
+                | Notice::TakenOver { .. }
+                | Notice::Refused { .. }
+                | Notice::Pong { .. },
+            )) => {}
         }
         self.show(out);
     }

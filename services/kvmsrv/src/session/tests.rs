@@ -184,7 +184,7 @@ async fn one_types_another_takes_over_and_no_key_stays_down() {
     let count = |wanted: &SessionEventKind| kinds.iter().filter(|kind| *kind == wanted).count();
     let from = "ann".to_owned();
     assert_eq!((count(&SessionEventKind::Opened), count(&SessionEventKind::TookOver { from })), (2, 1));
-    assert_eq!(count(&SessionEventKind::Input), 1, "bob took over, ann began to type");
+    assert_eq!(count(&SessionEventKind::Input), 2, "both typed, and that is told of each");
 }
 
 #[tokio::test]
@@ -226,6 +226,30 @@ async fn a_viewer_that_speaks_no_rfb_is_told_and_ended() {
     late.open().await;
     late.to.write_all(&encode(Kind::Ticket, b"late")).await.unwrap();
     assert!(late.refused().await.contains("open already"));
+}
+
+#[tokio::test]
+async fn a_viewer_that_asks_and_takes_nothing_is_over_at_once() {
+    let (shared, desk, _told) = shared(Source::Synthetic);
+    desk.shown();
+    let mut eve = Viewer::new(&shared, "eve", false).await;
+    eve.key(true, 65).await;
+    eve.writer("eve").await;
+    assert_eq!(next(&desk).await, key(true, 65));
+    // Fences that are to come back, and are never read.
+    let mut fence = vec![248, 0, 0, 0, 0x80, 0, 0, 0, 64];
+    fence.extend([7; 64]);
+    let frame = encode(Kind::Data, &fence.repeat(50));
+    let mut changes = desk.changes();
+    while desk.lock().sessions.count() > 0 {
+        if eve.to.write_all(&frame).await.is_err() {
+            break;
+        }
+    }
+    while desk.lock().sessions.count() > 0 {
+        changes.changed().await.unwrap();
+    }
+    assert_eq!(next(&desk).await, key(false, 65), "what it held down");
 }
 
 /// A guest's VNC server: what is on its screen, and what is typed there.
@@ -325,9 +349,13 @@ async fn a_guest_is_seen_and_typed_at_and_comes_again() {
     guest.typed(Input::Key { down: true, keysym: 66, code: Some(48) }).await;
     assert!(!guest.typed.contains(&Input::Key { down: false, keysym: 65, code: Some(30) }));
 
-    // The last viewer goes: nothing is captured for nobody, and the end of the connection releases the key.
+    // The last viewer goes: nothing is captured for nobody, and what it held down is released before.
+    ann.input(Input::Pointer { buttons: 1, x: 9, y: 9 }).await;
+    guest.typed(Input::Pointer { buttons: 1, x: 9, y: 9 }).await;
     drop(ann);
     guest.serve().await;
+    assert!(guest.typed.contains(&Input::Pointer { buttons: 0, x: 9, y: 9 }), "{:?}", guest.typed);
+    assert!(guest.typed.contains(&Input::Key { down: false, keysym: 66, code: Some(48) }));
     assert!(!desk.lock().signal);
     source.abort();
 }

@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn who_is_set_otherwise_is_replaced_and_nobody_else() {
-        let board = BoardKind { hal: HalKind::Sim, fans: false };
+        let board = BoardKind { hal: HalKind::Sim, fans: false, media: false, screens: false };
         let rows: [(&str, &str, &[&str], &[&str]); 8] = [
             ("", "", &[], &[]),
             ("[websrv]\nhttp3 = true", "[websrv]\nhttp3 = true", &[], &[]),

@@ -1,16 +1,18 @@
-//! Where events may be sent: what is taken as a destination, and which addresses it may turn out to have.
+//! What is taken as a destination, and which addresses it may turn out to have.
 //!
-//! Who may subscribe makes the controller speak to whom he names (server-side request forgery): so it speaks to no service of its own and to nothing
+//! Who names one makes the controller speak to whom he names (server-side request forgery): so it speaks to no service of its own and to nothing
 //! that only it is next to, never follows a redirect, and connects to the address that was judged.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 /// Where to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Destination {
+pub struct Destination {
+    /// By HTTPS.
     pub tls: bool,
     /// A name, or an address without brackets.
     pub host: String,
+    /// Never zero.
     pub port: u16,
     /// As `Host` names it.
     pub authority: String,
@@ -23,7 +25,7 @@ impl Destination {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
         // `http::Uri` leaves a fragment out.
         if text.contains('#') {
             return Err("a destination has no fragment");
@@ -64,14 +66,16 @@ impl Destination {
     }
 
     /// The address it names, if it names one and not a name.
-    pub(crate) fn address(&self) -> Option<IpAddr> {
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
 }
 
 /// Whether an address is neither the controller's own nor only next to it: no loopback, link-local, unspecified, multicast or broadcast address, in no
 /// form of them (RFC 6890, RFC 4291 2.5.5, RFC 6052).
-pub(crate) fn is_elsewhere(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_elsewhere(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
             let [first, ..] = address.octets();
@@ -100,7 +104,8 @@ pub(crate) fn is_elsewhere(address: IpAddr) -> bool {
 
 /// Whether an address is one of the controller's own: a socket can be bound to those only (ip(7), `EADDRNOTAVAIL`). They may change, so it is asked each
 /// time.
-pub(crate) fn is_own(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_own(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 

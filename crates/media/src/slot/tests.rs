@@ -1,0 +1,264 @@
+//! The machine of a drive, by tables and properties.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(ms: u64) -> Mono {
+    Mono::from_millis(ms)
+}
+
+fn url(name: &str) -> Medium {
+    Medium {
+        source: Source::Url {
+            url: format!("https://192.0.2.1/{name}"),
+            verify: true,
+            username: String::new(),
+            password: "secret".to_owned(),
+        },
+        name: name.to_owned(),
+        is_read_only: true,
+        account: "ann".to_owned(),
+        inserted_ms: 1,
+        size: 0,
+    }
+}
+
+fn session(modified_ms: u64) -> Medium {
+    Medium { source: Source::Session { size: 4096, modified_ms }, size: 4096, ..url("local.iso") }
+}
+
+fn inserted() -> Slot {
+    let mut slot = Slot::new(Kind::Cd);
+    let mut out = Vec::new();
+    assert_eq!(slot.insert(url("a"), at(0), &mut out), Answer::Begun);
+    slot.opened(Ok(2048), &mut out);
+    slot.kept(Ok(()), &mut out);
+    slot.attached(Ok(()), &mut out);
+    assert_eq!(
+        out,
+        [Effect::Open, Effect::Keep, Effect::Attach, Effect::Tell(Change::Inserted)],
+        "kept before the host sees it"
+    );
+    assert_eq!((slot.state(), slot.percent(), slot.deadline()), (State::Inserted, 100, None));
+    slot
+}
+
+#[test]
+fn a_medium_is_inserted_and_ejected_and_what_is_so_already_changes_nothing() {
+    let mut slot = inserted();
+    let mut out = Vec::new();
+    assert_eq!(slot.insert(url("a"), at(1), &mut out), Answer::AlreadySo);
+    assert!(
+        matches!(slot.insert(url("b"), at(1), &mut out), Answer::Refused(why) if why.contains("eject it first"))
+    );
+    assert_eq!(out, []);
+    assert_eq!(slot.eject("bob", at(2), &mut out), Answer::Begun);
+    assert_eq!(out, [Effect::Keep, Effect::Close, Effect::Detach]);
+    assert_eq!(slot.to_keep(), None, "forgotten before it is out");
+    assert!(matches!(slot.insert(url("b"), at(2), &mut Vec::new()), Answer::Refused(_)));
+    out.clear();
+    slot.detached(Ok(()), &mut out);
+    assert_eq!(out, [Effect::Tell(Change::Ejected(Some("bob".to_owned())))]);
+    assert_eq!((slot.state(), slot.medium(), slot.is_stale()), (State::Empty, None, false));
+    assert_eq!(slot.eject("bob", at(3), &mut out), Answer::AlreadySo);
+}
+
+#[test]
+fn whatever_fails_on_the_way_leaves_an_empty_drive_and_a_reason() {
+    for step in 0..3 {
+        let mut slot = Slot::new(Kind::Cd);
+        let mut out = Vec::new();
+        slot.insert(url("a"), at(0), &mut out);
+        let result = |which: i32| if which == step { Err("no".to_owned()) } else { Ok(()) };
+        slot.opened(result(0).map(|()| 2048), &mut out);
+        slot.kept(result(1), &mut out);
+        out.clear();
+        if step < 2 {
+            assert_eq!(slot.state(), State::Empty);
+        }
+        slot.attached(result(2), &mut out);
+        assert_eq!((slot.state(), slot.medium(), slot.to_keep()), (State::Empty, None, None));
+        assert!(slot.fault().contains("no") && slot.outcome().is_err());
+    }
+    let mut slot = Slot::new(Kind::Cd);
+    let mut out = Vec::new();
+    slot.insert(url("a"), at(0), &mut out);
+    slot.opened(Ok(0), &mut out);
+    assert_eq!((slot.state(), slot.fault()), (State::Empty, "it is empty"));
+}
+
+#[test]
+fn no_wait_is_without_an_end() {
+    let mut slot = Slot::new(Kind::Cd);
+    let mut out = Vec::new();
+    slot.insert(url("a"), at(0), &mut out);
+    slot.tick(at(19_999), &mut out);
+    assert_eq!(slot.state(), State::Inserting);
+    slot.tick(at(20_000), &mut out);
+    assert_eq!(slot.fault(), "its source does not answer");
+    // What comes late is of no effect.
+    out.clear();
+    slot.opened(Ok(2048), &mut out);
+    slot.kept(Ok(()), &mut out);
+    assert_eq!((slot.state(), out.len()), (State::Empty, 0));
+
+    let mut slot = inserted();
+    slot.eject("ann", at(0), &mut out);
+    out.clear();
+    slot.tick(at(5000), &mut out);
+    assert_eq!(out, [Effect::Tell(Change::Ejected(Some("ann".to_owned())))]);
+    assert!(slot.is_stale(), "the drive is emptied once it answers");
+    slot.detached(Ok(()), &mut out);
+    assert!(!slot.is_stale());
+}
+
+#[test]
+fn a_medium_is_ejected_from_every_state() {
+    for steps in 0..3 {
+        let mut slot = Slot::new(Kind::Cd);
+        let mut out = Vec::new();
+        slot.insert(url("a"), at(0), &mut out);
+        if steps > 0 {
+            slot.opened(Ok(2048), &mut out);
+        }
+        if steps > 1 {
+            slot.kept(Ok(()), &mut out);
+        }
+        assert_eq!(slot.eject("ann", at(1), &mut out), Answer::Begun);
+        // What was begun ends in between.
+        slot.opened(Ok(2048), &mut out);
+        slot.kept(Ok(()), &mut out);
+        slot.attached(Ok(()), &mut out);
+        slot.detached(Ok(()), &mut out);
+        assert_eq!(slot.state(), State::Empty, "{steps}");
+    }
+    let mut slot = inserted();
+    let mut out = Vec::new();
+    slot.lost("gone", &mut out);
+    assert_eq!(slot.state(), State::NotReady);
+    assert_eq!(slot.eject("ann", at(1), &mut out), Answer::Begun);
+}
+
+#[test]
+fn what_is_written_and_where_is_asked_for() {
+    let writable = Medium { is_read_only: false, ..url("a") };
+    let stored = Medium { source: Source::Store, is_read_only: false, ..url("a") };
+    let mut out = Vec::new();
+    let mut answer = |kind, medium: &Medium| Slot::new(kind).insert(medium.clone(), at(0), &mut out);
+    assert!(matches!(answer(Kind::Cd, &stored), Answer::Refused(_)));
+    assert!(matches!(answer(Kind::Usb, &writable), Answer::Refused(_)));
+    assert_eq!(answer(Kind::Usb, &stored), Answer::Begun);
+}
+
+#[test]
+fn what_was_kept_is_offered_again_and_that_is_told() {
+    let restored = |medium: Medium, opened: Result<u64, String>| {
+        let mut slot = Slot::new(Kind::Cd);
+        let mut out = Vec::new();
+        slot.restore(medium, at(0), &mut out);
+        slot.opened(opened, &mut out);
+        slot.kept(Ok(()), &mut out);
+        slot.attached(Ok(()), &mut out);
+        (slot, out)
+    };
+    let kept = Medium { size: 2048, ..url("a") };
+    let (slot, out) = restored(kept.clone(), Ok(2048));
+    assert_eq!(slot.state(), State::Inserted);
+    assert!(out.contains(&Effect::Tell(Change::Reattached)));
+    // A server that is away at that moment keeps the medium in the drive.
+    let (mut slot, out) = restored(kept.clone(), Err("refused".to_owned()));
+    assert_eq!((slot.state(), slot.fault()), (State::NotReady, "refused"));
+    assert!(out.contains(&Effect::Tell(Change::NotReady("refused".to_owned()))));
+    let mut out = Vec::new();
+    slot.back(&mut out);
+    assert_eq!((slot.state(), out), (State::Inserted, vec![Effect::Tell(Change::Ready)]));
+    // A drive that is not there at that moment gets it when it is.
+    let mut slot = Slot::new(Kind::Cd);
+    let mut out = Vec::new();
+    slot.restore(kept.clone(), at(0), &mut out);
+    slot.opened(Ok(2048), &mut out);
+    slot.kept(Ok(()), &mut out);
+    slot.attached(Err("no twin".to_owned()), &mut out);
+    assert_eq!((slot.state(), slot.fault()), (State::NotReady, "no twin"));
+    slot.lost("gone", &mut out);
+    slot.vanished(&mut out);
+    slot.attached(Ok(()), &mut out);
+    assert_eq!((slot.state(), slot.fault()), (State::NotReady, "gone"), "its source is not, yet");
+    slot.back(&mut out);
+    assert_eq!((slot.state(), slot.fault()), (State::Inserted, ""));
+    // Another image under the same name is not what the host has in its drive.
+    let (slot, out) = restored(kept, Ok(4096));
+    assert_eq!(slot.state(), State::Empty);
+    assert!(out.contains(&Effect::Detach) && slot.is_stale());
+}
+
+#[test]
+fn a_session_goes_on_with_the_same_file_of_the_same_account_only() {
+    let first = session(5);
+    assert!(first.goes_on_with(&session(5)) && !first.is_same(&session(5)));
+    assert!(!first.goes_on_with(&session(6)));
+    assert!(!first.goes_on_with(&Medium { account: "bob".to_owned(), ..session(5) }));
+    assert!(!first.goes_on_with(&url("local.iso")));
+}
+
+#[test]
+fn a_password_is_in_no_log() {
+    assert!(!format!("{:?}", url("a")).contains("secret"));
+}
+
+#[test]
+fn a_drive_that_was_made_anew_gets_its_medium_back() {
+    let mut slot = inserted();
+    let mut out = Vec::new();
+    slot.vanished(&mut out);
+    assert_eq!(out, [Effect::Attach]);
+    out.clear();
+    slot.attached(Ok(()), &mut out);
+    assert_eq!((slot.state(), out.len()), (State::Inserted, 0));
+    slot.ejected_by_host(at(1), &mut out);
+    slot.detached(Ok(()), &mut out);
+    assert!(out.contains(&Effect::Tell(Change::Ejected(None))));
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_it_ends_and_can_be_ejected(steps in prop::collection::vec((0..12_u8, any::<bool>(), 0..30_000_u64), 0..60)) {
+        let mut slot = Slot::new(Kind::Cd);
+        let mut now = 0;
+        let result = |good: bool| if good { Ok(()) } else { Err("no".to_owned()) };
+        for (what, good, ms) in steps {
+            let mut out = Vec::new();
+            let before = slot.state();
+            match what {
+                0 | 1 => {
+                    let answer = slot.insert(url(if good { "a" } else { "b" }), at(now), &mut out);
+                    if answer != Answer::Begun {
+                        prop_assert!(out.is_empty() && slot.state() == before, "a refused request has no effect");
+                    }
+                }
+                2 => drop(slot.eject("ann", at(now), &mut out)),
+                3 => slot.opened(result(good).map(|()| 2048), &mut out),
+                4 => slot.kept(result(good), &mut out),
+                5 => slot.attached(result(good), &mut out),
+                6 => slot.detached(result(good), &mut out),
+                7 => slot.lost("x", &mut out),
+                8 => slot.back(&mut out),
+                9 => slot.ejected_by_host(at(now), &mut out),
+                10 => slot.vanished(&mut out),
+                _ => {
+                    now += ms;
+                    slot.tick(at(now), &mut out);
+                }
+            }
+            prop_assert_eq!(slot.is_busy(), slot.deadline().is_some());
+            prop_assert_eq!(slot.medium().is_none(), slot.state() == State::Empty);
+        }
+        let mut out = Vec::new();
+        slot.tick(at(now + 20_000), &mut out);
+        prop_assert!(!slot.is_busy());
+        slot.eject("ann", at(now), &mut out);
+        slot.tick(at(now + 5000), &mut out);
+        prop_assert_eq!(slot.state(), State::Empty);
+    }
+}

@@ -1,0 +1,221 @@
+//! VirtualMedia: the drives of hosts whose medium comes from elsewhere. They are mediasrv's (`MediaService`), and shown below the manager and below each machine:
+//! clients look at either.
+
+use schema::rpc::media_service;
+use schema::v1alpha1 as v1;
+use serde_json::{Value, json};
+
+use crate::message::base;
+use crate::privilege::entity;
+use crate::resource::{
+    Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, pointer,
+    status,
+};
+use crate::world::{Call, Need, World};
+use crate::{Fault, Message};
+
+use super::{name, said};
+
+const KIND: &str = "VirtualMedia.v1_4_0.VirtualMedia";
+const COLLECTION_KIND: &str = "VirtualMediaCollection.VirtualMediaCollection";
+const INSERT: &str = "VirtualMedia.InsertMedia";
+
+/// What says where a medium is and how it is offered, by PATCH and by the action alike.
+const IMAGE: Property = Property { path: "Image", kind: Kind::Text(2048), nullable: true };
+const PROTOCOL: Property =
+    Property { path: "TransferProtocolType", kind: Kind::Enum(&["HTTPS", "HTTP"]), nullable: true };
+const METHOD: Property = Property { path: "TransferMethod", kind: Kind::Enum(&["Stream"]), nullable: true };
+const USER_NAME: Property = Property { path: "UserName", kind: Kind::Text(256), nullable: true };
+const PASSWORD: Property = Property { path: "Password", kind: Kind::Secret(256), nullable: true };
+const INSERTED: Property = Property::new("Inserted", Kind::Bool);
+const WRITE_PROTECTED: Property = Property::new("WriteProtected", Kind::Bool);
+
+const PATCH: Patch = Patch {
+    properties: &[IMAGE, INSERTED, WRITE_PROTECTED, PROTOCOL, METHOD, USER_NAME, PASSWORD],
+    apply,
+    changes: &[Need::Media],
+};
+
+const ACTIONS: &[Action] = &[
+    Action {
+        name: INSERT,
+        parameters: &[
+            Parameter { property: Property::new("Image", Kind::Text(2048)), required: true },
+            Parameter { property: INSERTED, required: false },
+            Parameter { property: WRITE_PROTECTED, required: false },
+            Parameter { property: PROTOCOL, required: false },
+            Parameter { property: METHOD, required: false },
+            Parameter { property: USER_NAME, required: false },
+            Parameter { property: PASSWORD, required: false },
+        ],
+        is_there,
+        run: |_, names, given| {
+            if given.bool("Inserted") == Some(false) {
+                let message = base::ACTION_PARAMETER_NOT_SUPPORTED.with(&["Inserted", INSERT]);
+                return Err(message.about(pointer("Inserted")));
+            }
+            insert(names, given)
+        },
+    },
+    Action {
+        name: "VirtualMedia.EjectMedia",
+        parameters: &[],
+        is_there,
+        run: |_, names, _| Ok(eject(names)),
+    },
+];
+
+pub(super) static OF_MANAGER: Resource = Resource::new(
+    "Managers/{}/VirtualMedia",
+    COLLECTION_KIND,
+    &entity::VIRTUAL_MEDIA_COLLECTION,
+    |world, names| {
+        if world.controller(name(names, 0))?.is_none() {
+            return Ok(None);
+        }
+        Ok(listed(world, &format!("Managers/{}", name(names, 0)), |_| true)?)
+    },
+);
+
+pub(super) static OF_SYSTEM: Resource = Resource::new(
+    "Systems/{}/VirtualMedia",
+    COLLECTION_KIND,
+    &entity::VIRTUAL_MEDIA_COLLECTION,
+    |world, names| {
+        let host = name(names, 0);
+        if world.host(host)?.is_none() {
+            return Ok(None);
+        }
+        Ok(listed(world, &format!("Systems/{host}"), |slot| slot.host_name == host)?)
+    },
+);
+
+pub(super) static AT_MANAGER: Resource = Resource {
+    nulls: &["Image", "ImageName"],
+    patch: Some(PATCH),
+    actions: ACTIONS,
+    ..Resource::new("Managers/{}/VirtualMedia/{}", KIND, &entity::VIRTUAL_MEDIA, show)
+};
+
+pub(super) static AT_SYSTEM: Resource = Resource {
+    nulls: &["Image", "ImageName"],
+    patch: Some(PATCH),
+    actions: ACTIONS,
+    ..Resource::new("Systems/{}/VirtualMedia/{}", KIND, &entity::VIRTUAL_MEDIA, show)
+};
+
+/// The link to a collection, where there are drives.
+pub(super) fn below(world: &World, uri: &str, host: Option<&str>) -> Option<Value> {
+    let slots = &world.media().ok()?.slots;
+    let has = slots.iter().any(|slot| host.is_none_or(|host| slot.host_name == host));
+    has.then(|| link(&format!("{uri}/VirtualMedia")))
+}
+
+fn listed(world: &World, at: &str, has: impl Fn(&v1::MediaSlot) -> bool) -> Result<Option<Value>, Fault> {
+    let slots = world.media()?.slots.iter().filter(|slot| has(slot));
+    let uris = slots.map(|slot| format!("/redfish/v1/{at}/VirtualMedia/{}", slot.name)).collect();
+    Ok(Some(collection("Virtual media", uris)))
+}
+
+/// The drive that a path names: of a manager any, of a machine its own.
+fn slot<'w>(world: &'w World, names: Names<'_>) -> Result<Option<&'w v1::MediaSlot>, Fault> {
+    let (above, id) = (name(names, 0), name(names, 1));
+    let slots = &world.media()?.slots;
+    let found = slots.iter().find(|slot| slot.name == id);
+    // No machine is called as a controller is.
+    Ok(match found {
+        Some(slot) if slot.host_name == above => Some(slot),
+        Some(slot) if world.controller(above)?.is_some() => Some(slot),
+        _ => None,
+    })
+}
+
+fn is_there(world: &World, names: Names<'_>) -> Result<bool, Fault> {
+    Ok(slot(world, names)?.is_some())
+}
+
+fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
+    let Some(slot) = slot(world, names)? else { return Ok(None) };
+    let is_inserted = matches!(slot.state(), v1::MediaState::Inserted | v1::MediaState::NotReady);
+    let is_url = slot.source() == v1::MediaSource::Url;
+    let types: &[&str] = match slot.kind() {
+        v1::MediaKind::Usb => &["USBStick"],
+        _ => &["CD", "DVD"],
+    };
+    let image = if is_url { said(Some(&slot.url)) } else { said(Some(&slot.image_name)) };
+    Ok(Some(json!({
+        "Name": format!("Virtual media {} of {}", slot.name, slot.host_name),
+        "Description": said(Some(&slot.fault)),
+        "MediaTypes": types,
+        "ConnectedVia": match (is_inserted, slot.source()) {
+            (false, _) => "NotConnected",
+            (true, v1::MediaSource::Url) => "URI",
+            (true, v1::MediaSource::Session) => "Applet",
+            (true, _) => "Oem",
+        },
+        "Inserted": is_inserted,
+        "Image": image.filter(|_| is_inserted),
+        "ImageName": said(Some(&slot.image_name)).filter(|_| is_inserted),
+        "WriteProtected": !slot.writable,
+        "TransferMethod": (is_inserted && is_url).then_some("Stream"),
+        "TransferProtocolType": (is_inserted && is_url)
+            .then(|| if slot.url.starts_with("http://") { "HTTP" } else { "HTTPS" }),
+        "VerifyCertificate": (is_inserted && is_url).then_some(slot.verify_certificate),
+        "Status": match slot.state() {
+            v1::MediaState::NotReady => status("Enabled", Some("Warning")),
+            v1::MediaState::Inserting | v1::MediaState::Ejecting => status("Updating", Some("OK")),
+            _ => status("Enabled", Some("OK")),
+        },
+    })))
+}
+
+/// The URL of an image: its protocol may be given beside it.
+fn url(given: &Given) -> String {
+    let image = given.text("Image").unwrap_or_default();
+    match given.text("TransferProtocolType") {
+        Some(protocol) if !image.contains("://") => {
+            format!("{}://{}", protocol.to_ascii_lowercase(), image.trim_start_matches('/'))
+        }
+        _ => image.to_owned(),
+    }
+}
+
+fn insert(names: Names<'_>, given: &Given) -> Result<Call, Message> {
+    let text = |name: &str| given.text(name).unwrap_or_default().to_owned();
+    let request = v1::InsertMediaRequest {
+        name: name(names, 1).to_owned(),
+        url: url(given),
+        writable: given.bool("WriteProtected") == Some(false),
+        source_username: text("UserName"),
+        source_password: text("Password"),
+        ..v1::InsertMediaRequest::default()
+    };
+    Ok(Call::new(media_service::INSERT_MEDIA, &request))
+}
+
+fn eject(names: Names<'_>) -> Call {
+    let request = v1::EjectMediaRequest { name: name(names, 1).to_owned() };
+    Call::new(media_service::EJECT_MEDIA, &request)
+}
+
+/// One call for all of it. An image is inserted, none is ejected (DSP0268, `Image` and `Inserted`); what says how is of no use without.
+fn apply(_world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
+    let properties: Vec<&'static str> = PATCH
+        .properties
+        .iter()
+        .map(|property| property.path)
+        .filter(|path| given.get(path).is_some())
+        .collect();
+    let image = given.get("Image");
+    let is_ejected = given.bool("Inserted") == Some(false) || image.is_some_and(Value::is_null);
+    if is_ejected && !image.is_some_and(Value::is_string) {
+        return vec![Change { properties, call: Ok(eject(names)) }];
+    }
+    if is_ejected || image.is_none() {
+        let conflict = |path: &&'static str| {
+            Change::of(path, Err(base::PROPERTY_VALUE_CONFLICT.with(&[path, "Image"]).about(pointer(path))))
+        };
+        return properties.iter().map(conflict).collect();
+    }
+    vec![Change { properties, call: insert(names, given) }]
+}

@@ -1,0 +1,149 @@
+//! Virtual media as clients insert and eject it.
+
+mod support;
+
+use prost::Message as _;
+use redfish::{Fault, Method};
+use schema::Code;
+use schema::v1alpha1 as v1;
+use serde_json::{Value, json};
+use support::{Bench, said};
+
+const OF_MANAGER: &str = "/redfish/v1/Managers/bmc/VirtualMedia/cd";
+const OF_SYSTEM: &str = "/redfish/v1/Systems/system/VirtualMedia/cd";
+
+fn bench() -> Bench {
+    let mut bench = Bench::new();
+    bench.agree();
+    bench
+}
+
+/// What mediasrv is asked to insert by this body; what is said where it is not asked.
+fn inserted(
+    bench: &mut Bench,
+    method: Method,
+    path: &str,
+    body: &Value,
+) -> Result<v1::InsertMediaRequest, String> {
+    bench.called.clear();
+    let answer = bench.send(method, path, body);
+    match bench.called.last() {
+        Some(call) if call.method.method == "InsertMedia" => {
+            assert!(matches!(answer.status, 200 | 204), "{}", said(&answer));
+            Ok(v1::InsertMediaRequest::decode(call.request.as_slice()).unwrap())
+        }
+        _ => Err(said(&answer)),
+    }
+}
+
+#[test]
+fn a_drive_is_shown_below_the_manager_and_below_its_machine() {
+    let mut bench = bench();
+    for path in [OF_MANAGER, OF_SYSTEM] {
+        let shown = bench.shown(path);
+        assert_eq!(shown["Inserted"], true);
+        assert_eq!(shown["Image"], "https://images.example/a.iso");
+        assert_eq!(shown["ImageName"], "a.iso");
+        assert_eq!(
+            (&shown["ConnectedVia"], &shown["TransferProtocolType"]),
+            (&json!("URI"), &json!("HTTPS"))
+        );
+        assert_eq!(shown["WriteProtected"], true);
+        assert_eq!(shown["MediaTypes"], json!(["CD", "DVD"]));
+        assert!(shown.get("UserName").is_none() && shown.get("Password").is_none());
+    }
+    assert_eq!(bench.get("/redfish/v1/Systems/system/VirtualMedia/none").status, 404);
+    assert_eq!(bench.get("/redfish/v1/Systems/other/VirtualMedia").status, 404);
+    let empty = v1::MediaSlot {
+        name: "usb".into(),
+        host_name: "system".into(),
+        kind: v1::MediaKind::Usb.into(),
+        state: v1::MediaState::Empty.into(),
+        ..v1::MediaSlot::default()
+    };
+    bench.say("rpc.MediaService.ListMedia", &v1::ListMediaResponse { slots: vec![empty] });
+    let shown = bench.shown("/redfish/v1/Systems/system/VirtualMedia/usb");
+    assert_eq!((&shown["Inserted"], &shown["ConnectedVia"]), (&json!(false), &json!("NotConnected")));
+    // What clients compare with is there, and null.
+    assert_eq!((shown.get("Image"), shown.get("ImageName")), (Some(&Value::Null), Some(&Value::Null)));
+    assert_eq!(shown["MediaTypes"], json!(["USBStick"]));
+    // A board without drives has no links to any.
+    bench.refuse("rpc.MediaService.ListMedia", Fault::new(Code::Unavailable, "mediasrv does not run"));
+    assert!(bench.shown("/redfish/v1/Systems/system").get("VirtualMedia").is_none());
+    assert!(bench.shown("/redfish/v1/Managers/bmc").get("VirtualMedia").is_none());
+}
+
+#[test]
+fn media_is_inserted_as_the_clients_ask() {
+    let mut bench = bench();
+    let action = format!("{OF_MANAGER}/Actions/VirtualMedia.InsertMedia");
+    // sushy and Ansible.
+    let url = "https://images.example/b.iso";
+    let asked = inserted(
+        &mut bench,
+        Method::Post,
+        &action,
+        &json!({"Image": url, "Inserted": true, "WriteProtected": true}),
+    );
+    let asked = asked.unwrap();
+    assert_eq!((asked.name.as_str(), asked.url.as_str(), asked.writable), ("cd", url, false));
+    let body = json!({
+        "Image": "images.example/b.iso",
+        "TransferProtocolType": "HTTPS",
+        "TransferMethod": "Stream",
+        "UserName": "ann",
+        "Password": "hush"
+    });
+    let asked = inserted(&mut bench, Method::Post, &action, &body).unwrap();
+    assert_eq!(
+        (asked.url.as_str(), asked.source_username.as_str(), asked.source_password.as_str()),
+        (url, "ann", "hush")
+    );
+    let asked =
+        inserted(&mut bench, Method::Patch, OF_SYSTEM, &json!({"Image": url, "WriteProtected": false}))
+            .unwrap();
+    assert!(asked.writable && asked.url == url);
+    for (body, wrong) in [
+        (json!({}), "ActionParameterMissing"),
+        (json!({"Image": url, "Inserted": false}), "ActionParameterNotSupported"),
+        (json!({"Image": url, "TransferMethod": "Upload"}), "ActionParameterValueNotInList"),
+        (json!({"Image": url, "TransferProtocolType": "CIFS"}), "ActionParameterValueNotInList"),
+    ] {
+        let said = inserted(&mut bench, Method::Post, &action, &body).unwrap_err();
+        assert!(said.contains(wrong), "{body}: {said}");
+    }
+    let dead = Fault {
+        reason: "MEDIA_SOURCE_FAILED".into(),
+        ..Fault::new(Code::FailedPrecondition, "no such file (404)")
+    };
+    bench.refuse("rpc.MediaService.InsertMedia", dead);
+    let answer = bench.send(Method::Post, &action, &json!({"Image": url}));
+    assert_eq!((answer.status, said(&answer).contains("CouldNotEstablishConnection")), (409, true));
+}
+
+#[test]
+fn media_is_ejected_by_the_action_and_by_an_image_that_is_none() {
+    let mut bench = bench();
+    let action = format!("{OF_SYSTEM}/Actions/VirtualMedia.EjectMedia");
+    for (method, path, body) in [
+        (Method::Post, action.as_str(), json!({})),
+        (Method::Patch, OF_MANAGER, json!({"Image": null})),
+        (Method::Patch, OF_MANAGER, json!({"Inserted": false})),
+        (Method::Patch, OF_MANAGER, json!({"Image": null, "Inserted": false})),
+    ] {
+        bench.called.clear();
+        let answer = bench.send(method, path, &body);
+        assert!(matches!(answer.status, 200 | 204), "{body}: {}", said(&answer));
+        assert_eq!(bench.called.last().unwrap().method.method, "EjectMedia", "{body}");
+    }
+    // Neither says which image.
+    for body in [
+        json!({"Inserted": true}),
+        json!({"Image": "https://a/b", "Inserted": false}),
+        json!({"UserName": "x"}),
+    ] {
+        bench.called.clear();
+        let answer = bench.send(Method::Patch, OF_MANAGER, &body);
+        assert_eq!((answer.status, bench.called.len()), (400, 0), "{body}: {}", said(&answer));
+    }
+}

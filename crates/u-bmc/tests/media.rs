@@ -1,0 +1,460 @@
+//! Virtual media of the running suite: discs from a server, from a client and from the store, and what becomes of them when something dies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use media::Notice;
+use serde_json::{Value, json};
+use testkit::{
+    ADMIN_PASSWORD, Client, Console, Credential, FileSession, ImageServer, Suite, bootable, eventually,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+
+/// The binary under test; the client is built beside it.
+const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
+/// Longer than a daemon takes to come back, and than a host waits for a dead disc.
+const LONG: Duration = Duration::from_secs(60);
+const MEDIA: &str = "/api/v1alpha1/media";
+const REDFISH: &str = "/redfish/v1/Managers/bmc/VirtualMedia/cd";
+
+type Result<T = ()> = anyhow::Result<T>;
+
+/// A CD of this volume, and some MiB that nobody has read yet.
+fn image(name: &str) -> Vec<u8> {
+    let mut image = bootable::cd(name);
+    let length = 4 << 20;
+    image.extend((image.len()..length).map(|at| u8::try_from(at % 251).unwrap_or(0)));
+    image
+}
+
+fn authorization() -> String {
+    Credential::Basic("admin".to_owned(), ADMIN_PASSWORD.to_owned()).header().unwrap_or_default()
+}
+
+async fn start() -> Result<Suite> {
+    Suite::builder(U_BMC).set("mediasrv.allow_http=true").set("mediasrv.allow_local=true").start().await
+}
+
+async fn slot(admin: &Client, name: &str) -> Result<Value> {
+    let reply = admin.get(&format!("{MEDIA}/{name}")).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    Ok(reply.json()?["slot"].clone())
+}
+
+async fn until_state(admin: &Client, name: &str, state: &str) -> Result {
+    eventually(&format!("{name} is {state}"), LONG, || async {
+        Ok(slot(admin, name).await.is_ok_and(|slot| slot["state"] == format!("MEDIA_STATE_{state}")))
+    })
+    .await
+}
+
+async fn insert(admin: &Client, name: &str, what: Value) -> Result<(u16, String)> {
+    let reply = admin.post(&format!("{MEDIA}/{name}/insert"), &what).await?;
+    Ok((reply.status, reply.text()))
+}
+
+async fn eject(admin: &Client, name: &str) -> Result {
+    let reply = admin.post(&format!("{MEDIA}/{name}/eject"), &json!({})).await?;
+    ensure!(reply.status == 200 && reply.text().contains("MEDIA_STATE_EMPTY"), "{}", reply.text());
+    Ok(())
+}
+
+/// Whether all of these kinds of events are in the log.
+async fn until_told(admin: &Client, kinds: &[&str]) -> Result {
+    eventually(&format!("the log has {kinds:?}"), LONG, || async {
+        let events = admin.get("/api/v1alpha1/events?domain=media").await?.text();
+        Ok(kinds.iter().all(|kind| events.contains(&format!("MEDIA_CHANGE_KIND_{kind}"))))
+    })
+    .await
+}
+
+async fn serve(suite: &Suite, name: &str, file: Vec<u8>) -> Result<std::result::Result<FileSession, u16>> {
+    let path = format!("{MEDIA}/cd/socket?imageName={name}&sizeBytes={}&modifiedMs=5", file.len());
+    FileSession::open(suite.https(), &path, &[("authorization", &authorization())], file).await
+}
+
+async fn upload(suite: &Suite, name: &str, file: Vec<u8>) -> Result {
+    let path = format!("/api/v1alpha1/media-files/{name}/socket?sizeBytes={}", file.len());
+    let opened =
+        FileSession::open(suite.https(), &path, &[("authorization", &authorization())], file).await?;
+    let mut session = opened.map_err(|status| anyhow::anyhow!("refused with {status}"))?;
+    session.told(|notice| *notice == Notice::Stored).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_disc_at_a_server_is_read_by_the_host_and_outlasts_the_daemon() -> Result {
+    let suite = start().await?;
+    let (admin, mut twin) = (suite.admin(), suite.twin().await?);
+    let listed = admin.get(MEDIA).await?.json()?;
+    ensure!(listed["slots"].as_array().is_some_and(|slots| slots.len() == 2), "{listed}");
+    let content = image("FAR");
+    let server = ImageServer::start(content.clone(), None).await?;
+    let url = server.url("http", "far.iso?token=secret");
+
+    let (status, text) =
+        insert(&admin, "cd", json!({ "url": url, "sourceUsername": "ann", "sourcePassword": "hush" }))
+            .await?;
+    ensure!(status == 200, "{text}");
+    let shown = slot(&admin, "cd").await?;
+    ensure!(shown["state"] == "MEDIA_STATE_INSERTED" && shown["imageName"] == "far.iso", "{shown}");
+    ensure!(
+        !text.contains("hush") && !text.contains("token") && !shown.to_string().contains("hush"),
+        "{text}"
+    );
+    let asked = server.asked();
+    let again =
+        insert(&admin, "cd", json!({ "url": url, "sourceUsername": "ann", "sourcePassword": "hush" }))
+            .await?;
+    ensure!(again.0 == 200 && server.asked() == asked, "what is so already changes nothing: {again:?}");
+    let other = insert(&admin, "cd", json!({ "url": server.url("http", "other.iso") })).await?;
+    ensure!(other.0 >= 400 && other.1.contains("eject it first"), "{other:?}");
+    ensure!(twin.read_drive("cd", 32_769, 5).await?.as_deref() == Ok(&b"CD001"[..]));
+    let from = 1 << 20;
+    ensure!(twin.read_drive("cd", from, 4096).await?.as_deref() == Ok(&content[1 << 20..][..4096]));
+
+    // A daemon that was killed offers it again, and says so.
+    suite.kill_daemon("mediasrv")?;
+    until_told(&admin, &["INSERTED", "REATTACHED"]).await?;
+    until_state(&admin, "cd", "INSERTED").await?;
+    ensure!(twin.read_drive("cd", from, 4096).await?.as_deref() == Ok(&content[1 << 20..][..4096]));
+
+    // The plug of the server is pulled: the host has an error, within its bound, and nothing hangs.
+    let address = server.address;
+    drop(server);
+    let begun = tokio::time::Instant::now();
+    let dead = twin.read_drive("cd", 3 << 20, 512).await?;
+    ensure!(dead.as_ref().is_err_and(|why| why.contains("I/O error 5")), "{dead:?}");
+    ensure!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+    until_state(&admin, "cd", "NOT_READY").await?;
+    // It is plugged in again.
+    let server = ImageServer::start_at(address, content.clone(), None).await?;
+    until_state(&admin, "cd", "INSERTED").await?;
+    ensure!(twin.read_drive("cd", 3 << 20, 512).await?.as_deref() == Ok(&content[3 << 20..][..512]));
+    // And pulled while a question is open; ejecting waits for nobody.
+    server.silence(true);
+    let waits = async { twin.read_drive("cd", 2 << 20, 512).await };
+    let ejects = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let begun = tokio::time::Instant::now();
+        eject(&admin, "cd").await?;
+        ensure!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        Ok(())
+    };
+    let (read, ejected) = tokio::join!(waits, ejects);
+    ejected?;
+    ensure!(read?.is_err());
+    let empty = twin.read_drive("cd", 0, 512).await?;
+    ensure!(empty.as_ref().is_err_and(|why| why == "no medium"), "{empty:?}");
+
+    // A host may eject, too.
+    server.silence(false);
+    let (status, text) = insert(&admin, "usb", json!({ "url": server.url("http", "a.img") })).await?;
+    ensure!(status == 200, "{text}");
+    twin.eject_drive("usb").await?;
+    until_state(&admin, "usb", "EMPTY").await?;
+    until_told(&admin, &["NOT_READY", "READY", "EJECTED"]).await?;
+
+    let gone = insert(&admin, "cd", json!({ "url": "http://127.0.0.1:9/x.iso" })).await?;
+    ensure!(gone.0 >= 400 && gone.1.contains("MEDIA_SOURCE_FAILED"), "{gone:?}");
+    until_told(&admin, &["INSERT_FAILED"]).await?;
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn a_client_serves_a_disc_and_another_goes_on_where_it_ended() -> Result {
+    let suite = start().await?;
+    let (admin, mut twin) = (suite.admin(), suite.twin().await?);
+    let content = image("NEAR");
+    let open = async || {
+        let opened = serve(&suite, "near.iso", content.clone()).await?;
+        opened.map_err(|status| anyhow::anyhow!("refused with {status}"))
+    };
+    let mut tab = open().await?;
+    tab.told(|notice| *notice == Notice::Inserted).await?;
+    let read = tokio::select! {
+        read = twin.read_drive("cd", 1 << 20, 4096) => read?,
+        () = tab.serve() => anyhow::bail!("the session ended"),
+    };
+    ensure!(read.as_deref() == Ok(&content[1 << 20..][..4096]));
+    ensure!(tab.served < 1 << 20, "blocks and not the whole: {}", tab.served);
+    // Somebody else's disc is in the way.
+    ensure!(serve(&suite, "other.iso", content.clone()).await?.err().is_some());
+
+    // The tab is closed: what was not read is an error until the same file is served again.
+    drop(tab);
+    until_state(&admin, "cd", "NOT_READY").await?;
+    let mut tab = open().await?;
+    tab.told(|notice| *notice == Notice::Inserted).await?;
+    until_state(&admin, "cd", "INSERTED").await?;
+    let read = tokio::select! {
+        read = twin.read_drive("cd", 2 << 20, 4096) => read?,
+        () = tab.serve() => anyhow::bail!("the session ended"),
+    };
+    ensure!(read.as_deref() == Ok(&content[2 << 20..][..4096]));
+
+    // So it is when the daemons between them die.
+    for daemon in ["mediasrv", "websrv"] {
+        suite.kill_daemon(daemon)?;
+        tab.serve().await;
+        eventually("it is served again", LONG, || async {
+            let Ok(Ok(mut new)) = serve(&suite, "near.iso", content.clone()).await else { return Ok(false) };
+            Ok(new.told(|notice| *notice == Notice::Inserted).await.is_ok())
+        })
+        .await?;
+        until_state(&admin, "cd", "NOT_READY").await?;
+        tab = open().await?;
+        tab.told(|notice| *notice == Notice::Inserted).await?;
+        until_state(&admin, "cd", "INSERTED").await?;
+    }
+    let ended = async { tab.told(|notice| matches!(notice, Notice::End { .. })).await };
+    let (ended, ejected) = tokio::join!(ended, eject(&admin, "cd"));
+    ejected?;
+    ensure!(ended? == Notice::End { reason: "it was ejected".to_owned() });
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn a_file_is_brought_into_the_store_and_inserted_from_there() -> Result {
+    let suite = start().await?;
+    let (admin, mut twin) = (suite.admin(), suite.twin().await?);
+    let content = image("KEPT");
+    upload(&suite, "kept.iso", content.clone()).await?;
+    let listed = admin.get("/api/v1alpha1/media-files").await?.json()?;
+    ensure!(listed["files"][0]["name"] == "kept.iso" && listed["files"][0]["complete"] == true, "{listed}");
+    let (status, text) = insert(&admin, "usb", json!({ "storeFile": "kept.iso", "writable": true })).await?;
+    ensure!(status == 200, "{text}");
+    ensure!(twin.read_drive("usb", 3 << 20, 4096).await?.as_deref() == Ok(&content[3 << 20..][..4096]));
+    let path = "/api/v1alpha1/media-files/kept.iso";
+    let delete = async || admin.send(http::Method::DELETE, path, &[], Default::default()).await;
+    ensure!(delete().await?.status >= 400, "what is inserted is not deleted");
+    suite.kill_daemon("mediasrv")?;
+    until_told(&admin, &["UPLOADED", "REATTACHED"]).await?;
+    until_state(&admin, "usb", "INSERTED").await?;
+    ensure!(twin.read_drive("usb", 32_769, 5).await?.as_deref() == Ok(&b"CD001"[..]));
+    eject(&admin, "usb").await?;
+    ensure!(delete().await?.status == 200);
+    let refused = insert(&admin, "cd", json!({ "storeFile": "kept.iso" })).await?;
+    ensure!(refused.0 >= 400 && refused.1.contains("no such file"), "{refused:?}");
+    let refused = insert(&admin, "cd", json!({ "storeFile": "../slots.json" })).await?;
+    ensure!(refused.0 >= 400, "{refused:?}");
+
+    // Who may not.
+    let body = json!({ "user": { "username": "reader", "role": "ReadOnly", "enabled": true }, "password": "seven brass doorknobs" });
+    ensure!(admin.post("/api/v1alpha1/users", &body).await?.status == 200);
+    let reader = admin.with(Credential::Basic("reader".to_owned(), "seven brass doorknobs".to_owned()));
+    ensure!(reader.get(MEDIA).await?.status == 200);
+    ensure!(insert(&reader, "cd", json!({ "url": "https://192.0.2.1/x.iso" })).await?.0 == 403);
+    ensure!(admin.get(&format!("{MEDIA}/cd/socket?imageName=x&sizeBytes=1")).await?.status == 426);
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn servers_are_verified_and_the_controller_itself_is_none() -> Result {
+    // Which is the default.
+    let suite = Suite::builder(U_BMC).start().await?;
+    let admin = suite.admin();
+    for (url, why) in [
+        ("http://images.example/x.iso", "allow_http"),
+        ("https://127.0.0.1/x.iso", "of the controller itself"),
+        ("https://[::1]/x.iso", "of the controller itself"),
+        ("https://169.254.169.254/x.iso", "of the controller itself"),
+        ("ftp://images.example/x.iso", "url"),
+        ("https://ann:hush@images.example/x.iso", "user information"),
+    ] {
+        let refused = insert(&admin, "cd", json!({ "url": url })).await?;
+        ensure!(refused.0 == 400 && refused.1.contains(why), "{url}: {refused:?}");
+    }
+    suite.stop().await?;
+
+    let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certified.cert.der().clone()],
+            tokio_rustls::rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der())
+                .map_err(anyhow::Error::msg)?,
+        )?;
+    let server = ImageServer::start(image("TLS"), Some(TlsAcceptor::from(Arc::new(config)))).await?;
+    let url = server.url("https", "tls.iso");
+    let dir = tempfile::tempdir()?;
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, certified.cert.pem())?;
+    for (with_ca, verify, works) in [(false, true, false), (false, false, true), (true, true, true)] {
+        let mut builder = Suite::builder(U_BMC).set("mediasrv.allow_local=true");
+        if with_ca {
+            builder = builder.set(format!("mediasrv.ca_file={}", ca.display()));
+        }
+        let suite = builder.start().await?;
+        let (status, text) =
+            insert(&suite.admin(), "cd", json!({ "url": url, "verifyCertificate": verify })).await?;
+        ensure!((status == 200) == works, "{with_ca} {verify}: {text}");
+        suite.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn redfish_inserts_and_ejects_as_clients_expect() -> Result {
+    let suite = start().await?;
+    let admin = suite.admin();
+    let server = ImageServer::start(image("RF"), None).await?;
+    let url = server.url("http", "rf.iso");
+    let get = async |path: &str| admin.get(path).await?.json();
+    let system = get("/redfish/v1/Systems/system/VirtualMedia").await?;
+    ensure!(system["Members@odata.count"] == 2, "{system}");
+    let empty = get(REDFISH).await?;
+    ensure!(empty["Inserted"] == false && empty["ConnectedVia"] == "NotConnected", "{empty}");
+    ensure!(
+        empty["Image"].is_null() && empty.get("Image").is_some() && empty["WriteProtected"] == true,
+        "{empty}"
+    );
+    let action = |name: &str| format!("{REDFISH}/Actions/VirtualMedia.{name}");
+    let body = json!({ "Image": url, "Inserted": true, "WriteProtected": true, "UserName": "ann", "Password": "hush" });
+    for _ in 0..2 {
+        let reply = admin.post(&action("InsertMedia"), &body).await?;
+        ensure!(reply.status == 204, "{} {}", reply.status, reply.text());
+    }
+    let shown = get(REDFISH).await?;
+    ensure!(shown["Inserted"] == true && shown["Image"] == url && shown["ImageName"] == "rf.iso", "{shown}");
+    ensure!(shown["ConnectedVia"] == "URI" && shown["TransferProtocolType"] == "HTTP", "{shown}");
+    ensure!(!shown.to_string().contains("hush"), "{shown}");
+    // Clients eject twice, with a body and without.
+    for _ in 0..2 {
+        let reply = admin.post(&action("EjectMedia"), &json!({})).await?;
+        ensure!(reply.status == 204, "{} {}", reply.status, reply.text());
+    }
+    let patch = async |body: Value| {
+        let headers = [("content-type", "application/json")];
+        let path = "/redfish/v1/Systems/system/VirtualMedia/cd";
+        admin.send(http::Method::PATCH, path, &headers, body.to_string().into()).await
+    };
+    let reply = patch(json!({ "Image": url, "Inserted": true })).await?;
+    ensure!(reply.status == 200 && reply.json()?["Inserted"] == true, "{} {}", reply.status, reply.text());
+    let reply = patch(json!({ "Image": null })).await?;
+    ensure!(reply.status == 200 && reply.json()?["Inserted"] == false, "{} {}", reply.status, reply.text());
+    let reply = admin.post(&action("InsertMedia"), &json!({ "Image": "http://127.0.0.1:9/x.iso" })).await?;
+    ensure!(
+        reply.status == 409 && reply.text().contains("CouldNotEstablishConnection"),
+        "{} {}",
+        reply.status,
+        reply.text()
+    );
+    let reply = admin.post(&action("InsertMedia"), &json!({})).await?;
+    ensure!(reply.status == 400, "{}", reply.text());
+    suite.stop().await
+}
+
+/// `ubmcctl` as the first administrator.
+fn ctl(suite: &Suite, arguments: &[&str]) -> Result<tokio::process::Command> {
+    let password = suite.scratch().join("ctl-password");
+    std::fs::write(&password, ADMIN_PASSWORD)?;
+    let mut command = tokio::process::Command::new(std::path::Path::new(U_BMC).with_file_name("ubmcctl"));
+    command
+        .args(["--server", &format!("https://{}", suite.https()), "--insecure", "--user", "admin"])
+        .arg("--password-file")
+        .arg(&password)
+        .args(arguments)
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+async fn ctl_says(suite: &Suite, arguments: &[&str]) -> Result<String> {
+    let done = tokio::time::timeout(LONG, ctl(suite, arguments)?.output()).await??;
+    let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    ensure!(done.status.success(), "ubmcctl {arguments:?}: {said}");
+    Ok(said)
+}
+
+async fn boot(admin: &Client, console: &mut Console, target: &str, says: &str) -> Result {
+    let body = json!({ "Boot": { "BootSourceOverrideTarget": target, "BootSourceOverrideEnabled": "Once" } });
+    let headers = [("content-type", "application/json")];
+    let reply = admin
+        .send(http::Method::PATCH, "/redfish/v1/Systems/system", &headers, body.to_string().into())
+        .await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    let action = |action: &str| json!({ "action": format!("HOST_ACTION_{action}") });
+    let path = "/api/v1alpha1/hosts/system/state";
+    let host = admin.get("/api/v1alpha1/hosts/system").await?.json()?;
+    let wanted = if host["host"]["status"] == "HOST_STATUS_ON" { "FORCE_RESTART" } else { "ON" };
+    let reply = admin.post(path, &action(wanted)).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    console.says(says).await.with_context(|| format!("{target} does not boot"))?;
+    eventually("the host is on", LONG, || async {
+        let host = admin.get("/api/v1alpha1/hosts/system").await?.json()?;
+        let boot = admin.get("/redfish/v1/Systems/system").await?.json()?["Boot"].take();
+        Ok(host["host"]["status"] == "HOST_STATUS_ON" && boot["BootSourceOverrideEnabled"] == "Disabled")
+    })
+    .await
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
+async fn a_real_machine_boots_from_a_disc_by_each_way() -> Result {
+    if !std::path::Path::new("/usr/bin/qemu-system-x86_64").exists() {
+        println!("SKIP: no QEMU; install qemu-system-x86");
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let file = |name: &str, content: Vec<u8>| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).map(|()| path.to_string_lossy().into_owned())
+    };
+    let disk = file("disk.img", bootable::disk("disk"))?;
+    let suite = Suite::builder(U_BMC)
+        .set("sim.host=qemu")
+        .set(format!("sim.qemu.disk={disk}"))
+        .set("mediasrv.allow_http=true")
+        .set("mediasrv.allow_local=true")
+        .start()
+        .await?;
+    let admin = suite.admin();
+    let authorization = authorization();
+    let headers = [("authorization", authorization.as_str())];
+    let opened = Console::open(suite.https(), "/api/v1alpha1/consoles/system/socket", &headers).await?;
+    let mut console = opened.map_err(|status| anyhow::anyhow!("the console is refused with {status}"))?;
+
+    // From a server, inserted while the machine is off, by the command line.
+    let server = ImageServer::start(bootable::cd("server"), None).await?;
+    let said =
+        ctl_says(&suite, &["media", "insert", &server.url("http", "server.iso"), "--slot", "cd"]).await?;
+    ensure!(said.contains("server.iso"), "{said}");
+    boot(&admin, &mut console, "Cd", "booted from server.").await?;
+    ensure!(slot(&admin, "cd").await?["readBytes"].as_str().is_some_and(|read| read != "0"));
+    ctl_says(&suite, &["media", "eject"]).await?;
+
+    // From a file that `ubmcctl` serves, inserted while it runs.
+    let local = file("local.iso", bootable::cd("session"))?;
+    let mut serving = ctl(&suite, &["media", "insert", &local])?.spawn()?;
+    until_state(&admin, "cd", "INSERTED").await?;
+    boot(&admin, &mut console, "Cd", "booted from session.").await?;
+    // A daemon that is killed is no reason for the host to lose it: the client serves on.
+    suite.kill_daemon("mediasrv")?;
+    until_told(&admin, &["REATTACHED"]).await?;
+    until_state(&admin, "cd", "INSERTED").await?;
+    boot(&admin, &mut console, "Cd", "booted from session.").await?;
+    eject(&admin, "cd").await?;
+    let ended = tokio::time::timeout(LONG, serving.wait()).await??;
+    ensure!(ended.success(), "{ended}");
+
+    // From the store, where the client brought it.
+    let stored = file("stored.iso", bootable::cd("store"))?;
+    ctl_says(&suite, &["media", "upload", &stored]).await?;
+    ensure!(ctl_says(&suite, &["media", "store", "list"]).await?.contains("stored.iso"));
+    ctl_says(&suite, &["media", "insert", "store:stored.iso"]).await?;
+    boot(&admin, &mut console, "Cd", "booted from store.").await?;
+
+    // A stick, beside the CD.
+    upload(&suite, "stick.img", bootable::disk("stick")).await?;
+    ctl_says(&suite, &["media", "insert", "store:stick.img", "--slot", "usb", "--writable"]).await?;
+    boot(&admin, &mut console, "Usb", "booted from stick.").await?;
+    ensure!(ctl_says(&suite, &["media", "list"]).await?.contains("stick.img"));
+    eject(&admin, "usb").await?;
+    eject(&admin, "cd").await?;
+    boot(&admin, &mut console, "Hdd", "booted from disk.").await?;
+    suite.stop().await
+}

@@ -1,0 +1,180 @@
+//! A drive as its host sees it, with sources that behave and that do not.
+
+use std::time::Duration;
+
+use media::nbd::Client as Nbd;
+use tokio::net::UnixStream;
+use units::Millis;
+
+use super::*;
+use crate::http::tests::{at, content, good, server};
+use crate::origin;
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// A drive, and what it tells.
+struct Bench {
+    dir: tempfile::TempDir,
+    orders: mpsc::Sender<Order>,
+    news: mpsc::Receiver<News>,
+    counters: Arc<Counters>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (orders, ordered) = mpsc::channel(8);
+        let (news, heard) = mpsc::channel(8);
+        let counters = Arc::<Counters>::default();
+        let drive = Drive {
+            socket: Some(dir.path().join("cd.nbd")),
+            name: "cd".to_owned(),
+            bounds: Bounds { read_within: Millis::new(700), ..Bounds::default() },
+            clock: Clock::new(),
+            counters: Arc::clone(&counters),
+            news,
+        };
+        tokio::spawn(drive.run(ordered));
+        Self { dir, orders, news: heard, counters }
+    }
+
+    async fn load(&self, origin: Origin, size: u64, is_read_only: bool) {
+        let (done, offered) = oneshot::channel();
+        let load = Load { origin, size, is_read_only, is_in_doubt: false, done };
+        self.orders.send(Order::Load(load)).await.unwrap();
+        offered.await.unwrap().unwrap();
+    }
+
+    /// The host reads.
+    async fn read(&self, offset: u64, length: u32) -> io::Result<Result<Vec<u8>, u32>> {
+        let mut stream = UnixStream::connect(self.dir.path().join("cd.nbd")).await?;
+        let mut nbd = Nbd::default();
+        let mut buffer = [0; 4096];
+        let mut is_asked = false;
+        loop {
+            if nbd.offer().is_some() && !is_asked {
+                is_asked = true;
+                nbd.read(offset, length);
+            }
+            stream.write_all(&nbd.take_output()).await?;
+            let count = tokio::time::timeout(LONG, stream.read(&mut buffer)).await.unwrap()?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Some(answer) = nbd.receive(&buffer[..count]).unwrap() {
+                return Ok(answer);
+            }
+        }
+    }
+
+    async fn news(&mut self) -> News {
+        tokio::time::timeout(LONG, self.news.recv()).await.unwrap().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_host_reads_what_is_at_a_server_and_gets_errors_when_that_dies() {
+    let image = content(300_001);
+    let remote = server(image.clone(), good).await;
+    let mut bench = Bench::new();
+    bench.load(Origin::Http(Arc::new(at(&remote.url))), 300_001, true).await;
+    assert_eq!(bench.read(1000, 200_000).await.unwrap().unwrap(), &image[1000..201_000]);
+    let tail = bench.read(299_520, 1024).await.unwrap().unwrap();
+    assert_eq!((&tail[..481], &tail[481..]), (&image[299_520..], &[0; 543][..]), "beyond its end are zeroes");
+    assert_eq!(bench.counters.read.load(Ordering::Relaxed), 201_024);
+
+    // The plug is pulled in the middle.
+    drop(remote);
+    assert_eq!(
+        bench.read(1000, 512).await.unwrap().unwrap(),
+        &image[1000..1512],
+        "what is kept is there still"
+    );
+    let fresh = Bench::new();
+    drop(fresh);
+    let dead = server(image.clone(), good).await;
+    bench.load(Origin::Http(Arc::new(at(&dead.url))), 300_001, true).await;
+    dead.is_silent.store(true, Ordering::Relaxed);
+    assert_eq!(bench.read(0, 512).await.unwrap(), Err(5), "a server that is silent is an I/O error");
+    drop(dead);
+    assert_eq!(bench.read(100_000, 512).await.unwrap(), Err(5));
+    // It is told once the silent question is over; ejecting waits for nothing.
+    bench.orders.send(Order::Unload).await.unwrap();
+    while bench.read(0, 512).await.is_ok() {}
+    assert!(!bench.dir.path().join("cd.nbd").exists());
+    assert!(bench.news.try_recv().is_err() || bench.news.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_client_that_goes_is_told_and_another_goes_on() {
+    let image = content(200_000);
+    let serve = |session: u64, image: Vec<u8>| {
+        let (questions, mut asked) = mpsc::channel::<origin::Question>(4);
+        let task = tokio::spawn(async move {
+            while let Some(question) = asked.recv().await {
+                let offset = usize::try_from(question.offset).unwrap();
+                let bytes = image[offset..offset + usize::try_from(question.length).unwrap()].to_vec();
+                let _ = question.answer.send(Ok(bytes));
+            }
+        });
+        (Client { session, questions }, task)
+    };
+    let mut bench = Bench::new();
+    let (first, task) = serve(1, image.clone());
+    bench.load(Origin::Client(first), 200_000, true).await;
+    assert_eq!(bench.read(0, 512).await.unwrap().unwrap(), &image[..512]);
+    task.abort();
+    bench.orders.send(Order::Gone { session: 1 }).await.unwrap();
+    assert!(matches!(bench.news().await, News::Lost(why) if why.contains("has ended")));
+    assert_eq!(bench.read(150_000, 512).await.unwrap(), Err(5), "the tab is closed");
+    // What is told of a session before has no effect.
+    let (second, _task) = serve(2, image.clone());
+    bench.orders.send(Order::Resume(second)).await.unwrap();
+    bench.orders.send(Order::Gone { session: 1 }).await.unwrap();
+    assert_eq!(bench.news().await, News::Back);
+    assert_eq!(bench.read(150_000, 512).await.unwrap().unwrap(), &image[150_000..150_512]);
+}
+
+#[tokio::test]
+async fn a_file_of_the_store_is_written_where_that_was_asked_for() {
+    let bench = Bench::new();
+    let path = bench.dir.path().join("a.img");
+    std::fs::write(&path, content(4096)).unwrap();
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    bench.load(Origin::File(Arc::new(file)), 4096, false).await;
+    assert_eq!(bench.read(512, 512).await.unwrap().unwrap(), &content(4096)[512..1024]);
+    // As an emulator writes and flushes.
+    let mut stream = UnixStream::connect(bench.dir.path().join("cd.nbd")).await.unwrap();
+    let mut nbd = Nbd::default();
+    let mut buffer = [0; 4096];
+    while nbd.offer().is_none() {
+        stream.write_all(&nbd.take_output()).await.unwrap();
+        let count = stream.read(&mut buffer).await.unwrap();
+        nbd.receive(&buffer[..count]).unwrap();
+    }
+    assert!(!nbd.offer().unwrap().is_read_only);
+    let request = |kind: u16, handle: u64, offset: u64, length: u32| {
+        [
+            &0x2560_9513_u32.to_be_bytes()[..],
+            &[0, 0],
+            &kind.to_be_bytes(),
+            &handle.to_be_bytes(),
+            &offset.to_be_bytes(),
+            &length.to_be_bytes(),
+        ]
+        .concat()
+    };
+    for (bytes, handle) in
+        [([request(1, 9, 512, 512), vec![0xee; 512]].concat(), 9), (request(3, 10, 0, 0), 10)]
+    {
+        stream.write_all(&bytes).await.unwrap();
+        let mut reply = [0; nbd::REPLY];
+        stream.read_exact(&mut reply).await.unwrap();
+        assert_eq!(reply, nbd::reply(handle, Ok(())));
+    }
+    assert_eq!(
+        &std::fs::read(&path).unwrap()[510..514],
+        [content(4096)[510], content(4096)[511], 0xee, 0xee]
+    );
+    assert_eq!(bench.counters.written.load(Ordering::Relaxed), 512);
+}

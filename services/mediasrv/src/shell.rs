@@ -1,0 +1,387 @@
+//! The loop: calls in, events out. Drives and sessions run beside it.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use board::MediaKind;
+use host_session::Opener;
+use ipc::{EventBuilder, Outbox, Request, Status};
+use media::{Bounds, Medium, Source};
+use outward::Connector;
+use schema::server::MediaServiceCall;
+use schema::v1alpha1 as v1;
+use service::{Context, ErrorChain};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::drive::{Counters, Drive, News};
+use crate::http::Servers;
+use crate::pass::{Pass, What};
+use crate::session::{self, Shared, Told};
+use crate::slots::{Parts, Slots};
+use crate::store::Store;
+use crate::{Config, Error, SOCKET, keep, ports, wire};
+
+/// Connections at a time: sessions, and those that have not shown their ticket.
+const CONNECTIONS_MAX: usize = 32;
+/// Things to be told, on their way to the loop.
+const TOLD: usize = 64;
+/// Orders on their way to a drive.
+const ORDERS: usize = 32;
+/// How often it is seen whether the host still has what is inserted.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+///
+/// [`Error`], with the exit code the operator needs.
+pub async fn run(context: Context) -> Result<(), Error> {
+    let config: Config = context.config()?;
+    let board = context.board()?;
+    let folder = context.run_dir.join(crate::NAME);
+    let (tell, mut told) = mpsc::channel(TOLD);
+    let (sessions_tell, mut sessions_told) = mpsc::channel(TOLD);
+    let store = Store::open(&context.state_dir, config.store_mib.saturating_mul(1024 * 1024));
+    let connector = Connector::new(config.allow_local, config.ca_file.clone(), "mediasrv.ca_file");
+    let servers = Arc::new(Servers { connector, allow_http: config.allow_http });
+    let shared = Arc::new(Shared {
+        tickets: tokio::sync::Mutex::default(),
+        tell: sessions_tell,
+        clock: context.clock,
+        store: store.clone(),
+        next: std::sync::atomic::AtomicU64::new(1),
+    });
+    let (stop, stopped) = oneshot::channel();
+    let mut sessions = JoinSet::new();
+    // It makes the folder that sockets of drives are in, too.
+    match host_session::listen(&folder, SOCKET) {
+        Ok(listener) => {
+            let shared = Arc::clone(&shared);
+            let serve = move |stream| {
+                let shared = Arc::clone(&shared);
+                async move { session::serve(stream, &shared).await }
+            };
+            sessions.spawn(host_session::accept(listener, CONNECTIONS_MAX, stopped, serve));
+        }
+        // What is at servers and in the store is served without it.
+        Err(error) => {
+            tracing::error!(path = %folder.display(), error = %ErrorChain(&error), "cannot listen for sessions of media");
+            context
+                .notify
+                .status(format!("no sessions of media: cannot listen in {}: {error}", folder.display()));
+        }
+    }
+    let mut calls = context.bus.calls().await?;
+    let (outbox, sender) = Outbox::new(context.bus.clone());
+    let mut drives = JoinSet::new();
+    let bounds = Bounds {
+        cache: usize::try_from(config.cache_kib).unwrap_or(usize::MAX).saturating_mul(1024),
+        ..Bounds::default()
+    };
+    let mut parts = Vec::new();
+    let ports = ports::ports(&board, &context.run_dir, &folder).unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot start threads of drives");
+        Vec::new()
+    });
+    for ((nth, slot), port) in board.media.iter().enumerate().zip(ports) {
+        let (orders, ordered) = mpsc::channel(ORDERS);
+        let (news, mut heard) = mpsc::channel::<News>(TOLD);
+        let counters = Arc::<Counters>::default();
+        let drive = Drive {
+            socket: port.socket.clone(),
+            name: slot.id.as_str().to_owned(),
+            bounds,
+            clock: context.clock,
+            counters: Arc::clone(&counters),
+            news,
+        };
+        drives.spawn(drive.run(ordered));
+        let tell = tell.clone();
+        drives.spawn(async move {
+            while let Some(news) = heard.recv().await {
+                // Fails only when the loop has ended.
+                let _ = tell.send((nth, news)).await;
+            }
+        });
+        let kind = match slot.kind {
+            MediaKind::Cd => media::Kind::Cd,
+            MediaKind::Usb => media::Kind::Usb,
+        };
+        let (name, host) = (slot.id.as_str().to_owned(), slot.host.as_str().to_owned());
+        parts.push(Parts { name, host, kind, port, orders, counters });
+    }
+    let mut desk = Desk {
+        slots: Slots::new(
+            parts,
+            Arc::clone(&servers),
+            store.clone(),
+            outbox.clone(),
+            context.clock,
+            context.state_dir.clone(),
+        ),
+        servers,
+        store,
+        outbox: outbox.clone(),
+        shared,
+        clock: context.clock,
+    };
+    let (kept, damage) = keep::kept(&context.state_dir);
+    if let Some(what) = damage {
+        tracing::warn!(what, "what was in the drives cannot be read: they are empty");
+        context.notify.finding("slots.json", &what);
+    }
+    desk.slots.restore(kept);
+    context.ready();
+    let (mut heartbeat, mut shutdown) = (context.heartbeat(), context.shutdown.clone());
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let deadline = desk.slots.deadline();
+        tokio::select! {
+            biased;
+            () = shutdown.wait() => break,
+            () = heartbeat.tick() => {}
+            done = desk.slots.done() => desk.slots.handle(done),
+            () = until(deadline, &context) => desk.slots.tick(),
+            _ = look.tick() => desk.slots.look(),
+            Some((slot, news)) = told.recv() => desk.slots.news(slot, &news),
+            Some(told) = sessions_told.recv() => desk.heard(told),
+            call = calls.next() => match call {
+                Some(call) => desk.answer(call).await,
+                None => break,
+            },
+        }
+    }
+    // What is inserted stays so: the next daemon offers it again.
+    drop(stop);
+    while sessions.join_next().await.is_some() {}
+    drop(desk);
+    drives.shutdown().await;
+    drop(outbox);
+    let _ = sender.await;
+    Ok(())
+}
+
+async fn until(deadline: Option<units::Mono>, context: &Context) {
+    match deadline {
+        Some(at) => tokio::time::sleep(context.clock.now().until(at).into()).await,
+        None => pending().await,
+    }
+}
+
+/// What calls are answered with.
+struct Desk {
+    slots: Slots,
+    servers: Arc<Servers>,
+    store: Store,
+    outbox: Outbox,
+    shared: Arc<Shared>,
+    clock: service::Clock,
+}
+
+impl Desk {
+    /// What a session tells.
+    fn heard(&mut self, told: Told) {
+        match told {
+            Told::Came { slot, medium, by, client, answer } => {
+                self.slots.serve(slot, medium, by, client, answer)
+            }
+            Told::Went { slot, session } => self.slots.gone(slot, session),
+            Told::Uploaded { name, by } => {
+                self.stored(&name, &by, v1::MediaChangeKind::Uploaded, "uploaded");
+            }
+        }
+    }
+
+    async fn answer(&mut self, call: MediaServiceCall<Request>) {
+        match call {
+            MediaServiceCall::ListMedia(_, reply) => {
+                self.outbox.answer(reply, Ok(v1::ListMediaResponse { slots: self.slots.all() }));
+            }
+            MediaServiceCall::GetMedia(get, reply) => {
+                let found = self.slots.find(&get.name);
+                let found = found.map(|slot| v1::GetMediaResponse { slot: self.slots.shown(slot) });
+                self.outbox.answer(reply, found);
+            }
+            MediaServiceCall::InsertMedia(insert, reply) => {
+                let by = Opener::of(reply.context());
+                match self.wanted(&insert, &by) {
+                    Ok((slot, medium)) => self.slots.insert(slot, medium, by, reply),
+                    Err(status) => self.outbox.answer(reply, Err(status)),
+                }
+            }
+            MediaServiceCall::EjectMedia(eject, reply) => {
+                let by = Opener::of(reply.context());
+                match self.slots.find(&eject.name) {
+                    Ok(slot) => self.slots.eject(slot, by, reply),
+                    Err(status) => self.outbox.answer(reply, Err(status)),
+                }
+            }
+            MediaServiceCall::OpenMedia(open, reply) => {
+                let ticket = self.open(&open, Opener::of(reply.context())).await;
+                self.outbox.answer(reply, ticket.map(|ticket| v1::OpenMediaResponse { ticket }));
+            }
+            MediaServiceCall::ListMediaFiles(_, reply) => {
+                let listed = self.store.list().map_err(|error| cannot_read(&error));
+                let listed = listed.map(|files| v1::ListMediaFilesResponse {
+                    used_bytes: files.iter().map(|file| file.size).sum(),
+                    room_bytes: self.store.room(),
+                    files: files
+                        .into_iter()
+                        .map(|file| {
+                            let inserted = self.slots.inserted(&file.name);
+                            wire::file(file, inserted)
+                        })
+                        .collect(),
+                });
+                self.outbox.answer(reply, listed);
+            }
+            MediaServiceCall::UploadMediaFile(upload, reply) => {
+                let ticket = self.upload(upload, Opener::of(reply.context())).await;
+                self.outbox.answer(reply, ticket.map(|ticket| v1::UploadMediaFileResponse { ticket }));
+            }
+            MediaServiceCall::DeleteMediaFile(delete, reply) => {
+                let by = Opener::of(reply.context());
+                let deleted = self.delete(&delete.name);
+                if deleted.is_ok() {
+                    self.stored(&delete.name, &by, v1::MediaChangeKind::Deleted, "deleted");
+                }
+                self.outbox.answer(reply, deleted.map(|()| v1::DeleteMediaFileResponse {}));
+            }
+        }
+    }
+
+    /// What is to be inserted, and where.
+    fn wanted(&self, insert: &v1::InsertMediaRequest, by: &Opener) -> Result<(usize, Medium), Status> {
+        let slot = self.slots.find(&insert.name)?;
+        let (source, name) = match (insert.url.is_empty(), insert.store_file.is_empty()) {
+            (false, true) => {
+                let to = self.servers.judge(&insert.url).map_err(Status::invalid_argument)?;
+                let source = Source::Url {
+                    url: insert.url.clone(),
+                    verify: insert.verify_certificate.unwrap_or(true),
+                    username: insert.source_username.clone(),
+                    password: insert.source_password.clone(),
+                };
+                (source, file_name(&to.path))
+            }
+            (true, false) => (Source::Store, insert.store_file.clone()),
+            (true, true) => {
+                return Err(Status::invalid_argument("url or store_file: give where the image is"));
+            }
+            (false, false) => {
+                return Err(Status::invalid_argument("url and store_file: give one of them"));
+            }
+        };
+        Ok((slot, self.medium(source, name, !insert.writable, 0, by)))
+    }
+
+    fn medium(&self, source: Source, name: String, is_read_only: bool, size: u64, by: &Opener) -> Medium {
+        let since = self.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Medium {
+            source,
+            name,
+            is_read_only,
+            account: by.holder.account.clone(),
+            inserted_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            size,
+        }
+    }
+
+    async fn open(&self, open: &v1::OpenMediaRequest, by: Opener) -> Result<String, Status> {
+        let slot = self.slots.find(&open.name)?;
+        let source = Source::Session { size: open.size_bytes, modified_ms: open.modified_ms };
+        let name = clean(&open.image_name);
+        let medium = self.medium(source, name, true, open.size_bytes, &by);
+        self.slots.may_serve(slot, &medium)?;
+        self.issue(Pass { by, what: What::Serve { slot, medium } }).await
+    }
+
+    async fn upload(&self, upload: v1::UploadMediaFileRequest, by: Opener) -> Result<String, Status> {
+        if self.slots.inserted(&upload.name) > 0 {
+            return Err(Status::failed_precondition("a file of this name is inserted: eject it first"));
+        }
+        // Whether there is room is known now; it is taken when the client comes.
+        let (store, name, size) = (self.store.clone(), upload.name.clone(), upload.size_bytes);
+        let tried = tokio::task::spawn_blocking(move || store.begin(&name, size).map(drop)).await;
+        tried.map_err(|error| Status::internal(error.to_string()))?.map_err(Status::resource_exhausted)?;
+        self.issue(Pass { by, what: What::Upload { name: upload.name, size: upload.size_bytes } }).await
+    }
+
+    async fn issue(&self, pass: Pass) -> Result<String, Status> {
+        let account = pass.by.holder.account.clone();
+        host_session::issue(&self.shared.tickets, Ok(()), &account, pass, self.clock.now()).await
+    }
+
+    fn delete(&self, name: &str) -> Result<(), Status> {
+        if self.slots.inserted(name) > 0 {
+            return Err(Status::failed_precondition("it is inserted: eject it first"));
+        }
+        self.store.delete(name).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Status::not_found(format!("there is no file {name:?} in the store"))
+            }
+            _ => cannot_read(&error),
+        })
+    }
+
+    /// Tells what became of a file of the store.
+    fn stored(&self, name: &str, by: &Opener, kind: v1::MediaChangeKind, did: &str) {
+        let account = &by.holder.account;
+        let wall = self.clock.wall();
+        let payload = v1::MediaChange {
+            kind: kind.into(),
+            image_name: name.to_owned(),
+            source: v1::MediaSource::Store.into(),
+            username: account.clone(),
+            address: by.address.clone(),
+            changed_at: Some(wall.into()),
+            ..v1::MediaChange::default()
+        };
+        let event = EventBuilder::new(crate::NAME, "media", "store", "change")
+            .severity(v1::EventSeverity::Info)
+            .message(format!("{account} {did} {name}"))
+            .payload(v1::event::Payload::MediaChange(payload))
+            .by(account, &by.request_id)
+            .at(wall);
+        self.outbox.event(event);
+    }
+}
+
+fn cannot_read(error: &std::io::Error) -> Status {
+    Status::unavailable(format!("cannot use the store: {error}"))
+}
+
+/// What an image at a server is called: the end of its path.
+fn file_name(path: &str) -> String {
+    let path = path.split('?').next().unwrap_or_default();
+    let last = path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("image");
+    let last = percent_encoding::percent_decode_str(last).decode_utf8_lossy();
+    clean(&last)
+}
+
+/// A name for people.
+fn clean(name: &str) -> String {
+    let name: String = name.chars().filter(|c| !c.is_control()).take(128).collect();
+    if name.trim().is_empty() { "image".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_called_as_its_file_is() {
+        for (path, name) in [
+            ("/a/b/debian%2012.iso", "debian 12.iso"),
+            ("/a.iso?token=secret", "a.iso"),
+            ("/", "image"),
+            ("/a/", "a"),
+            ("/%0a%00", "image"),
+        ] {
+            assert_eq!(file_name(path), name, "{path}");
+        }
+    }
+}
