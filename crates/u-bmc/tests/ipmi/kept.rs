@@ -80,18 +80,19 @@ async fn what_clients_set_stays_and_is_what_others_read() -> Result {
     let Some(bmc) = Bmc::with("ipmitool", &[]).await? else { return Ok(()) };
     let admin = bmc.suite.admin();
     let system = admin.get("/api/v1alpha1/system/info").await?.json()?["systemInfo"]["name"].clone();
-    let said = bmc.tool(&["mc", "getsysinfo", "system_name"]).await?;
-    anyhow::ensure!(
-        said.trim() == system.as_str().unwrap_or_default().chars().take(64).collect::<String>().trim(),
-        "{said} {system}"
-    );
+    // It asks for one block more than there are, and says so behind the text.
+    let text = async |name: &str| {
+        let said = bmc.tool(&["mc", "getsysinfo", name]).await?;
+        Ok::<_, anyhow::Error>(said.lines().next().unwrap_or_default().trim().to_owned())
+    };
+    anyhow::ensure!(system == text("system_name").await?, "{system}");
     let name = "a name that is longer than one block of sixteen";
     bmc.tool(&["mc", "setsysinfo", "system_name", name]).await?;
     bmc.tool(&["mc", "setsysinfo", "os_name", "Debian 12"]).await?;
-    anyhow::ensure!(bmc.tool(&["mc", "getsysinfo", "os_name"]).await?.trim() == "Debian 12");
+    anyhow::ensure!(text("os_name").await? == "Debian 12");
     bmc.restart().await?;
     bmc.shows(&["mc", "getsysinfo", "system_name"], name).await?;
-    anyhow::ensure!(bmc.tool(&["mc", "getsysinfo", "os_name"]).await?.trim() != "Debian 12", "what ran then");
+    anyhow::ensure!(text("os_name").await? != "Debian 12", "what ran then");
 
     // A test of a password opens nothing, and a wrong one is told.
     let worker = account(&admin, "worker").await?;
