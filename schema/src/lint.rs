@@ -192,7 +192,8 @@ fn privilege(method: &MethodDescriptor) -> String {
 fn rank(privilege: &str) -> u8 {
     match privilege {
         "PRIVILEGE_NONE" => 0,
-        "PRIVILEGE_LOGIN" => 1,
+        // Every role has these two.
+        "PRIVILEGE_LOGIN" | "PRIVILEGE_VIEW_SCREENS" => 1,
         "PRIVILEGE_CONFIGURE_SELF" => 2,
         "PRIVILEGE_CONFIGURE_COMPONENTS" => 3,
         // Held by Administrator alone.

@@ -30,10 +30,15 @@ MEANT = re.compile(r"^(IndicatorLED|Thermal|Power) |/(Thermal|Power) |^Messages/
 
 # What OCP's profiles ask for that is not known, and so not shown, or not there yet (docs/roadmap.md).
 PROFILES_OPEN = {
-    # The machine it is put to has no netmgr, as its network is that of the computer it runs on.
-    "EthernetInterface",
-    "EthernetInterfaceCollection",
-    "EthernetInterfaces",
+    # Which addresses a machine has, its system alone knows; the port is shown without.
+    "IPv4Addresses",
+    "NameServers",
+    # Interfaces of the manager are configured in netmgr's configuration.
+    "FQDN (Write)",
+    "HostName (Write)",
+    "IPv4Addresses (Write)",
+    "NameServers (Write)",
+    "StaticNameServers (Write)",
     # Of a manager's console: that of a system has no such property in DMTF's schema.
     "SerialConsole/ConnectTypesSupported",
     "Temperatures/PhysicalContext",
@@ -258,6 +263,9 @@ def claim(args, password):
         ("fans", chassis.thermal.fans),
         ("firmware", manager.firmware_version),
         ("manager of the system", system.managers),
+        ("hardware address", system.ethernet_interfaces.summary),
+        ("processors", system.processors.get_members()),
+        ("drives", [drive for storage in system.storage.get_members() for drive in storage.drives]),
         ("registries", root.lazy_registries["Base"] if hasattr(root, "lazy_registries") else True),
     ]:
         if not value:

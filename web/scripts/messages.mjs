@@ -10,7 +10,7 @@ const findings = [];
 function words(locale) {
   const text = readFileSync(join(src, "lib", "messages", `${locale}.ts`), "utf8");
   const found = new Map();
-  for (const [, key, value] of text.matchAll(/^ {2}"([\w.]+)":\s*"((?:[^"\\]|\\.)*)",$/gm)) {
+  for (const [, key, value] of text.matchAll(/^ {2}"([\w.-]+)":\s*"((?:[^"\\]|\\.)*)",$/gm)) {
     if (found.has(key)) findings.push(`${locale}: ${key} is there twice`);
     found.set(key, value);
   }
@@ -35,7 +35,7 @@ const sources = readdirSync(src, { recursive: true })
   .filter((file) => /\.(svelte|ts)$/.test(file) && !/^(gen|lib\/messages)/.test(file))
   .map((file) => readFileSync(join(src, file), "utf8"))
   .join("\n");
-for (const [, key] of sources.matchAll(/\bt\(\s*"([\w.]+)"/g)) if (!en.has(key)) findings.push(`en: ${key} is used and missing`);
+for (const [, key] of sources.matchAll(/\bt\(\s*"([\w.-]+)"/g)) if (!en.has(key)) findings.push(`en: ${key} is used and missing`);
 // Keys that are put together from the name of an enum's value.
 const built = new Set([...sources.matchAll(/label\(\s*"(\w+)"/g), ...sources.matchAll(/[`"](\w+)\.\$\{/g)].map((match) => match[1]));
 for (const key of en.keys()) {

@@ -4,11 +4,15 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { artefacts, browser, PASSWORD, Person, Suite } from "./suite.mjs";
+import { artefacts, browser, PASSWORD, Person, root, Suite } from "./suite.mjs";
 
+/** How long live sensors are watched; 0 as short as shows anything. */
+const LIVE_MINUTES = Number(process.env.UBMC_TEST_LIVE_MINUTES ?? 0);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const PAGES = ["/", "/power", "/console", "/kvm", "/media", "/sensors", "/sensors/cpu0_temp", "/thermal", "/leds", "/inventory", "/inventory/mainboard", "/events", "/users", "/sessions", "/roles", "/controller", "/services", "/services/websrv", "/api-explorer", "/settings", "/about"];
-const SIZES = { phone: { width: 360, height: 740 }, desk: { width: 1280, height: 800 }, wall: { width: 2560, height: 1440 } };
+const PAGES = ["/", "/power", "/console", "/kvm", "/media", "/sensors", "/sensors/cpu0_temp", "/thermal", "/leds", "/inventory", "/inventory/mainboard", "/events", "/users", "/sessions", "/roles", "/controller", "/network", "/time", "/certificate", "/services", "/services/websrv", "/api-explorer", "/settings", "/about"];
+const SIZES = { phone: { width: 360, height: 740 }, desk: { width: 1280, height: 800 }, wall: { width: 3840, height: 2160 } };
+/** Pictures that docs/webui.md shows, each in a theme. */
+const DOCS = { overview: "dark", power: "light", thermal: "dark", sensors: "light", certificate: "light" };
 const nameOf = (path) => path.slice(1).replaceAll("/", "-") || "overview";
 
 let chrome;
@@ -48,13 +52,19 @@ describe("every page", () => {
       const found = [];
       const look = async (name) => {
         for (const [size, viewport] of Object.entries(SIZES)) {
+          // High contrast differs in colours, and the wall is the same in all but those.
           if (theme === "contrast" && size !== "desk") continue;
+          if (theme === "light" && size === "wall") continue;
           await page.setViewportSize(viewport);
           const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
           if (wide > 0) found.push(`${name} at ${size}: ${wide} px too wide`);
           const picture = { path: join(folder, `${name}-${theme}-${size}.png`), fullPage: size !== "wall" };
           // A picture is for people: a browser that does not paint in time on a busy machine is asked once more.
           await page.screenshot({ ...picture, timeout: 20_000 }).catch(() => page.screenshot(picture));
+          if (size === "desk" && process.env.UPDATE_DOCS && DOCS[name] === theme) {
+            await page.setViewportSize({ width: 1100, height: 700 });
+            await page.screenshot({ path: join(root, "docs/images", `webui${name === "overview" ? "" : `-${name}`}.png`) });
+          }
           if (size !== "wall") for (const finding of await findings(page)) found.push(`${name} at ${size}: ${finding}`);
         }
       };
@@ -162,14 +172,17 @@ describe("the budgets", () => {
         globalThis.changes = 0;
         new MutationObserver((list) => (globalThis.changes += list.length)).observe(document.querySelector("main"), { subtree: true, characterData: true, childList: true });
       });
-      const changed = (least) => person.page.waitForFunction((n) => globalThis.changes > n, least, { timeout: 120_000 });
+      const changed = (least, timeout = 120_000) => person.page.waitForFunction((n) => globalThis.changes > n, least, { timeout, polling: 500 });
       // The trails of the small charts fill within their 90 readings; each sensor's is a few hundred bytes.
       await changed(1500);
+      // A minute has some 3000 changes. Minutes are counted by them, so that a machine that is slow is not judged for it.
+      const wanted = LIVE_MINUTES ? LIVE_MINUTES * 3000 : 3500;
+      const least = LIVE_MINUTES ? await changed(9000, 600_000).then(() => 9000) : 1500;
       const begun = await heap();
-      await changed(5000);
+      await changed(least + wanted, (2 + LIVE_MINUTES) * 240_000);
       const grown = (await heap()) - begun;
       const long = await person.page.evaluate(() => globalThis.long);
-      console.log(`# 300 sensors: heap grew by ${grown} bytes over 3500 changes; ${long.length} tasks over 50 ms, longest ${Math.round(Math.max(0, ...long))} ms`);
+      console.log(`# 300 sensors: heap grew by ${grown} bytes over ${wanted} changes; ${long.length} tasks over 50 ms, longest ${Math.round(Math.max(0, ...long))} ms`);
       assert.ok(grown < 2_000_000, `heap: ${grown}`);
       await person.leave();
     } finally {

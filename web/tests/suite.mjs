@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
-const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const bin = process.env.UBMC_TEST_BIN ?? join(root, "target", "debug");
 export const artefacts = process.env.UBMC_TEST_ARTEFACTS ?? join(root, "target", "web");
 mkdirSync(artefacts, { recursive: true });
@@ -18,19 +18,20 @@ mkdirSync(artefacts, { recursive: true });
 export const ADMIN = "admin";
 export const PASSWORD = "correct-horse-battery-1";
 /** Longest wait for something that is certain to come, ms. */
-export const SOON = 60_000;
+export const SOON = Number(process.env.UBMC_TEST_SOON_MS ?? 60_000);
 
 /** A suite on a simulated board of its own. */
 export class Suite {
-  static async start({ board = "targets/sim/board.toml", withPassword = true, set = [] } = {}) {
+  static async start({ board = "targets/sim/board.toml", withPassword = true, set = [], https = "127.0.0.1:0", within = [] } = {}) {
     const state = mkdtempSync(join(tmpdir(), "u-bmc-web-"));
     const ready = join(state, "ready.json");
     const secret = join(state, "password");
     writeFileSync(secret, PASSWORD);
-    const args = ["operator", "--board", board, "--state-dir", state, "--https", "127.0.0.1:0", "--http", "off", "--ready-file", ready];
+    const args = ["operator", "--board", board, "--state-dir", state, "--https", https, "--http", "off", "--ready-file", ready];
     if (withPassword) args.push("--admin-password-file", secret);
-    for (const pair of set) args.push("--set", pair);
-    const child = spawn(join(bin, "u-bmc"), args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+    for (const pair of set) args.push("--set", typeof pair === "function" ? pair(state) : pair);
+    const [program, ...rest] = [...within, join(bin, "u-bmc"), ...args];
+    const child = spawn(program, rest, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
     const suite = new Suite();
     Object.assign(suite, { state, child, output: "" });
     const exited = new Promise((resolve) => child.once("exit", resolve));
@@ -101,7 +102,8 @@ export class Suite {
 
 /** A cable that can be cut: what comes to its port goes to the BMC. */
 export class Cable {
-  static async to(suite) {
+  /** To the suite, or to the socket of a relay that leads there. */
+  static async to(suite, relay) {
     const cable = new Cable();
     const [host, port] = suite.ready.https.split(":");
     cable.sockets = new Set();
@@ -111,7 +113,7 @@ export class Cable {
         near.destroy();
         return;
       }
-      const far = connect(Number(port), host);
+      const far = relay ? connect(relay) : connect(Number(port), host);
       for (const [one, other] of [[near, far], [far, near]]) {
         cable.sockets.add(one);
         one.on("error", () => {});

@@ -1,6 +1,11 @@
 // The daily work of an operator in a browser, before the real suite.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
 import { ADMIN, browser, Cable, Person, Suite } from "./suite.mjs";
 
 const REFUSED = /Failed to load resource: the server responded with a status of 401/;
@@ -136,6 +141,45 @@ describe("the machine", () => {
     await person.leave();
   });
 
+  test("the next boot is from elsewhere, and the page says when that boot has been", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    const other = await person.open();
+    await person.goto("/power", other);
+    // By the palette, which leads to the form.
+    await person.page.keyboard.press("Control+k");
+    await person.page.getByRole("combobox").fill("system boot from");
+    await person.sees("[role=option]", "system: Boot from something else");
+    await person.page.keyboard.press("Enter");
+    const row = "[data-boot-override=system]";
+    await person.page.selectOption(`${row} select[name=target]`, { label: "Network (HTTP)" });
+    await person.page.fill(`${row} input[name=httpBootUri]`, "not a URI");
+    await person.page.locator(row).getByRole("button", { name: "Save" }).click();
+    await person.sees(".toast.bad", "http_boot_uri");
+    assert.equal((await suite.api("GET", "hosts/system")).host.bootOverride.target, "BOOT_TARGET_NONE", "a refused one has no effect");
+    await person.page.fill(`${row} input[name=httpBootUri]`, "http://192.0.2.1/rescue.efi");
+    await person.page.locator(row).getByRole("button", { name: "Save" }).click();
+    await person.page.waitForSelector(`${row} [data-boot-target=UEFI_HTTP]`);
+    await person.sees(row, "For the next boot only");
+    await person.sees(row, "http://192.0.2.1/rescue.efi");
+    // The other tab hears of it.
+    await other.waitForSelector(`${row} [data-boot-target=UEFI_HTTP]`);
+    await suite.api("POST", "hosts/system/state", { action: "HOST_ACTION_ON" });
+    await person.page.waitForSelector(`${row} [data-boot-used=UEFI_HTTP]`);
+    await person.sees(row, "As the firmware is set up");
+    // One that counts until it is changed is taken back by hand.
+    await person.page.locator(row).getByRole("button", { name: "Boot from something else" }).click();
+    await person.page.selectOption(`${row} select[name=target]`, { label: "Disk" });
+    await person.page.locator(row).getByLabel("Until it is changed").check();
+    await person.page.locator(row).getByRole("button", { name: "Save" }).click();
+    await person.page.waitForSelector(`${row} [data-boot-target=HDD]`);
+    await person.page.locator(row).getByRole("button", { name: "Back to the firmware's own" }).click();
+    await other.waitForSelector(`${row} [data-boot-target=HDD]`, { state: "detached" });
+    await suite.api("POST", "hosts/system/state", { action: "HOST_ACTION_FORCE_OFF" });
+    await person.sees("header [data-host=system]", "Off");
+    await person.leave([/status of 400/]);
+  });
+
   test("a threshold that is crossed is seen live, and one that is left, too", async () => {
     const person = await Person.at(chrome, suite.url);
     await person.signIn();
@@ -146,7 +190,9 @@ describe("the machine", () => {
     await person.page.getByLabel("Upper Warning").fill("15");
     await person.page.getByLabel("Hysteresis").fill("0.5");
     await person.page.getByRole("button", { name: "Save" }).click();
-    await person.sees("[role=status]", "The thresholds are stored.");
+    // What was changed is named, and nothing else is sent.
+    await person.sees("[role=status]", "Stored: Upper Warning 15, Hysteresis 0.5.");
+    await person.page.waitForSelector("[data-source=SET]");
     await person.sees("main .badge", "Warning");
     await person.sees("[data-sensor=inlet_temp] .badge", "Warning", other);
     await person.goto("/", other);
@@ -176,6 +222,7 @@ describe("the machine", () => {
     await person.sees("[data-fan=fan0] .badge", "Works");
     await suite.sim("fault", "set", "fan0=stuck");
     await person.sees("[data-fan=fan0]", "the fan does not turn");
+    await person.sees("[data-map-fan=fan0].crit", "the fan does not turn");
     await person.sees("[data-zone=cpu] .badge", "Failsafe");
     await suite.sim("fault", "clear", "--all");
     await person.sees("[data-fan=fan0] .badge", "Works");
@@ -240,6 +287,26 @@ describe("the machine", () => {
 });
 
 describe("access", () => {
+  test("who is not there any more is asked, and signed out as the BMC would", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.page.clock.install();
+    await person.signIn();
+    await person.goto("/sensors");
+    await person.sees(".link", "Live");
+    await person.page.evaluate(() => localStorage.setItem("u-bmc-prefs", JSON.stringify({ ...JSON.parse(localStorage.getItem("u-bmc-prefs")), idle: 5 })));
+    await person.page.reload();
+    await person.page.waitForSelector("main[data-page]");
+    await person.page.clock.fastForward("04:30");
+    await person.sees("dialog", "Are you still there?");
+    await person.page.getByRole("button", { name: "Stay signed in" }).click();
+    await person.page.waitForSelector("dialog", { state: "detached" });
+    await person.page.clock.fastForward("05:02");
+    await person.sees("[role=status]", "You were signed out, as nobody was there.");
+    await person.enter();
+    await person.sees("main h1", "Sensors");
+    await person.leave([REFUSED]);
+  });
+
   test("a user is created, signs in with fewer rights, and what they may not do is neither offered nor done", async () => {
     const admin = await Person.at(chrome, suite.url);
     await admin.signIn();
@@ -258,6 +325,17 @@ describe("access", () => {
     await reader.page.waitForSelector("[data-host-card=system]");
     assert.equal(await reader.page.getByRole("button", { name: "Power on" }).count(), 0);
     assert.equal(await reader.page.locator("nav").getByText("Users").count(), 0);
+    await reader.page.waitForSelector("[data-boot-override=system]");
+    assert.equal(await reader.page.getByRole("button", { name: "Boot from something else" }).count(), 0);
+    await reader.goto("/certificate?open=replace");
+    await reader.page.waitForSelector("[data-certificate=SELF_MADE]");
+    assert.equal(await reader.page.getByRole("button", { name: "Replace certificate" }).count(), 0);
+    assert.equal(await reader.page.locator("dialog").count(), 0);
+    await reader.page.keyboard.press("Control+k");
+    await reader.page.waitForSelector("dialog [role=option]");
+    const offered = await reader.page.locator("dialog [role=option]").allTextContents();
+    assert.deepEqual(offered.filter((title) => /power on|restart|new user|certificate request|lamp test|profile/i.test(title)), []);
+    await reader.page.keyboard.press("Escape");
     const status = await reader.page.evaluate(async () => {
       const answer = await fetch("/api/v1alpha1/hosts/system/state", {
         method: "POST",
@@ -296,6 +374,66 @@ describe("access", () => {
     await person.page.waitForSelector("input[name=password]");
     await other.waitForSelector("input[name=password]");
     await person.leave([REFUSED]);
+  });
+});
+
+describe("the certificate", () => {
+  test("is asked for, replaced while the page goes on, and the self-made one comes back", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "u-bmc-ca-"));
+    const openssl = (...args) => execFileSync("openssl", args, { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+    const served = () =>
+      new Promise((resolve, reject) => {
+        const [host, port] = suite.ready.https.split(":");
+        const socket = connectTls({ host, port: Number(port), rejectUnauthorized: false }, () => {
+          resolve(socket.getPeerCertificate().fingerprint256.replaceAll(":", "").toLowerCase());
+          socket.destroy();
+        });
+        socket.on("error", reject);
+      });
+    try {
+      const person = await Person.at(chrome, suite.url);
+      await person.signIn();
+      await person.goto("/certificate");
+      await person.page.waitForSelector("[data-certificate=SELF_MADE]");
+      const first = await served();
+      assert.equal(await person.page.textContent("[data-fingerprint]"), `sha256:${first}`);
+      await person.page.getByRole("button", { name: "Certificate request" }).click();
+      await person.page.fill("dialog textarea[name=names]", "bmc.example\n127.0.0.1");
+      await person.page.fill("dialog input[name=commonName]", "bmc.example");
+      await person.page.getByRole("button", { name: "Make request" }).click();
+      writeFileSync(join(folder, "bmc.csr"), await person.page.locator("[data-csr]").inputValue());
+      await person.page.getByRole("button", { name: "Done" }).click();
+      await person.page.waitForSelector("[data-pending]");
+      openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Test authority", "-days", "30");
+      // Ten days: an authority needs a while, so the overview tells of it.
+      openssl("x509", "-req", "-in", "bmc.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "bmc.pem", "-days", "10", "-copy_extensions", "copy");
+      await person.page.getByRole("button", { name: "Replace certificate" }).click();
+      await person.page.fill("dialog textarea[name=pem]", "-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n");
+      await person.page.locator("dialog").getByRole("button", { name: "Replace", exact: true }).click();
+      await person.sees("dialog [role=alert]", "The certificate does not fit. Nothing was changed.");
+      assert.equal(await served(), first, "a refused one has no effect");
+      await person.page.setInputFiles("dialog input[type=file]", join(folder, "bmc.pem"));
+      await person.page.waitForFunction((text) => document.querySelector("dialog textarea[name=pem]").value.trim() === text, readFileSync(join(folder, "bmc.pem"), "utf8").trim());
+      await person.page.locator("dialog").getByRole("button", { name: "Replace", exact: true }).click();
+      await person.sees("[role=status]", "The new certificate is served.");
+      await person.page.waitForSelector("[data-certificate=INSTALLED]");
+      await person.sees("[data-certificate] dd", "Test authority");
+      const second = await served();
+      assert.notEqual(second, first);
+      assert.equal(await person.page.textContent("[data-fingerprint]"), `sha256:${second}`);
+      // The page goes on, and says what is soon to be done.
+      await person.page.locator("nav").getByText("Overview").click();
+      await person.sees("[data-attention]", "Certificate: Valid for 9d");
+      await person.page.goBack();
+      await person.page.getByRole("button", { name: "Back to the self-made one" }).click();
+      await person.sees("dialog", "a browser or program that does not trust it");
+      await person.page.locator("dialog").getByRole("button", { name: "Back to the self-made one" }).click();
+      await person.page.waitForSelector("[data-certificate=SELF_MADE]");
+      assert.equal(await served(), first);
+      await person.leave([/status of 400/]);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 });
 
@@ -350,7 +488,7 @@ describe("getting around", () => {
   test("every page can be reloaded and gone back to, and an unknown one says so", async () => {
     const person = await Person.at(chrome, suite.url);
     await person.signIn();
-    const paths = ["/power", "/sensors?context=TEMPERATURE", "/thermal", "/leds", "/inventory/psu0", "/events?severity=3", "/services/websrv", "/settings"];
+    const paths = ["/", "/power", "/console/system", "/kvm/system", "/sensors?context=TEMPERATURE", "/sensors/fan0", "/thermal", "/leds", "/inventory", "/inventory/psu0", "/events?severity=3", "/users", "/sessions", "/roles", "/controller", "/network", "/time", "/certificate", "/services", "/services/websrv", "/api-explorer?q=hosts", "/settings", "/about"];
     const title = () => person.page.title();
     const titles = [];
     for (const path of paths) {
@@ -362,6 +500,10 @@ describe("getting around", () => {
       assert.ok(person.page.url().endsWith(path));
     }
     assert.equal(new Set(titles).size, titles.length, titles.join());
+    // Each has the name of the BMC and its colour.
+    const icon = await person.page.getAttribute("link[rel=icon]", "href");
+    assert.match(icon, /^data:image\/svg\+xml,/);
+    assert.ok(titles.every((one) => one.endsWith(` · ${new URL(suite.url).host}`)), titles.join());
     for (const path of paths.slice(0, -1).reverse()) {
       await person.page.goBack();
       await person.page.waitForSelector("main[data-page]");
@@ -405,6 +547,18 @@ describe("getting around", () => {
     await person.leave();
   });
 
+  test("the licences of what is in the program and in the page are told", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    await person.goto("/about");
+    await person.page.getByText("Libraries in the program").click();
+    await person.page.locator("[data-crates] summary").filter({ hasText: /^tokio \d/ }).click();
+    await person.sees("[data-crates] pre", "Tokio Contributors");
+    await person.page.getByText("Libraries in this page").click();
+    await person.sees("details summary", /^svelte \d/);
+    await person.leave();
+  });
+
   test("the API page sends what it shows", async () => {
     const person = await Person.at(chrome, suite.url);
     await person.signIn();
@@ -413,6 +567,10 @@ describe("getting around", () => {
     await person.page.getByRole("button", { name: "Send" }).click();
     await person.sees("[data-answer]", '"name": "system"');
     await person.sees("pre", "/api/v1alpha1/hosts/system");
+    await person.sees("[data-ubmcctl]", `ubmcctl --server ${suite.url} call HostService.GetHost '{"name":"system"}'`);
+    await person.goto(`/api-explorer?op=${encodeURIComponent("patch /api/v1alpha1/hosts/{name}")}`);
+    await person.page.getByLabel("name *").fill("system");
+    await person.sees("[data-ubmcctl]", '"host_name":"system"');
     await person.leave();
   });
 

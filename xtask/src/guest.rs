@@ -2,7 +2,11 @@
 //!
 //! Debian's kernel for virtual machines and its static busybox, unpacked and not installed (`targets/packages.toml` locks them). It boots to a shell on the serial
 //! port and on the screen in about two seconds under translation, and shuts down when its power button is pressed.
+//!
+//! And one that talks to its controller by itself: with Debian's kernel for all machines, whose drivers of IPMI the other one has not, and the ipmitool of this machine with
+//! the libraries that takes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +14,13 @@ use anyhow::{Context as _, Result};
 
 use crate::cpio::{Archive, FILE, FOLDER, PROGRAM};
 use crate::packages::{Store, find, unpacked};
-use crate::sh;
+use crate::{need, sh};
 
 /// Only these, for a quick boot: the ACPI power button, and the device by which programs see it.
 const MODULES: [&str; 2] = ["evdev", "button"];
+
+/// The drivers of IPMI, in the order in which they are loaded.
+const IPMI_MODULES: [&str; 3] = ["ipmi_msghandler", "ipmi_devintf", "ipmi_si"];
 
 /// The guest is ready only once somebody listens to the button: a press before would be lost.
 const INIT: &str = r#"#!/bin/busybox sh
@@ -24,6 +31,7 @@ export PATH=/bin TERM=dumb
 /bin/busybox --install -s /bin
 insmod /lib/evdev.ko
 insmod /lib/button.ko
+for module in ipmi_msghandler ipmi_devintf ipmi_si; do [ -f /lib/$module.ko ] && insmod /lib/$module.ko; done
 acpid -f -l /dev/null &
 until ls -l /proc/$!/fd | grep -q /dev/input/; do sleep 0.1; done
 echo "u-bmc guest: ready after $(cut -d' ' -f1 /proc/uptime) s" | tee /dev/tty0
@@ -42,50 +50,95 @@ pub(crate) fn directory() -> PathBuf {
     sh::root().join("target/guest")
 }
 
+/// Where the one is that talks to its controller.
+pub(crate) fn ipmi_directory() -> PathBuf {
+    sh::root().join("target/guest-ipmi")
+}
+
 /// Makes the guest unless it is there and made as described here.
 pub(crate) fn build() -> Result<()> {
-    let guest = directory();
-    let stamp = guest.join("made-of");
     let mut store = Store::open()?;
-    let packages: Vec<String> =
-        store.take("guest")?.iter().map(|p| format!("{} {}", p.name, p.version)).collect();
+    make(&mut store, &directory(), "guest", &MODULES, &[])
+}
+
+/// The same of the one that talks to its controller, once ipmitool is on this machine.
+pub(crate) fn build_ipmi() -> Result<()> {
+    need::tools(&[need::IPMITOOL])?;
+    let program = sh::located(need::IPMITOOL.program).context("ipmitool is not installed")?;
+    let mut store = Store::open()?;
+    let modules = [&MODULES[..], &IPMI_MODULES].concat();
+    make(&mut store, &ipmi_directory(), "guest-ipmi", &modules, &[program])
+}
+
+/// The guest with the kernel of this role, these modules of it, and these programs of this machine.
+fn make(store: &mut Store, guest: &Path, role: &str, modules: &[&str], programs: &[PathBuf]) -> Result<()> {
+    let stamp = guest.join("made-of");
+    let mut packages: Vec<String> = Vec::new();
+    for role in ["guest", role] {
+        packages.extend(store.take(role)?.iter().map(|p| format!("{} {}", p.name, p.version)));
+    }
+    packages.dedup();
     let packages = packages.join(", ");
-    let wanted = format!("{packages}\n{MODULES:?}\n{INIT}\n{PRESSED}");
+    let wanted = format!("{packages}\n{modules:?}\n{programs:?}\n{INIT}\n{PRESSED}");
     if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted)
         && ["vmlinuz", "initrd"].iter().all(|file| guest.join(file).is_file())
     {
         return Ok(());
     }
-    fs::create_dir_all(&guest).with_context(|| format!("cannot make {}", guest.display()))?;
-    let tree = store.tree("guest")?;
+    fs::create_dir_all(guest).with_context(|| format!("cannot make {}", guest.display()))?;
+    let (tree, tools) = (store.tree(role)?, store.tree("guest")?);
     let vmlinuz = find(&tree.join("boot"), &|name| name.starts_with("vmlinuz-"))?;
     fs::copy(&vmlinuz, guest.join("vmlinuz")).context("cannot keep the kernel")?;
-    fs::write(guest.join("initrd"), initrd(&tree)?).context("cannot write the initial file system")?;
+    let initrd = initrd(&tree, &tools, modules, programs)?;
+    fs::write(guest.join("initrd"), initrd).context("cannot write the initial file system")?;
     fs::write(&stamp, wanted)?;
     sh::say(&format!("guest: {} from {packages}", guest.display()));
     Ok(())
 }
 
 /// The initial file system, not compressed: unpacking costs more under translation than reading.
-fn initrd(tree: &Path) -> Result<Vec<u8>> {
+fn initrd(tree: &Path, tools: &Path, modules: &[&str], programs: &[PathBuf]) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
-    for directory in ["bin", "dev", "etc", "etc/acpi", "etc/acpi/PWRF", "lib", "proc", "sys", "tmp"] {
-        archive.add(directory, FOLDER, &[])?;
+    let mut folders: BTreeSet<String> = BTreeSet::new();
+    for folder in ["bin", "dev", "etc", "etc/acpi", "etc/acpi/PWRF", "lib", "proc", "sys", "tmp"] {
+        archive.add(folder, FOLDER, &[])?;
+        folders.insert(folder.to_owned());
     }
     archive.add("init", PROGRAM, INIT.as_bytes())?;
     // The name is the event as acpid writes it.
     archive.add("etc/acpi/PWRF/00000080", PROGRAM, PRESSED.as_bytes())?;
-    let busybox = find(tree, &|name| name == "busybox")?;
+    let busybox = find(tools, &|name| name == "busybox")?;
     archive.add("bin/busybox", PROGRAM, &fs::read(busybox)?)?;
-    for module in MODULES {
-        let path =
-            find(&tree.join("lib"), &|name| name.split_once(".ko").is_some_and(|(stem, _)| stem == module))
-                .or_else(|_| {
-                find(&tree.join("usr/lib"), &|name| {
-                    name.split_once(".ko").is_some_and(|(stem, _)| stem == module)
-                })
-            })?;
+    for module in modules {
+        let is_it = |name: &str| name.split_once(".ko").is_some_and(|(stem, _)| stem == *module);
+        let path = find(&tree.join("lib"), &is_it).or_else(|_| find(&tree.join("usr/lib"), &is_it))?;
         archive.add(&format!("lib/{module}.ko"), FILE, &unpacked(&path)?)?;
     }
+    for program in programs {
+        let name = program.file_name().context("a program without a name")?.to_string_lossy();
+        archive.add(&format!("bin/{name}"), PROGRAM, &fs::read(program)?)?;
+        // Each at the path where its loader looks for it.
+        for library in libraries(program)? {
+            let path = library.to_string_lossy().trim_start_matches('/').to_owned();
+            let mut folder = String::new();
+            let (above, _) = path.rsplit_once('/').unwrap_or_default();
+            for part in above.split('/') {
+                folder = if folder.is_empty() { part.to_owned() } else { format!("{folder}/{part}") };
+                if folders.insert(folder.clone()) {
+                    archive.add(&folder, FOLDER, &[])?;
+                }
+            }
+            if folders.insert(path.clone()) {
+                archive.add(&path, PROGRAM, &fs::read(&library)?)?;
+            }
+        }
+    }
     archive.finish()
+}
+
+/// The libraries of a program of this machine, and its loader.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let said = sh::output(sh::command("ldd").arg(program))?;
+    let path = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
+    Ok(said.lines().filter_map(path).collect())
 }

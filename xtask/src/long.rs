@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::count::{Count, run_tests};
-use crate::{daemon, emulate, need, sh, suites};
+use crate::{daemon, emulate, need, sh, suites, web};
 
 /// Kills of daemons and of the operator, in both runs of the suite under fire together.
 const KILLS: u32 = 1_000;
@@ -23,10 +23,17 @@ const POWER_SCHEDULES: u32 = 100_000;
 const POWER_CUTS: u32 = 40;
 /// Rounds of 44 KB on a console.
 const CONSOLE_ROUNDS: u32 = 20_000;
+/// Seconds of four viewers and eight readers of a console, of which half are stuck.
+const SOAK_SECONDS: u32 = 1_800;
 /// Requests to Redfish of each property test of them.
 const REDFISH_REQUESTS: u32 = 10_000;
+/// How long a browser shows live sensors, in minutes.
+const LIVE_MINUTES: u32 = 30;
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u32 = 60;
+/// Executions of the targets about IPMI, all together, and how long each of them takes at most, in seconds: what strangers send there is proved by nothing before it is read.
+const IPMI_EXECUTIONS: usize = 100_000_000;
+const IPMI_SECONDS: u32 = 3600;
 
 /// A part of what takes long, in the order it is run.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +44,8 @@ pub(crate) enum Part {
     Damaged,
     /// Readers of a console, of which half are stuck.
     Consoles,
+    /// Half an hour of viewers of a screen and readers of a console, of which half are stuck.
+    Soak,
     /// Crashes of the bus while it stores.
     Crashes,
     /// The slow tests of the NATS clients' suites.
@@ -45,7 +54,9 @@ pub(crate) enum Part {
     Properties,
     /// Requests to Redfish at random, and DMTF's Service Validator on the large machine.
     Redfish,
-    /// Every fuzz target for a minute.
+    /// 300 live sensors in a browser for half an hour.
+    Live,
+    /// Every fuzz target for a minute, and those about IPMI for 100 million executions.
     Fuzz,
     /// A daemon added by the steps of the docs.
     Daemon,
@@ -67,10 +78,12 @@ pub(crate) fn run(only: &[Part], count: &mut Count) -> Result<()> {
             Part::Fire => fire(count),
             Part::Damaged => damaged(count),
             Part::Consoles => consoles(count),
+            Part::Soak => soak(count),
             Part::Crashes => stream_crash(count),
             Part::Suites => suites(count),
             Part::Properties => properties(count),
             Part::Redfish => redfish(count),
+            Part::Live => live(count),
             Part::Fuzz => fuzz(count),
             Part::Daemon => daemon(count),
             Part::Images => images(count),
@@ -118,6 +131,13 @@ fn tests(args: &[&str], variables: &[(&'static str, String)], count: &mut Count)
     run_tests(sh::cargo_command(), args, variables, count, &mut sh::say)
 }
 
+/// A page that stays open.
+fn live(count: &mut Count) -> Result<()> {
+    web::build()?;
+    sh::cargo(&["build", "--locked"])?;
+    web::live(LIVE_MINUTES, count)
+}
+
 /// Two suites at once: most of a round is waiting for hosts.
 fn fire(count: &mut Count) -> Result<()> {
     let args = ["--package", "u-bmc", "--test", "torture"];
@@ -152,6 +172,12 @@ fn damaged(count: &mut Count) -> Result<()> {
 fn consoles(count: &mut Count) -> Result<()> {
     let variables = [("CONSOLE_ROUNDS", CONSOLE_ROUNDS.to_string())];
     tests(&["--package", "u-bmc", "--test", "consoles", "stuck"], &variables, count)
+}
+
+/// Half an hour of four viewers of a screen and eight readers of a console, of which half are stuck.
+fn soak(count: &mut Count) -> Result<()> {
+    let variables = [("SOAK_SECONDS", SOAK_SECONDS.to_string())];
+    tests(&["--package", "u-bmc", "--test", "soak"], &variables, count)
 }
 
 fn stream_crash(count: &mut Count) -> Result<()> {
@@ -198,11 +224,19 @@ fn fuzz(count: &mut Count) -> Result<()> {
     need::tools(&[need::CXX])?;
     need::cargo_fuzz()?;
     let listed = sh::output(fuzz_command().args(["fuzz", "list"]))?;
+    let is_ipmi = |target: &str| target.starts_with("ipmi_");
+    let of_ipmi = listed.split_whitespace().filter(|target| is_ipmi(target)).count();
     let mut failed = Vec::new();
     for target in listed.split_whitespace() {
         sh::say(&format!("$ cargo fuzz run {target}"));
-        let limit = format!("-max_total_time={FUZZ_SECONDS}");
-        match sh::run(fuzz_command().args(["fuzz", "run", target, "--", &limit, "-rss_limit_mb=4096"])) {
+        let seconds = if is_ipmi(target) { IPMI_SECONDS } else { FUZZ_SECONDS };
+        let limit = format!("-max_total_time={seconds}");
+        let runs = format!(
+            "-runs={}",
+            if is_ipmi(target) { (IPMI_EXECUTIONS / of_ipmi.max(1)).to_string() } else { "-1".to_owned() }
+        );
+        let words = ["fuzz", "run", target, "--", &limit, &runs, "-rss_limit_mb=4096"];
+        match sh::run(fuzz_command().args(words)) {
             Ok(()) => count.passed += 1,
             Err(error) => {
                 let found = format!("what it failed on is in fuzz/artifacts/{target}");

@@ -6,11 +6,14 @@ mod cache;
 mod count;
 mod cpio;
 mod daemon;
+mod drivers;
 mod emulate;
 mod guest;
 mod image;
+mod licences;
 mod long;
 mod need;
+mod package;
 mod packages;
 mod sh;
 mod sim;
@@ -53,6 +56,8 @@ enum Task {
     Fmt,
     /// Measure, side by side with a peer where one exists.
     Bench(bench::Args),
+    /// Pack the simulator for who tests clients: a Debian package and an OCI image.
+    Package(package::Args),
     /// Measure what we cost: size of the binary, memory of each daemon, time from exec to ready.
     Size(size::Args),
 }
@@ -80,6 +85,9 @@ impl Task {
             Self::Bench(_) => {
                 "bench: builds with optimisation (some ten minutes the first time), then measures"
             }
+            Self::Package(_) => {
+                "package: builds with optimisation (some ten minutes the first time), then packs the simulator"
+            }
             Self::Size(_) => {
                 "size: builds with optimisation (some ten minutes the first time), then measures"
             }
@@ -94,13 +102,14 @@ fn main() -> ExitCode {
     let result = match task {
         Task::Sim(args) => sim::run(&args),
         Task::Web(args) => web::run(&args),
-        Task::Guest => guest::build(),
+        Task::Guest => guest::build().and_then(|()| guest::build_ipmi()),
         Task::Image(args) => image::run(&args),
         Task::Emulate(args) => emulate::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Tidy => tidy::run(),
         Task::Fmt => sh::cargo(&["fmt", "--all"]),
         Task::Bench(args) => bench::run(&args),
+        Task::Package(args) => package::run(&args),
         Task::Size(args) => match &args.board {
             Some(board) => emulate::size(board, args.json),
             None => size::run(&args),

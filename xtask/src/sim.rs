@@ -75,6 +75,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(file) = &args.admin_password_file {
         operator.arg("--admin-password-file").arg(file);
     }
+    // The network of this computer is shown as the controller's, and left as it is.
+    if !args.set.iter().any(|pair| pair.starts_with("netmgr.")) {
+        operator.args(["--set", "netmgr.observe=true"]);
+    }
     for pair in &args.set {
         operator.args(["--set", pair]);
     }

@@ -64,7 +64,8 @@ enum Tier {
     Redfish,
     /// IPMI: its protocol and commands, and ipmitool, FreeIPMI and pyghmi against the whole suite. Part of `unit` and `clients`.
     Ipmi,
-    /// The firmware images on emulated boards, with the kernel's own drivers: eight boots. And what each daemon costs in flash.
+    /// The firmware images on emulated boards, with the kernel's own drivers: eight boots; video and USB functions in a machine of their own. And what each
+    /// daemon costs in flash.
     Emulated,
     /// The image built a second time, from another folder: it must be the same. Part of `--long`.
     Reproducible,
@@ -204,6 +205,7 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
         Tier::Clients => {
             pipeline(count)?;
             need::tools(&[need::IPMITOOL, need::FREEIPMI, need::IPMI_SIM, need::SSH])?;
+            need::tools(&need::VNC)?;
             let mut env = clients_env()?;
             env.push(("UBMC_TEST_CLIENTS", "1".into()));
             env.push(need::redfish_env()?);
@@ -222,16 +224,22 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
             web::test(count)
         }
         Tier::Ipmi => {
-            need::tools(&[need::IPMITOOL, need::FREEIPMI])?;
+            need::tools(&[need::IPMITOOL, need::FREEIPMI, need::IPMI_SIM])?;
             cargo_test(&["-p", "ipmi", "-p", "ipmisrv"], &[], count)?;
             let python = need::python_clients()?.join("bin/python");
-            let env = [("UBMC_TEST_PYTHON", python.display().to_string())];
+            need::qemu_x86()?;
+            guest::build_ipmi()?;
+            let env = [
+                ("UBMC_TEST_PYTHON", python.display().to_string()),
+                ("UBMC_TEST_IPMI_GUEST", guest::ipmi_directory().display().to_string()),
+            ];
             cargo_test(&["--workspace", "--test", "clients_ipmi"], &env, count)
         }
         Tier::Redfish => cargo_test(&named(&REDFISH.map(str::to_owned)), &[need::redfish_env()?], count),
         Tier::Emulated => {
             let env = emulate::images()?;
-            let args = ["--workspace", "--test", "drivers", "--test", "evb", "--test", "rainier"];
+            let args =
+                ["--workspace", "--test", "drivers", "--test", "evb", "--test", "rainier", "--test", "x86"];
             let booted = cargo_test(&args, &env, count);
             budgets(count).and(booted)
         }
@@ -304,10 +312,12 @@ fn pipeline(count: &mut Count) -> Result<()> {
 fn clients_env() -> Result<Vec<(&'static str, String)>> {
     need::qemu_x86()?;
     guest::build()?;
+    guest::build_ipmi()?;
     let bin = need::python_clients()?.join("bin");
     let mut env = vec![
         ("NATS_SERVER", bin.join("nats-server").display().to_string()),
         ("UBMC_TEST_GUEST", guest::directory().display().to_string()),
+        ("UBMC_TEST_IPMI_GUEST", guest::ipmi_directory().display().to_string()),
         ("UBMC_TEST_FRUGY", bin.join("frugy").display().to_string()),
         ("UBMC_TEST_PYTHON", bin.join("python").display().to_string()),
     ];

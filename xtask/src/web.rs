@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::count::Count;
 use crate::need::{self, Node};
-use crate::sh;
+use crate::{guest, licences, sh};
 
 /// What to do with it.
 #[derive(clap::Args, Debug)]
@@ -77,6 +77,9 @@ pub(crate) fn build() -> Result<()> {
     sh::say("$ cargo xtask web");
     let node = ready()?;
     sh::run(script(&node, "node_modules/vite/bin/vite.js").args(["build", "--logLevel", "warn"]))?;
+    let crates = folder().join("dist/crates.json");
+    std::fs::write(&crates, licences::document()?)
+        .with_context(|| format!("cannot write {}", crates.display()))?;
     sh::run(&mut script(&node, "scripts/pack.mjs"))?;
     std::fs::write(&stamp, sources).with_context(|| format!("cannot write {}", stamp.display()))
 }
@@ -99,20 +102,49 @@ pub(crate) fn check() -> Result<()> {
     sh::run(&mut script(&node, "scripts/messages.mjs"))
 }
 
+/// What its first load and its answers take, in the optimised program, which must be there.
+pub(crate) fn bench() -> Result<()> {
+    sh::say("\n=== Pages ===");
+    need::tools(&[need::CHROMIUM])?;
+    let node = ready()?;
+    sh::run(
+        script(&node, "tests/bench.mjs")
+            .env("UBMC_TEST_BIN", sh::target_dir().join("release"))
+            .env("UBMC_TEST_ARTEFACTS", sh::target_dir().join("web"))
+            .env("UBMC_TEST_CHROMIUM", sh::located(need::CHROMIUM.program).unwrap_or_default()),
+    )
+}
+
+/// As [`test`], the live sensors alone and for `minutes`.
+pub(crate) fn live(minutes: u32, count: &mut Count) -> Result<()> {
+    run_tests(&["--test-name-pattern=300 sensors"], "tests/pages.test.mjs", Some(minutes), count)
+}
+
 /// Its tests: a browser before the whole suite. The debug build of `u-bmc` and `ubmcctl` must be there.
 pub(crate) fn test(count: &mut Count) -> Result<()> {
     check()?;
     count.passed += 1;
-    need::tools(&[need::CHROMIUM])?;
+    run_tests(&[], "tests/*.test.mjs", None, count)
+}
+
+/// Runs tests by node's own runner.
+fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut Count) -> Result<()> {
+    need::tools(&[need::CHROMIUM, need::OPENSSL, need::IP])?;
+    need::qemu_x86()?;
+    guest::build()?;
     let node = need::node()?;
     let mut command = sh::command(&node.node);
     let artefacts = sh::target_dir().join("web");
     command
-        .args(["--test", "--test-reporter=tap", "--test-concurrency=1", "tests/*.test.mjs"])
+        .args(["--test", "--test-reporter=tap", "--test-concurrency=1"])
+        .args(args)
+        .arg(files)
         .current_dir(folder())
         .env("UBMC_TEST_BIN", sh::target_dir().join("debug"))
         .env("UBMC_TEST_ARTEFACTS", &artefacts)
+        .env("UBMC_TEST_GUEST", guest::directory())
         .env("UBMC_TEST_CHROMIUM", sh::located(need::CHROMIUM.program).unwrap_or_default())
+        .envs(live_minutes.map(|minutes| ("UBMC_TEST_LIVE_MINUTES", minutes.to_string())))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let out = command.spawn().context("node could not be started")?.wait_with_output()?;
@@ -166,7 +198,7 @@ fn sources() -> Result<String> {
     for part in ["web", "schema/v1alpha1", "schema/third_party"] {
         collect(&root.join(part), &mut files)?;
     }
-    files.insert(root.join("Cargo.toml"));
+    files.extend([root.join("Cargo.toml"), root.join("Cargo.lock")]);
     let mut sum = Sha256::new();
     for file in files {
         let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;

@@ -316,6 +316,12 @@ impl Lockout {
         }
     }
 
+    /// Other limits from now on. What was counted stays counted; a pause that has begun lasts as long as it was told. How much is remembered stays.
+    pub fn reconfigure(&mut self, config: LockoutConfig) {
+        let LockoutConfig { capacity, known_good, .. } = self.config;
+        self.config = LockoutConfig { capacity, known_good, ..config };
+    }
+
     /// Whether an attempt may be made now. Ask before the password is verified and again before the outcome is
     /// told: a pause may have begun in between.
     ///

@@ -18,16 +18,19 @@ pub enum Privilege {
     ConfigureManager,
     /// Manage accounts and everybody's sessions.
     ConfigureUsers,
+    /// See what is on the hosts' screens.
+    ViewScreens,
 }
 
 impl Privilege {
     /// Every privilege, in the order of the schema.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Login,
         Self::ConfigureSelf,
         Self::ConfigureComponents,
         Self::ConfigureManager,
         Self::ConfigureUsers,
+        Self::ViewScreens,
     ];
 
     const fn bit(self) -> u8 {
@@ -37,6 +40,7 @@ impl Privilege {
             Self::ConfigureComponents => 1 << 2,
             Self::ConfigureManager => 1 << 3,
             Self::ConfigureUsers => 1 << 4,
+            Self::ViewScreens => 1 << 5,
         }
     }
 }
@@ -99,10 +103,15 @@ impl Role {
     pub const fn privileges(self) -> Privileges {
         match self {
             Self::Administrator => Privileges::of(&Privilege::ALL),
-            Self::Operator => {
-                Privileges::of(&[Privilege::Login, Privilege::ConfigureSelf, Privilege::ConfigureComponents])
+            Self::Operator => Privileges::of(&[
+                Privilege::Login,
+                Privilege::ConfigureSelf,
+                Privilege::ConfigureComponents,
+                Privilege::ViewScreens,
+            ]),
+            Self::ReadOnly => {
+                Privileges::of(&[Privilege::Login, Privilege::ConfigureSelf, Privilege::ViewScreens])
             }
-            Self::ReadOnly => Privileges::of(&[Privilege::Login, Privilege::ConfigureSelf]),
         }
     }
 

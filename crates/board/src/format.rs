@@ -9,13 +9,13 @@ use crate::types::{
     Accel, Board, Buttons, Chassis, HalKind, Host, Id, Level, ManagementController, Power, Qemu, Restore,
     RestorePolicy, Scripted, Sim, SimHost, Timings, WatchdogRef,
 };
-use crate::{consoles, cooling, inventory, lighting, media, sensing};
+use crate::{consoles, cooling, inventory, lighting, media, screens, sensing};
 
 /// Hosts on one board. The densest boards known carry eight.
 const HOSTS_MAX: usize = 16;
 
 /// The top-level tables; overrides that start with one of these are for the board.
-pub(crate) const TABLES: [&str; 16] = [
+pub(crate) const TABLES: [&str; 17] = [
     "board",
     "chassis",
     "management_controller",
@@ -30,6 +30,7 @@ pub(crate) const TABLES: [&str; 16] = [
     "leds",
     "led_groups",
     "consoles",
+    "screens",
     "media",
     "sim",
 ];
@@ -112,6 +113,7 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
     let lighting = lighting::walk(root, hosts.as_deref().unwrap_or_default());
     let is_sim = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Sim));
     let consoles = consoles::walk(root, hosts.as_deref().unwrap_or_default(), is_sim);
+    let screens = screens::walk(root, hosts.as_deref().unwrap_or_default(), is_sim);
     let media = media::walk(root, hosts.as_deref().unwrap_or_default(), is_sim);
     let is_linux = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Linux));
     let longest_hold = hosts.iter().flatten().map(|host| host.timings.force_off_hold).min();
@@ -153,6 +155,7 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         leds: lighting.leds,
         led_groups: lighting.groups,
         consoles: consoles?,
+        screens: screens?,
         media: media?,
         sim,
     };

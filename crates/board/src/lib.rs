@@ -29,6 +29,7 @@ mod loops;
 mod media;
 mod reader;
 mod report;
+mod screens;
 mod sensing;
 mod tree;
 mod types;
@@ -42,8 +43,8 @@ pub use types::{
     Accel, BadId, BadName, Board, Buttons, Chassis, Combine, Console, Control, CurveStep, Device, Drive, Fan,
     FanKick, FlowControl, Forward, Fru, FruKind, HalKind, Host, I2cBus, Id, Input, Led, LedGroup, LedKind,
     LedMember, LedWire, Level, ManagementController, MediaKind, MediaSlot, Name, Parity, PhysicalContext,
-    Played, Power, Qemu, Restore, RestorePolicy, Scripted, Sensor, Sim, SimHost, Tach, Timings, WatchdogRef,
-    Zone, ZoneProfile,
+    Played, Power, Qemu, Restore, RestorePolicy, Screen, Scripted, Sensor, Sim, SimHost, Tach, Timings,
+    WatchdogRef, Zone, ZoneProfile,
 };
 
 /// A board file is a page or two; what is longer than this is not one.

@@ -51,6 +51,9 @@ pub struct Board {
     pub led_groups: Vec<LedGroup>,
     /// Serial ports of hosts.
     pub consoles: Vec<Console>,
+    /// Screens of hosts. Simulated ones have theirs without being named here.
+    #[serde(default)]
+    pub screens: Vec<Screen>,
     /// Drives of hosts whose medium comes from elsewhere.
     pub media: Vec<MediaSlot>,
     /// How the simulated host behaves. Present when [`Board::hal`] is [`HalKind::Sim`].
@@ -664,6 +667,18 @@ pub struct Console {
     pub parity: Parity,
     /// How either end holds up the other.
     pub flow: FlowControl,
+}
+
+/// A host's screen, with keyboard and pointer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Screen {
+    /// The host, whose id is the screen's, too.
+    pub host: Id,
+    /// The device that captures it, such as `/dev/video0`.
+    pub video: PathBuf,
+    /// The USB device controller at the host's end, by its name in `/sys/class/udc`. `None`: nothing is typed there.
+    pub usb: Option<String>,
 }
 
 /// A drive of a host whose medium comes from elsewhere.

@@ -108,6 +108,7 @@ pub fn privileges(set: auth::Privileges) -> Vec<i32> {
             auth::Privilege::ConfigureComponents => Privilege::ConfigureComponents,
             auth::Privilege::ConfigureManager => Privilege::ConfigureManager,
             auth::Privilege::ConfigureUsers => Privilege::ConfigureUsers,
+            auth::Privilege::ViewScreens => Privilege::ViewScreens,
         })
         .map(i32::from)
         .collect()

@@ -145,7 +145,10 @@ fn find(root: &Path, output: &FanOutput) -> io::Result<Open> {
 fn is_gone(error: &io::Error) -> bool {
     use rustix::io::Errno;
     error.kind() == io::ErrorKind::NotFound
-        || matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::NODEV | Errno::NXIO))
+        || matches!(
+            error.raw_os_error().map(Errno::from_raw_os_error),
+            Some(Errno::NODEV | Errno::NXIO | Errno::REMOTEIO)
+        )
 }
 
 fn fails(what: String, source: io::Error) -> Error {

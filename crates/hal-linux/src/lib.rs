@@ -9,8 +9,11 @@
 //!  hal::Led      ──► LinuxLeds ──► a thread for each controller ──► /sys/class/leds
 //!  gadget        ──► the USB devices it is to a host: /sys/kernel/config/usb_gadget
 //!  hal::Watchdog ──► LinuxWatchdog ──► /dev/watchdog*
+//!  kvmsrv       ──► video ──► /dev/video*   (Video for Linux: capture, timings)
+//!               ──► HidFunction ──► /dev/hidg*
 //!  boot          ──► block, dm, module ──► /sys, /dev, device mapper
 //!  operator      ──► entropy, net, rtc ──► /dev/random, lo, /dev/rtc*
+//!  ipmisrv       ──► ipmi ──► /dev/ipmi-kcs*, /dev/ipmi-bt-host
 //!  daemons       ──► memory ──► malloc_trim
 //!  daemons       ──► sched  ──► sched_setattr
 //!  daemons       ──► seccomp ──► seccomp(2)
@@ -45,6 +48,8 @@ mod gpio;
 mod handed;
 mod i2c;
 #[cfg(feature = "gpio")]
+pub mod ipmi;
+#[cfg(feature = "gpio")]
 mod led;
 pub mod memory;
 pub mod module;
@@ -55,6 +60,8 @@ pub mod rtc;
 pub mod sched;
 pub mod seccomp;
 mod sensor;
+mod usb_hid;
+pub mod video;
 mod watchdog;
 #[cfg(feature = "gpio")]
 mod worker;
@@ -69,6 +76,7 @@ pub use i2c::{LinuxI2c, i2c_device};
 #[cfg(feature = "gpio")]
 pub use led::LinuxLeds;
 pub use sensor::SysfsBus;
+pub use usb_hid::{HidFunction, Sent, hid_device};
 pub use watchdog::LinuxWatchdog;
 #[cfg(feature = "gpio")]
 pub use worker::{Call, WITHIN, Worker};

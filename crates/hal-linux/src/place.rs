@@ -56,6 +56,33 @@ pub fn matches(root: &Path, device: &Path, location: &Location) -> bool {
     }
 }
 
+/// The kernel's names (`4-0051`) of devices on I2C buses at these places that no driver has: one that did not answer when its driver looked for it
+/// stays without, also once it is there.
+#[must_use]
+pub fn unbound<'l>(root: &Path, locations: impl Iterator<Item = &'l Location> + Clone) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(root.join(I2C)) else { return Vec::new() };
+    let names = entries.take(DEVICES_MAX).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_unbound = |name: &String| {
+        let Some(device) = target(root, &Path::new(I2C).join(name)) else { return false };
+        let mut places = locations.clone().filter(|location| matches!(location, Location::I2c { .. }));
+        places.any(|location| matches(root, &device, location))
+            && std::fs::symlink_metadata(root.join(&device).join("driver")).is_err()
+    };
+    names.filter(is_unbound).collect()
+}
+
+/// Has the kernel look for drivers of a device on an I2C bus, by its name there (Documentation/ABI/testing/sysfs-bus: `drivers_probe`). As long as the
+/// bus takes: not on a thread that others wait for.
+///
+/// # Errors
+/// The kernel does not; that no driver takes the device is no error.
+pub fn probe(root: &Path, name: &str) -> std::io::Result<()> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(root.join("bus/i2c/drivers_probe"))
+        .and_then(|mut file| std::io::Write::write_all(&mut file, name.as_bytes()))
+}
+
 /// The kernel's number of an adapter; none while it is not there.
 #[must_use]
 pub fn adapter_number(root: &Path, adapter: &Adapter) -> Option<u32> {
@@ -145,6 +172,26 @@ mod tests {
             assert_eq!(of(gone), None, "{gone}");
         }
         assert_eq!(adapter_number(root.path(), &Adapter::Number(9)), Some(9));
+    }
+
+    #[test]
+    fn a_device_without_a_driver_is_looked_for_again() {
+        let root = tree();
+        let at = |channel: &str| Location::I2c { adapter: Adapter::Path(channel.to_owned()), address: 0x58 };
+        let places = [at("3-0070/channel-0"), at("3-0070/channel-1"), Location::Path("3-0070".to_owned())];
+        let mut found = unbound(root.path(), places.iter());
+        found.sort();
+        assert_eq!(found, ["12-0058", "13-0058"], "what is not named by its bus is somebody else's");
+        let driver = root.path().join("devices/platform/1e78a180.i2c/i2c-3/i2c-12/12-0058/driver");
+        // As the kernel's, to a folder that is far away.
+        symlink("../../../../../../bus/i2c/drivers/at24", driver).unwrap();
+        assert_eq!(unbound(root.path(), places.iter()), ["13-0058"]);
+        assert_eq!(unbound(Path::new("/nowhere"), places.iter()), [""; 0]);
+        assert!(probe(root.path(), "13-0058").is_err());
+        let file = root.path().join("bus/i2c/drivers_probe");
+        std::fs::write(&file, "").unwrap();
+        probe(root.path(), "13-0058").unwrap();
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "13-0058");
     }
 
     #[test]

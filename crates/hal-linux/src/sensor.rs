@@ -140,7 +140,7 @@ fn failed(source: io::Error) -> SampleError {
         Some(Errno::AGAIN | Errno::NODATA | Errno::BUSY) => Fault::NoNewValue,
         Some(Errno::TIMEDOUT) => Fault::TimedOut,
         // The file or the device behind it has gone; on I2C: nobody acknowledges the address.
-        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => Fault::Missing,
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::REMOTEIO) => Fault::Missing,
         _ => Fault::Io,
     };
     SampleError { fault, source: Some(source) }

@@ -1,6 +1,7 @@
 //! Devices that no driver of the kernel has, beside those that one has, on one bus and by one thread.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use board::{Device, Drive};
 use hal::{Adapter, I2c, I2cError, I2cFault, Limits, Location, SampleError, SensorBus};
@@ -9,11 +10,17 @@ use pmbus::{Failure, Quantity, Trouble};
 use sensors::Fault;
 use smbus::Address;
 
+/// What a device has said of itself counts as long as it is watched: asked again within this time. In a longer pause, as while its host is off, another
+/// may have been put in its place, which takes seconds.
+const WATCHED: Duration = Duration::from_secs(3);
+
 /// The devices of one bus that are asked over PMBus, and drives.
 #[derive(Debug)]
 pub(crate) struct Direct {
     bus: Box<dyn I2c>,
     devices: Vec<pmbus::Device>,
+    /// When each answered last.
+    answered: Vec<Option<Instant>>,
     ids: Vec<String>,
     asks: Vec<Ask>,
     /// Devices of which it was told what the board file lacks.
@@ -31,7 +38,8 @@ enum Ask {
 
 impl Direct {
     fn new(bus: Box<dyn I2c>) -> Self {
-        Self { bus, devices: Vec::new(), ids: Vec::new(), asks: Vec::new(), told: Vec::new() }
+        let (devices, answered, ids) = (Vec::new(), Vec::new(), Vec::new());
+        Self { bus, devices, answered, ids, asks: Vec::new(), told: Vec::new() }
     }
 
     /// Adds a sensor; its place here. None for a device that is at no address.
@@ -48,6 +56,7 @@ impl Direct {
         let at = all.ids.iter().position(|known| known == id).unwrap_or_else(|| {
             all.ids.push(id.to_owned());
             all.devices.push(pmbus::Device::new(address, device.pmbus.clone()));
+            all.answered.push(None);
             all.ids.len() - 1
         });
         all.asks.push(Ask::Pmbus(at, quantity));
@@ -99,6 +108,7 @@ impl Direct {
             // It has some, and does not tell them this way.
             Ask::Drive(_) => return Ok(Limits::default()),
         };
+        self.watch(at, Instant::now());
         let device = self.devices.get_mut(at).ok_or(Fault::Missing)?;
         let bus = &mut self.bus;
         let limits = device.limits(quantity, |transfers| bus.run(transfers).map_err(trouble));
@@ -112,14 +122,31 @@ impl Direct {
         })
     }
 
+    /// Has a device forget what it said of itself, if nobody has watched it for too long.
+    fn watch(&mut self, at: usize, now: Instant) {
+        let answered = self.answered.get(at).copied().flatten();
+        let is_watched = answered.is_some_and(|answered| now.saturating_duration_since(answered) <= WATCHED);
+        if let Some(device) = self.devices.get_mut(at).filter(|_| !is_watched) {
+            device.forget();
+        }
+    }
+
     fn read(&mut self, place: usize) -> Result<f64, SampleError> {
+        self.read_at(place, Instant::now())
+    }
+
+    fn read_at(&mut self, place: usize, now: Instant) -> Result<f64, SampleError> {
         let (at, quantity) = match self.asks.get(place).ok_or(Fault::Missing)? {
             Ask::Pmbus(at, quantity) => (*at, *quantity),
             Ask::Drive(address) => return self.temperature(*address),
         };
+        self.watch(at, now);
         let device = self.devices.get_mut(at).ok_or(Fault::Missing)?;
         let bus = &mut self.bus;
         let read = device.read(quantity, |transfers| bus.run(transfers).map_err(trouble));
+        if let (Some(answered), Ok(_)) = (self.answered.get_mut(at), &read) {
+            *answered = Some(now);
+        }
         read.map_err(|failure| {
             if let Failure::Lacks(what) = &failure
                 && !self.told.contains(&at)
@@ -294,6 +321,80 @@ channel = "iin"
         assert_eq!(direct.read(0).unwrap_err().fault, Fault::Missing);
         wired.0.lock().unwrap().1 = Some(I2cFault::TimedOut);
         assert_eq!(direct.read(0).unwrap_err().fault, Fault::TimedOut);
+    }
+
+    /// A supply is pulled while its host is off, when nobody reads it, and one of another model is put in its place.
+    #[test]
+    fn a_supply_that_was_swapped_while_its_host_was_off_is_not_read_in_the_steps_of_the_one_before() {
+        let text = format!(
+            "{BOARD}[[sensors]]\nid = \"vout\"\nsource = \"pmbus\"\ndevice = \"psu0\"\nchannel = \"vout\"\n"
+        );
+        let board: Board = board::parse(Path::new("b.toml"), &text, &[]).into_board().unwrap();
+        let Input::Pmbus { quantity, .. } = &board.sensors[2].input else { panic!() };
+        let supply = |exponent, options: pmbus::Options| {
+            let chip = twin::PmbusChip::new(0x58, options, 1, "V", "M", "1");
+            let mut chip = chip.with_exponent(exponent);
+            chip.set(*quantity, 12.0);
+            twin::Chip::Pmbus(chip)
+        };
+        let wired = Wired(Arc::new(Mutex::new((supply(-9, pmbus::Options::default()), None))));
+        let mut direct = None;
+        let open = |_: &Adapter| -> Box<dyn I2c> { Box::new(wired.clone()) };
+        assert_eq!(Direct::add(&mut direct, &board.devices[0], *quantity, open), Some(0));
+        let mut direct = direct.unwrap();
+        let start = Instant::now();
+        let mut second = 0;
+        // Read each second while the host is on, and not at all while it is off.
+        let mut on_for = |direct: &mut Direct, seconds: u64| {
+            for _ in 0..seconds {
+                second += 1;
+                let volts = direct.read_at(0, start + Duration::from_secs(second)).unwrap();
+                assert!((volts - 12.0).abs() < 0.01, "{volts}");
+            }
+            second += 60;
+        };
+        on_for(&mut direct, 10);
+        wired.0.lock().unwrap().0 = supply(-12, pmbus::Options::default());
+        on_for(&mut direct, 10);
+        // One without packet error codes, which counts by coefficients, and back.
+        let direct_format = pmbus::Options {
+            numbers: pmbus::Numbers::Direct,
+            checked: pmbus::Checked::Never,
+            ..pmbus::Options::default()
+        };
+        for options in [direct_format, pmbus::Options::default()] {
+            wired.0.lock().unwrap().0 = supply(-9, options);
+            on_for(&mut direct, 3);
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_device_that_is_watched_is_not_asked_again() {
+        let mut device = None;
+        let board: Board = board::parse(Path::new("b.toml"), BOARD, &[]).into_board().unwrap();
+        let Input::Pmbus { quantity, .. } = &board.sensors[0].input else { panic!() };
+        let counted = Counted(Arc::default());
+        let open = |_: &Adapter| -> Box<dyn I2c> { Box::new(counted.clone()) };
+        Direct::add(&mut device, &board.devices[0], *quantity, open).unwrap();
+        let mut direct = device.unwrap();
+        let start = Instant::now();
+        let mut asked = |seconds: u64| {
+            direct.read_at(0, start + Duration::from_secs(seconds)).unwrap();
+            std::mem::take(&mut *counted.0.lock().unwrap())
+        };
+        let all: Vec<usize> = [0, 1, 2, 5, 9, 10].into_iter().map(&mut asked).collect();
+        assert_eq!(all, [2, 1, 1, 1, 2, 1], "CAPABILITY and the value, or the value");
+    }
+
+    /// A device that answers zeros, and how many transfers were done.
+    #[derive(Debug, Clone)]
+    struct Counted(Arc<Mutex<usize>>);
+
+    impl I2c for Counted {
+        fn run(&mut self, transfers: &[Transfer]) -> Result<Vec<Vec<u8>>, I2cError> {
+            *self.0.lock().unwrap() += transfers.len();
+            Ok(transfers.iter().map(|_| vec![0; 2]).collect())
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod levels;
 mod lights;
 mod mailbox;
 mod parts;
+mod patience;
 mod sensors;
 
 use std::path::Path;
@@ -36,10 +37,11 @@ use board::{Board, HalKind};
 use hal::Gpio;
 
 pub use fans::{Driven, Fans, fan_files};
+pub use hal_linux::place::probe as probe_chip;
 pub use levels::{Levels, lines_socket};
 pub use lights::Lights;
 pub use mailbox::{BootPath, boot_paths};
-pub use parts::{Parts, eeprom_files, tables_of};
+pub use parts::{Parts, eeprom_files, tables_of, unbound_chips};
 pub use sensors::{SYS, Sampled, Sensors, SysRoot, i2c_files};
 
 /// The hardware of a board. Clones are of the same hardware.

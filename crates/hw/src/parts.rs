@@ -32,6 +32,19 @@ pub fn eeprom_files(board: &Board, root: &SysRoot) -> Vec<PathBuf> {
     files.filter(|file| file.exists()).collect()
 }
 
+/// The kernel's names of this board's chips on I2C buses that a driver is to have and none has: EEPROMs, and devices that are read through the kernel or
+/// whose fans are driven. What daemons speak to themselves is not among them.
+#[must_use]
+pub fn unbound_chips(board: &Board, root: &SysRoot) -> Vec<String> {
+    let by_driver = |device: &&board::Device| {
+        let read = board.sensors.iter().filter(|sensor| matches!(sensor.input, board::Input::Channel { .. }));
+        read.filter_map(|sensor| sensor.input.device()).any(|name| *name == device.id)
+            || board.fans.iter().any(|fan| fan.device == device.id)
+    };
+    let devices = board.devices.iter().filter(by_driver).map(|device| &device.location);
+    hal_linux::place::unbound(root.path(), devices.chain(board.frus.iter().map(|fru| &fru.location)))
+}
+
 /// The parts of a board that say something of themselves, in its order.
 #[derive(Debug)]
 pub struct Parts {

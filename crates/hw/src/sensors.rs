@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use board::{Board, HalKind, Input, Name};
 use hal::{Adapter, Channel, I2c, Limits, Location, SampleError, SensorBus};
@@ -12,6 +12,7 @@ use hal_sim::SimI2c;
 use sensors::Fault;
 
 use crate::direct::{Direct, Joined, Place};
+use crate::patience::Patience;
 
 /// The folder in which the twin keeps what looks like `/sys`, in the run directory.
 pub const SYS: &str = "sys";
@@ -100,14 +101,16 @@ struct Bus {
 #[derive(Debug)]
 struct Inner {
     bus: Box<dyn SensorBus>,
-    /// Places on the board, by place on the bus.
-    sensors: Vec<usize>,
+    /// Places on the board, by place on the bus, each with the chip that it is read of.
+    sensors: Vec<(usize, usize)>,
+    patience: Patience,
 }
 
 /// The sensors of one bus, while they are collected.
 struct Group {
     name: Name,
-    sensors: Vec<usize>,
+    sensors: Vec<(usize, usize)>,
+    chips: Vec<Name>,
     channels: Vec<Channel>,
     direct: Option<Direct>,
     places: Vec<Place>,
@@ -115,7 +118,16 @@ struct Group {
 
 impl Group {
     fn new(name: Name) -> Self {
-        Self { name, sensors: Vec::new(), channels: Vec::new(), direct: None, places: Vec::new() }
+        let (sensors, chips, channels) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name, sensors, chips, channels, direct: None, places: Vec::new() }
+    }
+
+    /// The place of a chip.
+    fn chip(&mut self, id: &Name) -> usize {
+        self.chips.iter().position(|known| known == id).unwrap_or_else(|| {
+            self.chips.push(id.clone());
+            self.chips.len() - 1
+        })
     }
 }
 
@@ -132,10 +144,10 @@ impl Sensors {
                 Input::Drive { drive } => board.drives.iter().find(|known| known.id == *drive),
                 _ => None,
             };
-            let name = match (device, drive) {
+            let (name, chip) = match (device, drive) {
                 // What is on no bus of the board is read by itself.
-                (Some(device), _) => device.bus.as_ref().unwrap_or(&device.id),
-                (None, Some(drive)) => &drive.bus,
+                (Some(device), _) => (device.bus.as_ref().unwrap_or(&device.id), &device.id),
+                (None, Some(drive)) => (&drive.bus, &drive.id),
                 (None, None) => continue,
             };
             let at = groups.iter().position(|known| known.name == *name).unwrap_or_else(|| {
@@ -164,8 +176,9 @@ impl Sensors {
                 _ => None,
             };
             if let (Some(place), Some(of)) = (place, of.get_mut(index)) {
+                let chip = group.chip(chip);
                 group.places.push(place);
-                group.sensors.push(index);
+                group.sensors.push((index, chip));
                 *of = Some(at);
             }
         }
@@ -229,8 +242,10 @@ impl Sensors {
 type Reading = (hal_linux::Call<()>, Arc<Mutex<Vec<Sampled>>>, Arc<AtomicBool>);
 
 impl Bus {
-    fn new(name: &str, bus: Box<dyn SensorBus>, sensors: Vec<usize>) -> Self {
-        Self { name: name.to_owned(), worker: None, inner: Arc::new(Mutex::new(Inner { bus, sensors })) }
+    fn new(name: &str, bus: Box<dyn SensorBus>, sensors: Vec<(usize, usize)>) -> Self {
+        let chips = sensors.iter().map(|(_, chip)| chip + 1).max().unwrap_or_default();
+        let inner = Inner { bus, sensors, patience: Patience::new(chips) };
+        Self { name: name.to_owned(), worker: None, inner: Arc::new(Mutex::new(inner)) }
     }
 
     fn call(&mut self, sensors: Vec<usize>, limits: Vec<usize>, within: Duration) -> Option<Reading> {
@@ -248,23 +263,14 @@ impl Bus {
         let call = worker.call("read", format!("sensors on {}", self.name), within, move || {
             // Nobody else has it: one thread, one call at a time.
             let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
-            for sensor in sensors {
-                if stop.load(Ordering::Acquire) {
-                    break;
-                }
-                let Some(at) = inner.sensors.iter().position(|known| *known == sensor) else { continue };
-                let value = inner.bus.read(at);
-                if stop.load(Ordering::Acquire) {
-                    break;
-                }
-                let sampled = Sampled { sensor, value, limits: None };
+            inner.read(sensors, &stop, |sampled| {
                 into.lock().unwrap_or_else(PoisonError::into_inner).push(sampled);
-            }
+            });
             for sensor in limits {
                 if stop.load(Ordering::Acquire) {
                     break;
                 }
-                let Some(at) = inner.sensors.iter().position(|known| *known == sensor) else { continue };
+                let Some((at, _)) = inner.place(sensor) else { continue };
                 // Whether it gave a value, and so is there to be asked.
                 let note = |limits| {
                     let mut read = into.lock().unwrap_or_else(PoisonError::into_inner);
@@ -283,6 +289,46 @@ impl Bus {
             Ok(())
         });
         Some((call, read, given_up))
+    }
+}
+
+impl Inner {
+    /// The place of a sensor on the bus, and of its chip.
+    fn place(&self, sensor: usize) -> Option<(usize, usize)> {
+        let at = self.sensors.iter().position(|(known, _)| *known == sensor)?;
+        Some((at, self.sensors.get(at)?.1))
+    }
+
+    /// Reads these until it is to stop. Chips that did not answer before come last, and once one does not, what else it has is not asked for.
+    fn read(&mut self, sensors: Vec<usize>, stop: &AtomicBool, mut give: impl FnMut(Sampled)) {
+        let placed = sensors.into_iter().filter_map(|sensor| Some((sensor, self.place(sensor)?)));
+        let mut placed: Vec<(usize, (usize, usize))> = placed.collect();
+        placed.sort_by_key(|(_, (_, chip))| self.patience.is_last(*chip));
+        self.patience.begin();
+        for (sensor, (at, chip)) in placed {
+            if stop.load(Ordering::Acquire) {
+                return;
+            }
+            let begun = Instant::now();
+            if self.patience.is_left_out(chip, begun) {
+                give(Sampled { sensor, value: Err(Fault::TimedOut.into()), limits: None });
+                continue;
+            }
+            let value = self.bus.read(at);
+            let took = begun.elapsed();
+            if stop.load(Ordering::Acquire) {
+                return self.patience.given_up(chip, Instant::now(), took);
+            }
+            match &value {
+                Err(SampleError { fault: Fault::TimedOut, .. }) => {
+                    self.patience.silent(chip, Instant::now(), took);
+                }
+                // What the kernel does not have says nothing of the bus.
+                Err(SampleError { fault: Fault::Missing, .. }) => {}
+                _ => self.patience.answered(chip),
+            }
+            give(Sampled { sensor, value, limits: None });
+        }
     }
 }
 
@@ -387,7 +433,7 @@ channel = "temp2"
     async fn no_value_waits_for_limits() {
         let (free, freed) = channel();
         let (tell, told) = channel();
-        let bus = Bus::new("i2c3", Box::new(Silent(freed, tell)), vec![4, 5, 6]);
+        let bus = Bus::new("i2c3", Box::new(Silent(freed, tell)), vec![(4, 0), (5, 1), (6, 2)]);
         let mut sensors = Sensors { buses: vec![bus], of: Vec::new() };
         let within = Duration::from_millis(200);
         let read = tokio::spawn(sensors.read(0, vec![4, 5, 6], vec![5, 4], within));
@@ -405,13 +451,43 @@ channel = "temp2"
         assert!(healed[0].limits.is_none() && healed[1].limits.as_ref().is_some_and(Result::is_ok));
     }
 
+    /// A chip of two channels that the adapter waits for in vain, before one that answers.
+    #[derive(Debug)]
+    struct OneSilent(Arc<Mutex<Vec<usize>>>);
+
+    impl SensorBus for OneSilent {
+        fn read(&mut self, channel: usize) -> Result<f64, SampleError> {
+            self.0.lock().unwrap().push(channel);
+            if channel < 2 { Err(Fault::TimedOut.into()) } else { Ok(1.0) }
+        }
+
+        fn limits(&mut self, _: usize) -> Result<Limits, SampleError> {
+            Ok(Limits::default())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chip_that_does_not_answer_is_asked_once_in_a_poll_and_after_those_that_do() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let bus = Bus::new("i2c3", Box::new(OneSilent(Arc::clone(&asked))), vec![(4, 0), (5, 0), (6, 1)]);
+        let mut sensors = Sensors { buses: vec![bus], of: Vec::new() };
+        let mut poll = async || {
+            let sampled = sensors.read(0, vec![4, 5, 6], Vec::new(), Duration::from_secs(20)).await;
+            let good = sampled.iter().filter(|one| one.value.is_ok()).map(|one| one.sensor);
+            assert_eq!((sampled.len(), good.collect::<Vec<_>>()), (3, vec![6]));
+            std::mem::take(&mut *asked.lock().unwrap())
+        };
+        assert_eq!(poll().await, [0, 2]);
+        assert_eq!(poll().await, [2, 0]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_bus_that_hangs_gives_what_it_read_before_and_delays_no_other() {
         let (free, freed) = channel();
         let (tell, told) = channel();
-        let hangs = Bus::new("sick", Box::new(Hangs(freed, tell.clone())), vec![4, 5, 6]);
+        let hangs = Bus::new("sick", Box::new(Hangs(freed, tell.clone())), vec![(4, 0), (5, 1), (6, 2)]);
         let (_keep, never) = channel();
-        let sound = Bus::new("sound", Box::new(Hangs(never, tell)), vec![7]);
+        let sound = Bus::new("sound", Box::new(Hangs(never, tell)), vec![(7, 0)]);
         let mut sensors = Sensors { buses: vec![hangs, sound], of: Vec::new() };
         let within = Duration::from_millis(200);
         let sick = tokio::spawn(sensors.read(0, vec![4, 5, 6], Vec::new(), within));

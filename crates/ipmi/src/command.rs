@@ -119,6 +119,13 @@ commands! {
     }
     Sensor {
         0x02 PlatformEvent operator 7..=8, "Platform Event Message";
+        0x10 GetPefCapabilities user 0..=0, "Get PEF Capabilities";
+        0x11 ArmPefTimer admin 1..=1, "Arm PEF Postpone Timer";
+        0x12 SetPefParameters admin 2..=23, "Set PEF Configuration Parameters";
+        0x13 GetPefParameters operator 3..=3, "Get PEF Configuration Parameters";
+        0x14 SetLastProcessed admin 3..=3, "Set Last Processed Event ID";
+        0x15 GetLastProcessed admin 0..=0, "Get Last Processed Event ID";
+        0x16 AlertImmediate admin 3..=12, "Alert Immediate";
         0x23 GetSensorFactors user 2..=2, "Get Sensor Reading Factors";
         0x24 SetSensorHysteresis operator 4..=4, "Set Sensor Hysteresis";
         0x25 GetSensorHysteresis user 2..=2, "Get Sensor Hysteresis";
@@ -136,6 +143,11 @@ commands! {
         0x03 WarmReset admin 0..=0, "Warm Reset";
         0x04 GetSelfTestResults user 0..=0, "Get Self Test Results";
         0x08 GetDeviceGuid user 0..=0, "Get Device GUID";
+        0x09 GetNetFnSupport user 1..=1, "Get NetFn Support";
+        0x0a GetCommandSupport user 3..=4, "Get Command Support";
+        0x0b GetSubFunctionSupport user 4..=5, "Get Command Sub-function Support";
+        0x0c GetConfigurableCommands user 3..=4, "Get Configurable Commands";
+        0x0d GetConfigurableSubFunctions user 4..=5, "Get Configurable Command Sub-functions";
         0x22 ResetWatchdog operator 0..=0, "Reset Watchdog Timer";
         0x24 SetWatchdog operator 6..=6, "Set Watchdog Timer";
         0x25 GetWatchdog user 0..=0, "Get Watchdog Timer";
@@ -163,6 +175,11 @@ commands! {
         0x4e GetPayloadSupport user 1..=1, "Get Channel Payload Support";
         0x4f GetPayloadVersion user 2..=2, "Get Channel Payload Version";
         0x54 GetChannelCipherSuites none 3..=3, "Get Channel Cipher Suites";
+        0x58 SetSystemInfo admin 2..=18, "Set System Info Parameters";
+        0x59 GetSystemInfo user 4..=4, "Get System Info Parameters";
+        0x60 SetCommandEnables admin 19..=20, "Set Command Enables";
+        0x61 GetCommandEnables user 3..=4, "Get Command Enables";
+        0x63 GetSubFunctionEnables user 4..=5, "Get Command Sub-function Enables";
     }
     Storage {
         0x10 GetFruArea user 1..=1, "Get FRU Inventory Area Info";
@@ -175,6 +192,7 @@ commands! {
         0x40 GetSelInfo user 0..=0, "Get SEL Info";
         0x42 ReserveSel user 0..=0, "Reserve SEL";
         0x43 GetSelEntry user 6..=6, "Get SEL Entry";
+        0x44 AddSelEntry operator 16..=16, "Add SEL Entry";
         0x46 DeleteSelEntry operator 4..=4, "Delete SEL Entry";
         0x47 ClearSel operator 6..=6, "Clear SEL";
         0x48 GetSelTime user 0..=0, "Get SEL Time";
@@ -183,6 +201,7 @@ commands! {
         0x5d SetSelTimeOffset operator 2..=2, "Set SEL Time UTC Offset";
     }
     Transport {
+        0x01 SetLanParameters admin 3..=22, "Set LAN Configuration Parameters";
         0x02 GetLanParameters operator 4..=4, "Get LAN Configuration Parameters";
         0x21 SetSolParameters admin 3..=4, "Set SOL Configuration Parameters";
         0x22 GetSolParameters user 4..=4, "Get SOL Configuration Parameters";
@@ -197,10 +216,90 @@ commands! {
         0x09 GetControllerId user 2..=2, "Get Management Controller Identifier String";
         0x0a SetControllerId admin 2..=18, "Set Management Controller Identifier String";
         0x10 GetTemperatures user 4..=4, "Get Temperature Readings";
+        0x12 SetDcmiParameters admin 3..=5, "Set DCMI Configuration Parameters";
+        0x13 GetDcmiParameters user 2..=2, "Get DCMI Configuration Parameters";
     }
 }
 
 impl Command {
+    /// Whether a channel's firewall may take it away: not what a session is made and ended with, nor the firewall itself (§21.1).
+    #[must_use]
+    pub const fn is_configurable(self) -> bool {
+        !matches!(
+            self,
+            Self::GetChannelAuthCapabilities
+                | Self::GetChannelCipherSuites
+                | Self::SetSessionPrivilege
+                | Self::CloseSession
+                | Self::GetNetFnSupport
+                | Self::GetCommandSupport
+                | Self::GetSubFunctionSupport
+                | Self::GetConfigurableCommands
+                | Self::GetConfigurableSubFunctions
+                | Self::SetCommandEnables
+                | Self::GetCommandEnables
+                | Self::GetSubFunctionEnables
+        )
+    }
+
+    /// Whether the machine itself may use it where its way in is restricted: what an operating system and its tools need, and nothing that changes the
+    /// controller, its network or its accounts.
+    #[must_use]
+    pub const fn is_for_machine(self) -> bool {
+        matches!(
+            self,
+            Self::GetChassisCapabilities
+                | Self::GetChassisStatus
+                | Self::ChassisControl
+                | Self::SetPowerRestorePolicy
+                | Self::GetSystemRestartCause
+                | Self::SetSystemBootOptions
+                | Self::GetSystemBootOptions
+                | Self::GetPohCounter
+                | Self::PlatformEvent
+                | Self::GetSensorFactors
+                | Self::GetSensorHysteresis
+                | Self::GetSensorThresholds
+                | Self::GetSensorEventEnable
+                | Self::GetSensorEventStatus
+                | Self::GetSensorReading
+                | Self::GetSensorType
+                | Self::GetDeviceId
+                | Self::GetSelfTestResults
+                | Self::GetDeviceGuid
+                | Self::ResetWatchdog
+                | Self::SetWatchdog
+                | Self::GetWatchdog
+                | Self::GetSystemGuid
+                | Self::GetChannelAccess
+                | Self::GetChannelInfo
+                | Self::GetPayloadSupport
+                | Self::GetPayloadVersion
+                | Self::SetSystemInfo
+                | Self::GetSystemInfo
+                | Self::GetFruArea
+                | Self::ReadFru
+                | Self::GetSdrInfo
+                | Self::ReserveSdr
+                | Self::GetSdr
+                | Self::GetSdrTime
+                | Self::GetSelInfo
+                | Self::ReserveSel
+                | Self::GetSelEntry
+                | Self::AddSelEntry
+                | Self::GetSelTime
+                | Self::SetSelTime
+                | Self::GetSelTimeOffset
+                | Self::GetLanParameters
+                | Self::GetDcmiCapabilities
+                | Self::GetPowerReading
+                | Self::GetPowerLimit
+                | Self::GetAssetTag
+                | Self::GetDcmiSensors
+                | Self::GetTemperatures
+        )
+    }
+
     /// Its row.
     #[must_use]
     pub fn row(self) -> Option<&'static Row> {

@@ -31,26 +31,30 @@
 )]
 
 mod bytes;
+mod channel;
 mod command;
 mod completion;
 mod crypto;
 mod level;
 mod packet;
+pub mod pef;
+pub mod pet;
 pub mod scale;
 pub mod sdr;
 pub mod sel;
 mod server;
 pub mod sol;
+pub mod vm;
 pub mod watchdog;
 mod window;
 
 pub use bytes::Bytes;
+pub use channel::{CHANNEL, is_this_channel};
 pub use command::{Command, Group, Lengths, Row};
 pub use completion::Completion;
 pub use crypto::{PASSWORD_MAX, Suite, is_same};
 pub use level::Level;
 pub use packet::{Malformed, Message, Packet};
 pub use server::{
-    Action, Admitted, AskId, CHANNEL, Challenge, Config, Rejected, Request, RequestId, Server, SessionInfo,
-    Verify, is_this_channel,
+    Action, Admitted, AskId, Challenge, Config, Rejected, Request, RequestId, Server, SessionInfo, Verify,
 };

@@ -30,6 +30,9 @@ pub enum Entry {
 /// Bytes of a record.
 pub const LENGTH: usize = 16;
 
+/// From this type on records have no time (table 32-1).
+const NO_TIME: u8 = 0xe0;
+
 /// The record of this id, with seconds since 1970.
 #[must_use]
 pub fn encode(id: u16, seconds: u32, entry: Entry) -> [u8; LENGTH] {
@@ -53,6 +56,15 @@ pub fn encode(id: u16, seconds: u32, entry: Entry) -> [u8; LENGTH] {
     out.try_into().unwrap_or([0; LENGTH])
 }
 
+/// A record that somebody wrote, with this number, and with this time where its type has one (§31.6).
+#[must_use]
+pub fn numbered(id: u16, seconds: u32, record: [u8; LENGTH]) -> [u8; LENGTH] {
+    let [_, _, kind, time @ .., a, b, c, d, e, f, g, h, i] = record;
+    let [low, high] = id.to_le_bytes();
+    let [t0, t1, t2, t3] = if kind < NO_TIME { seconds.to_le_bytes() } else { time };
+    [low, high, kind, t0, t1, t2, t3, a, b, c, d, e, f, g, h, i]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +77,11 @@ mod tests {
             encode(0x0102, 0x6000_0001, entry),
             [0x02, 0x01, 0x02, 0x01, 0, 0, 0x60, 0x20, 1, 4, 1, 9, 0x81, 0x57, 90, 85]
         );
+        let mut record = [9; 16];
+        record[2] = 2;
+        assert_eq!(numbered(0x0102, 3, record)[..8], [2, 1, 2, 3, 0, 0, 0, 9]);
+        record[2] = 0xe0;
+        assert_eq!(numbered(0x0102, 3, record)[..8], [2, 1, 0xe0, 9, 9, 9, 9, 9]);
         let oem = Entry::Oem { maker: [1, 2, 3], data: *b"abcdef" };
         assert_eq!(encode(1, 2, oem), [1, 0, 0xc0, 2, 0, 0, 0, 1, 2, 3, b'a', b'b', b'c', b'd', b'e', b'f']);
     }

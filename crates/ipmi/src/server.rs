@@ -15,6 +15,7 @@ use units::{Allowance, Millis, Mono, network};
 use zeroize::Zeroizing;
 
 use crate::bytes::Bytes;
+use crate::channel::{CHANNEL, auth_capabilities, is_this_channel};
 use crate::command::{Command, Row};
 use crate::completion::Completion;
 use crate::crypto::{self, BLOCK, Keys, Suite};
@@ -38,7 +39,7 @@ const ANSWERED_MAX: usize = PENDING_MAX;
 const SESSIONS_OF_ONE: usize = 5;
 /// Of so many sessions one is kept for administrators.
 const KEPT_OF: u8 = 5;
-/// A session is at most so old: nothing but events ends one whose account changed, and one may be lost.
+/// A session that nobody has confirmed for so long ends: nothing but events ends one whose account changed, and one may be lost.
 const AGE_MAX: Millis = Millis::from_secs(900);
 /// A session that was not used for so long makes room for a new one.
 const MAKES_ROOM: Millis = Millis::from_secs(10);
@@ -52,10 +53,6 @@ const RATES_MAX: usize = 256;
 const RANDOM: usize = 16;
 /// Longest name in RAKP (table 13-11).
 const NAME_MAX: usize = 16;
-/// The channel of the network.
-pub const CHANNEL: u8 = 1;
-/// In a request: the channel it comes by.
-const THIS_CHANNEL: u8 = 0x0e;
 /// Cipher suites' records that go into one answer (§22.15.1).
 const LIST_MAX: usize = 16;
 
@@ -293,6 +290,8 @@ struct Live {
     sent: u32,
     window: Window,
     pending: Vec<Pending>,
+    /// Something of a console was sent in it.
+    has_console: bool,
     /// The latest answers, oldest first.
     answered: VecDeque<Answered>,
     /// RAKP 3's code and the answer in RAKP 4, for a client that did not get it.
@@ -358,6 +357,8 @@ pub struct Server {
     all: Allowance,
     rates: Vec<(IpAddr, Allowance)>,
     next: u64,
+    /// Commands that the channel's firewall takes away.
+    forbidden: Vec<Command>,
 }
 
 impl std::fmt::Debug for Server {
@@ -380,7 +381,13 @@ impl Server {
             all: a_second(ALL_RATE),
             rates: Vec::new(),
             next: 0,
+            forbidden: Vec::new(),
         }
+    }
+
+    /// Commands that nobody may use by this channel from now on (§21).
+    pub fn forbid(&mut self, commands: Vec<Command>) {
+        self.forbidden = commands;
     }
 
     /// Sessions there are.
@@ -413,7 +420,27 @@ impl Server {
         self.end(out, "account changed", |live| account.is_none_or(|account| live.account == account));
     }
 
+    /// Ends the sessions whose account may not have them any more, as somebody says who knows now; the others count as new.
+    pub fn confirm(&mut self, now: Mono, may: impl Fn(&str, Level) -> bool, out: &mut Vec<Action>) {
+        self.end(out, "account changed", |live| !may(&live.account, live.limit));
+        for live in &mut self.live {
+            live.since = now;
+        }
+    }
+
+    /// Ends all sessions, and all logins under way.
+    pub fn end_all(&mut self, why: &'static str, out: &mut Vec<Action>) {
+        self.setups.clear();
+        self.end(out, why, |_| true);
+    }
+
     fn end(&mut self, out: &mut Vec<Action>, why: &'static str, over: impl Fn(&Live) -> bool) {
+        // Whoever looks at a console there is told while the session has its keys.
+        for at in 0..self.live.len() {
+            if self.live.get(at).is_some_and(|live| live.has_console && over(live)) {
+                self.send_as(payload::SOL, at, &crate::sol::deactivated(0), out);
+            }
+        }
         self.live.retain(|live| {
             let is_over = over(live);
             if is_over {
@@ -853,6 +880,7 @@ impl Server {
             sent: 0,
             window: Window::default(),
             pending: Vec::new(),
+            has_console: false,
             answered: VecDeque::new(),
             rakp4: (code, answer),
         };
@@ -984,7 +1012,7 @@ impl Server {
     ) -> Result<(&'static Row, &'a [u8]), Completion> {
         let row = Command::of(message.function, message.command, message.data)
             .ok_or(Completion::INVALID_COMMAND)?;
-        if row.level.is_some_and(|level| level > live.level) {
+        if row.level.is_some_and(|level| level > live.level) || self.forbidden.contains(&row.command) {
             return Err(Completion::PRIVILEGE);
         }
         let data = match row.group.prefix() {
@@ -1034,6 +1062,9 @@ impl Server {
     /// Sends a packet of Serial over LAN in this session; nothing where that is over.
     pub fn sol(&mut self, session: u32, packet: &[u8], out: &mut Vec<Action>) {
         if let Some(at) = self.live.iter().position(|live| live.id == session) {
+            if let Some(live) = self.live.get_mut(at) {
+                live.has_console = true;
+            }
             self.send_as(payload::SOL, at, packet, out);
         }
     }
@@ -1158,28 +1189,6 @@ fn whole(prefix: Option<u8>, answer: Result<Vec<u8>, Completion>) -> Vec<u8> {
     out.extend(prefix);
     out.extend(data);
     out
-}
-
-/// Whether a request calls the channel it came by, as its number or as "this one" (§6.3).
-///
-/// # Errors
-/// [`Completion::INVALID_FIELD`] for another.
-pub fn is_this_channel(channel: u8) -> Result<(), Completion> {
-    match channel & 0xf {
-        CHANNEL | THIS_CHANNEL => Ok(()),
-        _ => Err(Completion::INVALID_FIELD),
-    }
-}
-
-/// §22.13: no sessions of IPMI 1.5; names are wanted, and a key of the controller is none.
-fn auth_capabilities(data: &[u8]) -> Result<Vec<u8>, Completion> {
-    let &[channel, level] = data else { return Err(Completion::LENGTH) };
-    is_this_channel(channel)?;
-    if !(1..=4).contains(&(level & 0xf)) {
-        return Err(Completion::INVALID_FIELD);
-    }
-    let extended = channel & 0x80;
-    Ok(vec![CHANNEL, extended, 0x04, if extended == 0 { 0 } else { 0x02 }, 0, 0, 0, 0])
 }
 
 #[cfg(test)]

@@ -41,6 +41,35 @@ pub enum Fact {
     Thermal(Alarm),
 }
 
+/// Who tells a fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// powermgr: how hosts are.
+    Hosts,
+    /// statemgr: whether the chassis is asked to show itself.
+    Chassis,
+    /// The operator: the health of the management controller.
+    Controller,
+    /// thermalmgr: what is measured.
+    Thermal,
+}
+
+impl Owner {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Hosts, Self::Chassis, Self::Controller, Self::Thermal];
+
+    /// The daemon.
+    #[must_use]
+    pub const fn daemon(self) -> &'static str {
+        match self {
+            Self::Hosts => "powermgr",
+            Self::Chassis => "statemgr",
+            Self::Controller => "operator",
+            Self::Thermal => "thermalmgr",
+        }
+    }
+}
+
 /// When a group shows what it shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Condition {
@@ -86,6 +115,19 @@ impl Condition {
         Self::ThermalCritical,
         Self::Fault,
     ];
+
+    /// Who has to be heard for it to be known. That a host is not known is so without anybody.
+    #[must_use]
+    pub const fn owners(self) -> &'static [Owner] {
+        match self {
+            Self::Always | Self::HostUnknown => &[],
+            Self::HostOn | Self::HostOff | Self::HostTransitioning | Self::HostError => &[Owner::Hosts],
+            Self::Identify => &[Owner::Chassis],
+            Self::ControllerWarning | Self::ControllerCritical => &[Owner::Controller],
+            Self::ThermalWarning | Self::ThermalCritical => &[Owner::Thermal],
+            Self::Fault => &[Owner::Hosts, Owner::Controller, Owner::Thermal],
+        }
+    }
 
     /// The word for it in a board file.
     #[must_use]

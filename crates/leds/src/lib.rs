@@ -33,7 +33,7 @@ mod lamp;
 mod machine;
 
 pub use claim::{Brightness, Claim, Light, Show, Source, State};
-pub use fact::{Alarm, Condition, Fact, HostPower};
+pub use fact::{Alarm, Condition, Fact, HostPower, Owner};
 pub use lamp::{Ability, Lamp};
 pub use machine::{
     Change, Config, Denial, Group, Hand, LONGEST, LONGEST_TEST, LedConfig, MAX_GROUPS, MAX_LEDS, Machine,

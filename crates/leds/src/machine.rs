@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use units::{Millis, Mono};
 
 use crate::claim::{Brightness, Claim, Show, Source, State};
-use crate::fact::{Condition, Fact, HostPower, Known};
+use crate::fact::{Condition, Fact, HostPower, Known, Owner};
 
 /// LEDs of one board. Drive bays have three each.
 pub const MAX_LEDS: usize = 128;
@@ -16,7 +16,7 @@ pub const SHORTEST: Millis = Millis::from_secs(1);
 pub const LONGEST: Millis = Millis::from_secs(7 * 24 * 3_600);
 /// The longest lamp test, as phosphor-led-manager's: a person walks to the rack.
 pub const LONGEST_TEST: Millis = Millis::from_secs(240);
-/// How a host is counts as known for so long after the last word of it. A restart of who knows takes less.
+/// What is told counts as known for so long after the last word of it. A restart of who knows takes less.
 pub const STALE_AFTER: Millis = Millis::from_secs(15);
 
 /// An LED.
@@ -145,6 +145,8 @@ pub struct Machine {
     known: Known,
     /// When what is known of hosts is too old.
     stale_at: Option<Mono>,
+    /// Until when what each owner told counts, by its place in [`Owner::ALL`]; none where it has told nothing yet.
+    known_until: [Option<Mono>; Owner::ALL.len()],
     test_until: Option<Mono>,
 }
 
@@ -159,6 +161,7 @@ impl Machine {
             groups: config.groups,
             known: Known::new(config.hosts),
             stale_at: None,
+            known_until: [None; Owner::ALL.len()],
             test_until: None,
         };
         machine.settle(Mono::ZERO);
@@ -171,9 +174,72 @@ impl Machine {
         self.settle(now)
     }
 
-    /// Who knows the hosts has answered: what was learned of them counts until [`STALE_AFTER`] from now.
-    pub fn heard(&mut self, now: Mono) {
-        self.stale_at = now.checked_add(STALE_AFTER);
+    /// Who knows has answered: what was learned of it counts until [`STALE_AFTER`] from now.
+    pub fn heard(&mut self, now: Mono, owner: Owner) {
+        let until = now.checked_add(STALE_AFTER);
+        if owner == Owner::Hosts {
+            self.stale_at = until;
+        }
+        for (known, of) in self.known_until.iter_mut().zip(Owner::ALL) {
+            if of == owner {
+                *known = until;
+            }
+        }
+    }
+
+    /// Who would have to be heard to know that an LED shows what it should; none while that is known. What a person set is known.
+    #[must_use]
+    pub fn stale(&self, now: Mono, led: usize) -> Option<Owner> {
+        let shown = self.groups.iter().enumerate();
+        let of = |group: &Group| group.members.iter().any(|member| member.led == led);
+        let wins = match self.shown(led)?.source {
+            Source::Hand | Source::Test => return None,
+            Source::Group(wins) => Some(wins),
+            Source::Nobody => None,
+        };
+        let priority = |index: usize| self.groups.get(index).map(|group| group.priority);
+        for (index, group) in shown.filter(|(_, group)| of(group)) {
+            // Whether the one that wins holds at all, and whether one that would win over it does.
+            let missing = |condition: &Condition| {
+                condition.owners().iter().copied().find(|owner| self.is_silent(now, *owner))
+            };
+            let stale = match wins {
+                Some(wins) if wins == index => {
+                    let holds = |condition: &&Condition| self.known.holds(**condition, group.host);
+                    let mut holding = group.when.iter().filter(holds).map(missing);
+                    // One that is known to hold is enough.
+                    holding
+                        .clone()
+                        .all(|missing| missing.is_some())
+                        .then(|| holding.next())
+                        .flatten()
+                        .flatten()
+                }
+                Some(wins) => {
+                    let over = priority(wins);
+                    let beats = Some(group.priority) > over || (Some(group.priority) == over && index < wins);
+                    group.when.iter().find_map(missing).filter(|_| beats)
+                }
+                None => group.when.iter().find_map(missing),
+            };
+            if stale.is_some() {
+                return stale;
+            }
+        }
+        None
+    }
+
+    /// Whether an owner has told nothing for too long, or nothing yet.
+    fn is_silent(&self, now: Mono, owner: Owner) -> bool {
+        let mut known = Owner::ALL.iter().zip(&self.known_until).filter(|(of, _)| **of == owner);
+        !known.any(|(_, until)| until.is_some_and(|until| now < until))
+    }
+
+    /// Whether an owner has ever told something.
+    #[must_use]
+    pub fn was_heard(&self, owner: Owner) -> bool {
+        let mut known = Owner::ALL.iter().zip(&self.known_until).filter(|(of, _)| **of == owner);
+        known.any(|(_, until)| until.is_some())
     }
 
     /// The hardware of an LED is there, with this many steps of brightness.

@@ -2,7 +2,7 @@
 
 use leds::{
     Alarm, Brightness, Claim, Condition, Config, Denial, Fact, Group, Hand, HostPower, LONGEST_TEST,
-    LedConfig, Machine, Member, STALE_AFTER, Show, Source, State,
+    LedConfig, Machine, Member, Owner, STALE_AFTER, Show, Source, State,
 };
 use proptest::prelude::*;
 use units::{Millis, Mono};
@@ -70,16 +70,53 @@ fn a_server_tells_how_it_is() {
 #[test]
 fn a_host_that_nobody_tells_of_any_more_is_not_shown_as_on() {
     let mut machine = server();
-    machine.heard(at(1_000));
+    machine.heard(at(1_000), Owner::Hosts);
     machine.learn(at(1_000), Fact::Host(0, HostPower::On));
     assert_eq!(machine.deadline(), Some(at(1_000) + STALE_AFTER));
-    machine.heard(at(5_000));
+    machine.heard(at(5_000), Owner::Hosts);
     machine.tick(at(16_000));
     assert_eq!(machine.shown(POWER).unwrap().show.state, State::On, "told again");
     let changes = machine.tick(at(5_000) + STALE_AFTER);
     assert_eq!(changes.len(), 1);
     assert_eq!(machine.shown(POWER).unwrap().show.state, State::Fast);
     assert_eq!(machine.deadline(), None);
+}
+
+#[test]
+fn what_an_led_shows_is_old_while_who_it_goes_by_is_silent() {
+    let mut machine = server();
+    let stale =
+        |machine: &Machine, ms: u64| [POWER, STATUS, FAULT, IDENTIFY].map(|led| machine.stale(at(ms), led));
+    let (hosts, chassis, thermal) = (Some(Owner::Hosts), Some(Owner::Chassis), Some(Owner::Thermal));
+    // That the host is not known is known; all else may be otherwise.
+    assert_eq!(stale(&machine, 0), [None, thermal, hosts, chassis]);
+    for owner in Owner::ALL {
+        machine.heard(at(0), owner);
+        assert!(machine.was_heard(owner));
+    }
+    machine.learn(at(0), Fact::Host(0, HostPower::On));
+    assert_eq!(stale(&machine, 0), [None; 4]);
+    for owner in [Owner::Hosts, Owner::Controller] {
+        machine.heard(at(5_000), owner);
+    }
+    let silent = STALE_AFTER.get();
+    assert_eq!(stale(&machine, silent - 1), [None; 4]);
+    assert_eq!(stale(&machine, silent), [None, thermal, thermal, chassis]);
+    // What is known to hold, and over which nothing can win, is not old.
+    machine.learn(at(silent), Fact::Controller(Alarm::Critical));
+    machine.learn(at(silent), Fact::Identify(true));
+    machine.heard(at(silent), Owner::Thermal);
+    assert_eq!(
+        stale(&machine, silent),
+        [None, None, None, chassis],
+        "identify was asked for, and may be over"
+    );
+    let hand = machine.check(at(silent), STATUS, State::On, None, None).unwrap();
+    machine.set(at(silent), STATUS, Some(hand));
+    assert_eq!(stale(&machine, 60_000), [hosts, None, hosts, chassis], "what is set is known");
+    machine.tick(at(60_000));
+    assert_eq!(stale(&machine, 60_000), [None, None, hosts, chassis]);
+    assert_eq!(machine.stale(at(0), 9), None);
 }
 
 #[test]

@@ -152,7 +152,11 @@ impl Item for v1::Led {
     message!(name);
 
     fn quality(&self) -> Quality {
-        if self.fault.is_empty() { Quality::Good } else { Quality::Failed }
+        match (self.fault.is_empty(), self.stale.is_empty()) {
+            (false, _) => Quality::Failed,
+            (true, false) => Quality::Stale,
+            (true, true) => Quality::Good,
+        }
     }
 }
 

@@ -125,8 +125,8 @@ fn if_it_has<T, E>(answer: Result<T, Failure<E>>) -> Result<Option<T>, Failure<E
 
 /// A device on a bus.
 ///
-/// What it says of itself (CAPABILITY, VOUT_MODE, COEFFICIENTS) is asked once and then believed until the device is away: another may be in its place
-/// then. Only PAGE is ever written to it.
+/// What it says of itself (CAPABILITY, VOUT_MODE, COEFFICIENTS) is asked once and then believed until the device is away, its bus fails, or
+/// [`Device::forget`]: another may be in its place then. Only PAGE is ever written to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     address: Address,
@@ -189,12 +189,18 @@ impl Device {
         })
     }
 
-    /// Another device may be in the place of one that is away.
+    /// Forgets what the device said of itself, which is asked again with the next value. To be called when it was not watched for a while, as when
+    /// its host was off: another may be in its place, which counts in another way.
+    pub fn forget(&mut self) {
+        self.capability = None;
+        self.modes.clear();
+        self.asked.clear();
+    }
+
+    /// Another device may be in the place of one that is away, or was not seen while its bus failed.
     fn unless_gone<T, E>(&mut self, answer: Result<T, Failure<E>>) -> Result<T, Failure<E>> {
-        if matches!(answer, Err(Failure::Gone(_))) {
-            self.capability = None;
-            self.modes.clear();
-            self.asked.clear();
+        if matches!(answer, Err(Failure::Gone(_) | Failure::Bus(_))) {
+            self.forget();
         }
         answer
     }
@@ -505,8 +511,16 @@ mod tests {
         fake.there = true;
         fake.answers[1].2 = vec![0x18];
         assert_eq!(device.read(reading(Command::ReadVout, None), |t| fake.run(t)), Ok(2.0));
+        // Put in while its bus hung.
         let mut hangs = |_: &[Transfer]| Err(Trouble::Other(()));
         assert_eq!(device.read(reading(Command::ReadVout, None), &mut hangs), Err(Failure::Bus(())));
+        fake.answers[1].2 = vec![0x17];
+        assert_eq!(device.read(reading(Command::ReadVout, None), |t| fake.run(t)), Ok(1.0));
+        // Put in while nobody looked.
+        fake.answers[1].2 = vec![0x18];
+        assert_eq!(device.read(reading(Command::ReadVout, None), |t| fake.run(t)), Ok(1.0));
+        device.forget();
+        assert_eq!(device.read(reading(Command::ReadVout, None), |t| fake.run(t)), Ok(2.0));
     }
 
     /// Limits have the format of their reading; what the device does not take, or what is no volts, is none.

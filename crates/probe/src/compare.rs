@@ -67,6 +67,18 @@ pub fn compare(found: &Found, board: &Board, sys: &Path) -> Report {
             report.missing.push(format!("leds.{}: the kernel has no LED {label:?}", led.id));
         }
     }
+    for screen in &board.screens {
+        let video = screen.video.strip_prefix("/dev").ok().and_then(Path::to_str).unwrap_or_default();
+        if !found.videos.iter().any(|(name, _)| name == video) {
+            let video = screen.video.display();
+            report.missing.push(format!("screens.{}: nothing captures video at {video}", screen.host));
+        }
+        if let Some(usb) = screen.usb.as_ref().filter(|usb| !found.usb_controllers.contains(usb)) {
+            report
+                .missing
+                .push(format!("screens.{}: the kernel has no USB device controller {usb:?}", screen.host));
+        }
+    }
     // Without names of any line nothing is known of lines: a simulated board has none, or the kernel shows none.
     if found.line_names().next().is_some() {
         for (key, line) in lines(board) {
@@ -235,6 +247,11 @@ fn unnamed(found: &Found, board: &Board, sys: &Path, report: &mut Report) {
         }
         for address in bus.answered.iter().filter(|address| !at_place(bus.number, u16::from(**address))) {
             report.unnamed.push(format!("i2c-{} {address:#04x}: answers", bus.number));
+        }
+    }
+    for (name, driver) in &found.videos {
+        if !board.screens.iter().any(|screen| screen.video == Path::new("/dev").join(name)) {
+            report.unnamed.push(format!("/dev/{name}: captures video ({driver})"));
         }
     }
     for label in &found.leds {

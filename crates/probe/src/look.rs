@@ -104,6 +104,10 @@ pub struct Found {
     pub chips: Vec<Chip>,
     /// Watchdogs: `watchdog0`.
     pub watchdogs: Vec<String>,
+    /// Devices of video, and what their drivers call them: `video0`.
+    pub videos: Vec<(String, String)>,
+    /// Controllers by which the machine is a USB device to another.
+    pub usb_controllers: Vec<String>,
 }
 
 impl Found {
@@ -129,6 +133,8 @@ pub fn look(sys: &Path) -> Found {
         leds: entries(&sys.join("class/leds")),
         chips: chips(sys),
         watchdogs: entries(&sys.join("class/watchdog")),
+        videos: videos(sys),
+        usb_controllers: entries(&sys.join("class/udc")),
         ..Found::default()
     };
     for (class, folder, prefix) in
@@ -255,6 +261,12 @@ fn iio(files: &[String]) -> Vec<DeviceChannel> {
         }
     }
     channels
+}
+
+fn videos(sys: &Path) -> Vec<(String, String)> {
+    let class = sys.join("class/video4linux");
+    let names = entries(&class).into_iter().filter(|name| name.starts_with("video"));
+    names.map(|name| (name.clone(), text(&class.join(name).join("name")).unwrap_or_default())).collect()
 }
 
 fn chips(sys: &Path) -> Vec<Chip> {

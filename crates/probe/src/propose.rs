@@ -79,6 +79,7 @@ pub fn propose(found: &Found) -> String {
             out.fru(client, bus, &buses);
         }
     }
+    out.screen(found);
     out.rest(found);
     out.text
 }
@@ -353,8 +354,26 @@ impl Proposal {
     }
 
     /// What is there and cannot be named without knowing more.
+    /// What captures is the host's screen, and the first USB controller that is free the host's port, until somebody knows better.
+    fn screen(&mut self, found: &Found) {
+        let Some((video, driver)) = found.videos.first() else { return };
+        self.line("");
+        self.line(&format!("[[screens]] # {}", comment(driver)));
+        self.line("host = \"system\"");
+        self.value("video", &format!("/dev/{video}"));
+        if let Some(usb) = found.usb_controllers.first().filter(|usb| usb.len() <= TEXT_MAX) {
+            self.line(&format!("usb = {} # the one that is wired to the host", quoted(usb)));
+        }
+    }
+
     fn rest(&mut self, found: &Found) {
         let mut rest = Vec::new();
+        for (video, driver) in found.videos.iter().skip(1) {
+            rest.push(format!("/dev/{video} captures video ({})", comment(driver)));
+        }
+        for usb in found.usb_controllers.iter().skip(usize::from(!found.videos.is_empty())) {
+            rest.push(format!("{}: a USB device controller", comment(usb)));
+        }
         for bus in &found.buses {
             for client in
                 bus.clients.iter().filter(|client| client.driver.is_none() && client.eeprom.is_none())

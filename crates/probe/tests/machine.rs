@@ -95,6 +95,10 @@ impl Machine {
         machine.file(&format!("devices/{chip}/of_node/gpio-line-names"), names.join("\0") + "\0");
         machine.listed("bus/gpio/devices", chip);
         machine.file("class/watchdog/watchdog0/identity", "aspeed_wdt\n");
+        machine.file("class/video4linux/video0/name", "aspeed-video\n");
+        for port in ["1e6a0000.usb-vhub:p1", "1e6a0000.usb-vhub:p2"] {
+            machine.file(&format!("class/udc/{port}/state"), "not attached\n");
+        }
         machine
     }
 }

@@ -195,7 +195,7 @@ impl Wrong {
 /// A value as a message repeats it: never a secret.
 pub(crate) fn repeated(property: &Property, value: &Value) -> String {
     match (property.kind, value) {
-        (Kind::Secret(_) | Kind::Pem(_), _) => "******".to_owned(),
+        (Kind::Secret(_) | Kind::Pem(_) | Kind::Headers(_), _) => "******".to_owned(),
         (_, Value::String(text)) => text.clone(),
         (_, other) => other.to_string(),
     }
@@ -243,6 +243,16 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
             if list.len() > most {
                 Err(Wrong::Many(most))
             } else if list.iter().all(Value::is_string) {
+                Ok(())
+            } else {
+                Err(Wrong::Type)
+            }
+        }
+        (Kind::Headers(most), Value::Array(list)) => {
+            let texts = |item: &Value| item.as_object().is_some_and(|map| map.values().all(Value::is_string));
+            if list.iter().filter_map(Value::as_object).map(Map::len).sum::<usize>().max(list.len()) > most {
+                Err(Wrong::Many(most))
+            } else if list.iter().all(texts) {
                 Ok(())
             } else {
                 Err(Wrong::Type)

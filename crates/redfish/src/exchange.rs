@@ -16,7 +16,7 @@ use crate::query::{Expand, Follow, Query, QueryError, TOP_MAX};
 use crate::resource::{Action, Change, Deed, Given, Kind, Made, Patch, Resource, pointer, prune};
 use crate::resources;
 use crate::route::{Route, Target};
-use crate::world::{About, Call, Need, World};
+use crate::world::{About, Call, Need, Supply, World};
 
 /// Resources one answer holds at most.
 const EXPANDED_MAX: usize = 4000;
@@ -135,7 +135,7 @@ impl Exchange {
             return Err(Answer::error(400, &[base::QUERY_NOT_SUPPORTED_ON_RESOURCE.plain()]));
         }
         let mut world = World::default();
-        world.about = about;
+        world.about = About { names: route.names.clone(), ..about };
         Ok(Self { route, method, request, query, world, body: Vec::new(), state: State::Begun })
     }
 
@@ -172,9 +172,37 @@ impl Exchange {
         }
     }
 
+    /// How a need is asked for.
+    #[must_use]
+    pub fn call_for(&self, need: Need) -> Call {
+        need.call(&self.world.about)
+    }
+
     /// What a need came to.
     pub fn filled(&mut self, need: Need, answer: Result<&[u8], Fault>) {
         self.world.fill(need, answer);
+    }
+
+    /// What a need came to, where somebody has it in memory.
+    pub fn supplied(&mut self, supply: Supply) {
+        self.world.supply(supply);
+    }
+
+    /// What its answer depends on besides what is needed for it, if that is only what is asked for and what the caller may see: then the same answer is
+    /// good for all who ask like this, as long as what it was made of is the same. So it is below machines and their boxes.
+    #[must_use]
+    pub fn shared_as(&self) -> Option<String> {
+        let Target::Resource(resource) = self.route.target else { return None };
+        let top = resource.path.split('/').next().unwrap_or_default();
+        let of_hardware = matches!(top, "Chassis" | "Systems");
+        let stays = self.query.expand.is_none_or(|expand| expand.follow == Follow::Subordinate);
+        let plain = self.method == Method::Get && self.request.if_none_match.is_none();
+        if !(of_hardware && stays && plain && !resource.path.contains("/LogServices")) {
+            return None;
+        }
+        let asker = &self.world.about.asker;
+        let (privileges, expired) = (asker.privileges.0, asker.password_change_required);
+        Some(format!("{}?{} {privileges} {expired}", self.route.uri, self.request.query))
     }
 
     /// Goes on.
@@ -267,6 +295,7 @@ impl Exchange {
                 return Step::Done(answer);
             }
             Target::Registry(registry) => return Step::Done(registry_answer(registry)),
+            Target::TaskMonitor => return self.monitored(),
             Target::Action(_, action) => return self.act(action),
             Target::Resource(_) | Target::ActionInfo(..) => match self.method {
                 Method::Get | Method::Head => return self.read(),
@@ -277,6 +306,21 @@ impl Exchange {
             },
         };
         Step::Done(Answer::json(200, value))
+    }
+
+    /// What the request that began an operation would have been answered, had it waited.
+    fn monitored(&self) -> Step {
+        let ended = resources::outcome_of(&self.world, &self.route.id);
+        let missing = self.world.take_missing();
+        if !missing.is_empty() {
+            return Step::Read(missing);
+        }
+        Step::Done(match ended {
+            Ok(Some(true)) => Answer::empty(204),
+            Ok(Some(false)) => Answer::error(500, &[base::OPERATION_FAILED.plain()]),
+            Ok(None) => self.not_found(),
+            Err(fault) => self.refusal(&fault),
+        })
     }
 
     /// The resource as it is now.
@@ -813,7 +857,7 @@ fn action_info(action: &Action, uri: &str, id: &str) -> Value {
                 Kind::Enum(values) => ("String", Some(values)),
                 Kind::Texts(_) => ("StringArray", None),
                 Kind::Link => ("Object", None),
-                Kind::Links(_) => ("ObjectArray", None),
+                Kind::Links(_) | Kind::Headers(_) => ("ObjectArray", None),
             };
             let mut entry = json!({"Name": parameter.property.path, "Required": parameter.required, "DataType": kind, "AllowableValues": values});
             prune(&mut entry, &[]);

@@ -91,10 +91,39 @@ impl Filter {
         }
     }
 
+    /// The paths of the properties it looks at.
+    #[must_use]
+    pub fn properties(&self) -> Vec<&[String]> {
+        let mut out = Vec::new();
+        properties(&self.0, &mut out);
+        out
+    }
+
     /// Whether it is true of a member. A property that is not there is null, which is equal only to null, and neither more nor less than anything.
     #[must_use]
     pub fn holds(&self, member: &Value) -> bool {
         holds(&self.0, member)
+    }
+}
+
+fn properties<'f>(expression: &'f Expression, out: &mut Vec<&'f [String]>) {
+    let mut term = |term: &'f Term| {
+        if let Term::Property(path) = term {
+            out.push(path);
+        }
+    };
+    match expression {
+        Expression::Holds(one) => term(one),
+        Expression::Compare(left, _, right) => {
+            term(left);
+            term(right);
+        }
+        Expression::Not(inner) => properties(inner, out),
+        Expression::Any(all) | Expression::All(all) => {
+            for one in all {
+                properties(one, out);
+            }
+        }
     }
 }
 

@@ -119,6 +119,8 @@ pub enum Kind {
     Link,
     /// A list of at most so many of those.
     Links(usize),
+    /// A list of at most so many objects of names with texts, which are not to be repeated: headers of HTTP.
+    Headers(usize),
 }
 
 /// A property that a client may give.

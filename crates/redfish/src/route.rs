@@ -28,6 +28,8 @@ pub(crate) enum Target {
     ActionInfo(&'static Resource, &'static Action),
     /// A message registry.
     Registry(&'static Registry),
+    /// What became of an operation that took longer (DSP0266, "Asynchronous operations").
+    TaskMonitor,
 }
 
 /// What is at a path.
@@ -68,6 +70,17 @@ impl Route {
             ["Registries", file, content] if file == content => {
                 let registry = resources::REGISTRIES.iter().find(|registry| registry.prefix == *file)?;
                 return Some(Self::fixed(Target::Registry(registry), path));
+            }
+            ["TaskService", "TaskMonitors", id] => {
+                let names = vec![(*id).to_owned()];
+                let uri = uri(&text);
+                return Some(Self {
+                    target: Target::TaskMonitor,
+                    uri,
+                    names,
+                    id: (*id).to_owned(),
+                    is_members: false,
+                });
             }
             _ => {}
         }
@@ -127,6 +140,7 @@ impl Route {
             | Target::Odata
             | Target::Metadata
             | Target::ActionInfo(..)
+            | Target::TaskMonitor
             | Target::Registry(_) => reads.to_vec(),
         }
     }
@@ -143,6 +157,9 @@ impl Route {
             // DSP0266 §13.2.1: the root, and what OData needs to get there.
             Target::Versions | Target::Odata | Target::Metadata => {
                 return (&entity::SERVICE_ROOT, vec![Privileges::NO_AUTH]);
+            }
+            Target::TaskMonitor => {
+                return (&entity::TASK, entity::TASK.needs(method, &["TaskCollection"]).to_vec());
             }
             Target::Registry(_) => {
                 return (&entity::MESSAGE_REGISTRY, entity::MESSAGE_REGISTRY.needs(method, &[]).to_vec());

@@ -2,18 +2,27 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::sync::Arc;
 
 use prost::Message as _;
 use schema::rpc::{
     asset_service, certificate_service, chassis_service, console_service, event_service, host_service,
-    led_service, management_controller_service, media_service, network_service, role_service, sensor_service,
-    session_service, system_service, thermal_service, user_service,
+    ipmi_service, kvm_service, led_service, management_controller_service, media_service, network_service,
+    role_service, sensor_service, session_service, system_service, thermal_service, user_service,
 };
 use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
 
 use crate::fault::Fault;
 use crate::privilege::{Asker, Privileges};
+
+/// What the names of reports of histories begin with; what follows is the sensor.
+pub(crate) const HISTORY: &str = "history-";
+
+/// The sensor whose history a report of that name is; empty for another report.
+pub(crate) fn of_history(report: &str) -> &str {
+    report.strip_prefix(HISTORY).unwrap_or_default()
+}
 
 /// A call of the contract.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,11 +54,11 @@ enum Part<T> {
     /// Nobody has asked yet.
     #[default]
     Unasked,
-    Known(Result<Box<T>, Fault>),
+    Known(Result<Arc<T>, Fault>),
 }
 
 macro_rules! needs {
-    ($($(#[$doc:meta])* $need:ident $field:ident: $answer:ty = |$asker:ident| $call:expr;)+) => {
+    ($($(#[$doc:meta])* $need:ident $field:ident: $answer:ty = |$about:ident| $call:expr;)+) => {
         /// Something that is asked of its owner.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Need { $($(#[$doc])* $need),+ }
@@ -58,10 +67,22 @@ macro_rules! needs {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$need),+];
 
-            /// How it is asked for by this caller.
+            /// How it is asked for by this caller, for this request.
             #[must_use]
-            pub fn call(self, asker: &Asker) -> Call {
-                match self { $(Self::$need => { let $asker = asker; $call })+ }
+            pub fn call(self, about: &About) -> Call {
+                match self { $(Self::$need => { let $about = about; $call })+ }
+            }
+        }
+
+        /// An answer that somebody has in memory, and others share.
+        #[derive(Clone, Debug)]
+        pub enum Supply { $($(#[$doc])* $need(Arc<$answer>)),+ }
+
+        impl Supply {
+            /// What it answers.
+            #[must_use]
+            pub fn need(&self) -> Need {
+                match self { $(Self::$need(_) => Need::$need),+ }
             }
         }
 
@@ -92,13 +113,18 @@ macro_rules! needs {
                 match need {
                     $(Need::$need => {
                         let decoded = answer.and_then(|bytes| {
-                            <$answer>::decode(bytes).map(Box::new).map_err(|error| {
+                            <$answer>::decode(bytes).map(Arc::new).map_err(|error| {
                                 Fault::new(Code::Internal, &format!("{need:?} came as bytes that are no answer: {error}"))
                             })
                         });
                         self.$field = Part::Known(decoded);
                     })+
                 }
+            }
+
+            /// Takes in an answer that was in memory.
+            pub fn supply(&mut self, supply: Supply) {
+                match supply { $(Supply::$need(answer) => self.$field = Part::Known(Ok(answer)),)+ }
             }
 
             /// Forgets an answer, as something was changed.
@@ -111,77 +137,91 @@ macro_rules! needs {
 
 needs! {
     /// The machines.
-    Hosts hosts: v1::ListHostsResponse = |_asker| Call::new(host_service::LIST_HOSTS, &v1::ListHostsRequest::default());
+    Hosts hosts: v1::ListHostsResponse = |_about| Call::new(host_service::LIST_HOSTS, &v1::ListHostsRequest::default());
     /// The boxes.
-    Chassis chassis: v1::ListChassisResponse = |_asker| Call::new(chassis_service::LIST_CHASSIS, &v1::ListChassisRequest::default());
+    Chassis chassis: v1::ListChassisResponse = |_about| Call::new(chassis_service::LIST_CHASSIS, &v1::ListChassisRequest::default());
     /// The controllers.
-    Controllers controllers: v1::ListManagementControllersResponse = |_asker| Call::new(
+    Controllers controllers: v1::ListManagementControllersResponse = |_about| Call::new(
         management_controller_service::LIST_MANAGEMENT_CONTROLLERS,
         &v1::ListManagementControllersRequest::default(),
     );
     /// The serial consoles.
-    Consoles consoles: v1::ListConsolesResponse = |_asker| Call::new(console_service::LIST_CONSOLES, &v1::ListConsolesRequest::default());
+    Consoles consoles: v1::ListConsolesResponse = |_about| Call::new(console_service::LIST_CONSOLES, &v1::ListConsolesRequest::default());
     /// The drives whose medium comes from elsewhere.
-    Media media: v1::ListMediaResponse = |_asker| Call::new(media_service::LIST_MEDIA, &v1::ListMediaRequest::default());
+    Media media: v1::ListMediaResponse = |_about| Call::new(media_service::LIST_MEDIA, &v1::ListMediaRequest::default());
+    /// The screens.
+    Screens screens: v1::ListScreensResponse = |_about| Call::new(kvm_service::LIST_SCREENS, &v1::ListScreensRequest::default());
     /// What this installation is.
-    System system: v1::GetSystemInfoResponse = |_asker| Call::new(system_service::GET_SYSTEM_INFO, &v1::GetSystemInfoRequest::default());
+    System system: v1::GetSystemInfoResponse = |_about| Call::new(system_service::GET_SYSTEM_INFO, &v1::GetSystemInfoRequest::default());
     /// The sensors.
-    Sensors sensors: v1::ListSensorsResponse = |_asker| Call::new(sensor_service::LIST_SENSORS, &v1::ListSensorsRequest::default());
+    Sensors sensors: v1::ListSensorsResponse = |_about| Call::new(sensor_service::LIST_SENSORS, &v1::ListSensorsRequest::default());
     /// The fans.
-    Fans fans: v1::ListCoolingDevicesResponse = |_asker| Call::new(
+    Fans fans: v1::ListCoolingDevicesResponse = |_about| Call::new(
         thermal_service::LIST_COOLING_DEVICES,
         &v1::ListCoolingDevicesRequest::default(),
     );
     /// What is cooled together.
-    Zones zones: v1::ListThermalZonesResponse = |_asker| Call::new(
+    Zones zones: v1::ListThermalZonesResponse = |_about| Call::new(
         thermal_service::LIST_THERMAL_ZONES,
         &v1::ListThermalZonesRequest::default(),
     );
     /// The controller's own network.
-    Network network: v1::ListNetworkInterfacesResponse = |_asker| Call::new(
+    Network network: v1::ListNetworkInterfacesResponse = |_about| Call::new(
         network_service::LIST_NETWORK_INTERFACES,
         &v1::ListNetworkInterfacesRequest::default(),
     );
+    /// IPMI over LAN.
+    Ipmi ipmi: v1::GetIpmiResponse = |_asker| Call::new(ipmi_service::GET_IPMI, &v1::GetIpmiRequest::default());
     /// The certificate of HTTPS.
-    Certificate certificate: v1::GetCertificateResponse = |_asker| Call::new(
+    Certificate certificate: v1::GetCertificateResponse = |_about| Call::new(
         certificate_service::GET_CERTIFICATE,
         &v1::GetCertificateRequest::default(),
     );
     /// The lights.
-    Leds leds: v1::ListLedsResponse = |_asker| Call::new(led_service::LIST_LEDS, &v1::ListLedsRequest::default());
+    Leds leds: v1::ListLedsResponse = |_about| Call::new(led_service::LIST_LEDS, &v1::ListLedsRequest::default());
     /// The parts.
-    Assets assets: v1::ListAssetsResponse = |_asker| Call::new(asset_service::LIST_ASSETS, &v1::ListAssetsRequest::default());
+    Assets assets: v1::ListAssetsResponse = |_about| Call::new(asset_service::LIST_ASSETS, &v1::ListAssetsRequest::default());
     /// The roles.
-    Roles roles: v1::ListRolesResponse = |_asker| Call::new(role_service::LIST_ROLES, &v1::ListRolesRequest::default());
+    Roles roles: v1::ListRolesResponse = |_about| Call::new(role_service::LIST_ROLES, &v1::ListRolesRequest::default());
     /// What passwords and logins are held to.
-    Policy policy: v1::GetAccountPolicyResponse = |_asker| Call::new(
+    Policy policy: v1::GetAccountPolicyResponse = |_about| Call::new(
         user_service::GET_ACCOUNT_POLICY,
         &v1::GetAccountPolicyRequest::default(),
     );
     /// All accounts; only for who manages them.
-    Users users: v1::ListUsersResponse = |_asker| Call::new(user_service::LIST_USERS, &v1::ListUsersRequest::default());
+    Users users: v1::ListUsersResponse = |_about| Call::new(user_service::LIST_USERS, &v1::ListUsersRequest::default());
     /// The caller's own account.
-    Own own: v1::GetUserResponse = |asker| Call::new(
+    Own own: v1::GetUserResponse = |about| Call::new(
         user_service::GET_USER,
-        &v1::GetUserRequest { id: asker.user_id.clone(), ..v1::GetUserRequest::default() },
+        &v1::GetUserRequest { id: about.asker.user_id.clone(), ..v1::GetUserRequest::default() },
     );
     /// The sessions the caller may see: all, or its account's.
-    Sessions sessions: v1::ListSessionsResponse = |asker| Call::new(session_service::LIST_SESSIONS, &v1::ListSessionsRequest {
-        username: if asker.privileges.has(Privileges::CONFIGURE_USERS) { String::new() } else { asker.user_id.clone() },
+    Sessions sessions: v1::ListSessionsResponse = |about| Call::new(session_service::LIST_SESSIONS, &v1::ListSessionsRequest {
+        username: if about.asker.privileges.has(Privileges::CONFIGURE_USERS) { String::new() } else { about.asker.user_id.clone() },
         ..v1::ListSessionsRequest::default()
     });
     /// The caller's own session.
-    Session session: v1::GetSessionResponse = |asker| Call::new(
+    Session session: v1::GetSessionResponse = |about| Call::new(
         session_service::GET_SESSION,
-        &v1::GetSessionRequest { id: asker.session_id.clone(), ..v1::GetSessionRequest::default() },
+        &v1::GetSessionRequest { id: about.asker.session_id.clone(), ..v1::GetSessionRequest::default() },
     );
     /// The newest events.
-    Events events: v1::ListEventsResponse = |_asker| Call::new(
+    Events events: v1::ListEventsResponse = |_about| Call::new(
         event_service::LIST_EVENTS,
         &v1::ListEventsRequest { page_size: 1000, ..v1::ListEventsRequest::default() },
     );
+    /// The log of the console of the host that the path names.
+    ConsoleLog console_log: v1::ListConsoleLogResponse = |about| Call::new(
+        console_service::LIST_CONSOLE_LOG,
+        &v1::ListConsoleLogRequest { name: about.focus().to_owned(), page_size: 1000, since: None },
+    );
+    /// The last hour of the sensor whose history the path names.
+    History history: v1::GetSensorHistoryResponse = |about| Call::new(
+        sensor_service::GET_SENSOR_HISTORY,
+        &v1::GetSensorHistoryRequest { id: of_history(about.focus()).to_owned(), span: v1::SensorHistorySpan::Hour.into(), since: None },
+    );
     /// Where events are sent, as far as the caller may see it.
-    Subscriptions subscriptions: v1::ListEventSubscriptionsResponse = |_asker| Call::new(
+    Subscriptions subscriptions: v1::ListEventSubscriptionsResponse = |_about| Call::new(
         event_service::LIST_EVENT_SUBSCRIPTIONS,
         &v1::ListEventSubscriptionsRequest::default(),
     );
@@ -217,6 +257,15 @@ pub struct About {
     pub uuid: String,
     /// Who asks; nobody in particular while nobody is logged in.
     pub asker: Asker,
+    /// The names in the path of the request.
+    pub names: Vec<String>,
+}
+
+impl About {
+    /// The first name in the path of the request: what there is one question about each of is asked for that one only.
+    pub(crate) fn focus(&self) -> &str {
+        self.names.first().map(String::as_str).unwrap_or_default()
+    }
 }
 
 impl World {

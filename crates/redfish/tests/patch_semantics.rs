@@ -112,6 +112,11 @@ fn misfits(property: &Property) -> Vec<(Value, &'static str)> {
             all.push((json!("text"), TYPE));
             all.push((json!(vec!["x"; most + 1]), "ArraySizeTooLong"));
         }
+        Kind::Headers(most) => {
+            all.push((json!("X-Token: 1"), TYPE));
+            all.push((json!([{"X-Token": 1}]), TYPE));
+            all.push((json!(vec![json!({"X-Token": "1"}); most + 1]), "ArraySizeTooLong"));
+        }
         Kind::Link | Kind::Links(_) => all.push((json!("/redfish/v1"), TYPE)),
     }
     // Of a list and a link another message fits as well: what is inside is wrong.

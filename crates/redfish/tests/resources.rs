@@ -58,6 +58,8 @@ fn a_machine_is_shown_as_its_daemons_say() {
         ),
         ("/Boot/BootSourceOverrideEnabled", json!("Disabled")),
         ("/SerialConsole/WebSocket/Interactive", json!(true)),
+        ("/GraphicalConsole/ServiceEnabled", json!(true)),
+        ("/GraphicalConsole/ConnectTypesSupported", json!(["KVMIP"])),
         ("/SerialConsole/WebSocket/ConsoleURI", json!("/api/v1alpha1/consoles/system/socket?bytesOnly=true")),
     ] {
         assert_eq!(system.pointer(place), Some(&expected), "{place}");
@@ -70,6 +72,100 @@ fn a_machine_is_shown_as_its_daemons_say() {
     let account = bench.shown("/redfish/v1/AccountService/Accounts/olga");
     assert_eq!((&account["Password"], &account["RoleId"]), (&Value::Null, &json!("Operator")));
     assert!(account.as_object().unwrap().contains_key("Password"));
+}
+
+#[test]
+fn what_a_machine_is_made_of_is_shown_as_far_as_its_parts_say_it() {
+    let mut bench = Bench::new();
+    let port = bench.shown("/redfish/v1/Systems/system/EthernetInterfaces/system-nic0");
+    assert_eq!((&port["MACAddress"], &port["InterfaceEnabled"]), (&json!(support::MAC), &json!(true)));
+    // Drives that say who they are go before the list of the firmware.
+    let storage = bench.shown("/redfish/v1/Systems/system/Storage/drives");
+    let drive = "/redfish/v1/Chassis/chassis/Drives/nvme0";
+    assert_eq!(storage["Drives"], json!([{"@odata.id": drive}]));
+    let drive = bench.shown(drive);
+    assert_eq!((&drive["Protocol"], &drive["PredictedMediaLifeLeftPercent"]), (&json!("NVMe"), &json!(88)));
+    assert_eq!(drive["Status"]["Health"], "Warning");
+    let system = bench.shown("/redfish/v1/Systems/system");
+    let devices = ["system-nic0", "system-drive0"]
+        .map(|id| json!({"@odata.id": format!("/redfish/v1/Systems/system/PCIeDevices/{id}")}));
+    assert_eq!(system["PCIeDevices"], json!(devices), "an empty slot is no device");
+    let function = bench.shown("/redfish/v1/Systems/system/PCIeDevices/system-nic0/PCIeFunctions/1");
+    assert_eq!((&function["BusNumber"], &function["FunctionId"]), (&json!("0x21"), &json!(1)));
+    for path in ["Storage/other", "Storage/drives/Drives/nvme0", "EthernetInterfaces/nvme0"] {
+        assert_eq!(bench.get(&format!("/redfish/v1/Systems/system/{path}")).status, 404, "{path}");
+    }
+    // Nothing is known of them without their daemon.
+    bench.refuse("rpc.AssetService.ListAssets", Fault::new(Code::Unavailable, "gone"));
+    let system = bench.shown("/redfish/v1/Systems/system");
+    assert!(system.get("PCIeDevices").is_none());
+}
+
+#[test]
+fn logs_are_views_of_the_events_and_of_the_console() {
+    let mut bench = Bench::new();
+    let ids = |bench: &mut Bench, path: &str| -> Vec<String> {
+        let entries = bench.shown(&format!("/redfish/v1/{path}/Entries"));
+        let members = entries["Members"].as_array().unwrap().clone();
+        members.iter().map(|member| member["Id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&mut bench, "Managers/bmc/LogServices/EventLog"), ["ev2", "ev1"]);
+    assert_eq!(ids(&mut bench, "Managers/bmc/LogServices/AuditLog"), ["ev1"]);
+    assert_eq!(ids(&mut bench, "Systems/system/LogServices/SEL"), ["ev2", "ev1"]);
+    let console = ids(&mut bench, "Systems/system/LogServices/ConsoleLog");
+    assert_eq!(console, ["1790000001.000000000-1", "1790000001.000000000-0"], "newest first");
+    let line =
+        bench.shown(&format!("/redfish/v1/Systems/system/LogServices/ConsoleLog/Entries/{}", console[0]));
+    assert_eq!((&line["Message"], &line["EntryType"]), (&json!("two"), &json!("Oem")));
+    let entry = bench.shown("/redfish/v1/Managers/bmc/LogServices/AuditLog/Entries/ev1");
+    assert_eq!((&entry["Originator"], &entry["EntryType"]), (&json!("olga"), &json!("Event")));
+    // Who may not open the console does not see its log either.
+    let mut bench = Bench::by(asker("rita", auth::Role::ReadOnly));
+    let logs = bench.shown("/redfish/v1/Systems/system/LogServices");
+    assert_eq!(logs["Members"], json!([{"@odata.id": "/redfish/v1/Systems/system/LogServices/SEL"}]));
+    assert_eq!(bench.get("/redfish/v1/Systems/system/LogServices/ConsoleLog/Entries").status, 404);
+}
+
+#[test]
+fn what_sensors_show_is_told_by_reports_now_and_for_the_last_hour() {
+    let mut bench = Bench::new();
+    let service = "/redfish/v1/TelemetryService";
+    let now = bench.shown(&format!("{service}/MetricReports/Temperature"));
+    let value = &now["MetricValues"][0];
+    assert_eq!(value["MetricProperty"], "/redfish/v1/Chassis/chassis/Sensors/cpu0_temp#/Reading");
+    assert_eq!(value["MetricId"], "Temperature");
+    let hour = bench.shown(&format!("{service}/MetricReports/history-cpu0_temp"));
+    let values: Vec<_> = hour["MetricValues"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|value| value["MetricValue"].as_str().unwrap())
+        .collect();
+    assert_eq!(values, ["41.5", "42"], "where nothing was measured nothing is told");
+    assert_eq!(hour["MetricValues"][1]["Timestamp"], "2026-09-21T14:13:40Z");
+    let trigger = bench.shown(&format!("{service}/Triggers/cpu0_temp"));
+    assert_eq!(trigger["NumericThresholds"]["UpperWarning"]["Activation"], "Increasing");
+    for path in
+        ["MetricReports/history-nope", "MetricReports/Nope", "Triggers/nope", "MetricDefinitions/Nope"]
+    {
+        assert_eq!(bench.get(&format!("{service}/{path}")).status, 404, "{path}");
+    }
+    // All at once: histories stay links, as each is asked for by itself.
+    let all = bench.shown(&format!("{service}/MetricReports?$expand=."));
+    let members = all["Members"].as_array().unwrap();
+    assert!(members.iter().any(|member| member.get("MetricValues").is_some()));
+    assert!(members.iter().any(|member| member.as_object().unwrap().len() == 1));
+}
+
+#[test]
+fn a_power_operation_that_has_ended_is_a_task() {
+    let mut bench = Bench::new();
+    let task = bench.shown("/redfish/v1/TaskService/Tasks/op-1");
+    assert_eq!((&task["TaskState"], &task["TaskStatus"]), (&json!("Completed"), &json!("OK")));
+    assert_eq!(task["Name"], "system: on");
+    assert_eq!(bench.get(task["TaskMonitor"].as_str().unwrap()).status, 204);
+    assert_eq!(bench.get("/redfish/v1/TaskService/TaskMonitors/op-2").status, 404);
+    assert_eq!(bench.get("/redfish/v1/TaskService/Tasks/op-2").status, 404);
 }
 
 #[test]
@@ -92,7 +188,10 @@ fn interfaces_are_shown_as_the_network_s_daemon_says_and_not_at_all_without_it()
             json!({"Address": "192.0.2.5", "SubnetMask": "255.255.255.0", "AddressOrigin": "DHCP", "Gateway": "192.0.2.1"}),
         ),
         ("/IPv4StaticAddresses/0/SubnetMask", json!("255.255.255.252")),
-        ("/IPv6Addresses/0", json!({"Address": "2001:db8::5", "PrefixLength": 64, "AddressOrigin": "SLAAC"})),
+        (
+            "/IPv6Addresses/0",
+            json!({"Address": "2001:db8::5", "PrefixLength": 64, "AddressOrigin": "SLAAC", "AddressState": null}),
+        ),
         ("/IPv6Addresses/1/AddressOrigin", json!("LinkLocal")),
         ("/IPv6DefaultGateway", json!("2001:db8::1")),
         ("/NameServers", json!(["192.0.2.53", "192.0.2.54"])),
@@ -118,6 +217,25 @@ fn interfaces_are_shown_as_the_network_s_daemon_says_and_not_at_all_without_it()
     let protocol = bench.shown("/redfish/v1/Managers/bmc/NetworkProtocol");
     assert_eq!((protocol.get("NTP"), &protocol["FQDN"]), (None, &json!("bmc.example")));
     assert_eq!(bench.get(all).status, 503);
+}
+
+#[test]
+fn ipmi_is_shown_and_switched_where_it_is_not_ruled_out() {
+    let mut bench = Bench::new();
+    let uri = "/redfish/v1/Managers/bmc/NetworkProtocol";
+    assert_eq!(bench.shown(uri)["IPMI"], json!({"ProtocolEnabled": true, "Port": 623}));
+    let answer = bench.send(Method::Patch, uri, &json!({"IPMI": {"ProtocolEnabled": false, "Port": 6230}}));
+    assert_eq!(answer.status, 200, "{}", said(&answer));
+    let [call] = &bench.called[..] else { panic!("{:?}", bench.called) };
+    let request = v1::SetIpmiRequest::decode(&call.request[..]).unwrap();
+    assert_eq!(
+        (call.method.subject, request.enabled, request.port),
+        ("rpc.IpmiService.SetIpmi", Some(false), Some(6230))
+    );
+    let answer = bench.send(Method::Patch, uri, &json!({"IPMI": {"Port": 65536}}));
+    assert_eq!(answer.status, 400);
+    bench.refuse("rpc.IpmiService.GetIpmi", Fault::new(Code::Unavailable, "ipmisrv does not run"));
+    assert!(bench.shown(uri).get("IPMI").is_none());
 }
 
 #[test]

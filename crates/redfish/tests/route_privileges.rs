@@ -84,6 +84,7 @@ fn passes(call: &Call, asker: &Asker, role: auth::Role) -> Result<(), access::De
         (auth::Privilege::ConfigureComponents, Privilege::ConfigureComponents),
         (auth::Privilege::ConfigureManager, Privilege::ConfigureManager),
         (auth::Privilege::ConfigureUsers, Privilege::ConfigureUsers),
+        (auth::Privilege::ViewScreens, Privilege::ViewScreens),
     ]
     .into_iter()
     .filter(|(privilege, _)| role.privileges().contains(*privilege))

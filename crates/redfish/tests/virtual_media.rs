@@ -19,7 +19,12 @@ fn bench() -> Bench {
 }
 
 /// What mediasrv is asked to insert by this body; what is said where it is not asked.
-fn inserted(bench: &mut Bench, method: Method, path: &str, body: &Value) -> Result<v1::InsertMediaRequest, String> {
+fn inserted(
+    bench: &mut Bench,
+    method: Method,
+    path: &str,
+    body: &Value,
+) -> Result<v1::InsertMediaRequest, String> {
     bench.called.clear();
     let answer = bench.send(method, path, body);
     match bench.called.last() {
@@ -39,7 +44,10 @@ fn a_drive_is_shown_below_the_manager_and_below_its_machine() {
         assert_eq!(shown["Inserted"], true);
         assert_eq!(shown["Image"], "https://images.example/a.iso");
         assert_eq!(shown["ImageName"], "a.iso");
-        assert_eq!((&shown["ConnectedVia"], &shown["TransferProtocolType"]), (&json!("URI"), &json!("HTTPS")));
+        assert_eq!(
+            (&shown["ConnectedVia"], &shown["TransferProtocolType"]),
+            (&json!("URI"), &json!("HTTPS"))
+        );
         assert_eq!(shown["WriteProtected"], true);
         assert_eq!(shown["MediaTypes"], json!(["CD", "DVD"]));
         assert!(shown.get("UserName").is_none() && shown.get("Password").is_none());
@@ -71,7 +79,12 @@ fn media_is_inserted_as_the_clients_ask() {
     let action = format!("{OF_MANAGER}/Actions/VirtualMedia.InsertMedia");
     // sushy and Ansible.
     let url = "https://images.example/b.iso";
-    let asked = inserted(&mut bench, Method::Post, &action, &json!({"Image": url, "Inserted": true, "WriteProtected": true}));
+    let asked = inserted(
+        &mut bench,
+        Method::Post,
+        &action,
+        &json!({"Image": url, "Inserted": true, "WriteProtected": true}),
+    );
     let asked = asked.unwrap();
     assert_eq!((asked.name.as_str(), asked.url.as_str(), asked.writable), ("cd", url, false));
     let body = json!({
@@ -82,8 +95,13 @@ fn media_is_inserted_as_the_clients_ask() {
         "Password": "hush"
     });
     let asked = inserted(&mut bench, Method::Post, &action, &body).unwrap();
-    assert_eq!((asked.url.as_str(), asked.source_username.as_str(), asked.source_password.as_str()), (url, "ann", "hush"));
-    let asked = inserted(&mut bench, Method::Patch, OF_SYSTEM, &json!({"Image": url, "WriteProtected": false})).unwrap();
+    assert_eq!(
+        (asked.url.as_str(), asked.source_username.as_str(), asked.source_password.as_str()),
+        (url, "ann", "hush")
+    );
+    let asked =
+        inserted(&mut bench, Method::Patch, OF_SYSTEM, &json!({"Image": url, "WriteProtected": false}))
+            .unwrap();
     assert!(asked.writable && asked.url == url);
     for (body, wrong) in [
         (json!({}), "ActionParameterMissing"),
@@ -94,7 +112,10 @@ fn media_is_inserted_as_the_clients_ask() {
         let said = inserted(&mut bench, Method::Post, &action, &body).unwrap_err();
         assert!(said.contains(wrong), "{body}: {said}");
     }
-    let dead = Fault { reason: "MEDIA_SOURCE_FAILED".into(), ..Fault::new(Code::FailedPrecondition, "no such file (404)") };
+    let dead = Fault {
+        reason: "MEDIA_SOURCE_FAILED".into(),
+        ..Fault::new(Code::FailedPrecondition, "no such file (404)")
+    };
     bench.refuse("rpc.MediaService.InsertMedia", dead);
     let answer = bench.send(Method::Post, &action, &json!({"Image": url}));
     assert_eq!((answer.status, said(&answer).contains("CouldNotEstablishConnection")), (409, true));
@@ -116,7 +137,11 @@ fn media_is_ejected_by_the_action_and_by_an_image_that_is_none() {
         assert_eq!(bench.called.last().unwrap().method.method, "EjectMedia", "{body}");
     }
     // Neither says which image.
-    for body in [json!({"Inserted": true}), json!({"Image": "https://a/b", "Inserted": false}), json!({"UserName": "x"})] {
+    for body in [
+        json!({"Inserted": true}),
+        json!({"Image": "https://a/b", "Inserted": false}),
+        json!({"UserName": "x"}),
+    ] {
         bench.called.clear();
         let answer = bench.send(Method::Patch, OF_MANAGER, &body);
         assert_eq!((answer.status, bench.called.len()), (400, 0), "{body}: {}", said(&answer));

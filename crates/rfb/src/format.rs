@@ -93,6 +93,28 @@ impl PixelFormat {
         }
     }
 
+    /// Appends pixels of a screen as ZRLE has them: of four bytes of which one says nothing that one is left out (RFC 6143, 7.7.5).
+    pub(crate) fn put_short(&self, pixels: &[u32], out: &mut Vec<u8>) {
+        let used = self.max.iter().zip(self.shift).fold(0_u32, |used, (max, shift)| {
+            used | u32::from(*max).checked_shl(u32::from(shift)).unwrap_or(0)
+        });
+        let (is_low, is_high) = (used & 0xff00_0000 == 0, used & 0xff == 0);
+        if self.bits != 32 || self.depth > 24 || !(is_low || is_high) {
+            return self.put(pixels, out);
+        }
+        // The byte that is left out: the most significant one, or the least.
+        let drops_first = is_low == self.big_endian;
+        for pixel in pixels {
+            let start = out.len();
+            self.put(std::slice::from_ref(pixel), out);
+            if drops_first {
+                out.remove(start);
+            } else {
+                out.pop();
+            }
+        }
+    }
+
     /// Appends pixels of a screen as Tight has them.
     pub(crate) fn put_tight(&self, pixels: &[u32], out: &mut Vec<u8>) {
         if self.is_packed() {
@@ -125,6 +147,15 @@ mod tests {
         assert_eq!(put(small, 0x00ff_0000), [0, 0xf8]);
         let byte = PixelFormat { bits: 8, depth: 8, max: [7, 7, 3], shift: [0, 3, 6], ..NATIVE };
         assert_eq!(put(byte, 0x0000_00ff), [0xc0]);
+        let short = |format: PixelFormat| {
+            let mut out = Vec::new();
+            format.put_short(&[0x0012_3456], &mut out);
+            out
+        };
+        assert_eq!((short(NATIVE), short(big)), (vec![0x56, 0x34, 0x12], vec![0x12, 0x34, 0x56]));
+        let high = PixelFormat { shift: [24, 16, 8], ..NATIVE };
+        assert_eq!((short(high), short(small).len()), (vec![0x56, 0x34, 0x12], 2));
+        assert_eq!(short(PixelFormat { big_endian: true, ..high }), [0x12, 0x34, 0x56]);
     }
 
     #[test]

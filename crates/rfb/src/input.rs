@@ -38,6 +38,8 @@ pub struct Inputs {
     held: Vec<(u32, Option<u32>)>,
     /// Buttons that are down, and where the pointer is.
     pointer: (u8, u16, u16),
+    /// What waits last is a place of the pointer, and nothing more: no button changed with it.
+    moved_last: bool,
 }
 
 impl Inputs {
@@ -61,14 +63,17 @@ impl Inputs {
                 };
                 // As it was pressed: the layout, or what Shift makes of the key, may be another by now.
                 let (keysym, code) = self.held.swap_remove(index);
+                self.moved_last = false;
                 self.waiting.push_back(Input::Key { down: false, keysym, code });
                 return true;
             }
             Input::Pointer { buttons, x, y } => {
                 let before = self.pointer;
+                let is_move = before.0 == buttons;
                 // Where it was on its way does not matter to the host; where buttons change does.
-                if let Some(Input::Pointer { buttons: last, x: last_x, y: last_y }) = self.waiting.back_mut()
-                    && *last == buttons
+                if let Some(Input::Pointer { x: last_x, y: last_y, .. }) = self.waiting.back_mut()
+                    && is_move
+                    && self.moved_last
                 {
                     (*last_x, *last_y) = (x, y);
                     self.pointer = (buttons, x, y);
@@ -79,14 +84,19 @@ impl Inputs {
                     return false;
                 }
                 self.pointer = (buttons, x, y);
+                self.waiting.push_back(input);
+                self.moved_last = is_move;
+                return true;
             }
         }
+        self.moved_last = false;
         self.waiting.push_back(input);
         true
     }
 
     /// Releases all that is down.
     pub fn release_all(&mut self) {
+        self.moved_last = false;
         for (keysym, code) in self.held.drain(..) {
             self.waiting.push_back(Input::Key { down: false, keysym, code });
         }
@@ -171,7 +181,9 @@ mod tests {
             assert!(inputs.push(Input::Pointer { buttons, x, y: 0 }));
         }
         let all: Vec<_> = std::iter::from_fn(|| inputs.pop()).collect();
-        let expected = [(0, 2), (1, 3), (0, 4)].map(|(buttons, x)| Input::Pointer { buttons, x, y: 0 });
+        // A button goes down and comes up where it did, whatever moved after that.
+        let expected =
+            [(0, 2), (1, 2), (1, 3), (0, 3), (0, 4)].map(|(buttons, x)| Input::Pointer { buttons, x, y: 0 });
         assert_eq!(all, expected);
     }
 

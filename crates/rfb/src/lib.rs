@@ -42,8 +42,8 @@ pub use format::{NATIVE, PixelFormat};
 pub use input::{HELD_MAX, Input, Inputs, WAITING_MAX};
 pub use message::{CUT_TEXT_MAX, ClientMessage, ENCODINGS_MAX, FENCE_MAX};
 pub use png::png;
-pub use screen::{Cursor, PIXELS_MAX, Rect, SIDE_MAX, Screen, TILE, TooLarge};
-pub use server::{Event, Server, UPDATE_SOFT_MAX};
+pub use screen::{Cursor, Leds, PIXELS_MAX, Rect, SIDE_MAX, Screen, TILE, TooLarge};
+pub use server::{Event, Piece, Server, UPDATE_SOFT_MAX};
 pub use violation::Violation;
 
 /// Numbers of encodings and of what is told like one (RFC 6143, 7.7 and 7.8; rfbproto, "Encodings").
@@ -52,12 +52,16 @@ pub mod encoding {
     pub const RAW: i32 = 0;
     /// zlib, fill and JPEG.
     pub const TIGHT: i32 = 7;
+    /// Tiles of one colour, of few colours or as they are, in one stream of zlib (RFC 6143, 7.7.6).
+    pub const ZRLE: i32 = 16;
     /// The pointer's shape.
     pub const CURSOR: i32 = -239;
     /// The size changes.
     pub const DESKTOP_SIZE: i32 = -223;
     /// The size changes, with screens and reasons.
     pub const EXTENDED_DESKTOP_SIZE: i32 = -308;
+    /// The lamps of the keyboard.
+    pub const LED_STATE: i32 = -261;
     /// Keys with the number of the key beside what is on it.
     pub const QEMU_EXTENDED_KEY: i32 = -258;
     /// Marks in the stream that come back.

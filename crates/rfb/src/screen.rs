@@ -1,5 +1,7 @@
 //! What is on the host's screen, and which parts of it changed when.
 
+use std::sync::Arc;
+
 /// The largest length that Tight can say.
 pub(crate) const COMPACT_MAX: usize = (1 << 22) - 1;
 
@@ -50,6 +52,17 @@ impl Rect {
     }
 }
 
+/// Lamps of a keyboard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leds {
+    /// Num Lock.
+    pub num: bool,
+    /// Caps Lock.
+    pub caps: bool,
+    /// Scroll Lock.
+    pub scroll: bool,
+}
+
 /// The shape of the pointer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
@@ -74,12 +87,15 @@ pub struct Screen {
     width: u16,
     height: u16,
     pixels: Vec<u32>,
-    jpeg: Vec<u8>,
+    /// Shared with those to whom it is on its way: empty where there are pixels.
+    jpeg: Arc<[u8]>,
     cursor: Option<Cursor>,
     /// The number of the change at which each tile changed last, row by row.
     tiles: Vec<u64>,
     changes: u64,
     cursor_change: u64,
+    leds: Option<Leds>,
+    leds_change: u64,
 }
 
 impl Screen {
@@ -92,11 +108,13 @@ impl Screen {
             width: 0,
             height: 0,
             pixels: Vec::new(),
-            jpeg: Vec::new(),
+            jpeg: Arc::default(),
             cursor: None,
             tiles: Vec::new(),
             changes: 0,
             cursor_change: 0,
+            leds: None,
+            leds_change: 0,
         };
         screen.set_size(width, height, true)?;
         Ok(screen)
@@ -139,7 +157,7 @@ impl Screen {
             return Err(TooLarge(width, height));
         }
         (self.width, self.height) = (width, height);
-        self.jpeg = Vec::new();
+        self.jpeg = Arc::default();
         // A new one, so that the room of a larger one before goes back.
         self.pixels = if with_pixels { vec![0; count] } else { Vec::new() };
         self.changes += 1;
@@ -206,7 +224,7 @@ impl Screen {
         if jpeg.len() > COMPACT_MAX || jpeg.is_empty() {
             return Err(TooLarge(width, height));
         }
-        if self.size() == (width, height) && self.jpeg == jpeg {
+        if self.size() == (width, height) && *self.jpeg == *jpeg {
             return Ok(false);
         }
         if self.size() != (width, height) || self.jpeg.is_empty() {
@@ -215,14 +233,15 @@ impl Screen {
             self.changes += 1;
             self.tiles.fill(self.changes);
         }
-        jpeg.clone_into(&mut self.jpeg);
+        // The one copy that is made of it.
+        self.jpeg = jpeg.into();
         Ok(true)
     }
 
     /// The JPEG, while the screen is one.
     #[must_use]
-    pub fn jpeg(&self) -> Option<&[u8]> {
-        (!self.jpeg.is_empty()).then_some(self.jpeg.as_slice())
+    pub fn jpeg(&self) -> Option<&Arc<[u8]>> {
+        (!self.jpeg.is_empty()).then_some(&self.jpeg)
     }
 
     /// Pixels of one row from `x` on; fewer or none where there are no more.
@@ -243,6 +262,20 @@ impl Screen {
             self.changes += 1;
             self.cursor_change = self.changes;
         }
+    }
+
+    /// The lamps of the keyboard, as the host has them; `None`: that is not known.
+    pub fn set_leds(&mut self, leds: Option<Leds>) {
+        if self.leds != leds {
+            self.leds = leds;
+            self.changes += 1;
+            self.leds_change = self.changes;
+        }
+    }
+
+    /// The lamps, and the number of the change at which they came.
+    pub(crate) const fn leds(&self) -> (Option<Leds>, u64) {
+        (self.leds, self.leds_change)
     }
 
     /// The pointer's shape, and the number of the change at which it came.
@@ -278,7 +311,7 @@ mod tests {
         assert_eq!(screen.show_jpeg(1920, 1080, b"jpeg"), Ok(true));
         assert_eq!(screen.show_jpeg(1920, 1080, b"jpeg"), Ok(false));
         assert_eq!(screen.show_jpeg(1920, 1080, b"other"), Ok(true));
-        assert_eq!((screen.size(), screen.jpeg()), ((1920, 1080), Some(&b"other"[..])));
+        assert_eq!((screen.size(), screen.jpeg().map(|jpeg| &**jpeg)), ((1920, 1080), Some(&b"other"[..])));
         assert!(screen.show_jpeg(1920, 1080, &vec![0; 1 << 22]).is_err());
         screen.resize(1920, 1080).unwrap();
         assert_eq!((screen.jpeg(), screen.row(0, 1919, 9)), (None, &[0][..]));

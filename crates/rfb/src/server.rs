@@ -1,6 +1,8 @@
 //! One viewer's session (RFC 6143, 7; rfbproto): handshake, what it asked for, what it lacks, what is on its way to it.
 
-use crate::encode::{Deflater, TIGHT_WIDTH_MAX, head, jpeg, raw, tight};
+use std::sync::Arc;
+
+use crate::encode::{Deflater, TIGHT_WIDTH_MAX, head, jpeg_head, raw, tight, zrle};
 use crate::encoding;
 use crate::format::{NATIVE, PixelFormat};
 use crate::input::Input;
@@ -28,6 +30,26 @@ const FENCE_OURS: &[u8] = b"u";
 /// Why a size is told, and with what result, to a viewer that wants another: it asked itself, and that is prohibited (rfbproto, "ExtendedDesktopSize").
 const PROHIBITED: (u16, u16) = (1, 1);
 
+/// Bytes to a viewer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Made for it.
+    Own(Vec<u8>),
+    /// A picture as the hardware compressed it, which all get.
+    Shared(Arc<[u8]>),
+}
+
+impl Piece {
+    /// These bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
 /// What a viewer did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -54,11 +76,13 @@ enum Stage {
 #[derive(Clone, Copy, Debug, Default)]
 struct Takes {
     tight: bool,
+    zrle: bool,
     jpeg: bool,
     cursor: bool,
     desktop_size: bool,
     extended_desktop_size: bool,
     extended_key: bool,
+    leds: bool,
     fence: bool,
     continuous: bool,
 }
@@ -67,15 +91,18 @@ impl Takes {
     fn of(list: &[i32]) -> Self {
         let has = |number: i32| list.contains(&number);
         // The first that is had of those that carry pixels is what it likes best.
-        let best = list.iter().find(|number| matches!(**number, encoding::RAW | encoding::TIGHT));
+        let best =
+            list.iter().find(|number| matches!(**number, encoding::RAW | encoding::TIGHT | encoding::ZRLE));
         let quality = encoding::JPEG_QUALITY_LOWEST..=encoding::JPEG_QUALITY_HIGHEST;
         Self {
             tight: best == Some(&encoding::TIGHT),
+            zrle: best == Some(&encoding::ZRLE),
             jpeg: has(encoding::TIGHT) && list.iter().any(|number| quality.contains(number)),
             cursor: has(encoding::CURSOR),
             desktop_size: has(encoding::DESKTOP_SIZE),
             extended_desktop_size: has(encoding::EXTENDED_DESKTOP_SIZE),
             extended_key: has(encoding::QEMU_EXTENDED_KEY),
+            leds: has(encoding::LED_STATE),
             fence: has(encoding::FENCE),
             continuous: has(encoding::CONTINUOUS_UPDATES),
         }
@@ -134,6 +161,8 @@ pub struct Server {
     /// Bytes of the viewer that are passed over.
     skip: usize,
     output: Vec<u8>,
+    /// Pictures that belong into the output, before the byte of this number.
+    pictures: Vec<(usize, Arc<[u8]>)>,
     format: PixelFormat,
     takes: Takes,
     /// What it was told that there is.
@@ -146,6 +175,9 @@ pub struct Server {
     /// It has to be told of the size: why (rfbproto, "ExtendedDesktopSize"), and with what result.
     tell_size: Option<(u16, u16)>,
     cursor_seen: Option<u64>,
+    leds_seen: u64,
+    /// Its stream of ZRLE has begun.
+    zrle_begun: bool,
     requested: Option<Rect>,
     continuous: Option<Rect>,
     unconfirmed: u8,
@@ -161,6 +193,7 @@ impl Server {
             input: Vec::new(),
             skip: 0,
             output: VERSION.to_vec(),
+            pictures: Vec::new(),
             format: NATIVE,
             takes: Takes::default(),
             told_fence: false,
@@ -170,15 +203,37 @@ impl Server {
             size: (0, 0),
             tell_size: None,
             cursor_seen: None,
+            leds_seen: 0,
+            zrle_begun: false,
             requested: None,
             continuous: None,
             unconfirmed: 0,
         }
     }
 
-    /// What is to be sent, which is forgotten here.
+    /// What is to be sent, which is forgotten here, in one piece: pictures that all share are copied.
     pub fn take_output(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.output)
+        let mut pieces = self.take_pieces().into_iter();
+        let Some(Piece::Own(mut all)) = pieces.next() else { return Vec::new() };
+        for piece in pieces {
+            all.extend(piece.bytes());
+        }
+        all
+    }
+
+    /// What is to be sent, which is forgotten here. The first piece is the viewer's own.
+    pub fn take_pieces(&mut self) -> Vec<Piece> {
+        let mut rest = std::mem::take(&mut self.output);
+        let mut pieces = Vec::new();
+        // From the last one on, so that each cut leaves the numbers of those before as they are.
+        for (at, picture) in std::mem::take(&mut self.pictures).into_iter().rev() {
+            let after = rest.split_off(at.min(rest.len()));
+            pieces.extend([Piece::Own(after), Piece::Shared(picture)]);
+        }
+        pieces.push(Piece::Own(rest));
+        pieces.reverse();
+        pieces.retain(|piece| !piece.bytes().is_empty());
+        pieces
     }
 
     /// Bytes that are to be sent: with many of them nothing more should be read.
@@ -394,7 +449,8 @@ impl Server {
         let mut count: u16 = 0;
         if self.size != screen.size() && (self.takes.desktop_size || self.takes.extended_desktop_size) {
             self.size = screen.size();
-            self.tell_size.get_or_insert((0, 0));
+            // Whatever it asked for itself: of a refusal it would not take the size.
+            self.tell_size = Some((0, 0));
         }
         if self.put_size() {
             // It stands alone: a viewer may throw away what it has, also where the size is the same.
@@ -403,6 +459,7 @@ impl Server {
         } else {
             count += u16::from(self.put_extended_key());
             count += u16::from(self.put_cursor(screen));
+            count += u16::from(self.put_leds(screen));
             let region = self.requested.or(self.continuous).unwrap_or_default();
             let known = Rect::all(self.size.0, self.size.1).and(Rect::all(screen.size().0, screen.size().1));
             match self.put_pixels(screen, region, known, deflater) {
@@ -423,7 +480,8 @@ impl Server {
         self.requested = None;
         if self.continuous.is_some() {
             self.fence(FENCE_REQUEST | 1, FENCE_OURS);
-            self.unconfirmed += 1;
+            // Who asks for each as well may have more on their way.
+            self.unconfirmed = self.unconfirmed.saturating_add(1);
         }
         Ok(true)
     }
@@ -456,6 +514,19 @@ impl Server {
             head(Rect::default(), encoding::QEMU_EXTENDED_KEY, &mut self.output);
         }
         tell
+    }
+
+    /// The lamps of the keyboard, once they are known (rfbproto, "QEMU LED State Pseudo-encoding").
+    fn put_leds(&mut self, screen: &Screen) -> bool {
+        let (leds, change) = screen.leds();
+        if !self.takes.leds || change <= self.leds_seen {
+            return false;
+        }
+        self.leds_seen = change;
+        let Some(leds) = leds else { return false };
+        head(Rect::default(), encoding::LED_STATE, &mut self.output);
+        self.output.push(u8::from(leds.scroll) | u8::from(leds.num) << 1 | u8::from(leds.caps) << 2);
+        true
     }
 
     fn put_cursor(&mut self, screen: &Screen) -> bool {
@@ -507,7 +578,8 @@ impl Server {
                 return Err(Violation::NeedsJpeg);
             }
             let (width, height) = screen.size();
-            jpeg(Rect::all(width, height), picture, &mut self.output);
+            jpeg_head(Rect::all(width, height), picture.len(), &mut self.output);
+            self.pictures.push((self.output.len(), Arc::clone(picture)));
             self.damage.tiles.fill(false);
             return Ok(1);
         }
@@ -533,6 +605,9 @@ impl Server {
                 }
                 if self.takes.tight {
                     tight(screen, at, &self.format, deflater, &mut self.output);
+                } else if self.takes.zrle {
+                    let out = &mut self.output;
+                    zrle(screen, at, &self.format, deflater, &mut self.zrle_begun, out);
                 } else {
                     raw(screen, at, &self.format, &mut self.output);
                 }

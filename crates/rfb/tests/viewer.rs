@@ -1,11 +1,12 @@
 //! Viewers that were written from the specification, beside the server: what they are shown is what is on the screen.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress};
 use proptest::prelude::*;
 use rfb::{
-    CUT_TEXT_MAX, Client, Cursor, Deflater, ENCODINGS_MAX, Event, Input, Rect, Screen, Server,
+    CUT_TEXT_MAX, Client, Cursor, Deflater, ENCODINGS_MAX, Event, Input, Leds, Piece, Rect, Screen, Server,
     UPDATE_SOFT_MAX, Violation, encoding,
 };
 
@@ -53,6 +54,7 @@ enum Told {
     ExtendedKey,
     Cursor { at: Rect, bytes: Vec<u8> },
     Jpeg(Vec<u8>),
+    Leds(u8),
     Fence(u32, Vec<u8>),
     EndOfContinuousUpdates,
     Update(u16),
@@ -64,6 +66,8 @@ struct Viewer {
     height: usize,
     pixels: Vec<u32>,
     bytes: Vec<u8>,
+    /// The stream of ZRLE, one for the session.
+    zrle: Decompress,
 }
 
 impl Viewer {
@@ -76,7 +80,13 @@ impl Viewer {
         assert_eq!(bytes[22..38], [32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0]);
         assert_eq!(&bytes[38..], b"\0\0\0\x06system");
         // Unlike anything that is shown.
-        Self { width, height, pixels: vec![u32::MAX; width * height], bytes: Vec::new() }
+        Self {
+            width,
+            height,
+            pixels: vec![u32::MAX; width * height],
+            bytes: Vec::new(),
+            zrle: Decompress::new(true),
+        }
     }
 
     fn take(&mut self, range: usize) -> Vec<u8> {
@@ -154,6 +164,48 @@ impl Viewer {
         None
     }
 
+    fn zrle(&mut self, at: Rect) {
+        let length = usize::try_from(self.u32()).unwrap();
+        let packed = self.take(length);
+        let mut plain = Vec::with_capacity(usize::from(at.width) * usize::from(at.height) * 3 + 4096);
+        self.zrle.decompress_vec(&packed, &mut plain, FlushDecompress::Sync).unwrap();
+        let mut plain = plain.into_iter();
+        let pixel = |plain: &mut std::vec::IntoIter<u8>| {
+            let [blue, green, red] = [(); 3].map(|()| plain.next().unwrap());
+            u32::from_be_bytes([0, red, green, blue])
+        };
+        for y in span(at.y, at.height).step_by(64) {
+            for x in span(at.x, at.width).step_by(64) {
+                let all = Rect { x: x as u16, y: y as u16, width: 64, height: 64 }.and(at);
+                let kind = usize::from(plain.next().unwrap());
+                let count = usize::from(all.width) * usize::from(all.height);
+                if kind == 0 {
+                    let colours: Vec<u32> = (0..count).map(|_| pixel(&mut plain)).collect();
+                    self.put(all, colours);
+                    continue;
+                }
+                assert!(kind <= 16, "no runs are made");
+                let palette: Vec<u32> = (0..kind).map(|_| pixel(&mut plain)).collect();
+                let bits = [0, 0, 1, 2, 2].get(kind).copied().unwrap_or(4);
+                let mut colours = Vec::new();
+                for _ in 0..all.height {
+                    let mut left = 0;
+                    let mut byte = 0;
+                    for _ in 0..all.width {
+                        if bits > 0 && left == 0 {
+                            (byte, left) = (plain.next().unwrap(), 8);
+                        }
+                        left -= bits;
+                        let index = if bits == 0 { 0 } else { byte >> left & ((1 << bits) - 1) };
+                        colours.push(palette[usize::from(index)]);
+                    }
+                }
+                self.put(all, colours);
+            }
+        }
+        assert_eq!(plain.next(), None);
+    }
+
     fn see(&mut self, bytes: &[u8]) -> Vec<Told> {
         self.bytes.extend(bytes);
         let mut told = Vec::new();
@@ -192,6 +244,11 @@ impl Viewer {
                 self.put(at, colours.collect::<Vec<_>>());
             }
             encoding::TIGHT => told.extend(self.tight(at).map(Told::Jpeg)),
+            encoding::ZRLE => self.zrle(at),
+            encoding::LED_STATE => {
+                let state = self.u8();
+                told.push(Told::Leds(state));
+            }
             encoding::QEMU_EXTENDED_KEY => told.push(Told::ExtendedKey),
             encoding::CURSOR => {
                 let bytes =
@@ -281,7 +338,7 @@ fn an_update_is_bounded_and_the_rest_comes_when_it_is_wanted() {
     let noise: Vec<u32> = (0..1920 * 1080_u32).map(|at| at.wrapping_mul(2_654_435_761) >> 8).collect();
     screen.draw(Rect::all(1920, 1080), &noise);
     let mut deflater = Deflater::default();
-    for list in [&[encoding::RAW][..], &[encoding::TIGHT]] {
+    for list in [&[encoding::RAW][..], &[encoding::TIGHT], &[encoding::ZRLE]] {
         let (mut server, mut viewer) = open(&screen, list);
         let sizes = look(&mut server, &mut viewer, &screen, &mut deflater);
         assert!(sizes.len() > 8 && sizes.iter().all(|size| *size < UPDATE_SOFT_MAX + (1 << 20)), "{sizes:?}");
@@ -310,6 +367,81 @@ fn a_jpeg_goes_through_untouched_and_only_to_who_takes_it() {
     assert!(!server.update(&screen, &mut deflater).unwrap(), "the same frame");
     plain.receive(&ask, &screen, &mut Vec::new()).unwrap();
     assert_eq!(plain.update(&screen, &mut deflater), Err(Violation::NeedsJpeg));
+}
+
+#[test]
+fn a_jpeg_is_copied_for_no_viewer() {
+    let mut screen = Screen::new(64, 64).unwrap();
+    let mut deflater = Deflater::default();
+    screen.show_jpeg(64, 64, &[7; 100_000]).unwrap();
+    let list =
+        [encoding::TIGHT, encoding::JPEG_QUALITY_LOWEST, encoding::FENCE, encoding::CONTINUOUS_UPDATES];
+    let (mut server, _) = open(&screen, &list);
+    server.take_output();
+    server.receive(&continuous(true, Rect::all(64, 64)), &screen, &mut Vec::new()).unwrap();
+    assert!(server.update(&screen, &mut deflater).unwrap());
+    let pieces = server.take_pieces();
+    let [Piece::Own(head), Piece::Shared(jpeg), Piece::Own(fence)] = pieces.as_slice() else {
+        panic!("{} pieces", pieces.len())
+    };
+    assert!(Arc::ptr_eq(jpeg, screen.jpeg().unwrap()));
+    assert_eq!((head[..4].to_vec(), fence[0]), (vec![0, 0, 0, 1], 248));
+}
+
+#[test]
+fn zrle_shows_what_there_is_in_one_stream() {
+    let mut screen = Screen::new(200, 130).unwrap();
+    let mut deflater = Deflater::default();
+    let (mut server, mut viewer) = open(&screen, &[encoding::ZRLE, encoding::TIGHT, encoding::RAW]);
+    for colours in [1, 2, 3, 4, 5, 16, 17, 1000] {
+        let pixels: Vec<u32> =
+            (0..200 * 130_u32).map(|at| at.wrapping_mul(2_654_435_761) % colours * 0x1234).collect();
+        screen.draw(Rect::all(200, 130), &pixels);
+        look(&mut server, &mut viewer, &screen, &mut deflater);
+        assert!(viewer.shows(&screen), "{colours} colours");
+    }
+}
+
+#[test]
+fn a_new_size_is_told_to_who_has_just_asked_for_another() {
+    let mut screen = Screen::new(64, 64).unwrap();
+    let mut deflater = Deflater::default();
+    let (mut server, mut viewer) = open(&screen, &[encoding::TIGHT, encoding::EXTENDED_DESKTOP_SIZE]);
+    let wants = [&[251, 0, 3, 0, 2, 0, 1, 0][..], &[0; 16]].concat();
+    server.receive(&wants, &screen, &mut Vec::new()).unwrap();
+    screen.resize(128, 96).unwrap();
+    server.receive(&request(true, Rect::all(64, 64)), &screen, &mut Vec::new()).unwrap();
+    assert!(server.update(&screen, &mut deflater).unwrap());
+    let size = Told::ScreenSize { reason: 0, status: 0, width: 128, height: 96 };
+    assert_eq!(viewer.see(&server.take_output()), [Told::Update(1), size]);
+}
+
+#[test]
+fn who_asks_and_never_confirms_is_served_as_it_asks() {
+    let mut screen = Screen::new(64, 64).unwrap();
+    let mut deflater = Deflater::default();
+    let (mut server, mut viewer) =
+        open(&screen, &[encoding::TIGHT, encoding::FENCE, encoding::CONTINUOUS_UPDATES]);
+    server.receive(&continuous(true, Rect::all(64, 64)), &screen, &mut Vec::new()).unwrap();
+    for colour in 1..1000 {
+        screen.draw(Rect { x: 0, y: 0, width: 1, height: 1 }, &[colour]);
+        server.receive(&request(true, Rect::all(64, 64)), &screen, &mut Vec::new()).unwrap();
+        assert!(server.update(&screen, &mut deflater).unwrap());
+        viewer.see(&server.take_output());
+    }
+    assert!(viewer.shows(&screen));
+}
+
+#[test]
+fn lamps_are_told_when_they_change() {
+    let mut screen = Screen::new(64, 64).unwrap();
+    let mut deflater = Deflater::default();
+    let (mut server, mut viewer) = open(&screen, &[encoding::TIGHT, encoding::LED_STATE]);
+    look(&mut server, &mut viewer, &screen, &mut deflater);
+    server.receive(&request(true, Rect::all(64, 64)), &screen, &mut Vec::new()).unwrap();
+    screen.set_leds(Some(Leds { num: true, caps: true, scroll: false }));
+    assert!(server.update(&screen, &mut deflater).unwrap());
+    assert_eq!(viewer.see(&server.take_output()), [Told::Update(1), Told::Leds(0b110)]);
 }
 
 #[test]

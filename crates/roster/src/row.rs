@@ -79,6 +79,8 @@ pub struct Row {
     pub lights: bool,
     /// Whether it serves the hosts' serial ports: their devices are handed to its group.
     pub consoles: bool,
+    /// Whether it serves the hosts' screens, keyboards and pointers: their devices are handed to its group.
+    pub screens: bool,
     /// Whether other daemons connect to sockets in its folder of the run directory.
     pub admits: bool,
     /// Settings (with dots for nested tables) that name files it reads; they are copied for it, as they may be root's alone.
@@ -132,6 +134,7 @@ impl Row {
             joins: &[],
             lights: false,
             consoles: false,
+            screens: false,
             admits: false,
             files: &[],
             replaces: &[],
@@ -153,10 +156,14 @@ pub enum When {
     Simulated,
     /// On boards with fans to drive; a boot is confirmed there only when it serves.
     Cooled,
+    /// On boards with screens, which simulated ones have always.
+    Shown,
     /// On boards with drives for virtual media. A boot is confirmed without it.
     Media,
     /// Where the configuration has a table for it. It runs as the site says, so a boot is confirmed without it.
     Configured,
+    /// On every one whose command line does not rule it out. What it serves is switched on while it runs, so a boot is confirmed without it.
+    Permitted,
 }
 
 /// Where a daemon's TCP connections go.
@@ -234,7 +241,8 @@ impl Limits {
         Self { memory: Some(64 * MIB), tasks: Some(96), files: Some(4096), real_time: None }
     }
 
-    /// kvmsrv: a screen of 2560x1600 pixels is 16 MiB, twice while a picture is taken of it, and 0.5 MiB on their way to each of 16 viewers.
+    /// kvmsrv: a screen of 1920x1200 pixels is 9 MiB and one of 2560x1600 16 MiB, twice while a picture is taken of it, and 0.9 MiB are on their way to each of
+    /// 32 viewers: four of the former, or two of the latter.
     pub const fn screens() -> Self {
         Self { memory: Some(96 * MIB), tasks: Some(32), files: Some(256), real_time: None }
     }

@@ -205,14 +205,17 @@ roster! {
         system_calls: Groups::LISTEN.union(Groups::TERMINALS),
         ..Row::daemon("consolesrv", "Serve the hosts' serial consoles, keep their log", 13)
     };
-    /// Not critical, as consolesrv. Until there are boards with a video engine, screens are of simulated hosts.
+    /// Not critical, as consolesrv.
     Kvmsrv = Row {
         pages: &["kvm"],
-        when: When::Simulated,
+        when: When::Shown,
         after: &[Daemon::Twin],
         events: &["kvm"],
+        screens: true,
         admits: true,
-        system_calls: Groups::LISTEN,
+        // Which devices the functions of the hosts' USB gadgets are.
+        reads: &["/sys/kernel/config"],
+        system_calls: Groups::LISTEN.union(Groups::VIDEO),
         limits: Limits::screens(),
         ..Row::daemon("kvmsrv", "Show the hosts' screens, type and point there", 15)
     };
@@ -252,11 +255,31 @@ roster! {
         system_calls: Groups::NETWORK.union(Groups::DATAGRAMS).union(Groups::CLOCK),
         ..Row::daemon("netmgr", "Keep the controller's own network and time", 5)
     };
+    /// Not critical: the machine is reached by other ways. Until it is switched on it keeps only the switch.
+    Ipmisrv = Row {
+        pages: &["ipmi"],
+        when: When::Permitted,
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Netmgr],
+        // netmgr is asked for what the LAN parameters show.
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Operator, Daemon::Netmgr],
+        follows: &["sensors"],
+        events: &["ipmi"],
+        buckets: &["ipmi"],
+        streams: &[Stream::Events],
+        speaks: true,
+        // The machine's own way to it: devices of the kernel, and the guest that is the machine of a simulated board.
+        devices: &["ipmi-kcs", "ipmi-bt"],
+        admits: true,
+        // Its port is 623.
+        capabilities: CapabilitySet::NET_BIND_SERVICE,
+        system_calls: Groups::DATAGRAMS.union(Groups::LISTEN),
+        ..Row::daemon("ipmisrv", "Serve IPMI over LAN: RMCP+ with suites 17 and 3", 14)
+    };
     /// The gateway's only state is its certificate, and it publishes only what becomes of that.
     Websrv = Row {
         pages: &["websrv"],
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv],
         events: &["certificate"],
         follows: &["*"],
         streams: &[Stream::Events],
@@ -267,23 +290,6 @@ roster! {
         system_calls: Groups::LISTEN.union(Groups::DATAGRAMS).union(Groups::PRIORITY),
         limits: Limits::gateway(),
         ..Row::daemon("websrv", "Serve HTTPS: REST, Connect, gRPC", 4)
-    };
-    /// Not critical: the machine is reached by other ways. Runs where it is switched on.
-    Ipmisrv = Row {
-        pages: &["ipmi"],
-        when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Netmgr],
-        // netmgr is asked for what the LAN parameters show.
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Operator, Daemon::Netmgr],
-        follows: &["sensors"],
-        events: &["ipmi"],
-        buckets: &["ipmi"],
-        streams: &[Stream::Events],
-        speaks: true,
-        // Its port is 623.
-        capabilities: CapabilitySet::NET_BIND_SERVICE,
-        system_calls: Groups::DATAGRAMS,
-        ..Row::daemon("ipmisrv", "Serve IPMI over LAN: RMCP+ with suites 17 and 3", 14)
     };
     /// Not critical: the consoles are reached by other ways. Runs where it is switched on. It parses what strangers send, so it may call no more than
     /// what a login and a session of a console take.
@@ -308,8 +314,8 @@ roster! {
     Fleet = Row {
         pages: &["fleet"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Websrv],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Websrv],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Websrv],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Websrv],
         events: &["fleet"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],

@@ -158,8 +158,10 @@ fn tables() -> String {
             When::Always => "always",
             When::Simulated => "on simulated boards",
             When::Cooled => "on boards with fans",
+            When::Shown => "on boards with screens",
             When::Media => "on boards with drives for virtual media",
             When::Configured => "with a table in the configuration",
+            When::Permitted => "unless the command line says `off`",
         };
         let critical = if row.critical { ", critical" } else { "" };
         let pages: Vec<_> = row.pages.iter().map(|page| format!("[{page}]({page}.md)")).collect();

@@ -13,12 +13,15 @@ use units::{Millis, Mono};
 use crate::change::Filter;
 use crate::compute::Op;
 use crate::sensor::{Change, Fault, Quality, Reason, Sensor, Spec};
-use crate::threshold::Side;
+use crate::threshold::{Budget, Side};
 
 /// Sensors due within this time are asked with those that are due now.
 const TOGETHER: Millis = Millis::new(10);
 /// How often all readings are told, news or not.
 const FULL_EVERY: Millis = Millis::from_secs(30);
+
+/// To so many polls one after the other nothing on a bus answers before it is told that the bus hangs: one may be chance.
+const SILENT_POLLS: u32 = 2;
 
 /// How long a host counts as in transition of which nothing is heard. Whoever knows its power is asked each second then and answers within seconds, also
 /// after it was started again; where it does not for so long, power-good cannot be read, and an alarm that was held back is better told than not.
@@ -76,7 +79,7 @@ pub enum Action {
     },
     /// Something happened to a sensor.
     Changed(usize, Change),
-    /// A bus does not answer any more, or answers again; its sensors do not tell of it one by one.
+    /// Nothing on a bus answers any more, or something does again; its sensors do not tell of it one by one.
     Bus {
         /// The bus.
         bus: usize,
@@ -104,6 +107,8 @@ struct Place {
     /// What it told last by itself, and whether that is yet to be taken: its host had not settled.
     heard: Option<Result<f64, Fault>>,
     waits: bool,
+    /// It answered when it was asked last, whatever it said.
+    answers: bool,
     /// Computed sensors that need it, directly.
     needed_by: Vec<usize>,
 }
@@ -112,8 +117,11 @@ struct Place {
 struct Bus {
     /// It was asked and has not answered.
     asked: bool,
-    /// It was told that it does not answer.
+    /// Polls one after the other to which nothing on it has answered.
+    silent: u32,
+    /// It was told that it does not answer, and how often that may be.
     told: bool,
+    telling: Budget,
     sensors: Vec<usize>,
 }
 
@@ -166,6 +174,7 @@ impl Monitor {
                 filter: Filter::default(),
                 heard: None,
                 waits: false,
+                answers: false,
                 needed_by: Vec::new(),
             })
             .collect();
@@ -471,7 +480,7 @@ impl Monitor {
             }
             let mut changes = Vec::new();
             place.sensor.unavailable(Reason::HostOff, &mut changes);
-            place.due = now;
+            (place.due, place.answers) = (now, false);
             // A line that did not change since is as it was.
             place.waits = place.heard.is_some();
             out.extend(changes.into_iter().map(|change| Action::Changed(*index, change)));
@@ -488,12 +497,26 @@ impl Monitor {
     ) {
         let Some(asked) = self.buses.get_mut(bus) else { return };
         asked.asked = false;
-        let hangs = !samples.is_empty() && samples.iter().any(|(_, sample)| *sample == Err(Fault::TimedOut));
-        let answers = samples.iter().any(|(_, sample)| *sample != Err(Fault::TimedOut));
-        if hangs && !std::mem::replace(&mut asked.told, true) {
-            out.push(Action::Bus { bus, answers: false });
-        } else if !hangs && answers && std::mem::take(&mut asked.told) {
-            out.push(Action::Bus { bus, answers: true });
+        // What nobody acknowledges is no answer, and no sign that the bus hangs: a driver that is not bound to its device says the same.
+        let is_answer =
+            |sample: &Result<f64, Fault>| !matches!(sample, Err(Fault::TimedOut | Fault::Missing));
+        let heard = samples.iter().any(|(_, sample)| is_answer(sample));
+        let silent = !heard && samples.iter().any(|(_, sample)| *sample == Err(Fault::TimedOut));
+        asked.silent = if silent { asked.silent.saturating_add(1) } else { 0 };
+        for (index, sample) in &samples {
+            if let Some(place) = self.places.get_mut(*index) {
+                place.answers = is_answer(sample);
+            }
+        }
+        // One chip that does not answer on a bus on which others do, or did when they were asked last, is that chip's fault.
+        let may_hang = silent && !self.any_answers(now, bus);
+        if let Some(asked) = self.buses.get_mut(bus) {
+            if may_hang && !asked.told && asked.silent >= SILENT_POLLS && asked.telling.take(now) {
+                asked.told = true;
+                out.push(Action::Bus { bus, answers: false });
+            } else if !silent && !samples.is_empty() && std::mem::take(&mut asked.told) {
+                out.push(Action::Bus { bus, answers: true });
+            }
         }
         let mut read = Vec::with_capacity(samples.len());
         for (index, sample) in samples {
@@ -504,7 +527,7 @@ impl Monitor {
                 continue;
             }
             let mut changes = Vec::new();
-            if sample == Err(Fault::TimedOut) {
+            if may_hang && sample == Err(Fault::TimedOut) {
                 place.sensor.bus_silent(now);
             } else {
                 place.sensor.sample(now, sample, &mut changes);
@@ -518,6 +541,13 @@ impl Monitor {
             read.push(index);
         }
         self.tell(now, Some(bus), read, out);
+    }
+
+    /// Whether any sensor of a bus answered when it was asked last.
+    fn any_answers(&self, now: Mono, bus: usize) -> bool {
+        let on = self.buses.get(bus).map(|bus| bus.sensors.as_slice()).unwrap_or_default();
+        let answers = |index: &usize| self.places.get(*index).is_some_and(|place| place.answers);
+        on.iter().any(|index| answers(index) && self.is_usable(now, *index))
     }
 
     /// Computes what depends on these, and tells what is news.

@@ -423,6 +423,8 @@ impl Sensor {
         let fresh = self.reading.at.is_some_and(|at| now.since(at) <= fresh_for);
         let enough = if waits { !fresh } else { self.failures > self.spec.retries };
         if enough || self.reading.quality == Quality::Failed {
+            // One that never showed anything has failed, and not before it was asked as often as any other is that told.
+            let tell = tell && (!waits || self.failures > self.spec.retries);
             return self.failed(now, reason, tell, out);
         }
         if self.reading.value.is_some() {

@@ -93,7 +93,11 @@ fn a_bus_that_hangs_delays_nobody_else_and_is_told_once() {
     assert_eq!(polls(&second), [(0, vec![0])]);
     step(&mut monitor, 1_005, answer(0, &[(0, Ok(20.0))]));
     let timed_out = [(1, Err(Fault::TimedOut)), (2, Err(Fault::TimedOut))];
-    let third = step(&mut monitor, 1_500, answer(1, &timed_out));
+    let once = step(&mut monitor, 1_500, answer(1, &timed_out));
+    assert!(!once.iter().any(|action| matches!(action, Action::Bus { .. })), "once may be chance: {once:?}");
+    assert!(!once.iter().any(|action| matches!(action, Action::Changed(..))), "{once:?}");
+    step(&mut monitor, 2_000, Event::Tick);
+    let third = step(&mut monitor, 2_500, answer(1, &timed_out));
     assert_eq!(third.iter().filter(|a| **a == Action::Bus { bus: 1, answers: false }).count(), 1);
     assert!(!third.iter().any(|action| matches!(action, Action::Changed(..))), "{third:?}");
     assert_eq!(quality(&monitor, 1), (Quality::Failed, Reason::TimedOut), "it never showed anything");
@@ -107,6 +111,123 @@ fn a_bus_that_hangs_delays_nobody_else_and_is_told_once() {
     assert_eq!(about_one, None, "nothing was told of its sensors, so nothing is over");
     assert_eq!(quality(&monitor, 3), (Quality::Good, Reason::None));
     assert_eq!(monitor.sensor(3).unwrap().reading().value, Some(30.0));
+}
+
+/// What is asked of one bus with three chips, a second apart, and what is told of it.
+fn told_of_bus(polls: &[[Option<Result<f64, Fault>>; 3]]) -> Vec<(usize, Action)> {
+    let spec = Spec::new(Kind::Temperature);
+    let mut monitor = Monitor::new(at(0), vec![(spec, Source::Polled(0)); 3], 1, 0);
+    let mut told = Vec::new();
+    for (second, poll) in polls.iter().enumerate() {
+        let millis = second as u64 * 1_000;
+        step(&mut monitor, millis, Event::Tick);
+        let samples: Vec<_> =
+            poll.iter().enumerate().filter_map(|(index, sample)| Some((index, (*sample)?))).collect();
+        let actions = step(&mut monitor, millis + 1, answer(0, &samples));
+        let news =
+            actions.into_iter().filter(|action| matches!(action, Action::Bus { .. } | Action::Changed(..)));
+        told.extend(news.map(|action| (second, action)));
+    }
+    told
+}
+
+#[test]
+fn a_chip_that_does_not_answer_is_its_own_fault_and_a_bus_hangs_when_nothing_on_it_answers() {
+    let (good, silent, gone) = (Some(Ok(20.0)), Some(Err(Fault::TimedOut)), Some(Err(Fault::Missing)));
+    let (broken, busy, left_out) = (Some(Err(Fault::Io)), Some(Err(Fault::NoNewValue)), None);
+    let hangs = |second| vec![(second, Action::Bus { bus: 0, answers: false })];
+    let failed = |second, index| vec![(second, Action::Changed(index, Change::Failed(Reason::TimedOut)))];
+    type Row = [Option<Result<f64, Fault>>; 3];
+    let begins = |row: Row, times: usize| {
+        std::iter::once([good; 3]).chain(std::iter::repeat_n(row, times)).collect::<Vec<_>>()
+    };
+    let table: Vec<(&str, Vec<Row>, Vec<(usize, Action)>)> = vec![
+        ("one chip, the others answer", begins([good, silent, good], 5), vec![]),
+        ("that chip has failed after its time", begins([good, silent, good], 20), failed(6, 1)),
+        ("two of three", begins([good, silent, busy], 5), vec![]),
+        ("what cannot be read answers", begins([broken, silent, left_out], 2), vec![]),
+        ("nothing answers", begins([silent; 3], 20), hangs(2)),
+        ("nothing answers, once", vec![[good; 3], [silent; 3], [good; 3], [silent; 3]], vec![]),
+        ("what is not there is no answer", begins([silent, gone, left_out], 2), vec![]),
+        ("also when it has been so for long", vec![[silent, gone, gone]; 2], hangs(1)),
+        (
+            "only the silent one is asked, the others answered before",
+            begins([left_out, silent, left_out], 5),
+            vec![],
+        ),
+        ("the silent one has failed then, too", begins([left_out, silent, left_out], 20), failed(6, 1)),
+    ];
+    for (name, polls, expected) in table {
+        assert_eq!(told_of_bus(&polls), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_chip_that_stays_silent_when_its_bus_answers_again_is_told_then() {
+    let (good, silent) = (Some(Ok(20.0)), Some(Err(Fault::TimedOut)));
+    let mut polls = vec![[good; 3]];
+    polls.extend([[silent; 3]; 10]);
+    polls.extend([[good, good, silent]; 3]);
+    polls.push([good; 3]);
+    let told = told_of_bus(&polls);
+    let expected = [
+        (2, Action::Bus { bus: 0, answers: false }),
+        (11, Action::Bus { bus: 0, answers: true }),
+        (11, Action::Changed(2, Change::Failed(Reason::TimedOut))),
+        (14, Action::Changed(2, Change::Recovered)),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_bus_that_hangs_now_and_then_is_told_eight_times_and_then_once_a_minute() {
+    let (good, silent) = ([Some(Ok(20.0)); 3], [Some(Err(Fault::TimedOut)); 3]);
+    let polls: Vec<_> = (0..1_200).map(|second| if second % 4 == 0 { good } else { silent }).collect();
+    let told = told_of_bus(&polls);
+    let hangs = told.iter().filter(|(_, action)| *action == Action::Bus { bus: 0, answers: false }).count();
+    assert!((8..=29).contains(&hangs), "{hangs}");
+    assert!(told.len() <= 2 * hangs, "its sensors tell nothing: {told:?}");
+}
+
+fn outcome() -> impl Strategy<Value = Option<Result<f64, Fault>>> {
+    prop_oneof![
+        3 => Just(Some(Err(Fault::TimedOut))),
+        2 => Just(Some(Ok(20.0))),
+        1 => Just(None),
+        1 => prop::sample::select(vec![Fault::Missing, Fault::Io, Fault::NoNewValue]).prop_map(|f| Some(Err(f))),
+    ]
+}
+
+proptest! {
+    /// That a bus hangs is told only after two polls to which nothing on it answered, while nothing on it is known to answer; in turn with that it
+    /// answers again; and what hangs for long is told.
+    #[test]
+    fn a_bus_hangs_only_when_nothing_on_it_answers(
+        polls in prop::collection::vec([outcome(), outcome(), outcome()], 1..60), hangs: bool,
+    ) {
+        let mut polls = polls;
+        if hangs {
+            polls.extend([[Some(Err(Fault::TimedOut)); 3]; 600]);
+        }
+        let answers = |sample: &Option<Result<f64, Fault>>| sample.is_some_and(|s| !matches!(s, Err(Fault::TimedOut | Fault::Missing)));
+        let mut is_told = false;
+        for (second, action) in told_of_bus(&polls) {
+            let Action::Bus { answers: again, .. } = action else { continue };
+            prop_assert_eq!(again, is_told, "in turn");
+            is_told = !again;
+            if again {
+                let silent = polls[second].contains(&Some(Err(Fault::TimedOut)));
+                prop_assert!(!silent || polls[second].iter().any(answers));
+                continue;
+            }
+            prop_assert!(second > 0 && !polls[second - 1..=second].iter().flatten().any(answers));
+            for chip in 0..3 {
+                let last = polls[..=second].iter().rev().find_map(|poll| poll[chip].is_some().then_some(poll[chip]));
+                prop_assert!(last.is_none_or(|last| !answers(&last)));
+            }
+        }
+        prop_assert_eq!(is_told && hangs, hangs);
+    }
 }
 
 #[test]

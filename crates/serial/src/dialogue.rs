@@ -86,7 +86,7 @@ impl Dialogue {
                 self.other = other;
                 lines
             }
-            Notice::Begin { .. } => Vec::new(),
+            Notice::Begin { .. } | Notice::Pong { .. } => Vec::new(),
             Notice::TakenOver { by } => vec![format!("{by} took over the keyboard")],
             Notice::Lost { bytes } => {
                 vec![format!("{bytes} bytes are lost here: they came faster than they were shown")]

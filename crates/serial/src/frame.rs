@@ -72,6 +72,13 @@ pub fn head_within(bytes: [u8; HEAD], most: usize) -> Result<(Kind, usize), Malf
     if length > most { Err(Malformed::Length(length, most)) } else { Ok((kind, length)) }
 }
 
+/// What stands before a payload of so many bytes, [`PICTURE_MAX`] at most.
+#[must_use]
+pub fn begin(kind: Kind, length: usize) -> [u8; HEAD] {
+    let [high, low] = u16::try_from(length).unwrap_or(0).to_be_bytes();
+    [kind.byte(), high, low]
+}
+
 /// The frame with this payload, of which what is more than [`PAYLOAD_MAX`] bytes is left out.
 #[must_use]
 pub fn encode(kind: Kind, payload: &[u8]) -> Vec<u8> {
@@ -82,10 +89,8 @@ pub fn encode(kind: Kind, payload: &[u8]) -> Vec<u8> {
 #[must_use]
 pub fn encode_within(kind: Kind, payload: &[u8], most: usize) -> Vec<u8> {
     let payload = payload.get(..most.min(usize::from(u16::MAX))).unwrap_or(payload);
-    let length = u16::try_from(payload.len()).unwrap_or(0);
     let mut frame = Vec::with_capacity(HEAD + payload.len());
-    frame.push(kind.byte());
-    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&begin(kind, payload.len()));
     frame.extend_from_slice(payload);
     frame
 }
@@ -100,6 +105,11 @@ pub enum Command {
     Release,
     /// Send a break to the host.
     Break,
+    /// Say that you are there: how long it takes is what a key takes to the host.
+    Ping {
+        /// What is to be said back.
+        at: u64,
+    },
 }
 
 /// What a client is told beside bytes. Newer daemons may tell more: what is not known is to be passed over.
@@ -142,6 +152,13 @@ pub enum Notice {
     Refused {
         /// Why.
         reason: String,
+    },
+    /// What [`Command::Ping`] asks for, behind all that was on its way before.
+    Pong {
+        /// What was said.
+        at: u64,
+        /// Pictures, or pieces of text, that this session was sent up to now.
+        sent: u64,
     },
     /// The session ends.
     End {

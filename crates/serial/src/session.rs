@@ -126,23 +126,35 @@ impl Sessions {
         Some(News::Went { who: session.who, wrote })
     }
 
+    /// The account whose session this is; empty for one that has ended.
+    #[must_use]
+    pub fn account(&self, id: SessionId) -> &str {
+        self.find(id).map(|session| session.holder.account.as_str()).unwrap_or_default()
+    }
+
+    /// Whether this session may type: it has the keyboard, or nobody has.
+    ///
+    /// # Errors
+    /// [`Refused`]
+    pub fn may_type(&self, id: SessionId) -> Result<(), Refused> {
+        match self.writer {
+            _ if !self.find(id)?.may_write => Err(Refused::ReadOnly),
+            Some(writer) if writer != id => Err(Refused::Busy(self.who(writer).to_owned())),
+            _ => Ok(()),
+        }
+    }
+
     /// Somebody types: whether it reaches the host. A free keyboard is theirs from now on.
     ///
     /// # Errors
     /// [`Refused`]
     pub fn typed(&mut self, id: SessionId) -> Result<Option<News>, Refused> {
-        let session = self.find(id)?;
-        if !session.may_write {
-            return Err(Refused::ReadOnly);
+        self.may_type(id)?;
+        if self.writer == Some(id) {
+            return Ok(None);
         }
-        match self.writer {
-            Some(writer) if writer == id => Ok(None),
-            Some(writer) => Err(Refused::Busy(self.who(writer).to_owned())),
-            None => {
-                self.writer = Some(id);
-                Ok(Some(News::Writes { writer: id, from: None }))
-            }
-        }
+        self.writer = Some(id);
+        Ok(Some(News::Writes { writer: id, from: None }))
     }
 
     /// The keyboard is this session's from now on, whoever had it.

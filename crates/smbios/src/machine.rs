@@ -3,6 +3,9 @@
 use crate::entry::{EntryPoint, Error};
 use crate::structure::{MAX_TABLE, Structure, structures};
 
+/// Strings of the maker that are kept.
+pub const OEM_STRINGS_MAX: usize = 64;
+
 /// The firmware (type 0, section 7.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Firmware {
@@ -164,6 +167,8 @@ pub struct Machine {
     pub slots: Vec<Slot>,
     /// Devices on the board.
     pub devices: Vec<Device>,
+    /// What the maker has to say in free words (type 11, section 7.12), at most [`OEM_STRINGS_MAX`] strings.
+    pub oem_strings: Vec<String>,
     /// The table ends as it should. If not, what came after its damage is not here.
     pub whole: bool,
 }
@@ -255,6 +260,12 @@ impl Machine {
                 }
             }
             17 => self.memory.push(memory(s)),
+            11 => {
+                let room = OEM_STRINGS_MAX.saturating_sub(self.oem_strings.len());
+                let count = s.byte(4).unwrap_or_default();
+                let said = (1..=count).filter_map(|number| s.numbered(number));
+                self.oem_strings.extend(said.take(room));
+            }
             41 => self.devices.push(Device {
                 designation: s.string(4),
                 kind: s.byte(5).and_then(|kind| device_kind(kind & 0x7f)),

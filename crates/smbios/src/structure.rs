@@ -53,7 +53,13 @@ impl<'a> Structure<'a> {
     /// empty, or one of what firmwares write for "not known".
     #[must_use]
     pub fn string(&self, at: usize) -> Option<String> {
-        let number = usize::from(self.byte(at)?);
+        self.numbered(self.byte(at)?)
+    }
+
+    /// The string of that number, from 1, as [`string`](Self::string) reads it.
+    #[must_use]
+    pub fn numbered(&self, number: u8) -> Option<String> {
+        let number = usize::from(number);
         let bytes = self.strings.split(|byte| *byte == 0).nth(number.checked_sub(1)?)?;
         let text = String::from_utf8_lossy(bytes);
         let text: String = text

@@ -6,10 +6,13 @@ use anyhow::{Context as _, Result, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rfb::{Client, Input, Screen};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::console::{Socket, socket};
 
+/// Bytes between a WebSocket and who reads it as a stream.
+const PIPE: usize = 1024 * 1024;
 /// Longest wait for something to be seen or told.
 const WITHIN: Duration = Duration::from_secs(120);
 
@@ -141,4 +144,41 @@ impl Kvm {
         }
         Ok(())
     }
+}
+
+/// The bytes of a session that was opened with `bytesOnly`, as a stream: what a viewer that knows nothing of WebSockets is connected to.
+///
+/// # Errors
+/// When there is no answer, or it is refused.
+pub async fn kvm_stream(
+    https: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<tokio::io::DuplexStream> {
+    let opened = socket(https, path, headers).await?;
+    let mut socket = opened.map_err(|status| anyhow::anyhow!("refused with {status}"))?;
+    let (near, far) = tokio::io::duplex(PIPE);
+    tokio::spawn(async move {
+        let (mut from, mut to) = tokio::io::split(far);
+        let mut bytes = vec![0; 16 * 1024];
+        loop {
+            tokio::select! {
+                message = socket.next() => match message {
+                    Some(Ok(Message::Binary(shown))) => if to.write_all(&shown).await.is_err() { return },
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return,
+                },
+                count = from.read(&mut bytes) => match count {
+                    Ok(count @ 1..) => {
+                        let typed = bytes.get(..count).unwrap_or_default().to_vec();
+                        if socket.send(Message::binary(typed)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(0) | Err(_) => return,
+                },
+            }
+        }
+    });
+    Ok(near)
 }

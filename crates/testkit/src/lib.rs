@@ -25,7 +25,7 @@ mod suite;
 pub use client::{Client, Credential, Reply, connect_from, tls_config, tls_from};
 pub use console::Console;
 pub use images::{FileSession, ImageServer};
-pub use kvm::Kvm;
+pub use kvm::{Kvm, kvm_stream};
 pub use medium::{Medium, Trouble, open_to_all, run};
 pub use python::python;
 pub use suite::{ADMIN_PASSWORD, Builder, Machine, Ready, Reaper, Suite, children, eventually, root, signal};

@@ -240,6 +240,10 @@ impl Fan {
         let before = self.fault;
         let tach = config.tach.as_ref();
         self.advance(now, tach);
+        if tach.is_some_and(|tach| self.is_silent(now, tach)) {
+            // What it said is not how fast it is now.
+            self.rpm = None;
+        }
         let wrong = self.wrong(now, tach);
         // Too slow must last; all else counts at once.
         let lasting = match (wrong, self.slow) {
@@ -274,10 +278,15 @@ impl Fan {
         if self.implausible {
             return Some(FanFault::Implausible);
         }
-        if now.since(self.heard) > tach.missing_after && !self.unpowered {
+        if self.is_silent(now, tach) {
             return Some(FanFault::NoTach);
         }
         self.slow.map(|slow| slow.fault)
+    }
+
+    /// Whether its tachometer has said nothing for too long.
+    fn is_silent(&self, now: Mono, tach: &TachConfig) -> bool {
+        now.since(self.heard) > tach.missing_after && !self.unpowered
     }
 
     /// Moves its duty towards `target` and returns what it is to be now. `step`: seconds since the last move.

@@ -36,6 +36,7 @@ mod pid;
 mod schedule;
 mod source;
 mod status;
+mod told;
 mod tune;
 mod zone;
 

@@ -3,10 +3,11 @@
 use units::{Duty, Millis, Mono};
 
 use crate::config::{BadConfig, Config, Law, Profile};
-use crate::fan::Fan;
+use crate::fan::{Fan, FanFault};
 use crate::schedule::Periodic;
-use crate::source::{Reading, Source, seconds};
+use crate::source::{Reading, SensorFault, Source, seconds};
 use crate::status::{FanStatus, Note, Redundancy, ZoneStatus};
+use crate::told::Told;
 use crate::zone::{Turn, Zone};
 
 /// A person decides for a day at most.
@@ -15,6 +16,8 @@ pub const LONGEST_OVERRIDE: Millis = Millis::from_secs(24 * 3_600);
 const LONGEST_STEP: u64 = 5;
 /// A host that is still on and still too hot is to be cut off again after so long.
 const ASK_AGAIN: Millis = Millis::from_secs(10);
+/// A duty that cannot be set is tried again at least so often: well within the two seconds in which fans are to run at full speed.
+const RETRY_MAX: Millis = Millis::from_secs(1);
 
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,6 +66,11 @@ pub enum Denial {
     /// It is still too hot.
     #[error("the zone is still over its critical temperature")]
     StillCritical,
+    /// Whether it is still too hot nobody knows.
+    #[error(
+        "a sensor over whose critical temperature it began says nothing now: switch its host on, or mend it"
+    )]
+    NotMeasured,
 }
 
 /// Fan control of a machine. See the [crate].
@@ -72,13 +80,47 @@ pub struct Machine {
     sources: Vec<Source>,
     fans: Vec<Fan>,
     zones: Vec<Zone>,
-    told: Vec<Option<(Duty, Mono)>>,
+    orders: Vec<Order>,
     redundancy: Vec<Redundancy>,
+    said: SaidOf,
     profile: Profile,
     fan_loop: Periodic,
     thermal_loop: Periodic,
     fan_turn: Mono,
     thermal_turn: Mono,
+}
+
+/// What a fan was to be driven with last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Order {
+    /// The duty, and when.
+    last: Option<(Duty, Mono)>,
+    /// How many times one after the other it could not be set.
+    failed: u32,
+}
+
+impl Order {
+    /// Whether this duty is to be set now. What could not be set is tried again in the next turn, and then ever more rarely: each try takes the bus for as
+    /// long as its chip does not answer, and the tachometers are on the same one. More than before is set at once.
+    fn is_due(&self, now: Mono, duty: Duty, again: Millis) -> bool {
+        let Some((last, at)) = self.last else { return true };
+        let waits = match self.failed {
+            0 if duty != last => return true,
+            0 => again,
+            failed => Millis::new(100 << (failed - 1).min(6)).min(RETRY_MAX),
+        };
+        duty > last || now.since(at) >= waits
+    }
+}
+
+/// What was told of everything.
+#[derive(Debug)]
+struct SaidOf {
+    sensors: Vec<Told<Option<SensorFault>>>,
+    fans: Vec<Told<Option<FanFault>>>,
+    failsafe: Vec<Told<bool>>,
+    critical: Vec<Told<bool>>,
+    working: Vec<Told<usize>>,
 }
 
 impl Machine {
@@ -94,11 +136,22 @@ impl Machine {
             total: group.fans.len(),
             needed: group.needed,
         });
+        let (sources, fans) =
+            (vec![Source::new(); config.sensors.len()], vec![Fan::new(now); config.fans.len()]);
+        let zones = vec![Zone::new(); config.zones.len()];
+        let said = SaidOf {
+            sensors: sources.iter().map(|source| Told::new(source.fault())).collect(),
+            fans: fans.iter().map(|fan| Told::new(fan.fault())).collect(),
+            failsafe: zones.iter().map(|zone| Told::new(zone.is_failsafe())).collect(),
+            critical: vec![Told::new(false); zones.len()],
+            working: config.groups.iter().map(|group| Told::new(group.fans.len())).collect(),
+        };
         Ok(Self {
-            sources: vec![Source::new(); config.sensors.len()],
-            fans: vec![Fan::new(now); config.fans.len()],
-            zones: vec![Zone::new(); config.zones.len()],
-            told: vec![None; config.fans.len()],
+            sources,
+            fans,
+            zones,
+            said,
+            orders: vec![Order::default(); config.fans.len()],
             redundancy: redundancy.collect(),
             profile,
             fan_loop: Periodic::new(now, config.fan_period),
@@ -125,11 +178,36 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// There is no such zone, no emergency, or it is still over critical.
+    /// There is no such zone, no emergency, it is still over critical, or whether it is cannot be known: a sensor that has said so says nothing now, as its
+    /// host is off or it cannot be read. Of an emergency from before a restart it is not known which sensor that was: then all that have a critical
+    /// temperature have to be read, but for those of hosts that are off, and one of them at least.
     pub fn may_clear_emergency(&self, zone: usize) -> Result<(), Denial> {
-        let state = self.zones.get(zone).ok_or(Denial::NoZone)?;
+        let (state, config) = self.zones.get(zone).zip(self.config.zones.get(zone)).ok_or(Denial::NoZone)?;
         state.emergency().ok_or(Denial::Nothing)?;
-        if state.may_cut() { Err(Denial::StillCritical) } else { Ok(()) }
+        if state.may_cut() {
+            return Err(Denial::StillCritical);
+        }
+        let known = |index: &usize| self.sources.get(*index);
+        let is_measured = |source: &Source| source.present().is_some();
+        let causes = state.causes();
+        if !causes.is_empty() {
+            return match causes.iter().filter_map(known).all(is_measured) {
+                true => Ok(()),
+                false => Err(Denial::NotMeasured),
+            };
+        }
+        let has_critical = |index: &&usize| {
+            self.config.sensors.get(**index).is_some_and(|sensor| sensor.critical.is_finite())
+        };
+        let mut on = config
+            .sensors
+            .iter()
+            .map(|(index, _)| index)
+            .filter(has_critical)
+            .filter_map(known)
+            .filter(|source| !source.is_off())
+            .peekable();
+        if on.peek().is_some() && on.all(is_measured) { Ok(()) } else { Err(Denial::NotMeasured) }
     }
 
     /// When something is due.
@@ -163,8 +241,8 @@ impl Machine {
                 if let Some(fan) = self.fans.get_mut(index) {
                     fan.driven(ok);
                 }
-                if let Some(told) = self.told.get_mut(index).filter(|_| !ok) {
-                    *told = None;
+                if let Some(order) = self.orders.get_mut(index) {
+                    order.failed = if ok { 0 } else { order.failed.saturating_add(1) };
                 }
             }
             Event::Tick => {}
@@ -195,23 +273,23 @@ impl Machine {
     /// What is believed, of sensors and fans, and what follows for the zones.
     fn judge(&mut self, now: Mono, out: &mut Vec<Action>) {
         for (index, (source, config)) in self.sources.iter_mut().zip(&self.config.sensors).enumerate() {
-            if source.judge(now, config) {
-                out.push(Action::Note(Note::Sensor(index, source.fault())));
+            source.judge(now, config);
+            let fault = source.fault();
+            if self.said.sensors.get_mut(index).is_some_and(|said| said.news(now, fault, fault.is_none())) {
+                out.push(Action::Note(Note::Sensor(index, fault)));
             }
         }
-        let mut changed = false;
         for (index, (fan, config)) in self.fans.iter_mut().zip(&self.config.fans).enumerate() {
-            if fan.judge(now, config) {
-                changed = true;
-                out.push(Action::Note(Note::Fan(index, fan.fault())));
+            fan.judge(now, config);
+            let fault = fan.fault();
+            if self.said.fans.get_mut(index).is_some_and(|said| said.news(now, fault, fault.is_none())) {
+                out.push(Action::Note(Note::Fan(index, fault)));
             }
         }
-        if changed {
-            self.count(out);
-        }
+        self.count(now, out);
         for (index, (zone, config)) in self.zones.iter_mut().zip(&self.config.zones).enumerate() {
-            let (critical, news) = zone.look_critical(now, config, &self.config.sensors, &self.sources);
-            if news {
+            let critical = zone.look_critical(now, config, &self.config.sensors, &self.sources);
+            if self.said.critical.get_mut(index).is_some_and(|said| said.news(now, critical, !critical)) {
                 out.push(Action::Note(Note::Critical { zone: index, on: critical }));
             }
             let after = config.power_off_after.filter(|_| zone.may_cut());
@@ -226,19 +304,21 @@ impl Machine {
                     out.push(Action::PowerOff { zone: index });
                 }
             }
-            if zone.look(config, &self.sources, &self.fans) {
-                let on = zone.is_failsafe();
+            zone.look(config, &self.sources, &self.fans);
+            let on = zone.is_failsafe();
+            if self.said.failsafe.get_mut(index).is_some_and(|said| said.news(now, on, !on)) {
                 out.push(Action::Note(Note::Failsafe { zone: index, on }));
             }
         }
     }
 
-    fn count(&mut self, out: &mut Vec<Action>) {
+    fn count(&mut self, now: Mono, out: &mut Vec<Action>) {
         for (index, (known, group)) in self.redundancy.iter_mut().zip(&self.config.groups).enumerate() {
             let works = |fan: &&usize| self.fans.get(**fan).is_some_and(|fan| fan.fault().is_none());
             let working = group.fans.iter().filter(works).count();
-            if known.working != working {
-                known.working = working;
+            known.working = working;
+            let well = working == known.total;
+            if self.said.working.get_mut(index).is_some_and(|said| said.news(now, working, well)) {
                 out.push(Action::Note(Note::Redundancy { group: index, now: *known }));
             }
         }
@@ -271,9 +351,9 @@ impl Machine {
                 .reduce(|(most, failsafe), (wanted, other)| (most.max(wanted), failsafe || other))
                 .unwrap_or((Duty::FULL, true));
             let duty = fan.move_to(now, config, target, failsafe, dt);
-            let Some(told) = self.told.get_mut(index) else { continue };
-            if told.is_none_or(|(last, at)| last != duty || now.since(at) >= config.tell_again) {
-                *told = Some((duty, now));
+            let Some(order) = self.orders.get_mut(index) else { continue };
+            if order.is_due(now, duty, config.tell_again) {
+                order.last = Some((duty, now));
                 out.push(Action::Set(index, duty));
             }
         }

@@ -150,11 +150,12 @@ impl Source {
             Data::Never => Some(SensorFault::NoData),
             Data::Off => None,
             Data::Implausible => Some(SensorFault::Implausible),
-            Data::Good { .. } if self.hot => Some(SensorFault::Hot),
             Data::Good { at, .. } if now.since(at) > config.missing_after => Some(SensorFault::Missing),
+            // One that fell silent while it was hot may be hotter by now: what it said is no present value.
+            Data::Good { at, .. } if self.hot && now.since(at) <= config.fresh_for => Some(SensorFault::Hot),
             Data::Good { .. } => {
                 let reaches = self.value(now, config).is_some_and(|value| value >= config.full_at);
-                reaches.then_some(SensorFault::Stale)
+                (self.hot || reaches).then_some(SensorFault::Stale)
             }
         }
     }
@@ -293,7 +294,10 @@ mod tests {
     #[test]
     fn while_its_host_is_off_it_is_neither_good_nor_at_fault() {
         let mut source = good(85.0);
-        assert_eq!(source.fault(), Some(SensorFault::Hot));
+        assert_eq!((source.fault(), source.present()), (Some(SensorFault::Stale), None), "it fell silent");
+        source.read(at(3_100), &config(), Reading::Value(85.0));
+        source.judge(at(3_100), &config());
+        assert_eq!((source.fault(), source.present()), (Some(SensorFault::Hot), Some(85.0)));
         source.read(at(4_000), &config(), Reading::Off);
         source.judge(at(4_000), &config());
         assert_eq!((source.fault(), source.value(at(9_000), &config())), (None, None));

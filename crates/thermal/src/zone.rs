@@ -30,6 +30,8 @@ pub(crate) struct Zone {
     may_cut: bool,
     /// When the power was to be cut, and when that is asked for again.
     emergency: Option<Mono>,
+    /// The members that were critical when that began, or since.
+    causes: Vec<usize>,
 }
 
 impl Zone {
@@ -43,6 +45,7 @@ impl Zone {
             critical_since: None,
             may_cut: false,
             emergency: None,
+            causes: Vec::new(),
         }
     }
 
@@ -62,10 +65,9 @@ impl Zone {
         self.emergency.map(|_| Reason::Emergency).into_iter().chain(sensors).chain(fans)
     }
 
-    /// Looks whether anything is wrong. Returns whether that has changed.
-    pub(crate) fn look(&mut self, config: &ZoneConfig, sources: &[Source], fans: &[Fan]) -> bool {
-        let failsafe = self.reasons(config, sources, fans).next().is_some();
-        std::mem::replace(&mut self.failsafe, failsafe) != failsafe
+    /// Looks whether anything is wrong.
+    pub(crate) fn look(&mut self, config: &ZoneConfig, sources: &[Source], fans: &[Fan]) {
+        self.failsafe = self.reasons(config, sources, fans).next().is_some();
     }
 
     /// Lets the law decide. `applied` is what the fans run at.
@@ -149,17 +151,25 @@ impl Zone {
         self.manual = manual;
     }
 
-    /// Whether a member is critical; also whether that has changed.
+    /// Whether a member is critical.
     pub(crate) fn look_critical(
         &mut self,
         now: Mono,
         config: &ZoneConfig,
         sensors: &[SensorConfig],
         sources: &[Source],
-    ) -> (bool, bool) {
-        let critical =
-            config.sensors.iter().any(|(index, _)| sources.get(*index).is_some_and(Source::is_critical));
-        let before = self.critical_since.is_some();
+    ) -> bool {
+        let is_critical = |index: &usize| sources.get(*index).is_some_and(Source::is_critical);
+        let members = config.sensors.iter().map(|(index, _)| *index).filter(is_critical);
+        if self.emergency.is_none() {
+            self.causes.clear();
+        }
+        for member in members {
+            if !self.causes.contains(&member) {
+                self.causes.push(member);
+            }
+        }
+        let critical = config.sensors.iter().any(|(index, _)| is_critical(index));
         self.critical_since = if critical { self.critical_since.or(Some(now)) } else { None };
         let after = config.power_off_after.unwrap_or(Millis::ZERO);
         self.may_cut = config.sensors.iter().any(|(index, _)| {
@@ -167,7 +177,12 @@ impl Zone {
             known
                 .is_some_and(|(source, sensor)| source.was_critical_within(now, sensor.missing_after + after))
         });
-        (critical, critical != before)
+        critical
+    }
+
+    /// The members over whose critical temperature the emergency began; none of one from before a restart.
+    pub(crate) fn causes(&self) -> &[usize] {
+        &self.causes
     }
 
     /// Whether a member was measured as critical so lately that its silence since does not save the host.

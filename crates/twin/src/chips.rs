@@ -41,6 +41,8 @@ pub struct PmbusChip {
     status: BTreeMap<(u8, u8), u16>,
     refused: BTreeSet<(u8, u8)>,
     texts: BTreeMap<u8, String>,
+    /// The exponent of its output voltages, where they are linear.
+    exponent: i8,
 }
 
 impl PmbusChip {
@@ -61,7 +63,14 @@ impl PmbusChip {
             status: BTreeMap::new(),
             refused: BTreeSet::new(),
             texts: texts.into(),
+            exponent: -9,
         }
+    }
+
+    /// Output voltages in steps of this power of 2 (-16 to 15) instead of 2^-9, as another model has them.
+    #[must_use]
+    pub fn with_exponent(self, exponent: i8) -> Self {
+        Self { exponent, ..self }
     }
 
     /// Sets what it measures, in the unit of the command; a value beyond its format is the nearest that it holds. Of a status: its bits are set while
@@ -138,14 +147,15 @@ impl PmbusChip {
         }
     }
 
-    /// VOUT_MODE: codes where it has them, else as it counts otherwise; linear in steps of 2^-9, as many supplies do.
+    /// VOUT_MODE: codes where it has them, else as it counts otherwise; linear in steps of 2^-9 unless it was made with others, as many supplies do.
     fn mode(&self) -> u8 {
         match (self.options.vid, self.options.numbers) {
             (Some(vid), _) => {
                 0x20 | u8::try_from(Vid::ALL.iter().position(|of| *of == vid).unwrap_or(0)).unwrap_or(0)
             }
             (None, Numbers::Direct) => 0x40,
-            (None, Numbers::Linear) => 0x17,
+            // Five bits in two's complement.
+            (None, Numbers::Linear) => self.exponent.to_le_bytes()[0] & 0x1f,
         }
     }
 

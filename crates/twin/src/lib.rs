@@ -43,6 +43,6 @@ pub use config::{BootPress, Config, Guest};
 pub use heat::{FanHealth, FanModel, Heat, HeatConfig, Part, STEP};
 pub use host::{Button, Fault, GuestAction, Host, Input, Os, Output, Supply};
 pub use login::Login;
-pub use parts::{FruPart, image, serial_number, tables};
+pub use parts::{FruPart, image, mac_address, serial_number, tables};
 pub use plant::{Plant, Probe, Quantity};
 pub use role::Role;

@@ -158,7 +158,16 @@ pub fn tables(vendor: &str, model: &str, id: &str) -> Vec<u8> {
     {
         tables = tables.add(41, &body(0x0b, &[(4, &[1, kind, number, 0, 0, bus, 0])]), &[name]);
     }
-    tables.dump()
+    let address = format!("MAC NIC 0={}", mac_address(id));
+    tables.add(11, &[1], &[&address]).dump()
+}
+
+/// The hardware address of the network interface of a host: two hosts have others, and each the same in every run. The first three bytes are those QEMU
+/// gives to its guests, so it is locally administered.
+#[must_use]
+pub fn mac_address(id: &str) -> String {
+    let [_, a, b, c] = number(id).to_be_bytes();
+    format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
 }
 
 #[cfg(test)]
@@ -190,6 +199,8 @@ mod tests {
         assert!(machine.processors.iter().all(|processor| processor.present && processor.cores == Some(32)));
         assert_eq!((machine.processors.len(), machine.memory.len(), machine.devices.len()), (2, 8, 3));
         assert!(machine.memory.iter().all(|module| module.size_mib == Some(32_768)));
+        assert_eq!(machine.oem_strings, [format!("MAC NIC 0={}", mac_address("system"))]);
+        assert_ne!(mac_address("system"), mac_address("system1"));
         let mut serials: Vec<_> = machine.memory.iter().map(|module| module.serial.clone()).collect();
         serials.sort_unstable();
         serials.dedup();

@@ -55,7 +55,8 @@ fn operate(dir: &Path) -> ExitCode {
         operator::Configuration { image_settings: settings.clone(), settings, ..Default::default() };
     let options = Options {
         daemons: operator::daemon_specs(
-            operator::BoardKind { hal: board::HalKind::Sim, fans: false, media: false },
+            operator::BoardKind { hal: board::HalKind::Sim, fans: false, media: false, screens: false },
+            &["ipmisrv"],
             |_| false,
         ),
         program: std::env::current_exe().unwrap_or_default(),
@@ -66,6 +67,7 @@ fn operate(dir: &Path) -> ExitCode {
         state_dir,
         https: Listen::Off,
         http: Listen::Off,
+        ipmi: Listen::Off,
         admin_password_file: Some(dir.join("password")),
         ready_file: Some(dir.join("ready")),
         configuration: configuration.clone(),

@@ -108,7 +108,7 @@ pub(crate) struct OperatorArgs {
     /// Where to redirect HTTP to HTTPS: ADDRESS:PORT or `off`
     #[arg(long, value_name = "ADDR", default_value = "[::]:80")]
     pub(crate) http: Listen,
-    /// Where to serve IPMI: ADDRESS:PORT or `off`; sets ipmisrv.listen, over what the configuration says; default: what it says
+    /// Where to serve IPMI: ADDRESS:PORT, which switches it on; `off`: never; default: nowhere until it is switched on (`ubmcctl ipmi enable`), or as ipmisrv.listen says
     #[arg(long, value_name = "ADDR")]
     pub(crate) ipmi: Option<Listen>,
     /// First password of `admin`, which then need not be changed; without it a random one is shown once

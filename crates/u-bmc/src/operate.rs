@@ -54,13 +54,13 @@ fn options(mut args: OperatorArgs) -> Result<Options, Error> {
     let board = board::Board::load(&board_file, &board_overrides);
     let board = board.map_err(|error| ErrorChain(&error).to_string());
     // It decides which daemons there are.
-    let unknown = operator::BoardKind { hal: board::HalKind::Linux, fans: false, media: false };
+    let unknown =
+        operator::BoardKind { hal: board::HalKind::Linux, fans: false, media: false, screens: false };
     let kind = board.as_ref().map_or(unknown, operator::BoardKind::of);
     // What the command line switches off stays off, whatever a file says.
-    let is_off = |daemon: &str| daemon == "ipmisrv" && args.ipmi == Some(Listen::Off);
-    let daemons = operator::daemon_specs(kind, |daemon| {
-        !is_off(daemon) && !configuration.settings.of(daemon).is_empty()
-    });
+    let ruled_out: &[&str] = if args.ipmi == Some(Listen::Off) { &["ipmisrv"] } else { &[] };
+    let daemons =
+        operator::daemon_specs(kind, ruled_out, |daemon| !configuration.settings.of(daemon).is_empty());
     let state_dir = absolute(&args.state_dir)?;
     let run_dir = match args.run_dir {
         Some(dir) => absolute(&dir)?,
@@ -80,6 +80,7 @@ fn options(mut args: OperatorArgs) -> Result<Options, Error> {
         run_dir,
         https: args.https,
         http: args.http,
+        ipmi: args.ipmi.unwrap_or(Listen::Off),
         admin_password_file: args.admin_password_file.as_deref().map(absolute).transpose()?,
         ready_file: args.ready_file.as_deref().map(absolute).transpose()?,
         configuration,

@@ -174,6 +174,7 @@ async fn a_role_may_do_what_its_privileges_say_and_nothing_else() -> Result {
                 auth::Privilege::ConfigureComponents => privilege == Privilege::ConfigureComponents,
                 auth::Privilege::ConfigureManager => privilege == Privilege::ConfigureManager,
                 auth::Privilege::ConfigureUsers => privilege == Privilege::ConfigureUsers,
+                auth::Privilege::ViewScreens => privilege == Privilege::ViewScreens,
             })
         };
         let (mut refused, mut changing) = (0, 0);

@@ -11,8 +11,16 @@ use http::Method;
 use serde_json::json;
 use testkit::{Suite, eventually};
 
+#[path = "ipmi/boot.rs"]
+mod boot;
+#[path = "ipmi/guest.rs"]
+mod guest;
+#[path = "ipmi/kept.rs"]
+mod kept;
 #[path = "ipmi/sol.rs"]
 mod sol;
+#[path = "ipmi/switch.rs"]
+mod switch;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 const PASSWORD: &str = "glockenspiel-7";
@@ -172,12 +180,16 @@ impl Bmc {
             }
             let name = sensor["name"].as_str().filter(|name| !name.is_empty()).or(sensor["id"].as_str());
             let short: String = name.unwrap_or_default().chars().take(16).collect();
-            let mut lines =
-                list.lines().filter(|line| line.split(',').next() == Some(short.trim_end())).peekable();
+            // Of those that are cut to the same name, the later ones end with a number.
+            let is_named = |line: &&str| {
+                let shown = line.split(',').next().unwrap_or_default();
+                let begin = shown.rsplit_once('~').map(|(begin, _)| begin);
+                shown == short.trim_end() || begin.is_some_and(|begin| short.starts_with(begin))
+            };
+            let mut lines = list.lines().filter(is_named).peekable();
             anyhow::ensure!(lines.peek().is_some(), "{short} is not shown:\n{list}");
             let is_good = sensor["quality"] == "SENSOR_QUALITY_GOOD";
             let Some(value) = analog["value"].as_f64().filter(|_| is_good) else { continue };
-            // Names are cut, so more than one may be called the same.
             let half_a_step = if sensor["unit"] == "SENSOR_UNIT_WATTS" { 5.0 } else { 1.5 };
             let is_near = |shown: f64| (shown - value).abs() <= half_a_step;
             let found = lines
@@ -788,5 +800,67 @@ async fn what_is_no_request_is_refused_as_a_peer_refuses_it() -> Result {
         anyhow::ensure!(code(fine, &said) == theirs, "the peer to {request}, not {theirs} ({why}):\n{said}");
         anyhow::ensure!((ours == theirs) == why.is_empty(), "{request}: {why}");
     }
+    beside(&bmc, peer).await?;
     bmc.suite.stop().await
+}
+
+/// Subcommands of ipmitool that scripts use, each of which has to be done here; what the peer makes of it is shown.
+const SUBCOMMANDS: [&str; 40] = [
+    "chassis status",
+    "chassis power status",
+    "chassis identify 1",
+    "chassis policy list",
+    "chassis poh",
+    "chassis restart_cause",
+    "chassis bootdev pxe",
+    "chassis bootparam get 5",
+    "chassis selftest",
+    "mc info",
+    "mc guid",
+    "mc selftest",
+    "mc getenables",
+    "mc watchdog get",
+    "mc getsysinfo system_name",
+    "mc setsysinfo system_name rack-7",
+    "sdr list",
+    "sdr elist all",
+    "sdr type Temperature",
+    "sdr info",
+    "sensor list",
+    "sel info",
+    "sel list",
+    "sel elist",
+    "sel time get",
+    "fru print",
+    "lan print 1",
+    "lan alert print 1",
+    "user list 1",
+    "user summary 1",
+    "session info active",
+    "channel info 1",
+    "channel getaccess 1 2",
+    "channel getciphers ipmi 1",
+    "channel authcap 1 4",
+    "sol info 1",
+    "sol payload status 1 2",
+    "event 1",
+    "pef capabilities",
+    "dcmi discover",
+];
+
+#[expect(clippy::print_stdout, reason = "what a peer answers is to be seen beside it")]
+async fn beside(bmc: &Bmc, peer: u16) -> Result {
+    let mut refused = Vec::new();
+    for words in SUBCOMMANDS {
+        let args: Vec<&str> = words.split(' ').collect();
+        let (ours, said) = bmc.ipmitool(3, BOSS, &args).await?;
+        let (theirs, _) = bmc.ipmitool_at(peer, 3, BOSS, &args).await?;
+        let word = |fine: bool| if fine { "done" } else { "refused" };
+        println!("ipmitool {words:32} {:8} ipmi_sim: {}", word(ours), word(theirs));
+        if !ours {
+            refused.push(format!("{words}:\n{said}"));
+        }
+    }
+    anyhow::ensure!(refused.is_empty(), "{}", refused.join("\n"));
+    Ok(())
 }

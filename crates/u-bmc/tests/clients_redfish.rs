@@ -72,7 +72,7 @@ async fn the_service_validator_finds_nothing_while_the_host_is_on() -> Result {
         skip();
         return Ok(());
     };
-    let suite = Suite::builder(U_BMC).start().await?;
+    let suite = Suite::builder(U_BMC).set("netmgr.observe=true").start().await?;
     run_with(&python, &suite, "service", &["--host-on"]).await?;
     suite.stop().await
 }
@@ -160,7 +160,7 @@ async fn the_profiles_of_ocp_are_met_but_for_what_is_open() -> Result {
         println!("SKIP: UBMC_TEST_OCP_PROFILES names no folder with OCP's profiles");
         return Ok(());
     };
-    let suite = Suite::builder(U_BMC).start().await?;
+    let suite = Suite::builder(U_BMC).set("netmgr.observe=true").start().await?;
     run_with(&python, &suite, "profiles", &["--profiles", &profiles]).await?;
     suite.stop().await
 }

@@ -264,8 +264,26 @@ async fn consoles_are_opened_typed_at_taken_over_and_looked_at() -> Result {
     })
     .await?;
 
+    // Several consoles on one connection, which is one login.
+    let control = format!("ControlPath={}", bmc.home.path().join("control").display());
+    let shared = ["-tt", "-o", "ControlMaster=auto", "-o", &control];
+    let logins = async || {
+        let sessions = bmc.get("/api/v1alpha1/sessions").await?;
+        Ok::<_, anyhow::Error>(sessions["sessions"].as_array().map_or(0, Vec::len))
+    };
+    let mut first = bmc.open(ADMIN, &shared, &["--read-only"])?;
+    first.told("has the keyboard").await?;
+    let before = logins().await?;
+    let mut second = bmc.open(ADMIN, &shared, &["--read-only"])?;
+    second.told("has the keyboard").await?;
+    ensure!(logins().await? == before, "the second one has no login of its own");
+    dan.types("echo by one connection\r").await?;
+    for who in [&mut first, &mut second] {
+        who.says("\r\nby one connection\r\n").await?;
+    }
+
     // Ends of the client are ends of its session.
-    drop((bob, log, eve, dan));
+    drop((bob, log, eve, dan, second, first));
     eventually("one session is left", FOLLOW, || async { Ok(bmc.sessions().await? == 1) }).await?;
 
     // What there is not, and what is not served.

@@ -462,6 +462,10 @@ async fn a_host_that_is_too_hot_for_too_long_is_cut_off_and_that_is_latched() ->
     twin.load("system", 0.1).await?;
     assert!(outputs.are_full(), "{:?}", outputs.read());
     let clear = async || admin.call("ThermalService/ClearThermalEmergency", &json!({ "name": "cpu" })).await;
+    // How hot it is nobody knows while its host is off.
+    let refused = clear().await?;
+    assert!(refused.text().contains("NOT_MEASURED"), "{}", refused.text());
+    on(&admin).await?;
     eventually("it can be cleared", FOLLOW, || async { Ok(clear().await?.status == 200) }).await?;
     outputs.controlled().await?;
     assert_eq!(zone(&admin, "cpu").await?["emergency"], Value::Null);

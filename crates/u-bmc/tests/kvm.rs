@@ -152,6 +152,41 @@ async fn to_look_is_not_to_type_and_a_daemon_that_is_killed_comes_back() -> Resu
     suite.stop().await
 }
 
+#[tokio::test]
+async fn a_text_is_typed_as_keys_for_who_may_and_what_is_on_no_key_is_refused() -> Result {
+    let suite = Suite::builder(U_BMC).start().await?;
+    account(&suite, "reader", "ReadOnly").await?;
+    account(&suite, "worker", "Operator").await?;
+    let path = "/api/v1alpha1/screens/system/text";
+    let typed = async |name: &str, text: &str, layout: &str| {
+        let client = suite.client(Credential::Basic(name.to_owned(), PASSWORD.to_owned()));
+        client.post(path, &json!({ "text": text, "layout": layout })).await
+    };
+    let mut ann = open(&suite, LOOK).await?;
+    ann.shows(key_is_up).await?;
+    ensure!(typed("reader", "a", "KEYBOARD_LAYOUT_US").await?.status == 403);
+    let untypable = typed("worker", "grün", "KEYBOARD_LAYOUT_US").await?;
+    ensure!(untypable.status == 400 && untypable.text().contains("on no key"), "{}", untypable.text());
+    // The picture shows keys that are down ten times in a second; of a long text it sees some.
+    let long = "Grün ".repeat(60);
+    let begun = typed("worker", &long, "KEYBOARD_LAYOUT_DE").await?;
+    ensure!(begun.status == 200 && begun.json()?["characters"] == 300, "{}", begun.text());
+    let second = typed("worker", "b", "KEYBOARD_LAYOUT_US").await?;
+    ensure!(second.status == 429, "one text at a time: {} {}", second.status, second.text());
+    ann.shows(key_is_down).await?;
+    // Somebody else takes the keyboard: the rest is not typed, and nothing of it stays down.
+    let mut bob = open(&suite, TYPE).await?;
+    bob.asks("take_over").await?;
+    bob.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
+    bob.shows(key_is_up).await?;
+    eventually("the text has ended", FOLLOW, || async {
+        let refused = typed("worker", "b", "KEYBOARD_LAYOUT_US").await?;
+        Ok(refused.status == 400 && refused.text().contains("has the keyboard"))
+    })
+    .await?;
+    suite.stop().await
+}
+
 /// Pixels that are not black.
 fn lit(screen: &Screen) -> usize {
     let (width, height) = screen.size();

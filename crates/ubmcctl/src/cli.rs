@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use controller::{CertificateCommand, Curve, NetworkCommand};
-pub(crate) use kvm::KvmCommand;
+pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand};
+pub(crate) use kvm::{KvmCommand, Layout as KvmLayout};
 pub(crate) use led::{LedCommand, Lit};
 pub(crate) use media::{MediaCommand, MediaInsert, MediaStoreCommand};
 
@@ -111,6 +111,9 @@ pub(crate) enum Command {
     /// The controller's own network
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// IPMI over LAN, which is off unless switched on
+    #[command(subcommand)]
+    Ipmi(IpmiCommand),
     /// Accounts
     #[command(subcommand)]
     User(UserCommand),
@@ -516,8 +519,21 @@ pub(crate) struct Account {
 pub(crate) enum UserCommand {
     /// All accounts
     List,
-    /// What passwords and logins are held to
-    Policy,
+    /// What passwords and logins are held to; with an option it is set
+    Policy {
+        /// Fewest characters of a password
+        #[arg(long, value_name = "CHARACTERS")]
+        min_length: Option<u32>,
+        /// Days until a password has to be changed; 0 is never
+        #[arg(long, value_name = "DAYS")]
+        max_age_days: Option<u32>,
+        /// Failures of one account from one address before the first delay
+        #[arg(long, value_name = "FAILURES")]
+        lockout_threshold: Option<u32>,
+        /// The longest delay, in seconds
+        #[arg(long, value_name = "SECONDS")]
+        lockout_duration: Option<u32>,
+    },
     /// One account
     Get {
         /// Name or id; your own when not given
@@ -1065,6 +1081,9 @@ mod tests {
             "host watch",
             "chassis identify off",
             "chassis identify on --for 10m",
+            "ipmi status",
+            "ipmi enable --port 6230",
+            "ipmi disable",
             "led list",
             "led get identify",
             "led set status fast --brightness 50 --for 30s",

@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) log: Log,
     pub(crate) outgoing: Outgoing,
     pub(crate) allowances: Allowances,
+    /// Of those who come and go: each time is told, and kept on flash.
+    comings: Allowances,
     /// The port does not take what is typed.
     stuck: bool,
     pub(crate) connected: bool,
@@ -57,6 +59,7 @@ impl Desk {
             log: Log::new(LOG_RATE),
             outgoing: Outgoing::default(),
             allowances: Allowances::default(),
+            comings: Allowances::default(),
             stuck: false,
             connected: false,
             fault: "it is not open yet".to_owned(),
@@ -117,6 +120,22 @@ impl Desk {
         });
         self.room.notify_waiters();
         is_new
+    }
+
+    /// Whether what this session types can reach the host: it may type, and there is a port.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub(crate) fn may_type(&self, id: SessionId) -> Result<(), String> {
+        let state = self.lock();
+        state.sessions.may_type(id).map_err(|refused| refused.to_string())?;
+        if state.connected { Ok(()) } else { Err("the port is not open".to_owned()) }
+    }
+
+    /// Whether it is told that this account comes, and that it goes.
+    pub(crate) fn is_told(&self, account: &str) -> bool {
+        let now = self.clock.now();
+        self.lock().comings.take(account, now)
     }
 
     /// A session that has not the keyboard types: a free one is its from now on.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use host_session::{notice, read};
 use serial::frame::{Command, Kind, Notice, encode};
@@ -28,13 +29,25 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
     let id = match desk.join(&pass.by.who(), pass.by.holder.clone(), !pass.read_only) {
         Ok(id) => id,
         Err(refused) => {
-            let _ = notice(&mut to, &Notice::End { reason: refused.to_string() }).await;
+            if !pass.bytes_only {
+                let _ = notice(&mut to, &Notice::End { reason: refused.to_string() }).await;
+            }
             return;
         }
     };
     // Also when this task is dropped: nobody stays in the list who is gone.
-    let session = Session { id, desk: Arc::clone(desk), pass, tell: shared.tell.clone() };
-    session.tell(SessionEventKind::Opened);
+    let is_told = desk.is_told(&pass.by.holder.account);
+    let session = Session {
+        id,
+        desk: Arc::clone(desk),
+        pass,
+        tell: shared.tell.clone(),
+        sent: AtomicU64::new(0),
+        is_told,
+    };
+    if is_told {
+        session.tell(SessionEventKind::Opened);
+    }
     let (notices, told) = mpsc::channel(NOTICES);
     if session.pass.take_over
         && let Err(reason) = session.take_over()
@@ -55,12 +68,18 @@ struct Session {
     desk: Arc<Desk>,
     pass: Pass,
     tell: mpsc::Sender<SessionEvent>,
+    /// Pieces of text that it was sent.
+    sent: AtomicU64,
+    /// That it comes and goes is told: its account does not do that all the time.
+    is_told: bool,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.desk.change(|state| state.sessions.leave(self.id));
-        self.tell(SessionEventKind::Closed);
+        if self.is_told {
+            self.tell(SessionEventKind::Closed);
+        }
     }
 }
 
@@ -105,7 +124,14 @@ impl Session {
                 }
             };
             match frame {
-                Ok(frame) => to.write_all(&frame).await?,
+                Ok(frame) => {
+                    to.write_all(&frame).await?;
+                    self.sent.fetch_add(1, Ordering::Relaxed);
+                    // What is to be told does not wait for a host that prints all the time.
+                    while let Ok(said) = told.try_recv() {
+                        self.notice(to, &said).await?;
+                    }
+                }
                 Err(until) => tokio::select! {
                     changed = changes.changed() => if changed.is_err() { return Ok(()) },
                     () = self.desk.clock.sleep_until(until) => {}
@@ -134,6 +160,11 @@ impl Session {
                         Ok(())
                     }
                     Ok(Command::Break) => self.typed(Typed::Break).await,
+                    Ok(Command::Ping { at }) => {
+                        let sent = self.sent.load(Ordering::Relaxed);
+                        let _ = notices.try_send(Notice::Pong { at, sent });
+                        Ok(())
+                    }
                 },
             };
             if let Err(reason) = done {
@@ -148,11 +179,13 @@ impl Session {
         let is_break = typed == Typed::Break;
         let now = self.desk.clock.now();
         let is_writer = self.desk.lock().sessions.writer() == Some(self.id);
-        if !is_writer {
-            self.desk.typed(self.id).map_err(|refused| refused.to_string())?;
-        }
+        // What is refused has no effect: a free keyboard stays free.
+        self.desk.may_type(self.id)?;
         if is_break && !self.desk.lock().allowances.take(&self.pass.by.holder.account, now) {
             return Err(TOO_OFTEN.to_owned());
+        }
+        if !is_writer {
+            self.desk.typed(self.id).map_err(|refused| refused.to_string())?;
         }
         self.desk.send(self.id, typed).await?;
         if is_break {

@@ -48,7 +48,8 @@ impl Class {
     /// By the subject it was published on: the bus holds daemons to their domains.
     fn of(subject: &str) -> Self {
         match subject.split('.').nth(1) {
-            Some("session") => Self::Sessions,
+            // Those of hosts as well: whoever may log in makes them.
+            Some("session" | "kvm" | "console") => Self::Sessions,
             Some("user") => Self::Accounts,
             Some("host" | "chassis") => Self::Hosts,
             _ => Self::Controller,

@@ -300,14 +300,14 @@ impl Collector {
         let (bound, changes, differs) = {
             let now = self.now_ms();
             let mut inventory = self.inventory();
-            let before = inventory.parts_of(from);
+            let before = inventory.to_store(from);
             let bound: Vec<String> =
                 parts.iter().filter(|part| inventory.bind(part)).map(|part| part.id.clone()).collect();
             let changes = match breaks_off {
                 Some(why) => inventory.observe_begun(from, parts, why, now),
                 None => inventory.observe(from, parts, now),
             };
-            (bound, changes, inventory.parts_of(from) != before)
+            (bound, changes, inventory.to_store(from) != before)
         };
         self.bound.extend(bound);
         if differs {
@@ -343,7 +343,7 @@ impl Collector {
             }
         }
         while let Some(from) = self.unsaved.pop_first() {
-            let parts = self.inventory().parts_of(&from);
+            let parts = self.inventory().to_store(&from);
             if let Err(error) = self.store.put_parts(&from, parts).await {
                 self.unsaved.insert(from);
                 self.failed(&error);

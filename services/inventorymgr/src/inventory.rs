@@ -3,7 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
+use units::{Allowance, Millis, Mono};
 
+/// That a part went, became another or changed is told so often at once …
+const TOLD_AT_ONCE: u32 = 8;
+/// … and then once in this time: a loose contact would fill the history within hours, and wear the flash.
+const TOLD_EACH: Millis = Millis::from_secs(600);
 /// Parts from one source; a host with more has them cut off.
 pub(crate) const SOURCE_MAX: usize = 128;
 /// Parts in all.
@@ -62,6 +67,8 @@ pub(crate) struct Part {
     /// Seconds of Unix time.
     pub(crate) made_at: Option<i64>,
     pub(crate) details: BTreeMap<String, String>,
+    /// Hardware addresses of its network ports.
+    pub(crate) mac_addresses: Vec<String>,
     /// What of it could not be believed.
     pub(crate) damaged: String,
 }
@@ -83,6 +90,8 @@ pub(crate) struct Entry {
     pub(crate) stale: String,
     /// When it was last read, milliseconds of Unix time; zero for not since the start.
     pub(crate) read_ms: u64,
+    /// The part as it was told last, where that is not how it is: it comes and goes, and was told of too often. Told once there is room again, if it lasts.
+    told: Option<Part>,
 }
 
 /// What the owner of a part says of it.
@@ -183,6 +192,8 @@ pub(crate) struct Inventory {
     entries: BTreeMap<String, Entry>,
     owned: BTreeMap<String, OwnerData>,
     changes: VecDeque<Change>,
+    /// How often parts may be told of, those that were.
+    budgets: BTreeMap<String, Allowance>,
 }
 
 impl Inventory {
@@ -198,7 +209,7 @@ impl Inventory {
                 let stale = "not read since the controller started".to_owned();
                 inventory
                     .entries
-                    .insert(part.id.clone(), Entry { part, from: from.clone(), stale, read_ms: 0 });
+                    .insert(part.id.clone(), Entry { part, from: from.clone(), stale, ..Entry::default() });
             }
         }
         inventory.trim();
@@ -220,28 +231,63 @@ impl Inventory {
             }
             seen.push(part.id.clone());
             let was = was.map(|entry| &entry.part);
-            if let Some(change) = compare(was, &part, now_ms).filter(|_| !first) {
-                changes.push(change);
-            }
             // What is gone stays known as what it was.
-            let part = match was {
+            let kept = match was {
                 Some(was) if !part.present => Part { present: false, damaged: String::new(), ..was.clone() },
-                _ => part,
+                _ => part.clone(),
             };
-            let entry = Entry { part, from: from.to_owned(), stale: String::new(), read_ms: now_ms };
+            let told = self.told(&part.id).cloned();
+            let change = compare(told.as_ref(), &part, now_ms).filter(|_| !first);
+            let told = self.change(told, change, now_ms, &mut changes);
+            let (from, stale) = (from.to_owned(), String::new());
+            let entry = Entry { part: kept, from, stale, read_ms: now_ms, told };
             self.entries.insert(entry.part.id.clone(), entry);
         }
-        for entry in self.entries.values_mut().filter(|entry| entry.from == from) {
-            if seen.contains(&entry.part.id) {
-                continue;
-            }
+        let of = |entry: &&Entry| entry.from == from && !seen.contains(&entry.part.id);
+        let unseen: Vec<Entry> = self.entries.values().filter(of).cloned().collect();
+        for mut entry in unseen {
             (entry.stale, entry.read_ms) = (String::new(), now_ms);
-            let gone = Part { present: false, ..entry.part.clone() };
-            changes.extend(compare(Some(&entry.part), &gone, now_ms));
-            entry.part = gone;
+            entry.part.present = false;
+            let told = self.told(&entry.part.id).cloned();
+            let change = compare(told.as_ref(), &entry.part, now_ms);
+            entry.told = self.change(told, change, now_ms, &mut changes);
+            self.entries.insert(entry.part.id.clone(), entry);
         }
         self.note(&changes);
         changes
+    }
+
+    /// A part as it was told last.
+    fn told(&self, id: &str) -> Option<&Part> {
+        self.entries.get(id).map(|entry| entry.told.as_ref().unwrap_or(&entry.part))
+    }
+
+    /// Has a change of a part told, unless it was told of too often; returns what is to be told later, then: what the part was when it was told last.
+    fn change(
+        &mut self,
+        told: Option<Part>,
+        change: Option<Change>,
+        now_ms: u64,
+        changes: &mut Vec<Change>,
+    ) -> Option<Part> {
+        let change = change?;
+        // That it is there (again) is the end of what was told.
+        if change.what != ChangeKind::Added && !self.take(&change.id, now_ms) {
+            return told;
+        }
+        changes.push(change);
+        None
+    }
+
+    fn take(&mut self, id: &str, now_ms: u64) -> bool {
+        let now = Mono::from_millis(now_ms);
+        let full = Allowance::new(TOLD_AT_ONCE, 1, TOLD_EACH);
+        let budget = self.budgets.entry(id.to_owned()).or_insert(full);
+        // The time of day may be set back.
+        if now < budget.asked() {
+            *budget = full;
+        }
+        budget.take(now)
     }
 
     /// What a source says now that broke off: what it does not name may well be there, so that stays as it was, and says why it is old.
@@ -324,11 +370,20 @@ impl Inventory {
         while self.entries.len() > PARTS_MAX {
             self.entries.pop_last();
         }
+        let entries = &self.entries;
+        self.budgets.retain(|id, _| entries.contains_key(id));
     }
 
     /// The parts, by id.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
+    }
+
+    /// The parts of a source as they are to be stored: as they were told last, so that a restart tells what was not told yet, and a part that comes and
+    /// goes is not written each time.
+    pub(crate) fn to_store(&self, from: &str) -> Vec<Part> {
+        let entries = self.entries.values().filter(|entry| entry.from == from);
+        entries.map(|entry| entry.told.as_ref().unwrap_or(&entry.part).clone()).collect()
     }
 
     /// One part.
@@ -504,6 +559,60 @@ mod tests {
             inventory.observe("fru-psu1", vec![module("psu1", "12")], 5)[0].what,
             ChangeKind::Replaced
         );
+    }
+
+    #[test]
+    fn a_loose_contact_is_told_eight_times_and_then_rarely_and_what_is_shown_and_lasts_is_true() {
+        let mut inventory = Inventory::default();
+        let is_there = |inventory: &Inventory| inventory.entry("psu1").unwrap().part.present;
+        inventory.observe("fru-psu1", vec![module("psu1", "11")], 0);
+        let (mut removed, mut added, mut writes, mut ms) = (0, 0, 0, 0);
+        for look in 1..600_u64 {
+            ms = look * 18_000;
+            let before = inventory.to_store("fru-psu1");
+            let serial = if look % 2 == 1 { "" } else { "11" };
+            for change in inventory.observe("fru-psu1", vec![module("psu1", serial)], ms) {
+                match change.what {
+                    ChangeKind::Removed => removed += 1,
+                    ChangeKind::Added => added += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            writes += usize::from(inventory.to_store("fru-psu1") != before);
+            assert_eq!(is_there(&inventory), !serial.is_empty(), "what is shown is true");
+        }
+        // Three hours.
+        assert!((8..=8 + 19).contains(&removed) && removed - added <= 1, "{removed} {added}");
+        assert_eq!(writes, removed + added);
+        let stays = (1..100).map(|look| ms + look * 6_000);
+        let told: Vec<Change> =
+            stays.flat_map(|at| inventory.observe("fru-psu1", vec![module("psu1", "")], at)).collect();
+        assert!(told.len() <= 1 && !is_there(&inventory));
+        assert!(!inventory.to_store("fru-psu1")[0].present, "what stays away is told");
+        // The time of day is set back by a year.
+        let mut early = Inventory::default();
+        for look in 0..20 {
+            early.observe(
+                "f",
+                vec![module("p", if look % 2 == 1 { "" } else { "1" })],
+                40_000_000_000 + look,
+            );
+        }
+        early.observe("f", vec![module("p", "1")], 1_000);
+        assert_eq!(early.observe("f", vec![module("p", "")], 2_000).len(), 1);
+    }
+
+    #[test]
+    fn what_was_not_told_before_a_restart_is_told_after_it() {
+        let mut inventory = Inventory::default();
+        for look in 0..40 {
+            inventory.observe("f", vec![module("p", if look % 2 == 1 { "" } else { "1" })], look);
+        }
+        inventory.observe("f", vec![module("p", "2")], 41);
+        assert_eq!(inventory.entry("p").unwrap().part.serial.as_deref(), Some("2"));
+        let stored = inventory.to_store("f");
+        let mut after = Inventory::restored(vec![("f".to_owned(), stored)], BTreeMap::new(), Vec::new());
+        assert_eq!(after.observe("f", vec![module("p", "2")], 42)[0].what, ChangeKind::Replaced);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::inventory::{Intent, Kind, Part, SOURCE_MAX, Source};
 
 /// The longest end of an id that comes from a host.
 const SLUG_MAX: usize = 24;
+/// Custom fields of an area that are looked at, and hardware addresses of one part that are kept.
+const CUSTOM_MAX: usize = 16;
+const MACS_MAX: usize = 16;
 
 /// The board as its file describes it.
 pub(crate) fn of_board(board: &Board) -> Part {
@@ -93,6 +96,11 @@ pub(crate) fn of_image(fru: &board::Fru, bytes: &[u8]) -> Part {
             part.details.insert(key.to_owned(), text);
         }
     }
+    let customs = order.iter().flat_map(|area| (0..CUSTOM_MAX).map(move |at| (*area, Name::Custom(at))));
+    for text in customs.filter_map(|(area, name)| said(area, name)) {
+        part.mac_addresses.extend(labelled_mac(&text));
+    }
+    part.mac_addresses.truncate(MACS_MAX);
     for record in &image.fru().records {
         match record.details() {
             Some(Details::PowerSupply { watts, .. }) => {
@@ -262,12 +270,38 @@ pub(crate) fn of_tables(host: &str, machine: &Machine) -> Vec<Part> {
             _ => Kind::Other,
         };
         parts.add(name, name, kind, |part| {
+            if kind == Kind::NetworkInterface {
+                let said = machine.oem_strings.iter().filter_map(|text| mac_of(name, text));
+                part.mac_addresses = said.take(MACS_MAX).collect();
+            }
             part.product = device.kind.map(str::to_owned);
             part.note("enabled", Some(device.enabled));
             part.note("address", device.address.map(bus_address));
         });
     }
     parts.parts
+}
+
+/// The hardware address that one of the maker's strings in the tables has for a device: `MAC NIC 0=52:54:00:12:34:56`. The tables have no other place
+/// for it (DSP0134 has hardware addresses for the host interface only, type 42).
+fn mac_of(device: &str, text: &str) -> Option<String> {
+    let (name, address) = text.strip_prefix("MAC ")?.split_once('=')?;
+    if name == device { mac_address(address) } else { None }
+}
+
+/// The hardware address in a custom field of a FRU image: the field's name for it is not standardised, `MAC` is what boards write.
+fn labelled_mac(text: &str) -> Option<String> {
+    let rest = text.get(..3).filter(|label| label.eq_ignore_ascii_case("mac")).and_then(|_| text.get(3..))?;
+    mac_address(rest.rsplit_once(['=', ' ']).map_or(rest, |(_, address)| address).trim_start_matches(':'))
+}
+
+/// Six bytes as `52:54:00:12:34:56`, however they are written; none for one that no port has: a group's, or none at all.
+fn mac_address(text: &str) -> Option<String> {
+    let digits: String = text.trim().chars().filter(|c| !matches!(c, ':' | '-' | '.')).collect();
+    let bytes = HEXLOWER.decode(digits.to_ascii_lowercase().as_bytes()).ok()?;
+    let [first, ..] = *bytes.as_slice() else { return None };
+    let is_one = bytes.len() == 6 && first & 1 == 0 && bytes.iter().any(|byte| *byte != 0);
+    is_one.then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
 }
 
 struct Parts<'a> {
@@ -476,11 +510,32 @@ mod tests {
         assert_eq!((module.name.as_str(), module.details["size_mib"].as_str()), ("DIMM A1", "32768"));
         let nic = parts.iter().find(|part| part.id == "system-nic-0").unwrap();
         assert_eq!(nic.details["address"], "0000:21:00.0");
+        assert_eq!(nic.mac_addresses, [twin::mac_address("system")]);
         let mut ids: Vec<_> = parts.iter().map(|part| part.id.clone()).collect();
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), parts.len());
         assert!(ids.iter().all(|id| id.len() <= 64));
+    }
+
+    #[test]
+    fn hardware_addresses_are_believed_where_they_are_one_port_s() {
+        for (text, wanted) in [
+            ("MAC: 52:54:00:12:34:56", Some("52:54:00:12:34:56")),
+            ("MAC=52-54-00-AB-CD-EF", Some("52:54:00:ab:cd:ef")),
+            ("mac address 525400abcdef", Some("52:54:00:ab:cd:ef")),
+            ("MAC:5254.00ab.cdef", Some("52:54:00:ab:cd:ef")),
+            ("MAC: 53:54:00:12:34:56", None),
+            ("MAC: 00:00:00:00:00:00", None),
+            ("MAC: 52:54:00:12:34", None),
+            ("MACHINE", None),
+            ("\u{e9}\u{e9}", None),
+            ("52:54:00:12:34:56", None),
+        ] {
+            assert_eq!(labelled_mac(text).as_deref(), wanted, "{text}");
+        }
+        assert_eq!(mac_of("NIC 0", "MAC NIC 0=52:54:00:12:34:56").as_deref(), Some("52:54:00:12:34:56"));
+        assert_eq!(mac_of("NIC 1", "MAC NIC 0=52:54:00:12:34:56"), None);
     }
 
     #[test]

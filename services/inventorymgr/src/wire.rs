@@ -44,6 +44,7 @@ pub(crate) fn asset(inventory: &Inventory, entry: &Entry) -> v1::Asset {
             sku: part.sku.clone(),
             manufacturing_date: part.made_at.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
             custom_attributes: part.details.clone().into_iter().collect(),
+            mac_addresses: part.mac_addresses.clone(),
             ..v1::AssetInfo::default()
         }),
         location: owned.location,

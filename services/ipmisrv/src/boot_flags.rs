@@ -6,6 +6,8 @@ use units::{Millis, Mono};
 
 /// Boot flags of a client that sends no Chassis Control within so long are not valid any more (parameter 3, bit 3).
 const VALID_FOR: Millis = Millis::from_secs(60);
+/// Pause before the machine's owner is asked again, who did not answer.
+const AGAIN: Millis = Millis::from_secs(5);
 /// Blocks of the mailbox (parameter 7), and bytes of one.
 const BLOCKS: usize = 5;
 const BLOCK: usize = 16;
@@ -58,6 +60,15 @@ impl BootOptions {
         }
     }
 
+    /// What was due was not done: it is due again, unless other flags were set since.
+    pub(crate) fn not_taken_back(&mut self, now: Mono, request: v1::UpdateHostRequest) {
+        let id = request.host.and_then(|host| host.boot_override).map(|wanted| wanted.id).unwrap_or_default();
+        if self.waiting.is_none() && !self.outlasts {
+            let until = now.saturating_add(AGAIN);
+            self.waiting = Some(Waiting { host: request.host_name, id, until });
+        }
+    }
+
     /// When [`BootOptions::due`] is due.
     pub(crate) fn deadline(&self) -> Option<Mono> {
         self.waiting.as_ref().map(|waiting| waiting.until)
@@ -105,6 +116,15 @@ mod tests {
         let wanted = request.host.unwrap().boot_override.unwrap();
         assert_eq!((wanted.enabled(), wanted.id.as_str()), (v1::BootOverrideEnabled::Disabled, "b1"));
         assert_eq!((options.deadline(), options.due(at(999))), (None, None));
+        // Its owner did not answer: once more, unless other flags were set meanwhile.
+        let again = update("system".to_owned(), wanted, &[]);
+        options.not_taken_back(at(110), again.clone());
+        let request = options.due(at(115)).unwrap();
+        assert_eq!(request.host.unwrap().boot_override.unwrap().id, "b1");
+        options.set(at(116), "system".to_owned(), "b3".to_owned());
+        options.not_taken_back(at(117), again);
+        assert_eq!(options.deadline(), Some(at(176)));
+        assert!(options.due(at(176)).is_some());
         // Parameter 3 says that they outlast that.
         options.outlasts = true;
         options.set(at(10), "system".to_owned(), "b2".to_owned());

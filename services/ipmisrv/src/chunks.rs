@@ -16,6 +16,8 @@ const TEXT_MAX: usize = 63;
 pub(crate) enum Target {
     AssetTag,
     Identifier,
+    /// This text of the system info parameters.
+    SystemInfo(u8),
     /// The FRU data of this device.
     Fru(u8),
 }

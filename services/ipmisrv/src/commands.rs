@@ -19,6 +19,7 @@ use crate::parts;
 use crate::payloads;
 use crate::platform_event;
 use crate::sel::Sel;
+use crate::settings;
 use crate::thresholds;
 use crate::users;
 use crate::world::{Answer, World};
@@ -63,9 +64,23 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             [&[60][..], &u32::try_from(on).unwrap_or(u32::MAX).to_le_bytes()].concat()
         }
         Command::PlatformEvent => {
-            let (severity, text) = platform_event::read(data)?;
-            return Ok(Outcome::Tell { severity, text });
+            let (severity, text, record) = platform_event::read(data)?;
+            return Ok(Outcome::Add { severity, text, record, is_numbered: false });
         }
+        Command::GetPefCapabilities => settings::pef_capabilities(),
+        // Nothing is postponed: it is off, and what asks for that or how it is hears so.
+        Command::ArmPefTimer => match byte(0)? {
+            0x00 | 0xff => vec![0],
+            _ => return Err(Completion::INVALID_FIELD),
+        },
+        Command::SetPefParameters => return settings::set_pef(request, world),
+        Command::GetPefParameters => settings::pef_parameter(data, world)?,
+        Command::SetLastProcessed => settings::set_processed(data, world)?,
+        Command::GetLastProcessed => {
+            let newest = known_sel(world)?.records.last().map(|record| (record.id, record.seconds));
+            settings::processed(newest, world)
+        }
+        Command::AlertImmediate => return settings::alert(data, world),
         Command::GetSensorReading => reading(request.lun, byte(0)?, world)?,
         Command::GetSensorFactors => {
             // The same for all readings (§35.5).
@@ -135,6 +150,16 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         // As it is, so what sets it to that is done.
         Command::SetGlobalEnables if byte(0)? == GLOBAL_ENABLES => Vec::new(),
         Command::SetGlobalEnables => return Err(Completion::INVALID_FIELD),
+        Command::GetNetFnSupport
+        | Command::GetCommandSupport
+        | Command::GetSubFunctionSupport
+        | Command::GetConfigurableCommands
+        | Command::GetConfigurableSubFunctions
+        | Command::GetCommandEnables
+        | Command::GetSubFunctionEnables => settings::firewall(request.command, data, world)?,
+        Command::SetCommandEnables => return settings::set_enables(data, world),
+        Command::GetSystemInfo => settings::system_info(data, world)?,
+        Command::SetSystemInfo => return settings::set_system_info(request, world),
         Command::GetChannelAccess => {
             is_this_channel(byte(0)?)?;
             match byte(1)? >> 6 {
@@ -157,7 +182,7 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             return users::set_password(byte(0)?, byte(1)?, data.get(2..).unwrap_or_default(), world);
         }
         Command::ActivatePayload => return payloads::activate(request, world),
-        Command::DeactivatePayload => return payloads::deactivate(data, world),
+        Command::DeactivatePayload => return payloads::deactivate(request, world),
         Command::GetPayloadStatus => payloads::status(byte(0)?, world)?,
         Command::GetPayloadInstance => payloads::instance(byte(0)?, byte(1)?, world)?,
         Command::SetUserPayloadAccess => return payloads::set_access(data, world),
@@ -229,9 +254,15 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             out.extend([0xff, 0xff]);
             out.extend(newest.to_le_bytes());
             out.extend(sel.hidden.at.unwrap_or(u32::MAX).to_le_bytes());
-            // Records are deleted, and reserved; they are added by what happens alone.
+            // Records are deleted, and reserved.
             out.push(0x0a);
             out
+        }
+        Command::AddSelEntry => {
+            known_sel(world)?;
+            let record = *data.first_chunk().ok_or(Completion::LENGTH)?;
+            let (severity, text) = platform_event::added(&record);
+            return Ok(Outcome::Add { severity, text, record, is_numbered: true });
         }
         Command::DeleteSelEntry => return delete_sel(word(0)?, word(2)?, world),
         Command::ClearSel => return clear_sel(word(0)?, data.get(2..5).unwrap_or_default(), byte(5)?, world),
@@ -243,6 +274,7 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             let (reservation, id, offset, count) = (word(0)?, word(2)?, byte(4)?, byte(5)?);
             sel_part(world, reservation, id, offset, count)?
         }
+        Command::SetLanParameters => return settings::set_lan(request, world),
         Command::GetLanParameters => return lan_parameter(byte(0)?, byte(1)?, byte(2)?, world),
         Command::GetDcmiCapabilities => dcmi::capabilities(byte(0)?, world.config)?,
         Command::GetPowerReading => dcmi::power(byte(0)?, world)?,
@@ -256,6 +288,16 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             is_known(world, Domain::Readings)?;
             dcmi::temperatures(byte(0)?, byte(1)?, byte(2)?, byte(3)?, world)?
         }
+        // Its own DHCP client is netmgr's: no option that finds it, and none that could be set.
+        Command::GetDcmiParameters => match byte(0)? {
+            2 => vec![1, 5, 1, 0],
+            _ => return Err(Completion::PARAMETER_NOT_SUPPORTED),
+        },
+        Command::SetDcmiParameters => match (byte(0)?, byte(2)?) {
+            (2, 0) => Vec::new(),
+            (2, _) => return Err(Completion::INVALID_FIELD),
+            _ => return Err(Completion::PARAMETER_NOT_SUPPORTED),
+        },
         Command::GetAssetTag => text_part(machine(world)?.1.as_bytes(), byte(0)?, byte(1)?)?,
         Command::GetControllerId => text_part(identifier(world)?.1.as_bytes(), byte(0)?, byte(1)?)?,
         Command::SetAssetTag => {
@@ -661,7 +703,7 @@ fn part(next: u16, record: &[u8], offset: u8, count: u8) -> Answer {
 }
 
 /// §23.2, table 23-4. What nobody tells is not supported.
-fn lan_parameter(channel: u8, selector: u8, set: u8, world: &World<'_>) -> Result<Outcome, Completion> {
+fn lan_parameter(channel: u8, selector: u8, set: u8, world: &mut World<'_>) -> Result<Outcome, Completion> {
     is_this_channel(channel)?;
     // Only the revision is wanted.
     if channel & 0x80 != 0 {
@@ -670,17 +712,21 @@ fn lan_parameter(channel: u8, selector: u8, set: u8, world: &World<'_>) -> Resul
     if lan::is_of_network(selector) {
         return Ok(Outcome::Network { selector, set });
     }
+    if let Some(value) = settings::lan_parameter(selector, set, world) {
+        return Ok(Outcome::Answer(Ok([&[lan::REVISION][..], &value?].concat())));
+    }
     let suites: Vec<u8> = world.suites.iter().map(|suite| suite.id()).collect();
     let value: Vec<u8> = match selector {
-        0 => vec![0],
         // Types of authentication of IPMI 1.5: none.
         1 => vec![0],
         2 => vec![0; 5],
-        8 => world.config.listen.port().to_le_bytes().to_vec(),
+        8 => world.port.to_le_bytes().to_vec(),
         // The kernel answers ARP, and sends none without a reason.
         10 => vec![0x02],
-        // Nobody is told of alerts.
-        17 => vec![0],
+        // So none is sent after any time.
+        11 => vec![0],
+        // Packets are as the kernel sends them: 64 hops, not in pieces, of no kind.
+        7 => vec![0x40, 0x40, 0x00, 0x00],
         // IPv4 and IPv6 together, and both are on.
         50 | 51 => vec![0x02],
         22 => vec![u8::try_from(suites.len()).unwrap_or_default()],

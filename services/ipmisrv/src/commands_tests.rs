@@ -17,6 +17,7 @@ use crate::pursuit::Machine;
 use crate::repository::Repository;
 use crate::sel::{Hidden, Sel};
 use crate::sel_log::Read;
+use crate::settings::Memory;
 use crate::sol::{Kept, Owner, Sol};
 
 const NOW: u32 = 1_800_000_000;
@@ -232,11 +233,13 @@ struct Bench {
     repository: Repository,
     sel: Sel,
     config: Config,
+    port: u16,
     watchdog: Watchdog,
     mono: Mono,
     written: Option<Written>,
     sol: Sol,
     boot: BootOptions,
+    memory: Memory,
     session: u32,
     level: Level,
 }
@@ -247,18 +250,20 @@ impl Bench {
             input_power: Some("power".to_owned()),
             inlet: vec!["inlet".to_owned()],
             cpu: vec!["cpu0".to_owned(), "cpu1".to_owned()],
-            ..toml::from_str("listen = \"[::]:623\"").unwrap()
+            ..toml::from_str("").unwrap()
         };
         Self {
             model: model(),
             repository: Repository::default(),
             sel: sel(&[1, 4, 9]),
             config,
+            port: 623,
             watchdog: Watchdog::default(),
             mono: Mono::ZERO,
             written: None,
             sol: Sol::default(),
             boot: BootOptions::default(),
+            memory: Memory::default(),
             session: 7,
             level: Level::Administrator,
         }
@@ -288,10 +293,12 @@ impl Bench {
             sel: &mut self.sel,
             sol: &mut self.sol,
             boot: &mut self.boot,
+            memory: &mut self.memory,
             guid: [7; 16],
             sessions: 1,
             suites: &[Suite::Sha256],
             config: &self.config,
+            port: self.port,
             watchdog: &mut self.watchdog,
             mono: self.mono,
             written: &mut self.written,
@@ -832,7 +839,7 @@ fn the_restart_cause_says_what_the_owner_of_the_machine_knows() {
 #[test]
 fn lan_parameters_say_what_is_known() {
     let mut bench = Bench::new();
-    bench.config.listen.set_port(0x1234);
+    bench.port = 0x1234;
     let mut get =
         |channel: u8, selector: u8| bench.said(Command::GetLanParameters, &[channel, selector, 0, 0]);
     for (selector, value) in [
@@ -841,7 +848,7 @@ fn lan_parameters_say_what_is_known() {
         (2, vec![0; 5]),
         (8, vec![0x34, 0x12]),
         (10, vec![2]),
-        (17, vec![0]),
+        (17, vec![4]),
         (50, vec![2]),
         (51, vec![2]),
         (22, vec![1]),
@@ -882,7 +889,7 @@ fn parameters_of_serial_over_lan_are_those_of_the_table_and_stay_as_they_are_set
     bench.refuses(Command::GetSolParameters, &[CHANNEL, 1, 0, 0], Completion::BUSY);
     bench.refuses(Command::SetSolParameters, &[CHANNEL, 1, 0], Completion::BUSY);
     bench.sol.keep(Kept::default());
-    bench.config.listen.set_port(0x1234);
+    bench.port = 0x1234;
     let shows = |bench: &mut Bench, selector: u8, value: &[u8]| {
         let said = bench.said(Command::GetSolParameters, &[CHANNEL, selector, 0, 0]);
         assert_eq!(said, Ok([&[0x11], value].concat()), "{selector}");
@@ -947,7 +954,7 @@ fn one_session_has_the_console_and_it_is_one_that_may() {
     let mut bench = Bench::new();
     bench.refuses(Command::ActivatePayload, &ACTIVATE, Completion::BUSY);
     bench.sol.keep(Kept::default());
-    bench.config.listen.set_port(623);
+    bench.port = 623;
     bench.mono = Mono::from_millis(60_000);
     let free = Ok(vec![1, 0, 0]);
     assert_eq!(bench.said(Command::GetPayloadStatus, &[1]), free);
@@ -1104,6 +1111,9 @@ fn boot_flags_are_an_override_of_the_machines_owner_and_what_else_there_is_is_ke
     }
 }
 
+#[path = "kept_tests.rs"]
+mod kept;
+
 #[test]
 fn who_reserved_something_else_is_told_so() {
     let mut bench = Bench::new();
@@ -1165,11 +1175,17 @@ fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
                         bench.sol.keep(kept);
                         answers += 1;
                     }
+                    Outcome::Set { settings } => {
+                        bench.memory.settings = *settings;
+                        answers += 1;
+                    }
                     Outcome::Hide { .. }
                     | Outcome::Network { .. }
                     | Outcome::Activate { .. }
                     | Outcome::Deactivate
-                    | Outcome::Tell { .. }
+                    | Outcome::Add { .. }
+                    | Outcome::Alert { .. }
+                    | Outcome::Test { .. }
                     | Outcome::BitRate { .. } => answers += 1,
                 }
             }

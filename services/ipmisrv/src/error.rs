@@ -1,7 +1,5 @@
 //! Why the daemon cannot start.
 
-use std::net::SocketAddr;
-
 /// Why the daemon ends.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -16,15 +14,6 @@ pub enum Error {
     /// The settings cannot be read.
     #[error("the settings cannot be used")]
     Settings(#[from] service::ConfigError),
-    /// The port cannot be had.
-    #[error("cannot listen for IPMI at {address}")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
     /// No randomness for keys.
     #[error("the kernel gives no random bytes: {0}")]
     Entropy(getrandom::Error),
@@ -37,7 +26,7 @@ impl service::Failure for Error {
     fn exit(&self) -> service::Exit {
         match self {
             Self::Setting { .. } | Self::Settings(_) => service::Exit::Config,
-            Self::Listen { .. } | Self::Entropy(_) | Self::Bus(_) => service::Exit::Retry,
+            Self::Entropy(_) | Self::Bus(_) => service::Exit::Retry,
         }
     }
 }

@@ -14,6 +14,8 @@ const ADDRESS_SOURCE: u8 = 4;
 const MAC_ADDRESS: u8 = 5;
 const SUBNET_MASK: u8 = 6;
 const GATEWAY: u8 = 12;
+const VLAN: u8 = 20;
+const VLAN_PRIORITY: u8 = 21;
 const IPV6_STATUS: u8 = 55;
 const IPV6_STATIC: u8 = 56;
 const IPV6_DYNAMIC: u8 = 59;
@@ -35,7 +37,11 @@ pub(crate) const REVISION: u8 = 0x11;
 pub(crate) fn is_of_network(selector: u8) -> bool {
     let is_of_ipv6 =
         matches!(selector, IPV6_STATUS | IPV6_STATIC | IPV6_DYNAMIC | IPV6_ROUTERS | IPV6_ROUTER);
-    is_of_ipv6 || matches!(selector, ADDRESS | ADDRESS_SOURCE | MAC_ADDRESS | SUBNET_MASK | GATEWAY)
+    is_of_ipv6
+        || matches!(
+            selector,
+            ADDRESS | ADDRESS_SOURCE | MAC_ADDRESS | SUBNET_MASK | GATEWAY | VLAN | VLAN_PRIORITY
+        )
 }
 
 /// Whether the address that a client reaches says it all.
@@ -132,6 +138,13 @@ pub(crate) fn parameter(
             let four = one.gateways.iter().find_map(|gateway| gateway.parse::<Ipv4Addr>().ok());
             four.unwrap_or(Ipv4Addr::UNSPECIFIED).octets().to_vec()
         }),
+        // Whether it is one, and its number of twelve bits.
+        VLAN => interface.map(|one| {
+            let id = one.vlan_id.and_then(|id| u16::try_from(id).ok()).filter(|id| *id < 0x1000);
+            id.map_or(0, |id| id | 0x8000).to_le_bytes().to_vec()
+        }),
+        // Nothing sets one.
+        VLAN_PRIORITY => interface.map(|_| vec![0]),
         _ => interface.map(|one| ipv6(selector, set, one)).transpose()?,
     };
     let value = value.ok_or(Completion::PARAMETER_NOT_SUPPORTED)?;
@@ -156,6 +169,7 @@ mod tests {
             mac_address: vec![2, 0, 0, 0, 0, u8::try_from(name.len()).unwrap()],
             addresses: addresses.iter().map(address).collect(),
             gateways: gateways.iter().map(|gateway| (*gateway).to_owned()).collect(),
+            vlan_id: name.split_once('.').map(|(_, id)| id.parse().unwrap()),
             ..v1::NetworkInterface::default()
         }
     }
@@ -186,6 +200,9 @@ mod tests {
             ("192.0.2.5", MAC_ADDRESS, &[2, 0, 0, 0, 0, 6]),
             ("192.0.2.5", SUBNET_MASK, &[255, 255, 255, 0]),
             ("192.0.2.5", GATEWAY, &[192, 0, 2, 1]),
+            ("192.0.2.5", VLAN, &[7, 0x80]),
+            ("198.51.100.9", VLAN, &[0, 0]),
+            ("198.51.100.9", VLAN_PRIORITY, &[0]),
             ("::ffff:192.0.2.5", SUBNET_MASK, &[255, 255, 255, 0]),
             ("10.0.0.1", SUBNET_MASK, &[0, 0, 0, 0]),
             ("198.51.100.9", ADDRESS_SOURCE, &[1]),

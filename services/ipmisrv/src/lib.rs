@@ -7,7 +7,9 @@
 //!                                                    ├─ a call ─► gate (as the account) ─► owner ─► answer
 //!                                                    ├─ a LAN parameter ─► netmgr: NetworkService ─► answer
 //!                                                    └─ what the SEL hides, settings of Serial over LAN ─► bucket "ipmi" ─► answer
+//!  KCS, BT, QEMU ─► host ─► the same commands, as the machine itself
 //!  event.user.* ─► sessions of that account end
+//!  IpmiService ─► switch: whether it is served, and where; kept in bucket "ipmi". While it is off nothing of the above is there
 //! ```
 //!
 //! Never: decides about power, users or sensors, or shows what nobody said; asks anything of an owner but through the gate, as who is logged in, except what the network is like;
@@ -33,6 +35,7 @@ mod commands;
 mod config;
 mod dcmi;
 mod error;
+mod host;
 mod lan;
 mod outcome;
 mod parts;
@@ -42,8 +45,10 @@ mod pursuit;
 mod repository;
 mod sel;
 mod sel_log;
+mod settings;
 mod shell;
 mod sol;
+mod switch;
 mod thresholds;
 mod users;
 mod watch;
@@ -51,4 +56,5 @@ mod world;
 
 pub use config::Config;
 pub use error::Error;
+pub use host::Interface;
 pub use shell::run;

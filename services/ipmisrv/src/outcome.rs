@@ -1,11 +1,15 @@
 //! What comes of a request.
 
-use ipmi::Completion;
+use std::net::Ipv4Addr;
+
+use ipmi::{Completion, sel};
 use model::{Domain, State};
 use schema::v1alpha1 as v1;
 use schema::{Method, MethodInfo};
+use zeroize::Zeroizing;
 
 use crate::sel::Hidden;
+use crate::settings::Settings;
 use crate::sol::Kept;
 use crate::world::{Answer, World};
 
@@ -34,6 +38,27 @@ pub(crate) enum Outcome {
     Keep {
         kept: Kept,
     },
+    /// This is to be set of what clients set here.
+    Set {
+        settings: Box<Settings>,
+    },
+    /// This record is to be on the SEL; the answer says its number, where the command has that.
+    Add {
+        severity: v1::EventSeverity,
+        text: String,
+        record: [u8; sel::LENGTH],
+        is_numbered: bool,
+    },
+    /// A trap of this event is to be sent there.
+    Alert {
+        address: Ipv4Addr,
+        record: [u8; sel::LENGTH],
+    },
+    /// Whether this is the password of that account.
+    Test {
+        username: String,
+        password: Zeroizing<Vec<u8>>,
+    },
     /// What this host boots from is to be set.
     Boot {
         method: &'static MethodInfo,
@@ -43,11 +68,6 @@ pub(crate) enum Outcome {
     /// The console of this host is to be opened for the session.
     Activate {
         host_name: String,
-    },
-    /// This is an event of the log.
-    Tell {
-        severity: v1::EventSeverity,
-        text: String,
     },
     /// Whoever has it does not any more.
     Deactivate,

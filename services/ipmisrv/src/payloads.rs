@@ -53,7 +53,7 @@ pub(crate) fn activate(request: &Request, world: &World<'_>) -> Result<Outcome, 
     match world.sol.owner {
         None => Ok(Outcome::Activate { host_name: host_name(world)? }),
         Some(owner) if !owner.asks_once_more(request.session.id, world.mono) => Err(ALREADY),
-        Some(owner) if owner.is_open => Ok(Outcome::Answer(Ok(activated(world.config.listen.port())))),
+        Some(owner) if owner.is_open => Ok(Outcome::Answer(Ok(activated(world.port)))),
         // Its first request is under way.
         Some(_) => Err(Completion::BUSY),
     }
@@ -66,11 +66,16 @@ pub(crate) fn activated(port: u16) -> Vec<u8> {
 }
 
 /// §24.2: whoever may have it may end it.
-pub(crate) fn deactivate(data: &[u8], world: &World<'_>) -> Result<Outcome, Completion> {
-    let &[kind, instance, ..] = data else { return Err(Completion::LENGTH) };
+pub(crate) fn deactivate(request: &Request, world: &World<'_>) -> Result<Outcome, Completion> {
+    let &[kind, instance, ..] = &request.data[..] else { return Err(Completion::LENGTH) };
     is_instance(kind, instance)?;
     if world.sol.owner.is_none_or(|owner| !owner.is_open) {
         return Err(ALREADY);
+    }
+    let (kept, session) = (world.sol.kept()?, &request.session);
+    let is_own = world.sol.owner.is_some_and(|owner| owner.session == session.id);
+    if !is_own && (session.level < kept.level() || kept.denied.contains(&session.account)) {
+        return Err(Completion::PRIVILEGE);
     }
     Ok(Outcome::Deactivate)
 }
@@ -155,7 +160,7 @@ pub(crate) fn parameter(channel: u8, selector: u8, world: &World<'_>) -> Result<
         // Only the board says it: both are the same.
         5 | 6 => return Ok(Outcome::BitRate { host_name: host_name(world)? }),
         7 => vec![CHANNEL],
-        8 => world.config.listen.port().to_le_bytes().to_vec(),
+        8 => world.port.to_le_bytes().to_vec(),
         _ => return Err(Completion::PARAMETER_NOT_SUPPORTED),
     };
     Ok(Outcome::Answer(Ok(with_revision(&value))))

@@ -1,6 +1,6 @@
-//! Platform Event Message (§29.3): what a client tells is an event of the log, in words.
+//! Platform Event Message (§29.3) and Add SEL Entry (§31.6): what a client tells is an event of the log, in words, with its record of the SEL.
 
-use ipmi::Completion;
+use ipmi::{Completion, sel};
 use schema::v1alpha1::EventSeverity;
 
 /// Bytes of a message from the network; one by the system interface names its generator before them.
@@ -10,8 +10,11 @@ const FORMATS: [u8; 2] = [0x04, 0x03];
 /// Class of events of thresholds (table 42-1).
 const THRESHOLD: u8 = 0x01;
 
-/// How serious it is, and what it says.
-pub(crate) fn read(data: &[u8]) -> Result<(EventSeverity, String), Completion> {
+/// Who sends a message from the network: software of a remote console (table 32-1).
+const REMOTE: u8 = 0x41;
+
+/// How serious it is, what it says, and its record.
+pub(crate) fn read(data: &[u8]) -> Result<(EventSeverity, String, [u8; sel::LENGTH]), Completion> {
     let message = data.len().checked_sub(LENGTH).and_then(|at| data.get(at..));
     let Some(&[format, kind, number, class, first, second, third]) = message else {
         return Err(Completion::LENGTH);
@@ -19,6 +22,28 @@ pub(crate) fn read(data: &[u8]) -> Result<(EventSeverity, String), Completion> {
     if !FORMATS.contains(&format) {
         return Err(Completion::INVALID_FIELD);
     }
+    let record = [0, 0, 0x02, 0, 0, 0, 0, REMOTE, 0, format, kind, number, class, first, second, third];
+    let (severity, text) = told((kind, number, class), [first, second, third]);
+    Ok((severity, text, record))
+}
+
+/// What a record says that a client adds.
+pub(crate) fn added(record: &[u8; sel::LENGTH]) -> (EventSeverity, String) {
+    match *record {
+        [_, _, 0x02, _, _, _, _, _, _, _, kind, number, class, data @ ..] => {
+            told((kind, number, class), data)
+        }
+        [_, _, kind, rest @ ..] => {
+            let bytes: Vec<String> = rest.iter().map(|byte| format!("{byte:02X}")).collect();
+            (
+                EventSeverity::Info,
+                format!("told over IPMI: a record of type {kind:02X}h: {}", bytes.join(" ")),
+            )
+        }
+    }
+}
+
+fn told((kind, number, class): (u8, u8, u8), [first, second, third]: [u8; 3]) -> (EventSeverity, String) {
     let (has_ended, class) = (class & 0x80 != 0, class & 0x7f);
     let severity = match first & 0x0f {
         _ if has_ended || class != THRESHOLD => EventSeverity::Info,
@@ -31,7 +56,7 @@ pub(crate) fn read(data: &[u8]) -> Result<(EventSeverity, String), Completion> {
     let text = format!(
         "told over IPMI: an event of sensor {number} of type {kind:02X}h {how}: class {class:02X}h, data {first:02X}h {second:02X}h {third:02X}h"
     );
-    Ok((severity, text))
+    (severity, text)
 }
 
 #[cfg(test)]
@@ -51,8 +76,12 @@ mod tests {
         ] {
             assert_eq!(read(data).unwrap().0, severity, "{data:02x?}");
         }
-        let (_, text) = read(&[0x04, 0x01, 0x30, 0x81, 0x59, 0x10, 0x20]).unwrap();
+        let (_, text, record) = read(&[0x04, 0x01, 0x30, 0x81, 0x59, 0x10, 0x20]).unwrap();
         assert!(text.ends_with("sensor 48 of type 01h ended: class 01h, data 59h 10h 20h"), "{text}");
+        assert_eq!(record[7..], [0x41, 0, 4, 1, 0x30, 0x81, 0x59, 0x10, 0x20]);
+        assert_eq!(added(&record), (EventSeverity::Info, text));
+        let (_, text) = added(&[0, 0, 0xc0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert!(text.ends_with("type C0h: 00 00 00 00 01 02 03 04 05 06 07 08 09"), "{text}");
         assert_eq!(read(&[0x05, 1, 1, 1, 1, 1, 1]), Err(Completion::INVALID_FIELD));
         assert_eq!(read(&[0x04; 6]), Err(Completion::LENGTH));
     }

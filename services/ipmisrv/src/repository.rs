@@ -1,5 +1,6 @@
 //! The SDR repository: a record for the controller, for each sensor with a value and a unit, and for each part with FRU data.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ipmi::scale::Scale;
@@ -83,7 +84,8 @@ impl Repository {
         let found: Vec<(Sensor, v1::Sensor)> = described.take(sdr::SENSORS_MAX).collect();
         self.keep(&found);
         self.records = vec![sdr::controller(1, "BMC")];
-        for (at, (sensor, about)) in found.iter().enumerate() {
+        let names = distinct(found.iter().map(|(_, about)| named(&about.name, &about.id)));
+        for (at, ((sensor, about), name)) in found.iter().zip(&names).enumerate() {
             let (Some((lun, number)), Ok(id)) = (sdr::place(at), u16::try_from(self.records.len() + 1))
             else {
                 continue;
@@ -100,15 +102,15 @@ impl Repository {
                 scale: sensor.scale,
                 thresholds: sensor.thresholds,
                 hysteresis: sensor.hysteresis,
-                name: if about.name.is_empty() { &about.id } else { &about.name },
+                name,
             };
             self.records.push(full.encode(id));
         }
-        for (device, part) in parts::of(snapshot).enumerate() {
+        let names = distinct(parts::of(snapshot).map(|part| named(&part.name, &part.id)));
+        for (device, (part, name)) in parts::of(snapshot).zip(&names).enumerate() {
             let (Ok(device), Ok(id)) = (u8::try_from(device), u16::try_from(self.records.len() + 1)) else {
                 break;
             };
-            let name = if part.name.is_empty() { &part.id } else { &part.name };
             self.records.push(sdr::fru(
                 id,
                 device,
@@ -170,6 +172,29 @@ impl Repository {
         let (lun, number) = sdr::place(at)?;
         Some((self.sensors.get(at)?, lun, number))
     }
+}
+
+fn named<'a>(name: &'a str, id: &'a str) -> &'a str {
+    if name.is_empty() { id } else { name }
+}
+
+/// Names as records have room for them. Clients tell things apart by their names, so where several are cut to the same one those after the first end with
+/// a number.
+fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let cut = |name: &str, room: usize| name.chars().take(room).collect::<String>();
+    let mut taken = BTreeSet::new();
+    names
+        .map(|name| {
+            let mut own = cut(name, sdr::NAME_MAX);
+            let mut number = 1_u32;
+            while !taken.insert(own.clone()) {
+                number += 1;
+                let end = format!("~{number}");
+                own = cut(name, sdr::NAME_MAX.saturating_sub(end.len())) + &end;
+            }
+            own
+        })
+        .collect()
 }
 
 /// Entities (table 43-13).
@@ -273,6 +298,15 @@ fn sensor(about: &Arc<v1::Sensor>, shown: Option<f64>, kept: Option<Scale>) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_are_cut_alike_are_told_apart() {
+        let long = ["Memory channel A0 temperature", "Memory channel A0 voltage", "Fan", "Fan", "Fan~2"];
+        assert_eq!(
+            distinct(long.into_iter()),
+            ["Memory channel A", "Memory channel~2", "Fan", "Fan~2", "Fan~2~2"]
+        );
+    }
 
     #[test]
     fn a_reservation_is_for_all_and_ends_when_the_records_change() {

@@ -1,4 +1,4 @@
-//! The SEL: crossed thresholds of the event log. All else is in the log itself, in words, and nothing is ever taken out of that: what is cleared
+//! The SEL: crossed thresholds of the event log, and what clients added. All else is in the log itself, in words, and nothing is ever taken out of that: what is cleared
 //! here is hidden here.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use schema::v1alpha1 as v1;
 use serde::{Deserialize, Serialize};
 
 use crate::repository::Repository;
-use crate::sel_log::{Read, Window, crossing};
+use crate::sel_log::{Read, Window, added, crossing};
 
 /// The bucket, and the key of what is hidden.
 const BUCKET: &str = "ipmi";
@@ -23,8 +23,9 @@ pub(crate) struct Record {
     pub(crate) id: u16,
     /// When it was, seconds since 1970.
     pub(crate) seconds: u32,
-    /// The id of its event.
-    event: String,
+    /// The id of its event, and that one's number in the log.
+    pub(crate) event: String,
+    pub(crate) sequence: u64,
     pub(crate) bytes: [u8; sel::LENGTH],
 }
 
@@ -179,9 +180,15 @@ fn records(window: &Window, repository: &Repository, hidden: &Hidden) -> Vec<Rec
         if hidden.events.contains(&event.id) {
             continue;
         }
-        let Some(entry) = entry(event, repository) else { continue };
         let seconds = event.time.map_or(0, |at| u32::try_from(at.seconds).unwrap_or_default());
-        out.push(Record { id, seconds, event: event.id.clone(), bytes: sel::encode(id, seconds, entry) });
+        let bytes = match added(event) {
+            Some(record) => sel::numbered(id, seconds, record),
+            None => {
+                let Some(entry) = entry(event, repository) else { continue };
+                sel::encode(id, seconds, entry)
+            }
+        };
+        out.push(Record { id, seconds, event: event.id.clone(), sequence: event.sequence, bytes });
     }
     out
 }
@@ -371,7 +378,7 @@ mod tests {
     proptest! {
         #[test]
         fn who_goes_on_comes_to_the_end(ids in proptest::collection::vec(any::<u16>(), 0..300)) {
-            let records = ids.iter().map(|id| Record { id: *id, seconds: 0, event: String::new(), bytes: [0; sel::LENGTH] }).collect();
+            let records = ids.iter().map(|id| Record { id: *id, seconds: 0, event: String::new(), sequence: 0, bytes: [0; sel::LENGTH] }).collect();
             let sel = Sel { records, ..Sel::default() };
             // As clients do: by number, whatever is there first of that number.
             let (mut id, mut steps) = (ids.first().copied().unwrap_or(0xffff), 0);

@@ -2,14 +2,14 @@
 //! of them.
 //!
 //! ```text
-//! stream EVENTS, event.sensor.> ──► follow ──► shell ──► Window ──► Sel
+//! stream EVENTS, event.sensor.>, event.ipmi.> ──► follow ──► shell ──► Window ──► Sel
 //! ```
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ipc::{EventLog, LogEntry, Status};
-use ipmi::sdr;
+use ipc::{EventLog, Follow, LogEntry, Status};
+use ipmi::{sdr, sel};
 use prost::Message as _;
 use schema::v1alpha1 as v1;
 use service::Clock;
@@ -19,8 +19,9 @@ use v1::event::Payload;
 
 use crate::thresholds;
 
-/// Events that have a form in the SEL are on it: the bus lets nobody but the owner of sensors publish there.
-const SUBJECTS: &str = "event.sensor.>";
+/// Events that have a form in the SEL: of sensors, which the bus lets nobody but their owner publish, and those that clients of IPMI add, which are
+/// this daemon's. Each is followed by itself, so they come out of order.
+const SUBJECTS: [&str; 2] = ["event.sensor.>", "event.ipmi.>"];
 /// Events kept, of which the SEL is made, and bytes of them as they travel on the bus.
 pub(crate) const EVENTS: u16 = 256;
 const BYTES: usize = 256 * 1024;
@@ -44,6 +45,12 @@ pub(crate) fn crossing(event: &v1::Event) -> Option<(u8, &v1::SensorThresholdCro
     Some((sdr::offset(bit), crossed))
 }
 
+/// A record that a client added, by its event.
+pub(crate) fn added(event: &v1::Event) -> Option<[u8; sel::LENGTH]> {
+    let Some(Payload::IpmiSelRecord(added)) = &event.payload else { return None };
+    added.record.as_slice().try_into().ok()
+}
+
 /// What reading the log comes to.
 #[derive(Debug)]
 pub(crate) enum Read {
@@ -61,8 +68,6 @@ pub(crate) struct Window {
     /// Oldest first, by their number in the log.
     events: VecDeque<(usize, v1::Event)>,
     bytes: usize,
-    /// The newest number that was looked at.
-    last: u64,
     /// Counts what changed.
     change: u64,
     is_whole: bool,
@@ -78,10 +83,11 @@ impl Window {
     }
 
     fn entry(&mut self, entry: &LogEntry) {
-        if entry.sequence <= self.last {
+        let at = self.events.partition_point(|(_, event)| event.sequence < entry.sequence);
+        // Said once more, as after the log was away.
+        if self.events.get(at).is_some_and(|(_, event)| event.sequence == entry.sequence) {
             return;
         }
-        self.last = entry.sequence;
         let event = match v1::Event::decode(entry.payload.clone()) {
             Ok(event) => event,
             Err(error) => {
@@ -91,12 +97,12 @@ impl Window {
         };
         let size = entry.payload.len();
         // One that is larger than all that may be kept is not worth all the others.
-        if crossing(&event).is_none() || size > BYTES {
+        if (crossing(&event).is_none() && added(&event).is_none()) || size > BYTES {
             return;
         }
         self.change += 1;
         self.bytes += size;
-        self.events.push_back((size, v1::Event { sequence: entry.sequence, ..event }));
+        self.events.insert(at, (size, v1::Event { sequence: entry.sequence, ..event }));
         while self.events.len() > usize::from(EVENTS) || self.bytes > BYTES {
             let Some((gone, _)) = self.events.pop_front() else { break };
             self.bytes = self.bytes.saturating_sub(gone);
@@ -156,14 +162,13 @@ fn numbers(sequences: impl DoubleEndedIterator<Item = u64>) -> Vec<u16> {
 }
 
 /// Reads the log, and then what comes, for as long as somebody wants it.
-pub(crate) fn reader(log: EventLog) -> mpsc::Receiver<Read> {
+pub(crate) fn reader(log: EventLog) -> (mpsc::Receiver<Read>, impl Future<Output = ()>) {
     let (to, read) = mpsc::channel(QUEUE);
-    tokio::spawn(follow(log, to));
-    read
+    (read, follow(log, to))
 }
 
 async fn follow(log: EventLog, to: mpsc::Sender<Read>) {
-    let (clock, mut pause, mut last) = (Clock::new(), AGAIN, 0);
+    let (clock, mut pause, mut last) = (Clock::new(), AGAIN, [0; 2]);
     let mut silent = Lasting::default();
     loop {
         let before = last;
@@ -183,37 +188,59 @@ async fn follow(log: EventLog, to: mpsc::Sender<Read>) {
     }
 }
 
+/// Both, from where each is.
+async fn both(log: &EventLog, [first, second]: [u64; 2]) -> Result<(Follow, Follow), Status> {
+    let [sensors, added] = SUBJECTS;
+    Ok((log.follow(sensors, Some(first)).await?, log.follow(added, Some(second)).await?))
+}
+
 /// Until the log is lost; `Ok` when nobody wants it any more.
-async fn session(log: &EventLog, to: &mpsc::Sender<Read>, last: &mut u64) -> Result<(), Status> {
-    let mut follow = log.follow(SUBJECTS, Some(*last)).await?;
-    if follow.ahead().is_some() {
-        tracing::warn!(known = *last, "event log was reset: the SEL begins anew");
-        *last = 0;
+async fn session(log: &EventLog, to: &mpsc::Sender<Read>, last: &mut [u64; 2]) -> Result<(), Status> {
+    let (mut sensors, mut added) = both(log, *last).await?;
+    if sensors.ahead().is_some() || added.ahead().is_some() {
+        tracing::warn!(known = ?*last, "event log was reset: the SEL begins anew");
+        *last = [0; 2];
         if to.send(Read::Anew).await.is_err() {
             return Ok(());
         }
-        follow = log.follow(SUBJECTS, Some(0)).await?;
+        (sensors, added) = both(log, *last).await?;
     }
     let newest = log.bounds().await?.last;
-    let (mut is_whole, mut is_told) = (*last >= newest || follow.pending() == 0, false);
+    let [mut of_sensors, mut of_added] = *last;
+    let is_through = |follow: &Follow, last: u64| last >= newest || follow.pending() == 0;
+    let (mut is_whole, mut is_told) =
+        ((is_through(&sensors, of_sensors), is_through(&added, of_added)), false);
     loop {
-        if is_whole && !is_told {
+        if is_whole == (true, true) && !is_told {
             is_told = true;
             if to.send(Read::Whole).await.is_err() {
                 return Ok(());
             }
         }
-        let next = if is_told {
-            follow.next().await
-        } else if let Ok(next) = tokio::time::timeout(QUIET, follow.next()).await {
-            next
+        // Neither loses anything when the other is sooner.
+        let sooner = async {
+            tokio::select! {
+                next = sensors.next() => (true, next),
+                next = added.next() => (false, next),
+            }
+        };
+        let (is_of_sensors, next) = if is_told {
+            sooner.await
+        } else if let Ok(found) = tokio::time::timeout(QUIET, sooner).await {
+            found
         } else {
-            is_whole = true;
+            is_whole = (true, true);
             continue;
         };
         let Some(entry) = next.transpose()? else { return Ok(()) };
-        *last = entry.sequence;
-        is_whole = is_whole || *last >= newest || follow.pending() == 0;
+        if is_of_sensors {
+            of_sensors = entry.sequence;
+            is_whole.0 |= is_through(&sensors, of_sensors);
+        } else {
+            of_added = entry.sequence;
+            is_whole.1 |= is_through(&added, of_added);
+        }
+        *last = [of_sensors, of_added];
         if to.send(Read::Entry(entry)).await.is_err() {
             return Ok(());
         }
@@ -256,7 +283,8 @@ mod tests {
         while log.bounds().await.unwrap().last < 2 {
             tokio::task::yield_now().await;
         }
-        let (mut window, mut read) = (Window::default(), reader(log.clone()));
+        let (mut window, (mut read, follows)) = (Window::default(), reader(log.clone()));
+        tokio::spawn(follows);
         fill(&mut window, &mut read, Window::is_whole).await;
         let numbers = |window: &Window| window.events().map(|(number, _)| number).collect::<Vec<_>>();
         assert_eq!(numbers(&window), [2]);
@@ -268,9 +296,20 @@ mod tests {
         while log.bounds().await.unwrap().last < 5 {
             tokio::task::yield_now().await;
         }
-        let (mut window, mut read) = (Window::default(), reader(log));
+        let (mut window, (mut read, follows)) = (Window::default(), reader(log));
+        tokio::spawn(follows);
         fill(&mut window, &mut read, |window| window.is_whole() && window.events.len() == 2).await;
         assert_eq!(numbers(&window), [2, 4], "others are the newest of the log");
+        // What a client adds takes its place among them.
+        let added = v1::IpmiSelRecord { record: vec![2; sel::LENGTH] };
+        let event = ipc::EventBuilder::new("ipmisrv", "ipmi", "sel", "added")
+            .payload(Payload::IpmiSelRecord(added))
+            .at(std::time::SystemTime::UNIX_EPOCH);
+        bus.client("ipmisrv").await.publish_event(&event).await.unwrap();
+        fill(&mut window, &mut read, |window| window.events.len() == 3).await;
+        publish("sensor").await;
+        fill(&mut window, &mut read, |window| window.events.len() == 4).await;
+        assert_eq!(numbers(&window), [2, 4, 6, 7]);
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gate::audit::{Entry, Level};
 use gate::{Caller, Change, Gate, Origin, Peer, Policy};
-use ipc::{Bucket, CallContext, Client, Code, EventBuilder, RawItem, StateError, Status};
+use ipc::{Bucket, CallContext, Client, Code, EventBuilder, Outbox, RawEvents, RawItem, StateError, Status};
 use ipmi::sol::Link;
 use ipmi::watchdog::Due;
 use ipmi::{
@@ -26,11 +26,13 @@ use schema::rpc::host_service::{CHANGE_HOST_STATE, UPDATE_HOST};
 use schema::rpc::network_service::LIST_NETWORK_INTERFACES;
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as v1;
-use service::{Clock, Context, Notifier};
+use service::{Clock, Context, ErrorChain, Heartbeat, LocalContext, Notifier, Shutdown};
 use tokio::net::{UdpSocket, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use units::{Allowance, Millis};
+use v1::event::Payload;
 use zeroize::Zeroizing;
 
 use crate::boot_flags::BootOptions;
@@ -38,18 +40,23 @@ use crate::chunks::Written;
 use crate::commands::{self, WATCHDOG};
 use crate::config::Config;
 use crate::error::Error;
+use crate::host::Host;
 use crate::lan;
 use crate::outcome::Outcome;
 use crate::pursuit::{Machine, Over, Step, WANTED};
 use crate::repository::Repository;
 use crate::sel::{Hidden, Sel};
-use crate::sel_log;
+use crate::sel_log::{self, Read};
+use crate::settings::{Memory, Settings};
 use crate::sol::{self, Bridge, Kept, Sol};
+use crate::switch::{Seen, Switch};
 use crate::users;
-use crate::watch::Watch;
+use crate::watch::{self, Watch};
 use crate::world::World;
 
+mod alerts;
 mod console;
+mod host;
 
 /// How long an answer waits until what it changed is known here.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
@@ -68,6 +75,10 @@ const BUCKET_AGAIN: Duration = Duration::from_secs(5);
 /// Events that clients may tell of at once, and after how long one more: each is kept on flash.
 const EVENTS_AT_ONCE: u32 = 32;
 const EVENT_EVERY: Millis = Millis::from_secs(6);
+/// How long a record may take from its event to the SEL.
+const SEEN_WITHIN: Duration = Duration::from_secs(3);
+/// How long what was told last may take at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// As whom boot flags are taken back, which is no name of an account.
 const BOOT_FLAGS: &str = "boot flags of IPMI";
 /// Steps of logins at once. Strangers cause them, so they have a share of their own; what is beyond is refused.
@@ -93,9 +104,19 @@ enum Done {
     /// What the owner of the machine said to the ask of this number.
     Watchdog(u64, Result<(), Status>),
     /// What the SEL hides is this, and this is set of Serial over LAN.
-    Loaded(Box<(Bucket, Hidden, Kept)>),
+    Loaded(Box<(Bucket, Hidden, Kept, Settings)>),
     /// An event was told.
     Told,
+    /// This is set of what clients set here, or was not stored.
+    Set(RequestId, Box<Settings>, Result<(), Completion>),
+    /// This event is in the log, of which the request waits for the number of its record.
+    Added(u32, RequestId, String),
+    /// That was long enough.
+    NotSeen(RequestId),
+    /// This was not asked of the machine's owner, or it did not say.
+    NotTakenBack(v1::UpdateHostRequest),
+    /// A trap that somebody asked for was sent, or not.
+    Alerted(u32, RequestId, bool),
 }
 
 /// Who is logged in.
@@ -109,7 +130,9 @@ struct Shell {
     bus: Client,
     gate: Gate,
     model: Reader,
-    socket: Arc<UdpSocket>,
+    /// `None` while it is off for the network.
+    socket: Option<Arc<UdpSocket>>,
+    host: Host,
     server: Server,
     repository: Repository,
     sel: Sel,
@@ -124,6 +147,13 @@ struct Shell {
     sol: Sol,
     bridge: Option<Bridge>,
     boot: BootOptions,
+    memory: Memory,
+    /// Events of records that requests wait for the numbers of, with those.
+    adding: Vec<(String, u32, RequestId)>,
+    /// How many traps were sent.
+    traps: u16,
+    /// When usermgr said what accounts there are, as far as sessions were looked at by it.
+    confirmed: u64,
     /// Events that clients tell of.
     events: Allowance,
     run_dir: PathBuf,
@@ -139,97 +169,190 @@ struct Shell {
 /// # Errors
 /// [`Error`] when it cannot start.
 pub async fn run(context: Context) -> Result<(), Error> {
-    let mut config: Config = context.config()?;
+    let config: Config = context.config()?;
     config.check()?;
     let Context { local, bus } = context;
-    // Before anybody logs in: from here on no change of an account is missed.
-    let mut events = bus.subscribe_raw("event.>").await?;
-    let (model, feed) = Feed::subscribe(bus.clone()).await?;
-    let mut log = sel_log::reader(bus.event_log());
-    let feed = tokio::spawn(feed.run());
-    let policy = Policy { basic_cache: Duration::ZERO, token_cache: Duration::ZERO, logins: 1 };
-    let gate = Gate::new(bus.clone(), policy).map_err(Error::Entropy)?;
-    let guid = guid(&bus).await?;
-    let mut calls = JoinSet::new();
-    calls.spawn(load(bus.clone(), local.notify.clone()));
-    let wanted = config.listen;
-    let failed = |source| Error::Listen { address: wanted, source };
-    let socket = Arc::new(UdpSocket::bind(config.listen).await.map_err(failed)?);
-    let address = socket.local_addr().map_err(failed)?;
-    // Clients are told the port.
-    config.listen.set_port(address.port());
-    let clock = Clock::new();
-    let idle = Millis::from_secs(config.idle_secs);
-    let settings = ipmi::Config { guid, sha1: config.suite_3, sessions: config.sessions, idle };
-    let server = Server::new(settings, |bytes| getrandom::fill(bytes).is_ok());
-    let suites = if config.suite_3 { vec![Suite::Sha256, Suite::Sha1] } else { vec![Suite::Sha256] };
-    let mut shell = Shell {
-        bus,
-        gate,
-        model,
-        socket: Arc::clone(&socket),
-        server,
-        repository: Repository::default(),
-        sel: Sel::default(),
-        guid,
-        suites,
-        config,
-        bucket: None,
-        watch: Watch::default(),
-        storing: false,
-        sol: Sol::default(),
-        bridge: None,
-        boot: BootOptions::default(),
-        events: Allowance::new(EVENTS_AT_ONCE, 1, EVENT_EVERY),
-        run_dir: local.run_dir.clone(),
-        seats: HashMap::new(),
-        logins: JoinSet::new(),
-        calls,
-        clock,
+    let (outbox, sender) = Outbox::new(bus.clone());
+    let mut switch = Switch::new(bus.clone(), outbox, local.notify.clone(), config.clone()).await?;
+    let (mut heartbeat, mut shutdown) = (local.heartbeat(), local.shutdown.clone());
+    let folder = local.run_dir.join(crate::NAME);
+    let host = host::open(&config, local.board.as_deref(), &folder);
+    // What there is when it begins is there at once, or the operator tries again.
+    let begun = match switch.socket().is_some() || host.is_there() {
+        true => Some(Serving::begin(&bus, &local, &config).await?),
+        false => None,
     };
-    local.notify.listening("ipmi", address);
-    tracing::info!(listener = "ipmi", %address, "listening");
     local.ready();
-    let mut heartbeat = local.heartbeat();
-    let mut shutdown = local.shutdown.clone();
-    let mut buffer = vec![0; DATAGRAM];
-    loop {
-        let mut out = Vec::new();
-        let (deadline, watchdog) = (shell.server.deadline(), shell.watch.timer.deadline());
-        let pursuit = shell.watch.pursuit.deadline();
-        let link = shell.bridge.as_ref().map(|bridge| &bridge.link);
-        let boot = shell.boot.deadline();
-        let (takes, due) = (link.is_some_and(Link::has_room), link.and_then(Link::deadline));
-        tokio::select! {
-            () = shutdown.wait() => break,
-            () = heartbeat.tick() => {}
-            () = clock.sleep_until(watchdog), if watchdog.is_some() => shell.watchdog(),
-            () = clock.sleep_until(pursuit), if pursuit.is_some() => shell.pursue(),
-            () = clock.sleep_until(boot), if boot.is_some() => shell.boot_flags(),
-            () = clock.sleep_until(due), if due.is_some() => shell.show(&mut out),
-            said = sol::next(shell.bridge.as_mut()), if takes => shell.said(said, &mut out),
-            () = clock.sleep_until(deadline), if deadline.is_some() => shell.server.tick(clock.now(), &mut out),
-            // Only a shutdown cancels one.
-            Some(Ok(done)) = shell.logins.join_next(), if !shell.logins.is_empty() => shell.done(done, &mut out),
-            Some(Ok(done)) = shell.calls.join_next(), if !shell.calls.is_empty() => shell.done(done, &mut out),
-            Some(read) = log.recv() => shell.sel.take(read),
-            event = events.next() => match event {
-                Some(event) => shell.event(&event, &mut out),
-                None => break,
-            },
-            received = socket.recv_from(&mut buffer) => match received {
-                Ok((length, from)) => {
-                    let datagram = buffer.get(..length).unwrap_or_default();
-                    shell.server.input(clock.now(), from, datagram, &mut out);
-                }
-                // Somebody is not there any more to whom something was sent.
-                Err(error) => tracing::debug!(%error, "cannot receive datagram"),
-            },
-        }
-        shell.carry_out(out).await;
+    let mut begun = begun;
+    if begun.is_none() && !rest(&mut switch, &mut heartbeat, &mut shutdown).await {
+        begun = begin(&bus, &local, &config, (&mut switch, &mut heartbeat, &mut shutdown)).await;
     }
-    feed.abort();
+    if let Some(mut serving) = begun {
+        serving.shell.host = host;
+        serving.shell.socket = switch.socket();
+        serving.go_on(&mut switch, &mut heartbeat, &mut shutdown).await;
+    }
+    drop(switch);
+    let _ = tokio::time::timeout(LAST_WORDS, sender).await;
     Ok(())
+}
+
+/// While it is off there is nothing but the switch. Whether all is over.
+async fn rest(switch: &mut Switch, heartbeat: &mut Heartbeat, shutdown: &mut Shutdown) -> bool {
+    let nothing = Seen::default();
+    while switch.socket().is_none() {
+        tokio::select! {
+            () = shutdown.wait() => return true,
+            () = heartbeat.tick() => {}
+            () = switch.turn(&nothing) => {}
+        }
+    }
+    false
+}
+
+/// Begins while all else goes on, for as long as that takes; `None` when all is over.
+async fn begin(
+    bus: &Client,
+    local: &LocalContext,
+    config: &Config,
+    (switch, heartbeat, shutdown): (&mut Switch, &mut Heartbeat, &mut Shutdown),
+) -> Option<Serving> {
+    let nothing = Seen::default();
+    let begun = async {
+        loop {
+            match Serving::begin(bus, local, config).await {
+                Ok(serving) => return serving,
+                Err(error) => {
+                    tracing::warn!(error = %ErrorChain(&error), "cannot serve IPMI yet: retrying every 5 s");
+                }
+            }
+            tokio::time::sleep(BUCKET_AGAIN).await;
+        }
+    };
+    tokio::pin!(begun);
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => return None,
+            () = heartbeat.tick() => {}
+            () = switch.turn(&nothing) => {}
+            serving = &mut begun => return Some(serving),
+        }
+    }
+}
+
+/// What there is from the first time that it is on: a watchdog that runs, boot flags that wait and requests under way outlast the network.
+struct Serving {
+    shell: Shell,
+    events: RawEvents,
+    log: mpsc::Receiver<Read>,
+    /// What goes on beside it, and ends with it.
+    beside: JoinSet<()>,
+}
+
+impl Serving {
+    async fn begin(bus: &Client, local: &LocalContext, config: &Config) -> Result<Self, Error> {
+        // Before anybody logs in: from here on no change of an account is missed.
+        let events = bus.subscribe_raw("event.>").await?;
+        let (model, feed) = Feed::subscribe(bus.clone()).await?;
+        let mut beside = JoinSet::new();
+        beside.spawn(feed.run());
+        let (log, follows) = sel_log::reader(bus.event_log());
+        beside.spawn(follows);
+        let policy = Policy { basic_cache: Duration::ZERO, token_cache: Duration::ZERO, logins: 1 };
+        let gate = Gate::new(bus.clone(), policy).map_err(Error::Entropy)?;
+        let guid = guid(bus).await?;
+        let mut calls = JoinSet::new();
+        calls.spawn(load(bus.clone(), local.notify.clone()));
+        let idle = Millis::from_secs(config.idle_secs);
+        let settings = ipmi::Config { guid, sha1: config.suite_3, sessions: config.sessions, idle };
+        let server = Server::new(settings, |bytes| getrandom::fill(bytes).is_ok());
+        let suites = if config.suite_3 { vec![Suite::Sha256, Suite::Sha1] } else { vec![Suite::Sha256] };
+        let shell = Shell {
+            bus: bus.clone(),
+            gate,
+            model,
+            socket: None,
+            host: Host::default(),
+            server,
+            repository: Repository::default(),
+            sel: Sel::default(),
+            guid,
+            suites,
+            config: config.clone(),
+            bucket: None,
+            watch: Watch::default(),
+            storing: false,
+            sol: Sol::default(),
+            bridge: None,
+            boot: BootOptions::default(),
+            memory: Memory::default(),
+            adding: Vec::new(),
+            traps: 0,
+            confirmed: 0,
+            events: Allowance::new(EVENTS_AT_ONCE, 1, EVENT_EVERY),
+            run_dir: local.run_dir.clone(),
+            seats: HashMap::from([(crate::host::SESSION, host::seat(config.host_interface))]),
+            logins: JoinSet::new(),
+            calls,
+            clock: Clock::new(),
+        };
+        Ok(Self { shell, events, log, beside })
+    }
+
+    /// Until all is over.
+    async fn go_on(mut self, switch: &mut Switch, heartbeat: &mut Heartbeat, shutdown: &mut Shutdown) {
+        let clock = self.shell.clock;
+        let shell = &mut self.shell;
+        let mut buffer = vec![0; DATAGRAM];
+        loop {
+            let mut out = Vec::new();
+            let (deadline, watchdog) = (shell.server.deadline(), shell.watch.timer.deadline());
+            let pursuit = shell.watch.pursuit.deadline();
+            let link = shell.bridge.as_ref().map(|bridge| &bridge.link);
+            let boot = shell.boot.deadline();
+            let (takes, due) = (link.is_some_and(Link::has_room), link.and_then(Link::deadline));
+            let seen = Seen { sessions: shell.server.sessions(), system_interfaces: shell.host.names() };
+            let socket = shell.socket.clone();
+            tokio::select! {
+                () = shutdown.wait() => break,
+                () = heartbeat.tick() => shell.confirm(&mut out),
+                () = switch.turn(&seen) => {
+                    let new = switch.socket();
+                    if new.as_ref().map(Arc::as_ptr) != shell.socket.as_ref().map(Arc::as_ptr) {
+                        let why = if new.is_some() { "served at another port" } else { "switched off" };
+                        shell.server.end_all(why, &mut out);
+                        shell.carry_out(std::mem::take(&mut out)).await;
+                        shell.socket = new;
+                    }
+                }
+                (way, came) = shell.host.next(), if shell.host.is_there() => shell.came(way, came, &mut out),
+                () = clock.sleep_until(watchdog), if watchdog.is_some() => shell.watchdog(),
+                () = clock.sleep_until(pursuit), if pursuit.is_some() => shell.pursue(),
+                () = clock.sleep_until(boot), if boot.is_some() => shell.boot_flags(),
+                () = clock.sleep_until(due), if due.is_some() => shell.show(&mut out),
+                said = sol::next(shell.bridge.as_mut()), if takes => shell.said(said, &mut out),
+                () = clock.sleep_until(deadline), if deadline.is_some() => shell.server.tick(clock.now(), &mut out),
+                // Only a shutdown cancels one.
+                Some(Ok(done)) = shell.logins.join_next(), if !shell.logins.is_empty() => shell.done(done, &mut out),
+                Some(Ok(done)) = shell.calls.join_next(), if !shell.calls.is_empty() => shell.done(done, &mut out),
+                Some(read) = self.log.recv() => shell.read(read, &mut out),
+                event = self.events.next() => match event {
+                    Some(event) => shell.event(&event, &mut out),
+                    None => break,
+                },
+                received = receive(socket.as_deref(), &mut buffer), if socket.is_some() => match received {
+                    Ok((length, from)) => {
+                        let datagram = buffer.get(..length).unwrap_or_default();
+                        shell.server.input(clock.now(), from, datagram, &mut out);
+                    }
+                    // Somebody is not there any more to whom something was sent.
+                    Err(error) => tracing::debug!(%error, "cannot receive datagram"),
+                },
+            }
+            shell.carry_out(out).await;
+        }
+        self.beside.shutdown().await;
+    }
 }
 
 /// Opens the bucket and reads what the SEL hides, for as long as that takes: until then nobody knows what is in it, and all else is served.
@@ -239,7 +362,8 @@ async fn load(bus: Client, notify: Notifier) -> Done {
         let found = async {
             let (bucket, hidden) = Hidden::load(&bus).await?;
             let kept = Kept::load(&bucket).await?;
-            Ok::<_, StateError>((bucket, hidden, kept))
+            let settings = Settings::load(&bucket).await?;
+            Ok::<_, StateError>((bucket, hidden, kept, settings))
         };
         match found.await {
             Ok(found) => {
@@ -329,14 +453,14 @@ impl Shell {
                     // It may be a piece of it that was refused.
                     seat.written = None;
                 }
-                self.server.replied(self.clock.now(), id, answer, out);
+                self.replied(id, answer, out);
             }
             Done::Hidden(id, hidden, answer) => {
                 self.storing = false;
                 if answer.is_ok() {
                     self.sel.hide(*hidden);
                 }
-                self.server.replied(self.clock.now(), id, answer, out);
+                self.replied(id, answer, out);
             }
             Done::Kept(id, kept, answer) => {
                 self.storing = false;
@@ -345,8 +469,9 @@ impl Shell {
                         bridge.link.set(kept.settings());
                     }
                     self.sol.keep(*kept);
+                    self.close_forbidden(out);
                 }
-                self.server.replied(self.clock.now(), id, answer.map(|()| Vec::new()), out);
+                self.replied(id, answer.map(|()| Vec::new()), out);
             }
             Done::Boot(session, id, host_name, set) => {
                 let now = self.clock.now();
@@ -366,13 +491,51 @@ impl Shell {
                 }
             }
             Done::Loaded(found) => {
-                let (bucket, hidden, kept) = *found;
+                let (bucket, hidden, kept, settings) = *found;
                 self.bucket = Some(bucket);
                 self.sel.loaded(hidden);
                 self.sol.keep(kept);
+                self.set(settings);
             }
             Done::Told => {}
+            Done::Set(id, settings, answer) => {
+                self.storing = false;
+                if answer.is_ok() {
+                    self.set(*settings);
+                }
+                self.replied(id, answer.map(|()| Vec::new()), out);
+            }
+            Done::Added(session, id, event) => {
+                self.adding.push((event, session, id));
+                self.number_added(out);
+                self.calls.spawn(async move {
+                    tokio::time::sleep(SEEN_WITHIN).await;
+                    Done::NotSeen(id)
+                });
+            }
+            Done::NotSeen(id) => {
+                if let Some(at) = self.adding.iter().position(|(_, _, adding)| *adding == id) {
+                    let (_, session, id) = self.adding.swap_remove(at);
+                    self.done(Done::Replied(session, id, Err(Completion::TIMEOUT)), out);
+                }
+            }
+            Done::NotTakenBack(request) => self.boot.not_taken_back(self.clock.now(), request),
+            Done::Alerted(session, id, is_sent) => {
+                self.memory.alert = if is_sent { 1 } else { 3 };
+                self.done(Done::Replied(session, id, Ok(Vec::new())), out);
+            }
         }
+    }
+
+    /// Whether accounts with sessions still may have them, as often as usermgr was asked anew. A session that nobody can confirm ends by its age.
+    fn confirm(&mut self, out: &mut Vec<Action>) {
+        let snapshot = self.model.snapshot();
+        let status = snapshot.status(Domain::Accounts);
+        if status.state != model::State::Live || status.confirmed_ms == self.confirmed {
+            return;
+        }
+        self.confirmed = status.confirmed_ms;
+        self.server.confirm(self.clock.now(), |account, level| users::may(account, level, &snapshot), out);
     }
 
     /// The timer's interrupt, or its end.
@@ -390,7 +553,8 @@ impl Shell {
             }
             if let Due::Expired { timeout, is_logged: true, timer_use } = due {
                 let text = format!("watchdog of use {timer_use} expired: {timeout:?}");
-                self.tell("expired", v1::EventSeverity::Warning, text);
+                let record = watch::record(timeout, timer_use);
+                self.tell("expired", v1::EventSeverity::Warning, text, Some(record));
             }
         }
         self.pursue();
@@ -430,7 +594,7 @@ impl Shell {
             Step::Over(action, Over::Refused | Over::TimedOut) => {
                 let text = format!("watchdog: {} was not done: {}", action.as_str_name(), self.watch.why);
                 tracing::error!("{text}");
-                self.tell("failed", v1::EventSeverity::Critical, text);
+                self.tell("failed", v1::EventSeverity::Critical, text, None);
             }
         }
     }
@@ -443,20 +607,39 @@ impl Shell {
             let peer = Peer::Link(BOOT_FLAGS);
             let caller = Arc::new(Caller::without_account(BOOT_FLAGS, Some(auth::Role::Operator), peer));
             let bytes = request.encode_to_vec().into();
-            if let Err(status) = ask(&gate, UPDATE_HOST.info, bytes, caller, peer, BOOT_FLAGS, CALL).await {
-                tracing::info!(%status, "boot flags of IPMI are not taken back");
+            match ask(&gate, UPDATE_HOST.info, bytes, caller, peer, BOOT_FLAGS, CALL).await {
+                Ok(_) => Done::Told,
+                // Somebody has set them since, or there is no such machine: nothing is to be taken back.
+                Err(status)
+                    if status.reason() == "BOOT_OVERRIDE_CHANGED" || status.code == Code::NotFound =>
+                {
+                    tracing::info!(%status, "boot flags of IPMI are not taken back");
+                    Done::Told
+                }
+                Err(status) => {
+                    tracing::warn!(%status, "cannot take back boot flags of IPMI: retrying");
+                    Done::NotTakenBack(request)
+                }
             }
-            Done::Told
         });
     }
 
     /// Tells this of the watchdog.
-    fn tell(&mut self, what: &'static str, severity: v1::EventSeverity, text: String) {
+    fn tell(
+        &mut self,
+        what: &'static str,
+        severity: v1::EventSeverity,
+        text: String,
+        record: Option<[u8; ipmi::sel::LENGTH]>,
+    ) {
         let Some(untold) = self.watch.tells(self.clock.now()) else { return };
         let text = if untold > 0 { format!("{text}; {untold} events before were not told") } else { text };
         let event = EventBuilder::new(crate::NAME, "ipmi", "watchdog", what)
             .severity(severity)
             .message(text)
+            .payload(
+                record.map(|record| Payload::IpmiSelRecord(v1::IpmiSelRecord { record: record.to_vec() })),
+            )
             .at(self.clock.wall());
         let bus = self.bus.clone();
         self.calls.spawn(async move {
@@ -473,7 +656,9 @@ impl Shell {
             let mut more = Vec::new();
             match action {
                 Action::Send(to, bytes) => {
-                    if let Err(error) = self.socket.send_to(&bytes, to).await {
+                    if let Some(socket) = &self.socket
+                        && let Err(error) = socket.send_to(&bytes, to).await
+                    {
                         tracing::debug!(%error, "cannot send datagram");
                     }
                 }
@@ -494,6 +679,7 @@ impl Shell {
                 Action::Ended(session, why) => {
                     self.seats.remove(&session.id);
                     self.boot.ended(session.id);
+                    self.memory.ended(session.id);
                     self.session_ended(session.id);
                     tracing::info!(account = session.account, peer = %session.from, why, "IPMI session ended");
                 }
@@ -536,6 +722,7 @@ impl Shell {
                 code: asked.code,
                 session: asked.session,
                 address: address.clone(),
+                only_test: false,
             };
             let context = CallContext::new().with_timeout(LOGIN).with_patience(LOGIN);
             let answer = bus.call(VERIFY_IPMI, &request, &context).await;
@@ -559,7 +746,6 @@ impl Shell {
 
     fn request(&mut self, request: Request, out: &mut Vec<Action>) {
         let snapshot = self.model.snapshot();
-        let wall = self.clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
         let was_running = self.watch.timer.deadline().is_some();
         let mut nothing = None;
         let written = self.seats.get_mut(&request.session.id).map(|seat| &mut seat.written);
@@ -569,14 +755,16 @@ impl Shell {
             sel: &mut self.sel,
             sol: &mut self.sol,
             boot: &mut self.boot,
+            memory: &mut self.memory,
             guid: self.guid,
             sessions: self.server.sessions(),
             suites: &self.suites,
             config: &self.config,
+            port: local_port(self.socket.as_deref()),
             watchdog: &mut self.watch.timer,
             mono: self.clock.now(),
             written: written.unwrap_or(&mut nothing),
-            now: u32::try_from(wall).unwrap_or(u32::MAX),
+            now: unix(self.clock.wall()),
         };
         let outcome = commands::answer(&request, &mut world);
         if request.command == Command::ChassisControl {
@@ -597,9 +785,9 @@ impl Shell {
                 Ok(caller) => {
                     let (gate, model) = (self.gate.clone(), self.model.clone());
                     let name = request.command.row().map_or("IPMI", |row| row.name);
-                    let (id, session, peer) = (request.id, request.session.id, request.session.from.ip());
+                    let (id, session, peer) = (request.id, request.session.id, host::peer(&request.session));
                     self.calls.spawn(async move {
-                        let asked = ask(&gate, method, bytes.into(), caller, peer.into(), name, CALL).await;
+                        let asked = ask(&gate, method, bytes.into(), caller, peer, name, CALL).await;
                         model.refresh(method.owner);
                         if asked.is_ok() && READ_BACK.contains(&method.owner) {
                             heard(model, method.owner).await;
@@ -659,9 +847,9 @@ impl Shell {
                 Ok(caller) => {
                     let (gate, model) = (self.gate.clone(), self.model.clone());
                     let name = request.command.row().map_or("IPMI", |row| row.name);
-                    let (id, session, peer) = (request.id, request.session.id, request.session.from.ip());
+                    let (id, session, peer) = (request.id, request.session.id, host::peer(&request.session));
                     self.calls.spawn(async move {
-                        let asked = ask(&gate, method, bytes.into(), caller, peer.into(), name, CALL).await;
+                        let asked = ask(&gate, method, bytes.into(), caller, peer, name, CALL).await;
                         let set = asked.map_err(|status| match status.code {
                             // Nothing brings it to this host.
                             Code::Unimplemented => Completion::PARAMETER_NOT_SUPPORTED,
@@ -682,20 +870,63 @@ impl Shell {
                 }
                 Err(why) => Err(why),
             },
-            Outcome::Tell { severity, text } => match self.may_tell(&request) {
+            Outcome::Set { settings } => match self.may_store(&request) {
+                Ok((caller, bucket)) => {
+                    self.storing = true;
+                    let (bus, wall) = (self.bus.clone(), self.clock.wall());
+                    self.calls.spawn(async move {
+                        let what = ("settings", "changed", "settings of IPMI are changed");
+                        let begun = Instant::now();
+                        let stored = settings.store(&bucket).await;
+                        let answer = told(&bus, (begun, stored), &request, &caller, what, wall).await;
+                        Done::Set(request.id, settings, answer)
+                    });
+                    return;
+                }
+                Err(why) => Err(why),
+            },
+            Outcome::Alert { address, record } => match self.caller(&request) {
+                Ok(_) => {
+                    self.record(&request);
+                    let sent = self.trap(address, alerts::severity(&record), record);
+                    self.calls
+                        .spawn(async move { Done::Alerted(request.session.id, request.id, sent.await) });
+                    return;
+                }
+                Err(why) => Err(why),
+            },
+            Outcome::Test { username, password } => match self.caller(&request) {
+                Ok(_) => {
+                    self.record(&request);
+                    let bus = self.bus.clone();
+                    self.calls.spawn(async move {
+                        let answer = alerts::test(&bus, username, &password, request.session.from).await;
+                        Done::Replied(request.session.id, request.id, answer.map(|()| Vec::new()))
+                    });
+                    return;
+                }
+                Err(why) => Err(why),
+            },
+            Outcome::Add { severity, text, record, is_numbered } => match self.may_tell(&request) {
                 Ok(caller) => {
                     let (bus, wall) = (self.bus.clone(), self.clock.wall());
                     self.record(&request);
                     self.calls.spawn(async move {
                         let context = CallContext::new();
-                        let event = EventBuilder::new(crate::NAME, "ipmi", "platform", "event")
+                        let (component, what) =
+                            if is_numbered { ("sel", "added") } else { ("platform", "event") };
+                        let event = EventBuilder::new(crate::NAME, "ipmi", component, what)
                             .severity(severity)
                             .message(text)
+                            .payload(Payload::IpmiSelRecord(v1::IpmiSelRecord { record: record.to_vec() }))
                             .by(&caller.principal.username, &context.request_id)
                             .at(wall);
-                        let told = bus.publish_event(&event).await.map(|()| Vec::new());
-                        let answer = told.map_err(|_| Completion::BUSY);
-                        Done::Replied(request.session.id, request.id, answer)
+                        let told = bus.publish_event(&event).await.map_err(|_| Completion::BUSY);
+                        let (session, id) = (request.session.id, request.id);
+                        match told {
+                            Ok(()) if is_numbered => Done::Added(session, id, event.id),
+                            told => Done::Replied(session, id, told.map(|()| Vec::new())),
+                        }
                     });
                     return;
                 }
@@ -715,7 +946,7 @@ impl Shell {
                 Ok(Vec::new())
             }
         };
-        self.server.replied(self.clock.now(), request.id, answer, out);
+        self.replied(request.id, answer, out);
     }
 
     /// Who tells of an event, if there were not too many.
@@ -737,13 +968,36 @@ impl Shell {
         if self.calls.len() < CALLS_MAX { Ok(Arc::clone(&seat.caller)) } else { Err(Completion::BUSY) }
     }
 
+    /// The port that clients reach.
+    fn port(&self) -> u16 {
+        local_port(self.socket.as_deref())
+    }
+
     /// A line in the audit for what is done here and not asked of an owner.
     fn record(&self, request: &Request) {
         let by = self.seats.get(&request.session.id).map(|seat| seat.caller.principal.username.as_str());
         let name = request.command.row().map_or("IPMI", |row| row.name);
-        let asked = (by, request.session.from.ip().into(), name);
+        let asked = (by, host::peer(&request.session), name);
         audit(asked, &CallContext::new(), Code::Ok, Duration::ZERO, Level::Record);
     }
+}
+
+/// Seconds since 1970.
+fn unix(wall: std::time::SystemTime) -> u32 {
+    let since = wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    u32::try_from(since).unwrap_or(u32::MAX)
+}
+
+/// A datagram; of no socket none.
+async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> std::io::Result<(usize, SocketAddr)> {
+    match socket {
+        Some(socket) => socket.recv_from(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn local_port(socket: Option<&UdpSocket>) -> u16 {
+    socket.and_then(|socket| socket.local_addr().ok()).map_or(0, |address| address.port())
 }
 
 /// A line in the audit: who asked from where for what, how it ended, and how long it took.
@@ -781,8 +1035,8 @@ async fn told(
         }
     }
     let code = stored.as_ref().map_or_else(|status| status.code, |()| Code::Ok);
-    let peer = request.session.from.ip();
-    audit((Some(by), peer.into(), name), &context, code, begun.elapsed(), Level::Record);
+    let peer = host::peer(&request.session);
+    audit((Some(by), peer, name), &context, code, begun.elapsed(), Level::Record);
     stored.map_err(|status| commands::completion(status.code))
 }
 

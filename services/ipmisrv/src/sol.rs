@@ -68,7 +68,7 @@ impl Default for Kept {
 }
 
 impl Kept {
-    /// Reads it. What cannot be read is as it is by default, and is told.
+    /// Reads it. While it cannot be read there is no console, which is told.
     ///
     /// # Errors
     /// The store does not answer.
@@ -76,8 +76,9 @@ impl Kept {
         match bucket.get::<Json<Self>>(KEY).await {
             Ok(entry) => Ok(entry.map(|entry| entry.value.0).unwrap_or_default()),
             Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-                tracing::warn!(%error, "cannot read settings of Serial over LAN: defaults are used");
-                Ok(Self::default())
+                // It may have been switched off, or denied to some.
+                tracing::warn!(%error, "cannot read settings of Serial over LAN: it is off until somebody sets them");
+                Ok(Self { enabled: false, level: Level::Administrator as u8, ..Self::default() })
             }
             Err(error) => Err(error),
         }

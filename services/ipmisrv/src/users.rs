@@ -33,6 +33,15 @@ pub(crate) fn number(account: &str, snapshot: &Snapshot) -> u8 {
     found.and_then(|view| u8::try_from(view.value.ipmi_user).ok()).unwrap_or(0)
 }
 
+/// Whether an account may have a session of this level.
+pub(crate) fn may(account: &str, wanted: Level, snapshot: &Snapshot) -> bool {
+    let found = snapshot.accounts().iter().find(|view| view.value.id == account);
+    found.is_some_and(|view| {
+        let (is_let_in, most) = (view.value.enabled && view.value.ipmi, level(&view.value.role));
+        is_let_in && most.is_some_and(|most| most >= wanted)
+    })
+}
+
 fn all<'a>(world: &World<'a>) -> impl Iterator<Item = &'a v1::AccountName> {
     world.snapshot.accounts().iter().map(|view| &**view.value)
 }
@@ -178,7 +187,13 @@ pub(crate) fn set_password(
             };
             Ok(call(user_service::RESET_PASSWORD, &request))
         }
-        // A test would be a login.
-        _ => Err(Completion::INVALID_FIELD),
+        _ => {
+            let length = if user & 0x80 == 0 { PASSWORD_SHORT } else { ipmi::PASSWORD_MAX };
+            if password.len() != length {
+                return Err(Completion::LENGTH);
+            }
+            let password = until_zero(password).to_vec().into();
+            Ok(Outcome::Test { username: account.username.clone(), password })
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The watchdog timer, with what is told and recorded of it: each by itself for who uses it as it is meant, and bounded for who does not.
 
-use ipmi::Command;
-use ipmi::watchdog::Watchdog;
+use ipmi::watchdog::{Timeout, Watchdog};
+use ipmi::{Command, sel};
 use units::{Allowance, Millis, Mono};
 
 use crate::pursuit::Pursuit;
@@ -23,6 +23,19 @@ pub(crate) struct Watch {
     resets: Allowance,
     /// The session that was recorded last.
     by: Option<u32>,
+}
+
+/// What stands on the SEL of its end: Watchdog 2, by the controller, of a sensor that has no record (table 42-3).
+pub(crate) fn record(timeout: Timeout, timer_use: u8) -> [u8; sel::LENGTH] {
+    let offset = match timeout {
+        Timeout::Tell => 0,
+        Timeout::Reset => 1,
+        Timeout::PowerDown => 2,
+        Timeout::PowerCycle => 3,
+    };
+    // The second byte is there, and says of what use the timer was; no interrupt is of the end itself.
+    let said = 0xf0 | timer_use & 0x0f;
+    [0, 0, 0x02, 0, 0, 0, 0, 0x20, 0, 0x04, 0x23, 0, 0x6f, 0xc0 | offset, said, 0xff]
 }
 
 impl Default for Watch {
@@ -104,6 +117,13 @@ mod tests {
         assert!(lines <= 8, "{lines}");
         assert!(recorded(101, Command::SetWatchdog, 2, false));
         assert!(recorded(161, Command::ResetWatchdog, 2, false));
+    }
+
+    #[test]
+    fn its_end_has_a_record_that_says_what_it_did() {
+        let bytes = record(Timeout::PowerCycle, 4);
+        assert_eq!(bytes[7..], [0x20, 0, 4, 0x23, 0, 0x6f, 0xc3, 0xf4, 0xff]);
+        assert_eq!(record(Timeout::Tell, 1)[13..15], [0xc0, 0xf1]);
     }
 
     #[test]

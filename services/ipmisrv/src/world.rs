@@ -10,6 +10,7 @@ use crate::chunks::Written;
 use crate::config::Config;
 use crate::repository::Repository;
 use crate::sel::Sel;
+use crate::settings::Memory;
 use crate::sol::Sol;
 
 /// The data of an answer, or how the command ended.
@@ -22,10 +23,13 @@ pub(crate) struct World<'a> {
     pub(crate) sel: &'a mut Sel,
     pub(crate) sol: &'a mut Sol,
     pub(crate) boot: &'a mut BootOptions,
+    pub(crate) memory: &'a mut Memory,
     pub(crate) guid: [u8; 16],
     pub(crate) sessions: usize,
     pub(crate) suites: &'a [Suite],
     pub(crate) config: &'a Config,
+    /// The port that clients reach.
+    pub(crate) port: u16,
     pub(crate) watchdog: &'a mut Watchdog,
     /// The time that the watchdog counts in.
     pub(crate) mono: Mono,

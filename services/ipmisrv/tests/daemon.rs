@@ -4,6 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use busd::testing::Bus;
+use schema::rpc::ipmi_service::{GET_IPMI, SET_IPMI};
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, LocalContext, Notification, Notifier, Settings, Shutdown};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -37,15 +38,18 @@ async fn operator(bus: &Bus) {
     });
 }
 
-#[test]
-fn it_serves_before_the_store_has_its_bucket_and_says_so() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let bus = Bus::start().await;
-        operator(&bus).await;
-        let (notify, mut notifications) = Notifier::channel();
+/// The daemon with these settings, until it is told to stop.
+struct Running {
+    notifications: UnboundedReceiver<Notification>,
+    trigger: service::Trigger,
+    daemon: tokio::task::JoinHandle<Result<(), ipmisrv::Error>>,
+}
+
+impl Running {
+    async fn start(bus: &Bus, settings: &str) -> Self {
+        let (notify, notifications) = Notifier::channel();
         let (trigger, shutdown) = Shutdown::new();
-        let settings = Settings::from_toml("config.toml", "[ipmisrv]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+        let settings = Settings::from_toml("config.toml", &format!("[ipmisrv]\n{settings}\n")).unwrap();
         let local = LocalContext {
             daemon: "ipmisrv".into(),
             clock: Clock::new(),
@@ -58,34 +62,133 @@ fn it_serves_before_the_store_has_its_bucket_and_says_so() {
             settings: settings.of("ipmisrv"),
         };
         let daemon = tokio::spawn(ipmisrv::run(Context { local, bus: bus.client("ipmisrv").await }));
-        let address: SocketAddr = told(&mut notifications, |notification| match notification {
+        Self { notifications, trigger, daemon }
+    }
+
+    async fn listens(&mut self) -> SocketAddr {
+        let listen = |notification: &Notification| match notification {
             Notification::Listen(_, address) => Some(*address),
             _ => None,
-        })
-        .await;
-        told(&mut notifications, |notification| matches!(notification, Notification::Ready).then_some(()))
-            .await;
-        // A presence ping (§13.2.3).
-        let asked = tokio::task::spawn_blocking(move || {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            socket.set_read_timeout(Some(WAIT)).unwrap();
-            let ping = [0x06, 0x00, 0xff, 0x06, 0x00, 0x00, 0x11, 0xbe, 0x80, 0x07, 0x00, 0x00];
-            socket.send_to(&ping, address).unwrap();
-            let mut pong = [0; 64];
-            let length = socket.recv(&mut pong).unwrap();
-            pong[..length].to_vec()
-        });
-        let pong = asked.await.unwrap();
-        assert_eq!((pong.len(), pong[8], pong[9]), (28, 0x40, 0x07));
+        };
+        told(&mut self.notifications, listen).await
+    }
+
+    async fn is_ready(&mut self) {
+        let ready = |notification: &Notification| matches!(notification, Notification::Ready).then_some(());
+        told(&mut self.notifications, ready).await;
+    }
+
+    async fn status(&mut self) -> String {
         let status = |notification: &Notification| match notification {
             Notification::Status(text) => Some(text.clone()),
             _ => None,
         };
-        let said = told(&mut notifications, status).await;
-        assert!(said.starts_with("the SEL is not shown"), "{said}");
-        bus.create_bucket("ipmi").await;
-        assert_eq!(told(&mut notifications, status).await, "", "it is over");
-        trigger.stop();
-        daemon.await.unwrap().unwrap();
+        told(&mut self.notifications, status).await
+    }
+
+    async fn stop(self) {
+        self.trigger.stop();
+        self.daemon.await.unwrap().unwrap();
+    }
+}
+
+/// Whether a presence ping (§13.2.3) is answered.
+async fn pings(address: SocketAddr) -> bool {
+    let asked = tokio::task::spawn_blocking(move || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(address).unwrap();
+        socket.set_read_timeout(Some(WAIT)).unwrap();
+        let ping = [0x06, 0x00, 0xff, 0x06, 0x00, 0x00, 0x11, 0xbe, 0x80, 0x07, 0x00, 0x00];
+        socket.send(&ping).unwrap();
+        let mut pong = [0; 64];
+        // The kernel says at once that nobody listens.
+        let Ok(length) = socket.recv(&mut pong) else { return false };
+        (length, pong[8], pong[9]) == (28, 0x40, 0x07)
     });
+    asked.await.unwrap()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+async fn set(bus: &ipc::Client, enabled: bool, port: Option<u32>) -> Result<v1::Ipmi, ipc::Status> {
+    let request = v1::SetIpmiRequest { enabled: Some(enabled), port };
+    let context = ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT);
+    Ok(bus.call(SET_IPMI, &request, &context).await?.ipmi.unwrap())
+}
+
+#[test]
+fn it_serves_once_it_is_known_that_nobody_switched_it_off() {
+    runtime().block_on(async {
+        let bus = Bus::start().await;
+        operator(&bus).await;
+        let mut ipmisrv = Running::start(&bus, "listen = \"127.0.0.1:0\"").await;
+        let said = ipmisrv.status().await;
+        assert!(said.starts_with("IPMI is not served: whether it is switched on"), "{said}");
+        ipmisrv.is_ready().await;
+        bus.create_bucket("ipmi").await;
+        let address = ipmisrv.listens().await;
+        assert!(pings(address).await);
+        ipmisrv.stop().await;
+    });
+}
+
+#[test]
+fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
+    runtime().block_on(async {
+        let bus = Bus::start().await;
+        operator(&bus).await;
+        bus.create_bucket("ipmi").await;
+        let client = bus.client("websrv").await;
+        let mut ipmisrv = Running::start(&bus, "").await;
+        ipmisrv.is_ready().await;
+        let context = ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT);
+        let ipmi = client.call(GET_IPMI, &v1::GetIpmiRequest {}, &context).await.unwrap().ipmi.unwrap();
+        assert!(!ipmi.enabled && !ipmi.listening && ipmi.by_configuration && ipmi.port == 623, "{ipmi:?}");
+
+        // A port that somebody has: nothing is changed.
+        let taken = UdpSocket::bind("[::]:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let refused = set(&client, true, Some(port.into())).await.unwrap_err();
+        assert_eq!(
+            (refused.code, refused.reason().as_str()),
+            (ipc::Code::FailedPrecondition, "IPMI_PORT_UNAVAILABLE")
+        );
+        assert!(refused.message.contains("another program has this port"), "{refused}");
+        let ipmi = client.call(GET_IPMI, &v1::GetIpmiRequest {}, &context).await.unwrap().ipmi.unwrap();
+        assert!(!ipmi.enabled && ipmi.by_configuration && ipmi.port == 623, "{ipmi:?}");
+
+        drop(taken);
+        let ipmi = set(&client, true, Some(port.into())).await.unwrap();
+        assert!(ipmi.enabled && ipmi.listening && u16::try_from(ipmi.port) == Ok(port), "{ipmi:?}");
+        let here = SocketAddr::from(([127, 0, 0, 1], port));
+        assert!(pings(here).await);
+        ipmisrv.stop().await;
+
+        // As it was, after a restart; and off, also after one, whatever the configuration says.
+        let mut ipmisrv = Running::start(&bus, "").await;
+        assert_eq!(ipmisrv.listens().await.port(), port);
+        ipmisrv.is_ready().await;
+        assert!(pings(here).await);
+        let ipmi = set(&client, false, None).await.unwrap();
+        assert!(!ipmi.enabled && !ipmi.listening, "{ipmi:?}");
+        eventually_silent(here).await;
+        ipmisrv.stop().await;
+        let mut ipmisrv = Running::start(&bus, &format!("listen = \"{here}\"")).await;
+        ipmisrv.is_ready().await;
+        assert!(!pings(here).await);
+        let other = set(&client, true, Some(1)).await.unwrap_err();
+        assert_eq!(other.reason(), "IPMI_PORT_CONFIGURED");
+        let ipmi = set(&client, true, None).await.unwrap();
+        assert!(ipmi.listening && ipmi.address == "127.0.0.1", "{ipmi:?}");
+        assert!(pings(here).await);
+        ipmisrv.stop().await;
+    });
+}
+
+/// The socket is closed once what serves has ended, which is after the answer.
+async fn eventually_silent(address: SocketAddr) {
+    let silent = async { while pings(address).await {} };
+    tokio::time::timeout(WAIT, silent).await.expect("it is served for ever");
 }

@@ -1,8 +1,10 @@
 //! One screen: what its source and its sessions share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rfb::{Deflater, Event, Input, Inputs, Screen, Server, Violation};
+use ipc::Status;
+use rfb::{Deflater, Event, Input, Inputs, Leds, Piece, Screen, Server, Violation};
 use serial::frame::Notice;
 use serial::{Allowances, Holder, Refused, SessionId, Sessions};
 use service::Clock;
@@ -14,6 +16,10 @@ use crate::origin::Source;
 const TOO_OFTEN: &str = "take-overs are too many: one more is let through each 10 s";
 /// The size of a screen without a picture: what a viewer makes its window of.
 const BLANK: (u16, u16) = (640, 480);
+/// Texts that are being typed at one host.
+const TEXTS_MAX: usize = 1;
+/// How long a source stays for what the last viewer left to be released.
+const RELEASED_WITHIN: Duration = Duration::from_millis(500);
 
 /// What all share, under a lock that nobody holds while he waits.
 #[derive(Debug)]
@@ -22,11 +28,17 @@ pub(crate) struct State {
     deflater: Deflater,
     pub(crate) sessions: Sessions,
     inputs: Inputs,
+    /// One of them is on its way to the host.
+    passing: bool,
     allowances: Allowances,
+    /// Of those who come and go: each time is told, and kept on flash.
+    comings: Allowances,
     /// Pictures that are being taken.
     shots: usize,
     pub(crate) signal: bool,
     pub(crate) fault: String,
+    /// The host takes what is typed, and if not, why.
+    pub(crate) typable: Result<(), String>,
     /// Of the last picture.
     pub(crate) size: (u16, u16),
 }
@@ -36,11 +48,26 @@ impl State {
         self.sessions.count() > 0 || self.shots > 0
     }
 
-    fn blank(&mut self) {
+    /// `with_input`: what takes the picture's place takes what is typed, too.
+    fn blank(&mut self, with_input: bool) {
         self.signal = false;
-        // What was typed was for a host that is not there any more.
-        self.inputs.clear();
+        if with_input {
+            // What was typed was for a host that is not there any more.
+            self.inputs.clear();
+            self.passing = false;
+        }
         let _fits = self.screen.blank(BLANK.0, BLANK.1);
+    }
+
+    fn show(&mut self) {
+        self.signal = true;
+        self.fault.clear();
+        self.size = self.screen.size();
+    }
+
+    fn lose(&mut self, with_input: bool, fault: &str) {
+        self.blank(with_input);
+        fault.clone_into(&mut self.fault);
     }
 }
 
@@ -55,6 +82,10 @@ pub(crate) struct Desk {
     changed: watch::Sender<u64>,
     /// Something is there to be passed on to the host.
     typed: Notify,
+    /// Who captures. A driver may keep him in a call for a while, and the next one waits.
+    pub(crate) camera: Arc<tokio::sync::Mutex<()>>,
+    /// Texts that may be typed at a time.
+    pub(crate) texts: Arc<tokio::sync::Semaphore>,
 }
 
 impl Desk {
@@ -68,10 +99,13 @@ impl Desk {
             deflater: Deflater::default(),
             sessions: Sessions::default(),
             inputs: Inputs::default(),
+            passing: false,
             allowances: Allowances::default(),
+            comings: Allowances::default(),
             shots: 0,
             signal: false,
             fault: String::new(),
+            typable: Err("there is no keyboard at this host".to_owned()),
             size: (0, 0),
         };
         Ok(Self {
@@ -81,6 +115,8 @@ impl Desk {
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
             typed: Notify::new(),
+            camera: Arc::default(),
+            texts: Arc::new(tokio::sync::Semaphore::new(TEXTS_MAX)),
         })
     }
 
@@ -101,10 +137,23 @@ impl Desk {
 
     /// Returns when somebody looks, or nobody does any more.
     pub(crate) async fn until_wanted(&self, wanted: bool) {
+        self.until(|state| state.is_wanted() == wanted).await;
+    }
+
+    /// Returns when nobody looks any more, and what the last one held down is released at the host, or cannot be.
+    pub(crate) async fn until_left(&self) {
+        self.until_wanted(false).await;
+        if self.source.takes_input() {
+            let done = self.until(|state| state.is_wanted() || (state.inputs.is_empty() && !state.passing));
+            let _ = tokio::time::timeout(RELEASED_WITHIN, done).await;
+        }
+    }
+
+    async fn until(&self, is_so: impl Fn(&State) -> bool) {
         let mut changes = self.changes();
         loop {
             changes.mark_unchanged();
-            if self.lock().is_wanted() == wanted {
+            if is_so(&self.lock()) {
                 return;
             }
             if changes.changed().await.is_err() {
@@ -118,41 +167,107 @@ impl Desk {
         draw(&mut self.lock().screen)
     }
 
+    /// As [`Desk::draw`], for who draws on another thread: nothing is drawn, and nothing is told, once `is_over` says so.
+    pub(crate) fn draw_unless<T>(
+        &self,
+        is_over: impl Fn() -> bool,
+        draw: impl FnOnce(&mut Screen) -> T,
+    ) -> Option<T> {
+        let mut state = self.lock();
+        (!is_over()).then(|| draw(&mut state.screen))
+    }
+
+    /// A picture is whole, as [`Desk::shown`], or there is none, as [`Desk::lost`]; whether that is new.
+    pub(crate) fn tell_unless(&self, is_over: impl Fn() -> bool, fault: Option<&str>) -> bool {
+        let mut state = self.lock();
+        let is_known = fault.is_some_and(|fault| !state.signal && state.fault == fault);
+        if is_over() || is_known {
+            return false;
+        }
+        match fault {
+            None => state.show(),
+            Some(fault) => state.lose(self.source.takes_input(), fault),
+        }
+        drop(state);
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        true
+    }
+
     /// A picture is whole.
     pub(crate) fn shown(&self) {
-        self.change(|state| {
-            state.signal = true;
-            state.fault.clear();
-            state.size = state.screen.size();
-        });
+        self.tell_unless(|| false, None);
     }
 
     /// There is no picture; whether for another reason than before.
     pub(crate) fn lost(&self, fault: &str) -> bool {
-        {
-            let state = self.lock();
-            if !state.signal && state.fault == fault {
-                return false;
-            }
-        }
-        self.change(|state| {
-            state.blank();
-            fault.clone_into(&mut state.fault);
-        });
-        true
+        self.tell_unless(|| false, Some(fault))
     }
 
     /// Nobody looks: what is there is forgotten.
     pub(crate) fn stopped(&self) {
         self.change(|state| {
-            state.blank();
+            state.blank(self.source.takes_input());
             state.fault.clear();
         });
     }
 
-    /// What is to be passed on to the host.
+    /// What is to be passed on to the host. [`Desk::passed`] is to be called when it was.
     pub(crate) fn next_input(&self) -> Option<Input> {
-        self.lock().inputs.pop()
+        let mut state = self.lock();
+        let input = state.inputs.pop();
+        state.passing |= input.is_some();
+        input
+    }
+
+    /// The host has what was to be passed on.
+    pub(crate) fn passed(&self) {
+        let is_waited_for = {
+            let mut state = self.lock();
+            std::mem::take(&mut state.passing) && !state.is_wanted()
+        };
+        if is_waited_for {
+            self.change(|_| ());
+        }
+    }
+
+    /// Whether the keyboard and pointer at the host's USB are taken by it. If not, what was typed is for nobody.
+    pub(crate) fn typable(&self, typable: Result<(), &str>) {
+        let typable = typable.map_err(str::to_owned);
+        if self.lock().typable != typable {
+            self.change(|state| {
+                if typable.is_err() {
+                    state.inputs.clear();
+                    state.screen.set_leds(None);
+                }
+                state.typable = typable;
+            });
+        }
+    }
+
+    /// The host lights these lamps.
+    pub(crate) fn lamps(&self, leds: Leds) {
+        self.change(|state| state.screen.set_leds(Some(leds)));
+    }
+
+    /// Pixels of the picture, or of what stands for it.
+    pub(crate) fn size(&self) -> (u16, u16) {
+        self.lock().screen.size()
+    }
+
+    /// Whether it is told that this account comes, and that it goes.
+    pub(crate) fn is_told(&self, account: &str) -> bool {
+        let now = self.clock.now();
+        self.lock().comings.take(account, now)
+    }
+
+    /// A session takes nothing, so that nobody knows whether its person is still there: what it holds down is released. It keeps keyboard and mouse.
+    pub(crate) fn lift(&self, id: SessionId) {
+        self.change(|state| {
+            if state.sessions.writer() == Some(id) {
+                state.inputs.release_all();
+            }
+        });
+        self.typed.notify_one();
     }
 
     /// Returns when there is more to be passed on.
@@ -211,34 +326,71 @@ impl Desk {
         self.typed.notify_one();
     }
 
-    /// A session types or points; whether it has keyboard and mouse since then. Free ones are had by pressing something: by moving over a picture nobody takes them.
+    /// A session types or points; whether that is passed on. Free keyboard and mouse are had by pressing something: by moving over a picture nobody takes them.
     ///
     /// # Errors
-    /// What the client is told.
+    /// What the client is told. It has no effect then.
     pub(crate) fn input(&self, id: SessionId, input: Input) -> Result<bool, String> {
         let presses = match input {
             Input::Key { down, .. } => down,
             Input::Pointer { buttons, .. } => buttons != 0,
         };
-        let (is_writer, signal) = {
-            let state = self.lock();
-            (state.sessions.writer() == Some(id), state.signal)
-        };
-        let passes = presses || (is_writer && signal);
-        if !passes {
+        let mut state = self.lock();
+        let is_writer = state.sessions.writer() == Some(id);
+        let typable = self.typable_at(&state);
+        if !presses && (!is_writer || typable.is_err()) {
             return Ok(false);
         }
+        // Whether it may at all is told before whether there is a host.
+        state.sessions.may_type(id).map_err(|refused| refused.to_string())?;
+        typable?;
+        if !state.inputs.push(input) {
+            return if presses { Err("the host does not take what is typed".to_owned()) } else { Ok(false) };
+        }
+        let taken = if is_writer { Ok(()) } else { state.sessions.typed(id).map(|_| ()) };
+        drop(state);
         if !is_writer {
-            self.change(|state| state.sessions.typed(id)).map_err(|refused| refused.to_string())?;
-        }
-        if !signal {
-            return Err("there is no host to take it".to_owned());
-        }
-        if !self.lock().inputs.push(input) && presses {
-            return Err("the host does not take what is typed".to_owned());
+            self.change(|_| ());
         }
         self.typed.notify_one();
-        Ok(!is_writer)
+        taken.map(|()| true).map_err(|refused| refused.to_string())
+    }
+
+    /// Whether a text may be typed for this account: keyboard and mouse are nobody's or its own, and there is a host.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION`
+    pub(crate) fn may_paste(&self, account: &str) -> Result<(), Status> {
+        let state = self.lock();
+        if let Some(writer) = state.sessions.writer()
+            && state.sessions.account(writer) != account
+        {
+            let text = format!("{} has the keyboard: take it over first", state.sessions.who(writer));
+            return Err(Status::failed_precondition(text).with_reason("KEYBOARD_BUSY"));
+        }
+        self.typable_at(&state).map_err(|why| Status::failed_precondition(why).with_reason("NO_HOST"))
+    }
+
+    /// A key of a text that is typed for this account; whether it is passed on. A text that waits for the host holds up nobody else's keys.
+    pub(crate) fn paste(&self, account: &str, input: Input) -> bool {
+        let passed = self.may_paste(account).is_ok() && self.lock().inputs.push(input);
+        self.typed.notify_one();
+        passed
+    }
+
+    /// A key of a text comes up, whoever has the keyboard by now.
+    pub(crate) fn unpaste(&self, input: Input) {
+        let _is_up = self.lock().inputs.push(input);
+        self.typed.notify_one();
+    }
+
+    /// Whether the host takes what is typed, and if not, why.
+    pub(crate) fn typable_at(&self, state: &State) -> Result<(), String> {
+        match (self.source.takes_input(), state.signal) {
+            (true, true) => Ok(()),
+            (true, false) => Err("there is no host to take it".to_owned()),
+            (false, _) => state.typable.clone(),
+        }
     }
 
     /// Takes bytes of a viewer.
@@ -257,12 +409,12 @@ impl Desk {
     ///
     /// # Errors
     /// [`Violation`]
-    pub(crate) fn show(&self, server: &Mutex<Server>) -> Result<Vec<u8>, Violation> {
+    pub(crate) fn show(&self, server: &Mutex<Server>) -> Result<Vec<Piece>, Violation> {
         let mut state = self.lock();
         let State { screen, deflater, .. } = &mut *state;
         let mut server = server.lock().unwrap_or_else(PoisonError::into_inner);
         server.update(screen, deflater)?;
-        Ok(server.take_output())
+        Ok(server.take_pieces())
     }
 
     /// What a session is told of how things are.

@@ -3,6 +3,7 @@
 //! ```text
 //!  QEMU's VNC ◄──► source ──► Desk: rfb::Screen, serial::Sessions, rfb::Inputs
 //!  test picture ──► (one)       ▲  │
+//!  /dev/video*  ──► (a thread)   │  └──► keys ──► /dev/hidg*: keyboard and pointer at the host's USB
 //!  websrv ──► kvm.sock ──► session, one for each: rfb::Server ──► frames (serial::frame)
 //!  websrv ──► KvmService: ViewScreen and OpenKvm give the ticket of a session
 //!         ◄── event.kvm.<host>.session   who came, went, typed first, took over
@@ -25,12 +26,15 @@
 )]
 
 mod desk;
+mod keys;
 mod origin;
 mod picture;
 mod session;
 mod shared;
 mod shell;
 mod source;
+mod text;
+mod video;
 
 pub use service::{NoConfig as Config, StartError as Error};
 pub use shell::run;

@@ -1,13 +1,14 @@
 //! One session on the socket.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use host_session::{notice, read};
 use rfb::{Event, Input, Server};
 use serial::SessionId;
-use serial::frame::{Command, Kind, Notice, PICTURE_MAX, encode_within};
+use serial::frame::{Command, Kind, Notice, PICTURE_MAX, begin};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -20,6 +21,8 @@ use crate::shared::{Pass, SessionEvent, SessionEventKind, Shared};
 const NOTICES: usize = 8;
 /// Answers that a viewer asks for and does not take: with more it is ended.
 const ANSWERS_MAX: usize = 64 * 1024;
+/// How long a viewer may take nothing before what it holds down is released: it may be gone, and a key that is down repeats itself.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
@@ -32,11 +35,14 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
     let id = match desk.join(&pass.by.who(), pass.by.holder.clone(), !pass.view_only) {
         Ok(id) => id,
         Err(refused) => {
-            let _ = notice(&mut to, &Notice::End { reason: refused.to_string() }).await;
+            if !pass.bytes_only {
+                let _ = notice(&mut to, &Notice::End { reason: refused.to_string() }).await;
+            }
             return;
         }
     };
     let server = std::sync::Mutex::new(Server::new(&desk.name));
+    let is_told = desk.is_told(&pass.by.holder.account);
     // Also when this task is dropped: nobody stays in the list who is gone, and no key stays down.
     let session = Session {
         id,
@@ -46,8 +52,12 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
         server,
         heard: Notify::new(),
         has_typed: AtomicBool::new(false),
+        sent: AtomicU64::new(0),
+        is_told,
     };
-    session.tell(SessionEventKind::Opened);
+    if session.is_told {
+        session.tell(SessionEventKind::Opened);
+    }
     let (notices, told) = mpsc::channel(NOTICES);
     if session.pass.take_over
         && let Err(reason) = session.take_over()
@@ -76,12 +86,18 @@ struct Session {
     heard: Notify,
     /// That it typed was told.
     has_typed: AtomicBool,
+    /// Pictures that it was sent.
+    sent: AtomicU64,
+    /// That it comes and goes is told: its account does not do that all the time.
+    is_told: bool,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.desk.leave(self.id);
-        self.tell(SessionEventKind::Closed);
+        if self.is_told {
+            self.tell(SessionEventKind::Closed);
+        }
     }
 }
 
@@ -109,11 +125,18 @@ impl Session {
                     shown = Some(now);
                 }
             }
-            let bytes = self.desk.show(&self.server).map_err(io::Error::other)?;
-            for piece in bytes.chunks(PICTURE_MAX) {
-                to.write_all(&encode_within(Kind::Data, piece, PICTURE_MAX)).await?;
+            let pieces = self.desk.show(&self.server).map_err(io::Error::other)?;
+            for frame in pieces.iter().flat_map(|piece| piece.bytes().chunks(PICTURE_MAX)) {
+                self.send(to, frame).await?;
             }
-            if !bytes.is_empty() {
+            if !pieces.is_empty() {
+                self.sent.fetch_add(1, Ordering::Relaxed);
+                // What is to be told waits behind one picture, and not behind all that move.
+                while let Ok(said) = told.try_recv() {
+                    if !self.pass.bytes_only {
+                        notice(to, &said).await?;
+                    }
+                }
                 continue;
             }
             tokio::select! {
@@ -124,6 +147,17 @@ impl Session {
                 },
             }
         }
+    }
+
+    /// Sends a frame of RFB. Who takes none for a while holds no key down.
+    async fn send(&self, to: &mut OwnedWriteHalf, bytes: &[u8]) -> io::Result<()> {
+        let sent = write(to, bytes);
+        tokio::pin!(sent);
+        if let Ok(done) = tokio::time::timeout(TAKEN_WITHIN, &mut sent).await {
+            return done;
+        }
+        self.desk.lift(self.id);
+        sent.await
     }
 
     /// Takes what is typed, pointed and asked for.
@@ -140,6 +174,11 @@ impl Session {
                         Ok(())
                     }
                     Ok(Command::Break) => Err("a screen has no break".to_owned()),
+                    Ok(Command::Ping { at }) => {
+                        let sent = self.sent.load(Ordering::Relaxed);
+                        let _ = notices.try_send(Notice::Pong { at, sent });
+                        Ok(())
+                    }
                 },
             };
             if let Err(reason) = done {
@@ -174,8 +213,8 @@ impl Session {
     }
 
     fn input(&self, input: Input) -> Result<(), String> {
-        let is_first = self.desk.input(self.id, input)?;
-        if is_first && !self.has_typed.swap(true, Ordering::Relaxed) {
+        let has_passed = self.desk.input(self.id, input)?;
+        if has_passed && !self.has_typed.swap(true, Ordering::Relaxed) {
             self.tell(SessionEventKind::Input);
         }
         Ok(())
@@ -187,6 +226,16 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Writes a frame; a picture that all share goes as it is, without a copy of its own.
+async fn write(to: &mut OwnedWriteHalf, bytes: &[u8]) -> io::Result<()> {
+    let head = begin(Kind::Data, bytes.len());
+    let written = to.write_vectored(&[IoSlice::new(&head), IoSlice::new(bytes)]).await?;
+    if let Some(rest) = head.get(written..) {
+        to.write_all(rest).await?;
+    }
+    to.write_all(bytes.get(written.saturating_sub(head.len())..).unwrap_or_default()).await
 }
 
 #[cfg(test)]

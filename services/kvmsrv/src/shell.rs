@@ -1,6 +1,6 @@
 //! The loop: calls in, events out. Sources and sessions run beside it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,19 +15,21 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::desk::Desk;
+use crate::keys;
 use crate::origin::Source;
 use crate::shared::{Pass, SessionEvent, SessionEventKind, Shared};
-use crate::source;
-use crate::{Config, Error, SOCKET, session};
+use crate::{Config, Error, SOCKET, session, source, text};
 
-/// Connections at a time: sessions of all screens, and those that have not shown their ticket.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections at a time: sessions of all screens, and those that have not shown their ticket. Each may have some 0.9 MiB on its way, and the daemon's memory
+/// is for four screens of 1920x1200 beside that (`roster::Limits::screens`).
+const CONNECTIONS_MAX: usize = 32;
 /// Things to be told, on their way to the loop.
 const TOLD: usize = 256;
 /// Pictures that are taken at a time: each is a copy of the screen.
 const SHOTS_MAX: usize = 1;
-/// How long a picture may take to come.
-const SHOT_WITHIN: Duration = Duration::from_secs(5);
+/// How long who asks may wait for those before, and then for a picture.
+const SHOT_LINE: Duration = Duration::from_secs(10);
+const SHOT_WITHIN: Duration = Duration::from_secs(2);
 /// Bytes of a picture in an answer: a message of the bus has 1 MiB at most, and base64 makes four of three.
 const PNG_MAX: usize = 700 * 1024;
 
@@ -42,12 +44,16 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let (tell, mut told) = mpsc::channel(TOLD);
     let mut desks = Vec::new();
     let mut sources = JoinSet::new();
-    for (name, source) in screens(&board, &context.run_dir) {
+    for (name, source, gadget) in screens(&board, &context.run_dir) {
         // The size of a blank screen is one that can be.
         let Ok(desk) = Desk::new(&name, source, context.clock) else { continue };
         let desk = Arc::new(desk);
         let served = Arc::clone(&desk);
         sources.spawn(async move { source::serve(&served).await });
+        if let Some(gadget) = gadget {
+            let served = Arc::clone(&desk);
+            sources.spawn(async move { keys::serve(&served, Path::new("/dev"), &gadget).await });
+        }
         desks.push(desk);
     }
     let shared =
@@ -101,15 +107,21 @@ pub async fn run(context: Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// The screens of a board: those of simulated hosts.
-fn screens(board: &Board, run_dir: &Path) -> Vec<(String, Source)> {
-    let Some(sim) = &board.sim else { return Vec::new() };
+/// The screens of a board, with the USB gadgets that keyboard and pointer are functions of. Those of simulated hosts are as their hosts are.
+fn screens(board: &Board, run_dir: &Path) -> Vec<(String, Source, Option<PathBuf>)> {
+    let Some(sim) = &board.sim else {
+        let real = board.screens.iter().map(|screen| {
+            let gadget = screen.usb.as_ref().map(|_| keys::folder(&board::Screen::gadget(&screen.host)));
+            (screen.host.to_string(), Source::Video(screen.video.clone()), gadget)
+        });
+        return real.collect();
+    };
     let source = |host: &str| match sim.host {
         SimHost::Scripted => Source::Synthetic,
         SimHost::Qemu => Source::Qemu(run_dir.join(format!("guest-{host}.vnc"))),
     };
     let named = board.hosts.iter().map(|host| host.id.as_str());
-    named.map(|name| (name.to_owned(), source(name))).collect()
+    named.map(|name| (name.to_owned(), source(name), None)).collect()
 }
 
 async fn answer(shared: &Shared, shots: &Arc<Semaphore>, outbox: &Outbox, call: KvmServiceCall<Request>) {
@@ -135,12 +147,13 @@ async fn answer(shared: &Shared, shots: &Arc<Semaphore>, outbox: &Outbox, call: 
                 Ok(desk) => desk,
                 Err(status) => return outbox.answer(reply, Err(status)),
             };
-            let Ok(turn) = Arc::clone(shots).try_acquire_owned() else {
-                let text = "a picture is being taken for another: ask again";
-                return outbox.answer(reply, Err(Status::unavailable(text)));
-            };
-            let outbox = outbox.clone();
+            let (shots, outbox) = (Arc::clone(shots), outbox.clone());
             tokio::spawn(async move {
+                // In line: who takes pictures all the time is not the only one who gets one.
+                let Ok(Ok(turn)) = tokio::time::timeout(SHOT_LINE, shots.acquire_owned()).await else {
+                    let text = "pictures are being taken for others: ask again";
+                    return outbox.answer(reply, Err(Status::unavailable(text)));
+                };
                 let taken = screenshot(&desk).await;
                 drop(turn);
                 outbox.answer(reply, taken);
@@ -164,6 +177,21 @@ async fn answer(shared: &Shared, shots: &Arc<Semaphore>, outbox: &Outbox, call: 
             });
             let issued = issue(shared, pass).await;
             outbox.answer(reply, issued.map(|ticket| v1::OpenKvmResponse { ticket }));
+        }
+        KvmServiceCall::TypeText(typed, reply) => {
+            let opener = Opener::of(reply.context());
+            let layout = text::layout(typed.layout());
+            let begun = find(&typed.name).and_then(|index| {
+                let desk = shared.desks.get(index).ok_or_else(|| Status::internal("no screen"))?;
+                let characters = text::begin(desk, &opener.holder.account, layout, &typed.text)?;
+                // It is told as typing is: who, and not what.
+                let pass =
+                    Pass { desk: index, by: opener, view_only: false, take_over: false, bytes_only: false };
+                let _ =
+                    shared.tell.try_send(SessionEvent { desk: index, pass, what: SessionEventKind::Input });
+                Ok(v1::TypeTextResponse { characters })
+            });
+            outbox.answer(reply, begun);
         }
     }
 }
@@ -189,6 +217,20 @@ async fn screenshot(desk: &Desk) -> Result<v1::ScreenshotResponse, Status> {
     })?;
     drop(look);
     let (width, height) = screen.size();
+    let size = |png, jpeg, shrunk| v1::ScreenshotResponse {
+        png,
+        jpeg,
+        width: width.into(),
+        height: height.into(),
+        shrunk,
+    };
+    if let Some(jpeg) = screen.jpeg() {
+        if jpeg.len() > PNG_MAX {
+            let text = format!("the picture has {} bytes, more than {PNG_MAX}", jpeg.len());
+            return Err(Status::resource_exhausted(text));
+        }
+        return Ok(size(Vec::new(), jpeg.to_vec(), 1));
+    }
     let taken = tokio::task::spawn_blocking(move || {
         let mut shrunk = 1;
         loop {
@@ -201,17 +243,19 @@ async fn screenshot(desk: &Desk) -> Result<v1::ScreenshotResponse, Status> {
     });
     let (png, shrunk) =
         taken.await.ok().flatten().ok_or_else(|| Status::internal("the picture cannot be made a PNG"))?;
-    Ok(v1::ScreenshotResponse { png, width: width.into(), height: height.into(), shrunk: shrunk.into() })
+    Ok(size(png, Vec::new(), shrunk.into()))
 }
 
 fn to_wire(desk: &Desk) -> v1::Screen {
     let state = desk.lock();
+    let typable = desk.typable_at(&state);
     let holder = state.sessions.writer().map(|writer| state.sessions.who(writer).to_owned());
     v1::Screen {
         name: desk.name.clone(),
         source: match desk.source {
             Source::Synthetic => v1::ScreenSource::Synthetic,
             Source::Qemu(_) => v1::ScreenSource::Qemu,
+            Source::Video(_) => v1::ScreenSource::Video,
         }
         .into(),
         signal: state.signal,
@@ -220,6 +264,8 @@ fn to_wire(desk: &Desk) -> v1::Screen {
         height: state.size.1.into(),
         viewers: u32::try_from(state.sessions.count()).unwrap_or(u32::MAX),
         input_holder: holder.unwrap_or_default(),
+        takes_input: typable.is_ok(),
+        input_fault: typable.err().unwrap_or_default(),
     }
 }
 

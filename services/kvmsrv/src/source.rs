@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rfb::Client;
@@ -12,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::desk::Desk;
 use crate::origin::Source;
 use crate::picture::{self, Picture};
+use crate::video;
 
 /// Between two updates of a guest's screen: 30 in a second.
 const FRAME: Duration = Duration::from_millis(33);
@@ -21,19 +23,21 @@ const AGAIN: Duration = Duration::from_millis(250);
 const PIECE: usize = 64 * 1024;
 
 /// Serves a screen: captures while somebody looks.
-pub(crate) async fn serve(desk: &Desk) {
+pub(crate) async fn serve(desk: &Arc<Desk>) {
     loop {
         desk.until_wanted(true).await;
         tokio::select! {
-            () = desk.until_wanted(false) => {}
+            biased;
+            () = desk.until_left() => {}
             () = capture(desk) => {}
         }
         desk.stopped();
     }
 }
 
-async fn capture(desk: &Desk) {
+async fn capture(desk: &Arc<Desk>) {
     match &desk.source {
+        Source::Video(device) => video::film(desk, device).await,
         Source::Synthetic => synthetic(desk).await,
         Source::Qemu(socket) => loop {
             if let Err(error) = guest(desk, socket).await {
@@ -62,6 +66,7 @@ async fn synthetic(desk: &Desk) {
         while let Some(input) = desk.next_input() {
             picture.input(input);
         }
+        desk.passed();
         desk.draw(|screen| picture.draw(screen));
         desk.shown();
         next += picture::EVERY;
@@ -87,6 +92,7 @@ async fn guest(desk: &Desk, socket: &Path) -> io::Result<()> {
         if !output.is_empty() {
             to.write_all(&output).await?;
         }
+        desk.passed();
         tokio::select! {
             count = from.read(&mut buffer) => {
                 let count = count?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use board::Board;
 use hw::Lights;
 use ipc::{Bucket, CallContext, Calls, Client, EventBuilder, Outbox, Reply, Request, StateError, Status};
-use leds::{Alarm, Brightness, Change, Denial, Fact, Hand, Machine, STALE_AFTER, Source};
+use leds::{Alarm, Brightness, Change, Denial, Fact, Hand, Machine, Owner, STALE_AFTER, Source};
 use prost::Message;
 use schema::mask::masked;
 use schema::rpc::chassis_service::LIST_CHASSIS;
@@ -340,7 +340,7 @@ impl Daemon {
         let has_all = polled.hosts.is_ok() && polled.chassis.is_ok();
         match polled.hosts {
             Ok(answer) => {
-                self.machine.heard(now);
+                self.machine.heard(now, Owner::Hosts);
                 for host in answer.hosts {
                     let place = self.board.hosts.iter().position(|known| known.id.as_str() == host.host);
                     if let Some(place) = place {
@@ -354,6 +354,7 @@ impl Daemon {
         }
         match polled.chassis {
             Ok(answer) => {
+                self.machine.heard(now, Owner::Chassis);
                 let on = answer.chassis.iter().any(v1::Chassis::identify);
                 changes.extend(self.machine.learn(now, Fact::Identify(on)));
             }
@@ -361,6 +362,7 @@ impl Daemon {
         }
         match polled.health {
             Ok(answer) => {
+                self.machine.heard(now, Owner::Controller);
                 let health = answer.health.unwrap_or_default();
                 changes.extend(self.machine.learn(now, Fact::Controller(wire::alarm(health.status()))));
             }
@@ -369,6 +371,7 @@ impl Daemon {
         match polled.zones {
             Some(Ok(answer)) => {
                 self.cooled_at = now;
+                self.machine.heard(now, Owner::Thermal);
                 let alarm = wire::thermal(&answer.thermal_zones);
                 changes.extend(self.machine.learn(now, Fact::Thermal(alarm)));
             }
@@ -379,7 +382,8 @@ impl Daemon {
                     changes.extend(self.machine.learn(now, Fact::Thermal(Alarm::Warning)));
                 }
             }
-            None => {}
+            // Nobody measures.
+            None => self.machine.heard(now, Owner::Thermal),
         }
         self.has_polled |= has_all;
         self.apply(&changes, None);
@@ -581,6 +585,18 @@ impl Daemon {
             blinks_itself: ability.map(|ability| ability.blinks),
             color: led.color.clone().unwrap_or_default(),
             fault: fault.to_owned(),
+            stale: self.stale(now, index),
+        }
+    }
+
+    /// Why what an LED shows may be old; empty while it is not.
+    fn stale(&self, now: Mono, index: usize) -> String {
+        let Some(owner) = self.machine.stale(now, index) else { return String::new() };
+        let daemon = owner.daemon();
+        if self.machine.was_heard(owner) {
+            format!("{daemon} does not answer")
+        } else {
+            format!("{daemon} has not answered yet")
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Config {
     /// The interfaces to care for, by name. No other is touched.
     #[serde(deserialize_with = "interfaces")]
     pub interfaces: BTreeMap<String, Interface>,
+    /// Only look: all interfaces with a hardware address are shown and none is touched, nor the name, the name servers or the clock.
+    pub observe: bool,
     /// The clock.
     pub time: Time,
     /// The file that tells programs their name servers.
@@ -103,6 +105,7 @@ impl Default for Config {
         Self {
             hostname: None,
             interfaces: BTreeMap::new(),
+            observe: false,
             time: Time::default(),
             resolv_conf: "/run/netmgr/resolv.conf".into(),
         }
@@ -229,6 +232,11 @@ impl Config {
                 );
             }
             interface.check().or_else(|(at, why)| refuse(key(at), why))?;
+        }
+        if self.observe
+            && !(self.interfaces.is_empty() && self.time.ntp.is_empty() && self.hostname.is_none())
+        {
+            return refuse("observe".into(), "cannot be with interfaces, time servers or a host name".into());
         }
         for server in &self.time.ntp {
             if server.parse::<IpAddr>().is_err() && names::domain(server).is_none() {

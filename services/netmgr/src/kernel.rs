@@ -84,12 +84,26 @@ impl Kernel {
         &self,
         names: &BTreeMap<String, u32>,
     ) -> Result<BTreeMap<String, Observed>, Refused> {
+        self.dump(|name| names.contains_key(name), |name, metric| names.get(name) == Some(&metric)).await
+    }
+
+    /// How all interfaces are, with all routes.
+    pub(crate) async fn look_at_all(&self) -> Result<BTreeMap<String, Observed>, Refused> {
+        self.dump(|_| true, |_, _| true).await
+    }
+
+    /// The interfaces that are wanted by name, with the routes that are wanted by interface and metric.
+    async fn dump(
+        &self,
+        wants: impl Fn(&str) -> bool,
+        wants_route: impl Fn(&str, u32) -> bool,
+    ) -> Result<BTreeMap<String, Observed>, Refused> {
         patient(async {
             let mut seen: BTreeMap<u32, (String, Observed)> = BTreeMap::new();
             let mut links = self.handle.link().get().execute().boxed();
             while let Some(message) = links.try_next().await? {
                 if let Some((name, mut link)) = link(&message)
-                    && names.contains_key(&name)
+                    && wants(&name)
                 {
                     (link.hardware.speed, link.hardware.full_duplex) = speed(&name);
                     seen.insert(link.index, (name, Observed { link: Some(link), ..Observed::default() }));
@@ -111,7 +125,7 @@ impl Kernel {
                 while let Some(message) = routes.try_next().await? {
                     let Some((index, route, metric)) = route(&message) else { continue };
                     if let Some((name, observed)) = seen.get_mut(&index)
-                        && names.get(name) == Some(&metric)
+                        && wants_route(name, metric)
                     {
                         observed.routes.push(route);
                     }

@@ -42,6 +42,7 @@ mod jitter;
 mod kernel;
 mod lease_file;
 mod names;
+mod questions;
 mod ra;
 mod route;
 mod shell;
@@ -50,6 +51,7 @@ mod sync;
 mod system;
 mod timeserver;
 mod wanted;
+mod watch;
 mod wire4;
 mod wire6;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
-use ipc::{Calls, Client, Outbox, Request};
+use ipc::{Outbox, Request};
 use schema::server::NetworkServiceCall as Call;
 use schema::v1alpha1::ListNetworkInterfacesResponse;
 use service::Context;
@@ -21,7 +21,7 @@ use crate::sockets::{Packet, Talk};
 use crate::sync::{Failed, Sample, Sync, Verdict};
 use crate::system::{System, ThisMachine};
 use crate::wanted::Wanted;
-use crate::{events, names, ra, timeserver, wire4, wire6};
+use crate::{events, names, questions, ra, timeserver, watch, wire4, wire6};
 
 /// Changes come in bursts: look once after the burst.
 const SETTLE: Millis = Millis::new(50);
@@ -31,10 +31,6 @@ const LOOK: Millis = Millis::from_secs(60);
 const SILENCES: u32 = 3;
 /// Packets that wait for the loop; more are dropped.
 const PACKETS: usize = 32;
-/// Questions of other daemons that wait for it.
-const CALLS: usize = 8;
-/// Pause before they are served after all.
-const CALLS_AGAIN: Duration = Duration::from_secs(5);
 /// Metric of the first interface's routes; the others follow.
 const METRIC: u32 = 100;
 /// Time a clean stop may take until its last events have left.
@@ -79,6 +75,9 @@ pub async fn run_on(context: Context, system: impl System) -> Result<(), Error> 
     let config: Config = context.config()?;
     config.check()?;
     let kernel = Kernel::open().map_err(Error::Netlink)?;
+    if config.observe {
+        return watch::run(context, kernel).await;
+    }
     let (sender, packets) = mpsc::channel(PACKETS);
     let (routers, heard) = mpsc::channel(PACKETS);
     // A kernel without IPv6 has nothing to hear.
@@ -95,26 +94,6 @@ pub async fn run_on(context: Context, system: impl System) -> Result<(), Error> 
     drop(net);
     let _ = tokio::time::timeout(LAST_WORDS, last).await;
     Ok(())
-}
-
-/// What other daemons ask. The network does not wait for a bus that is not there.
-fn calls(bus: Client) -> mpsc::Receiver<Call<Request>> {
-    let (to, calls) = mpsc::channel(CALLS);
-    tokio::spawn(async move {
-        let mut asked: Calls<Call<Request>> = loop {
-            match bus.calls().await {
-                Ok(asked) => break asked,
-                Err(error) => tracing::warn!(%error, "cannot serve network interfaces: retrying"),
-            }
-            tokio::time::sleep(CALLS_AGAIN).await;
-        };
-        while let Some(call) = asked.next().await {
-            if to.send(call).await.is_err() {
-                return;
-            }
-        }
-    });
-    calls
 }
 
 /// One interface with what its machine does not know.
@@ -230,7 +209,7 @@ impl<S: System> Net<S> {
         let kernel = self.kernel.clone();
         let clock = self.context.clock;
         let mut asked: JoinSet<Result<Sample, Failed>> = JoinSet::new();
-        let mut calls = calls(self.context.bus.clone());
+        let mut calls = questions::calls(self.context.bus.clone());
         self.context.ready();
         loop {
             let deadline = self.deadline();

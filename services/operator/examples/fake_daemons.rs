@@ -75,6 +75,7 @@ fn operate(mut args: impl Iterator<Item = String>) -> ExitCode {
         run_dir: dir.clone(),
         https: Listen::Off,
         http: Listen::Off,
+        ipmi: Listen::Off,
         admin_password_file: None,
         ready_file: Some(dir.join("ready")),
         configuration: configuration.clone(),

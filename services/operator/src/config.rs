@@ -102,6 +102,8 @@ pub struct Options {
     pub https: Listen,
     /// HTTP, which redirects to HTTPS.
     pub http: Listen,
+    /// IPMI, where the command line says where; what the configuration says is ipmisrv's alone.
+    pub ipmi: Listen,
     /// Password file of the first administrator.
     pub admin_password_file: Option<PathBuf>,
     /// Written once every daemon is ready.

@@ -107,6 +107,7 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
 fn uses_devices(row: &Row) -> bool {
     row.i2c
         || row.consoles
+        || row.screens
         || !row.devices.is_empty()
         || row.joins.iter().any(|daemon| !daemon.row().devices.is_empty())
 }

@@ -67,6 +67,8 @@ pub struct BoardKind {
     pub hal: HalKind,
     /// Whether it has fans to drive.
     pub fans: bool,
+    /// Whether its file names screens; simulated hosts have theirs without.
+    pub screens: bool,
     /// Whether it has drives for virtual media.
     pub media: bool,
 }
@@ -74,22 +76,34 @@ pub struct BoardKind {
 impl BoardKind {
     /// That of this board.
     pub fn of(board: &Board) -> Self {
-        Self { hal: board.hal, fans: !board.fans.is_empty(), media: !board.media.is_empty() }
+        Self {
+            hal: board.hal,
+            fans: !board.fans.is_empty(),
+            media: !board.media.is_empty(),
+            screens: !board.screens.is_empty(),
+        }
     }
 }
 
 /// The daemons of a controller in the order of their rows; the start order follows from what each starts after. `configured` says whether
-/// the configuration has a table for one.
-pub fn daemon_specs(board: BoardKind, configured: impl Fn(&str) -> bool) -> Vec<DaemonSpec> {
+/// the configuration has a table for one, `ruled_out` are those that the command line switches off.
+pub fn daemon_specs(
+    board: BoardKind,
+    ruled_out: &[&str],
+    configured: impl Fn(&str) -> bool,
+) -> Vec<DaemonSpec> {
     let runs = |daemon: Daemon| {
         let row = daemon.row();
         daemon != Daemon::Operator
+            && !ruled_out.contains(&row.name)
             && match row.when {
                 When::Always => true,
                 When::Simulated => board.hal == HalKind::Sim,
                 When::Cooled => board.fans,
+                When::Shown => board.screens || board.hal == HalKind::Sim,
                 When::Media => board.media,
                 When::Configured => configured(row.name),
+                When::Permitted => true,
             }
     };
     let all = Daemon::ALL.iter().copied();
@@ -117,10 +131,10 @@ mod tests {
     use super::*;
     use supervise::{Machine, Policy};
 
-    const PLAIN: BoardKind = BoardKind { hal: HalKind::Linux, fans: false, media: false };
+    const PLAIN: BoardKind = BoardKind { hal: HalKind::Linux, fans: false, media: false, screens: false };
 
     fn names(kind: BoardKind, configured: &[&str]) -> Vec<String> {
-        daemon_specs(kind, |name| configured.contains(&name))
+        daemon_specs(kind, &[], |name| configured.contains(&name))
             .into_iter()
             .map(|daemon| daemon.spec.name)
             .collect()
@@ -131,10 +145,10 @@ mod tests {
         for kind in [
             PLAIN,
             BoardKind { fans: true, ..PLAIN },
-            BoardKind { hal: HalKind::Sim, fans: true, media: true },
+            BoardKind { hal: HalKind::Sim, fans: true, media: true, screens: true },
         ] {
             for configured in [&[][..], &["fleet"], &["netmgr"], &["fleet", "netmgr"]] {
-                let specs = daemon_specs(kind, |name| configured.contains(&name));
+                let specs = daemon_specs(kind, &[], |name| configured.contains(&name));
                 Machine::new(specs.into_iter().map(|daemon| daemon.spec).collect(), Policy::default())
                     .unwrap();
             }
@@ -143,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_daemon_runs_where_its_row_says() {
-        let waiting = ["twin", "thermalmgr", "kvmsrv", "mediasrv", "fleet", "netmgr", "ipmisrv", "sshsrv"];
+        let waiting = ["twin", "thermalmgr", "kvmsrv", "mediasrv", "fleet", "netmgr", "sshsrv"];
         let all = Daemon::ALL.iter().map(|daemon| daemon.name());
         let always: Vec<_> = all.filter(|name| *name != "operator" && !waiting.contains(name)).collect();
         assert!(["powermgr", "usermgr", "statemgr", "websrv"].iter().all(|name| always.contains(name)));
@@ -156,15 +170,18 @@ mod tests {
             (PLAIN, &[][..], &[][..]),
             (BoardKind { hal: HalKind::Sim, ..PLAIN }, &[], &["twin", "kvmsrv"]),
             (BoardKind { fans: true, ..PLAIN }, &[], &["thermalmgr"]),
+            (BoardKind { screens: true, ..PLAIN }, &[], &["kvmsrv"]),
             (BoardKind { media: true, ..PLAIN }, &[], &["mediasrv"]),
             // A table for a daemon that is not there for want of one only.
             (PLAIN, &["operator", "twin", "fleet", "netmgr", "websrv"], &["netmgr", "fleet"]),
-            (PLAIN, &["ipmisrv"], &["ipmisrv"]),
             (PLAIN, &["sshsrv"], &["sshsrv"]),
         ] {
             let found = beside(kind, configured);
             assert_eq!(found.0, always, "{kind:?} {configured:?}");
             assert_eq!(found.1, others, "{kind:?} {configured:?}");
         }
+        let without = daemon_specs(PLAIN, &["ipmisrv"], |_| true);
+        assert!(!without.iter().any(|daemon| daemon.spec.name == "ipmisrv"), "what is ruled out stays so");
+        assert!(without.iter().all(|daemon| !daemon.spec.after.contains(&"ipmisrv".to_owned())));
     }
 }

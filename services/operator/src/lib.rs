@@ -27,6 +27,7 @@
 )]
 
 mod banner;
+mod bind;
 mod bus;
 mod cgroup;
 mod child;
@@ -36,6 +37,7 @@ mod confirm;
 mod cooling;
 mod daemon_spec;
 mod error;
+mod gadgets;
 mod health;
 mod limits;
 mod lines;

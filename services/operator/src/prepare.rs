@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -53,6 +53,9 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared, Error> {
             free(flag, address)?;
         }
     }
+    if let Listen::At(address) = options.ipmi {
+        free_datagrams("--ipmi", address)?;
+    }
     if let (Listen::At(https), Listen::At(http)) = (options.https, options.http)
         && https == http
         && https.port() != 0
@@ -85,6 +88,11 @@ pub(crate) fn prepare(options: &Options) -> Result<Prepared, Error> {
 /// Whether the address can be had. websrv binds it again a moment later; this is only here to name the flag.
 fn free(flag: &'static str, address: SocketAddr) -> Result<(), Error> {
     TcpListener::bind(address).map(drop).map_err(|source| Error::Listen { flag, address, source })
+}
+
+/// The same for datagrams, which ipmisrv receives there.
+fn free_datagrams(flag: &'static str, address: SocketAddr) -> Result<(), Error> {
+    UdpSocket::bind(address).map(drop).map_err(|source| Error::Listen { flag, address, source })
 }
 
 fn file(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
@@ -281,6 +289,12 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let error = free("--https", address).unwrap_err();
         assert_eq!(error.to_string(), format!("--https {address}: cannot listen there"));
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = free_datagrams("--ipmi", address).unwrap_err();
+        assert_eq!(error.to_string(), format!("--ipmi {address}: cannot listen there"));
+        drop(taken);
+        assert!(free_datagrams("--ipmi", address).is_ok());
     }
 
     #[test]

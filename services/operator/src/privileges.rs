@@ -19,6 +19,8 @@ use rustix::thread::{CapabilitySet, capabilities};
 use serde_json::{Map, Value};
 use service::Privileges;
 
+use crate::gadgets;
+
 /// Longest file that is handed over.
 const FILE_MAX: usize = 1024 * 1024;
 /// Folders in a daemon's state that are looked through.
@@ -299,7 +301,7 @@ pub(crate) fn hand_hardware(board: &Board, run_dir: &Path) {
     if board.hal == HalKind::Linux {
         hand_devices(Path::new("/dev"));
         hand_buses(&hw::i2c_files(board));
-        hand_consoles(board);
+        hand_ports_of_hosts(board);
     }
     let root = SysRoot::of(board, run_dir);
     hand_eeproms(&hw::eeprom_files(board, &root));
@@ -321,27 +323,35 @@ fn hand_devices(dev: &Path) {
     }
 }
 
-/// Lets the daemon that serves consoles use the board's serial ports, and no others: one of them may be the controller's own.
-fn hand_consoles(board: &Board) {
-    for (path, error) in hand_late_consoles(board) {
-        tracing::warn!(console = %path.display(), %error, "cannot give serial port to daemon");
+/// Lets the daemons that serve consoles and screens use the board's serial ports, video devices and keyboards, and no others: one of the ports may be the
+/// controller's own.
+fn hand_ports_of_hosts(board: &Board) {
+    for (path, error) in hand_late(board) {
+        tracing::warn!(device = %path.display(), %error, "cannot give device of a host to daemon");
     }
 }
 
-/// As at the start, for a port whose driver comes later, or that comes again: its daemon tries it all the time. What failed, and why.
-pub(crate) fn hand_late_consoles(board: &Board) -> Vec<(&Path, io::Error)> {
-    match board.hal {
-        HalKind::Linux => hand_ports(board.consoles.iter().filter_map(|console| console.device.as_deref())),
-        HalKind::Sim => Vec::new(),
+/// As at the start, for a device whose driver comes later, or that comes again: its daemon tries it all the time. What failed, and why.
+pub(crate) fn hand_late(board: &Board) -> Vec<(PathBuf, io::Error)> {
+    if board.hal == HalKind::Sim {
+        return Vec::new();
     }
+    let ports = board.consoles.iter().filter_map(|console| console.device.clone());
+    let of_screens = |screen: &board::Screen| {
+        std::iter::once(screen.video.clone()).chain(gadgets::devices(screen)).collect::<Vec<_>>()
+    };
+    let screens = board.screens.iter().flat_map(of_screens);
+    let mut failed = hand_all(|row| row.consoles, ports);
+    failed.extend(hand_all(|row| row.screens, screens));
+    failed
 }
 
-/// Gives these to the daemon that serves consoles; those that it cannot be given, and why. One that is not there may come.
-fn hand_ports<'p>(ports: impl Iterator<Item = &'p Path>) -> Vec<(&'p Path, io::Error)> {
-    let mut owners = Daemon::ALL.iter().map(|daemon| daemon.row()).filter(|row| row.consoles);
+/// Gives these to the daemon that is wanted; those that it cannot be given, and why. One that is not there may come.
+fn hand_all(wanted: fn(&Row) -> bool, devices: impl Iterator<Item = PathBuf>) -> Vec<(PathBuf, io::Error)> {
+    let mut owners = Daemon::ALL.iter().map(|daemon| daemon.row()).filter(|row| wanted(row));
     let Some(id) = owners.find_map(|row| row.user) else { return Vec::new() };
-    let failed = |path: &'p Path| hand(path, id, |_| 0o660).err().map(|error| (path, error));
-    ports.filter_map(failed).filter(|(_, error)| error.kind() != io::ErrorKind::NotFound).collect()
+    let failed = |path: PathBuf| hand(&path, id, |_| 0o660).err().map(|error| (path, error));
+    devices.filter_map(failed).filter(|(_, error)| error.kind() != io::ErrorKind::NotFound).collect()
 }
 
 /// Lets the daemon that drives LEDs write what their folders below `sys` have for that: its group reaches those there are by now. What a
@@ -430,7 +440,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let port = folder.path().join("ttyS9");
-        let hand_it = || hand_ports(std::iter::once(port.as_path())).len();
+        let hand_it = || hand_all(|row| row.consoles, std::iter::once(port.clone())).len();
         assert_eq!(hand_it(), 0, "it is not there, and may come");
         fs::write(&port, "").unwrap();
         assert_eq!(hand_it(), 0);

@@ -30,6 +30,7 @@ use crate::confirm::{BootConfirmation, Verdict, release_serves};
 use crate::cooling::{self, Cooling, FanControl};
 use crate::daemon_spec::DaemonSpec;
 use crate::error::Error;
+use crate::gadgets::Gadgets;
 use crate::health::{Note, SystemReport};
 use crate::limits;
 use crate::lines::Lines;
@@ -150,6 +151,9 @@ struct Operator<'a> {
     cooling: Option<Cooling>,
     /// Hands the lines of sensors over for as long as this is there.
     _lines: Option<Lines>,
+    /// What hosts are given over USB.
+    gadgets: Gadgets,
+    bindings: crate::bind::Bindings,
     /// It is not petted, by will and by failure.
     starving: Lasting,
     unpetted: Lasting,
@@ -246,6 +250,7 @@ impl<'a> Operator<'a> {
         let verbose =
             std::env::var_os("UBMC_LOG").is_some() || options.log.filter != LogConfig::default().filter;
         let trial = BootConfirmation::new(clock.now(), image.as_ref().is_some_and(pid1::Image::on_trial));
+        let gadgets = Gadgets::new(&prepared.board);
         Ok(Self {
             options,
             configuration: options.configuration.clone(),
@@ -271,6 +276,8 @@ impl<'a> Operator<'a> {
             watchdog,
             cooling,
             _lines: lines,
+            gadgets,
+            bindings: crate::bind::Bindings::default(),
             starving: Lasting::default(),
             unpetted: Lasting::default(),
             children,
@@ -364,8 +371,9 @@ impl<'a> Operator<'a> {
                 _ = look.tick(), if self.cooling.is_some() => self.guard_fans(),
                 _ = turn.tick() => {
                     self.forgive();
+                    self.gadgets.make();
                     if self.own_users {
-                        privileges::hand_late_consoles(&self.prepared.board);
+                        privileges::hand_late(&self.prepared.board);
                     }
                 }
                 _ = signals.child.recv(), if self.first => {
@@ -452,6 +460,11 @@ impl<'a> Operator<'a> {
         self.step(Event::Tick);
         service::tell_left_out();
         self.memory.tend(Instant::now());
+        if self.prepared.board.hal == board::HalKind::Linux {
+            let root = hw::SysRoot::of(&self.prepared.board, &self.options.run_dir);
+            let unbound = hw::unbound_chips(&self.prepared.board, &root);
+            self.bindings.tend(self.clock.now(), &unbound, root.path());
+        }
         self.hand_devices();
         self.try_confirm_boot().await;
         let now = self.clock.now();
@@ -915,7 +928,8 @@ impl<'a> Operator<'a> {
     }
 
     /// Hands over the devices there are by now: drivers may be loaded late.
-    fn hand_devices(&self) {
+    fn hand_devices(&mut self) {
+        self.gadgets.make();
         if !self.own_users {
             return;
         }

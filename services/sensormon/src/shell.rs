@@ -158,6 +158,8 @@ struct Daemon {
     asked_at: Mono,
     /// Some host is in transition.
     in_transition: bool,
+    /// The hosts that are off.
+    off: Vec<bool>,
 }
 
 impl Daemon {
@@ -204,6 +206,7 @@ impl Daemon {
             ask_again: false,
             asked_at: Mono::ZERO,
             in_transition: false,
+            off: vec![false; board.hosts.len()],
             clock,
             board,
         };
@@ -351,6 +354,7 @@ impl Daemon {
                             let host =
                                 self.board.hosts.iter().position(|host| host.id.as_str() == power.host);
                             if let (Some(host), Some(power)) = (host, wire::power(&power)) {
+                                self.watch_off(host, power == sensors::HostPower::Off);
                                 self.step(sensors::Event::Host(host, power));
                             }
                         }
@@ -406,6 +410,20 @@ impl Daemon {
         *given = found;
         if self.changed.get(index) == Some(&false) {
             self.judge(index, None);
+        }
+    }
+
+    /// What has no power is not watched, and may be exchanged.
+    fn watch_off(&mut self, host: usize, is_off: bool) {
+        let Some(off) = self.off.get_mut(host) else { return };
+        if std::mem::replace(off, is_off) || !is_off {
+            return;
+        }
+        for index in 0..self.board.sensors.len() {
+            let of = self.board.sensors.get(index).and_then(|sensor| sensor.spec.host);
+            if of == Some(host) {
+                self.forget_limits(index);
+            }
         }
     }
 

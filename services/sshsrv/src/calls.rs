@@ -72,16 +72,26 @@ impl Shared {
         let answer = self.call(method, None, &request, peer, &context).await?;
         let answer = v1::CreateSessionResponse::decode(answer)
             .map_err(|_| Status::internal("usermgr gave a session that is none"))?;
-        self.gate.login(Credential::token(&answer.token), peer.into(), &context).await
+        let login = self.gate.login(Credential::token(&answer.token), peer.into(), &context).await;
+        if login.is_err() {
+            // Nobody will use it.
+            let id = answer.session.map(|session| session.id).unwrap_or_default();
+            self.end_session(Credential::token(&answer.token), id, peer).await;
+        }
+        login
     }
 
     /// Ends the session of a login; one that is over already is not missed.
     pub(crate) async fn sign_out(&self, login: &Login, peer: IpAddr) {
-        let context = CallContext::new().with_timeout(CALL);
         let id = login.caller().principal.session_id.clone();
+        self.end_session(login.credential().clone(), id, peer).await;
+    }
+
+    async fn end_session(&self, credential: Credential, id: String, peer: IpAddr) {
+        let context = CallContext::new().with_timeout(CALL);
         let request = v1::DeleteSessionRequest { id };
         let ended = async {
-            let caller = self.gate.authenticate(login.credential(), peer.into(), &context).await?;
+            let caller = self.gate.authenticate(&credential, peer.into(), &context).await?;
             self.call(method("rpc.SessionService.DeleteSession")?, Some(caller), &request, peer, &context)
                 .await
         };

@@ -39,7 +39,10 @@ impl Client {
     async fn sign_in(&self, username: &str, password: &str) -> Auth {
         match self.try_sign_in(username, password).await {
             Ok(login) => {
-                self.conn.logs_in(login, self.shared.clock.now());
+                if !self.conn.logs_in(login.clone(), self.shared.clock.now()) {
+                    // The client went while its password was looked at: nobody else knows of this session.
+                    self.shared.sign_out(&login, self.conn.peer).await;
+                }
                 Auth::Accept
             }
             Err(status) => {

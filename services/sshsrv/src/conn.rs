@@ -1,8 +1,8 @@
 //! What is known of a connection, for all that serve it.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gate::Login;
 use tokio::sync::watch;
@@ -18,6 +18,8 @@ pub(crate) struct Conn {
     pub(crate) peer: IpAddr,
     /// Who has logged in on it.
     login: watch::Sender<Option<Login>>,
+    /// It is over: whoever logs in from now on has nobody who would sign out.
+    over: Mutex<bool>,
     /// It has no place any more: why.
     lost: watch::Sender<Option<String>>,
     /// When a byte of a console went over it last, in milliseconds of the daemon's clock.
@@ -30,15 +32,26 @@ impl Conn {
             id,
             peer,
             login: watch::Sender::new(None),
+            over: Mutex::new(false),
             lost: watch::Sender::new(None),
             used: AtomicU64::new(0),
         }
     }
 
-    /// Somebody has logged in at `now`.
-    pub(crate) fn logs_in(&self, login: Login, now: Mono) {
-        self.uses(now);
-        self.login.send_replace(Some(login));
+    /// Somebody has logged in at `now`; whether the connection is still there. If not, who logged in has to sign out.
+    pub(crate) fn logs_in(&self, login: Login, now: Mono) -> bool {
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*over {
+            self.uses(now);
+            self.login.send_replace(Some(login));
+        }
+        !*over
+    }
+
+    /// It is over: who has logged in on it, if somebody has. Nobody does after that.
+    pub(crate) fn ends(&self) -> Option<Login> {
+        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.login()
     }
 
     pub(crate) fn login(&self) -> Option<Login> {

@@ -62,7 +62,7 @@ pub(crate) async fn serve(
             }
         }
     }
-    if let Some(login) = conn.login() {
+    if let Some(login) = conn.ends() {
         shared.sign_out(&login, conn.peer).await;
     }
 }

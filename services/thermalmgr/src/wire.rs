@@ -112,6 +112,7 @@ pub(crate) fn denied(denial: Denial, board: &Board, zone: &str) -> Status {
         Denial::TooLittle(_) => Status::invalid_argument(words).with_reason("TOO_LITTLE"),
         Denial::Nothing => Status::failed_precondition(words).with_reason("NOTHING_TO_CLEAR"),
         Denial::StillCritical => Status::failed_precondition(words).with_reason("STILL_CRITICAL"),
+        Denial::NotMeasured => Status::failed_precondition(words).with_reason("NOT_MEASURED"),
     }
 }
 

@@ -213,6 +213,13 @@ impl Machine {
         arguments.extend(["-qmp".into(), join(&["unix:".as_ref(), &qmp, ",server=off".as_ref()])]);
         let vnc = socket("vnc");
         arguments.extend(["-vnc".into(), join(&["unix:".as_ref(), &vnc])]);
+        // The guest's KCS device, whose other end is ipmisrv's; QEMU calls until that is there.
+        let ipmi = escaped(self.run_dir.join("ipmisrv").join(&self.host).as_os_str());
+        let chardev = join(&["socket,id=ipmi,reconnect=1,path=".as_ref(), &ipmi]);
+        arguments.extend(["-chardev".into(), chardev]);
+        for device in ["ipmi-bmc-extern,id=bmc,chardev=ipmi", "isa-ipmi-kcs,bmc=bmc"] {
+            arguments.extend(["-device".into(), device.into()]);
+        }
         arguments.extend(self.boot_arguments(order));
         arguments.extend(drive_arguments(order, drives));
         arguments
@@ -250,6 +257,8 @@ impl Machine {
             let index = index(&[Target::Cd], 5);
             add("-device", &format!("ide-cd,bus=ide.1,drive=cd,bootindex={index}"), None, "");
         }
+        // The one that the tables of its firmware name.
+        let mac = twin::mac_address(&self.host);
         match &self.qemu.tftp {
             Some(served) => {
                 // What is to be loaded by HTTP is named in a script, which the network card's firmware loads by TFTP.
@@ -262,7 +271,7 @@ impl Machine {
                 let file: OsString = [OsStr::new(",bootfile="), &escaped(&file)].into_iter().collect();
                 add("-netdev", "user,id=net,tftp=", Some(served.as_os_str()), &file.to_string_lossy());
                 let index = index(&[Target::Pxe, Target::UefiHttp], 7);
-                add("-device", &format!("virtio-net-pci,netdev=net,bootindex={index}"), None, "");
+                add("-device", &format!("virtio-net-pci,netdev=net,mac={mac},bootindex={index}"), None, "");
             }
             None => add("-nic", "none", None, ""),
         }

@@ -32,6 +32,7 @@ mod known_file;
 mod lockout_file;
 mod log;
 mod machine;
+mod policy_file;
 mod record;
 mod secret;
 mod shell;

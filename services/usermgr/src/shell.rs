@@ -20,8 +20,10 @@ use crate::known_file;
 use crate::lockout_file::LockoutFile;
 use crate::log;
 use crate::machine::{
-    Action, Caller, Encoded, Event, Kept, Machine, Now, Numbered, Outcome, TicketId, WorkId, Write, wire,
+    Action, Caller, Chosen, Encoded, Event, Kept, Machine, Now, Numbered, Outcome, TicketId, WorkId, Write,
+    wire,
 };
+use crate::policy_file;
 use crate::secret::Secrets;
 use crate::store::Store;
 use crate::work::Done;
@@ -48,7 +50,8 @@ type Remembering = JoinHandle<io::Result<()>>;
 pub async fn run(context: Context) -> Result<(), Error> {
     let Context { local, bus } = context;
     let config: Config = local.config()?;
-    let limits = config.limits()?;
+    let configured = config.limits()?;
+    let (chosen, limits) = policy(&local, &config, configured);
     let store = Store::open(&bus).await?;
     let mut found = store.accounts(limits.max_users).await?;
     let sessions = store.sessions().await?;
@@ -162,7 +165,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
             None
         }
     };
-    let machine = machine.with_secrets(secrets);
+    let machine = machine.with_secrets(secrets).with_policy(config, chosen);
     let (outbox, sender) = Outbox::new(bus.clone());
     let shell = Shell {
         machine,
@@ -177,11 +180,24 @@ pub async fn run(context: Context) -> Result<(), Error> {
         work: JoinSet::new(),
         storing: None,
         remembering: None,
+        keeping: None,
         forgetful: Lasting::default(),
     };
     Box::pin(shell.run(found.unreadable, renewed)).await?;
     let _ = tokio::time::timeout(LAST_WORDS, sender).await;
     Ok(())
+}
+
+/// What was set of the policy before, and the limits with it. What cannot be used is told, and what is configured holds.
+fn policy(local: &LocalContext, config: &Config, configured: Limits) -> (Chosen, Limits) {
+    let found = policy_file::load(&local.state_dir)
+        .and_then(|chosen| chosen.limits(config).map(|limits| (chosen, limits)));
+    found.unwrap_or_else(|what| {
+        let file = policy_file::FILE;
+        tracing::warn!(file, what, "cannot use account policy that was set: configuration holds");
+        local.notify.finding(file, &format!("{what}; what is configured holds until it is set again"));
+        (Chosen::default(), configured)
+    })
 }
 
 /// The decoy hash and what is to be done about the first administrator. Blocks for up to two hashes.
@@ -244,6 +260,8 @@ struct Shell {
     storing: Option<Storing>,
     /// Where accounts are known from, being stored on a thread of its own: the medium may take its time.
     remembering: Option<Remembering>,
+    /// What was set of the policy, being stored likewise.
+    keeping: Option<Remembering>,
     /// That fails.
     forgetful: Lasting,
 }
@@ -276,6 +294,13 @@ impl Shell {
                 saved = remembered(&mut self.remembering) => {
                     self.remembering = None;
                     Event::Remembered { stored: self.tell_remembered(&saved) }
+                }
+                saved = remembered(&mut self.keeping) => {
+                    self.keeping = None;
+                    if let Err(error) = &saved {
+                        tracing::warn!(%error, "cannot store account policy: unchanged");
+                    }
+                    Event::PolicyKept { stored: saved.is_ok() }
                 }
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => match done {
                     Ok((work, Ok(done))) => Event::Worked { work, done },
@@ -366,6 +391,11 @@ impl Shell {
                     if let Some(file) = &mut self.lockout_file {
                         file.save(&counted);
                     }
+                }
+                Action::KeepPolicy(chosen) => {
+                    let folder = self.local.state_dir.clone();
+                    self.keeping =
+                        Some(tokio::task::spawn_blocking(move || policy_file::save(&folder, &chosen)));
                 }
                 Action::Remember(known) => {
                     let folder = self.local.state_dir.clone();

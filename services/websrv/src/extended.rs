@@ -1,5 +1,7 @@
 //! Answers of Redfish as HTTP, and refusals as its extended errors.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use ipc::{Code, Status};
@@ -7,8 +9,11 @@ use redfish::{Answer, Body, Fault, Route, base};
 
 use crate::body::ResponseBody;
 use crate::gzip;
+use crate::memory::Kept;
 use crate::status::Failure;
 
+/// What most answers are.
+const JSON: Option<&str> = Some("application/json; charset=utf-8");
 /// Where Redfish lives.
 const ROOT: &str = "/redfish";
 /// The version of OData, on every answer (DSP0266 §8.2).
@@ -64,6 +69,34 @@ pub(crate) fn respond(answer: Answer, headers: &HeaderMap) -> Response<ResponseB
     response
 }
 
+/// An answer that others may share, as it is kept; `None` for one that is not to be.
+pub(crate) fn keep(answer: &Answer) -> Option<Kept> {
+    let Body::Json(value) = &answer.body else { return None };
+    let headers = answer.headers.clone();
+    (answer.status == 200 && !answer.secret).then(|| Kept {
+        headers,
+        body: Bytes::from(value.to_string()),
+        packed: OnceLock::new(),
+    })
+}
+
+/// A kept answer, packed if the client takes that, and it is worth it: once for all.
+pub(crate) fn respond_kept(kept: &Kept, headers: &HeaderMap) -> Response<ResponseBody> {
+    let wanted = kept.body.len() >= gzip::ANSWER_MIN && gzip::is_wanted(headers);
+    let packed = wanted.then(|| kept.packed.get_or_init(|| gzip::pack(&kept.body)).clone()).flatten();
+    let whole = Whole {
+        status: 200,
+        headers: kept.headers.clone(),
+        kind: JSON,
+        is_packed: packed.is_some(),
+        body: packed.unwrap_or_else(|| kept.body.clone()),
+        is_secret: false,
+    };
+    let mut response = whole.into_response();
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    response
+}
+
 /// An answer with its body as bytes.
 struct Whole {
     status: u16,
@@ -77,7 +110,6 @@ struct Whole {
 
 impl Whole {
     fn of(answer: Answer) -> Self {
-        const JSON: Option<&str> = Some("application/json; charset=utf-8");
         let (kind, is_packed, body) = match answer.body {
             Body::Empty => (None, false, Bytes::new()),
             Body::Json(value) => (JSON, false, Bytes::from(value.to_string())),

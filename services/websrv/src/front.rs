@@ -6,7 +6,7 @@
 //!                        ├─► Gateway::before     malformed, OPTIONS, a write for a foreign page
 //!                        └─► axum's Router
 //!                              /, /healthz, /readyz, /api/…/openapi.json ─► builtin
-//!                              /assets/…, /licenses.json                 ─► pages
+//!                              /assets/…, /licenses.json, /crates.json    ─► pages
 //!                              /ui/session                               ─► ui_session
 //!                              /api/…/consoles/…/socket, …/kvm, media/…   ─► host_socket
 //!                              /api/…                                    ─► Gateway::rest  by the table of google.api.http
@@ -63,6 +63,7 @@ impl Front {
             .route("/redfish/{*path}", any(redfish))
             .route("/assets/{*path}", own(get(asset)))
             .route("/licenses.json", own(get(asset)))
+            .route("/crates.json", own(get(asset)))
             .route(ui_cookie::PATH, any(session))
             .route(&format!("{API}/consoles/{{name}}/socket"), own(sessions(&CONSOLE)))
             .route(&format!("{API}/screens/{{name}}/kvm"), own(sessions(&KVM)))

@@ -360,8 +360,11 @@ impl Gateway {
         context: CallContext,
         held: Option<H>,
     ) -> Result<Bytes, Status> {
-        let (gate, model) = (self.gate.clone(), self.model.clone());
+        let (gate, model, memory) = (self.gate.clone(), self.model.clone(), Arc::clone(&self.site.memory));
         let asking = async move {
+            if !method.read_only() {
+                memory.changes(method.owner);
+            }
             let answer = gate.forward(checked, context).await;
             let may_be_done = match &answer {
                 Ok(_) => true,
@@ -369,6 +372,7 @@ impl Gateway {
             };
             if may_be_done && !method.read_only() {
                 model.refresh(method.owner);
+                memory.changes(method.owner);
             }
             answer
         };

@@ -59,6 +59,8 @@ pub(crate) struct Way {
     what: &'static str,
     /// Bytes of a message of the daemon at most.
     piece: usize,
+    /// How long a client may take nothing before its session ends.
+    stuck: Duration,
     /// Protocols a client may name that has nothing but bytes.
     protocols: &'static [&'static str],
 }
@@ -72,6 +74,8 @@ pub(crate) static CONSOLE: Way = Way {
     socket: "consolesrv/console.sock",
     what: "console",
     piece: PAYLOAD_MAX,
+    // It costs a place and nothing else: what was printed meanwhile is still there.
+    stuck: Duration::from_secs(600),
     protocols: &[],
 };
 
@@ -83,6 +87,8 @@ const SCREEN: Way = Way {
     socket: "kvmsrv/kvm.sock",
     what: "screen",
     piece: PICTURE_MAX,
+    // A screen moves, and who does not take its picture may not be there any more, with keys held down.
+    stuck: SILENT_MAX,
     // What clients of RFB name, if they name one.
     protocols: &["binary"],
 };
@@ -105,6 +111,7 @@ const FILE: Way = Way {
     socket: "mediasrv/media.sock",
     what: "medium",
     piece: PAYLOAD_MAX,
+    stuck: Duration::from_secs(600),
     protocols: &[],
 };
 
@@ -124,8 +131,6 @@ const MESSAGE_MAX: usize = 64 * 1024;
 const READ_BUFFER: usize = 4096;
 /// Bytes on their way to a client on top of a message of the daemon: the pong and the close that may come.
 const WRITE_BUFFER_MORE: usize = 3 * PAYLOAD_MAX;
-/// How long a client may take nothing before its session ends. It costs a place and nothing else.
-const STUCK_MAX: Duration = Duration::from_secs(600);
 /// A client that is gone without a word is found by a ping that is not answered.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENT_MAX: Duration = Duration::from_secs(90);
@@ -300,7 +305,7 @@ async fn show(
                 Message::Ping(Bytes::new())
             }
         };
-        match timeout(STUCK_MAX, to.send(message)).await {
+        match timeout(way.stuck, to.send(message)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return None,
         }

@@ -54,6 +54,7 @@ mod json;
 mod lanes;
 mod last;
 mod listener;
+mod memory;
 mod pages;
 mod places;
 mod quic;

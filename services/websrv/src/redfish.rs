@@ -3,7 +3,7 @@
 //! Each step of an exchange is one round of calls on the bus; what they answer is not kept.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future;
@@ -12,8 +12,8 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, header};
 use ipc::{CallContext, Status};
 use prost_reflect::DynamicMessage;
-use redfish::resources::STREAM;
-use redfish::{About, Answer, Asker, Exchange, Method, Need, Privileges, Request, Route, Step};
+use redfish::resources::{STREAM, StreamFilter};
+use redfish::{About, Answer, Asker, Exchange, Method, Need, Privileges, Request, Route, Step, Supply};
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as api;
 
@@ -24,6 +24,7 @@ use crate::extended::{self, ODATA_VERSION};
 use crate::gateway::{self, Gateway};
 use crate::gzip::{self, Coding};
 use crate::last;
+use crate::memory::Stamp;
 use crate::site::Changing;
 use crate::status::Failure;
 use crate::stream;
@@ -46,6 +47,16 @@ enum Next {
     Read(Vec<Need>),
     Write(redfish::Call),
     Close(String),
+}
+
+/// What a resource is made of.
+enum Found {
+    /// What others are shown as well.
+    Shared(Supply, Stamp),
+    /// What an owner has answered to this one.
+    Own(Bytes),
+    /// That this machine has no such owner.
+    Absent(Status),
 }
 
 /// What an exchange keeps others from.
@@ -138,15 +149,44 @@ impl Gateway {
             false => None,
         };
         // An answer is made into bytes at once: as values it is several times as large, and would wait for its turn like that.
-        let next = |step: Step| match step {
+        let mut shared = exchange.shared_as();
+        let find = |key: &String| self.site.ready.find(key, &self.site.memory, &self.model.snapshot());
+        if let Some(kept) = shared.as_ref().and_then(find) {
+            // Turn and place may have been waited for long.
+            if self.renew(parts, call).await? {
+                shared = None;
+            } else {
+                let response = extended::respond_kept(&kept, &parts.headers);
+                let Some(mut share) = room.take() else { return Ok(response) };
+                share.grow(response.body().kept())?;
+                return Ok(response.map(|body| body.counted(share)));
+            }
+        }
+        let begun = Instant::now();
+        // What of it was in memory; from the first question to a daemon on the answer is nobody else's.
+        let mut made_of: Option<Vec<(Need, Stamp)>> = Some(Vec::new());
+        let next = |step: Step, shared: &mut Option<String>, made_of: &mut Option<Vec<_>>| match step {
             Step::Done(answer) => {
-                Next::Answer(extended::code(&answer), extended::respond(answer, &parts.headers))
+                let kept = match (shared.take(), made_of.take()) {
+                    (Some(key), Some(made_of)) => extended::keep(&answer).map(|kept| (key, made_of, kept)),
+                    _ => None,
+                };
+                let code = extended::code(&answer);
+                match kept {
+                    Some((key, made_of, kept)) => {
+                        let response = extended::respond_kept(&kept, &parts.headers);
+                        self.site.ready.keep(key, begun, made_of, kept);
+                        Next::Answer(code, response)
+                    }
+                    None => Next::Answer(code, extended::respond(answer, &parts.headers)),
+                }
             }
             Step::Read(needs) => Next::Read(needs),
             Step::Write(wanted) => Next::Write(wanted),
             Step::Close(id) => Next::Close(id),
         };
-        let mut step = self.turns.work(turn.as_deref(), || next(exchange.step())).await;
+        let mut step =
+            self.turns.work(turn.as_deref(), || next(exchange.step(), &mut shared, &mut made_of)).await;
         loop {
             step = match step {
                 Next::Answer(code, response) => {
@@ -160,25 +200,47 @@ impl Gateway {
                     return Ok(response.map(|body| body.counted(share)));
                 }
                 Next::Read(needs) => {
-                    let asker = asker(call);
-                    let answers = needs.iter().map(|need| self.find(*need, &asker, &held, parts, call));
-                    let answers: Vec<(Need, Result<Bytes, Status>)> =
+                    // What is compared before a change, and shown after it, is asked of its owner.
+                    let in_memory = method.reads();
+                    let answers = needs.iter().map(|need| {
+                        self.find(*need, exchange.call_for(*need), in_memory, &held, parts, call)
+                    });
+                    let answers: Vec<(Need, Result<Found, Status>)> =
                         needs.iter().copied().zip(future::join_all(answers).await).collect();
                     let fill = || {
                         for (need, answer) in answers {
-                            exchange.filled(need, answer.as_deref().map_err(extended::fault));
+                            match answer {
+                                Ok(Found::Shared(supply, stamp)) => {
+                                    if let Some(made_of) = &mut made_of {
+                                        made_of.push((need, stamp));
+                                    }
+                                    exchange.supplied(supply);
+                                    continue;
+                                }
+                                Ok(Found::Absent(status)) => {
+                                    exchange.filled(need, Err(extended::fault(&status)));
+                                    continue;
+                                }
+                                Ok(Found::Own(bytes)) => exchange.filled(need, Ok(&bytes)),
+                                Err(status) => exchange.filled(need, Err(extended::fault(&status))),
+                            }
+                            made_of = None;
                         }
-                        next(exchange.step())
+                        next(exchange.step(), &mut shared, &mut made_of)
                     };
                     self.turns.work(turn.as_deref(), fill).await
                 }
                 Next::Close(id) => {
                     self.site.streams.close(&id);
-                    next(exchange.written(Ok(&[])))
+                    next(exchange.written(Ok(&[])), &mut shared, &mut made_of)
                 }
                 Next::Write(wanted) => {
                     let answer = self.ask(wanted, Duration::MAX, &held, parts, call).await;
-                    next(exchange.written(answer.as_deref().map_err(extended::fault)))
+                    next(
+                        exchange.written(answer.as_deref().map_err(extended::fault)),
+                        &mut shared,
+                        &mut made_of,
+                    )
                 }
             };
         }
@@ -194,6 +256,10 @@ impl Gateway {
         if parts.method != http::Method::GET {
             return Err(Failure::method_not_allowed("GET"));
         }
+        let filter = match StreamFilter::of(parts.uri.query().unwrap_or_default()) {
+            Ok(filter) => filter,
+            Err(answer) => return Ok(refusal(answer, parts, call)),
+        };
         let route = schema::method(WATCH).and_then(|method| self.routes.rpc(method.path));
         let route =
             Arc::clone(route.ok_or_else(|| Status::internal("the contract has no stream of events"))?);
@@ -206,7 +272,7 @@ impl Gateway {
         let username =
             call.caller.as_ref().map(|caller| caller.principal.username.clone()).unwrap_or_default();
         let subscribed = self.site.streams.open(username, call.conn.peer().to_string());
-        let mut response = stream::redfish(watching, subscribed);
+        let mut response = stream::redfish(watching, subscribed, filter);
         response.headers_mut().insert(ODATA_VERSION, HeaderValue::from_static("4.0"));
         Ok(response)
     }
@@ -216,41 +282,51 @@ impl Gateway {
     async fn find(
         &self,
         need: Need,
-        asker: &Asker,
+        wanted: redfish::Call,
+        in_memory: bool,
         held: &Held,
         parts: &Parts,
         call: &Call,
-    ) -> Result<Bytes, Status> {
-        let wanted = need.call(asker);
+    ) -> Result<Found, Status> {
         // Whatever is shown, it is to somebody who is known and may see it.
         gate::authorise(wanted.method, self.caller_now(call).await?)?;
         let snapshot = self.model.snapshot();
         // Many machines leave their network as it is, and many boards have no drives; nobody waits for a daemon that does not run there.
-        let daemon = match need {
+        let of_some = match need {
             Need::Network => Some("netmgr"),
+            Need::Ipmi => Some("ipmisrv"),
             Need::Media => Some("mediasrv"),
             _ => None,
         };
-        if let Some(daemon) = daemon.filter(|daemon| last::is_without(daemon, &snapshot)) {
-            return Err(Status::unavailable(format!("{daemon} does not run")));
+        if let Some(daemon) = of_some.filter(|daemon| last::is_without(daemon, &snapshot)) {
+            return Ok(Found::Absent(Status::unavailable(format!("{daemon} does not run"))));
         }
         if last::is_gone(need, &snapshot)
             && let Some(known) = last::known(need, &snapshot)
         {
-            return Ok(known);
+            return Ok(Found::Own(known));
         }
-        // Nothing that is shown is made of consoles, they are only shown beside; and most of what the network and drives are shown in is not about them.
-        let is_beside = matches!(need, Need::Consoles | Need::Network | Need::Media);
+        let memory = &self.site.memory;
+        if in_memory && let Some((supply, stamp)) = memory.supply(need, &snapshot) {
+            return Ok(Found::Shared(supply, stamp));
+        }
+        let asked = memory.stamp(need, &snapshot).filter(|_| in_memory).map(|stamp| (stamp, Instant::now()));
+        // Nothing that is shown is made of consoles, they are only shown beside; and most of what the network, drives and IPMI are shown in is not about them.
+        let is_beside = matches!(need, Need::Consoles | Need::Network | Need::Ipmi | Need::Media);
         let most = if is_beside { BESIDE_PATIENCE } else { Duration::MAX };
         let answer = self.ask(wanted, most, held, parts, call).await;
         let is_away = answer.as_ref().is_err_and(|status| status.code == ipc::Code::Unavailable);
         if is_away && let Some(known) = last::known(need, &self.model.snapshot()) {
-            return Ok(known);
+            return Ok(Found::Own(known));
         }
         // A question may be asked again, whoever got it.
-        answer.map_err(|status| match status.code {
+        let answer = answer.map_err(|status| match status.code {
             ipc::Code::Unavailable => Status::unavailable(status.message),
             _ => status,
+        })?;
+        Ok(match memory.heard(need, asked, &answer) {
+            Some((supply, stamp)) => Found::Shared(supply, stamp),
+            None => Found::Own(answer),
         })
     }
 
@@ -345,6 +421,7 @@ impl Gateway {
             host_name: std::fs::read_to_string(HOST_NAME).unwrap_or_default().trim().to_owned(),
             uuid,
             asker: asker(call),
+            names: Vec::new(),
         }
     }
 }

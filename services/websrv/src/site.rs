@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redfish::StreamOpen;
 use tokio::sync::{Notify, OnceCell, OwnedMutexGuard};
 
+use crate::memory::{Memory, Ready};
+
 /// What Redfish is told of where it is served.
 #[derive(Debug, Default)]
 pub(crate) struct Site {
@@ -13,6 +15,9 @@ pub(crate) struct Site {
     pub http_port: u16,
     pub identity: OnceCell<String>,
     pub streams: Arc<Streams>,
+    /// What is known without asking, and answers that are made of that.
+    pub memory: Arc<Memory>,
+    pub ready: Ready,
     changes: Arc<Changes>,
 }
 

@@ -10,6 +10,7 @@ use http_body::Frame;
 use ipc::Status;
 use prost::Message;
 use prost_reflect::DynamicMessage;
+use redfish::resources::StreamFilter;
 use schema::v1alpha1 as api;
 use schema::v1alpha1::EventGapReason;
 
@@ -243,12 +244,17 @@ pub(crate) fn sse(watching: Watching) -> Response<ResponseBody> {
 }
 
 /// A stream of Redfish's events (DSP0266 §12.5.2). What may be missing is told as an event, too: a client of Redfish knows no other.
-pub(crate) fn redfish(watching: Watching, subscribed: Subscribed) -> Response<ResponseBody> {
+pub(crate) fn redfish(
+    watching: Watching,
+    subscribed: Subscribed,
+    filter: StreamFilter,
+) -> Response<ResponseBody> {
     let begin = watching.events.begin();
     let hello = format!(": watching\nid: {begin}\n\n");
     let hello = stream::once(async { Ok(Frame::data(Bytes::from(hello))) });
-    let events =
-        stream::unfold((watching, subscribed, begin), async |(mut watching, subscribed, mut told)| {
+    let events = stream::unfold(
+        (watching, subscribed, filter, begin),
+        async |(mut watching, subscribed, filter, mut told)| {
             let text = loop {
                 let item = tokio::select! {
                     biased;
@@ -257,14 +263,14 @@ pub(crate) fn redfish(watching: Watching, subscribed: Subscribed) -> Response<Re
                 };
                 match item {
                     Item::Shown(shown) => {
-                        told = watching.events.sequence();
                         let (event, sequence) = match &shown {
                             Shown::Event(payload, sequence) => match api::Event::decode(payload.clone()) {
-                                Ok(event) => (event, *sequence),
-                                Err(_) => continue,
+                                Ok(event) if filter.selects(&event) => (event, *sequence),
+                                _ => continue,
                             },
                             Shown::Gap(gap) => (gap_event(gap), gap.sequence),
                         };
+                        told = watching.events.sequence();
                         let id = if sequence > 0 { sequence.to_string() } else { event.id.clone() };
                         let payload = redfish::resources::event_payload(&[event], &id, subscribed.id());
                         break event_text(Some(&id), None, payload.to_string().as_bytes());
@@ -277,8 +283,9 @@ pub(crate) fn redfish(watching: Watching, subscribed: Subscribed) -> Response<Re
                     Item::End(_) => return None,
                 }
             };
-            Some((Ok(Frame::data(text)), (watching, subscribed, told)))
-        });
+            Some((Ok(Frame::data(text)), (watching, subscribed, filter, told)))
+        },
+    );
     let mut response = Response::new(ResponseBody::stream(hello.chain(events)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));

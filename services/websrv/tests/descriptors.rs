@@ -72,7 +72,7 @@ async fn without_login_every_method_answers_401() {
 #[tokio::test]
 async fn a_read_only_account_is_refused_every_change() {
     let stack = Stack::start().await;
-    let reader = [Privilege::None, Privilege::Login, Privilege::ConfigureSelf];
+    let reader = [Privilege::None, Privilege::Login, Privilege::ConfigureSelf, Privilege::ViewScreens];
     for method in public().filter(|method| !reader.contains(&method.privilege)) {
         let reply = stack.send(Version::H2, rpc(&stack, method, Some(READER))).await;
         assert_eq!(code(method, &reply), "permission_denied", "{}", method.full_name);

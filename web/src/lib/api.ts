@@ -4,6 +4,7 @@ import { createClient, Code, ConnectError, type Interceptor } from "@connectrpc/
 import { createConnectTransport } from "@connectrpc/connect-web";
 import { ErrorInfoSchema, BadRequestSchema } from "../gen/google/rpc/error_details_pb";
 import { AssetService } from "../gen/schema/v1alpha1/asset_pb";
+import { CertificateService } from "../gen/schema/v1alpha1/certificate_pb";
 import { ChassisService } from "../gen/schema/v1alpha1/chassis_pb";
 import { ConsoleService } from "../gen/schema/v1alpha1/console_pb";
 import { KvmService } from "../gen/schema/v1alpha1/kvm_pb";
@@ -13,6 +14,7 @@ import { HostService } from "../gen/schema/v1alpha1/host_pb";
 import { LedService } from "../gen/schema/v1alpha1/led_pb";
 import { LockoutService } from "../gen/schema/v1alpha1/lockout_pb";
 import { ManagementControllerService } from "../gen/schema/v1alpha1/managementcontroller_pb";
+import { NetworkService } from "../gen/schema/v1alpha1/network_pb";
 import { RoleService } from "../gen/schema/v1alpha1/role_pb";
 import { SensorService } from "../gen/schema/v1alpha1/sensor_pb";
 import { SessionService } from "../gen/schema/v1alpha1/session_pb";
@@ -91,6 +93,7 @@ async function* watched<T>(messages: AsyncIterable<T>): AsyncIterable<T> {
 const transport = createConnectTransport({ baseUrl: location.origin, useBinaryFormat: true, interceptors: [marked] });
 
 export const assets = createClient(AssetService, transport);
+export const certificates = createClient(CertificateService, transport);
 export const chassis = createClient(ChassisService, transport);
 export const consoles = createClient(ConsoleService, transport);
 export const kvm = createClient(KvmService, transport);
@@ -100,6 +103,7 @@ export const events = createClient(EventService, transport);
 export const hosts = createClient(HostService, transport);
 export const leds = createClient(LedService, transport);
 export const lockouts = createClient(LockoutService, transport);
+export const network = createClient(NetworkService, transport);
 export const roles = createClient(RoleService, transport);
 export const sensors = createClient(SensorService, transport);
 export const sessions = createClient(SessionService, transport);

@@ -4,6 +4,7 @@ import { DaemonState, HealthStatus } from "../gen/schema/v1alpha1/system_pb";
 import { EventSeverity } from "../gen/schema/v1alpha1/event_pb";
 import { SensorStatus } from "../gen/schema/v1alpha1/sensor_pb";
 import { CoolingDeviceStatus, CoolingRedundancyStatus, ThermalControlMode, ThermalZoneStatus } from "../gen/schema/v1alpha1/thermal_pb";
+import { NetworkInterfaceState } from "../gen/schema/v1alpha1/network_pb";
 import { AssetQuality } from "../gen/schema/v1alpha1/asset_pb";
 
 export type Tone = "ok" | "warn" | "crit" | "busy" | "off";
@@ -150,4 +151,16 @@ export function redundancyTone(status: CoolingRedundancyStatus): Tone {
 export function assetTone(isPresent: boolean, quality: AssetQuality): Tone {
   if (!isPresent) return "off";
   return quality === AssetQuality.GOOD ? "ok" : quality === AssetQuality.STALE ? "off" : "warn";
+}
+
+export function networkTone(state: NetworkInterfaceState): Tone {
+  switch (state) {
+    case NetworkInterfaceState.UP:
+      return "ok";
+    case NetworkInterfaceState.NO_LINK:
+    case NetworkInterfaceState.ABSENT:
+      return "warn";
+    default:
+      return "off";
+  }
 }

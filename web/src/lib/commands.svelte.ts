@@ -1,16 +1,23 @@
 // Everything that can be reached from the command palette and by keys.
+import { CertificateService } from "../gen/schema/v1alpha1/certificate_pb";
 import { ChassisService, ChassisAction } from "../gen/schema/v1alpha1/chassis_pb";
 import { HostAction, HostService, HostStatus } from "../gen/schema/v1alpha1/host_pb";
+import { LedService } from "../gen/schema/v1alpha1/led_pb";
+import { ManagementControllerAction, ManagementControllerService } from "../gen/schema/v1alpha1/managementcontroller_pb";
+import { ThermalProfile, ThermalService } from "../gen/schema/v1alpha1/thermal_pb";
+import { UserService } from "../gen/schema/v1alpha1/user_pb";
 import { act } from "./act.svelte";
-import { chassis } from "./api";
-import { label, t } from "./i18n.svelte";
+import { chassis, leds, thermal } from "./api";
+import { label, LOCALES, t } from "./i18n.svelte";
 import { machine } from "./machine.svelte";
 import { NAV } from "./nav";
-import { askHost, HOST_ACTIONS, isOffered } from "./power";
+import { askBmc, askChassis, askHost, BMC_ACTIONS, CHASSIS_ACTIONS, HOST_ACTIONS, isOffered } from "./power";
 import { prefs } from "./prefs.svelte";
 import { readings } from "./readings.svelte";
 import { PAGES, router } from "./router.svelte";
 import { session } from "./session.svelte";
+
+export const PROFILES = [ThermalProfile.QUIET, ThermalProfile.BALANCED, ThermalProfile.PERFORMANCE] as const;
 
 export interface Command {
   id: string;
@@ -48,10 +55,43 @@ export function commands(): Command[] {
       }
     }
   }
+  if (session.may(HostService.method.updateHost)) {
+    for (const host of machine.hosts.data ?? []) {
+      if (!host.bootOverride) continue;
+      list.push({ id: `boot ${host.name}`, group: t("nav.power"), title: `${host.name}: ${t("boot.change")}`, run: () => router.go(`/power?boot=${encodeURIComponent(host.name)}`) });
+    }
+  }
   if (session.may(ChassisService.method.changeChassisState)) {
     for (const box of machine.chassis.data ?? []) {
+      for (const action of CHASSIS_ACTIONS) {
+        const title = `${box.name}: ${label("chassisAction", ChassisAction, action)}`;
+        list.push({ id: `chassis ${box.name} ${action}`, group: t("nav.power"), title, run: () => askChassis(box.name, action) });
+      }
       const title = `${box.name}: ${t(box.identify ? "identify.off" : "identify.on")}`;
       list.push({ id: `identify ${box.name}`, group: t("nav.leds"), title, run: () => identify(box.name, !box.identify) });
+    }
+  }
+  if (session.may(ThermalService.method.setThermalProfile)) {
+    for (const profile of PROFILES) {
+      const name = label("profile", ThermalProfile, profile);
+      const title = `${t("thermal.profile")}: ${name}`;
+      list.push({ id: `profile ${profile}`, group: t("nav.thermal"), title, run: () => void act(() => thermal.setThermalProfile({ profile }), "thermal.profileSet", { profile: name }) });
+    }
+  }
+  if (session.may(LedService.method.testLeds)) {
+    list.push({ id: "lamps", group: t("nav.leds"), title: t("leds.test"), run: () => void act(() => leds.testLeds({ duration: { seconds: 10n, nanos: 0 } }), "leds.testOn") });
+  }
+  if (session.may(UserService.method.createUser)) {
+    list.push({ id: "new user", group: t("nav.users"), title: t("users.new"), run: () => router.go("/users?new=1") });
+  }
+  if (session.may(CertificateService.method.generateCsr)) {
+    list.push({ id: "csr", group: t("nav.certificate"), title: t("certificate.request"), run: () => router.go("/certificate?open=request") });
+    list.push({ id: "certificate", group: t("nav.certificate"), title: t("certificate.replace"), run: () => router.go("/certificate?open=replace") });
+  }
+  const bmc = machine.controller.data;
+  if (bmc && session.may(ManagementControllerService.method.changeManagementControllerState)) {
+    for (const action of BMC_ACTIONS) {
+      list.push({ id: `bmc ${action}`, group: t("nav.controller"), title: `${bmc.name}: ${label("bmcAction", ManagementControllerAction, action)}`, run: () => askBmc(bmc.name, action) });
     }
   }
   for (const sensor of readings.list) {
@@ -61,6 +101,10 @@ export function commands(): Command[] {
   for (const theme of ["auto", "light", "dark", "contrast"] as const) {
     list.push({ id: `theme ${theme}`, group: t("settings.theme"), title: `${t("settings.theme")}: ${t(`settings.${theme}`)}`, run: () => prefs.set({ theme }) });
   }
+  for (const { id, name } of LOCALES) {
+    list.push({ id: `language ${id}`, group: t("settings.language"), title: `${t("settings.language")}: ${name}`, run: () => prefs.set({ language: id }) });
+  }
+  list.push({ id: "password", group: t("palette.session"), title: t("password.submit"), run: () => router.go("/settings") });
   list.push({ id: "sign out", group: t("palette.session"), title: t("nav.signout"), run: () => void session.signOut() });
   return list;
 }

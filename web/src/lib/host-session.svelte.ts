@@ -62,7 +62,11 @@ export abstract class HostSession<Other extends { type: string } = never> {
   ask(type: "take_over" | "release" | "break"): void {
     this.refused = "";
     this.takenBy = "";
-    if (this.link === "open") this.socket?.send(JSON.stringify({ type }));
+    this.tell({ type });
+  }
+
+  protected tell(said: object): void {
+    if (this.link === "open") this.socket?.send(JSON.stringify(said));
   }
 
   /** Begins again after it was over. */

@@ -29,7 +29,25 @@ class Channel {
   }
 }
 
-export class KvmSession extends HostSession {
+interface Pong {
+  type: "pong";
+  at: number;
+  sent: number;
+}
+
+/** Between two measurements, ms. */
+const EVERY = 2000;
+
+export class KvmSession extends HostSession<Pong> {
+  /** How long a key takes to the BMC's screen and back, ms; undefined while it is not known. */
+  latency = $state<number | undefined>();
+  /** Pictures in a second. */
+  pictures = $state(0);
+  /** Bytes in a second. */
+  rate = $state(0);
+  #bytes = 0;
+  #before: { at: number; sent: number; bytes: number } | undefined;
+  #meter: ReturnType<typeof setInterval>;
   #name: string;
   #mayType: boolean;
   #begins: (channel: object) => void;
@@ -41,7 +59,30 @@ export class KvmSession extends HostSession {
     this.#name = name;
     this.#mayType = mayType;
     this.#begins = begins;
+    this.#meter = setInterval(() => this.#measure(), EVERY);
     this.begin();
+  }
+
+  override end(): void {
+    clearInterval(this.#meter);
+    super.end();
+  }
+
+  #measure(): void {
+    if (this.link === "open") this.tell({ type: "ping", at: Math.round(performance.now()) });
+    else this.latency = undefined;
+  }
+
+  protected override other(pong: Pong): void {
+    if (pong.type !== "pong") return;
+    const now = performance.now();
+    this.latency = now - pong.at;
+    const before = this.#before;
+    this.#before = { at: now, sent: pong.sent, bytes: this.#bytes };
+    if (!before || pong.sent < before.sent) return;
+    const seconds = Math.max(0.001, (now - before.at) / 1000);
+    this.pictures = (pong.sent - before.sent) / seconds;
+    this.rate = (this.#bytes - before.bytes) / seconds;
   }
 
   protected path(): string {
@@ -49,7 +90,8 @@ export class KvmSession extends HostSession {
   }
 
   protected probe(): Promise<unknown> {
-    return kvm.viewScreen({ name: this.#name });
+    // Of what it is a session of: who may look may not type any more.
+    return this.#mayType ? kvm.openKvm({ name: this.#name }) : kvm.viewScreen({ name: this.#name });
   }
 
   /** A viewer that finds the channel open begins at once. */
@@ -60,6 +102,7 @@ export class KvmSession extends HostSession {
   }
 
   protected heard(data: ArrayBuffer, socket: WebSocket): void {
+    this.#bytes += data.byteLength;
     this.#channels.get(socket)?.onmessage?.({ data });
   }
 

@@ -2,8 +2,10 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { Component } from "svelte";
 import Activity from "@lucide/svelte/icons/activity";
+import BadgeCheck from "@lucide/svelte/icons/badge-check";
 import Boxes from "@lucide/svelte/icons/boxes";
 import Braces from "@lucide/svelte/icons/braces";
+import Clock from "@lucide/svelte/icons/clock";
 import Cpu from "@lucide/svelte/icons/cpu";
 import Disc from "@lucide/svelte/icons/disc-3";
 import Fan from "@lucide/svelte/icons/fan";
@@ -12,6 +14,7 @@ import LayoutDashboard from "@lucide/svelte/icons/layout-dashboard";
 import Lightbulb from "@lucide/svelte/icons/lightbulb";
 import Monitor from "@lucide/svelte/icons/monitor";
 import MonitorCheck from "@lucide/svelte/icons/monitor-check";
+import Network from "@lucide/svelte/icons/network";
 import Power from "@lucide/svelte/icons/power";
 import ScrollText from "@lucide/svelte/icons/scroll-text";
 import Settings from "@lucide/svelte/icons/settings";
@@ -61,6 +64,9 @@ export const NAV: { title: Key; pages: Entry[] }[] = [
     title: "nav.groupController",
     pages: [
       { page: "controller", icon: Cpu, keys: "g c" },
+      { page: "network", icon: Network, keys: "g w" },
+      { page: "time", icon: Clock, keys: "g z" },
+      { page: "certificate", icon: BadgeCheck, keys: "g f" },
       { page: "services", icon: Workflow, keys: "g d" },
       { page: "api", icon: Braces, keys: "g a" },
       { page: "settings", icon: Settings, keys: "g ," },

@@ -1,7 +1,9 @@
-// What can be asked of a host, when it makes sense, and what is asked first.
+// What can be asked of a host, a chassis and the BMC, when it makes sense, and what is asked first.
+import { ChassisAction } from "../gen/schema/v1alpha1/chassis_pb";
 import { HostAction, HostStatus } from "../gen/schema/v1alpha1/host_pb";
-import { act, asking } from "./act.svelte";
-import { hosts } from "./api";
+import { ManagementControllerAction } from "../gen/schema/v1alpha1/managementcontroller_pb";
+import { act, asking, toasts } from "./act.svelte";
+import { chassis, controllers, hosts } from "./api";
 import { label, t } from "./i18n.svelte";
 
 export const HOST_ACTIONS = [
@@ -52,5 +54,44 @@ export function askHost(host: string, action: HostAction): void {
     confirm: name,
     isDangerous: DANGEROUS.has(action),
     then: run,
+  });
+}
+
+export const CHASSIS_ACTIONS = [ChassisAction.ON, ChassisAction.OFF, ChassisAction.POWER_CYCLE, ChassisAction.EMERGENCY_SHUTDOWN] as const;
+
+/** As {@link askHost}, for all hosts of a chassis. */
+export function askChassis(box: string, action: ChassisAction): void {
+  const name = label("chassisAction", ChassisAction, action);
+  asking.ask({
+    title: t("power.ask", { action: name, host: box }),
+    text: label("chassisActionAbout", ChassisAction, action),
+    confirm: name,
+    isDangerous: action !== ChassisAction.ON && action !== ChassisAction.OFF,
+    ...(action === ChassisAction.EMERGENCY_SHUTDOWN ? { typed: box } : {}),
+    then: () =>
+      void act(async () => {
+        const answer = await chassis.changeChassisState({ chassisName: box, action });
+        for (const refusal of answer.refusals) toasts.add({ kind: "bad", text: `${refusal.hostName}: ${refusal.message}` });
+      }, "power.started", { action: name, host: box }),
+  });
+}
+
+export const BMC_ACTIONS = [
+  ManagementControllerAction.WARM_RESET,
+  ManagementControllerAction.REBOOT,
+  ManagementControllerAction.COLD_RESET,
+  ManagementControllerAction.FACTORY_RESET,
+] as const;
+
+/** As {@link askHost}, for the BMC itself. */
+export function askBmc(name: string, action: ManagementControllerAction): void {
+  const title = label("bmcAction", ManagementControllerAction, action);
+  asking.ask({
+    title: t("power.ask", { action: title, host: name }),
+    text: label("bmcActionAbout", ManagementControllerAction, action),
+    confirm: title,
+    isDangerous: true,
+    ...(action === ManagementControllerAction.FACTORY_RESET ? { typed: name } : {}),
+    then: () => void act(() => controllers.changeManagementControllerState({ controllerName: name, action }), "power.started", { action: title, host: name }),
   });
 }

@@ -10,10 +10,12 @@ interface Kept {
   compact: boolean;
   /** What consoles print is read out. */
   readOut: boolean;
+  /** After how many minutes without a sign of life one is signed out; 0 never, `bmc` as the BMC does with sessions nobody uses. */
+  idle: number | "bmc";
 }
 
 const KEY = "u-bmc-prefs";
-const DEFAULTS: Kept = { theme: "auto", language: "auto", clock: "local", compact: false, readOut: false };
+const DEFAULTS: Kept = { theme: "auto", language: "auto", clock: "local", compact: false, readOut: false, idle: "bmc" };
 
 function read(): Kept {
   try {
@@ -50,6 +52,10 @@ class Prefs {
   }
   get readOut() {
     return this.#kept.readOut;
+  }
+
+  get idle() {
+    return this.#kept.idle;
   }
 
   set(change: Partial<Kept>): void {

@@ -1,6 +1,7 @@
 // The public services of the API.
 import type { DescService } from "@bufbuild/protobuf";
 import { AssetService } from "../gen/schema/v1alpha1/asset_pb";
+import { CertificateService } from "../gen/schema/v1alpha1/certificate_pb";
 import { ChassisService } from "../gen/schema/v1alpha1/chassis_pb";
 import { ConsoleService } from "../gen/schema/v1alpha1/console_pb";
 import { EventService } from "../gen/schema/v1alpha1/event_pb";
@@ -10,6 +11,7 @@ import { LedService } from "../gen/schema/v1alpha1/led_pb";
 import { LockoutService } from "../gen/schema/v1alpha1/lockout_pb";
 import { ManagementControllerService } from "../gen/schema/v1alpha1/managementcontroller_pb";
 import { MediaService } from "../gen/schema/v1alpha1/media_pb";
+import { NetworkService } from "../gen/schema/v1alpha1/network_pb";
 import { RoleService } from "../gen/schema/v1alpha1/role_pb";
 import { SensorService } from "../gen/schema/v1alpha1/sensor_pb";
 import { SessionService } from "../gen/schema/v1alpha1/session_pb";
@@ -19,6 +21,7 @@ import { UserService } from "../gen/schema/v1alpha1/user_pb";
 
 export const SERVICES: DescService[] = [
   AssetService,
+  CertificateService,
   ChassisService,
   ConsoleService,
   EventService,
@@ -28,6 +31,7 @@ export const SERVICES: DescService[] = [
   LockoutService,
   ManagementControllerService,
   MediaService,
+  NetworkService,
   RoleService,
   SensorService,
   SessionService,

@@ -12,6 +12,8 @@ class Session {
   who = $state.raw<api.Principal | undefined>();
   /** Signed out by the BMC and not by the person in front of it. */
   wasEnded = $state(false);
+  /** Signed out as nobody was there. */
+  wasIdle = $state(false);
   #channel = new BroadcastChannel("u-bmc-session");
 
   constructor() {
@@ -37,21 +39,24 @@ class Session {
     await api.signIn(username, password);
     const who = await api.whoAmI();
     if (who) this.#is(who);
-    this.wasEnded = false;
+    this.wasEnded = this.wasIdle = false;
     this.#channel.postMessage("in");
   }
 
-  async signOut(): Promise<void> {
+  /** Ends the session; `isIdle` when nobody was there for too long. */
+  async signOut(isIdle = false): Promise<void> {
     try {
       await api.signOut();
     } catch (thrown) {
       const failure = api.failureOf(thrown);
-      toasts.add({ kind: "bad", text: words(failure), failure });
+      // Nobody is there to read it.
+      if (!isIdle) toasts.add({ kind: "bad", text: words(failure), failure });
       // The BMC says whether the session still counts; where it is out of reach, the person is still signed in.
       return this.refresh();
     }
     this.#isNobody();
     this.wasEnded = false;
+    this.wasIdle = isIdle;
     this.#channel.postMessage("out");
   }
 

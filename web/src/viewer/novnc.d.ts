@@ -8,6 +8,7 @@ declare module "@novnc/novnc" {
     showDotCursor: boolean;
     background: string;
     sendCtrlAltDel(): void;
+    sendKey(keysym: number, code: string, down?: boolean): void;
     focus(): void;
     blur(): void;
     disconnect(): void;

@@ -7,6 +7,8 @@ export interface Viewer {
   /** As large as there is room for, or as it is. */
   scales(does: boolean): void;
   ctrlAltDel(): void;
+  /** Presses or releases a key: what is on it as X has it, and which it is (`code` of a KeyboardEvent). */
+  key(keysym: number, code: string, down: boolean): void;
   focus(): void;
   end(): void;
 }
@@ -28,14 +30,21 @@ export function open(element: HTMLElement, channel: object, leave: () => void): 
     leave();
   };
   element.addEventListener("keydown", leaves, { capture: true });
+  // What is down comes up when the keyboard goes elsewhere: noVNC hears of that for the window alone.
+  const lifts = (event: FocusEvent) => {
+    if (!element.contains(event.relatedTarget as Node | null)) window.dispatchEvent(new Event("blur"));
+  };
+  element.addEventListener("focusout", lifts);
   rfb.addEventListener("disconnect", () => (isOver = true));
   return {
     listens: (does) => (rfb.viewOnly = !does),
     scales: (does) => (rfb.scaleViewport = does),
     ctrlAltDel: () => rfb.sendCtrlAltDel(),
+    key: (keysym, code, down) => rfb.sendKey(keysym, code, down),
     focus: () => rfb.focus(),
     end: () => {
       element.removeEventListener("keydown", leaves, { capture: true });
+      element.removeEventListener("focusout", lifts);
       if (!isOver) rfb.disconnect();
     },
   };

@@ -13,18 +13,19 @@ use crate::sh;
 
 /// A crate, as cargo tells it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone)]
-struct Crate {
-    name: String,
-    version: String,
-    licence: String,
+pub(crate) struct Crate {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// An SPDX expression.
+    pub(crate) licence: String,
     /// Of this workspace, not of the registry.
-    is_ours: bool,
+    pub(crate) is_ours: bool,
 }
 
-/// Makes the document.
-pub(crate) fn document(board: &str, source: &Source, packages: &[Package]) -> Result<String> {
-    let mut crates: BTreeMap<(String, String), Crate> = BTreeMap::new();
-    for program in ["u-bmc", "stage0"] {
+/// The crates that are linked into programs of the image, by name and version.
+pub(crate) fn linked(programs: &[&str]) -> Result<BTreeMap<(String, String), Crate>> {
+    let mut crates = BTreeMap::new();
+    for program in programs {
         let tree = sh::output(sh::cargo_command().args([
             "tree",
             "--locked",
@@ -45,6 +46,12 @@ pub(crate) fn document(board: &str, source: &Source, packages: &[Package]) -> Re
             crates.insert((one.name.clone(), one.version.clone()), one);
         }
     }
+    Ok(crates)
+}
+
+/// Makes the document.
+pub(crate) fn document(board: &str, source: &Source, packages: &[Package]) -> Result<String> {
+    let crates = linked(&["u-bmc", "stage0"])?;
     let sums = checksums(&std::fs::read_to_string(sh::root().join("Cargo.lock"))?)?;
     let mut components: Vec<Value> = crates.values().map(|one| of_crate(one, &sums)).collect();
     components.extend(packages.iter().map(of_package));

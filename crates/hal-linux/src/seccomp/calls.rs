@@ -42,10 +42,11 @@ const IOCTL_LEVELS: u32 = 0xc010_b40e;
 /// (TIOCSCTTY).
 const IOCTL_TERMINALS: [u32; 9] =
     [0x5402, 0x5403, 0x5404, 0x5409, 0x540b, 0x802c_542a, 0x402c_542b, 0x402c_542c, 0x402c_542d];
-/// The bits of an ioctl's number that say whose it is, and the owners: GPIO chips, real-time clocks.
+/// The bits of an ioctl's number that say whose it is, and the owners: GPIO chips, real-time clocks, video.
 const IOCTL_OWNER: u32 = 0xff00;
 const IOCTL_GPIO: u32 = 0xb400;
 const IOCTL_CLOCKS: u32 = 0x7000;
+const IOCTL_VIDEO: u32 = 0x5600;
 
 /// What every daemon may do: files, memory, threads, waiting, time, and sockets as a client.
 const ALL: &[u32] = &[
@@ -373,6 +374,9 @@ pub(super) fn verdicts(groups: Groups, process: u32) -> BTreeMap<u32, Verdict> {
         all.allow(&[__NR_clock_settime64, __NR_clock_adjtime64]);
         ioctls_of(&mut all, IOCTL_CLOCKS);
     }
+    if groups.contains(Groups::VIDEO) {
+        ioctls_of(&mut all, IOCTL_VIDEO);
+    }
     all.0
 }
 
@@ -492,6 +496,7 @@ mod tests {
             (Groups::I2C, __NR_ioctl, &[3, 0x0707]),
             (Groups::LEVELS, __NR_ioctl, &[3, 0xc010_b40e]),
             (Groups::TERMINALS, __NR_ioctl, &[3, 0x402c_542b]),
+            (Groups::VIDEO, __NR_ioctl, &[3, 0xc0d0_5605]),
         ] {
             assert_eq!(answer(group, call, arguments), ALLOW, "{call} {arguments:?}");
             // Who has chips reads the levels of their lines, too.

@@ -41,7 +41,10 @@ impl Groups {
     /// Settings of terminals, and breaks on them.
     pub const TERMINALS: Self = Self(1 << 8);
 
-    const NAMES: [(Self, &'static str); 9] = [
+    /// Devices that capture video.
+    pub const VIDEO: Self = Self(1 << 9);
+
+    const NAMES: [(Self, &'static str); 10] = [
         (Self::DATAGRAMS, "UDP"),
         (Self::LISTEN, "listen"),
         (Self::PRIORITY, "priority"),
@@ -51,6 +54,7 @@ impl Groups {
         (Self::I2C, "I2C"),
         (Self::LEVELS, "levels of lines"),
         (Self::TERMINALS, "terminals"),
+        (Self::VIDEO, "video"),
     ];
 
     /// None.

@@ -15,38 +15,84 @@ use crate::{Fault, Message};
 
 use super::{name, said};
 
-pub(super) static SERVICE: Resource = Resource::new(
-    "AccountService",
-    "AccountService.v1_15_0.AccountService",
-    &entity::ACCOUNT_SERVICE,
-    |world, _| {
-        let policy = world.policy().ok().and_then(|answer| answer.policy.as_ref());
-        let seconds = |span: &Option<prost_types::Duration>| span.map(|span| span.seconds);
-        let longest = policy.and_then(|policy| seconds(&policy.lockout_max_delay));
-        let forgotten = policy.and_then(|policy| seconds(&policy.lockout_forget_after));
-        let age = policy.map(|policy| policy.max_password_age_days);
-        Ok(Some(json!({
-            "Name": "Account service",
-            "MinPasswordLength": policy.map(|policy| policy.min_password_length),
-            "MaxPasswordLength": policy.map(|policy| policy.max_password_length),
-            // Null, and so left out: they do not expire.
-            "PasswordExpirationDays": age.filter(|days| *days != 0),
-            "AccountLockoutThreshold": policy.map(|policy| policy.lockout_threshold),
-            // Delays grow with each failure; this is the longest.
-            "AccountLockoutDuration": longest,
-            // DSP0268 wants it no longer than the duration, which a site may have set otherwise.
-            "AccountLockoutCounterResetAfter": forgotten.filter(|forgotten| Some(*forgotten) <= longest),
-            "AccountLockoutCounterResetEnabled": policy.map(|_| true),
-            "ServiceEnabled": true,
-            "HTTPBasicAuth": if world.about.basic { "Enabled" } else { "Disabled" },
-            "LocalAccountAuth": "Enabled",
-            "SupportedAccountTypes": ["Redfish"],
-            "Accounts": link("/redfish/v1/AccountService/Accounts"),
-            "Roles": link("/redfish/v1/AccountService/Roles"),
-            "Status": status("Enabled", Some("OK")),
-        })))
-    },
-);
+pub(super) static SERVICE: Resource = Resource {
+    patch: Some(Patch {
+        properties: &[
+            Property::new("MinPasswordLength", Kind::Integer(8, 128)),
+            Property { path: "PasswordExpirationDays", kind: Kind::Integer(1, 3650), nullable: true },
+            Property::new("AccountLockoutThreshold", Kind::Integer(1, 100)),
+            Property::new("AccountLockoutDuration", Kind::Integer(1, 86_400)),
+        ],
+        apply: set_policy,
+        changes: &[Need::Policy],
+    }),
+    ..Resource::new(
+        "AccountService",
+        "AccountService.v1_15_0.AccountService",
+        &entity::ACCOUNT_SERVICE,
+        |world, _| {
+            let policy = world.policy().ok().and_then(|answer| answer.policy.as_ref());
+            let seconds = |span: &Option<prost_types::Duration>| span.map(|span| span.seconds);
+            let longest = policy.and_then(|policy| seconds(&policy.lockout_max_delay));
+            let forgotten = policy.and_then(|policy| seconds(&policy.lockout_forget_after));
+            let age = policy.map(|policy| policy.max_password_age_days);
+            Ok(Some(json!({
+                "Name": "Account service",
+                "MinPasswordLength": policy.map(|policy| policy.min_password_length),
+                "MaxPasswordLength": policy.map(|policy| policy.max_password_length),
+                // Null, and so left out: they do not expire.
+                "PasswordExpirationDays": age.filter(|days| *days != 0),
+                "AccountLockoutThreshold": policy.map(|policy| policy.lockout_threshold),
+                // Delays grow with each failure; this is the longest.
+                "AccountLockoutDuration": longest,
+                // DSP0268 wants it no longer than the duration, which a site may have set otherwise.
+                "AccountLockoutCounterResetAfter": forgotten.filter(|forgotten| Some(*forgotten) <= longest),
+                "AccountLockoutCounterResetEnabled": policy.map(|_| true),
+                "ServiceEnabled": true,
+                "HTTPBasicAuth": if world.about.basic { "Enabled" } else { "Disabled" },
+                "LocalAccountAuth": "Enabled",
+                "SupportedAccountTypes": ["Redfish"],
+                "Accounts": link("/redfish/v1/AccountService/Accounts"),
+                "Roles": link("/redfish/v1/AccountService/Roles"),
+                "Status": status("Enabled", Some("OK")),
+            })))
+        },
+    )
+};
+
+/// What a PATCH gives of it is one change.
+fn set_policy(_world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
+    let number = |property: &str| given.get(property).and_then(Value::as_u64);
+    let small =
+        |property: &str| number(property).and_then(|number| u32::try_from(number).ok()).unwrap_or_default();
+    let seconds = |property: &str| {
+        let seconds = number(property).and_then(|number| i64::try_from(number).ok())?;
+        Some(prost_types::Duration { seconds, nanos: 0 })
+    };
+    let fields = [
+        ("MinPasswordLength", "min_password_length"),
+        ("PasswordExpirationDays", "max_password_age_days"),
+        ("AccountLockoutThreshold", "lockout_threshold"),
+        ("AccountLockoutDuration", "lockout_max_delay"),
+    ];
+    let given_fields = || fields.into_iter().filter(|(property, _)| given.get(property).is_some());
+    let policy = v1::AccountPolicy {
+        min_password_length: small("MinPasswordLength"),
+        // Null: they do not expire.
+        max_password_age_days: small("PasswordExpirationDays"),
+        lockout_threshold: small("AccountLockoutThreshold"),
+        lockout_max_delay: seconds("AccountLockoutDuration"),
+        ..v1::AccountPolicy::default()
+    };
+    let request = v1::UpdateAccountPolicyRequest {
+        policy: Some(policy),
+        field_mask: Some(prost_types::FieldMask {
+            paths: given_fields().map(|(_, path)| path.to_owned()).collect(),
+        }),
+    };
+    let call = Ok(Call::new(user_service::UPDATE_ACCOUNT_POLICY, &request));
+    vec![Change { properties: given_fields().map(|(property, _)| property).collect(), call }]
+}
 
 pub(super) static COLLECTION: Resource = Resource {
     create: Some(Create {

@@ -82,6 +82,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "LocationIndicatorActive": chassis.identify,
         "IndicatorLED": chassis.identify.map(|on| if on { "Lit" } else { "Off" }),
         "Sensors": below("Sensors"),
+        "Drives": below("Drives"),
         "Thermal": below("Thermal"),
         "ThermalSubsystem": below("ThermalSubsystem"),
         "Power": below("Power"),

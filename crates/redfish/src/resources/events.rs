@@ -36,6 +36,19 @@ const POLICY: Kind = {
     Kind::Enum(&[a, b, c, d])
 };
 
+/// Headers of deliveries at most; as the contract has it.
+const HEADERS: Kind = Kind::Headers(8);
+
+/// Headers as they were given: objects of names with values.
+fn headers(given: &Given) -> Vec<v1::HttpHeader> {
+    let list = given.get("HttpHeaders").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let header = |(name, value): (&String, &Value)| v1::HttpHeader {
+        name: name.clone(),
+        value: value.as_str().unwrap_or_default().to_owned(),
+    };
+    list.iter().filter_map(Value::as_object).flatten().map(header).collect()
+}
+
 pub(super) static SERVICE: Resource = Resource {
     actions: &[Action {
         name: "EventService.SubmitTestEvent",
@@ -63,11 +76,13 @@ pub(super) static SERVICE: Resource = Resource {
             "DeliveryRetryAttempts": sends.map(|sends| sends.retry_attempts),
             "DeliveryRetryIntervalSeconds": sends.map(|sends| sends.retry_interval_ms.div_ceil(1000)),
             "SSEFilterPropertiesSupported": {
-                "EventFormatType": false,
-                "MessageId": false,
-                "OriginResource": false,
-                "RegistryPrefix": false,
-                "ResourceType": false,
+                "EventFormatType": true,
+                "MessageId": true,
+                "OriginResource": true,
+                "RegistryPrefix": true,
+                "MetricReportDefinition": false,
+                "ResourceType": true,
+                "SubordinateResources": false,
             },
             "Subscriptions": link("/redfish/v1/EventService/Subscriptions"),
             "Status": status("Enabled", Some("OK")),
@@ -90,6 +105,7 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new("SubordinateResources", Kind::Bool), false),
             (Property::new("DeliveryRetryPolicy", POLICY), false),
             (Property::new("VerifyCertificate", Kind::Bool), false),
+            (Property::new("HttpHeaders", HEADERS), false),
         ],
         call: create,
         made,
@@ -117,6 +133,7 @@ pub(super) static DESTINATION: Resource = Resource {
             Property { path: "Context", kind: Kind::Text(256), nullable: true },
             Property::new("DeliveryRetryPolicy", POLICY),
             Property::new("VerifyCertificate", Kind::Bool),
+            Property::new("HttpHeaders", HEADERS),
         ],
         apply,
         changes: &[Need::Subscriptions],
@@ -200,6 +217,8 @@ fn sent(subscription: &v1::EventSubscription) -> Value {
         "SubordinateResources": subscription.subordinate_resources,
         "DeliveryRetryPolicy": policy.map(|(name, _)| name),
         "VerifyCertificate": subscription.verify_certificate.unwrap_or(true),
+        // What was set is never shown (DSP0268, `EventDestination`).
+        "HttpHeaders": [],
         "Status": status(state, Some(health)),
     })
 }
@@ -242,6 +261,7 @@ fn create(_world: &World, given: &Given) -> Result<Call, Message> {
         subordinate_resources: given.bool("SubordinateResources").unwrap_or(false),
         retry_policy: policy(given).into(),
         verify_certificate: given.bool("VerifyCertificate"),
+        http_headers: headers(given),
         ..v1::EventSubscription::default()
     };
     let request = v1::CreateEventSubscriptionRequest { subscription: Some(subscription) };
@@ -291,6 +311,14 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
             "VerifyCertificate",
             "verify_certificate",
             v1::EventSubscription { verify_certificate: Some(verify), ..v1::EventSubscription::default() },
+        );
+    }
+    if given.get("HttpHeaders").is_some() {
+        let http_headers = headers(given);
+        change(
+            "HttpHeaders",
+            "http_headers",
+            v1::EventSubscription { http_headers, ..v1::EventSubscription::default() },
         );
     }
     changes

@@ -27,12 +27,16 @@ pub(super) static COLLECTION: Resource = Resource::new(
     },
 );
 
-pub(super) static INTERFACE: Resource = Resource::new(
-    "Managers/{}/EthernetInterfaces/{}",
-    "EthernetInterface.v1_8_0.EthernetInterface",
-    &entity::ETHERNET_INTERFACE,
-    show,
-);
+pub(super) static INTERFACE: Resource = Resource {
+    // A link has a speed, though its driver may not say which, and an address comes from somewhere.
+    nulls: &["SpeedMbps", "AddressOrigin", "AddressState", "Gateway"],
+    ..Resource::new(
+        "Managers/{}/EthernetInterfaces/{}",
+        "EthernetInterface.v1_8_0.EthernetInterface",
+        &entity::ETHERNET_INTERFACE,
+        show,
+    )
+};
 
 fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     if world.controller(name(names, 0))?.is_none() {
@@ -61,6 +65,8 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
                 "Address": ip.to_string(),
                 "PrefixLength": length,
                 "AddressOrigin": origin6(address.origin()),
+                // One that is shown can be used; whether for what is new as well is not told.
+                "AddressState": null,
             })),
         }
     }
@@ -78,7 +84,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             v1::NetworkInterfaceState::Up => status("Enabled", Some("OK")),
             // A cable is waited for.
             v1::NetworkInterfaceState::NoLink => status("StandbyOffline", Some("OK")),
-            v1::NetworkInterfaceState::Off => status("Disabled", None),
+            v1::NetworkInterfaceState::Off => status("Disabled", Some("OK")),
             v1::NetworkInterfaceState::Absent => status("Absent", None),
             v1::NetworkInterfaceState::Unspecified => status("UnavailableOffline", None),
         },

@@ -66,17 +66,17 @@ pub(super) static MEMORY: Resource =
 const KINDS: &[&str] = &["DDR", "DDR2", "DDR3", "DDR4"];
 
 /// What a part says of itself.
-struct Said<'a> {
-    manufacturer: Option<&'a str>,
-    product: Option<&'a str>,
-    serial: Option<&'a str>,
-    part: Option<&'a str>,
+pub(super) struct Said<'a> {
+    pub(super) manufacturer: Option<&'a str>,
+    pub(super) product: Option<&'a str>,
+    pub(super) serial: Option<&'a str>,
+    pub(super) part: Option<&'a str>,
     notes: Option<&'a v1::AssetInfo>,
-    status: Value,
+    pub(super) status: Value,
 }
 
 impl<'a> Said<'a> {
-    fn of(asset: &'a v1::Asset) -> Self {
+    pub(super) fn of(asset: &'a v1::Asset) -> Self {
         let info = asset.info.as_ref();
         Self {
             manufacturer: said(info.and_then(|info| info.manufacturer.as_deref())),
@@ -91,16 +91,20 @@ impl<'a> Said<'a> {
         }
     }
 
-    fn note(&self, key: &str) -> Option<&'a str> {
+    pub(super) fn note(&self, key: &str) -> Option<&'a str> {
         said(self.notes?.custom_attributes.get(key).map(String::as_str))
     }
 
-    fn number(&self, key: &str) -> Option<i64> {
+    pub(super) fn number(&self, key: &str) -> Option<i64> {
         self.note(key)?.parse().ok()
     }
 }
 
-fn of_host<'w>(
+/// The parts of a kind that a host has.
+///
+/// # Errors
+/// As [`World::assets`].
+pub(super) fn of_host<'w>(
     world: &'w World,
     host: &'w str,
     kind: v1::AssetType,
@@ -109,7 +113,8 @@ fn of_host<'w>(
     Ok(all.filter(move |asset| asset.r#type() == kind && asset.present && asset.host_name == host))
 }
 
-fn members(
+/// The collection of those.
+pub(super) fn members(
     world: &World,
     names: Names<'_>,
     kind: v1::AssetType,
@@ -124,6 +129,11 @@ fn members(
     Ok(Some(collection(title, uris.collect())))
 }
 
-fn part<'w>(world: &'w World, names: Names<'w>, kind: v1::AssetType) -> Result<Option<&'w v1::Asset>, Fault> {
+/// The one of those that a path names.
+pub(super) fn part<'w>(
+    world: &'w World,
+    names: Names<'w>,
+    kind: v1::AssetType,
+) -> Result<Option<&'w v1::Asset>, Fault> {
     Ok(of_host(world, name(names, 0), kind)?.find(|asset| asset.id == name(names, 1)))
 }

@@ -1,15 +1,16 @@
-//! LogServices of the manager: the event log, which is eventlog's (`EventService`). The newest thousand events are shown.
+//! Events in the words of Redfish: messages, entries of logs, what is sent to subscribers, and what a filter selects.
 
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
-use crate::message::{CERTIFICATE_REFUSED, Content, Registry, Severity, Template};
-use crate::privilege::entity;
-use crate::resource::{Names, Resource, collection, link, prune, status};
-use crate::world::World;
-use crate::{Fault, Message};
+use crate::Message;
+use crate::answer::Answer;
+use crate::filter::Filter;
+use crate::message::{CERTIFICATE_REFUSED, Content, Registry, Severity, Template, base};
+use crate::query::{Query, QueryError};
+use crate::resource::{link, prune};
 
-use super::{name, said};
+use super::said;
 
 /// Messages that no registry of DMTF's has: what the event log says, in its own words.
 pub static REGISTRY: Registry = Registry {
@@ -37,77 +38,12 @@ static EVENT_CRITICAL: Template = Template {
     args: 2,
 };
 
-pub(super) static SERVICES: Resource = Resource::new(
-    "Managers/{}/LogServices",
-    "LogServiceCollection.LogServiceCollection",
-    &entity::LOG_SERVICE_COLLECTION,
-    |world, names| {
-        let id = name(names, 0);
-        if world.controller(id)?.is_none() {
-            return Ok(None);
-        }
-        Ok(Some(collection("Logs", vec![format!("/redfish/v1/Managers/{id}/LogServices/EventLog")])))
-    },
-);
-
-pub(super) static SERVICE: Resource = Resource {
-    volatile: &["DateTime"],
-    ..Resource::new(
-        "Managers/{}/LogServices/EventLog",
-        "LogService.v1_1_0.LogService",
-        &entity::LOG_SERVICE,
-        |world, names| {
-            let id = name(names, 0);
-            if world.controller(id)?.is_none() {
-                return Ok(None);
-            }
-            Ok(Some(json!({
-                "Name": "Event log",
-                "LogEntryType": "Event",
-                "OverWritePolicy": "WrapsWhenFull",
-                "ServiceEnabled": true,
-                "DateTime": prost_types::Timestamp { seconds: world.about.now, nanos: 0 }.to_string(),
-                "DateTimeLocalOffset": "+00:00",
-                "Entries": link(&format!("/redfish/v1/Managers/{id}/LogServices/EventLog/Entries")),
-                "Status": status("Enabled", Some("OK")),
-            })))
-        },
-    )
-};
-
-pub(super) static ENTRIES: Resource = Resource::new(
-    "Managers/{}/LogServices/EventLog/Entries",
-    "LogEntryCollection.LogEntryCollection",
-    &entity::LOG_ENTRY_COLLECTION,
-    |world, names| {
-        let id = name(names, 0);
-        if world.controller(id)?.is_none() {
-            return Ok(None);
-        }
-        let all = world.events()?.events.iter();
-        let uris =
-            all.map(|event| format!("/redfish/v1/Managers/{id}/LogServices/EventLog/Entries/{}", event.id));
-        Ok(Some(collection("Entries of the event log", uris.collect())))
-    },
-);
-
-pub(super) static ENTRY: Resource = Resource::new(
-    "Managers/{}/LogServices/EventLog/Entries/{}",
-    "LogEntry.v1_1_0.LogEntry",
-    &entity::LOG_ENTRY,
-    show,
-);
-
-fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
-    if world.controller(name(names, 0))?.is_none() {
-        return Ok(None);
-    }
-    let all = &world.events()?.events;
-    let Some(event) = all.iter().find(|event| event.id == name(names, 1)) else { return Ok(None) };
+/// The newest events that a log keeps, in the words of an entry of `kind`.
+pub(super) fn entry(event: &v1::Event, kind: &str) -> Value {
     let message = told(event);
-    Ok(Some(json!({
+    json!({
         "Name": subject(event),
-        "EntryType": "Event",
+        "EntryType": kind,
         "Created": event.time.map(|at| at.to_string()),
         "EventTimestamp": event.time.map(|at| at.to_string()),
         "Severity": message.severity().name(),
@@ -115,9 +51,12 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "MessageId": message.id(),
         "MessageArgs": message.to_json().get("MessageArgs"),
         "EventId": event.id,
+        // On whose behalf it happened.
+        "Originator": said(event.principal.as_deref()),
+        "OriginatorType": said(event.principal.as_deref()).map(|_| "Client"),
         "Links": {"OriginOfCondition": origin(event).map(|uri| link(&uri))},
         "Description": said(Some(&event.source)).map(|source| format!("Said by {source}")),
-    })))
+    })
 }
 
 /// What an event is told with.
@@ -225,6 +164,52 @@ pub fn selects(subscription: &v1::EventSubscription, event: &v1::Event) -> bool 
         && any(&subscription.origin_resources, &of_origin)
 }
 
+/// What a stream of events can be filtered by (DSP0266, "Server-sent events").
+const FILTERED: [&str; 5] =
+    ["EventFormatType", "MessageId", "OriginResource", "RegistryPrefix", "ResourceType"];
+
+/// Which events a stream shows.
+#[derive(Debug, Default)]
+pub struct StreamFilter(Option<Filter>);
+
+impl StreamFilter {
+    /// Reads the query of a request for a stream.
+    ///
+    /// # Errors
+    /// The answer to one that is not understood: 400, 501.
+    pub fn of(query: &str) -> Result<Self, Answer> {
+        let query = match Query::parse(query) {
+            Ok(query) => query,
+            Err(QueryError::Bad(message)) => return Err(Answer::error(400, &[message])),
+            Err(QueryError::Unsupported(message)) => return Err(Answer::error(501, &[message])),
+        };
+        let Query { filter, .. } = query;
+        let is_known = |path: &&[String]| matches!(path, [name] if FILTERED.contains(&name.as_str()));
+        let unknown = filter.as_ref().and_then(|filter| {
+            filter.properties().into_iter().find(|path| !is_known(path)).map(|path| path.join("/"))
+        });
+        match unknown {
+            Some(name) => Err(Answer::error(400, &[base::PROPERTY_UNKNOWN.with(&[&name])])),
+            None => Ok(Self(filter)),
+        }
+    }
+
+    /// Whether an event is shown.
+    #[must_use]
+    pub fn selects(&self, event: &v1::Event) -> bool {
+        let Some(filter) = &self.0 else { return true };
+        let id = template(event).id;
+        let about = about(event);
+        filter.holds(&json!({
+            "EventFormatType": "Event",
+            "MessageId": id,
+            "RegistryPrefix": key(id).map(|(registry, _)| registry),
+            "ResourceType": about.as_ref().map(|(kind, _)| kind),
+            "OriginResource": about.as_ref().map(|(_, uri)| uri),
+        }))
+    }
+}
+
 /// The resource an event is about, if it has one.
 pub(super) fn origin(event: &v1::Event) -> Option<String> {
     about(event).map(|(_, uri)| uri)
@@ -271,6 +256,29 @@ mod tests {
         assert_eq!(of(&[], &[], &[], &["/redfish/v1/Systems"], false), [false, false, false]);
         assert_eq!(of(&[], &[], &[], &["/redfish/v1/Systems"], true), [true, true, false]);
         assert_eq!(of(&[], &[], &[], &["/redfish/v1/Sys"], true), [false, false, false]);
+    }
+
+    #[test]
+    fn a_stream_shows_what_its_filter_holds_for() {
+        let host = event("host", v1::EventSeverity::Info);
+        let bad = event("host", v1::EventSeverity::Critical);
+        let session = event("session", v1::EventSeverity::Info);
+        let of = |query: &str| {
+            let filter = StreamFilter::of(query).unwrap();
+            [&host, &bad, &session].map(|event| filter.selects(event))
+        };
+        assert_eq!(of(""), [true, true, true]);
+        assert_eq!(of("$filter=RegistryPrefix%20eq%20'UBmc'"), [true, true, true]);
+        assert_eq!(of("$filter=RegistryPrefix eq 'Base'"), [false, false, false]);
+        assert_eq!(of("$filter=MessageId%20eq%20'UBmc.1.0.EventCritical'"), [false, true, false]);
+        assert_eq!(of("$filter=ResourceType+eq+'ComputerSystem'"), [true, true, false]);
+        let origin = "$filter=OriginResource eq '/redfish/v1/Systems/system' and not (MessageId eq 'UBmc.1.0.EventOK')";
+        assert_eq!(of(origin), [false, true, false]);
+        for (query, status) in
+            [("$filter=Nope eq 'x'", 400), ("$filter=Oem/A eq 1", 400), ("$filter=(", 400), ("$nope=1", 501)]
+        {
+            assert_eq!(StreamFilter::of(query).unwrap_err().status, status, "{query}");
+        }
     }
 
     #[test]

@@ -9,7 +9,10 @@ mod fans;
 mod interfaces;
 mod inventory;
 mod log;
+mod log_services;
 mod managers;
+mod pcie;
+mod ports;
 mod power;
 mod power_supplies;
 mod protocol;
@@ -18,8 +21,10 @@ mod root;
 mod schemas;
 mod sensors;
 mod sessions;
+mod storage;
 mod systems;
 mod tasks;
+mod telemetry;
 mod thermal;
 mod update;
 mod virtual_media;
@@ -30,7 +35,8 @@ use crate::message::{self, Registry};
 use crate::resource::Resource;
 
 pub use events::STREAM;
-pub use log::{EVENT_TYPES, REGISTRY as OWN_REGISTRY, event_payload, is_sent, selects};
+pub use log::{EVENT_TYPES, REGISTRY as OWN_REGISTRY, StreamFilter, event_payload, is_sent, selects};
+pub(crate) use tasks::outcome_of;
 
 /// All of them, what lies above first.
 pub static ALL: &[&Resource] = &[
@@ -41,8 +47,21 @@ pub static ALL: &[&Resource] = &[
     &inventory::PROCESSOR,
     &inventory::MEMORIES,
     &inventory::MEMORY,
+    &ports::COLLECTION,
+    &ports::INTERFACE,
+    &storage::COLLECTION,
+    &storage::STORAGE,
+    &pcie::DEVICE,
+    &pcie::FUNCTIONS,
+    &pcie::FUNCTION,
+    &log_services::OF_SYSTEM,
+    &log_services::SERVICE_OF_SYSTEM,
+    &log_services::ENTRIES_OF_SYSTEM,
+    &log_services::ENTRY_OF_SYSTEM,
     &chassis::COLLECTION,
     &chassis::CHASSIS,
+    &storage::DRIVES,
+    &storage::DRIVE,
     &sensors::COLLECTION,
     &sensors::SENSOR,
     &thermal::THERMAL,
@@ -65,10 +84,10 @@ pub static ALL: &[&Resource] = &[
     &certificates::CERTIFICATE,
     &interfaces::COLLECTION,
     &interfaces::INTERFACE,
-    &log::SERVICES,
-    &log::SERVICE,
-    &log::ENTRIES,
-    &log::ENTRY,
+    &log_services::OF_MANAGER,
+    &log_services::SERVICE_OF_MANAGER,
+    &log_services::ENTRIES_OF_MANAGER,
+    &log_services::ENTRY_OF_MANAGER,
     &sessions::SERVICE,
     &sessions::COLLECTION,
     &sessions::SESSION,
@@ -87,6 +106,16 @@ pub static ALL: &[&Resource] = &[
     &update::FIRMWARE,
     &tasks::SERVICE,
     &tasks::COLLECTION,
+    &tasks::TASK,
+    &telemetry::SERVICE,
+    &telemetry::DEFINITIONS,
+    &telemetry::DEFINITION,
+    &telemetry::REPORT_DEFINITIONS,
+    &telemetry::REPORT_DEFINITION,
+    &telemetry::REPORTS,
+    &telemetry::REPORT,
+    &telemetry::TRIGGERS,
+    &telemetry::TRIGGER,
     &registries::COLLECTION,
     &registries::FILE,
     &schemas::COLLECTION,

@@ -35,6 +35,7 @@ pub(super) static RESOURCE: Resource = Resource::new(
             "SessionService": link("/redfish/v1/SessionService"),
             "CertificateService": link("/redfish/v1/CertificateService"),
             "EventService": link("/redfish/v1/EventService"),
+            "TelemetryService": link("/redfish/v1/TelemetryService"),
             "Tasks": link("/redfish/v1/TaskService"),
             "UpdateService": link("/redfish/v1/UpdateService"),
             "Registries": link("/redfish/v1/Registries"),

@@ -138,7 +138,7 @@ pub(super) fn of_old_form(sensor: &v1::Sensor, place: &str, at: usize, value: &s
 }
 
 /// Limits of both sides.
-fn thresholds(sensor: &v1::Sensor) -> (v1::Threshold, v1::Threshold) {
+pub(super) fn thresholds(sensor: &v1::Sensor) -> (v1::Threshold, v1::Threshold) {
     let analog = analog(sensor);
     let of = |side: Option<v1::Threshold>| side.unwrap_or_default();
     (
@@ -174,7 +174,8 @@ pub(super) fn sensor_status(sensor: &v1::Sensor) -> Value {
     }
 }
 
-fn kind(sensor: &v1::Sensor) -> Option<&'static str> {
+/// What it measures, in the words of the schema.
+pub(super) fn kind(sensor: &v1::Sensor) -> Option<&'static str> {
     match sensor.context() {
         v1::SensorContext::Temperature => Some("Temperature"),
         v1::SensorContext::Voltage => Some("Voltage"),
@@ -193,7 +194,7 @@ fn kind(sensor: &v1::Sensor) -> Option<&'static str> {
 }
 
 /// Units as UCUM writes them, which the schema asks for.
-fn units(unit: v1::SensorUnit) -> Option<&'static str> {
+pub(super) fn units(unit: v1::SensorUnit) -> Option<&'static str> {
     match unit {
         v1::SensorUnit::Celsius => Some("Cel"),
         v1::SensorUnit::Fahrenheit => Some("[degF]"),

@@ -11,7 +11,10 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
-use super::{boot_override, chassis, name, said, virtual_media};
+use super::{boot_override, chassis, name, pcie, said, virtual_media};
+
+/// Sessions of one screen at a time (docs/kvm.md).
+const SCREEN_SESSIONS: u32 = 16;
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Systems",
@@ -88,6 +91,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         .ok()
         .and_then(|answer| answer.chassis.iter().find(|chassis| chassis.name == host.chassis_name));
     let identify = chassis.and_then(|chassis| chassis.identify);
+    let devices = pcie::links(world, id).ok();
     let chassis_link = (!host.chassis_name.is_empty())
         .then(|| vec![link(&format!("/redfish/v1/Chassis/{}", host.chassis_name))]);
     Ok(Some(json!({
@@ -122,9 +126,16 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             "TotalSystemMemoryGiB": (!memory.is_empty()).then(|| mib_as_gib(memory.iter().sum())),
         },
         "SerialConsole": serial_console(world, host),
+        "GraphicalConsole": graphical_console(world, host),
         "VirtualMedia": virtual_media::below(world, &format!("/redfish/v1/Systems/{id}"), Some(id)),
         "Processors": link(&format!("/redfish/v1/Systems/{id}/Processors")),
         "Memory": link(&format!("/redfish/v1/Systems/{id}/Memory")),
+        "EthernetInterfaces": link(&format!("/redfish/v1/Systems/{id}/EthernetInterfaces")),
+        "Storage": link(&format!("/redfish/v1/Systems/{id}/Storage")),
+        "LogServices": link(&format!("/redfish/v1/Systems/{id}/LogServices")),
+        // Without inventorymgr nothing is known of them.
+        "PCIeDevices@odata.count": devices.as_ref().map(Vec::len),
+        "PCIeDevices": devices,
         "Status": system_status(host),
         "Links": {
             "Chassis": chassis_link,
@@ -139,6 +150,16 @@ fn serial_console(world: &World, host: &v1::Host) -> Option<Value> {
     let console = consoles.iter().find(|console| console.name == host.name)?;
     let uri = format!("/api/v1alpha1/consoles/{}/socket?bytesOnly=true", console.name);
     Some(json!({ "WebSocket": { "ServiceEnabled": true, "ConsoleURI": uri, "Interactive": true } }))
+}
+
+/// How the host's screen is reached, if it has one: by the Web UI and by viewers of RFB, neither of which is the manager's own port.
+fn graphical_console(world: &World, host: &v1::Host) -> Option<Value> {
+    world.screens().ok()?.screens.iter().find(|screen| screen.name == host.name)?;
+    Some(json!({
+        "ServiceEnabled": true,
+        "MaxConcurrentSessions": SCREEN_SESSIONS,
+        "ConnectTypesSupported": ["KVMIP"],
+    }))
 }
 
 /// Whole numbers where it is one.

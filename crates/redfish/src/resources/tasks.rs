@@ -1,10 +1,16 @@
-//! TaskService: what goes on for longer. Nothing does yet: what is asked for is done, or refused, when it is answered, and a power operation's end is
-//! in the event log.
+//! TaskService: what went on for longer. Power operations are, as the event log has them when they have ended; who asked for one was answered when it was
+//! accepted. They stay as long as their events, over restarts.
 
+use schema::v1alpha1 as v1;
 use serde_json::json;
 
+use crate::Fault;
+use crate::message::task_event;
 use crate::privilege::entity;
 use crate::resource::{Resource, collection, link, status};
+use crate::world::World;
+
+use super::name;
 
 pub(super) static SERVICE: Resource = Resource {
     volatile: &["DateTime"],
@@ -12,6 +18,8 @@ pub(super) static SERVICE: Resource = Resource {
         Ok(Some(json!({
             "Name": "Task service",
             "ServiceEnabled": true,
+            "CompletedTaskOverWritePolicy": "Oldest",
+            "LifeCycleEventOnTaskStateChange": true,
             "DateTime": prost_types::Timestamp { seconds: world.about.now, nanos: 0 }.to_string(),
             "Tasks": link("/redfish/v1/TaskService/Tasks"),
             "Status": status("Enabled", Some("OK")),
@@ -19,7 +27,90 @@ pub(super) static SERVICE: Resource = Resource {
     })
 };
 
-pub(super) static COLLECTION: Resource =
-    Resource::new("TaskService/Tasks", "TaskCollection.TaskCollection", &entity::TASK_COLLECTION, |_, _| {
-        Ok(Some(collection("Tasks", Vec::new())))
+pub(super) static COLLECTION: Resource = Resource::new(
+    "TaskService/Tasks",
+    "TaskCollection.TaskCollection",
+    &entity::TASK_COLLECTION,
+    |world, _| {
+        let uris =
+            operations(world)?.map(|(_, one)| format!("/redfish/v1/TaskService/Tasks/{}", one.operation_id));
+        Ok(Some(collection("Tasks", uris.collect())))
+    },
+);
+
+pub(super) static TASK: Resource =
+    Resource::new("TaskService/Tasks/{}", "Task.v1_4_0.Task", &entity::TASK, |world, names| {
+        let id = name(names, 0);
+        let Some((event, one)) = operations(world)?.find(|(_, one)| one.operation_id == id) else {
+            return Ok(None);
+        };
+        let (state, health, message) = match one.result() {
+            v1::OperationResult::Done => ("Completed", "OK", task_event::TASK_COMPLETED_OK.with(&[id])),
+            // A later request took its place.
+            v1::OperationResult::Superseded => ("Cancelled", "OK", task_event::TASK_CANCELLED.with(&[id])),
+            _ => ("Exception", "Critical", task_event::TASK_ABORTED.with(&[id])),
+        };
+        let action =
+            one.action().as_str_name().trim_start_matches("HOST_ACTION_").to_lowercase().replace('_', " ");
+        let why = Some(one.error_message.as_str()).filter(|why| !why.is_empty());
+        Ok(Some(json!({
+            "Name": format!("{}: {action}", one.component_name),
+            "Description": why,
+            "TaskState": state,
+            "TaskStatus": health,
+            "TaskMonitor": format!("/redfish/v1/TaskService/TaskMonitors/{id}"),
+            "PercentComplete": 100,
+            "StartTime": began(one).map(|at| at.to_string()),
+            "EndTime": one.completed_at.or(event.time).map(|at| at.to_string()),
+            "Messages": [message.to_json()],
+        })))
     });
+
+/// Whether an operation that has ended was done; `None` where there is none of that name.
+///
+/// # Errors
+/// As [`World::events`].
+pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<bool>, Fault> {
+    let found = operations(world)?.find(|(_, one)| one.operation_id == id);
+    Ok(found.map(|(_, one)| one.result() == v1::OperationResult::Done))
+}
+
+/// When it was accepted.
+fn began(one: &v1::PowerOperationResult) -> Option<prost_types::Timestamp> {
+    let (ended, took) = (one.completed_at?, one.duration?);
+    let nanos = i64::from(ended.nanos) - i64::from(took.nanos);
+    let seconds = ended.seconds.checked_sub(took.seconds)?.checked_sub(i64::from(nanos < 0))?;
+    Some(prost_types::Timestamp { seconds, nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).ok()? })
+}
+
+/// Operations that have ended, the last one first.
+fn operations(world: &World) -> Result<impl Iterator<Item = (&v1::Event, &v1::PowerOperationResult)>, Fault> {
+    Ok(world.events()?.events.iter().filter_map(|event| match &event.payload {
+        Some(v1::event::Payload::PowerOperationResult(result)) if is_id(&result.operation_id) => {
+            Some((event, result))
+        }
+        _ => None,
+    }))
+}
+
+/// Whether it can be a name in a path.
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_began_as_long_before_its_end_as_it_took() {
+        let at = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
+        let one = v1::PowerOperationResult {
+            completed_at: at(100, 200_000_000),
+            duration: Some(prost_types::Duration { seconds: 2, nanos: 700_000_000 }),
+            ..Default::default()
+        };
+        assert_eq!(began(&one), at(97, 500_000_000));
+        assert_eq!(began(&v1::PowerOperationResult { duration: None, ..one }), None);
+    }
+}

@@ -99,6 +99,14 @@ fn asset(id: &str, kind: v1::AssetType, host: &str, notes: &[(&str, &str)]) -> v
     }
 }
 
+fn with_mac(asset: v1::Asset) -> v1::Asset {
+    let info = asset.info.map(|info| v1::AssetInfo { mac_addresses: vec![MAC.into()], ..info });
+    v1::Asset { info, ..asset }
+}
+
+/// Of the machine's port.
+pub const MAC: &str = "52:54:00:12:34:56";
+
 pub fn user(name: &str, role: auth::Role) -> v1::User {
     v1::User {
         id: format!("id-of-{name}"),
@@ -135,6 +143,7 @@ pub fn subscription(id: &str, state: v1::EventSubscriptionState) -> v1::EventSub
         subordinate_resources: true,
         retry_policy: v1::EventRetryPolicy::RetryForeverWithBackoff.into(),
         verify_certificate: Some(true),
+        http_headers: Vec::new(),
         username: "admin".into(),
         state: state.into(),
         sequence: 7,
@@ -313,6 +322,8 @@ impl Bench {
         );
         let console = v1::Console { name: "system".into(), connected: true, ..v1::Console::default() };
         self.say("rpc.ConsoleService.ListConsoles", &v1::ListConsolesResponse { consoles: vec![console] });
+        let screen = v1::Screen { name: "system".into(), ..v1::Screen::default() };
+        self.say("rpc.KvmService.ListScreens", &v1::ListScreensResponse { screens: vec![screen] });
         let cd = v1::MediaSlot {
             name: "cd".into(),
             host_name: "system".into(),
@@ -416,9 +427,23 @@ impl Bench {
                 "system",
                 &[("size_mib", "16384"), ("speed_mts", "3200"), ("bank", "A")],
             ),
+            with_mac(asset(
+                "system-nic0",
+                T::NetworkInterface,
+                "system",
+                &[("enabled", "true"), ("address", "0000:21:00.1")],
+            )),
+            asset("system-slot1", T::Slot, "system", &[("in_use", "false"), ("address", "0000:22:00.0")]),
+            v1::Asset {
+                source: v1::AssetSource::Nvme.into(),
+                ..asset("nvme0", T::Drive, "", &[("used_percent", "12"), ("warnings", "read only")])
+            },
+            asset("system-drive0", T::Drive, "system", &[("address", "0000:41:00.0")]),
         ];
         self.say("rpc.AssetService.ListAssets", &v1::ListAssetsResponse { assets });
         self.say("rpc.NetworkService.ListNetworkInterfaces", &network());
+        let ipmi = v1::Ipmi { enabled: true, listening: true, port: 623, ..v1::Ipmi::default() };
+        self.say("rpc.IpmiService.GetIpmi", &v1::GetIpmiResponse { ipmi: Some(ipmi) });
         self.say(
             "rpc.CertificateService.GetCertificate",
             &v1::GetCertificateResponse { certificate: Some(certificate()) },
@@ -472,7 +497,19 @@ impl Bench {
         };
         let events = vec![
             event("ev2", v1::EventSeverity::Critical, "sensor", "cpu0_temp"),
-            event("ev1", v1::EventSeverity::Info, "host", "system"),
+            v1::Event {
+                principal: Some("olga".into()),
+                payload: Some(v1::event::Payload::PowerOperationResult(v1::PowerOperationResult {
+                    component_name: "system".into(),
+                    operation_id: "op-1".into(),
+                    action: v1::HostAction::On.into(),
+                    result: v1::OperationResult::Done.into(),
+                    completed_at: time(1_790_000_000),
+                    duration: Some(prost_types::Duration { seconds: 3, nanos: 0 }),
+                    ..Default::default()
+                })),
+                ..event("ev1", v1::EventSeverity::Info, "host", "system")
+            },
         ];
         self.say(
             "rpc.EventService.ListEventSubscriptions",
@@ -482,6 +519,17 @@ impl Bench {
                 retry_interval_ms: 30_000,
             },
         );
+        let line = |text: &str| v1::ConsoleLogLine { time: time(1_790_000_001), text: text.into() };
+        let lines = vec![line("one"), line("two")];
+        self.say("rpc.ConsoleService.ListConsoleLog", &v1::ListConsoleLogResponse { lines });
+        let history = v1::GetSensorHistoryResponse {
+            id: "cpu0_temp".into(),
+            start: time(1_790_000_000),
+            step: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+            means: vec![41.5, f32::NAN, 42.0],
+            ..Default::default()
+        };
+        self.say("rpc.SensorService.GetSensorHistory", &history);
         self.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
     }
 
@@ -499,6 +547,7 @@ impl Bench {
             }],
             uuid: "92384634-2938-2342-8820-489239905423".into(),
             asker: self.asker.clone(),
+            names: Vec::new(),
         }
     }
 
@@ -537,7 +586,7 @@ impl Bench {
                 Step::Read(needs) => {
                     assert!(!needs.is_empty());
                     for need in needs {
-                        let call = need.call(&self.asker);
+                        let call = exchange.call_for(need);
                         let answer = self.answer(call.method.subject);
                         self.asked.push(call);
                         exchange.filled(need, answer.as_deref().map_err(Clone::clone));
@@ -572,6 +621,9 @@ pub fn path(resource: &Resource) -> String {
         "Role" => vec!["ReadOnly"],
         "EventDestination" => vec!["7"],
         "SoftwareInventory" => vec!["bmc"],
+        "Task" => vec!["op-1"],
+        "MetricDefinition" | "MetricReportDefinition" | "MetricReport" => vec!["Temperature"],
+        "Triggers" => vec!["cpu0_temp"],
         "MessageRegistryFile" => vec!["Base"],
         "JsonSchemaFile" => vec!["Chassis"],
         _ if resource.path.starts_with("Chassis") => vec!["chassis"],
@@ -582,12 +634,22 @@ pub fn path(resource: &Resource) -> String {
         "Sensor" => "cpu0_temp",
         "Fan" => "fan0",
         "PowerSupply" => "psu0",
-        "LogEntry" => "ev1",
+        "LogService" | "LogEntryCollection" | "LogEntry" if resource.path.starts_with("Managers") => {
+            "EventLog"
+        }
+        "LogService" | "LogEntryCollection" | "LogEntry" => "SEL",
         "Processor" => "system-cpu0",
-        "EthernetInterface" => "eth0",
+        "EthernetInterface" if resource.path.starts_with("Managers") => "eth0",
+        "EthernetInterface" | "PCIeDevice" | "PCIeFunction" | "PCIeFunctionCollection" => "system-nic0",
+        "Storage" => "drives",
+        "Drive" => "nvme0",
         "VirtualMedia" => "cd",
         "Certificate" => "1",
         _ => "system-dimm0",
+    });
+    names.push(match resource.type_name() {
+        "LogEntry" => "ev1",
+        _ => "1",
     });
     let mut names = names.into_iter();
     let parts: Vec<&str> = resource
@@ -621,6 +683,7 @@ pub fn fitting(property: &Property) -> Value {
         (_, Kind::Enum(all)) => json!(all[0]),
         (_, Kind::Texts(_)) => json!(["text"]),
         (_, Kind::Link) => json!({"@odata.id": "/redfish/v1/Systems/system"}),
+        (_, Kind::Headers(_)) => json!([{"X-Token": "secret-enough"}]),
         (_, Kind::Links(_)) => json!([{"@odata.id": "/redfish/v1/Systems/system"}]),
     }
 }
@@ -700,6 +763,7 @@ pub fn rows() -> Vec<Row> {
         fixed("/redfish/v1/odata", "ServiceRoot", &Method::ALL),
         fixed("/redfish/v1/$metadata", "ServiceRoot", &Method::ALL),
     ];
+    rows.push(fixed("/redfish/v1/TaskService/TaskMonitors/op-1", "Task", &[]));
     for registry in resources::REGISTRIES {
         let path = format!("/redfish/v1/Registries/{0}/{0}", registry.prefix);
         rows.push(fixed(&path, "MessageRegistry", &[]));

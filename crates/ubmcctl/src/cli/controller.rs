@@ -1,4 +1,4 @@
-//! Certificate and network of the controller.
+//! Certificate, network and IPMI of the controller.
 
 use std::path::PathBuf;
 
@@ -61,4 +61,18 @@ pub(crate) enum NetworkCommand {
     List,
     /// Names, name servers, time servers
     Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IpmiCommand {
+    /// Whether it is on, where, and how many sessions there are
+    Status,
+    /// Switch it on, also for restarts
+    Enable {
+        /// UDP port [default: as it was, at first 623]
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+        port: Option<u16>,
+    },
+    /// Switch it off, also for restarts; its sessions end
+    Disable,
 }

@@ -5,7 +5,8 @@ use schema::rpc::{lockout_service, session_service, user_service};
 use schema::v1alpha1::{
     AccountLockoutInfo, AccountPolicy, ChangePasswordRequest, CreateUserRequest, DeleteLockoutRequest,
     DeleteSessionRequest, DeleteUserRequest, GetAccountPolicyRequest, GetUserRequest, ListLockoutsRequest,
-    ListSessionsRequest, ListUsersRequest, LockoutScope, ResetPasswordRequest, UpdateUserRequest, User,
+    ListSessionsRequest, ListUsersRequest, LockoutScope, ResetPasswordRequest, UpdateAccountPolicyRequest,
+    UpdateUserRequest, User,
 };
 
 use super::Session;
@@ -131,7 +132,14 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
         _ => {}
     }
     let client = match command {
-        UserCommand::List | UserCommand::Get { .. } | UserCommand::Policy => session.client().await?,
+        UserCommand::List
+        | UserCommand::Get { .. }
+        | UserCommand::Policy {
+            min_length: None,
+            max_age_days: None,
+            lockout_threshold: None,
+            lockout_duration: None,
+        } => session.client().await?,
         _ => session.changing().await?,
     };
     match command {
@@ -162,9 +170,34 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                 table
             })
         }
-        UserCommand::Policy => {
-            let request = GetAccountPolicyRequest::default();
-            let reply = client.call(user_service::GET_ACCOUNT_POLICY, &request).await?;
+        UserCommand::Policy { min_length, max_age_days, lockout_threshold, lockout_duration } => {
+            let fields = [
+                ("min_password_length", min_length),
+                ("max_password_age_days", max_age_days),
+                ("lockout_threshold", lockout_threshold),
+                ("lockout_max_delay", lockout_duration),
+            ];
+            let paths: Vec<String> = fields
+                .iter()
+                .filter(|(_, given)| given.is_some())
+                .map(|(path, _)| (*path).to_owned())
+                .collect();
+            if paths.is_empty() {
+                let request = GetAccountPolicyRequest::default();
+                let reply = client.call(user_service::GET_ACCOUNT_POLICY, &request).await?;
+                return output.card(&reply, || policy(&reply.policy.unwrap_or_default()));
+            }
+            let wanted = AccountPolicy {
+                min_password_length: min_length.unwrap_or_default(),
+                max_password_age_days: max_age_days.unwrap_or_default(),
+                lockout_threshold: lockout_threshold.unwrap_or_default(),
+                lockout_max_delay: lockout_duration
+                    .map(|seconds| prost_types::Duration { seconds: seconds.into(), nanos: 0 }),
+                ..AccountPolicy::default()
+            };
+            let field_mask = Some(prost_types::FieldMask { paths });
+            let request = UpdateAccountPolicyRequest { policy: Some(wanted), field_mask };
+            let reply = client.call(user_service::UPDATE_ACCOUNT_POLICY, &request).await?;
             output.card(&reply, || policy(&reply.policy.unwrap_or_default()))
         }
         UserCommand::Get { name } => {

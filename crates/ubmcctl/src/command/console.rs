@@ -369,7 +369,7 @@ fn said(notice: &Notice, known: &mut Option<(String, bool)>) -> Option<String> {
                 (true, false) => (!first).then(|| "nobody has the keyboard".to_owned()),
             }
         }
-        Notice::Begin { .. } => None,
+        Notice::Begin { .. } | Notice::Pong { .. } => None,
         Notice::TakenOver { by } => Some(format!("{} took over the keyboard", clean(by))),
         Notice::Lost { bytes } => {
             Some(format!("{bytes} bytes are missing here: they came faster than they were read"))

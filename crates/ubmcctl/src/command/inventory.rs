@@ -59,6 +59,7 @@ fn card(asset: &Asset) -> Card {
         .line("Revision", info.revision.unwrap_or_default())
         .line("SKU", info.sku.unwrap_or_default())
         .line("UUID", info.uuid.unwrap_or_default())
+        .line("Hardware addresses", info.mac_addresses.join(" "))
         .line("Made", when(info.manufacturing_date.as_ref()))
         .line("Asset tag", info.asset_tag.unwrap_or_default())
         .line("Location", asset.location.clone().unwrap_or_default());

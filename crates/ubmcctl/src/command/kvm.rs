@@ -1,10 +1,12 @@
 //! Screens of hosts.
 
 use schema::rpc::kvm_service;
-use schema::v1alpha1::{ListScreensRequest, ScreenshotRequest};
+use schema::v1alpha1::{KeyboardLayout, ListScreensRequest, ScreenshotRequest, TypeTextRequest};
 
 use super::Session;
-use crate::cli::KvmCommand;
+use super::kvm_vnc::{Way, serve};
+use crate::cli::{KvmCommand, KvmLayout as Layout};
+use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Output, Table};
 use crate::text::enum_word;
@@ -46,18 +48,15 @@ pub(crate) async fn run(session: Session, command: KvmCommand, output: Output) -
             })
         }
         KvmCommand::Screenshot { host, file } => {
-            let name = match host {
-                Some(host) => host,
-                None => {
-                    let first =
-                        client.call(kvm_service::LIST_SCREENS, &list).await?.screens.into_iter().next();
-                    first
-                        .map(|screen| screen.name)
-                        .ok_or_else(|| Failure::Usage("this BMC has no screens".to_owned()))?
-                }
-            };
+            let name = named(&client, host).await?;
             let reply = client.call(kvm_service::SCREENSHOT, &ScreenshotRequest { name }).await?;
-            std::fs::write(&file, &reply.png)
+            let (picture, called) = if reply.png.is_empty() {
+                (&reply.jpeg, "screenshot.jpg")
+            } else {
+                (&reply.png, "screenshot.png")
+            };
+            let file = file.unwrap_or_else(|| called.into());
+            std::fs::write(&file, picture)
                 .map_err(|error| Failure::Local(format!("cannot write {}: {error}", file.display())))?;
             let shrunk = if reply.shrunk > 1 {
                 format!(", one of {} pixels each way", reply.shrunk)
@@ -67,5 +66,41 @@ pub(crate) async fn run(session: Session, command: KvmCommand, output: Output) -
             let said = format!("{}: {}x{}{shrunk}", file.display(), reply.width, reply.height);
             output.line(&reply, || said)
         }
+        KvmCommand::Vnc { host, listen, view_only, take_over, once } => {
+            let host = named(&client, host).await?;
+            session.tell();
+            serve(&client, &Way { host, view_only, take_over }, listen, once).await
+        }
+        KvmCommand::Type { text, host, layout } => {
+            let name = named(&client, host).await?;
+            let text = if text == "-" {
+                std::io::read_to_string(std::io::stdin().lock())
+                    .map_err(|error| Failure::Local(format!("cannot read standard input: {error}")))?
+            } else {
+                text
+            };
+            let layout = match layout {
+                Layout::Us => KeyboardLayout::Us,
+                Layout::Gb => KeyboardLayout::Gb,
+                Layout::De => KeyboardLayout::De,
+            };
+            session.tell();
+            let typed = TypeTextRequest { name: name.clone(), text, layout: layout.into() };
+            let reply = client.call(kvm_service::TYPE_TEXT, &typed).await?;
+            output.line(&reply, || format!("{name}: {} characters are being typed", reply.characters))
+        }
     }
+}
+
+/// The host that is meant.
+async fn named(client: &Client, host: Option<String>) -> Result<String, Failure> {
+    if let Some(host) = host {
+        // It may become a part of a path.
+        let is_id = !host.is_empty()
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        return is_id.then_some(host).ok_or_else(|| Failure::Usage("that is no name of a host".to_owned()));
+    }
+    let reply = client.call(kvm_service::LIST_SCREENS, &ListScreensRequest::default()).await?;
+    let first = reply.screens.into_iter().next().map(|screen| screen.name);
+    first.ok_or_else(|| Failure::Usage("this BMC has no screens".to_owned()))
 }

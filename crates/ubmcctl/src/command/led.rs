@@ -33,7 +33,7 @@ pub(crate) async fn run(session: Session, command: LedCommand, output: Output) -
                         brightness(led),
                         because(led),
                         until(led),
-                        led.fault.clone(),
+                        fault(led),
                     ]);
                 }
                 table
@@ -109,6 +109,16 @@ fn card(led: &Led) -> Card {
         .line("Because of", because(led))
         .line("Until", until(led))
         .line("By hand", if led.settable { "yes" } else { "no" }.to_owned())
-        .line("Fault", led.fault.clone());
+        .line("Fault", led.fault.clone())
+        .line("Stale", led.stale.clone());
     card
+}
+
+/// Why it may not show what it should.
+fn fault(led: &Led) -> String {
+    match (led.fault.as_str(), led.stale.as_str()) {
+        ("", "") => String::new(),
+        ("", stale) => format!("stale: {stale}"),
+        (fault, _) => fault.to_owned(),
+    }
 }

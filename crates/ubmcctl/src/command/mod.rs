@@ -8,7 +8,9 @@ mod context;
 mod event;
 mod fleet;
 mod inventory;
+mod ipmi;
 mod kvm;
+mod kvm_vnc;
 mod led;
 mod media;
 mod network;
@@ -49,6 +51,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Bmc(command) => system::bmc(session()?, command, output).await,
         Command::Certificate(command) => certificate::run(session()?, command, output).await,
         Command::Network(command) => network::run(session()?, command, output).await,
+        Command::Ipmi(command) => ipmi::run(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
         Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,
         Command::Session(command) => account::session(session()?, command, output).await,

@@ -745,7 +745,9 @@ impl Runner {
                     let result = match &self.to {
                         Ok(to) => {
                             let body = body.to_string();
-                            self.poster.post(to, record.verify_certificate, body.as_bytes()).await
+                            self.poster
+                                .post(to, record.verify_certificate, &record.http_headers, body.as_bytes())
+                                .await
                         }
                         Err(why) => Err((*why).to_owned()),
                     };

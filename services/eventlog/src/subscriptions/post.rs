@@ -31,25 +31,44 @@ impl Poster {
     ///
     /// # Errors
     /// Why it was not taken. That may be wrong the other way: it was taken, and the answer was lost.
-    pub(crate) async fn post(&self, to: &Destination, verify: bool, body: &[u8]) -> Result<(), String> {
-        match tokio::time::timeout(WITHIN, self.exchange(to, verify, body)).await {
+    pub(crate) async fn post(
+        &self,
+        to: &Destination,
+        verify: bool,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> Result<(), String> {
+        match tokio::time::timeout(WITHIN, self.exchange(to, verify, headers, body)).await {
             Ok(result) => result,
             Err(_) => Err(format!("it did not answer within {} s", WITHIN.as_secs())),
         }
     }
 
-    async fn exchange(&self, to: &Destination, verify: bool, body: &[u8]) -> Result<(), String> {
-        speak(self.connector.connect(to, verify).await?, to, body).await
+    async fn exchange(
+        &self,
+        to: &Destination,
+        verify: bool,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> Result<(), String> {
+        speak(self.connector.connect(to, verify).await?, to, headers, body).await
     }
 }
 
 async fn speak(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     to: &Destination,
+    headers: &[(String, String)],
     body: &[u8],
 ) -> Result<(), String> {
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let agent = if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
+        ""
+    } else {
+        "User-Agent: u-bmc\r\n"
+    };
     let head = format!(
-        "POST {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: u-bmc\r\nContent-Type: application/json\r\nOData-Version: 4.0\r\n\
+        "POST {} HTTP/1.1\r\nHost: {}\r\n{agent}Content-Type: application/json\r\nOData-Version: 4.0\r\n{more}\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         to.path,
         to.authority,

@@ -23,6 +23,8 @@ pub(crate) struct Record {
     /// A number of `EventRetryPolicy`.
     pub retry_policy: i32,
     pub verify_certificate: bool,
+    /// Names and values of headers of each delivery.
+    pub http_headers: Vec<(String, String)>,
     /// Of the account that made it.
     pub user_id: String,
     pub username: String,
@@ -57,7 +59,9 @@ impl Record {
         if wanted.origin_resources.iter().any(|uri| !uri.starts_with("/redfish/v1")) {
             return Err(bad("origin_resources", "it is no URI of a resource"));
         }
+        let http_headers = headers(&wanted.http_headers)?;
         Ok(Self {
+            http_headers,
             retry_policy: policy(wanted.retry_policy()).into(),
             verify_certificate: wanted.verify_certificate.unwrap_or(true),
             destination: wanted.destination,
@@ -87,6 +91,7 @@ impl Record {
                 ("context", !wanted.context.is_empty()),
                 ("retry_policy", wanted.retry_policy != 0),
                 ("verify_certificate", wanted.verify_certificate.is_some()),
+                ("http_headers", !wanted.http_headers.is_empty()),
                 ("state", wanted.state != 0),
             ];
             fields.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name.to_owned()).collect()
@@ -98,6 +103,7 @@ impl Record {
                 "context" => record.context.clone_from(&wanted.context),
                 "retry_policy" => record.retry_policy = policy(wanted.retry_policy()).into(),
                 "verify_certificate" => record.verify_certificate = wanted.verify_certificate.unwrap_or(true),
+                "http_headers" => record.http_headers = headers(&wanted.http_headers)?,
                 "state" if wanted.state() == v1::EventSubscriptionState::Active => resumed = true,
                 "state" => {
                     return Err(Status::invalid_argument("subscription.state: it can only become ACTIVE"));
@@ -151,6 +157,45 @@ impl Record {
     }
 }
 
+/// Headers that a delivery has anyway, or that would make it another request.
+const OWN_HEADERS: [&str; 12] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "odata-version",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Headers as they are stored. The gate has seen to their form; what it may have missed would be a way to write requests of one's own.
+fn headers(wanted: &[v1::HttpHeader]) -> Result<Vec<(String, String)>, Status> {
+    let bad = |why: &str| Status::invalid_argument(format!("subscription.http_headers: {why}"));
+    let mut out: Vec<(String, String)> = Vec::new();
+    for v1::HttpHeader { name, value } in wanted {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+.^_|~-".contains(&byte);
+        if name.is_empty()
+            || !name.bytes().all(is_token)
+            || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        {
+            return Err(bad("a name is of letters, digits and -, a value of visible characters"));
+        }
+        if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            return Err(bad("it is one that each delivery has"));
+        }
+        if out.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+            return Err(bad("each is given once"));
+        }
+        out.push((name.clone(), value.trim().to_owned()));
+    }
+    Ok(out)
+}
+
 /// What a policy that is not named is.
 fn policy(policy: v1::EventRetryPolicy) -> v1::EventRetryPolicy {
     match policy {
@@ -187,6 +232,33 @@ mod tests {
         assert!(bad(|w| w.resource_types = vec!["Drive".into()]).contains("resource_types"));
         assert!(bad(|w| w.message_ids = vec!["UBmc.1.0.Nope".into()]).contains("message_ids"));
         assert!(bad(|w| w.origin_resources = vec!["http://x/".into()]).contains("origin_resources"));
+    }
+
+    #[test]
+    fn headers_are_taken_but_for_those_a_delivery_has_and_never_told() {
+        let header = |name: &str, value: &str| v1::HttpHeader { name: name.into(), value: value.into() };
+        let with = |headers: &[v1::HttpHeader]| {
+            made(v1::EventSubscription { http_headers: headers.to_vec(), ..wanted() })
+        };
+        let record = with(&[header("X-Token", "secret"), header("Authorization", "Basic YTpi")]).unwrap();
+        assert_eq!(record.http_headers[0], ("X-Token".to_owned(), "secret".to_owned()));
+        assert!(record.filters().http_headers.is_empty());
+        for bad in [
+            vec![header("Host", "x")],
+            vec![header("content-LENGTH", "1")],
+            vec![header("X", "a\r\nHost: b")],
+            vec![header("X: a", "b")],
+            vec![header("", "b")],
+            vec![header("X", "\u{e9}")],
+            vec![header("X", "1"), header("x", "2")],
+        ] {
+            assert!(with(&bad).unwrap_err().message.contains("http_headers"), "{bad:?}");
+        }
+        let change = v1::EventSubscription { http_headers: vec![header("Y", "2")], ..Default::default() };
+        let (changed, _) = record.changed(&change, None).unwrap();
+        assert_eq!(changed.http_headers, [("Y".to_owned(), "2".to_owned())]);
+        let (cleared, _) = record.changed(&wanted(), Some(&["http_headers".to_owned()])).unwrap();
+        assert!(cleared.http_headers.is_empty());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::net::UnixStream;
 
 use super::{CALL, Done, Shell, ask};
 use crate::sol::{Bridge, Owner, SOCKET, Said, connect};
+use crate::users;
 use crate::{commands, payloads};
 
 impl Shell {
@@ -83,7 +84,7 @@ impl Shell {
                 self.sol.owner = Some(Owner { session, since: now, is_open: true });
                 self.bridge = Some(bridge);
                 tracing::info!(session, "console opened over IPMI");
-                Ok(payloads::activated(self.config.listen.port()))
+                Ok(payloads::activated(self.port()))
             }
             Err(why) => {
                 if is_wanted {
@@ -92,7 +93,7 @@ impl Shell {
                 Err(why)
             }
         };
-        self.server.replied(now, id, answer, out);
+        self.replied(id, answer, out);
     }
 
     /// Ends it, and tells its client so.
@@ -101,6 +102,20 @@ impl Shell {
         self.sol.owner = None;
         tracing::info!(session = bridge.session, why, "console over IPMI closed");
         self.server.sol(bridge.session, &deactivated(0), out);
+    }
+
+    /// Settings are others: whoever may not have the console any more has it no longer.
+    pub(super) fn close_forbidden(&mut self, out: &mut Vec<Action>) {
+        let Some(bridge) = &self.bridge else { return };
+        let Ok(kept) = self.sol.kept() else { return };
+        let principal = self.seats.get(&bridge.session).map(|seat| &seat.caller.principal);
+        let may = principal.is_some_and(|principal| {
+            let level = users::level(&principal.role);
+            level.is_some_and(|level| level >= kept.level()) && !kept.denied.contains(&principal.user_id)
+        });
+        if !kept.enabled || !may {
+            self.close_console("its settings were changed", out);
+        }
     }
 
     /// A session of IPMI is over, and its console with it.
@@ -124,7 +139,12 @@ impl Shell {
                 let is_free = you_write || (may_write && writer.is_empty());
                 bridge.link.set_available(connected && is_free);
             }
-            Some(Said::Told(Notice::Begin { .. } | Notice::TakenOver { .. } | Notice::Refused { .. })) => {}
+            Some(Said::Told(
+                Notice::Begin { .. }
+                | Notice::TakenOver { .. }
+                | Notice::Refused { .. }
+                | Notice::Pong { .. },
+            )) => {}
         }
         self.show(out);
     }

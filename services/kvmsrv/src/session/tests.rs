@@ -184,7 +184,7 @@ async fn one_types_another_takes_over_and_no_key_stays_down() {
     let count = |wanted: &SessionEventKind| kinds.iter().filter(|kind| *kind == wanted).count();
     let from = "ann".to_owned();
     assert_eq!((count(&SessionEventKind::Opened), count(&SessionEventKind::TookOver { from })), (2, 1));
-    assert_eq!(count(&SessionEventKind::Input), 1, "bob took over, ann began to type");
+    assert_eq!(count(&SessionEventKind::Input), 2, "both typed, and that is told of each");
 }
 
 #[tokio::test]
@@ -325,9 +325,13 @@ async fn a_guest_is_seen_and_typed_at_and_comes_again() {
     guest.typed(Input::Key { down: true, keysym: 66, code: Some(48) }).await;
     assert!(!guest.typed.contains(&Input::Key { down: false, keysym: 65, code: Some(30) }));
 
-    // The last viewer goes: nothing is captured for nobody, and the end of the connection releases the key.
+    // The last viewer goes: nothing is captured for nobody, and what it held down is released before.
+    ann.input(Input::Pointer { buttons: 1, x: 9, y: 9 }).await;
+    guest.typed(Input::Pointer { buttons: 1, x: 9, y: 9 }).await;
     drop(ann);
     guest.serve().await;
+    assert!(guest.typed.contains(&Input::Pointer { buttons: 0, x: 9, y: 9 }), "{:?}", guest.typed);
+    assert!(guest.typed.contains(&Input::Key { down: false, keysym: 66, code: Some(48) }));
     assert!(!desk.lock().signal);
     source.abort();
 }

@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn who_is_set_otherwise_is_replaced_and_nobody_else() {
-        let board = BoardKind { hal: HalKind::Sim, fans: false, media: false };
+        let board = BoardKind { hal: HalKind::Sim, fans: false, media: false, screens: false };
         let rows: [(&str, &str, &[&str], &[&str]); 8] = [
             ("", "", &[], &[]),
             ("[websrv]\nhttp3 = true", "[websrv]\nhttp3 = true", &[], &[]),
@@ -151,7 +151,7 @@ mod tests {
         ];
         for (old, new, replaced, later) in rows {
             let (old, new) = (of(old), of(new));
-            let daemons = daemon_specs(board, |name| !old.settings.of(name).is_empty());
+            let daemons = daemon_specs(board, &[], |name| !old.settings.of(name).is_empty());
             let found = changes(&old, &new, &daemons);
             assert_eq!(found.replaced, replaced, "{old:?} {new:?}");
             assert_eq!(found.later, later, "{old:?} {new:?}");

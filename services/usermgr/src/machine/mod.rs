@@ -21,6 +21,7 @@ mod ipmi_login;
 mod known;
 mod login;
 mod note;
+mod policy;
 mod ticket;
 pub(crate) mod wire;
 
@@ -44,6 +45,7 @@ use event::Throttle;
 use known::Remembered;
 use login::{Job, Running};
 pub(crate) use note::Note;
+pub(crate) use policy::Chosen;
 pub(crate) use ticket::{Encoded, Numbered, Ticket, TicketId};
 use ticket::{LoginKind, refuse};
 use wire::AccountFacts;
@@ -77,6 +79,8 @@ pub(crate) enum Event {
     Written(Outcome),
     /// Where accounts are known from is stored, or is not. Legal once after an [`Action::Remember`].
     Remembered { stored: bool },
+    /// What was set of the policy is stored, or is not. Legal once after an [`Action::KeepPolicy`].
+    PolicyKept { stored: bool },
     /// The time of [`Machine::deadline`] has come. Legal at any time.
     Tick,
 }
@@ -114,6 +118,8 @@ pub(crate) enum Action {
     Keep(Vec<u8>),
     /// Store for the next boot where accounts are known from, and come back with [`Event::Remembered`]. Never while the one before is under way.
     Remember(KnownAddresses),
+    /// Store what was set of the policy, and come back with [`Event::PolicyKept`]. Never while the one before is under way.
+    KeepPolicy(Chosen),
 }
 
 /// What earlier processes left.
@@ -219,6 +225,12 @@ pub(crate) enum Call {
     /// Legal for everybody logged in.
     GetAccountPolicy { ticket: Ticket<v1::GetAccountPolicyResponse> },
     /// Legal for whoever manages users.
+    UpdateAccountPolicy {
+        ticket: Ticket<v1::UpdateAccountPolicyResponse>,
+        wanted: Box<v1::AccountPolicy>,
+        mask: Option<Vec<String>>,
+    },
+    /// Legal for whoever manages users.
     ListLockouts { ticket: Ticket<v1::ListLockoutsResponse>, user: String },
     /// Legal for whoever manages users.
     DeleteLockout { ticket: Ticket<v1::DeleteLockoutResponse>, id: String },
@@ -317,6 +329,7 @@ pub(crate) struct Machine {
     remembered: Remembered,
     /// What IPMI's keys are sealed with; without it nobody logs in over IPMI.
     secrets: Option<Secrets>,
+    policy: policy::Settable,
 }
 
 impl std::fmt::Debug for Machine {
@@ -373,6 +386,7 @@ impl Machine {
             kept: 0,
             remembered: Remembered::new(None, now),
             secrets: None,
+            policy: policy::Settable::default(),
         };
         let numbered = machine.accounts.number_ipmi_users();
         for account in numbered.iter().filter_map(|id| machine.accounts.get(id)) {
@@ -423,6 +437,7 @@ impl Machine {
             Event::Worked { work, done } => self.worked(work, done, now, out),
             Event::Written(outcome) => self.written(outcome, now, out),
             Event::Remembered { stored } => self.remember_done(stored, now),
+            Event::PolicyKept { stored } => self.policy_kept(stored, now, out),
             Event::Tick => self.tick(now, out),
         }
         self.expire(now, out);
@@ -538,6 +553,10 @@ impl Machine {
                 self.requester(&caller, false, now)?;
                 let policy = Some(wire::policy(&self.limits));
                 Ok(Some(ticket.answer(v1::GetAccountPolicyResponse { policy })))
+            }
+            Call::UpdateAccountPolicy { ticket, wanted, mask } => {
+                let requester = self.manager(&caller, now)?;
+                self.set_policy(ticket, &wanted, mask.as_deref(), &requester, caller.request_id)
             }
             // Everybody's.
             Call::ListUsers { ticket, filter } => {

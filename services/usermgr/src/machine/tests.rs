@@ -8,6 +8,7 @@ use super::*;
 mod ipmi_login;
 mod known;
 mod own_password;
+mod policy;
 
 const NAME: &str = "alice";
 

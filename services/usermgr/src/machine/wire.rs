@@ -63,6 +63,14 @@ fn user_call(call: UserServiceCall<Numbered<'_>>) -> Result<Call, Status> {
             Call::GetUser { ticket, user: id, mask: field_mask }
         }
         UserServiceCall::GetAccountPolicy(_, ticket) => Call::GetAccountPolicy { ticket },
+        UserServiceCall::UpdateAccountPolicy(
+            v1::UpdateAccountPolicyRequest { policy, field_mask },
+            ticket,
+        ) => Call::UpdateAccountPolicy {
+            ticket,
+            wanted: Box::new(policy.unwrap_or_default()),
+            mask: field_mask.map(|mask| mask.paths),
+        },
         UserServiceCall::UpdateUser(request, ticket) => update_user(request, ticket)?,
         UserServiceCall::DeleteUser(request, ticket) => Call::DeleteUser { ticket, user: request.id },
         UserServiceCall::ListUsers(request, ticket) => list_users(request, ticket),

@@ -373,14 +373,16 @@ fn principal(username: &str, role: &str, privileges: &[api::Privilege], session:
     }
 }
 
-const ALL: [api::Privilege; 5] = [
+const ALL: [api::Privilege; 6] = [
     api::Privilege::Login,
     api::Privilege::ConfigureSelf,
     api::Privilege::ConfigureComponents,
     api::Privilege::ConfigureManager,
     api::Privilege::ConfigureUsers,
+    api::Privilege::ViewScreens,
 ];
-const READ: [api::Privilege; 2] = [api::Privilege::Login, api::Privilege::ConfigureSelf];
+const READ: [api::Privilege; 3] =
+    [api::Privilege::Login, api::Privilege::ConfigureSelf, api::Privilege::ViewScreens];
 
 fn verify_password(
     world: &World,

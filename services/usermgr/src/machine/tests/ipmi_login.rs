@@ -17,6 +17,15 @@ fn challenge(bench: &mut Bench, name: &str) -> Vec<u8> {
 }
 
 fn log_in_by_ipmi(bench: &mut Bench, name: &str, key: &[u8]) -> Result<v1::VerifyIpmiResponse, Status> {
+    verify(bench, name, key, false)
+}
+
+fn verify(
+    bench: &mut Bench,
+    name: &str,
+    key: &[u8],
+    only_test: bool,
+) -> Result<v1::VerifyIpmiResponse, Status> {
     let request = Box::new(v1::VerifyIpmiRequest {
         username: name.to_owned(),
         cipher_suite: 17,
@@ -24,6 +33,7 @@ fn log_in_by_ipmi(bench: &mut Bench, name: &str, key: &[u8]) -> Result<v1::Verif
         code: ipmi::Suite::Sha256.mac(key, b"rakp 3").to_vec(),
         session: b"sik".to_vec(),
         address: "192.0.2.1".to_owned(),
+        only_test,
     });
     let ticket = bench.ask(|id| Call::VerifyIpmi { ticket: Ticket::new(id), request }, None);
     let bytes = bench.answer(ticket).unwrap()?;
@@ -155,4 +165,19 @@ fn a_user_of_ipmi_has_a_number_that_is_shown_and_can_be_asked_for() {
     assert_eq!(change(Some(true), Some(9)), (Ok(()), 9));
     assert_eq!(change(Some(false), None), (Ok(()), 0));
     assert_eq!(change(Some(true), None), (Ok(()), 3));
+}
+
+#[test]
+fn a_test_of_a_password_opens_nothing_and_is_no_login_and_a_wrong_one_counts() {
+    let mut bench = bench();
+    set_password(&mut bench, NAME, "glockenspiel-7").unwrap();
+    let answer = verify(&mut bench, NAME, b"glockenspiel-7", true).unwrap();
+    assert_eq!(answer, v1::VerifyIpmiResponse::default());
+    assert!(bench.machine.accounts.by_name(NAME).unwrap().last_login.is_none());
+    let mut locked = false;
+    for byte in 0..100 {
+        let refused = verify(&mut bench, NAME, &[byte; 8], true).unwrap_err();
+        locked |= refused.reason() != "INVALID_CREDENTIALS";
+    }
+    assert!(locked, "who guesses is locked out");
 }

@@ -1,0 +1,246 @@
+//! Logs. Those of events are eventlog's (`EventService`), the newest thousand events; what a host wrote to its console is consolesrv's (`ConsoleService`).
+//!
+//! | log | what |
+//! |---|---|
+//! | `Managers/bmc/LogServices/EventLog` | all events |
+//! | `Managers/bmc/LogServices/AuditLog` | those that somebody caused: logins, accounts, and what was asked for |
+//! | `Systems/system/LogServices/SEL` | those of the machine |
+//! | `Systems/system/LogServices/ConsoleLog` | lines of its serial console, for who may open that |
+
+use schema::v1alpha1 as v1;
+use serde_json::{Value, json};
+
+use crate::Fault;
+use crate::privilege::{Privileges, entity};
+use crate::resource::{Names, Resource, collection, link, status};
+use crate::world::World;
+
+use super::{log, name};
+
+/// A log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Log {
+    Events,
+    Audit,
+    Sel,
+    Console,
+}
+
+impl Log {
+    const OF_MANAGER: &[Self] = &[Self::Events, Self::Audit];
+    const OF_SYSTEM: &[Self] = &[Self::Sel, Self::Console];
+
+    const fn id(self) -> &'static str {
+        match self {
+            Self::Events => "EventLog",
+            Self::Audit => "AuditLog",
+            Self::Sel => "SEL",
+            Self::Console => "ConsoleLog",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Events => "Event log",
+            Self::Audit => "Audit log",
+            Self::Sel => "System event log",
+            Self::Console => "Log of the serial console",
+        }
+    }
+
+    /// Of the log, and of its entries: the schemas write it in two ways.
+    const fn entry_types(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Events | Self::Audit => ("Event", "Event"),
+            Self::Sel => ("SEL", "SEL"),
+            Self::Console => ("OEM", "Oem"),
+        }
+    }
+
+    /// Whether an event is in it.
+    fn has(self, event: &v1::Event) -> bool {
+        match self {
+            Self::Events => true,
+            Self::Audit => {
+                event.principal.as_deref().is_some_and(|by| !by.is_empty())
+                    || matches!(event.domain.as_str(), "session" | "user")
+            }
+            Self::Sel => OF_MACHINE.contains(&event.domain.as_str()),
+            Self::Console => false,
+        }
+    }
+}
+
+/// Domains of the events that are about the machine.
+const OF_MACHINE: [&str; 5] = ["host", "chassis", "sensor", "thermal", "inventory"];
+
+/// The logs there are, where the caller may read them; `None` if what they are of is not there.
+fn of_manager(world: &World, names: Names<'_>) -> Result<Option<Vec<Log>>, Fault> {
+    Ok(world.controller(name(names, 0))?.map(|_| Log::OF_MANAGER.to_vec()))
+}
+
+fn of_system(world: &World, names: Names<'_>) -> Result<Option<Vec<Log>>, Fault> {
+    let id = name(names, 0);
+    if world.host(id)?.is_none() {
+        return Ok(None);
+    }
+    let has_console = world.consoles().is_ok_and(|all| all.consoles.iter().any(|console| console.name == id));
+    // As `ConsoleService.ListConsoleLog` has it: a console may show what is typed at a login.
+    let may = world.about.asker.privileges.has(Privileges::CONFIGURE_COMPONENTS);
+    let all = Log::OF_SYSTEM.iter().copied();
+    Ok(Some(all.filter(|log| *log != Log::Console || has_console && may).collect()))
+}
+
+/// Which logs there are.
+type Logs = fn(&World, Names<'_>) -> Result<Option<Vec<Log>>, Fault>;
+
+fn services(world: &World, names: Names<'_>, top: &str, logs: Logs) -> Result<Option<Value>, Fault> {
+    let uri = |log: Log| format!("/redfish/v1/{top}/{}/LogServices/{}", name(names, 0), log.id());
+    Ok(logs(world, names)?.map(|logs| collection("Logs", logs.into_iter().map(uri).collect())))
+}
+
+/// The log that a path names.
+fn named(world: &World, names: Names<'_>, logs: Logs) -> Result<Option<Log>, Fault> {
+    Ok(logs(world, names)?.and_then(|logs| logs.into_iter().find(|log| log.id() == name(names, 1))))
+}
+
+fn service(world: &World, names: Names<'_>, top: &str, logs: Logs) -> Result<Option<Value>, Fault> {
+    let Some(log) = named(world, names, logs)? else { return Ok(None) };
+    Ok(Some(json!({
+        "Name": log.title(),
+        "LogEntryType": log.entry_types().0,
+        "OverWritePolicy": "WrapsWhenFull",
+        "ServiceEnabled": true,
+        "DateTime": prost_types::Timestamp { seconds: world.about.now, nanos: 0 }.to_string(),
+        "DateTimeLocalOffset": "+00:00",
+        "Entries": link(&format!("/redfish/v1/{top}/{}/LogServices/{}/Entries", name(names, 0), log.id())),
+        "Status": status("Enabled", Some("OK")),
+    })))
+}
+
+fn entries(world: &World, names: Names<'_>, top: &str, logs: Logs) -> Result<Option<Value>, Fault> {
+    let Some(log) = named(world, names, logs)? else { return Ok(None) };
+    let ids: Vec<String> = match log {
+        Log::Console => lines(world, names)?.into_iter().map(|(id, _)| id).collect(),
+        _ => world
+            .events()?
+            .events
+            .iter()
+            .filter(|event| log.has(event))
+            .map(|event| event.id.clone())
+            .collect(),
+    };
+    let base = format!("/redfish/v1/{top}/{}/LogServices/{}/Entries", name(names, 0), log.id());
+    let title = format!("Entries: {}", log.title());
+    Ok(Some(collection(&title, ids.iter().map(|id| format!("{base}/{id}")).collect())))
+}
+
+fn entry(world: &World, names: Names<'_>, logs: Logs) -> Result<Option<Value>, Fault> {
+    let Some(log) = named(world, names, logs)? else { return Ok(None) };
+    let kind = log.entry_types().1;
+    let id = name(names, 2);
+    if log != Log::Console {
+        let event = world.events()?.events.iter().find(|event| event.id == id && log.has(event));
+        return Ok(event.map(|event| log::entry(event, kind)));
+    }
+    let found = lines(world, names)?.into_iter().find(|(other, _)| other == id);
+    Ok(found.map(|(_, line)| {
+        json!({
+            "Name": "Line of the console",
+            "EntryType": kind,
+            "OemRecordFormat": "Line of the serial console",
+            "Severity": "OK",
+            "Created": line.time.map(|at| at.to_string()),
+            "Message": line.text,
+        })
+    }))
+}
+
+/// The lines of a host's console, newest first as in the other logs, each with an id that stays as long as the line does: its time, and which of that
+/// time it is.
+fn lines<'w>(world: &'w World, names: Names<'_>) -> Result<Vec<(String, &'w v1::ConsoleLogLine)>, Fault> {
+    let host = name(names, 0);
+    // One host's are asked for: who wants those of several asks for each.
+    if world.about.focus() != host {
+        return Err(Fault::new(schema::Code::InvalidArgument, "the log of a console is shown by itself"));
+    }
+    let mut same: (i64, i32, u32) = (0, 0, 0);
+    let mut out: Vec<_> = world
+        .console_log()?
+        .lines
+        .iter()
+        .map(|line| {
+            let (seconds, nanos) = line.time.map_or((0, 0), |at| (at.seconds, at.nanos));
+            same = if (same.0, same.1) == (seconds, nanos) {
+                (seconds, nanos, same.2 + 1)
+            } else {
+                (seconds, nanos, 0)
+            };
+            (format!("{seconds}.{nanos:09}-{}", same.2), line)
+        })
+        .collect();
+    out.reverse();
+    Ok(out)
+}
+
+pub(super) static OF_MANAGER: Resource = Resource::new(
+    "Managers/{}/LogServices",
+    "LogServiceCollection.LogServiceCollection",
+    &entity::LOG_SERVICE_COLLECTION,
+    |world, names| services(world, names, "Managers", of_manager),
+);
+
+pub(super) static SERVICE_OF_MANAGER: Resource = Resource {
+    volatile: &["DateTime"],
+    ..Resource::new(
+        "Managers/{}/LogServices/{}",
+        "LogService.v1_1_0.LogService",
+        &entity::LOG_SERVICE,
+        |world, names| service(world, names, "Managers", of_manager),
+    )
+};
+
+pub(super) static ENTRIES_OF_MANAGER: Resource = Resource::new(
+    "Managers/{}/LogServices/{}/Entries",
+    "LogEntryCollection.LogEntryCollection",
+    &entity::LOG_ENTRY_COLLECTION,
+    |world, names| entries(world, names, "Managers", of_manager),
+);
+
+pub(super) static ENTRY_OF_MANAGER: Resource = Resource::new(
+    "Managers/{}/LogServices/{}/Entries/{}",
+    "LogEntry.v1_11_0.LogEntry",
+    &entity::LOG_ENTRY,
+    |world, names| entry(world, names, of_manager),
+);
+
+pub(super) static OF_SYSTEM: Resource = Resource::new(
+    "Systems/{}/LogServices",
+    "LogServiceCollection.LogServiceCollection",
+    &entity::LOG_SERVICE_COLLECTION,
+    |world, names| services(world, names, "Systems", of_system),
+);
+
+pub(super) static SERVICE_OF_SYSTEM: Resource = Resource {
+    volatile: &["DateTime"],
+    ..Resource::new(
+        "Systems/{}/LogServices/{}",
+        "LogService.v1_1_0.LogService",
+        &entity::LOG_SERVICE,
+        |world, names| service(world, names, "Systems", of_system),
+    )
+};
+
+pub(super) static ENTRIES_OF_SYSTEM: Resource = Resource::new(
+    "Systems/{}/LogServices/{}/Entries",
+    "LogEntryCollection.LogEntryCollection",
+    &entity::LOG_ENTRY_COLLECTION,
+    |world, names| entries(world, names, "Systems", of_system),
+);
+
+pub(super) static ENTRY_OF_SYSTEM: Resource = Resource::new(
+    "Systems/{}/LogServices/{}/Entries/{}",
+    "LogEntry.v1_11_0.LogEntry",
+    &entity::LOG_ENTRY,
+    |world, names| entry(world, names, of_system),
+);

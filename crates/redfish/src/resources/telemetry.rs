@@ -1,0 +1,291 @@
+//! TelemetryService: what the sensors of a chassis show as metrics, all of sensormon's (`SensorService`). For each kind of reading there is a metric and a
+//! report of what shows it now; for each sensor a report of its last hour, and a trigger for its thresholds. They are made when they are asked for.
+//!
+//! Sensors are those of the first chassis ([`super::sensors`]).
+
+use schema::v1alpha1 as v1;
+use serde_json::{Value, json};
+
+use crate::Fault;
+use crate::privilege::entity;
+use crate::resource::{Names, Resource, collection, link, status};
+use crate::world::{HISTORY, World, of_history};
+
+use super::{name, sensors};
+
+/// Steps of a history.
+const STEPS: usize = 360;
+
+pub(super) static SERVICE: Resource = Resource::new(
+    "TelemetryService",
+    "TelemetryService.v1_2_0.TelemetryService",
+    &entity::TELEMETRY_SERVICE,
+    |_, _| {
+        let below = |what: &str| link(&format!("/redfish/v1/TelemetryService/{what}"));
+        Ok(Some(json!({
+            "Name": "Telemetry service",
+            "ServiceEnabled": true,
+            // Of a history; a report of what is shown now has no interval.
+            "MinCollectionInterval": "PT10S",
+            "SupportedCollectionFunctions": ["Average"],
+            "MetricDefinitions": below("MetricDefinitions"),
+            "MetricReportDefinitions": below("MetricReportDefinitions"),
+            "MetricReports": below("MetricReports"),
+            "Triggers": below("Triggers"),
+            "Status": status("Enabled", Some("OK")),
+        })))
+    },
+);
+
+pub(super) static DEFINITIONS: Resource = Resource::new(
+    "TelemetryService/MetricDefinitions",
+    "MetricDefinitionCollection.MetricDefinitionCollection",
+    &entity::METRIC_DEFINITION_COLLECTION,
+    |world, _| {
+        let uris = kinds(world)?.into_iter().map(|kind| definition_uri(kind.id));
+        Ok(Some(collection("Metric definitions", uris.collect())))
+    },
+);
+
+pub(super) static DEFINITION: Resource = Resource::new(
+    "TelemetryService/MetricDefinitions/{}",
+    "MetricDefinition.v1_0_0.MetricDefinition",
+    &entity::METRIC_DEFINITION,
+    |world, names| {
+        let Some(kind) = kind(world, name(names, 0))? else { return Ok(None) };
+        Ok(Some(json!({
+            "Name": format!("{} of the machine", kind.id),
+            // What is used up only grows.
+            "MetricType": if kind.id == "EnergyJoules" { "Counter" } else { "Gauge" },
+            "MetricDataType": "Decimal",
+            "Units": kind.sensors.first().and_then(|sensor| sensors::units(sensor.unit())),
+            "Implementation": "PhysicalSensor",
+            "IsLinear": true,
+            "MetricProperties": [property(world, "{SensorId}")?],
+            "Wildcards": [{"Name": "SensorId", "Values": kind.ids()}],
+        })))
+    },
+);
+
+pub(super) static REPORT_DEFINITIONS: Resource = Resource::new(
+    "TelemetryService/MetricReportDefinitions",
+    "MetricReportDefinitionCollection.MetricReportDefinitionCollection",
+    &entity::METRIC_REPORT_DEFINITION_COLLECTION,
+    |world, _| {
+        let uri = |id: String| format!("/redfish/v1/TelemetryService/MetricReportDefinitions/{id}");
+        Ok(Some(collection("Metric report definitions", reports(world)?.into_iter().map(uri).collect())))
+    },
+);
+
+pub(super) static REPORT_DEFINITION: Resource = Resource::new(
+    "TelemetryService/MetricReportDefinitions/{}",
+    "MetricReportDefinition.v1_3_0.MetricReportDefinition",
+    &entity::METRIC_REPORT_DEFINITION,
+    |world, names| {
+        let id = name(names, 0);
+        let history = sensor(world, of_history(id))?;
+        let (title, properties, wildcards, updates) = match (history, kind(world, id)?) {
+            (Some(sensor), _) => (
+                format!("The last hour of {}", sensor.name),
+                property(world, &sensor.id)?,
+                None,
+                "AppendWrapsWhenFull",
+            ),
+            (None, Some(kind)) => (
+                format!("{} now", kind.id),
+                property(world, "{SensorId}")?,
+                Some(json!([{"Name": "SensorId", "Values": kind.ids()}])),
+                "Overwrite",
+            ),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(json!({
+            "Name": title,
+            "MetricReportDefinitionType": "OnRequest",
+            "ReportActions": ["LogToMetricReportsCollection"],
+            "ReportUpdates": updates,
+            "AppendLimit": history.map(|_| STEPS),
+            "ReportTimespan": history.map(|_| "PT1H"),
+            "MetricProperties": [properties],
+            "Wildcards": wildcards,
+            "MetricReport": link(&report_uri(id)),
+            "Status": status("Enabled", Some("OK")),
+        })))
+    },
+);
+
+pub(super) static REPORTS: Resource = Resource::new(
+    "TelemetryService/MetricReports",
+    "MetricReportCollection.MetricReportCollection",
+    &entity::METRIC_REPORT_COLLECTION,
+    |world, _| {
+        let uris = reports(world)?.iter().map(|id| report_uri(id)).collect();
+        Ok(Some(collection("Metric reports", uris)))
+    },
+);
+
+pub(super) static REPORT: Resource = Resource {
+    volatile: &["Timestamp"],
+    ..Resource::new(
+        "TelemetryService/MetricReports/{}",
+        "MetricReport.v1_1_0.MetricReport",
+        &entity::METRIC_REPORT,
+        report,
+    )
+};
+
+fn report(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
+    let id = name(names, 0);
+    let values: Vec<Value> = match (sensor(world, of_history(id))?, kind(world, id)?) {
+        (Some(sensor), _) => history(world, id, sensor)?,
+        (None, Some(kind)) => kind
+            .sensors
+            .iter()
+            .filter_map(|sensor| {
+                let at = sensor.last_reading_timestamp.map(|at| at.to_string());
+                Some(value(world, sensor, sensors::reading(sensor)?, at))
+            })
+            .collect::<Result<_, _>>()?,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(json!({
+        "Name": format!("Report {id}"),
+        "Timestamp": prost_types::Timestamp { seconds: world.about.now, nanos: 0 }.to_string(),
+        "MetricReportDefinition": link(&format!("/redfish/v1/TelemetryService/MetricReportDefinitions/{id}")),
+        "MetricValues": values,
+    })))
+}
+
+/// The steps of a sensor's last hour in which something was measured.
+fn history(world: &World, id: &str, sensor: &v1::Sensor) -> Result<Vec<Value>, Fault> {
+    // One sensor's is asked for: who wants those of several asks for each.
+    if world.about.focus() != id {
+        return Err(Fault::new(schema::Code::InvalidArgument, "a history is shown by itself"));
+    }
+    let history = world.history()?;
+    let (start, step) = (history.start.unwrap_or_default(), history.step.map_or(10, |step| step.seconds));
+    let steps = (0_i64..).zip(history.means.iter().take(STEPS)).filter(|(_, mean)| mean.is_finite());
+    steps
+        .map(|(at, mean)| {
+            let seconds = start.seconds.saturating_add(at.saturating_mul(step));
+            let at = prost_types::Timestamp { seconds, nanos: start.nanos };
+            value(world, sensor, f64::from(*mean), Some(at.to_string()))
+        })
+        .collect()
+}
+
+fn value(world: &World, sensor: &v1::Sensor, value: f64, at: Option<String>) -> Result<Value, Fault> {
+    Ok(json!({
+        "MetricId": sensors::kind(sensor),
+        "MetricValue": value.to_string(),
+        "Timestamp": at,
+        "MetricProperty": property(world, &sensor.id)?,
+    }))
+}
+
+pub(super) static TRIGGERS: Resource = Resource::new(
+    "TelemetryService/Triggers",
+    "TriggersCollection.TriggersCollection",
+    &entity::TRIGGERS_COLLECTION,
+    |world, _| {
+        let all = all(world)?.filter(|sensor| !thresholds(sensor).is_null());
+        let uris = all.map(|sensor| format!("/redfish/v1/TelemetryService/Triggers/{}", sensor.id));
+        Ok(Some(collection("Triggers", uris.collect())))
+    },
+);
+
+pub(super) static TRIGGER: Resource = Resource::new(
+    "TelemetryService/Triggers/{}",
+    "Triggers.v1_0_0.Triggers",
+    &entity::TRIGGERS,
+    |world, names| {
+        let Some(sensor) = sensor(world, name(names, 0))? else { return Ok(None) };
+        let thresholds = thresholds(sensor);
+        if thresholds.is_null() {
+            return Ok(None);
+        }
+        Ok(Some(json!({
+            "Name": format!("Thresholds of {}", sensor.name),
+            "MetricType": "Numeric",
+            // Each that is crossed, or left, is an event.
+            "TriggerActions": ["LogToLogService", "RedfishEvent"],
+            "NumericThresholds": thresholds,
+            "MetricProperties": [property(world, &sensor.id)?],
+            "Status": status("Enabled", Some("OK")),
+        })))
+    },
+);
+
+/// What a trigger fires at; null for a sensor without thresholds.
+fn thresholds(sensor: &v1::Sensor) -> Value {
+    let (lower, upper) = sensors::thresholds(sensor);
+    let all = [
+        ("UpperWarning", upper.warning, "Increasing"),
+        ("UpperCritical", upper.critical, "Increasing"),
+        ("LowerWarning", lower.warning, "Decreasing"),
+        ("LowerCritical", lower.critical, "Decreasing"),
+    ];
+    let given = all
+        .into_iter()
+        .filter_map(|(name, at, way)| Some((name.to_owned(), json!({"Reading": at?, "Activation": way}))));
+    let given: serde_json::Map<String, Value> = given.collect();
+    if given.is_empty() { Value::Null } else { Value::Object(given) }
+}
+
+/// Sensors whose readings are of one kind.
+struct Readings<'w> {
+    id: &'static str,
+    sensors: Vec<&'w v1::Sensor>,
+}
+
+impl Readings<'_> {
+    fn ids(&self) -> Vec<&str> {
+        self.sensors.iter().map(|sensor| sensor.id.as_str()).collect()
+    }
+}
+
+/// The sensors that have numbers.
+fn all(world: &World) -> Result<impl Iterator<Item = &v1::Sensor>, Fault> {
+    Ok(world.sensors()?.sensors.iter().filter(|sensor| sensors::is_analog(sensor)))
+}
+
+fn sensor<'w>(world: &'w World, id: &str) -> Result<Option<&'w v1::Sensor>, Fault> {
+    Ok(all(world)?.find(|sensor| sensor.id == id))
+}
+
+/// The kinds of readings there are, in the order in which they come up.
+fn kinds(world: &World) -> Result<Vec<Readings<'_>>, Fault> {
+    let mut out: Vec<Readings<'_>> = Vec::new();
+    for sensor in all(world)? {
+        let Some(kind) = sensors::kind(sensor) else { continue };
+        match out.iter_mut().find(|readings| readings.id == kind) {
+            Some(readings) => readings.sensors.push(sensor),
+            None => out.push(Readings { id: kind, sensors: vec![sensor] }),
+        }
+    }
+    Ok(out)
+}
+
+fn kind<'w>(world: &'w World, id: &str) -> Result<Option<Readings<'w>>, Fault> {
+    Ok(kinds(world)?.into_iter().find(|kind| kind.id == id))
+}
+
+/// The names of the reports.
+fn reports(world: &World) -> Result<Vec<String>, Fault> {
+    let kinds = kinds(world)?.into_iter().map(|kind| kind.id.to_owned());
+    Ok(kinds.chain(all(world)?.map(|sensor| format!("{HISTORY}{}", sensor.id))).collect())
+}
+
+fn report_uri(id: &str) -> String {
+    format!("/redfish/v1/TelemetryService/MetricReports/{id}")
+}
+
+fn definition_uri(id: &str) -> String {
+    format!("/redfish/v1/TelemetryService/MetricDefinitions/{id}")
+}
+
+/// The property that a sensor's reading is.
+fn property(world: &World, id: &str) -> Result<String, Fault> {
+    let chassis = world.chassis()?.chassis.first().map(|first| first.name.as_str()).unwrap_or_default();
+    Ok(format!("{}#/Reading", sensors::uri(chassis, id)))
+}

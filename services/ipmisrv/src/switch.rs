@@ -1,0 +1,401 @@
+//! The switch: whether IPMI over LAN is served, and where. What was chosen is kept, and counts before what the configuration says; until it is read
+//! nothing is served.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipc::{Bucket, Calls, Client, EventBuilder, Json, Outbox, Reply, Request, StateError, Status};
+use schema::server::IpmiServiceCall as Call;
+use schema::v1alpha1 as v1;
+use serde::{Deserialize, Serialize};
+use service::{Clock, Notifier};
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// The bucket, and the key of what was chosen.
+const BUCKET: &str = "ipmi";
+const KEY: &str = "service";
+/// Pause before the store is asked again, or the port.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How long the start waits for the store.
+const LOADED_WITHIN: Duration = Duration::from_secs(5);
+/// The port of RMCP (§13.1.2).
+const PORT: u16 = 623;
+/// The reasons of refusals.
+const NO_PORT: &str = "IPMI_PORT_UNAVAILABLE";
+const CONFIGURED: &str = "IPMI_PORT_CONFIGURED";
+
+/// What was chosen. Keys that are not known are skipped, so that the release before and after can read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Chosen {
+    enabled: Option<bool>,
+    port: Option<u16>,
+}
+
+impl Chosen {
+    async fn load(bus: &Client) -> Result<(Bucket, Self), StateError> {
+        let bucket = bus.bucket(BUCKET).await?;
+        match bucket.get::<Json<Self>>(KEY).await {
+            Ok(entry) => Ok((bucket, entry.map(|entry| entry.value.0).unwrap_or_default())),
+            Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
+                tracing::warn!(%error, "cannot read whether IPMI is switched on: it is off until somebody says so");
+                Ok((bucket, Self { enabled: Some(false), port: None }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether it is to be served, and where.
+fn wanted(configured: Option<SocketAddr>, chosen: &Chosen) -> (bool, SocketAddr) {
+    let free = SocketAddr::from((Ipv6Addr::UNSPECIFIED, chosen.port.unwrap_or(PORT)));
+    (chosen.enabled.unwrap_or(configured.is_some()), configured.unwrap_or(free))
+}
+
+/// Work beside the loop that has ended.
+enum Work {
+    Loaded(Result<(Box<Bucket>, Chosen), StateError>),
+    /// This was chosen, with what it is served at from now on, and by whom.
+    Set {
+        chosen: Chosen,
+        socket: Option<Arc<UdpSocket>>,
+        by: (String, String),
+        reply: Option<Reply<v1::SetIpmiResponse>>,
+        result: Result<(), Status>,
+    },
+}
+
+/// What else there is to tell.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) sessions: usize,
+    pub(crate) system_interfaces: Vec<String>,
+}
+
+/// The switch.
+pub(crate) struct Switch {
+    bus: Client,
+    outbox: Outbox,
+    notify: Notifier,
+    clock: Clock,
+    calls: Calls<Call<Request>>,
+    config: Config,
+    chosen: Chosen,
+    /// `None` until the store has it.
+    bucket: Option<Bucket>,
+    socket: Option<Arc<UdpSocket>>,
+    /// Why it is not served although it shall be.
+    fault: String,
+    again: Option<Instant>,
+    work: JoinSet<Work>,
+}
+
+impl Switch {
+    /// As it was left, as far as the store says so soon.
+    pub(crate) async fn new(
+        bus: Client,
+        outbox: Outbox,
+        notify: Notifier,
+        config: Config,
+    ) -> Result<Self, Error> {
+        let calls = bus.calls().await?;
+        let mut switch = Self {
+            bus,
+            outbox,
+            notify,
+            clock: Clock::new(),
+            calls,
+            config,
+            chosen: Chosen::default(),
+            bucket: None,
+            socket: None,
+            fault: String::new(),
+            again: None,
+            work: JoinSet::new(),
+        };
+        let loaded = tokio::time::timeout(LOADED_WITHIN, Chosen::load(&switch.bus)).await;
+        switch.loaded(match loaded {
+            Ok(Ok((bucket, chosen))) => Ok((Box::new(bucket), chosen)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the store does not answer".to_owned()),
+        });
+        Ok(switch)
+    }
+
+    /// What datagrams come by; `None` while it is off.
+    pub(crate) fn socket(&self) -> Option<Arc<UdpSocket>> {
+        self.socket.clone()
+    }
+
+    /// Answers, tries again what did not go, and ends when something else may be served than before. Dropping it loses nothing.
+    pub(crate) async fn turn(&mut self, seen: &Seen) {
+        loop {
+            let again = self.again;
+            tokio::select! {
+                Some(call) = self.calls.next() => {
+                    self.call(call, seen);
+                    return;
+                }
+                Some(Ok(work)) = self.work.join_next(), if !self.work.is_empty() => match work {
+                    Work::Loaded(loaded) => {
+                        self.loaded(loaded.map_err(|error| error.to_string()));
+                        return;
+                    }
+                    Work::Set { chosen, socket, by, reply, result } => {
+                        self.set(chosen, socket, &by, reply, result, seen);
+                        return;
+                    }
+                },
+                () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
+                    self.again = None;
+                    if self.bucket.is_some() {
+                        self.open();
+                        return;
+                    }
+                    let bus = self.bus.clone();
+                    self.work.spawn(async move {
+                        let loaded = Chosen::load(&bus).await;
+                        Work::Loaded(loaded.map(|(bucket, chosen)| (Box::new(bucket), chosen)))
+                    });
+                }
+            }
+        }
+    }
+
+    fn loaded(&mut self, loaded: Result<(Box<Bucket>, Chosen), String>) {
+        match loaded {
+            Ok((bucket, chosen)) => {
+                self.bucket = Some(*bucket);
+                self.chosen = chosen;
+                let (is_on, address) = wanted(self.config.listen, &self.chosen);
+                if is_on {
+                    self.open();
+                } else {
+                    self.works();
+                    if self.config.listen.is_some() {
+                        tracing::info!(%address, "IPMI is configured, and was switched off: `ubmcctl ipmi enable` switches it on");
+                    }
+                }
+            }
+            Err(why) => self.fails(format!("whether it is switched on cannot be read: {why}")),
+        }
+    }
+
+    /// Serves at the address that is wanted.
+    fn open(&mut self) {
+        let (_, address) = wanted(self.config.listen, &self.chosen);
+        match bind(address) {
+            Ok(socket) => {
+                self.works();
+                self.serves(socket);
+            }
+            Err(why) => self.fails(why),
+        }
+    }
+
+    fn serves(&mut self, socket: Arc<UdpSocket>) {
+        if let Ok(address) = socket.local_addr() {
+            self.notify.listening("ipmi", address);
+            tracing::info!(listener = "ipmi", %address, "listening");
+        }
+        self.socket = Some(socket);
+    }
+
+    fn works(&mut self) {
+        if !self.fault.is_empty() {
+            self.notify.status("");
+        }
+        self.fault.clear();
+        self.again = None;
+    }
+
+    fn fails(&mut self, why: String) {
+        if self.fault != why {
+            tracing::warn!(error = why, "IPMI is not served: retrying every 5 s");
+            self.notify.status(format!("IPMI is not served: {why}"));
+        }
+        self.fault = why;
+        self.again = Some(Instant::now() + AGAIN);
+    }
+
+    fn call(&mut self, call: Call<Request>, seen: &Seen) {
+        match call {
+            Call::GetIpmi(_, reply) => {
+                let answer = self.told(seen).map(|ipmi| v1::GetIpmiResponse { ipmi: Some(ipmi) });
+                self.outbox.answer(reply, answer);
+            }
+            Call::SetIpmi(request, reply) => self.choose(&request, reply, seen),
+        }
+    }
+
+    fn told(&self, seen: &Seen) -> Result<v1::Ipmi, Status> {
+        if self.bucket.is_none() {
+            return Err(Status::unavailable(self.fault.clone()));
+        }
+        let (enabled, address) = wanted(self.config.listen, &self.chosen);
+        // Port 0 is a free one, which is known once it is had.
+        let bound = self.socket.as_ref().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
+        let suites = if self.config.suite_3 { vec![17, 3] } else { vec![17] };
+        Ok(v1::Ipmi {
+            enabled,
+            listening: self.socket.is_some(),
+            address: bound.ip().to_string(),
+            port: bound.port().into(),
+            fault: self.fault.clone(),
+            sessions: u32::try_from(seen.sessions).unwrap_or(u32::MAX),
+            sessions_max: self.config.sessions.into(),
+            cipher_suites: suites,
+            by_configuration: self.chosen.enabled.is_none(),
+            system_interfaces: seen.system_interfaces.clone(),
+        })
+    }
+
+    fn choose(&mut self, request: &v1::SetIpmiRequest, reply: Reply<v1::SetIpmiResponse>, seen: &Seen) {
+        match self.chosen(request) {
+            // As it is: what is stored says so already.
+            Ok((chosen, socket)) if chosen == self.chosen => {
+                if let Some(socket) = socket.filter(|_| self.socket.is_none()) {
+                    self.works();
+                    self.serves(socket);
+                }
+                let answer = self.told(seen).map(|ipmi| v1::SetIpmiResponse { ipmi: Some(ipmi) });
+                self.outbox.answer(reply, answer);
+            }
+            Ok((chosen, socket)) => {
+                let Some(bucket) = self.bucket.clone() else { return };
+                let by = (reply.context().username().to_owned(), reply.context().request_id.clone());
+                self.work.spawn(async move {
+                    let value = Json(chosen.clone());
+                    let stored = async {
+                        bucket.commit(KEY, &value, None).await.map(drop).map_err(StateError::of_change)
+                    };
+                    let (reply, result) = reply.until_known(stored).await;
+                    Work::Set { chosen, socket, by, reply, result }
+                });
+            }
+            Err(status) => self.outbox.answer(reply, Err(status)),
+        }
+    }
+
+    /// What is chosen by a request, and the socket that it takes. Nothing is changed yet.
+    fn chosen(&self, request: &v1::SetIpmiRequest) -> Result<(Chosen, Option<Arc<UdpSocket>>), Status> {
+        if self.bucket.is_none() {
+            return Err(Status::unavailable(self.fault.clone()));
+        }
+        if !self.work.is_empty() {
+            return Err(Status::unavailable("IPMI is being switched: try again"));
+        }
+        let mut chosen = self.chosen.clone();
+        if let Some(enabled) = request.enabled {
+            chosen.enabled = Some(enabled);
+        }
+        if let Some(port) = request.port {
+            let port = u16::try_from(port).map_err(|_| Status::invalid_argument("port is 1 to 65535"))?;
+            match self.config.listen {
+                Some(address) if address.port() != port => {
+                    let text = format!(
+                        "the configuration says where IPMI is served: {address} (ipmisrv.listen, or --ipmi of the operator)"
+                    );
+                    return Err(Status::failed_precondition(text).with_reason(CONFIGURED));
+                }
+                Some(_) => {}
+                None => chosen.port = Some(port),
+            }
+        }
+        let ((_, before), (is_on, address)) =
+            (wanted(self.config.listen, &self.chosen), wanted(self.config.listen, &chosen));
+        let socket = match &self.socket {
+            _ if !is_on => None,
+            Some(socket) if before == address => Some(Arc::clone(socket)),
+            _ => Some(bind(address).map_err(|why| Status::failed_precondition(why).with_reason(NO_PORT))?),
+        };
+        Ok((chosen, socket))
+    }
+
+    fn set(
+        &mut self,
+        chosen: Chosen,
+        socket: Option<Arc<UdpSocket>>,
+        (by, request): &(String, String),
+        reply: Option<Reply<v1::SetIpmiResponse>>,
+        result: Result<(), Status>,
+        seen: &Seen,
+    ) {
+        let answer = result.and_then(|()| {
+            let was_on = wanted(self.config.listen, &self.chosen).0;
+            self.chosen = chosen;
+            let (is_on, address) = wanted(self.config.listen, &self.chosen);
+            self.works();
+            let is_same =
+                |new: &Arc<UdpSocket>| self.socket.as_ref().is_some_and(|old| Arc::ptr_eq(old, new));
+            match socket {
+                Some(socket) if !is_same(&socket) => self.serves(socket),
+                Some(_) => {}
+                None => self.socket = None,
+            }
+            let (what, text) = match (was_on, is_on) {
+                (false, true) => ("enabled", format!("IPMI is switched on at {address}")),
+                (true, false) => ("disabled", "IPMI is switched off".to_owned()),
+                _ => ("changed", format!("IPMI is set to {address}")),
+            };
+            tracing::info!(by, what, %address, "IPMI is switched");
+            let event = EventBuilder::new(crate::NAME, "ipmi", "service", what).message(text).by(by, request);
+            self.outbox.event(event.at(self.clock.wall()));
+            self.told(seen).map(|ipmi| v1::SetIpmiResponse { ipmi: Some(ipmi) })
+        });
+        if let Some(reply) = reply {
+            self.outbox.answer(reply, answer);
+        }
+    }
+}
+
+/// A socket at an address; otherwise why not, and what helps.
+fn bind(address: SocketAddr) -> Result<Arc<UdpSocket>, String> {
+    let bound = std::net::UdpSocket::bind(address).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        UdpSocket::from_std(socket)
+    });
+    bound.map(Arc::new).map_err(|error| {
+        let helps = match error.kind() {
+            std::io::ErrorKind::AddrInUse => ": another program has this port",
+            std::io::ErrorKind::PermissionDenied => {
+                ": ports below 1024 are for a controller that starts as root; choose another port"
+            }
+            _ => "",
+        };
+        format!("cannot listen for IPMI at {address}: {error}{helps}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_chosen_counts_before_the_configuration_and_its_address_before_a_port() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let chosen = |enabled, port| Chosen { enabled, port };
+        for (configured, chosen, expected) in [
+            (None, chosen(None, None), (false, at("[::]:623"))),
+            (None, chosen(Some(true), None), (true, at("[::]:623"))),
+            (None, chosen(Some(true), Some(6230)), (true, at("[::]:6230"))),
+            (Some(at("127.0.0.1:9")), chosen(None, None), (true, at("127.0.0.1:9"))),
+            (Some(at("127.0.0.1:9")), chosen(Some(false), None), (false, at("127.0.0.1:9"))),
+            (Some(at("127.0.0.1:9")), chosen(Some(true), Some(6230)), (true, at("127.0.0.1:9"))),
+        ] {
+            assert_eq!(wanted(configured, &chosen), expected, "{chosen:?}");
+        }
+    }
+
+    #[test]
+    fn what_another_release_has_stored_is_read_as_far_as_it_is_known() {
+        let chosen: Chosen = serde_json::from_str(r#"{"enabled":true,"newer":1}"#).unwrap();
+        assert_eq!(chosen, Chosen { enabled: Some(true), port: None });
+    }
+}

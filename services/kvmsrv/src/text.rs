@@ -1,0 +1,65 @@
+//! Text that is typed at a host as keys, for who asks for that instead of pressing them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hid::Layout;
+use ipc::Status;
+use rfb::Input;
+use schema::v1alpha1 as v1;
+
+use crate::desk::Desk;
+
+/// Between two keys that go down or up: a host's old keyboard port holds eight of them, and is read when its system has time.
+const EACH: Duration = Duration::from_millis(10);
+
+/// The layout that is meant.
+pub(crate) const fn layout(wire: v1::KeyboardLayout) -> Layout {
+    match wire {
+        v1::KeyboardLayout::Unspecified | v1::KeyboardLayout::Us => Layout::Us,
+        v1::KeyboardLayout::Gb => Layout::Gb,
+        v1::KeyboardLayout::De => Layout::De,
+    }
+}
+
+/// Begins to type a text for this account; how many characters it has.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for what is on no key, `FAILED_PRECONDITION` while another has the keyboard or there is no host, `RESOURCE_EXHAUSTED` while another text
+/// is being typed. Nothing is typed then.
+pub(crate) fn begin(desk: &Arc<Desk>, account: &str, layout: Layout, text: &str) -> Result<u32, Status> {
+    let inputs =
+        hid::strokes(layout, text).map_err(|untypable| Status::invalid_argument(untypable.to_string()))?;
+    desk.may_paste(account)?;
+    let Ok(turn) = Arc::clone(&desk.texts).try_acquire_owned() else {
+        return Err(Status::resource_exhausted("another text is being typed there: ask again"));
+    };
+    let (desk, account) = (Arc::clone(desk), account.to_owned());
+    tokio::spawn(async move {
+        paste(&desk, &account, inputs).await;
+        drop(turn);
+    });
+    Ok(u32::try_from(text.chars().count()).unwrap_or(u32::MAX))
+}
+
+async fn paste(desk: &Desk, account: &str, inputs: Vec<Input>) {
+    let mut every = tokio::time::interval(EACH);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut held: Vec<(u32, Option<u32>)> = Vec::new();
+    for input in inputs {
+        every.tick().await;
+        if !desk.paste(account, input) {
+            break;
+        }
+        if let Input::Key { down, keysym, code } = input {
+            held.retain(|key| *key != (keysym, code));
+            if down {
+                held.push((keysym, code));
+            }
+        }
+    }
+    // It was ended in between.
+    for (keysym, code) in held {
+        desk.unpaste(Input::Key { down: false, keysym, code });
+    }
+}

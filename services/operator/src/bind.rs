@@ -1,0 +1,140 @@
+//! Drivers for chips that were not there when the kernel looked for them: a supply that is put in later, an EEPROM behind power that came late.
+//!
+//! The kernel looks once, when driver and device meet; a chip that does not answer then stays without a driver, and whoever reads through it finds
+//! nothing. So the operator, which may, has the kernel look again, now and then.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use units::{Millis, Mono};
+
+/// How soon the kernel looks again, at first and at the longest. A look is one transfer on the bus, and a line in the kernel's log with some drivers.
+const AGAIN: Millis = Millis::from_secs(3);
+const AGAIN_MAX: Millis = Millis::from_secs(30);
+
+/// The chips that wait for a driver. Buses are the part of a name before its `-`: a look at a chip on one that hangs may take for ever, so each has
+/// one under way.
+#[derive(Debug, Default)]
+struct Attempts {
+    chips: BTreeMap<String, (Mono, Millis)>,
+}
+
+impl Attempts {
+    /// Of the chips without a driver, the one of each bus that is to be looked for now. `busy` says of which bus a look is under way.
+    fn due(&mut self, now: Mono, unbound: &[String], busy: impl Fn(&str) -> bool) -> Vec<String> {
+        // One that got its driver, or whose device went, begins anew.
+        self.chips.retain(|name, _| unbound.contains(name));
+        let mut taken: Vec<&str> = Vec::new();
+        let mut due = Vec::new();
+        for name in unbound {
+            let bus = bus_of(name);
+            let (at, wait) = self.chips.get(name).copied().unwrap_or((now, AGAIN));
+            if now < at || busy(bus) || taken.contains(&bus) {
+                continue;
+            }
+            taken.push(bus);
+            self.chips.insert(name.clone(), (now + wait, wait.saturating_mul(2).min(AGAIN_MAX)));
+            due.push(name.clone());
+        }
+        due
+    }
+}
+
+fn bus_of(name: &str) -> &str {
+    name.split_once('-').map_or(name, |(bus, _)| bus)
+}
+
+/// Has the kernel look for drivers.
+#[derive(Debug, Default)]
+pub(crate) struct Bindings {
+    attempts: Attempts,
+    /// The buses on which a look is under way.
+    busy: Arc<Mutex<Vec<String>>>,
+}
+
+impl Bindings {
+    /// Begins what is due, and waits for nothing. `unbound` are the board's chips without a driver, `sys` is `/sys`.
+    pub(crate) fn tend(&mut self, now: Mono, unbound: &[String], sys: &Path) {
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for name in self.attempts.due(now, unbound, |bus| busy.iter().any(|known| known == bus)) {
+            self.look(name, sys.to_owned());
+        }
+    }
+
+    fn look(&self, name: String, sys: PathBuf) {
+        let bus = bus_of(&name).to_owned();
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).push(bus.clone());
+        let (busy, chip) = (Arc::clone(&self.busy), name.clone());
+        let free = move || busy.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != bus);
+        let freed = free.clone();
+        let started = std::thread::Builder::new().name(format!("bind {name}")).spawn(move || {
+            // It went meanwhile, or the site runs without root.
+            if let Err(error) = hw::probe_chip(&sys, &chip) {
+                tracing::debug!(chip, %error, "cannot have the kernel look for a driver");
+            }
+            free();
+        });
+        if let Err(error) = started {
+            freed();
+            tracing::warn!(chip = name, %error, "cannot start thread for driver look-up");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn one_chip_of_a_bus_at_a_time_and_each_ever_more_rarely() {
+        let mut attempts = Attempts::default();
+        let unbound = names(&["4-0050", "4-0051", "5-0050"]);
+        let mut looked: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for second in (0..120).step_by(3) {
+            for name in attempts.due(Mono::from_millis(second * 1_000), &unbound, |_| false) {
+                looked.entry(name).or_default().push(second);
+            }
+        }
+        assert_eq!(looked["5-0050"], [0, 3, 9, 21, 45, 75, 105]);
+        assert!(looked["4-0050"].len() >= 6 && looked["4-0051"].len() >= 5, "{looked:?}");
+        assert!(looked["4-0051"].iter().all(|second| !looked["4-0050"].contains(second)));
+    }
+
+    #[test]
+    fn what_was_bound_meanwhile_begins_anew_and_a_bus_that_hangs_is_left_alone() {
+        let mut attempts = Attempts::default();
+        let unbound = names(&["4-0050", "5-0050"]);
+        let at = |second: u64| Mono::from_millis(second * 1_000);
+        assert_eq!(attempts.due(at(0), &unbound, |_| false), unbound);
+        assert_eq!(attempts.due(at(60), &unbound, |bus| bus == "4"), ["5-0050"]);
+        assert_eq!(attempts.due(at(61), &unbound[..1], |_| false), ["4-0050"]);
+        assert_eq!(attempts.due(at(62), &unbound, |_| false), ["5-0050"], "pulled and back");
+    }
+
+    #[test]
+    fn the_kernel_is_asked_beside_the_loop() {
+        let sys = tempfile::tempdir().unwrap();
+        let probe = sys.path().join("bus/i2c/drivers_probe");
+        std::fs::create_dir_all(probe.parent().unwrap()).unwrap();
+        // As a bus that hangs: whoever opens it to write waits until somebody reads.
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &probe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        let mut bindings = Bindings::default();
+        let unbound = names(&["4-0051"]);
+        bindings.tend(Mono::ZERO, &unbound, sys.path());
+        bindings.tend(Mono::from_millis(60_000), &unbound, sys.path());
+        assert_eq!(*bindings.busy.lock().unwrap(), ["4"], "one at a time");
+        assert_eq!(std::fs::read_to_string(&probe).unwrap(), "4-0051");
+    }
+}

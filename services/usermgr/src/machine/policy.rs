@@ -1,0 +1,164 @@
+//! What passwords and logins are held to: the configuration, and what was set by request instead of it.
+//!
+//! A change counts when it is on the medium: it is kept first, then applied and answered. One at a time.
+
+use ipc::{EventBuilder, Status};
+use schema::v1alpha1 as v1;
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Machine, Note, Now, Requester, Ticket, refuse, wire};
+use crate::config::{Config, Limits};
+
+/// What was set by request; what was not is as it is configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Chosen {
+    /// Fewest characters of a password.
+    pub(crate) min_password_length: Option<u32>,
+    /// Days until a password has to be changed; 0 is never.
+    pub(crate) max_password_age_days: Option<u32>,
+    /// Failures before the first delay.
+    pub(crate) lockout_threshold: Option<u32>,
+    /// The longest delay, seconds.
+    pub(crate) lockout_max_delay_secs: Option<u64>,
+}
+
+impl Chosen {
+    /// The limits of this configuration with what was set. What goes with a value that was set follows it: no delay is longer than the longest one, and
+    /// what one address may do is more than what one account may.
+    ///
+    /// # Errors
+    /// The rule that does not hold.
+    pub(crate) fn limits(&self, config: &Config) -> Result<Limits, String> {
+        let mut config = config.clone();
+        if let Some(length) = self.min_password_length {
+            config.password.min_length = usize::try_from(length).unwrap_or(usize::MAX);
+        }
+        if let Some(days) = self.max_password_age_days {
+            config.password.max_age_days = days;
+        }
+        let lockout = &mut config.lockout;
+        if let Some(threshold) = self.lockout_threshold {
+            lockout.threshold = threshold;
+            lockout.address_threshold = lockout.address_threshold.max(threshold.saturating_add(1));
+        }
+        if let Some(longest) = self.lockout_max_delay_secs {
+            lockout.max_delay_secs = longest;
+            lockout.first_delay_secs = lockout.first_delay_secs.min(longest);
+            lockout.address_delay_secs = lockout.address_delay_secs.min(longest);
+            lockout.forget_after_secs = lockout.forget_after_secs.max(longest);
+        }
+        config.limits().map_err(|error| error.to_string())
+    }
+
+    /// With the fields of a request; those that are named, or, where none are, those that say something.
+    fn changed(mut self, wanted: &v1::AccountPolicy, mask: Option<&[String]>) -> Result<Self, Status> {
+        let longest = wanted.lockout_max_delay.map(|span| u64::try_from(span.seconds).unwrap_or_default());
+        let said = || {
+            let fields = [
+                ("min_password_length", wanted.min_password_length != 0),
+                ("max_password_age_days", wanted.max_password_age_days != 0),
+                ("lockout_threshold", wanted.lockout_threshold != 0),
+                ("lockout_max_delay", longest.is_some()),
+            ];
+            fields.into_iter().filter(|(_, says)| *says).map(|(name, _)| name.to_owned()).collect()
+        };
+        let paths: Vec<String> = mask.map_or_else(said, <[String]>::to_vec);
+        for path in &paths {
+            match path.as_str() {
+                "min_password_length" => self.min_password_length = Some(wanted.min_password_length),
+                "max_password_age_days" => self.max_password_age_days = Some(wanted.max_password_age_days),
+                "lockout_threshold" => self.lockout_threshold = Some(wanted.lockout_threshold),
+                "lockout_max_delay" => self.lockout_max_delay_secs = Some(longest.unwrap_or_default()),
+                other => {
+                    let text = format!("field_mask: {other} is set in usermgr's configuration only");
+                    return Err(Status::invalid_argument(text));
+                }
+            }
+        }
+        if self.max_password_age_days.is_some_and(|days| days > 3650) {
+            return Err(Status::invalid_argument("policy.max_password_age_days: at most 3650"));
+        }
+        Ok(self)
+    }
+}
+
+/// The policy as it is, and a change of it under way.
+#[derive(Debug, Default)]
+pub(super) struct Settable {
+    config: Config,
+    chosen: Chosen,
+    pending: Option<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    ticket: Ticket<v1::UpdateAccountPolicyResponse>,
+    by: String,
+    request_id: String,
+    chosen: Chosen,
+    limits: Limits,
+}
+
+impl Machine {
+    /// With what was configured, and what was set before; the limits are those of both.
+    pub(crate) fn with_policy(mut self, config: Config, chosen: Chosen) -> Self {
+        self.policy = Settable { config, chosen, pending: None };
+        self
+    }
+
+    /// Sets what is asked for, once it is kept.
+    pub(super) fn set_policy(
+        &mut self,
+        ticket: Ticket<v1::UpdateAccountPolicyResponse>,
+        wanted: &v1::AccountPolicy,
+        mask: Option<&[String]>,
+        requester: &Requester,
+        request_id: String,
+    ) -> Result<Option<Action>, Status> {
+        if self.policy.pending.is_some() {
+            let text = "another change of the policy is being stored; try again";
+            return Err(Status::new(ipc::Code::Aborted, text).with_reason("POLICY_CHANGING"));
+        }
+        let chosen = self.policy.chosen.changed(wanted, mask)?;
+        let limits = chosen
+            .limits(&self.policy.config)
+            .map_err(|rule| Status::invalid_argument(format!("policy: {rule}")))?;
+        if chosen == self.policy.chosen {
+            let policy = Some(wire::policy(&self.limits));
+            return Ok(Some(ticket.answer(v1::UpdateAccountPolicyResponse { policy })));
+        }
+        self.policy.pending =
+            Some(Pending { ticket, by: requester.name.clone(), request_id, chosen, limits });
+        Ok(Some(Action::KeepPolicy(chosen)))
+    }
+
+    /// What was chosen is kept, or is not.
+    pub(super) fn policy_kept(&mut self, stored: bool, now: Now, out: &mut Vec<Action>) {
+        let Some(pending) = self.policy.pending.take() else { return };
+        let Pending { ticket, by, request_id, chosen, limits } = pending;
+        if !stored {
+            let status = Status::unavailable("the policy cannot be stored: nothing is changed");
+            out.push(refuse(ticket.id(), status));
+            return;
+        }
+        self.policy.chosen = chosen;
+        self.limits = limits;
+        self.lockout.reconfigure(limits.lockout);
+        out.push(Action::Log(Note::Done {
+            kind: "policy-updated",
+            what: "account policy changed",
+            user: None,
+            by: Some(by.clone()),
+            request_id: request_id.clone(),
+        }));
+        let random = self.random().unwrap_or_default();
+        let event = EventBuilder::new(crate::NAME, "user", "policy", "updated")
+            .severity(v1::EventSeverity::Info)
+            .message(format!("the policy of accounts was changed by {by}"))
+            .by(&by, &request_id);
+        out.push(Action::Publish(Box::new(event.at_unix_ms(now.wall.0, random))));
+        let policy = Some(wire::policy(&self.limits));
+        out.push(ticket.answer(v1::UpdateAccountPolicyResponse { policy }));
+    }
+}

@@ -1,0 +1,69 @@
+//! The policy of accounts, as it is set by request.
+
+use super::*;
+
+#[test]
+fn the_policy_is_set_once_it_is_kept_and_counts_at_once() {
+    let mut bench = Bench::new(limits());
+    let wanted = |threshold: u32, length: u32| v1::AccountPolicy {
+        lockout_threshold: threshold,
+        min_password_length: length,
+        ..Default::default()
+    };
+    let set = |bench: &mut Bench, policy: v1::AccountPolicy, who: &str| {
+        let call = |ticket| Call::UpdateAccountPolicy {
+            ticket: Ticket::new(ticket),
+            wanted: Box::new(policy),
+            mask: None,
+        };
+        bench.ask(call, Some((who, "")))
+    };
+    let before = bench.machine.limits;
+    // Not for everybody, and nothing that cannot be.
+    set(&mut bench, wanted(2, 0), NAME);
+    set(&mut bench, wanted(0, 4), "admin");
+    set(&mut bench, wanted(101, 0), "admin");
+    let answers: Vec<Action> = std::mem::take(&mut bench.out);
+    assert_eq!(answers.len(), 3, "{answers:?}");
+    assert!(answers.iter().all(|action| matches!(action, Action::Answer(_, Err(_)))), "{answers:?}");
+    // One that cannot be kept has no effect.
+    set(&mut bench, wanted(2, 12), "admin");
+    assert!(matches!(bench.out.as_slice(), [Action::KeepPolicy(_)]), "{:?}", bench.out);
+    set(&mut bench, wanted(3, 0), "admin");
+    assert!(
+        matches!(bench.out.last(), Some(Action::Answer(_, Err(status))) if status.reason() == "POLICY_CHANGING")
+    );
+    bench.out.clear();
+    bench.step(Event::PolicyKept { stored: false });
+    assert!(matches!(bench.out.as_slice(), [Action::Answer(_, Err(_))]), "{:?}", bench.out);
+    assert_eq!(bench.machine.limits, before);
+    bench.out.clear();
+    // One that is kept counts, and is told.
+    set(&mut bench, wanted(2, 12), "admin");
+    bench.step(Event::PolicyKept { stored: true });
+    assert_eq!((bench.machine.limits.lockout.threshold, bench.machine.limits.policy.min_length), (2, 12));
+    assert!(
+        bench.out.iter().any(|action| matches!(action, Action::Publish(event) if event.what == "updated"))
+    );
+    assert!(matches!(bench.out.last(), Some(Action::Answer(_, Ok(_)))));
+    bench.out.clear();
+    // The same once more is nothing to keep.
+    set(&mut bench, wanted(2, 12), "admin");
+    assert!(matches!(bench.out.as_slice(), [Action::Answer(_, Ok(_))]), "{:?}", bench.out);
+}
+
+#[test]
+fn what_goes_with_a_value_that_was_set_follows_it() {
+    let config = crate::config::Config::default();
+    let chosen =
+        Chosen { lockout_max_delay_secs: Some(5), lockout_threshold: Some(100), ..Chosen::default() };
+    let limits = chosen.limits(&config).unwrap();
+    assert_eq!(
+        (limits.lockout.first_delay, limits.lockout.address_delay),
+        (Millis::from_secs(5), Millis::from_secs(5))
+    );
+    assert!(limits.lockout.address_threshold > 100);
+    let chosen = Chosen { lockout_max_delay_secs: Some(86_400), ..Chosen::default() };
+    assert_eq!(chosen.limits(&config).unwrap().lockout.forget_after, Millis::from_secs(86_400));
+    assert!(Chosen { lockout_max_delay_secs: Some(0), ..Chosen::default() }.limits(&config).is_err());
+}
