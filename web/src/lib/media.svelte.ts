@@ -41,6 +41,7 @@ export class Served {
   readonly slot: string | undefined;
   #socket: WebSocket | undefined;
   #attempt = 0;
+  #wasServed = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #meter: ReturnType<typeof setInterval>;
   #metered = 0;
@@ -68,7 +69,7 @@ export class Served {
   #path(): string {
     const { name, size, lastModified } = this.file;
     if (this.slot === undefined) return `media-files/${encodeURIComponent(storeName(name))}/socket?sizeBytes=${size}`;
-    return `media/${encodeURIComponent(this.slot)}/socket?imageName=${encodeURIComponent(name)}&sizeBytes=${size}&modifiedMs=${lastModified}`;
+    return `media/${encodeURIComponent(this.slot)}/socket?imageName=${encodeURIComponent(name)}&sizeBytes=${size}&modifiedMs=${lastModified}${this.#wasServed ? "&resume=true" : ""}`;
   }
 
   #open(): void {
@@ -105,6 +106,7 @@ export class Served {
   #told(notice: Notice): void {
     if (notice.type === "inserted") {
       this.state = "served";
+      this.#wasServed = true;
       this.#attempt = 0;
     } else if (notice.type === "stored") this.#finish("done", "");
     else if (notice.type === "end") this.#finish(this.state === "done" ? "done" : "ended", notice.reason);
