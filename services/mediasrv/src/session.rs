@@ -180,6 +180,8 @@ impl Link {
         loop {
             self.forget();
             tokio::select! {
+                // Why it is over, before that nobody asks any more.
+                biased;
                 next = &mut purpose, if is_open => {
                     is_open = false;
                     match next {
