@@ -392,6 +392,10 @@ impl Reader {
         // One place is kept for what is really wanted.
         while self.failures == 0 && self.wanted.is_empty() && self.fetches.len() + 1 < FETCHES_MAX {
             let Some(first) = self.ahead.pop_front() else { break };
+            // It was really wanted meanwhile.
+            if self.cache.has(first) || self.is_asked_for(first) {
+                continue;
+            }
             self.fetch(first, false, out);
         }
     }
