@@ -23,6 +23,8 @@ const NOTICES: usize = 8;
 const ANSWERS_MAX: usize = 64 * 1024;
 /// How long a viewer may take nothing before what it holds down is released: it may be gone, and a key that is down repeats itself.
 const TAKEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long the last word may take.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
@@ -53,6 +55,7 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
         heard: Notify::new(),
         has_typed: AtomicBool::new(false),
         sent: AtomicU64::new(0),
+        writing: AtomicBool::new(false),
         is_told,
     };
     if session.is_told {
@@ -70,8 +73,13 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
     };
     if let Err(error) = result {
         tracing::debug!(%error, "a session of a screen broke off");
-        if !session.pass.bytes_only {
-            let _ = notice(&mut to, &Notice::End { reason: error.to_string() }).await;
+        // Amid a picture nothing can be said.
+        let is_told = !session.pass.bytes_only && !session.writing.load(Ordering::Relaxed);
+        // First of all it has ended: who takes nothing holds no keyboard until he does.
+        drop(session);
+        if is_told {
+            let said = Notice::End { reason: error.to_string() };
+            let _ = tokio::time::timeout(FAREWELL, notice(&mut to, &said)).await;
         }
     }
 }
@@ -88,6 +96,8 @@ struct Session {
     has_typed: AtomicBool,
     /// Pictures that it was sent.
     sent: AtomicU64,
+    /// A frame is on its way, or was broken off.
+    writing: AtomicBool,
     /// That it comes and goes is told: its account does not do that all the time.
     is_told: bool,
 }
@@ -151,13 +161,18 @@ impl Session {
 
     /// Sends a frame of RFB. Who takes none for a while holds no key down.
     async fn send(&self, to: &mut OwnedWriteHalf, bytes: &[u8]) -> io::Result<()> {
+        self.writing.store(true, Ordering::Relaxed);
         let sent = write(to, bytes);
         tokio::pin!(sent);
-        if let Ok(done) = tokio::time::timeout(TAKEN_WITHIN, &mut sent).await {
-            return done;
-        }
-        self.desk.lift(self.id);
-        sent.await
+        let done = match tokio::time::timeout(TAKEN_WITHIN, &mut sent).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.desk.lift(self.id);
+                sent.await
+            }
+        };
+        self.writing.store(false, Ordering::Relaxed);
+        done
     }
 
     /// Takes what is typed, pointed and asked for.

@@ -228,6 +228,30 @@ async fn a_viewer_that_speaks_no_rfb_is_told_and_ended() {
     assert!(late.refused().await.contains("open already"));
 }
 
+#[tokio::test]
+async fn a_viewer_that_asks_and_takes_nothing_is_over_at_once() {
+    let (shared, desk, _told) = shared(Source::Synthetic);
+    desk.shown();
+    let mut eve = Viewer::new(&shared, "eve", false).await;
+    eve.key(true, 65).await;
+    eve.writer("eve").await;
+    assert_eq!(next(&desk).await, key(true, 65));
+    // Fences that are to come back, and are never read.
+    let mut fence = vec![248, 0, 0, 0, 0x80, 0, 0, 0, 64];
+    fence.extend([7; 64]);
+    let frame = encode(Kind::Data, &fence.repeat(50));
+    let mut changes = desk.changes();
+    while desk.lock().sessions.count() > 0 {
+        if eve.to.write_all(&frame).await.is_err() {
+            break;
+        }
+    }
+    while desk.lock().sessions.count() > 0 {
+        changes.changed().await.unwrap();
+    }
+    assert_eq!(next(&desk).await, key(false, 65), "what it held down");
+}
+
 /// A guest's VNC server: what is on its screen, and what is typed there.
 struct Guest {
     from: OwnedReadHalf,
