@@ -1,6 +1,6 @@
 //! A drive of a simulated host, over the twin's socket.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +15,8 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// One drive. It connects with the first call, and again when the twin was away.
 #[derive(Debug)]
 pub struct SimDrive {
+    /// As this process calls the folder of sockets, which the twin may call otherwise.
+    run_dir: PathBuf,
     drive: String,
     twin: Asker,
 }
@@ -23,7 +25,8 @@ impl SimDrive {
     /// The drive with this id over the socket at `path` (`run_dir/twin.sock`). `owner` is told to people.
     #[must_use]
     pub fn new(path: &Path, drive: &str, owner: &str) -> Self {
-        Self { drive: drive.to_owned(), twin: Asker::new(path, owner) }
+        let run_dir = path.parent().unwrap_or(path).to_owned();
+        Self { run_dir, drive: drive.to_owned(), twin: Asker::new(path, owner) }
     }
 
     async fn ask(&self, request: DriveRequest) -> Result<Outcome, Error> {
@@ -45,7 +48,8 @@ impl SimDrive {
 #[async_trait]
 impl MediaDrive for SimDrive {
     async fn insert(&self, medium: &DriveMedium) -> Result<(), Error> {
-        let request = DriveRequest::Insert { socket: medium.path.clone(), read_only: medium.is_read_only };
+        let socket = medium.path.strip_prefix(&self.run_dir).unwrap_or(&medium.path);
+        let request = DriveRequest::Insert { socket: socket.to_owned(), read_only: medium.is_read_only };
         self.ask(request).await.map(drop)
     }
 

@@ -213,7 +213,7 @@ pub enum DriveRequest {
     Look,
     /// Put a medium there, in place of what is there.
     Insert {
-        /// A socket that speaks NBD.
+        /// A socket that speaks NBD, below the run directory.
         socket: std::path::PathBuf,
         /// The host cannot write it.
         read_only: bool,

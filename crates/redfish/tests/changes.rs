@@ -325,6 +325,10 @@ fn an_action_waits_for_nobody_who_only_knows_what_is_shown_beside() {
         ("Chassis/chassis/Actions/Chassis.Reset", Some("ListChassis")),
         ("Managers/bmc/Actions/Manager.Reset", Some("ListManagementControllers")),
         ("Managers/bmc/Actions/Manager.ResetToDefaults", Some("ListManagementControllers")),
+        ("Managers/bmc/VirtualMedia/cd/Actions/VirtualMedia.InsertMedia", Some("ListMedia")),
+        ("Managers/bmc/VirtualMedia/cd/Actions/VirtualMedia.EjectMedia", Some("ListMedia")),
+        ("Systems/system/VirtualMedia/cd/Actions/VirtualMedia.InsertMedia", Some("ListMedia")),
+        ("Systems/system/VirtualMedia/cd/Actions/VirtualMedia.EjectMedia", Some("ListMedia")),
         ("EventService/Actions/EventService.SubmitTestEvent", None),
         (
             "EventService/Subscriptions/sub-1/Actions/EventDestination.ResumeSubscription",

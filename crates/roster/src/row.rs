@@ -81,6 +81,8 @@ pub struct Row {
     pub consoles: bool,
     /// Whether it serves the hosts' screens, keyboards and pointers: their devices are handed to its group.
     pub screens: bool,
+    /// Whether it changes what is in the hosts' drives: the files of those in configfs are handed to its group.
+    pub media: bool,
     /// Whether other daemons connect to sockets in its folder of the run directory.
     pub admits: bool,
     /// Settings (with dots for nested tables) that name files it reads; they are copied for it, as they may be root's alone.
@@ -135,6 +137,7 @@ impl Row {
             lights: false,
             consoles: false,
             screens: false,
+            media: false,
             admits: false,
             files: &[],
             replaces: &[],

@@ -226,9 +226,12 @@ roster! {
         after: &[Daemon::Twin],
         events: &["media"],
         admits: true,
+        media: true,
         files: &["ca_file"],
-        // Certificates of authorities lie in both; name servers in the first and in /run.
-        reads: &["/etc", "/usr/share", "/run"],
+        // Certificates of authorities lie in both; name servers in the first and in /run. The hosts' drives are in configfs.
+        reads: &["/etc", "/usr/share", "/run", "/sys/kernel/config"],
+        // Which of what is there is its own is said by its group.
+        writes: &["/sys/kernel/config"],
         reach: Reach::Outward,
         system_calls: Groups::LISTEN.union(Groups::DATAGRAMS),
         limits: Limits::media(),

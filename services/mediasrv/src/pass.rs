@@ -14,7 +14,7 @@ pub(crate) struct Pass {
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     /// To serve a file that is in this drive.
-    Serve { slot: usize, medium: Medium },
+    Serve { slot: usize, medium: Medium, resumes: bool },
     /// To bring a file into the store.
     Upload { name: String, size: u64 },
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use board::{Board, HalKind};
+use board::{Board, HalKind, Screen};
 use hal::MediaDrive;
 use hal_linux::gadget::{LunDrive, lun};
 use hal_sim::SimDrive;
@@ -33,7 +33,7 @@ pub(crate) fn ports(board: &Board, run_dir: &Path, folder: &Path) -> std::io::Re
         }),
         HalKind::Linux => {
             let before = board.media.iter().take(nth).filter(|other| other.host == slot.host).count();
-            let gadget = format!("u-bmc-{}", slot.host);
+            let gadget = Screen::gadget(&slot.host);
             let lun = lun(Path::new(CONFIGFS), &gadget, FUNCTION, u8::try_from(before).unwrap_or(u8::MAX));
             Ok(Port { drive: Arc::new(LunDrive::new(lun)?), socket: None })
         }

@@ -52,6 +52,8 @@ pub(crate) enum Told {
         medium: Medium,
         by: Opener,
         client: Client,
+        /// It only goes on where another ended.
+        resumes: bool,
         answer: oneshot::Sender<Result<(), String>>,
     },
     /// It is gone.
@@ -83,12 +85,17 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
     let mut link =
         Link { to, exchange: Exchange::default(), answers: BTreeMap::new(), next: 0, clock: shared.clock };
     let result = match pass.what {
-        What::Serve { slot, medium } => {
+        What::Serve { slot, medium, resumes } => {
             let client = Client { session, questions };
             let (answer, answered) = oneshot::channel();
             // Also when this task is dropped: a drive knows that nobody serves it any more.
             let _gone = Gone { slot, session, tell: shared.tell.clone() };
-            if shared.tell.send(Told::Came { slot, medium, by: pass.by, client, answer }).await.is_err() {
+            if shared
+                .tell
+                .send(Told::Came { slot, medium, by: pass.by, client, resumes, answer })
+                .await
+                .is_err()
+            {
                 return;
             }
             let inserted = async {
@@ -173,6 +180,8 @@ impl Link {
         loop {
             self.forget();
             tokio::select! {
+                // Why it is over, before that nobody asks any more.
+                biased;
                 next = &mut purpose, if is_open => {
                     is_open = false;
                     match next {

@@ -185,8 +185,8 @@ impl Desk {
     /// What a session tells.
     fn heard(&mut self, told: Told) {
         match told {
-            Told::Came { slot, medium, by, client, answer } => {
-                self.slots.serve(slot, medium, by, client, answer)
+            Told::Came { slot, medium, by, client, resumes, answer } => {
+                self.slots.serve(slot, medium, by, client, resumes, answer);
             }
             Told::Went { slot, session } => self.slots.gone(slot, session),
             Told::Uploaded { name, by } => {
@@ -295,8 +295,8 @@ impl Desk {
         let source = Source::Session { size: open.size_bytes, modified_ms: open.modified_ms };
         let name = clean(&open.image_name);
         let medium = self.medium(source, name, true, open.size_bytes, &by);
-        self.slots.may_serve(slot, &medium)?;
-        self.issue(Pass { by, what: What::Serve { slot, medium } }).await
+        self.slots.may_serve(slot, &medium, open.resume)?;
+        self.issue(Pass { by, what: What::Serve { slot, medium, resumes: open.resume } }).await
     }
 
     async fn upload(&self, upload: v1::UploadMediaFileRequest, by: Opener) -> Result<String, Status> {

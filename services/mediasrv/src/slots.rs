@@ -20,6 +20,9 @@ use crate::ports::Port;
 use crate::store::Store;
 use crate::wire;
 
+/// What a client that serves a file is told when nobody wants it any more. Clients know it by this.
+pub(crate) const EJECTED: &str = "it was ejected";
+
 /// Who waits for the end of what was begun.
 enum Waiter {
     Insert(Reply<v1::InsertMediaResponse>),
@@ -179,7 +182,7 @@ impl Slots {
     }
 
     /// Whether a session may serve this for a drive, before a ticket is given for it.
-    pub(crate) fn may_serve(&self, slot: usize, medium: &Medium) -> Result<(), Status> {
+    pub(crate) fn may_serve(&self, slot: usize, medium: &Medium, resumes: bool) -> Result<(), Status> {
         let Some(place) = self.places.get(slot) else { return Err(Status::internal("no drive")) };
         if place.port.socket.is_none() {
             return Err(only_files());
@@ -191,6 +194,7 @@ impl Slots {
             Some(present) => {
                 Err(Status::failed_precondition(format!("{} is inserted: eject it first", present.name)))
             }
+            None if resumes => Err(Status::failed_precondition(EJECTED)),
             None => Ok(()),
         }
     }
@@ -225,6 +229,7 @@ impl Slots {
         medium: Medium,
         by: Opener,
         client: Client,
+        resumes: bool,
         answer: oneshot::Sender<Result<(), String>>,
     ) {
         let Some(place) = self.places.get_mut(slot) else { return };
@@ -234,6 +239,11 @@ impl Slots {
             // Who waits may have gone.
             let _ = answer.send(Ok(()));
             order(place, Order::Resume(client));
+            return;
+        }
+        if resumes && place.slot.medium().is_none() {
+            // Who waits may have gone.
+            let _ = answer.send(Err(EJECTED.to_owned()));
             return;
         }
         self.begin(slot, medium, Some(client), by, Waiter::Session(answer));

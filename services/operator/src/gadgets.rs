@@ -1,7 +1,8 @@
-//! What the controller is to its hosts over USB: keyboards and pointers, in one gadget for each host.
+//! What the controller is to its hosts over USB: keyboards, pointers and drives, in one gadget for each host and port.
 //!
 //! ```text
-//!  board: screens with usb ──► of ──► Gadgets ──► configfs (root's) ──► /dev/hidg*, given to the daemon of screens
+//!  board: screens and media with usb ──► of ──► Gadgets ──► configfs (root's) ──► /dev/hidg*, given to the daemon of screens
+//!                                                                          └──► lun.N/{file,ro,forced_eject}, given to that of media
 //! ```
 //!
 //! They are made here because configfs is root's, and once: whatever daemon dies, a host keeps its devices. A controller of USB devices may come late,
@@ -9,8 +10,8 @@
 
 use std::path::{Path, PathBuf};
 
-use board::{Board, HalKind, Screen};
-use hal_linux::gadget::{Function, Gadget, build};
+use board::{Board, HalKind, MediaKind, Screen};
+use hal_linux::gadget::{Drive, Function, Gadget, build, lun};
 use rustix::mount::{MountFlags, mount};
 use service::ErrorChain;
 
@@ -19,6 +20,8 @@ pub(crate) const CONFIGFS: &str = "/sys/kernel/config";
 /// The functions, by the names that they have in a gadget (docs/kvm.md).
 const KEYBOARD: &str = "keyboard";
 const POINTER: &str = "pointer";
+/// That with the drives (docs/media.md).
+const MEDIA: &str = "media";
 
 /// The gadgets of a board.
 #[derive(Debug)]
@@ -51,7 +54,36 @@ fn of(board: &Board) -> Vec<Gadget> {
             ],
         })
     };
-    board.screens.iter().filter_map(gadget).collect()
+    let mut gadgets: Vec<Gadget> = board.screens.iter().filter_map(gadget).collect();
+    for slot in &board.media {
+        let (name, Some(udc)) = (Screen::gadget(&slot.host), slot.usb.clone()) else { continue };
+        let drive = match slot.kind {
+            MediaKind::Cd => Drive::Cd,
+            MediaKind::Usb => Drive::Disk,
+        };
+        // A port takes one gadget: drives and keys of a host are functions of the same.
+        let at = gadgets.iter().position(|gadget| gadget.name == name).unwrap_or_else(|| {
+            gadgets.push(Gadget { name, udc, functions: Vec::new() });
+            gadgets.len() - 1
+        });
+        let Some(Gadget { functions, .. }) = gadgets.get_mut(at) else { continue };
+        match functions.last_mut() {
+            Some(Function::MassStorage { luns, .. }) => luns.push(drive),
+            _ => functions.push(Function::MassStorage { name: MEDIA.to_owned(), luns: vec![drive] }),
+        }
+    }
+    gadgets
+}
+
+/// The files by which media of the board's drives are changed.
+pub(crate) fn media_files(board: &Board) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for (nth, slot) in board.media.iter().enumerate().filter(|(_, slot)| slot.usb.is_some()) {
+        let before = board.media.iter().take(nth).filter(|other| other.host == slot.host).count();
+        let number = u8::try_from(before).unwrap_or(u8::MAX);
+        files.extend(lun(Path::new(CONFIGFS), &Screen::gadget(&slot.host), MEDIA, number).files());
+    }
+    files
 }
 
 impl Gadgets {
@@ -136,6 +168,22 @@ mod tests {
         let folders: Vec<_> = functions.iter().map(Function::folder).collect();
         assert_eq!(folders, ["hid.keyboard", "hid.pointer"]);
         assert!(matches!(&functions[0], Function::Hid { subclass: 1, protocol: 1, report_length: 8, .. }));
+    }
+
+    #[test]
+    fn drives_of_a_host_are_of_the_gadget_that_has_its_keys() {
+        let media = "[[media]]\nid = \"cd\"\nhost = \"system\"\nusb = \"p1\"\n[[media]]\nid = \"usb\"\nhost = \"system\"\nkind = \"usb\"\nusb = \"p1\"\n";
+        let folders = |gadget: &Gadget| gadget.functions.iter().map(Function::folder).collect::<Vec<_>>();
+        let alone = of(&board(media));
+        assert_eq!((alone.len(), folders(&alone[0])), (1, vec!["mass_storage.media".to_owned()]));
+        let luns = vec![Drive::Cd, Drive::Disk];
+        assert_eq!(alone[0].functions, [Function::MassStorage { name: MEDIA.to_owned(), luns }]);
+        let screen = "[[screens]]\nhost = \"system\"\nvideo = \"/dev/video0\"\nusb = \"p1\"\n";
+        let both = of(&board(&format!("{screen}{media}")));
+        assert_eq!((both.len(), folders(&both[0]).len()), (1, 3));
+        let files = media_files(&board(media));
+        assert_eq!(files.len(), 6);
+        assert!(files[3].ends_with("u-bmc-system/functions/mass_storage.media/lun.1/file"), "{files:?}");
     }
 
     #[test]

@@ -323,7 +323,7 @@ fn hand_devices(dev: &Path) {
     }
 }
 
-/// Lets the daemons that serve consoles and screens use the board's serial ports, video devices and keyboards, and no others: one of the ports may be the
+/// Lets the daemons that serve consoles, screens and media use the board's serial ports, video devices, keyboards and drives, and no others: one of the ports may be the
 /// controller's own.
 fn hand_ports_of_hosts(board: &Board) {
     for (path, error) in hand_late(board) {
@@ -343,6 +343,7 @@ pub(crate) fn hand_late(board: &Board) -> Vec<(PathBuf, io::Error)> {
     let screens = board.screens.iter().flat_map(of_screens);
     let mut failed = hand_all(|row| row.consoles, ports);
     failed.extend(hand_all(|row| row.screens, screens));
+    failed.extend(hand_all(|row| row.media, gadgets::media_files(board).into_iter()));
     failed
 }
 

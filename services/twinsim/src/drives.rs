@@ -38,10 +38,13 @@ pub(crate) struct Drive {
 
 /// All drives of the board.
 #[derive(Debug)]
-pub(crate) struct Drives(Vec<Drive>);
+pub(crate) struct Drives {
+    run_dir: PathBuf,
+    drives: Vec<Drive>,
+}
 
 impl Drives {
-    pub(crate) fn new(board: &Board) -> Self {
+    pub(crate) fn new(board: &Board, run_dir: &Path) -> Self {
         let host = |slot: &board::MediaSlot| board.hosts.iter().position(|host| host.id == slot.host);
         let drive = |slot: &board::MediaSlot| {
             Some(Drive {
@@ -52,21 +55,21 @@ impl Drives {
                 was_ejected_by_host: false,
             })
         };
-        Self(board.media.iter().filter_map(drive).collect())
+        Self { run_dir: run_dir.to_owned(), drives: board.media.iter().filter_map(drive).collect() }
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<&Drive> {
-        self.0.iter().find(|drive| drive.id == id)
+        self.drives.iter().find(|drive| drive.id == id)
     }
 
     /// The drives of a host.
     pub(crate) fn of(&self, host: usize) -> Vec<Drive> {
-        self.0.iter().filter(|drive| drive.host == host).cloned().collect()
+        self.drives.iter().filter(|drive| drive.host == host).cloned().collect()
     }
 
     /// Does what is asked, as far as it is known here: what is answered if nobody else has a say, and the drive if its medium is another now.
     pub(crate) fn request(&mut self, id: &str, request: DriveRequest) -> (Outcome, Option<Drive>) {
-        let Some(drive) = self.0.iter_mut().find(|drive| drive.id == id) else {
+        let Some(drive) = self.drives.iter_mut().find(|drive| drive.id == id) else {
             return (Outcome::NoDrive, None);
         };
         match request {
@@ -79,7 +82,7 @@ impl Drives {
                 return (Outcome::Drive(state), None);
             }
             DriveRequest::Insert { socket, read_only } => {
-                let medium = Some(Medium { socket, is_read_only: read_only });
+                let medium = Some(Medium { socket: self.run_dir.join(socket), is_read_only: read_only });
                 if drive.medium == medium {
                     // It is there still: its daemon was started anew, and the host need not see another disc.
                     return (Outcome::Done, None);
@@ -94,14 +97,16 @@ impl Drives {
 
     /// The host's operating system took out what is in a drive.
     pub(crate) fn ejected_by_host(&mut self, id: &str) -> Outcome {
-        let Some(drive) = self.0.iter_mut().find(|drive| drive.id == id) else { return Outcome::NoDrive };
+        let Some(drive) = self.drives.iter_mut().find(|drive| drive.id == id) else {
+            return Outcome::NoDrive;
+        };
         drive.was_ejected_by_host |= drive.medium.take().is_some();
         Outcome::Done
     }
 
     /// What was put there could not be: nothing is there.
     pub(crate) fn failed(&mut self, id: &str) {
-        if let Some(drive) = self.0.iter_mut().find(|drive| drive.id == id) {
+        if let Some(drive) = self.drives.iter_mut().find(|drive| drive.id == id) {
             drive.medium = None;
         }
     }

@@ -175,7 +175,7 @@ pub async fn serve(
     let mut twin = Twin {
         world,
         tree,
-        drives: Drives::new(&config.board),
+        drives: Drives::new(&config.board, &config.run_dir),
         run_dir: config.run_dir.clone(),
         seats,
         clients: HashMap::new(),

@@ -1,5 +1,7 @@
 // Files of this computer that are served to the BMC block by block: for a drive of a host, or once for the store. They go on being served while other pages are
 // looked at, and end with the tab.
+import { MediaState } from "../gen/schema/v1alpha1/media_pb";
+import { media } from "./api";
 import { live } from "./live.svelte";
 
 /** What is told beside what is asked for; what is not known here is passed over. */
@@ -41,6 +43,7 @@ export class Served {
   readonly slot: string | undefined;
   #socket: WebSocket | undefined;
   #attempt = 0;
+  #wasServed = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #meter: ReturnType<typeof setInterval>;
   #metered = 0;
@@ -68,7 +71,7 @@ export class Served {
   #path(): string {
     const { name, size, lastModified } = this.file;
     if (this.slot === undefined) return `media-files/${encodeURIComponent(storeName(name))}/socket?sizeBytes=${size}`;
-    return `media/${encodeURIComponent(this.slot)}/socket?imageName=${encodeURIComponent(name)}&sizeBytes=${size}&modifiedMs=${lastModified}`;
+    return `media/${encodeURIComponent(this.slot)}/socket?imageName=${encodeURIComponent(name)}&sizeBytes=${size}&modifiedMs=${lastModified}${this.#wasServed ? "&resume=true" : ""}`;
   }
 
   #open(): void {
@@ -82,7 +85,7 @@ export class Served {
       else void this.#answer(new DataView(data), socket);
     };
     socket.onclose = ({ code, reason }) => {
-      if (this.#socket === socket && !this.isOver) this.#closed(code, reason);
+      if (this.#socket === socket && !this.isOver) void this.#closed(code, reason);
     };
   }
 
@@ -105,17 +108,24 @@ export class Served {
   #told(notice: Notice): void {
     if (notice.type === "inserted") {
       this.state = "served";
+      this.#wasServed = true;
       this.#attempt = 0;
     } else if (notice.type === "stored") this.#finish("done", "");
     else if (notice.type === "end") this.#finish(this.state === "done" ? "done" : "ended", notice.reason);
   }
 
-  #closed(code: number, reason: string): void {
+  async #closed(code: number, reason: string): Promise<void> {
     // A copy that was cut begins anew; only a drive waits for the rest.
     if (code === POLICY || this.slot === undefined || (this.state === "connecting" && this.#attempt >= PAUSES.length)) {
       return this.#finish("ended", reason);
     }
-    this.state = this.state === "connecting" ? "connecting" : "lost";
+    if (this.state === "served") this.state = "lost";
+    // A browser does not say why a socket was refused: somebody may have ejected it meanwhile.
+    if (this.#wasServed && this.#attempt > 0) {
+      const slot = await media.getMedia({ name: this.slot }).then((answer) => answer.slot, () => undefined);
+      if (this.isOver) return;
+      if (slot?.state === MediaState.EMPTY) return this.#finish("ended", "");
+    }
     const pause = PAUSES[Math.min(this.#attempt, PAUSES.length - 1)]!;
     this.#attempt += 1;
     this.#timer = setTimeout(() => this.#open(), pause);

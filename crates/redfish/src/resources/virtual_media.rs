@@ -18,10 +18,11 @@ use super::{name, said};
 
 const KIND: &str = "VirtualMedia.v1_4_0.VirtualMedia";
 const COLLECTION_KIND: &str = "VirtualMediaCollection.VirtualMediaCollection";
+/// The only one; no machine is called so.
+const MANAGER: &str = "bmc";
 const INSERT: &str = "VirtualMedia.InsertMedia";
 
-/// What says where a medium is and how it is offered, by PATCH and by the action alike.
-const IMAGE: Property = Property { path: "Image", kind: Kind::Text(2048), nullable: true };
+/// What else an insertion may be told.
 const PROTOCOL: Property =
     Property { path: "TransferProtocolType", kind: Kind::Enum(&["HTTPS", "HTTP"]), nullable: true };
 const METHOD: Property = Property { path: "TransferMethod", kind: Kind::Enum(&["Stream"]), nullable: true };
@@ -30,9 +31,13 @@ const PASSWORD: Property = Property { path: "Password", kind: Kind::Secret(256),
 const INSERTED: Property = Property::new("Inserted", Kind::Bool);
 const WRITE_PROTECTED: Property = Property::new("WriteProtected", Kind::Bool);
 
+/// An image is inserted, null is ejected (DSP0268, `Image`). How is said to the action alone.
 const PATCH: Patch = Patch {
-    properties: &[IMAGE, INSERTED, WRITE_PROTECTED, PROTOCOL, METHOD, USER_NAME, PASSWORD],
-    apply,
+    properties: &[Property { path: "Image", kind: Kind::Text(2048), nullable: true }],
+    apply: |_, names, given| {
+        let call = if given.text("Image").is_some() { insert(names, given) } else { Ok(eject(names)) };
+        vec![Change::of("Image", call)]
+    },
     changes: &[Need::Media],
 };
 
@@ -117,17 +122,11 @@ fn listed(world: &World, at: &str, has: impl Fn(&v1::MediaSlot) -> bool) -> Resu
     Ok(Some(collection("Virtual media", uris)))
 }
 
-/// The drive that a path names: of a manager any, of a machine its own.
+/// The drive that a path names: of the manager any, of a machine its own.
 fn slot<'w>(world: &'w World, names: Names<'_>) -> Result<Option<&'w v1::MediaSlot>, Fault> {
     let (above, id) = (name(names, 0), name(names, 1));
-    let slots = &world.media()?.slots;
-    let found = slots.iter().find(|slot| slot.name == id);
-    // No machine is called as a controller is.
-    Ok(match found {
-        Some(slot) if slot.host_name == above => Some(slot),
-        Some(slot) if world.controller(above)?.is_some() => Some(slot),
-        _ => None,
-    })
+    let is_meant = |slot: &&v1::MediaSlot| slot.name == id && (above == MANAGER || slot.host_name == above);
+    Ok(world.media()?.slots.iter().find(is_meant))
 }
 
 fn is_there(world: &World, names: Names<'_>) -> Result<bool, Fault> {
@@ -196,26 +195,4 @@ fn insert(names: Names<'_>, given: &Given) -> Result<Call, Message> {
 fn eject(names: Names<'_>) -> Call {
     let request = v1::EjectMediaRequest { name: name(names, 1).to_owned() };
     Call::new(media_service::EJECT_MEDIA, &request)
-}
-
-/// One call for all of it. An image is inserted, none is ejected (DSP0268, `Image` and `Inserted`); what says how is of no use without.
-fn apply(_world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
-    let properties: Vec<&'static str> = PATCH
-        .properties
-        .iter()
-        .map(|property| property.path)
-        .filter(|path| given.get(path).is_some())
-        .collect();
-    let image = given.get("Image");
-    let is_ejected = given.bool("Inserted") == Some(false) || image.is_some_and(Value::is_null);
-    if is_ejected && !image.is_some_and(Value::is_string) {
-        return vec![Change { properties, call: Ok(eject(names)) }];
-    }
-    if is_ejected || image.is_none() {
-        let conflict = |path: &&'static str| {
-            Change::of(path, Err(base::PROPERTY_VALUE_CONFLICT.with(&[path, "Image"]).about(pointer(path))))
-        };
-        return properties.iter().map(conflict).collect();
-    }
-    vec![Change { properties, call: insert(names, given) }]
 }

@@ -194,10 +194,15 @@ async fn share(
         };
         note(&format!("{name}: {why}; trying again"));
         let last = *until.get_or_insert(now + AGAIN_FOR);
+        let resuming = format!("{path}&resume=true");
         socket = loop {
             tokio::time::sleep(AGAIN).await;
-            match Box::pin(client.socket(&path)).await {
+            match Box::pin(client.socket(&resuming)).await {
                 Ok(socket) => break socket,
+                // Somebody did so meanwhile.
+                Err(Failure::Status(status)) if status.message == EJECTED => {
+                    return output.line(&EjectMediaResponse::default(), || format!("{name}: ejected"));
+                }
                 Err(error) if tokio::time::Instant::now() > last => return Err(error),
                 Err(_) => {}
             }

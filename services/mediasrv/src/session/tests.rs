@@ -97,7 +97,7 @@ fn medium() -> Medium {
 async fn a_client_serves_blocks_until_it_is_ejected_or_goes() {
     let file: Vec<u8> = (0..100_000).map(|at| u8::try_from(at % 241).unwrap()).collect();
     let mut bench = Bench::new();
-    let mut client = bench.open(What::Serve { slot: 0, medium: medium() }).await;
+    let mut client = bench.open(What::Serve { slot: 0, medium: medium(), resumes: false }).await;
     let Told::Came { client: way, answer, by, .. } = bench.told().await else { panic!() };
     assert_eq!(by.holder.account, "ann");
     let (reply, answered) = oneshot::channel();
@@ -114,8 +114,8 @@ async fn a_client_serves_blocks_until_it_is_ejected_or_goes() {
     assert!(client.frame().await.is_none());
 
     // A tab that is closed in the middle of an answer.
-    let mut client = bench.open(What::Serve { slot: 0, medium: medium() }).await;
-    let Told::Came { client: way, .. } = bench.told().await else { panic!() };
+    let mut client = bench.open(What::Serve { slot: 0, medium: medium(), resumes: false }).await;
+    let Told::Came { client: way, answer: _answer, .. } = bench.told().await else { panic!() };
     let (reply, answered) = oneshot::channel();
     way.questions.send(Question { offset: 0, length: 1000, answer: reply }).await.unwrap();
     let (_, payload) = client.frame().await.unwrap();
@@ -129,14 +129,14 @@ async fn a_client_serves_blocks_until_it_is_ejected_or_goes() {
 #[tokio::test]
 async fn a_refusal_is_told_and_what_is_no_answer_ends_the_session() {
     let mut bench = Bench::new();
-    let mut client = bench.open(What::Serve { slot: 0, medium: medium() }).await;
-    let Told::Came { answer, .. } = bench.told().await else { panic!() };
+    let mut client = bench.open(What::Serve { slot: 0, medium: medium(), resumes: false }).await;
+    let Told::Came { answer, client: _client, .. } = bench.told().await else { panic!() };
     answer.send(Err("b.iso is inserted: eject it first".to_owned())).unwrap();
     assert!(matches!(client.notice().await, Notice::End { reason } if reason.contains("eject it first")));
     bench.told().await;
 
-    let mut client = bench.open(What::Serve { slot: 0, medium: medium() }).await;
-    let Told::Came { .. } = bench.told().await else { panic!() };
+    let mut client = bench.open(What::Serve { slot: 0, medium: medium(), resumes: false }).await;
+    let Told::Came { answer: _answer, client: _client, .. } = bench.told().await else { panic!() };
     client.to.write_all(&encode(Kind::Data, b"D\0\0\0\x09\0\0\0\x01x")).await.unwrap();
     let mut rest = Vec::new();
     client.from.read_to_end(&mut rest).await.unwrap();
