@@ -488,7 +488,7 @@ describe("getting around", () => {
   test("every page can be reloaded and gone back to, and an unknown one says so", async () => {
     const person = await Person.at(chrome, suite.url);
     await person.signIn();
-    const paths = ["/", "/power", "/console/system", "/kvm/system", "/sensors?context=TEMPERATURE", "/sensors/fan0", "/thermal", "/leds", "/inventory", "/inventory/psu0", "/events?severity=3", "/users", "/sessions", "/roles", "/controller", "/network", "/time", "/certificate", "/services", "/services/websrv", "/api-explorer?q=hosts", "/settings", "/about"];
+    const paths = ["/", "/power", "/console/system", "/kvm/system", "/media", "/sensors?context=TEMPERATURE", "/sensors/fan0", "/thermal", "/leds", "/inventory", "/inventory/psu0", "/events?severity=3", "/users", "/sessions", "/roles", "/controller", "/network", "/time", "/certificate", "/services", "/services/websrv", "/api-explorer?q=hosts", "/settings", "/about"];
     const title = () => person.page.title();
     const titles = [];
     for (const path of paths) {

@@ -20,7 +20,7 @@ mod qemu;
 mod report;
 mod reproduce;
 mod root;
-pub(crate) mod sbom;
+mod sbom;
 mod source;
 mod spec;
 mod uimage;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::image::sbom::{Crate, linked};
+use crate::crates::{Crate, linked};
 use crate::sh;
 
 /// What the page shows. Many crates have the same text, so each is there once.

@@ -5,6 +5,7 @@ mod bench;
 mod cache;
 mod count;
 mod cpio;
+mod crates;
 mod daemon;
 mod drivers;
 mod emulate;

@@ -4,7 +4,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use hal::{Eeprom, Error, Location};
 
@@ -12,10 +11,6 @@ use crate::place::{matches, target};
 
 /// More devices than this are not looked through.
 const DEVICES_MAX: usize = 4_096;
-
-/// The driver tries for 25 ms (at24's `write_timeout`) while nobody acknowledges the address, and says ETIMEDOUT then, as it does of a bus that hangs. For
-/// that the adapter waits a second (`i2c_adapter.timeout`, by default), so what comes sooner is a chip that is not there.
-const BUS_WAITS: Duration = Duration::from_millis(150);
 
 /// An EEPROM of a board, found by where it is each time: what is pulled and comes back is another device of the kernel.
 #[derive(Debug)]
@@ -58,14 +53,12 @@ impl SysfsEeprom {
         }
     }
 
-    fn failed(&self, operation: &'static str, source: io::Error, took: Duration) -> Error {
+    fn failed(&self, operation: &'static str, source: io::Error) -> Error {
         // What is pulled answers no address; the device stays until its driver is told.
         const NO_ANSWER: [rustix::io::Errno; 3] =
             [rustix::io::Errno::NXIO, rustix::io::Errno::REMOTEIO, rustix::io::Errno::NODEV];
-        let errno = rustix::io::Errno::from_io_error(&source);
         let gone = source.kind() == io::ErrorKind::NotFound
-            || errno.is_some_and(|errno| NO_ANSWER.contains(&errno))
-            || (errno == Some(rustix::io::Errno::TIMEDOUT) && took < BUS_WAITS);
+            || rustix::io::Errno::from_io_error(&source).is_some_and(|errno| NO_ANSWER.contains(&errno));
         let what = self.what();
         if gone {
             return Error::Unavailable { what };
@@ -79,10 +72,8 @@ impl SysfsEeprom {
 
 impl Eeprom for SysfsEeprom {
     fn read(&mut self) -> Result<Vec<u8>, Error> {
-        let path = self.find()?;
-        let begun = Instant::now();
-        let failed = |source| self.failed("read", source, begun.elapsed());
-        let file = File::open(path).map_err(failed)?;
+        let failed = |source| self.failed("read", source);
+        let file = File::open(self.find()?).map_err(failed)?;
         let mut bytes = Vec::new();
         file.take(self.size as u64).read_to_end(&mut bytes).map_err(failed)?;
         Ok(bytes)
@@ -93,10 +84,8 @@ impl Eeprom for SysfsEeprom {
             let reason = format!("{} bytes from {at} on do not fit in {}", bytes.len(), self.size);
             return Err(Error::Invalid { what: self.what(), reason });
         }
-        let path = self.find()?;
-        let begun = Instant::now();
-        let failed = |source| self.failed("write", source, begun.elapsed());
-        let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+        let failed = |source| self.failed("write", source);
+        let file = OpenOptions::new().write(true).open(self.find()?).map_err(failed)?;
         file.write_all_at(bytes, at as u64).map_err(failed)?;
         // The kernel writes the device at once and has nothing to sync; a file that stands for one has.
         match file.sync_data() {
@@ -138,23 +127,6 @@ mod tests {
         assert_eq!((bytes.len(), bytes.get(9..14)), (64, Some(&[7, 1, 2, 3, 7][..])));
         assert_eq!(eeprom.write(62, &[1, 2, 3]).unwrap_err().kind(), ErrorKind::Failed);
         assert_eq!(eeprom.read().unwrap(), bytes);
-    }
-
-    #[test]
-    fn nobody_who_answers_is_told_apart_from_a_bus_that_hangs() {
-        use rustix::io::Errno;
-        let eeprom = at(Path::new("/nowhere"), 0x50);
-        for (errno, ms, absent) in [
-            (Errno::NXIO, 5_000, true),
-            (Errno::REMOTEIO, 1, true),
-            (Errno::TIMEDOUT, 30, true),
-            (Errno::TIMEDOUT, 1_000, false),
-            (Errno::IO, 1, false),
-            (Errno::AGAIN, 1, false),
-        ] {
-            let error = eeprom.failed("read", errno.into(), Duration::from_millis(ms));
-            assert_eq!(error.is_absence(), absent, "{errno} after {ms} ms");
-        }
     }
 
     #[test]

@@ -14,6 +14,9 @@ const BY_HAND: u32 = 1;
 /// `pwmN_enable`: nothing is controlled, and the fan runs as fast as it can.
 const FULL_SPEED: u32 = 0;
 
+/// The driver of these takes parts of 255, as all do, and gives percents back (seen with Linux 6.12: 128 is read as 50, 255 as 100).
+const GIVES_PERCENT: &str = "max31785";
+
 /// The outputs of one controller, below a folder that is laid out as `/sys`.
 #[derive(Debug)]
 pub struct SysfsFans {
@@ -33,6 +36,8 @@ struct Open {
     value: File,
     /// Not every chip has another mode than ours.
     mode: Option<File>,
+    /// What is read there are percents, not parts of 255.
+    is_percent: bool,
 }
 
 impl SysfsFans {
@@ -93,6 +98,11 @@ impl Open {
     fn value(&self) -> Option<u8> {
         match &self.mode {
             Some(mode) if number(mode).ok()? == FULL_SPEED => Some(u8::MAX),
+            _ if self.is_percent => {
+                // Rounded up: who keeps more than the least would else take something away.
+                let parts = number(&self.value).ok()?.saturating_mul(u8::MAX.into()).div_ceil(100);
+                Some(parts.try_into().unwrap_or(u8::MAX))
+            }
             _ => number(&self.value).ok()?.try_into().ok(),
         }
     }
@@ -139,7 +149,8 @@ fn find(root: &Path, output: &FanOutput) -> io::Result<Open> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    Ok(Open { value: open(&output.output)?, mode })
+    let name = std::fs::read_to_string(folder.join("name")).unwrap_or_default();
+    Ok(Open { value: open(&output.output)?, mode, is_percent: name.starts_with(GIVES_PERCENT) })
 }
 
 fn is_gone(error: &io::Error) -> bool {

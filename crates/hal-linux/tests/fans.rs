@@ -91,6 +91,26 @@ fn an_output_that_is_driven_faster_is_not_slowed_down() {
     assert_eq!((read(&folder, "pwm1"), read(&folder, "pwm1_enable")), (255, 1));
 }
 
+/// The driver of MAX31785 takes parts of 255 and gives percents: 100 is full speed, and not two fifths of it.
+#[test]
+fn an_output_that_is_read_in_percent_is_not_slowed_down_either() {
+    let sys = Sys::new();
+    let folder = sys.add(
+        DEVICE,
+        0,
+        &[("name", "max31785a\n"), ("pwm1", "100\n"), ("pwm1_enable", "1\n"), ("pwm2", "50\n")],
+    );
+    let output = |output: &str| FanOutput {
+        location: Location::Path(DEVICE.to_owned()),
+        driver: None,
+        output: output.to_owned(),
+    };
+    let mut fans = SysfsFans::new(sys.path(), vec![output("pwm1"), output("pwm2")]);
+    fans.raise(0, 204).unwrap();
+    fans.raise(1, 204).unwrap();
+    assert_eq!((read(&folder, "pwm1"), read(&folder, "pwm2")), (255, 204));
+}
+
 #[test]
 fn what_somebody_else_took_is_taken_back_with_the_same_value_too() {
     let sys = Sys::new();

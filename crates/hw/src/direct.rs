@@ -10,6 +10,8 @@ use pmbus::{Failure, Quantity, Trouble};
 use sensors::Fault;
 use smbus::Address;
 
+use crate::patience::now;
+
 /// What a device has said of itself counts as long as it is watched: asked again within this time. In a longer pause, as while its host is off, another
 /// may have been put in its place, which takes seconds.
 const WATCHED: Duration = Duration::from_secs(3);
@@ -108,7 +110,7 @@ impl Direct {
             // It has some, and does not tell them this way.
             Ask::Drive(_) => return Ok(Limits::default()),
         };
-        self.watch(at, Instant::now());
+        self.watch(at, now());
         let device = self.devices.get_mut(at).ok_or(Fault::Missing)?;
         let bus = &mut self.bus;
         let limits = device.limits(quantity, |transfers| bus.run(transfers).map_err(trouble));
@@ -132,7 +134,7 @@ impl Direct {
     }
 
     fn read(&mut self, place: usize) -> Result<f64, SampleError> {
-        self.read_at(place, Instant::now())
+        self.read_at(place, now())
     }
 
     fn read_at(&mut self, place: usize, now: Instant) -> Result<f64, SampleError> {
@@ -342,7 +344,7 @@ channel = "iin"
         let open = |_: &Adapter| -> Box<dyn I2c> { Box::new(wired.clone()) };
         assert_eq!(Direct::add(&mut direct, &board.devices[0], *quantity, open), Some(0));
         let mut direct = direct.unwrap();
-        let start = Instant::now();
+        let start = now();
         let mut second = 0;
         // Read each second while the host is on, and not at all while it is off.
         let mut on_for = |direct: &mut Direct, seconds: u64| {
@@ -377,7 +379,7 @@ channel = "iin"
         let open = |_: &Adapter| -> Box<dyn I2c> { Box::new(counted.clone()) };
         Direct::add(&mut device, &board.devices[0], *quantity, open).unwrap();
         let mut direct = device.unwrap();
-        let start = Instant::now();
+        let start = now();
         let mut asked = |seconds: u64| {
             direct.read_at(0, start + Duration::from_secs(seconds)).unwrap();
             std::mem::take(&mut *counted.0.lock().unwrap())

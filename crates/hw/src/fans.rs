@@ -71,7 +71,8 @@ impl Fans {
         let mut of = Vec::with_capacity(board.fans.len());
         for (index, fan) in board.fans.iter().enumerate() {
             let Some(device) = board.devices.iter().find(|known| known.id == fan.device) else { continue };
-            let name = device.bus.as_ref().unwrap_or(&device.id);
+            // A chip each: one that does not answer holds up no other, also on the same bus, which the kernel shares out.
+            let name = &device.id;
             let Some(output) = output(board, fan) else { continue };
             let at = groups.iter().position(|(known, ..)| known == name).unwrap_or_else(|| {
                 groups.push((name.clone(), Vec::new(), Vec::new()));
@@ -195,19 +196,122 @@ impl Controller {
         Some(worker.call("drive", format!("fans on {}", self.name), within, move || {
             // Nobody else has it: one thread, one call at a time.
             let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut silent = false;
             let drive = |(fan, duty): (usize, Duty)| {
                 let at = inner.fans.iter().position(|known| *known == fan)?;
-                Some(Driven { fan, result: how(inner.bus.as_mut(), at, duty.to_pwm()) })
+                // Where one output has no answer in time the others of the chip have none, and each would take the bus for as long.
+                let result = if silent {
+                    Err(Error::Unavailable { what: format!("the controller of fan {fan}") })
+                } else {
+                    how(inner.bus.as_mut(), at, duty.to_pwm())
+                };
+                silent |= result.as_ref().is_err_and(has_timed_out);
+                Some(Driven { fan, result })
             };
             Ok(duties.into_iter().filter_map(drive).collect())
         }))
     }
 }
 
+/// Whether the chip or its bus did not come to an end in time.
+fn has_timed_out(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::TimedOut)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// A chip that the adapter waits for in vain, and how often it was asked.
+    #[derive(Debug)]
+    struct Silent(Arc<Mutex<usize>>);
+
+    impl FanBus for Silent {
+        fn set(&mut self, _: usize, _: u8) -> Result<(), Error> {
+            *self.0.lock().unwrap() += 1;
+            let source = std::io::ErrorKind::TimedOut.into();
+            Err(Error::Io { operation: "drive", what: "pwm".to_owned(), source })
+        }
+
+        fn raise(&mut self, output: usize, least: u8) -> Result<(), Error> {
+            self.set(output, least)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chip_that_does_not_answer_is_asked_once_for_all_its_fans() {
+        let asked = Arc::new(Mutex::new(0));
+        let chip = Controller::new("a", Box::new(Silent(Arc::clone(&asked))), vec![0, 1, 2]);
+        let failsafe = vec![Duty::FULL; 3];
+        let mut fans = Fans { controllers: vec![chip], of: vec![0; 3], failsafe, names: Vec::new() };
+        let all = fans.failsafe(Duration::from_secs(20)).await;
+        assert_eq!((all.len(), all.iter().filter(|one| one.result.is_err()).count()), (3, 3));
+        assert_eq!(*asked.lock().unwrap(), 1);
+    }
+
+    #[test]
+    fn two_chips_of_one_bus_are_driven_by_a_thread_each() {
+        let text = r#"
+[board]
+name = "b"
+vendor = "v"
+model = "m"
+hal = "sim"
+[[hosts]]
+id = "system"
+[hosts.power]
+kind = "buttons"
+power = "p"
+power_good = "g"
+[[i2c]]
+id = "i2c2"
+number = 2
+[[devices]]
+id = "a"
+bus = "i2c2"
+address = 0x52
+[[devices]]
+id = "b"
+bus = "i2c2"
+address = 0x53
+[[fans]]
+id = "fan0"
+device = "a"
+output = "pwm1"
+[[fans]]
+id = "fan1"
+device = "b"
+output = "pwm1"
+[[fans]]
+id = "fan2"
+device = "a"
+output = "pwm2"
+[[sensors]]
+id = "inlet"
+source = "hwmon"
+device = "b"
+channel = "temp1"
+upper = { warning = 40, critical = 50 }
+[[zones]]
+id = "all"
+control = "curve"
+sensors = ["inlet"]
+fans = ["fan0", "fan1", "fan2"]
+full_at = 45
+critical = 50
+[[zones.steps]]
+from = 0
+duty = 40
+"#;
+        let board: Board = board::parse(std::path::Path::new("b.toml"), text, &[]).into_board().unwrap();
+        let fans = Fans::new(&board, &SysRoot::of(&board, std::path::Path::new("/run/u-bmc")));
+        assert_eq!(fans.controllers(), 2);
+        assert_eq!(
+            (0..3).map(|fan| fans.controller_of(fan)).collect::<Vec<_>>(),
+            [Some(0), Some(1), Some(0)]
+        );
+    }
 
     /// Tells what it was given; the first output waits until it is let go.
     #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use board::{Board, HalKind, Input, Name};
 use hal::{Adapter, Channel, I2c, Limits, Location, SampleError, SensorBus};
@@ -12,7 +12,7 @@ use hal_sim::SimI2c;
 use sensors::Fault;
 
 use crate::direct::{Direct, Joined, Place};
-use crate::patience::Patience;
+use crate::patience::{Patience, now};
 
 /// The folder in which the twin keeps what looks like `/sys`, in the run directory.
 pub const SYS: &str = "sys";
@@ -309,7 +309,7 @@ impl Inner {
             if stop.load(Ordering::Acquire) {
                 return;
             }
-            let begun = Instant::now();
+            let begun = now();
             if self.patience.is_left_out(chip, begun) {
                 give(Sampled { sensor, value: Err(Fault::TimedOut.into()), limits: None });
                 continue;
@@ -317,11 +317,11 @@ impl Inner {
             let value = self.bus.read(at);
             let took = begun.elapsed();
             if stop.load(Ordering::Acquire) {
-                return self.patience.given_up(chip, Instant::now(), took);
+                return self.patience.given_up(chip, now(), took);
             }
             match &value {
                 Err(SampleError { fault: Fault::TimedOut, .. }) => {
-                    self.patience.silent(chip, Instant::now(), took);
+                    self.patience.silent(chip, now(), took);
                 }
                 // What the kernel does not have says nothing of the bus.
                 Err(SampleError { fault: Fault::Missing, .. }) => {}

@@ -347,6 +347,11 @@ impl Slot {
             Ok(size) if self.is_reattaching && before != size => {
                 self.failed(format!("it has {size} bytes and not {before} any more"), out);
             }
+            // It is kept already.
+            Ok(_) if self.is_reattaching => {
+                self.step = Step::Attaching;
+                out.push(Effect::Attach);
+            }
             Ok(size) => {
                 medium.size = size;
                 self.step = Step::Keeping;

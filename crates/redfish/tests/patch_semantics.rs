@@ -339,7 +339,8 @@ fn a_tag_that_does_not_match_comes_before_what_is_in_the_body() {
 
 #[test]
 fn a_resource_that_is_not_there_is_not_made_by_a_patch() {
-    for (_, patch, path) in patched() {
+    // Beside one that stands by itself there is no other of its kind.
+    for (_, patch, path) in patched().into_iter().filter(|(resource, ..)| resource.path.ends_with("{}")) {
         let property = patch.properties.iter().find(|property| calls(property) > 0).unwrap();
         let (above, _) = path.rsplit_once('/').unwrap();
         let mut bench = Bench::new();

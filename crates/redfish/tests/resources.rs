@@ -221,7 +221,10 @@ fn interfaces_are_shown_as_the_network_s_daemon_says_and_not_at_all_without_it()
 
 #[test]
 fn ipmi_is_shown_and_switched_where_it_is_not_ruled_out() {
+    use prost::Message as _;
+
     let mut bench = Bench::new();
+    bench.agree();
     let uri = "/redfish/v1/Managers/bmc/NetworkProtocol";
     assert_eq!(bench.shown(uri)["IPMI"], json!({"ProtocolEnabled": true, "Port": 623}));
     let answer = bench.send(Method::Patch, uri, &json!({"IPMI": {"ProtocolEnabled": false, "Port": 6230}}));

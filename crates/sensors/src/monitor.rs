@@ -22,6 +22,8 @@ const FULL_EVERY: Millis = Millis::from_secs(30);
 
 /// To so many polls one after the other nothing on a bus answers before it is told that the bus hangs: one may be chance.
 const SILENT_POLLS: u32 = 2;
+/// That a chip answers counts for so long: whether it still does is asked then, when nothing else on its bus answers.
+const ALIVE: Millis = Millis::from_secs(2);
 
 /// How long a host counts as in transition of which nothing is heard. Whoever knows its power is asked each second then and answers within seconds, also
 /// after it was started again; where it does not for so long, power-good cannot be read, and an alarm that was held back is better told than not.
@@ -105,12 +107,33 @@ struct Place {
     due: Mono,
     filter: Filter,
     /// What it told last by itself, and whether that is yet to be taken: its host had not settled.
-    heard: Option<Result<f64, Fault>>,
+    said: Option<Result<f64, Fault>>,
     waits: bool,
-    /// It answered when it was asked last, whatever it said.
-    answers: bool,
+    /// What came of it when it was asked last, and when.
+    heard: Option<(Heard, Mono)>,
     /// Computed sensors that need it, directly.
     needed_by: Vec<usize>,
+}
+
+/// What came of asking a sensor, for its bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// It answered, whatever it said.
+    Answer,
+    /// No answer in time.
+    Silence,
+    /// Nobody is there: no answer, and no sign that the bus hangs. A driver that is not bound to its device says the same.
+    Nobody,
+}
+
+impl Heard {
+    fn of(sample: &Result<f64, Fault>) -> Self {
+        match sample {
+            Err(Fault::TimedOut) => Self::Silence,
+            Err(Fault::Missing) => Self::Nobody,
+            _ => Self::Answer,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -172,9 +195,9 @@ impl Monitor {
                 source,
                 due: now,
                 filter: Filter::default(),
-                heard: None,
+                said: None,
                 waits: false,
-                answers: false,
+                heard: None,
                 needed_by: Vec::new(),
             })
             .collect();
@@ -269,7 +292,7 @@ impl Monitor {
             Event::Host(host, power) => self.power(now, host, power, out),
             Event::Pushed(index, sample) => {
                 let Some(place) = self.places.get_mut(index) else { return };
-                (place.heard, place.waits) = (Some(sample), true);
+                (place.said, place.waits) = (Some(sample), true);
             }
             Event::Polled { bus, samples } => self.polled(now, bus, samples, out),
         }
@@ -290,7 +313,7 @@ impl Monitor {
             }
             let Some(place) = self.places.get_mut(index) else { continue };
             place.waits = false;
-            let Some(sample) = place.heard else { continue };
+            let Some(sample) = place.said else { continue };
             let mut changes = Vec::new();
             place.sensor.sample(now, sample, &mut changes);
             out.extend(changes.into_iter().map(|change| Action::Changed(index, change)));
@@ -480,9 +503,9 @@ impl Monitor {
             }
             let mut changes = Vec::new();
             place.sensor.unavailable(Reason::HostOff, &mut changes);
-            (place.due, place.answers) = (now, false);
+            (place.due, place.heard) = (now, None);
             // A line that did not change since is as it was.
-            place.waits = place.heard.is_some();
+            place.waits = place.said.is_some();
             out.extend(changes.into_iter().map(|change| Action::Changed(*index, change)));
         }
         self.tell(now, None, of, out);
@@ -497,24 +520,43 @@ impl Monitor {
     ) {
         let Some(asked) = self.buses.get_mut(bus) else { return };
         asked.asked = false;
-        // What nobody acknowledges is no answer, and no sign that the bus hangs: a driver that is not bound to its device says the same.
-        let is_answer =
-            |sample: &Result<f64, Fault>| !matches!(sample, Err(Fault::TimedOut | Fault::Missing));
-        let heard = samples.iter().any(|(_, sample)| is_answer(sample));
-        let silent = !heard && samples.iter().any(|(_, sample)| *sample == Err(Fault::TimedOut));
-        asked.silent = if silent { asked.silent.saturating_add(1) } else { 0 };
+        let has = |wanted| samples.iter().any(|(_, sample)| Heard::of(sample) == wanted);
+        let (answered, silent) = (has(Heard::Answer), !has(Heard::Answer) && has(Heard::Silence));
+        asked.silent = match (answered, silent) {
+            (true, _) => 0,
+            (_, true) => asked.silent.saturating_add(1),
+            // Where nobody is, nothing is heard of the bus.
+            _ => asked.silent,
+        };
         for (index, sample) in &samples {
             if let Some(place) = self.places.get_mut(*index) {
-                place.answers = is_answer(sample);
+                place.heard = Some((Heard::of(sample), now));
             }
         }
-        // One chip that does not answer on a bus on which others do, or did when they were asked last, is that chip's fault.
-        let may_hang = silent && !self.any_answers(now, bus);
+        // One chip that does not answer on a bus on which others do is that chip's fault.
+        let others = self.last_answer(now, bus);
+        // Of one that has failed, and was told of, nothing is to be found out.
+        let is_news = |(index, _): &(usize, Result<f64, Fault>)| {
+            self.sensor(*index).is_some_and(|sensor| sensor.reading().quality != Quality::Failed)
+        };
+        let is_old = |at: Mono| now.since(at) > ALIVE && samples.iter().any(is_news);
+        let may_hang = silent && others.is_none_or(is_old);
+        if may_hang && others.is_some() {
+            // Whether those that are read rarely still do is asked at once.
+            let those: Vec<usize> = self.answering(now, bus).map(|(index, _)| index).collect();
+            for index in those {
+                if let Some(place) = self.places.get_mut(index) {
+                    place.due = now;
+                }
+            }
+        }
+        let any_silent = self.any_silent(now, bus);
         if let Some(asked) = self.buses.get_mut(bus) {
-            if may_hang && !asked.told && asked.silent >= SILENT_POLLS && asked.telling.take(now) {
+            let hangs = silent && others.is_none() && asked.silent >= SILENT_POLLS;
+            if hangs && !asked.told && asked.telling.take(now) {
                 asked.told = true;
                 out.push(Action::Bus { bus, answers: false });
-            } else if !silent && !samples.is_empty() && std::mem::take(&mut asked.told) {
+            } else if (answered || !any_silent) && std::mem::take(&mut asked.told) {
                 out.push(Action::Bus { bus, answers: true });
             }
         }
@@ -543,11 +585,30 @@ impl Monitor {
         self.tell(now, Some(bus), read, out);
     }
 
-    /// Whether any sensor of a bus answered when it was asked last.
-    fn any_answers(&self, now: Mono, bus: usize) -> bool {
+    /// What came of the sensors of a bus that can be asked, when they were asked last.
+    fn heard_on(&self, now: Mono, bus: usize) -> impl Iterator<Item = (usize, Heard, Mono)> + '_ {
         let on = self.buses.get(bus).map(|bus| bus.sensors.as_slice()).unwrap_or_default();
-        let answers = |index: &usize| self.places.get(*index).is_some_and(|place| place.answers);
-        on.iter().any(|index| answers(index) && self.is_usable(now, *index))
+        let usable = on.iter().copied().filter(move |index| self.is_usable(now, *index));
+        usable.filter_map(move |index| {
+            let (heard, at) = self.places.get(index)?.heard?;
+            Some((index, heard, at))
+        })
+    }
+
+    /// The sensors of a bus that answered when they were asked last, and when that was.
+    fn answering(&self, now: Mono, bus: usize) -> impl Iterator<Item = (usize, Mono)> + '_ {
+        let answers = self.heard_on(now, bus).filter(|(_, heard, _)| *heard == Heard::Answer);
+        answers.map(|(index, _, at)| (index, at))
+    }
+
+    /// When any of them did last.
+    fn last_answer(&self, now: Mono, bus: usize) -> Option<Mono> {
+        self.answering(now, bus).map(|(_, at)| at).max()
+    }
+
+    /// Whether any sensor of a bus did not answer when it was asked last.
+    fn any_silent(&self, now: Mono, bus: usize) -> bool {
+        self.heard_on(now, bus).any(|(_, heard, _)| heard == Heard::Silence)
     }
 
     /// Computes what depends on these, and tells what is news.

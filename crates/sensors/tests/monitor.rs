@@ -113,8 +113,13 @@ fn a_bus_that_hangs_delays_nobody_else_and_is_told_once() {
     assert_eq!(monitor.sensor(3).unwrap().reading().value, Some(30.0));
 }
 
+/// What each of three chips says in a poll; nothing of one that is not asked.
+type Row = [Option<Result<f64, Fault>>; 3];
+/// What it is about, the polls, and what is told in which of them.
+type Case = (&'static str, Vec<Row>, Vec<(usize, Action)>);
+
 /// What is asked of one bus with three chips, a second apart, and what is told of it.
-fn told_of_bus(polls: &[[Option<Result<f64, Fault>>; 3]]) -> Vec<(usize, Action)> {
+fn told_of_bus(polls: &[Row]) -> Vec<(usize, Action)> {
     let spec = Spec::new(Kind::Temperature);
     let mut monitor = Monitor::new(at(0), vec![(spec, Source::Polled(0)); 3], 1, 0);
     let mut told = Vec::new();
@@ -137,11 +142,10 @@ fn a_chip_that_does_not_answer_is_its_own_fault_and_a_bus_hangs_when_nothing_on_
     let (broken, busy, left_out) = (Some(Err(Fault::Io)), Some(Err(Fault::NoNewValue)), None);
     let hangs = |second| vec![(second, Action::Bus { bus: 0, answers: false })];
     let failed = |second, index| vec![(second, Action::Changed(index, Change::Failed(Reason::TimedOut)))];
-    type Row = [Option<Result<f64, Fault>>; 3];
     let begins = |row: Row, times: usize| {
         std::iter::once([good; 3]).chain(std::iter::repeat_n(row, times)).collect::<Vec<_>>()
     };
-    let table: Vec<(&str, Vec<Row>, Vec<(usize, Action)>)> = vec![
+    let table: Vec<Case> = vec![
         ("one chip, the others answer", begins([good, silent, good], 5), vec![]),
         ("that chip has failed after its time", begins([good, silent, good], 20), failed(6, 1)),
         ("two of three", begins([good, silent, busy], 5), vec![]),
@@ -155,10 +159,56 @@ fn a_chip_that_does_not_answer_is_its_own_fault_and_a_bus_hangs_when_nothing_on_
             begins([left_out, silent, left_out], 5),
             vec![],
         ),
-        ("the silent one has failed then, too", begins([left_out, silent, left_out], 20), failed(6, 1)),
+        (
+            "the silent one has failed, where others are asked now and then",
+            begins([left_out, silent, left_out], 1)
+                .into_iter()
+                .chain([[good, left_out, left_out], [left_out, silent, left_out]].repeat(10))
+                .collect(),
+            failed(7, 1),
+        ),
     ];
     for (name, polls, expected) in table {
         assert_eq!(told_of_bus(&polls), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_is_read_rarely_is_asked_whether_it_answers_before_the_bus_is_blamed_or_its_sensors_are() {
+    let spec = Spec::new(Kind::Temperature);
+    let slow = Spec { rate: Millis::from_secs(60), ..spec };
+    for hangs in [true, false] {
+        let mut monitor = Monitor::new(
+            at(0),
+            vec![(spec, Source::Polled(0)), (spec, Source::Polled(0)), (slow, Source::Polled(0))],
+            1,
+            0,
+        );
+        let (mut told, mut asked) = (Vec::new(), 0);
+        let mut now = 0;
+        while now < 30_000 {
+            let mut actions = step(&mut monitor, now, Event::Tick);
+            while let Some((bus, sensors)) = polls(&actions).pop() {
+                asked += usize::from(now > 500 && sensors.contains(&2));
+                let sample = |index: &usize| match (now > 500, hangs, *index) {
+                    (true, true, _) | (true, false, 0 | 1) => Err(Fault::TimedOut),
+                    _ => Ok(20.0),
+                };
+                let samples: Vec<_> = sensors.iter().map(|index| (*index, sample(index))).collect();
+                actions = step(&mut monitor, now, answer(bus, &samples));
+                let news = |action: &Action| matches!(action, Action::Bus { .. } | Action::Changed(..));
+                told.extend(actions.iter().filter(|action| news(action)).cloned());
+            }
+            now = monitor.deadline().as_millis().max(now + 1);
+        }
+        if hangs {
+            assert_eq!(told, [Action::Bus { bus: 0, answers: false }], "of none of its sensors");
+            assert!(asked >= 1, "{asked}");
+        } else {
+            let failed = |index| Action::Changed(index, Change::Failed(Reason::TimedOut));
+            assert_eq!(told, [failed(0), failed(1)]);
+            assert!((1..=15).contains(&asked), "{asked}");
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Event {
     Unpowered(usize),
     /// A duty was set, or could not be.
     Driven(usize, bool),
+    /// What [`Action::PowerOff`] of a zone came to: whether whoever cuts the power has taken it on.
+    Cut(usize, bool),
     /// [`Machine::deadline`] is reached.
     Tick,
 }
@@ -39,7 +41,7 @@ pub enum Event {
 pub enum Action {
     /// Set the duty of a fan and say with [`Event::Driven`] how that went.
     Set(usize, Duty),
-    /// Cut the power of the host of this zone, now, whatever it is doing.
+    /// Cut the power of the host of this zone, now, whatever it is doing, and say with [`Event::Cut`] how that went.
     PowerOff {
         /// The zone that is too hot.
         zone: usize,
@@ -67,9 +69,7 @@ pub enum Denial {
     #[error("the zone is still over its critical temperature")]
     StillCritical,
     /// Whether it is still too hot nobody knows.
-    #[error(
-        "a sensor over whose critical temperature it began says nothing now: switch its host on, or mend it"
-    )]
+    #[error("how hot it is now is not measured: switch its host on, or mend its sensor")]
     NotMeasured,
 }
 
@@ -165,7 +165,7 @@ impl Machine {
     /// An emergency that was latched before a restart holds on, without a word: it was told when it began.
     pub fn latch(&mut self, now: Mono, zone: usize) {
         if let Some(zone) = self.zones.get_mut(zone) {
-            zone.set_emergency(Some(now));
+            zone.restore_emergency(now);
         }
     }
 
@@ -178,36 +178,28 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// There is no such zone, no emergency, it is still over critical, or whether it is cannot be known: a sensor that has said so says nothing now, as its
-    /// host is off or it cannot be read. Of an emergency from before a restart it is not known which sensor that was: then all that have a critical
-    /// temperature have to be read, but for those of hosts that are off, and one of them at least.
+    /// There is no such zone, no emergency, it is still over critical, or whether it is cannot be known. A sensor that has said so has to be read now, unless
+    /// its host is off; and one sensor of the zone at least. Of an emergency from before a restart it is not known which sensor that was: it may be any that has
+    /// a critical temperature.
     pub fn may_clear_emergency(&self, zone: usize) -> Result<(), Denial> {
         let (state, config) = self.zones.get(zone).zip(self.config.zones.get(zone)).ok_or(Denial::NoZone)?;
         state.emergency().ok_or(Denial::Nothing)?;
         if state.may_cut() {
             return Err(Denial::StillCritical);
         }
-        let known = |index: &usize| self.sources.get(*index);
-        let is_measured = |source: &Source| source.present().is_some();
-        let causes = state.causes();
-        if !causes.is_empty() {
-            return match causes.iter().filter_map(known).all(is_measured) {
-                true => Ok(()),
-                false => Err(Denial::NotMeasured),
-            };
+        let has_critical =
+            |index: &usize| self.config.sensors.get(*index).is_some_and(|sensor| sensor.critical.is_finite());
+        let members: Vec<usize> =
+            config.sensors.iter().map(|(index, _)| *index).filter(has_critical).collect();
+        let is_measured =
+            |index: &usize| self.sources.get(*index).is_some_and(|source| source.present().is_some());
+        let is_off = |index: &usize| self.sources.get(*index).is_some_and(Source::is_off);
+        let causes = state.causes().unwrap_or(&members);
+        if causes.iter().all(|index| is_off(index) || is_measured(index)) && members.iter().any(is_measured) {
+            Ok(())
+        } else {
+            Err(Denial::NotMeasured)
         }
-        let has_critical = |index: &&usize| {
-            self.config.sensors.get(**index).is_some_and(|sensor| sensor.critical.is_finite())
-        };
-        let mut on = config
-            .sensors
-            .iter()
-            .map(|(index, _)| index)
-            .filter(has_critical)
-            .filter_map(known)
-            .filter(|source| !source.is_off())
-            .peekable();
-        if on.peek().is_some() && on.all(is_measured) { Ok(()) } else { Err(Denial::NotMeasured) }
     }
 
     /// When something is due.
@@ -243,6 +235,11 @@ impl Machine {
                 }
                 if let Some(order) = self.orders.get_mut(index) {
                     order.failed = if ok { 0 } else { order.failed.saturating_add(1) };
+                }
+            }
+            Event::Cut(index, ok) => {
+                if let Some(zone) = self.zones.get_mut(index).filter(|_| ok) {
+                    zone.set_uncut(false);
                 }
             }
             Event::Tick => {}
@@ -292,7 +289,7 @@ impl Machine {
             if self.said.critical.get_mut(index).is_some_and(|said| said.news(now, critical, !critical)) {
                 out.push(Action::Note(Note::Critical { zone: index, on: critical }));
             }
-            let after = config.power_off_after.filter(|_| zone.may_cut());
+            let after = config.power_off_after.filter(|_| zone.may_cut() || zone.is_uncut());
             if let (Some(since), Some(after)) = (zone.critical_since(), after) {
                 let asked = zone.emergency();
                 let due = asked.map_or(since + after, |asked| (asked + ASK_AGAIN).max(since + after));
@@ -301,6 +298,7 @@ impl Machine {
                         out.push(Action::Note(Note::Emergency { zone: index }));
                     }
                     zone.set_emergency(Some(now));
+                    zone.set_uncut(true);
                     out.push(Action::PowerOff { zone: index });
                 }
             }

@@ -30,8 +30,11 @@ pub(crate) struct Zone {
     may_cut: bool,
     /// When the power was to be cut, and when that is asked for again.
     emergency: Option<Mono>,
-    /// The members that were critical when that began, or since.
+    /// The members that were critical when that began, or since; not all that were, of one from before a restart.
     causes: Vec<usize>,
+    restored: bool,
+    /// The power was to be cut, and nobody has taken that on yet.
+    uncut: bool,
 }
 
 impl Zone {
@@ -46,6 +49,8 @@ impl Zone {
             may_cut: false,
             emergency: None,
             causes: Vec::new(),
+            restored: false,
+            uncut: false,
         }
     }
 
@@ -171,6 +176,8 @@ impl Zone {
         }
         let critical = config.sensors.iter().any(|(index, _)| is_critical(index));
         self.critical_since = if critical { self.critical_since.or(Some(now)) } else { None };
+        // Measured as cool, or without power.
+        self.uncut &= critical;
         let after = config.power_off_after.unwrap_or(Millis::ZERO);
         self.may_cut = config.sensors.iter().any(|(index, _)| {
             let known = sources.get(*index).zip(sensors.get(*index));
@@ -180,9 +187,24 @@ impl Zone {
         critical
     }
 
-    /// The members over whose critical temperature the emergency began; none of one from before a restart.
-    pub(crate) fn causes(&self) -> &[usize] {
-        &self.causes
+    /// The members over whose critical temperature the emergency began; not known of one from before a restart, until that is cleared.
+    pub(crate) fn causes(&self) -> Option<&[usize]> {
+        (!self.restored).then_some(&self.causes)
+    }
+
+    /// Whether the power was to be cut because of what was measured, and nobody has taken that on: it is asked for until somebody does, however long its
+    /// sensor has said nothing since.
+    pub(crate) fn is_uncut(&self) -> bool {
+        self.uncut
+    }
+
+    pub(crate) fn set_uncut(&mut self, uncut: bool) {
+        self.uncut = uncut;
+    }
+
+    /// An emergency from before a restart.
+    pub(crate) fn restore_emergency(&mut self, now: Mono) {
+        (self.emergency, self.restored) = (Some(now), true);
     }
 
     /// Whether a member was measured as critical so lately that its silence since does not save the host.
@@ -200,6 +222,7 @@ impl Zone {
 
     pub(crate) fn set_emergency(&mut self, asked: Option<Mono>) {
         self.emergency = asked;
+        self.restored &= asked.is_some();
     }
 }
 

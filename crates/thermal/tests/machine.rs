@@ -57,6 +57,8 @@ struct Bench {
     rpm: Vec<Option<f64>>,
     notes: Vec<Note>,
     cuts: usize,
+    /// Nobody takes on that power is cut.
+    refuses: bool,
 }
 
 impl Bench {
@@ -69,6 +71,7 @@ impl Bench {
             rpm: vec![None; fans],
             notes: Vec::new(),
             cuts: 0,
+            refuses: false,
         }
     }
 
@@ -103,7 +106,10 @@ impl Bench {
         for action in out {
             match action {
                 Action::Note(note) => self.notes.push(note),
-                Action::PowerOff { .. } => self.cuts += 1,
+                Action::PowerOff { zone } => {
+                    self.cuts += 1;
+                    self.machine.step(self.now, Event::Cut(zone, !self.refuses), &mut Vec::new());
+                }
                 Action::Set(..) => {}
             }
         }
@@ -271,6 +277,71 @@ fn over_critical_the_power_is_cut_after_the_delay_latched_and_asked_for_again() 
     assert_eq!(bench.machine.clear_emergency(0, &mut out), Ok(()));
     bench.run(2_000);
     assert_eq!(bench.duties(), [20.0; 3]);
+}
+
+#[test]
+fn a_cut_that_nobody_took_on_is_asked_for_until_somebody_does() {
+    let mut bench = Bench::calm();
+    bench.refuses = true;
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(4_000);
+    // The sensor dies of the heat, and whoever cuts the power is away.
+    bench.readings[0] = Reading::Failed;
+    bench.run(120_000);
+    assert!((11..=13).contains(&bench.cuts), "{}", bench.cuts);
+    bench.refuses = false;
+    bench.run(20_000);
+    let cuts = bench.cuts;
+    bench.run(600_000);
+    assert_eq!(bench.cuts, cuts, "taken on");
+    // Not of one that is measured to be cool by then.
+    let mut bench = Bench::calm();
+    bench.refuses = true;
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(6_000);
+    bench.readings[0] = Reading::Value(50.0);
+    let cuts = bench.cuts;
+    bench.run(60_000);
+    assert_eq!(bench.cuts, cuts);
+}
+
+#[test]
+fn an_emergency_of_two_hosts_is_cleared_while_one_is_away_for_repair() {
+    let mut config = config();
+    config.zones[0].sensors.push((1, 1.0));
+    let mut bench = Bench::new(config);
+    bench.run(20_000);
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(6_000);
+    bench.readings = vec![Reading::Off, Reading::Off];
+    bench.run(20_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::NotMeasured));
+    bench.readings[1] = Reading::Value(30.0);
+    bench.run(5_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Ok(()), "the other tells that the zone is cool");
+    bench.readings[0] = Reading::Failed;
+    bench.run(5_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::NotMeasured), "on, and not read");
+}
+
+#[test]
+fn of_an_emergency_from_before_a_restart_it_stays_unknown_which_sensor_it_was() {
+    let mut config = config();
+    config.zones[0].sensors.push((1, 1.0));
+    let mut bench = Bench::new(config);
+    bench.machine.latch(Mono::ZERO, 0);
+    bench.readings[0] = Reading::Failed;
+    bench.run(20_000);
+    // The other one is critical for a moment.
+    for degrees in [91.0, 30.0] {
+        bench.readings[1] = Reading::Value(degrees);
+        bench.run(20_000);
+        assert!(bench.machine.may_clear_emergency(0).is_err(), "{degrees}");
+    }
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::NotMeasured));
+    bench.readings[0] = Reading::Value(30.0);
+    bench.run(5_000);
+    assert_eq!(bench.machine.clear_emergency(0, &mut Vec::new()), Ok(()));
 }
 
 #[test]

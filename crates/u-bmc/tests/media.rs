@@ -111,7 +111,7 @@ async fn a_disc_at_a_server_is_read_by_the_host_and_outlasts_the_daemon() -> Res
     ensure!(again.0 == 200 && server.asked() == asked, "what is so already changes nothing: {again:?}");
     let other = insert(&admin, "cd", json!({ "url": server.url("http", "other.iso") })).await?;
     ensure!(other.0 >= 400 && other.1.contains("eject it first"), "{other:?}");
-    ensure!(twin.read_drive("cd", 32_769, 5).await?.as_deref() == Ok(b"CD001"));
+    ensure!(twin.read_drive("cd", 32_769, 5).await?.as_deref() == Ok(&b"CD001"[..]));
     let from = 1 << 20;
     ensure!(twin.read_drive("cd", from, 4096).await?.as_deref() == Ok(&content[1 << 20..][..4096]));
 
@@ -233,7 +233,7 @@ async fn a_file_is_brought_into_the_store_and_inserted_from_there() -> Result {
     suite.kill_daemon("mediasrv")?;
     until_told(&admin, &["UPLOADED", "REATTACHED"]).await?;
     until_state(&admin, "usb", "INSERTED").await?;
-    ensure!(twin.read_drive("usb", 32_769, 5).await?.as_deref() == Ok(b"CD001"));
+    ensure!(twin.read_drive("usb", 32_769, 5).await?.as_deref() == Ok(&b"CD001"[..]));
     eject(&admin, "usb").await?;
     ensure!(delete().await?.status == 200);
     let refused = insert(&admin, "cd", json!({ "storeFile": "kept.iso" })).await?;

@@ -726,7 +726,7 @@ fn lan_parameter(channel: u8, selector: u8, set: u8, world: &mut World<'_>) -> R
         // So none is sent after any time.
         11 => vec![0],
         // Packets are as the kernel sends them: 64 hops, not in pieces, of no kind.
-        7 => vec![0x40, 0x40, 0x00, 0x00],
+        7 => vec![0x40, 0x40, 0x00],
         // IPv4 and IPv6 together, and both are on.
         50 | 51 => vec![0x02],
         22 => vec![u8::try_from(suites.len()).unwrap_or_default()],

@@ -161,3 +161,39 @@ fn the_firewall_says_what_there_is_and_takes_nothing_that_sessions_need() {
     bench.refuses(Command::GetSubFunctionSupport, &[1, 0x06, 0, 0x7f], Completion::NOT_PRESENT);
     assert_eq!(bench.said(Command::GetSubFunctionEnables, &[1, 0x06, 0, 0x24]), Ok(vec![0; 4]));
 }
+
+#[test]
+fn lan_parameters_say_what_is_known() {
+    let mut bench = Bench::new();
+    bench.port = 0x1234;
+    let mut get =
+        |channel: u8, selector: u8| bench.said(Command::GetLanParameters, &[channel, selector, 0, 0]);
+    for (selector, value) in [
+        (0, vec![0]),
+        (1, vec![0]),
+        (2, vec![0; 5]),
+        (7, vec![0x40, 0x40, 0]),
+        (8, vec![0x34, 0x12]),
+        (10, vec![2]),
+        (11, vec![0]),
+        (17, vec![4]),
+        (50, vec![2]),
+        (51, vec![2]),
+        (22, vec![1]),
+        (23, vec![0, 17]),
+        (24, vec![0, 4, 0, 0, 0, 0, 0, 0, 0]),
+    ] {
+        for channel in [CHANNEL, 0x0e] {
+            assert_eq!(get(channel, selector), Ok([&[0x11][..], &value].concat()), "{selector}");
+        }
+    }
+    for selector in [9, 13, 14, 15, 25, 26, 52, 57, 75, 0xff] {
+        assert_eq!(get(CHANNEL, selector), Err(Completion::PARAMETER_NOT_SUPPORTED), "{selector}");
+    }
+    assert_eq!(get(0x80 | CHANNEL, 77), Ok(vec![0x11]), "the revision alone");
+    assert_eq!(get(2, 0), Err(Completion::INVALID_FIELD));
+    for wanted in [3, 4, 5, 6, 12, 20, 21, 55, 56, 59, 73, 74] {
+        let asked = bench.ask(Command::GetLanParameters, &[CHANNEL, wanted, 0, 0]);
+        assert!(matches!(asked, Outcome::Network { selector, .. } if selector == wanted));
+    }
+}

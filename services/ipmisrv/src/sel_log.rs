@@ -305,7 +305,9 @@ mod tests {
         let event = ipc::EventBuilder::new("ipmisrv", "ipmi", "sel", "added")
             .payload(Payload::IpmiSelRecord(added))
             .at(std::time::SystemTime::UNIX_EPOCH);
-        bus.client("ipmisrv").await.publish_event(&event).await.unwrap();
+        let own = bus.client("ipmisrv").await;
+        own.publish_event(&event).await.unwrap();
+        own.flush().await.unwrap();
         fill(&mut window, &mut read, |window| window.events.len() == 3).await;
         publish("sensor").await;
         fill(&mut window, &mut read, |window| window.events.len() == 4).await;

@@ -56,15 +56,7 @@ fn open(dev: &Path, function: &Path) -> io::Result<AsyncFd<HidFunction>> {
     let device = hid_device(dev, function).ok_or_else(|| {
         io::Error::new(io::ErrorKind::NotFound, format!("no USB function {}", function.display()))
     })?;
-    watched(HidFunction::open(&device).map_err(io::Error::other)?)
-}
-
-#[expect(
-    deprecated,
-    reason = "what replaces it is unsafe for descriptors that are not one's own; a function has its own, and the same one, as long as it lives"
-)]
-fn watched(function: HidFunction) -> io::Result<AsyncFd<HidFunction>> {
-    AsyncFd::new(function)
+    HidFunction::open(&device).map_err(io::Error::other)?.watched()
 }
 
 /// Gives a report to a device that was writable: what became of it; none: it was not.
@@ -182,7 +174,7 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
         let function = HidFunction::of(OwnedFd::from(ours), Path::new("hidg0"));
-        (watched(function).unwrap(), UnixStream::from_std(theirs).unwrap())
+        (function.watched().unwrap(), UnixStream::from_std(theirs).unwrap())
     }
 
     const fn key(down: bool, code: u32) -> Input {

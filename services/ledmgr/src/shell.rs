@@ -160,6 +160,8 @@ struct Daemon {
     asking: Asking,
     /// When thermalmgr answered last.
     cooled_at: Mono,
+    /// What it said then.
+    thermal: Alarm,
     /// The others have answered once.
     has_polled: bool,
     /// When LEDs are driven even if they have not.
@@ -188,6 +190,7 @@ impl Daemon {
             asking: Asking::Idle { next: now },
             has_polled: false,
             cooled_at: now,
+            thermal: Alarm::None,
             known_at: now + KNOWN_WITHIN,
             compare_at: now + COMPARE_EVERY,
             background: JoinSet::new(),
@@ -373,13 +376,16 @@ impl Daemon {
                 self.cooled_at = now;
                 self.machine.heard(now, Owner::Thermal);
                 let alarm = wire::thermal(&answer.thermal_zones);
+                self.thermal = alarm;
                 changes.extend(self.machine.learn(now, Fact::Thermal(alarm)));
             }
             Some(Err(status)) => {
                 tracing::debug!(%status, "cannot read zones from thermalmgr: retrying");
                 // Who is silent for so long is not well (I-8).
                 if now.since(self.cooled_at) >= STALE_AFTER {
-                    changes.extend(self.machine.learn(now, Fact::Thermal(Alarm::Warning)));
+                    // And what was critical when it fell silent is no better for that.
+                    let alarm = self.thermal.max(Alarm::Warning);
+                    changes.extend(self.machine.learn(now, Fact::Thermal(alarm)));
                 }
             }
             // Nobody measures.

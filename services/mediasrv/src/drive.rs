@@ -32,8 +32,8 @@ const PIECE: usize = 64 * 1024;
 /// What a drive is told.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Offer this.
-    Load { origin: Origin, size: u64, is_read_only: bool, is_in_doubt: bool },
+    /// Offer this, and say when the host's side may come.
+    Load(Load),
     /// Whoever serves it is there again.
     Resume(Client),
     /// Whoever served it has gone.
@@ -42,6 +42,17 @@ pub(crate) enum Order {
     CutOff,
     /// Offer nothing.
     Unload,
+}
+
+/// What is to be offered.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) origin: Origin,
+    pub(crate) size: u64,
+    pub(crate) is_read_only: bool,
+    /// Its source did not answer when it was looked at.
+    pub(crate) is_in_doubt: bool,
+    pub(crate) done: oneshot::Sender<Result<(), String>>,
 }
 
 /// What a drive tells.
@@ -128,27 +139,21 @@ impl Drive {
         let now = self.clock.now();
         let mut out = Vec::new();
         match (order, loaded) {
-            (Order::Load { origin, size, is_read_only, is_in_doubt }, loaded) => {
+            (Order::Load(load), loaded) => {
                 self.close(loaded);
                 for counter in [&self.counters.read, &self.counters.written, &self.counters.fetched] {
                     counter.store(0, Ordering::Relaxed);
                 }
-                let Some(socket) = &self.socket else { return };
-                match self.load(socket, origin, size, is_read_only) {
-                    Ok(mut new) => {
-                        match &new.origin {
-                            Origin::Nobody => new.reader.gone("nobody serves it", now, &mut out),
-                            _ if is_in_doubt => new.reader.doubt(now),
-                            _ => {}
-                        }
-                        // That it gives nothing is known to who loads it.
-                        *loaded = Some(new);
+                let (result, done) = self.offer(load, now, &mut out);
+                let said = match result {
+                    Ok(new) => {
+                        *loaded = new;
+                        Ok(())
                     }
-                    Err(error) => {
-                        tracing::error!(drive = self.name, path = %socket.display(), %error, "cannot offer medium");
-                        self.tell(News::Lost(format!("it cannot be offered: {error}"))).await;
-                    }
-                }
+                    Err(error) => Err(format!("it cannot be offered: {error}")),
+                };
+                // That its source gives nothing is known to who loads it; who waits may have gone.
+                let _ = done.send(said);
             }
             (Order::CutOff, Some(loaded)) => {
                 loaded.is_cut_off = true;
@@ -176,6 +181,26 @@ impl Drive {
             }
             (Order::Resume(_) | Order::Gone { .. } | Order::CutOff, None) => {}
         }
+    }
+
+    /// What is offered from now on: nothing where the host's side takes files.
+    fn offer(
+        &self,
+        load: Load,
+        now: Mono,
+        out: &mut Vec<Action>,
+    ) -> (io::Result<Option<Loaded>>, oneshot::Sender<Result<(), String>>) {
+        let Load { origin, size, is_read_only, is_in_doubt, done } = load;
+        let Some(socket) = &self.socket else { return (Ok(None), done) };
+        let loaded = self.load(socket, origin, size, is_read_only).map(|mut new| {
+            match &new.origin {
+                Origin::Nobody => new.reader.gone("nobody serves it", now, out),
+                _ if is_in_doubt => new.reader.doubt(now),
+                _ => {}
+            }
+            Some(new)
+        });
+        (loaded, done)
     }
 
     fn load(&self, socket: &Path, origin: Origin, size: u64, is_read_only: bool) -> io::Result<Loaded> {

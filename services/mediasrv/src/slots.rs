@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use units::Mono;
 
-use crate::drive::{Counters, News, Order};
+use crate::drive::{Counters, Load, News, Order};
 use crate::http::{HttpImage, Servers, Wanted};
 use crate::keep::{self, Media};
 use crate::origin::{Client, Origin};
@@ -486,15 +486,23 @@ impl Slots {
         let Some(medium) = place.slot.medium() else { return };
         let (size, is_read_only) = (medium.size, medium.is_read_only);
         // Without one it is offered still, and the host's side was started anew.
-        if let Some((origin, is_in_doubt)) = place.opened.take() {
-            order(place, Order::Load { origin, size, is_read_only, is_in_doubt });
-        }
+        let offered = place.opened.take().map(|(origin, is_in_doubt)| {
+            let (done, offered) = oneshot::channel();
+            order(place, Order::Load(Load { origin, size, is_read_only, is_in_doubt, done }));
+            offered
+        });
         let path = place.port.socket.clone().or_else(|| place.file.clone());
         let (drive, turn, is_stale) = (Arc::clone(&place.port.drive), place.turn, place.slot.is_stale());
         self.work.spawn(async move {
             // What is still there is another, though it may be called the same.
             if is_stale && let Err(error) = drive.eject().await {
                 return Done::Attached { slot, turn, result: Err(error.to_string()) };
+            }
+            // The host's side comes only when there is something.
+            if let Some(offered) = offered
+                && let Ok(Err(why)) = offered.await
+            {
+                return Done::Attached { slot, turn, result: Err(why) };
             }
             let result = match path {
                 Some(path) => drive.insert(&DriveMedium { path, is_read_only }).await,

@@ -11,7 +11,7 @@ use units::{Millis, Mono};
 
 /// How soon the kernel looks again, at first and at the longest. A look is one transfer on the bus, and a line in the kernel's log with some drivers.
 const AGAIN: Millis = Millis::from_secs(3);
-const AGAIN_MAX: Millis = Millis::from_secs(30);
+const AGAIN_MAX: Millis = Millis::from_secs(60);
 
 /// The chips that wait for a driver. Buses are the part of a name before its `-`: a look at a chip on one that hangs may take for ever, so each has
 /// one under way.
@@ -53,6 +53,16 @@ pub(crate) struct Bindings {
     busy: Arc<Mutex<Vec<String>>>,
 }
 
+/// A bus on which a look is under way, until it is dropped.
+#[derive(Debug)]
+struct Busy(Arc<Mutex<Vec<String>>>, String);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != self.1);
+    }
+}
+
 impl Bindings {
     /// Begins what is due, and waits for nothing. `unbound` are the board's chips without a driver, `sys` is `/sys`.
     pub(crate) fn tend(&mut self, now: Mono, unbound: &[String], sys: &Path) {
@@ -65,18 +75,16 @@ impl Bindings {
     fn look(&self, name: String, sys: PathBuf) {
         let bus = bus_of(&name).to_owned();
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).push(bus.clone());
-        let (busy, chip) = (Arc::clone(&self.busy), name.clone());
-        let free = move || busy.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| *known != bus);
-        let freed = free.clone();
+        let (busy, chip) = (Busy(Arc::clone(&self.busy), bus), name.clone());
+        // Where no thread can be had, what it would have kept is dropped as well, and the bus is free again.
         let started = std::thread::Builder::new().name(format!("bind {name}")).spawn(move || {
+            let _busy = busy;
             // It went meanwhile, or the site runs without root.
             if let Err(error) = hw::probe_chip(&sys, &chip) {
                 tracing::debug!(chip, %error, "cannot have the kernel look for a driver");
             }
-            free();
         });
         if let Err(error) = started {
-            freed();
             tracing::warn!(chip = name, %error, "cannot start thread for driver look-up");
         }
     }
@@ -100,8 +108,8 @@ mod tests {
                 looked.entry(name).or_default().push(second);
             }
         }
-        assert_eq!(looked["5-0050"], [0, 3, 9, 21, 45, 75, 105]);
-        assert!(looked["4-0050"].len() >= 6 && looked["4-0051"].len() >= 5, "{looked:?}");
+        assert_eq!(looked["5-0050"], [0, 3, 9, 21, 45, 93]);
+        assert!(looked["4-0050"].len() >= 5 && looked["4-0051"].len() >= 4, "{looked:?}");
         assert!(looked["4-0051"].iter().all(|second| !looked["4-0050"].contains(second)));
     }
 

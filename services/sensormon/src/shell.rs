@@ -548,6 +548,11 @@ impl Daemon {
         let device = self.board.sensors.get(index).and_then(|sensor| sensor.input.device());
         let Some(device) = device else { return };
         let device = device.as_str().to_owned();
+        // One that is still read is there: what nobody acknowledges may be a register that it does not have in this state.
+        if removed && self.is_read(&device) {
+            tracing::info!(device, "a sensor of the device is missing, others are read: not removed");
+            return;
+        }
         if self.removed.insert(device.clone(), removed).unwrap_or(false) == removed {
             return;
         }
@@ -566,6 +571,14 @@ impl Daemon {
         tracing::info!(device, present = !removed, "removable device changed");
         let message = format!("{device} {words}");
         self.event(&device, "presence", severity, message, v1::event::Payload::SensorStateChange(change));
+    }
+
+    /// Whether any sensor of a device has a value.
+    fn is_read(&self, device: &str) -> bool {
+        self.board.sensors.iter().enumerate().any(|(index, sensor)| {
+            let is_of = sensor.input.device().is_some_and(|name| name.as_str() == device);
+            is_of && self.monitor.sensor(index).is_some_and(|sensor| sensor.reading().value.is_some())
+        })
     }
 
     fn crossed(&self, id: &str, name: &str, kind: sensors::Kind, crossing: &Crossing) {

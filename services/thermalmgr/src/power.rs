@@ -63,8 +63,8 @@ fn is_off(host: &v1::HostPower) -> bool {
     host.power_good == Some(false)
 }
 
-/// Cuts the power of a host, whatever it is doing.
-pub(crate) async fn cut(bus: Client, host: String) {
+/// Cuts the power of a host, whatever it is doing. Whether powermgr has taken that on.
+pub(crate) async fn cut(bus: Client, host: String) -> bool {
     let by = ipc::Principal { username: BY.to_owned(), ..ipc::Principal::default() };
     let context = CallContext::new().with_principal(by).with_timeout(CUT_WITHIN).with_patience(CUT_WITHIN);
     let request = v1::PowerApplyRequest {
@@ -75,9 +75,13 @@ pub(crate) async fn cut(bus: Client, host: String) {
         ..v1::PowerApplyRequest::default()
     };
     match bus.call(APPLY, &request, &context).await {
-        Ok(_) => tracing::warn!(host, "host forced off: over critical temperature for too long"),
+        Ok(_) => {
+            tracing::warn!(host, "host forced off: over critical temperature for too long");
+            true
+        }
         Err(error) => {
             tracing::error!(host, error = %ErrorChain(&error), "cannot force off overheated host");
+            false
         }
     }
 }

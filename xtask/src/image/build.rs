@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+pub(crate) use crate::crates::TARGET;
 use crate::packages::Store;
 use crate::{need, sh};
-
-/// What the programs are compiled for.
-pub(crate) const TARGET: &str = "armv7-unknown-linux-gnueabihf";
 
 /// Where cargo looks for the standard library's sources, below the compiler's root.
 const LIBRARY: &str = "lib/rustlib/src/rust/library";

@@ -11,8 +11,8 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use media::{Ask, Notice};
 use schema::rpc::media_service;
 use schema::v1alpha1::{
-    DeleteMediaFileRequest, EjectMediaRequest, InsertMediaRequest, ListMediaFilesRequest, ListMediaRequest,
-    MediaSlot, MediaState,
+    DeleteMediaFileRequest, EjectMediaRequest, EjectMediaResponse, InsertMediaRequest, ListMediaFilesRequest,
+    ListMediaRequest, MediaFile, MediaSlot, MediaState,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -25,6 +25,8 @@ use crate::text::{ago, bytes, clean, enum_word};
 
 /// Before the name of a file in the store.
 const STORE: &str = "store:";
+/// How the BMC says that nobody wants it any more.
+const EJECTED: &str = "it was ejected";
 /// How long it is tried to serve on, once the BMC or the way there was lost.
 const AGAIN_FOR: Duration = Duration::from_secs(120);
 const AGAIN: Duration = Duration::from_secs(1);
@@ -71,7 +73,12 @@ pub(crate) async fn run(session: Session, command: MediaCommand, output: Output)
             session.tell();
             let mut socket = Box::pin(client.socket(&path)).await?;
             match serve(&mut socket, &served, &mut |_| ()).await {
-                Ended::Stored => output.text(&format!("{name}: {} in the store", bytes(served.size))),
+                Ended::Stored => {
+                    let size_bytes = served.size;
+                    let stored =
+                        MediaFile { name: name.clone(), size_bytes, complete: true, ..MediaFile::default() };
+                    output.line(&stored, || format!("{name}: {} in the store", bytes(size_bytes)))
+                }
                 Ended::Reason(reason) => Err(Failure::Local(format!("the upload ended: {reason}"))),
                 Ended::Broken(error) => Err(Failure::Local(format!("the connection broke: {error}"))),
             }
@@ -152,15 +159,17 @@ async fn share(
     );
     session.tell();
     let mut socket = Box::pin(client.socket(&path)).await?;
-    let mut was_inserted = false;
-    let mut said = |notice: &Notice| {
-        if *notice == Notice::Inserted {
-            let text = if was_inserted { "is served again" } else { "is inserted; Ctrl-C ends it" };
-            note(&format!("{name}: {} {text}", served.name));
-            was_inserted = true;
-        }
-    };
+    // Until when it is tried again, once it was inserted.
+    let mut until: Option<tokio::time::Instant> = None;
     loop {
+        let mut is_served = false;
+        let mut said = |notice: &Notice| {
+            if *notice == Notice::Inserted {
+                let text = if until.is_some() { "is served again" } else { "is inserted; Ctrl-C ends it" };
+                note(&format!("{name}: {} {text}", served.name));
+                is_served = true;
+            }
+        };
         let ended = tokio::select! {
             ended = serve(&mut socket, &served, &mut said) => ended,
             _ = tokio::signal::ctrl_c() => {
@@ -169,20 +178,27 @@ async fn share(
                 return output.line(&reply, || format!("{name}: ejected"));
             }
         };
-        match ended {
-            Ended::Reason(reason) if reason == "it was ejected" => {
-                return output.text(&format!("{name}: ejected"));
-            }
-            Ended::Reason(reason) => return Err(Failure::Local(format!("{name}: {reason}"))),
-            Ended::Stored => return Ok(()),
-            Ended::Broken(error) => note(&format!("{name}: {error}; trying again")),
+        let now = tokio::time::Instant::now();
+        if is_served {
+            until = Some(now + AGAIN_FOR);
         }
-        let until = tokio::time::Instant::now() + AGAIN_FOR;
+        let why = match ended {
+            Ended::Reason(reason) if reason == EJECTED => {
+                return output.line(&EjectMediaResponse::default(), || format!("{name}: ejected"));
+            }
+            Ended::Stored => return Ok(()),
+            // A daemon that was started anew may not be where it was, yet.
+            Ended::Reason(reason) if until.is_some_and(|until| until > now) => reason,
+            Ended::Reason(reason) => return Err(Failure::Local(format!("{name}: {reason}"))),
+            Ended::Broken(error) => error,
+        };
+        note(&format!("{name}: {why}; trying again"));
+        let last = *until.get_or_insert(now + AGAIN_FOR);
         socket = loop {
             tokio::time::sleep(AGAIN).await;
             match Box::pin(client.socket(&path)).await {
                 Ok(socket) => break socket,
-                Err(error) if tokio::time::Instant::now() > until => return Err(error),
+                Err(error) if tokio::time::Instant::now() > last => return Err(error),
                 Err(_) => {}
             }
         };

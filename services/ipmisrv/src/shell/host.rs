@@ -22,7 +22,7 @@ pub(super) fn open(config: &Config, board: Option<&Board>, folder: &Path) -> Hos
     if config.host_interface == Interface::Off {
         return host;
     }
-    let mut tell = |what: &dyn std::fmt::Display, opened: std::io::Result<()>| {
+    let tell = |what: &dyn std::fmt::Display, opened: std::io::Result<()>| {
         if let Err(error) = opened {
             tracing::error!(%error, way = %what, "cannot open the machine's way to IPMI");
         }

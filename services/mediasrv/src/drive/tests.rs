@@ -39,10 +39,10 @@ impl Bench {
     }
 
     async fn load(&self, origin: Origin, size: u64, is_read_only: bool) {
-        self.orders.send(Order::Load { origin, size, is_read_only, is_in_doubt: false }).await.unwrap();
-        while !self.dir.path().join("cd.nbd").exists() {
-            tokio::task::yield_now().await;
-        }
+        let (done, offered) = oneshot::channel();
+        let load = Load { origin, size, is_read_only, is_in_doubt: false, done };
+        self.orders.send(Order::Load(load)).await.unwrap();
+        offered.await.unwrap().unwrap();
     }
 
     /// The host reads.

@@ -971,6 +971,7 @@ const de: Messages = {
   "reason.PASSWORD_CHANGE_REQUIRED": "Ändern Sie zuerst Ihr Passwort.",
   "reason.LOCKED_OUT": "Zu viele Fehlversuche. Warten Sie eine Weile.",
   "reason.TOO_MANY_STREAMS": "Zu viele Seiten sind offen. Schließen Sie einige.",
+  "reason.NOT_MEASURED": "Wie heiß es jetzt ist, wird nicht gemessen: den Host einschalten oder den Sensor instand setzen.",
   "reason.STILL_CRITICAL": "Die Zone ist noch zu heiß.",
   "reason.NOTHING_TO_CLEAR": "Es gibt nichts zu quittieren.",
   "reason.TOO_LITTLE": "Das ist weniger, als das Profil erlaubt.",

@@ -969,6 +969,7 @@ const en = {
   "reason.PASSWORD_CHANGE_REQUIRED": "Change your password first.",
   "reason.LOCKED_OUT": "Too many failed attempts. Wait a while.",
   "reason.TOO_MANY_STREAMS": "Too many pages are open. Close some.",
+  "reason.NOT_MEASURED": "How hot it is now is not measured: switch the host on, or mend the sensor.",
   "reason.STILL_CRITICAL": "The zone is still too hot.",
   "reason.NOTHING_TO_CLEAR": "There is nothing to clear.",
   "reason.TOO_LITTLE": "That is less than the profile allows.",

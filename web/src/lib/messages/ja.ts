@@ -971,6 +971,7 @@ const ja: Messages = {
   "reason.PASSWORD_CHANGE_REQUIRED": "先にパスワードを変更してください。",
   "reason.LOCKED_OUT": "失敗が多すぎます。しばらくお待ちください。",
   "reason.TOO_MANY_STREAMS": "開いているページが多すぎます。いくつか閉じてください。",
+  "reason.NOT_MEASURED": "現在の温度が測定されていません。ホストの電源を入れるか、センサーを修理してください。",
   "reason.STILL_CRITICAL": "ゾーンはまだ高温です。",
   "reason.NOTHING_TO_CLEAR": "解除するものはありません。",
   "reason.TOO_LITTLE": "プロファイルの許容値を下回っています。",

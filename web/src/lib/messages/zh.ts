@@ -971,6 +971,7 @@ const zh: Messages = {
   "reason.PASSWORD_CHANGE_REQUIRED": "请先修改密码。",
   "reason.LOCKED_OUT": "失败次数过多，请稍候。",
   "reason.TOO_MANY_STREAMS": "打开的页面过多，请关闭一些。",
+  "reason.NOT_MEASURED": "当前温度未被测量：请开启主机或修复传感器。",
   "reason.STILL_CRITICAL": "该区仍然过热。",
   "reason.NOTHING_TO_CLEAR": "没有可解除的内容。",
   "reason.TOO_LITTLE": "低于该模式允许的值。",
