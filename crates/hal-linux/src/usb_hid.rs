@@ -58,6 +58,17 @@ impl HidFunction {
         Self { device: device.into(), path: called.to_owned() }
     }
 
+    /// With a reactor that tells when the host took a report, or sent one.
+    ///
+    /// # Errors
+    /// What the system says.
+    #[cfg(feature = "gpio")]
+    #[allow(unsafe_code, reason = "the library asks who registers a descriptor to vouch for it")]
+    pub fn watched(self) -> io::Result<tokio::io::unix::AsyncFd<Self>> {
+        // SAFETY: the descriptor is that of the file in here, which nothing takes out or closes as long as this value is in the `AsyncFd`.
+        Ok(unsafe { tokio::io::unix::AsyncFd::register(self) }?)
+    }
+
     /// Gives the host a report.
     ///
     /// # Errors

@@ -223,6 +223,7 @@ label = "identify"
         There and not named:
           1e6e9000.adc (1e6e9000.adc): voltage0, voltage1
           1e786000.pwm-tacho (aspeed_pwm_tacho): fan1, fan2, pwm1, pwm3
+          /dev/video0: captures video (aspeed-video)
           LED chassis:blue:identify
           LED fault
           LED odd name!

@@ -56,7 +56,7 @@ fn open(dev: &Path, function: &Path) -> io::Result<AsyncFd<HidFunction>> {
     let device = hid_device(dev, function).ok_or_else(|| {
         io::Error::new(io::ErrorKind::NotFound, format!("no USB function {}", function.display()))
     })?;
-    AsyncFd::new(HidFunction::open(&device).map_err(io::Error::other)?)
+    HidFunction::open(&device).map_err(io::Error::other)?.watched()
 }
 
 /// Gives a report to a device that was writable: what became of it; none: it was not.
@@ -174,7 +174,7 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
         let function = HidFunction::of(OwnedFd::from(ours), Path::new("hidg0"));
-        (AsyncFd::new(function).unwrap(), UnixStream::from_std(theirs).unwrap())
+        (function.watched().unwrap(), UnixStream::from_std(theirs).unwrap())
     }
 
     const fn key(down: bool, code: u32) -> Input {
@@ -182,10 +182,18 @@ mod tests {
     }
 
     async fn report<const N: usize>(host: &UnixStream) -> [u8; N] {
-        host.readable().await.unwrap();
         let mut report = [0xff; N];
-        assert_eq!(host.try_read(&mut report).unwrap(), N);
-        report
+        loop {
+            host.readable().await.unwrap();
+            match host.try_read(&mut report) {
+                Ok(count) => {
+                    assert_eq!(count, N);
+                    return report;
+                }
+                // It was ready for what was read before.
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
     }
 
     async fn until(desk: &Desk, wanted: impl Fn(&Result<(), String>) -> bool) {
