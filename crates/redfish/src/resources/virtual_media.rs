@@ -78,7 +78,7 @@ pub(super) static OF_MANAGER: Resource = Resource::new(
         if world.controller(name(names, 0))?.is_none() {
             return Ok(None);
         }
-        Ok(listed(world, &format!("Managers/{}", name(names, 0)), |_| true)?)
+        listed(world, &format!("Managers/{}", name(names, 0)), |_| true)
     },
 );
 
@@ -91,7 +91,7 @@ pub(super) static OF_SYSTEM: Resource = Resource::new(
         if world.host(host)?.is_none() {
             return Ok(None);
         }
-        Ok(listed(world, &format!("Systems/{host}"), |slot| slot.host_name == host)?)
+        listed(world, &format!("Systems/{host}"), |slot| slot.host_name == host)
     },
 );
 
