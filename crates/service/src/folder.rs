@@ -86,6 +86,20 @@ impl Folder {
         self.put(name, bytes, mode, true)
     }
 
+    /// Like [`Folder::replace_durably`], where a failure is answered as one that changed nothing: what the next start reads decides. The new content that is
+    /// there although the medium did not say so is no failure; it is logged.
+    ///
+    /// # Errors
+    /// What the system says; the old content is there still.
+    pub fn replace_decidedly(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let Err(error) = self.replace_durably(name, bytes, mode) else { return Ok(()) };
+        if self.read(name, bytes.len()).is_ok_and(|there| there == bytes) {
+            tracing::warn!(file = name, %error, "cannot sync file: a loss of power may take it back");
+            return Ok(());
+        }
+        Err(error)
+    }
+
     fn put(&self, name: &str, bytes: &[u8], mode: u32, sync: bool) -> io::Result<()> {
         let new = format!("{name}.new");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -29,7 +29,7 @@ pub(crate) fn load(folder: &Path) -> Result<Chosen, String> {
 /// # Errors
 /// What the system says; what was there before is there still.
 pub(crate) fn save(folder: &Path, chosen: &Chosen) -> io::Result<()> {
-    Folder::create(folder)?.replace_durably(FILE, &serde_json::to_vec(chosen)?, 0o600)
+    Folder::create(folder)?.replace_decidedly(FILE, &serde_json::to_vec(chosen)?, 0o600)
 }
 
 #[cfg(test)]
@@ -43,7 +43,9 @@ mod tests {
         let chosen = Chosen { lockout_threshold: Some(3), ..Chosen::default() };
         save(folder.path(), &chosen).unwrap();
         assert_eq!(load(folder.path()), Ok(chosen));
-        for bytes in ["", "{", "{\"nope\": 1}", "7"] {
+        std::fs::write(folder.path().join(FILE), "{\"lockout_threshold\": 3, \"newer\": 1}").unwrap();
+        assert_eq!(load(folder.path()), Ok(chosen), "as a newer release left it");
+        for bytes in ["", "{", "{\"lockout_threshold\": \"3\"}", "7"] {
             std::fs::write(folder.path().join(FILE), bytes).unwrap();
             assert!(load(folder.path()).is_err(), "{bytes}");
         }

@@ -214,15 +214,11 @@ impl Keeper {
 
     fn store(&self, name: &str, bytes: &[u8]) -> Result<(), Status> {
         let dir = tls::folder(&self.state_dir);
-        let stored = Folder::create(&dir).and_then(|folder| folder.replace_durably(name, bytes, 0o600));
-        let Err(error) = stored else { return Ok(()) };
-        // What the next start reads decides what is told: it may be there although the medium took it without saying so.
-        if service::read_path(&self.path(name), bytes.len()).is_ok_and(|there| there == bytes) {
-            warn!(%error, file = name, "cannot sync file of certificate: a loss of power may take it back");
-            return Ok(());
-        }
-        warn!(%error, file = name, "cannot store certificate: nothing is changed");
-        Err(Status::unavailable(format!("cannot store it: {error}")))
+        let stored = Folder::create(&dir).and_then(|folder| folder.replace_decidedly(name, bytes, 0o600));
+        stored.map_err(|error| {
+            warn!(%error, file = name, "cannot store certificate: nothing is changed");
+            Status::unavailable(format!("cannot store it: {error}"))
+        })
     }
 
     fn remove(&self, name: &str) -> Result<(), Status> {

@@ -243,7 +243,12 @@ impl Ready {
     /// The answer to a question, if what it was made of is the same still.
     pub(crate) fn find(&self, key: &str, memory: &Memory, snapshot: &Snapshot) -> Option<Arc<Kept>> {
         let entries = self.entries();
-        let entry = entries.get(key).filter(|entry| entry.at.elapsed() < KEPT)?;
+        let entry = entries.get(key)?;
+        // What owners said was up to this old already when the answer was made.
+        let held = entry.made_of.iter().filter_map(|(need, _)| held_for(*need)).min();
+        if entry.at.elapsed() >= held.unwrap_or(KEPT).min(KEPT) {
+            return None;
+        }
         let same = |(need, stamp): &(Need, Stamp)| memory.stamp(*need, snapshot).as_ref() == Some(stamp);
         entry.made_of.iter().all(same).then(|| Arc::clone(&entry.kept))
     }

@@ -65,13 +65,16 @@ impl Log {
                 event.principal.as_deref().is_some_and(|by| !by.is_empty())
                     || matches!(event.domain.as_str(), "session" | "user")
             }
-            Self::Sel => OF_MACHINE.contains(&event.domain.as_str()),
+            Self::Sel => {
+                OF_MACHINE.contains(&event.domain.as_str())
+                    || matches!(event.payload, Some(v1::event::Payload::IpmiSelRecord(_)))
+            }
             Self::Console => false,
         }
     }
 }
 
-/// Domains of the events that are about the machine.
+/// Domains of the events that are about the machine, beside what its own software puts into the log over IPMI.
 const OF_MACHINE: [&str; 5] = ["host", "chassis", "sensor", "thermal", "inventory"];
 
 /// The logs there are, where the caller may read them; `None` if what they are of is not there.

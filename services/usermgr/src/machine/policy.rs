@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::{Action, Machine, Note, Now, Requester, Ticket, refuse, wire};
 use crate::config::{Config, Limits};
 
-/// What was set by request; what was not is as it is configured.
+/// What was set by request; what was not is as it is configured. Keys that are not known are skipped: what a newer release added must not
+/// cost the rest of it when the release before is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub(crate) struct Chosen {
     /// Fewest characters of a password.
     pub(crate) min_password_length: Option<u32>,
