@@ -443,6 +443,8 @@ impl Lun {
 pub struct LunDrive {
     lun: Lun,
     worker: std::sync::Arc<crate::Worker>,
+    /// It has put a medium in and not taken it out: that it is gone is the host's doing then, and else a gadget that was made anew.
+    is_in: std::sync::atomic::AtomicBool,
 }
 
 #[cfg(feature = "gpio")]
@@ -452,7 +454,8 @@ impl LunDrive {
     /// # Errors
     /// What the system says when there is no thread.
     pub fn new(lun: Lun) -> io::Result<Self> {
-        Ok(Self { lun, worker: std::sync::Arc::new(crate::Worker::start("media")?) })
+        let worker = std::sync::Arc::new(crate::Worker::start("media")?);
+        Ok(Self { lun, worker, is_in: std::sync::atomic::AtomicBool::new(false) })
     }
 
     async fn call<T: Send + 'static>(
@@ -474,17 +477,26 @@ impl hal::MediaDrive for LunDrive {
         let insert = move |lun: Lun| {
             if lun.medium()?.as_ref() == Some(&medium) { Ok(()) } else { lun.insert(&medium) }
         };
-        self.call("insert", insert).await
+        self.call("insert", insert).await?;
+        self.is_in.store(true, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
     }
 
     async fn eject(&self) -> Result<(), Error> {
-        self.call("eject", |lun| lun.eject()).await
+        self.call("eject", |lun| lun.eject()).await?;
+        self.is_in.store(false, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
     }
 
     async fn look(&self) -> Result<hal::Inside, Error> {
-        // The kernel empties the file when the host takes the medium out, and nobody else does.
         let inside = self.call("read", |lun| lun.medium()).await?;
-        Ok(if inside.is_some() { hal::Inside::Medium } else { hal::Inside::EjectedByHost })
+        let was_in = self.is_in.load(std::sync::atomic::Ordering::Relaxed);
+        Ok(match inside {
+            Some(_) => hal::Inside::Medium,
+            // The kernel empties the file when the host takes the medium out.
+            None if was_in => hal::Inside::EjectedByHost,
+            None => hal::Inside::Nothing,
+        })
     }
 }
 

@@ -258,12 +258,7 @@ impl Reader {
     /// The source is gone, and comes back by [`Self::returned`] or not at all.
     pub fn gone(&mut self, why: &str, now: Mono, out: &mut Vec<Action>) {
         self.is_away = true;
-        let given_up: Vec<Fetch> = std::mem::take(&mut self.fetches).into_values().collect();
-        for block in given_up.into_iter().flat_map(Fetch::blocks) {
-            if self.reads.values().any(|read| read.missing.contains(&block)) {
-                self.want(block);
-            }
-        }
+        self.give_up_fetches();
         self.ahead.clear();
         self.ahead_to = 0;
         if self.lost_at.is_none() {
@@ -284,6 +279,8 @@ impl Reader {
 
     /// The source that was gone is there again.
     pub fn returned(&mut self, now: Mono, out: &mut Vec<Action>) {
+        // What was asked of the one before is not answered any more.
+        self.give_up_fetches();
         self.is_away = false;
         self.failures = 0;
         self.again_at = None;
@@ -291,6 +288,16 @@ impl Reader {
             out.push(Action::Back);
         }
         self.ask(now, out);
+    }
+
+    /// Nothing that was asked for comes; what reads still wait for is wanted again.
+    fn give_up_fetches(&mut self) {
+        let given_up: Vec<Fetch> = std::mem::take(&mut self.fetches).into_values().collect();
+        for block in given_up.into_iter().flat_map(Fetch::blocks) {
+            if self.reads.values().any(|read| read.missing.contains(&block)) {
+                self.want(block);
+            }
+        }
     }
 
     /// Time passed.
@@ -585,6 +592,23 @@ mod tests {
         reader.returned(at(3000), &mut out);
         let told = answer(&mut reader, &image, out, at(3000));
         assert_eq!(told, [Action::Back, Action::Done { id: 1, bytes: image[..512].to_vec() }]);
+    }
+
+    #[test]
+    fn what_was_asked_of_one_that_hung_is_asked_of_the_next() {
+        let image = content(3 * BLOCK);
+        let mut reader = Reader::new(image.len() as u64, Bounds::default());
+        let mut out = Vec::new();
+        reader.read(1, 0, 512, at(0), &mut out);
+        assert!(matches!(out[..], [Action::Fetch { .. }]), "{out:?}");
+        // Nobody answers that; others come.
+        for _ in 0..5 {
+            out.clear();
+            reader.returned(at(1), &mut out);
+            assert!(matches!(out[..], [Action::Fetch { .. }]), "{out:?}");
+        }
+        let told = answer(&mut reader, &image, out, at(2));
+        assert_eq!(told, [Action::Done { id: 1, bytes: image[..512].to_vec() }]);
     }
 
     #[test]
