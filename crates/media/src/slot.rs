@@ -415,6 +415,11 @@ impl Slot {
         self.settle(out);
     }
 
+    /// Something that was given up was put into the drive all the same: an empty one has to be emptied.
+    pub fn attached_late(&mut self) {
+        self.is_stale |= self.state == State::Empty;
+    }
+
     /// It is ready while both its source and its drive are.
     fn settle(&mut self, out: &mut Vec<Effect>) {
         let fault = self.source_fault.clone().or_else(|| self.drive_fault.clone());

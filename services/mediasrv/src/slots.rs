@@ -350,6 +350,7 @@ impl Slots {
             Done::Kept { result, .. } if is_of_now => place.slot.kept(result, &mut out),
             Done::Attached { result, .. } if is_of_now => place.slot.attached(result, &mut out),
             Done::Detached { result, .. } if is_of_now => place.slot.detached(result, &mut out),
+            Done::Attached { result: Ok(()), .. } => place.slot.attached_late(),
             Done::Looked { inside, .. } => {
                 place.is_looking = false;
                 match inside.filter(|_| is_of_now) {
