@@ -69,7 +69,7 @@ fn held_for(need: Need) -> Option<Duration> {
     match need {
         // Told as they are read, and what they are by events.
         Need::Sensors | Need::System => None,
-        Need::Consoles => Some(BESIDE),
+        Need::Consoles | Need::Screens => Some(BESIDE),
         _ => Some(BRIEFLY),
     }
 }
@@ -111,7 +111,7 @@ impl Memory {
             Need::Zones => (snapshot.zones().change(), none),
             Need::Leds => (snapshot.leds().change(), none),
             Need::Assets => (snapshot.assets().change(), none),
-            Need::Consoles | Need::Media => (none, none),
+            Need::Consoles | Need::Screens | Need::Media => (none, none),
             _ => return None,
         })
     }
@@ -160,6 +160,7 @@ impl Memory {
             Need::Assets => Supply::Assets(Arc::new(api::ListAssetsResponse::decode(answer).ok()?)),
             Need::Media => Supply::Media(Arc::new(api::ListMediaResponse::decode(answer).ok()?)),
             Need::Consoles => Supply::Consoles(Arc::new(api::ListConsolesResponse::decode(answer).ok()?)),
+            Need::Screens => Supply::Screens(Arc::new(api::ListScreensResponse::decode(answer).ok()?)),
             _ => return None,
         };
         let mut made = self.made();

@@ -291,11 +291,12 @@ impl Gateway {
         // Whatever is shown, it is to somebody who is known and may see it.
         gate::authorise(wanted.method, self.caller_now(call).await?)?;
         let snapshot = self.model.snapshot();
-        // Many machines leave their network as it is, and many boards have no drives; nobody waits for a daemon that does not run there.
+        // Many machines leave their network as it is, and many boards have no drives and no screens; nobody waits for a daemon that does not run there.
         let of_some = match need {
             Need::Network => Some("netmgr"),
             Need::Ipmi => Some("ipmisrv"),
             Need::Media => Some("mediasrv"),
+            Need::Screens => Some("kvmsrv"),
             _ => None,
         };
         if let Some(daemon) = of_some.filter(|daemon| last::is_without(daemon, &snapshot)) {
@@ -311,8 +312,9 @@ impl Gateway {
             return Ok(Found::Shared(supply, stamp));
         }
         let asked = memory.stamp(need, &snapshot).filter(|_| in_memory).map(|stamp| (stamp, Instant::now()));
-        // Nothing that is shown is made of consoles, they are only shown beside; and most of what the network, drives and IPMI are shown in is not about them.
-        let is_beside = matches!(need, Need::Consoles | Need::Network | Need::Ipmi | Need::Media);
+        // Nothing that is shown is made of consoles and screens, they are only shown beside; and most of what the network, drives and IPMI are shown in is not about them.
+        let is_beside =
+            matches!(need, Need::Consoles | Need::Screens | Need::Network | Need::Ipmi | Need::Media);
         let most = if is_beside { BESIDE_PATIENCE } else { Duration::MAX };
         let answer = self.ask(wanted, most, held, parts, call).await;
         let is_away = answer.as_ref().is_err_and(|status| status.code == ipc::Code::Unavailable);
