@@ -31,7 +31,7 @@ const WATCH_PERIOD: Duration = Duration::from_secs(2);
 
 /// The description is the same for everyone and every request: made once, at the first one.
 static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(schema::openapi().to_string()));
-static OPENAPI_GZIP: LazyLock<Option<Bytes>> = LazyLock::new(|| gzip::pack(&OPENAPI));
+static OPENAPI_GZIP: LazyLock<Option<Bytes>> = LazyLock::new(|| gzip::pack_once(&OPENAPI));
 
 /// Answers if the path is of gRPC health or reflection.
 pub(crate) async fn serve(

@@ -15,6 +15,8 @@ import { Resource } from "./resource.svelte";
 
 /** Values kept for the small chart beside a sensor. */
 export const TRAIL = 90;
+/** How long readings are followed after the last one who looked, ms. */
+const GRACE = 3000;
 
 /** One sensor as it is now. */
 export class LiveSensor {
@@ -89,30 +91,46 @@ class Readings {
   /** What is known of all sensors beside their values. */
   index = new Resource(() => this.#read(), { on: concerns });
   #users = 0;
+  #isRunning = false;
+  #leaving: ReturnType<typeof setTimeout> | undefined;
   #stop: AbortController | undefined;
   #endIndex: (() => void) | undefined;
   #numbers: string[] = [];
   #epoch = 0n;
 
-  /** Follows the readings for as long as somebody looks; the answer ends that. */
+  /** Follows the readings for as long as somebody looks; the answer ends that. Whoever goes from one page to the next keeps them. */
   use(): () => void {
     this.#users += 1;
-    if (this.#users === 1) untrack(() => this.#begin());
+    clearTimeout(this.#leaving);
+    if (this.#users === 1 && !this.#isRunning) untrack(() => this.#begin());
     return () => {
       this.#users -= 1;
-      if (this.#users === 0) this.#end();
+      if (this.#users === 0) this.#leaving = setTimeout(() => this.#end(), GRACE);
     };
   }
 
+  /** Reads one sensor anew: what is recorded of it is in no message of the stream. */
+  async refresh(id: string): Promise<void> {
+    const { sensor } = await api.getSensor({ id });
+    if (sensor) this.byId.get(id)?.describe(sensor);
+  }
+
   #begin(): void {
+    this.#endIndex?.();
     this.#stop = new AbortController();
+    this.#isRunning = true;
     this.#endIndex = this.index.run();
-    void this.#run(this.#stop.signal);
+    const { signal } = this.#stop;
+    void this.#run(signal).finally(() => {
+      if (this.#stop?.signal === signal) this.#isRunning = false;
+    });
   }
 
   #end(): void {
     this.#stop?.abort();
     this.#endIndex?.();
+    this.#endIndex = undefined;
+    this.#isRunning = false;
     this.isLive = false;
   }
 
