@@ -15,11 +15,11 @@ use crate::chunks::{self, Piece, Target, Written};
 use crate::dcmi;
 use crate::lan;
 use crate::outcome::{Outcome, call, is_known};
+use crate::parameters;
 use crate::parts;
 use crate::payloads;
 use crate::platform_event;
 use crate::sel::Sel;
-use crate::settings;
 use crate::thresholds;
 use crate::users;
 use crate::world::{Answer, World};
@@ -67,20 +67,20 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             let (severity, text, record) = platform_event::read(data)?;
             return Ok(Outcome::Add { severity, text, record, is_numbered: false });
         }
-        Command::GetPefCapabilities => settings::pef_capabilities(),
+        Command::GetPefCapabilities => parameters::pef_capabilities(),
         // Nothing is postponed: it is off, and what asks for that or how it is hears so.
         Command::ArmPefTimer => match byte(0)? {
             0x00 | 0xff => vec![0],
             _ => return Err(Completion::INVALID_FIELD),
         },
-        Command::SetPefParameters => return settings::set_pef(request, world),
-        Command::GetPefParameters => settings::pef_parameter(data, world)?,
-        Command::SetLastProcessed => settings::set_processed(data, world)?,
+        Command::SetPefParameters => return parameters::set_pef(request, world),
+        Command::GetPefParameters => parameters::pef_parameter(data, world)?,
+        Command::SetLastProcessed => parameters::set_processed(data, world)?,
         Command::GetLastProcessed => {
             let newest = known_sel(world)?.records.last().map(|record| (record.id, record.seconds));
-            settings::processed(newest, world)
+            parameters::processed(newest, world)
         }
-        Command::AlertImmediate => return settings::alert(data, world),
+        Command::AlertImmediate => return parameters::alert(data, world),
         Command::GetSensorReading => reading(request.lun, byte(0)?, world)?,
         Command::GetSensorFactors => {
             // The same for all readings (§35.5).
@@ -156,10 +156,10 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         | Command::GetConfigurableCommands
         | Command::GetConfigurableSubFunctions
         | Command::GetCommandEnables
-        | Command::GetSubFunctionEnables => settings::firewall(request.command, data, world)?,
-        Command::SetCommandEnables => return settings::set_enables(data, world),
-        Command::GetSystemInfo => settings::system_info(data, world)?,
-        Command::SetSystemInfo => return settings::set_system_info(request, world),
+        | Command::GetSubFunctionEnables => parameters::firewall(request.command, data, world)?,
+        Command::SetCommandEnables => return parameters::set_enables(data, world),
+        Command::GetSystemInfo => parameters::system_info(data, world)?,
+        Command::SetSystemInfo => return parameters::set_system_info(request, world),
         Command::GetChannelAccess => {
             is_this_channel(byte(0)?)?;
             match byte(1)? >> 6 {
@@ -274,7 +274,7 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             let (reservation, id, offset, count) = (word(0)?, word(2)?, byte(4)?, byte(5)?);
             sel_part(world, reservation, id, offset, count)?
         }
-        Command::SetLanParameters => return settings::set_lan(request, world),
+        Command::SetLanParameters => return parameters::set_lan(request, world),
         Command::GetLanParameters => return lan_parameter(byte(0)?, byte(1)?, byte(2)?, world),
         Command::GetDcmiCapabilities => dcmi::capabilities(byte(0)?, world.config)?,
         Command::GetPowerReading => dcmi::power(byte(0)?, world)?,
@@ -712,7 +712,7 @@ fn lan_parameter(channel: u8, selector: u8, set: u8, world: &mut World<'_>) -> R
     if lan::is_of_network(selector) {
         return Ok(Outcome::Network { selector, set });
     }
-    if let Some(value) = settings::lan_parameter(selector, set, world) {
+    if let Some(value) = parameters::lan_parameter(selector, set, world) {
         return Ok(Outcome::Answer(Ok([&[lan::REVISION][..], &value?].concat())));
     }
     let suites: Vec<u8> = world.suites.iter().map(|suite| suite.id()).collect();

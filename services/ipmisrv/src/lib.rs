@@ -38,6 +38,7 @@ mod error;
 mod host;
 mod lan;
 mod outcome;
+mod parameters;
 mod parts;
 mod payloads;
 mod platform_event;
