@@ -197,3 +197,41 @@ fn lan_parameters_say_what_is_known() {
         assert!(matches!(asked, Outcome::Network { selector, .. } if selector == wanted));
     }
 }
+
+#[test]
+fn the_community_is_for_administrators_and_destinations_are_not_for_the_machine() {
+    let mut bench = Bench::new();
+    let community = |bench: &mut Bench| bench.said(Command::GetLanParameters, &[1, 16, 0, 0]).unwrap();
+    assert_eq!(community(&mut bench)[1..7], *b"public");
+    bench.level = Level::Operator;
+    assert_eq!(community(&mut bench), [&[0x11][..], &[0; 18]].concat());
+    assert!(bench.said(Command::GetLanParameters, &[1, 19, 1, 0]).is_ok());
+    (bench.level, bench.session) = (Level::Administrator, crate::host::SESSION);
+    assert_eq!(community(&mut bench), [&[0x11][..], &[0; 18]].concat());
+    for selector in [18, 19] {
+        bench.refuses(Command::GetLanParameters, &[1, selector, 1, 0], Completion::PARAMETER_NOT_SUPPORTED);
+    }
+}
+
+#[test]
+fn what_the_configuration_forbids_is_shown_so_and_switched_on_by_nobody() {
+    let mut bench = Bench::new();
+    bench.config.forbidden = vec!["00 02".to_owned()];
+    let enabled = bench.said(Command::GetCommandEnables, &[1, 0x00, 0]).unwrap();
+    assert_eq!(enabled[0], 0xd3);
+    sets(&mut bench, Command::SetCommandEnables, &[&[1, 0x00, 0][..], &enabled].concat());
+    assert!(bench.memory.settings.forbidden().is_empty(), "as it is");
+    let all = [&[1, 0x00, 0, 0xd7][..], &enabled[1..]].concat();
+    bench.refuses(Command::SetCommandEnables, &all, Completion::INVALID_FIELD);
+}
+
+#[test]
+fn what_a_restart_forgets_is_the_same_on_flash() {
+    let mut bench = Bench::new();
+    let before = bench.memory.settings.kept();
+    sets(&mut bench, Command::SetSystemInfo, &[4, 0, 0, 1, b'x']);
+    assert_ne!(bench.memory.settings, before);
+    assert_eq!(bench.memory.settings.kept(), before);
+    sets(&mut bench, Command::SetSystemInfo, &[2, 0, 0, 1, b'x']);
+    assert_ne!(bench.memory.settings.kept(), before);
+}
