@@ -114,7 +114,7 @@ enum Done {
     /// That was long enough.
     NotSeen(RequestId),
     /// This was not asked of the machine's owner, or it did not say.
-    NotTakenBack(v1::UpdateHostRequest),
+    NotTakenBack(Box<v1::UpdateHostRequest>),
     /// A trap that somebody asked for was sent, or not.
     Alerted(u32, RequestId, bool),
 }
@@ -535,7 +535,7 @@ impl Shell {
                     self.done(Done::Replied(session, id, Err(Completion::TIMEOUT)), out);
                 }
             }
-            Done::NotTakenBack(request) => self.boot.not_taken_back(self.clock.now(), request),
+            Done::NotTakenBack(request) => self.boot.not_taken_back(self.clock.now(), *request),
             Done::Alerted(session, id, is_sent) => {
                 self.memory.alert = if is_sent { 1 } else { 3 };
                 self.done(Done::Replied(session, id, Ok(Vec::new())), out);
@@ -634,7 +634,7 @@ impl Shell {
                 }
                 Err(status) => {
                     tracing::warn!(%status, "cannot take back boot flags of IPMI: retrying");
-                    Done::NotTakenBack(request)
+                    Done::NotTakenBack(Box::new(request))
                 }
             }
         });
