@@ -275,6 +275,21 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             sel_part(world, reservation, id, offset, count)?
         }
         Command::SetLanParameters => return parameters::set_lan(request, world),
+        // To whom alerts go, and with which community, is no matter of the machine's, and the latter of administrators alone.
+        Command::GetLanParameters
+            if matches!(byte(1)?, 18 | 19) && request.session.id == crate::host::SESSION =>
+        {
+            return Err(Completion::PARAMETER_NOT_SUPPORTED);
+        }
+        Command::GetLanParameters
+            if byte(1)? == 16
+                && byte(0)? & 0x80 == 0
+                && (request.session.id == crate::host::SESSION
+                    || request.session.level < Level::Administrator) =>
+        {
+            is_this_channel(byte(0)?)?;
+            [&[lan::REVISION][..], &[0; 18]].concat()
+        }
         Command::GetLanParameters => return lan_parameter(byte(0)?, byte(1)?, byte(2)?, world),
         Command::GetDcmiCapabilities => dcmi::capabilities(byte(0)?, world.config)?,
         Command::GetPowerReading => dcmi::power(byte(0)?, world)?,

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
 use hal_linux::ipmi::IpmiDevice;
@@ -50,16 +51,17 @@ enum Wire {
         listener: UnixListener,
         stream: Option<UnixStream>,
         decoder: Decoder,
+        /// As whom this runs: it and root may call.
+        owner: u32,
     },
-    /// A device of the kernel, until it is gone, with or without BT's length and number.
-    Device {
-        device: Option<IpmiDevice>,
-        is_bt: bool,
-    },
+    /// A device of the kernel, while it is open, with or without BT's length and number.
+    Device { path: PathBuf, device: Option<IpmiDevice>, is_bt: bool },
 }
 
 struct Way {
     name: String,
+    /// Why it is not open.
+    fault: String,
     wire: Wire,
 }
 
@@ -97,17 +99,47 @@ impl Host {
     /// Listens for QEMU, the device of this guest.
     pub(crate) fn listen(&mut self, folder: &Path, host: &str) -> io::Result<()> {
         let listener = host_session::listen(folder, host)?;
-        let wire = Wire::Qemu { listener, stream: None, decoder: Decoder::default() };
-        self.ways.push(Way { name: format!("QEMU {host}"), wire });
+        // The socket is this process's; its group is everybody's who shares the run directory.
+        let owner = std::fs::metadata(folder.join(host))?.uid();
+        let wire = Wire::Qemu { listener, stream: None, decoder: Decoder::default(), owner };
+        self.ways.push(Way { name: format!("QEMU {host}"), fault: String::new(), wire });
         Ok(())
     }
 
-    /// Opens a device of the kernel.
-    pub(crate) fn open(&mut self, path: &Path, is_bt: bool) -> io::Result<()> {
-        let wire = Wire::Device { device: Some(IpmiDevice::open(path)?), is_bt };
-        self.ways
-            .push(Way { name: format!("{} {}", if is_bt { "BT" } else { "KCS" }, path.display()), wire });
-        Ok(())
+    /// Names a device of the kernel, which is opened by [`Host::reopen`], now or once it is there.
+    pub(crate) fn add(&mut self, path: &Path, is_bt: bool) {
+        let name = format!("{} {}", if is_bt { "BT" } else { "KCS" }, path.display());
+        let wire = Wire::Device { path: path.to_owned(), device: None, is_bt };
+        self.ways.push(Way { name, fault: String::new(), wire });
+    }
+
+    /// Opens the devices that are not open.
+    pub(crate) fn reopen(&mut self) {
+        for way in &mut self.ways {
+            let Wire::Device { path, device, .. } = &mut way.wire else { continue };
+            if device.is_some() {
+                continue;
+            }
+            match IpmiDevice::open(path) {
+                Ok(open) => {
+                    *device = Some(open);
+                    way.fault.clear();
+                    tracing::info!(way = %way.name, "the machine's way to IPMI is open");
+                }
+                Err(error) => {
+                    let fault = error.to_string();
+                    if way.fault != fault {
+                        tracing::error!(way = %way.name, %error, "cannot open the machine's way to IPMI: retrying");
+                    }
+                    way.fault = fault;
+                }
+            }
+        }
+    }
+
+    /// The machine went off, began anew or is not there: what it had set of this is no more.
+    pub(crate) fn forget(&mut self) {
+        (self.enables, self.event) = (SEL_IS_ON, None);
     }
 
     pub(crate) fn is_there(&self) -> bool {
@@ -115,7 +147,8 @@ impl Host {
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
-        self.ways.iter().map(|way| way.name.clone()).collect()
+        let is_open = |way: &&Way| !matches!(way.wire, Wire::Device { device: None, .. });
+        self.ways.iter().filter(is_open).map(|way| way.name.clone()).collect()
     }
 
     /// What comes next, and by which way. Dropping it loses nothing.
@@ -259,9 +292,15 @@ impl Wire {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Came> {
         let mut bytes = [0; LONGEST];
         match self {
-            Self::Qemu { listener, stream, decoder } => {
+            Self::Qemu { listener, stream, decoder, owner } => {
                 // A guest that begins anew is a new process: its connection replaces the one before.
-                if let Poll::Ready(Ok((new, _))) = listener.poll_accept(context) {
+                while let Poll::Ready(Ok((new, _))) = listener.poll_accept(context) {
+                    // Whoever else shares the folder is not the machine.
+                    let caller = new.peer_cred().map(|caller| caller.uid());
+                    if !caller.is_ok_and(|caller| caller == 0 || caller == *owner) {
+                        tracing::warn!("a stranger called the socket of the guest's IPMI device: refused");
+                        continue;
+                    }
                     (*stream, *decoder) = (Some(new), Decoder::default());
                     return Poll::Ready(Came::Connected);
                 }
@@ -296,7 +335,7 @@ impl Wire {
                     }
                 }
             }
-            Self::Device { device, is_bt } => loop {
+            Self::Device { device, is_bt, .. } => loop {
                 let Some(open) = device else { return Poll::Pending };
                 match open.poll_read(context, &mut bytes) {
                     Poll::Ready(Ok(count @ 1..)) => {
@@ -320,7 +359,7 @@ impl Wire {
     fn answer(&mut self, request: &vm::Request, answer: &[u8]) {
         match self {
             Self::Qemu { .. } => self.write(&vm::answer(request, answer)),
-            Self::Device { device, is_bt } => {
+            Self::Device { device, is_bt, .. } => {
                 let bytes = write_device(request, answer, *is_bt);
                 // The machine asks again when it waited for too long.
                 if let Some(Err(error)) = device.as_ref().map(|device| device.answer(&bytes)) {
@@ -392,7 +431,8 @@ mod tests {
         near.set_nonblocking(true).unwrap();
         let mut host = Host::new(Interface::Restricted);
         let device = Some(IpmiDevice::of(OwnedFd::from(near)).unwrap());
-        host.ways.push(Way { name: "test".to_owned(), wire: Wire::Device { device, is_bt } });
+        let wire = Wire::Device { path: PathBuf::from("test"), device, is_bt };
+        host.ways.push(Way { name: "test".to_owned(), fault: String::new(), wire });
         (host, far)
     }
 

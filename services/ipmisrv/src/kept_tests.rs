@@ -144,7 +144,7 @@ fn the_firewall_says_what_there_is_and_takes_nothing_that_sessions_need() {
     let supported = bench.said(Command::GetCommandSupport, &[1, 0x00, 0]).unwrap();
     assert_eq!(supported[..2], [!0xd7, !0x83]);
     let configurable = bench.said(Command::GetConfigurableCommands, &[1, 0x06, 0]).unwrap();
-    assert_eq!(configurable[0x38 / 8] >> (0x38 % 8) & 1, 0, "nobody could log in");
+    assert_eq!(configurable[0x38 / 8] & 1, 0, "nobody could log in");
     assert_eq!(configurable[0x24 / 8] >> (0x24 % 8) & 1, 1);
     let enabled = bench.said(Command::GetCommandEnables, &[1, 0x00, 0]).unwrap();
     assert_eq!(enabled[..2], [0xd7, 0x83]);
@@ -196,4 +196,42 @@ fn lan_parameters_say_what_is_known() {
         let asked = bench.ask(Command::GetLanParameters, &[CHANNEL, wanted, 0, 0]);
         assert!(matches!(asked, Outcome::Network { selector, .. } if selector == wanted));
     }
+}
+
+#[test]
+fn the_community_is_for_administrators_and_destinations_are_not_for_the_machine() {
+    let mut bench = Bench::new();
+    let community = |bench: &mut Bench| bench.said(Command::GetLanParameters, &[1, 16, 0, 0]).unwrap();
+    assert_eq!(community(&mut bench)[1..7], *b"public");
+    bench.level = Level::Operator;
+    assert_eq!(community(&mut bench), [&[0x11][..], &[0; 18]].concat());
+    assert!(bench.said(Command::GetLanParameters, &[1, 19, 1, 0]).is_ok());
+    (bench.level, bench.session) = (Level::Administrator, crate::host::SESSION);
+    assert_eq!(community(&mut bench), [&[0x11][..], &[0; 18]].concat());
+    for selector in [18, 19] {
+        bench.refuses(Command::GetLanParameters, &[1, selector, 1, 0], Completion::PARAMETER_NOT_SUPPORTED);
+    }
+}
+
+#[test]
+fn what_the_configuration_forbids_is_shown_so_and_switched_on_by_nobody() {
+    let mut bench = Bench::new();
+    bench.config.forbidden = vec!["00 02".to_owned()];
+    let enabled = bench.said(Command::GetCommandEnables, &[1, 0x00, 0]).unwrap();
+    assert_eq!(enabled[0], 0xd3);
+    sets(&mut bench, Command::SetCommandEnables, &[&[1, 0x00, 0][..], &enabled].concat());
+    assert!(bench.memory.settings.forbidden().is_empty(), "as it is");
+    let all = [&[1, 0x00, 0, 0xd7][..], &enabled[1..]].concat();
+    bench.refuses(Command::SetCommandEnables, &all, Completion::INVALID_FIELD);
+}
+
+#[test]
+fn what_a_restart_forgets_is_the_same_on_flash() {
+    let mut bench = Bench::new();
+    let before = bench.memory.settings.kept();
+    sets(&mut bench, Command::SetSystemInfo, &[4, 0, 0, 1, b'x']);
+    assert_ne!(bench.memory.settings, before);
+    assert_eq!(bench.memory.settings.kept(), before);
+    sets(&mut bench, Command::SetSystemInfo, &[2, 0, 0, 1, b'x']);
+    assert_ne!(bench.memory.settings.kept(), before);
 }

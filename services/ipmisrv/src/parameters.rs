@@ -350,12 +350,17 @@ pub(crate) fn firewall(command: Command, data: &[u8], world: &World<'_>) -> Answ
             _ => vec![0; 4],
         });
     }
+    // What the configuration forbids, nobody switches on.
+    let forbidden = world.config.forbidden().unwrap_or_default();
     let mut mask = [0_u8; 16];
     for row in Command::ROWS.iter().filter(|row| asked.is(row.group.function()) && asked.has(row.number)) {
         let is_set = match command {
             Command::GetCommandSupport => true,
             Command::GetConfigurableCommands => row.command.is_configurable(),
-            _ => !settings.disabled.contains(&(row.group.function(), row.number)),
+            _ => {
+                !settings.disabled.contains(&(row.group.function(), row.number))
+                    && !forbidden.contains(&row.command)
+            }
         };
         if let Some(byte) = mask.get_mut(usize::from(row.number & 0x7f) / 8).filter(|_| is_set) {
             *byte |= 1 << (row.number % 8);
@@ -373,12 +378,15 @@ pub(crate) fn set_enables(data: &[u8], world: &World<'_>) -> Result<Outcome, Com
     ipmi::is_this_channel(data.first().copied().ok_or(Completion::LENGTH)?)?;
     let asked = Asked::read(data)?;
     let mask = data.get(3..19).ok_or(Completion::LENGTH)?;
+    let forbidden = world.config.forbidden().unwrap_or_default();
     let mut settings = world.memory.settings.clone();
     for row in Command::ROWS.iter().filter(|row| asked.is(row.group.function()) && asked.has(row.number)) {
         let byte = mask.get(usize::from(row.number & 0x7f) / 8).copied().unwrap_or_default();
         let key = (row.group.function(), row.number);
         match byte >> (row.number % 8) & 1 != 0 {
+            true if forbidden.contains(&row.command) => return Err(Completion::INVALID_FIELD),
             true => _ = settings.disabled.remove(&key),
+            false if forbidden.contains(&row.command) => {}
             false if row.command.is_configurable() => _ = settings.disabled.insert(key),
             // Without it nobody could log in, or undo this.
             false => return Err(Completion::INVALID_FIELD),

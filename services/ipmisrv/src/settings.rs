@@ -95,7 +95,7 @@ impl Settings {
     }
 
     /// What outlasts a restart.
-    fn kept(&self) -> Self {
+    pub(crate) fn kept(&self) -> Self {
         let mut kept = self.clone();
         kept.texts.retain(|parameter, _| !VOLATILE.contains(parameter));
         if let Some(first) = kept.destinations.first_mut() {

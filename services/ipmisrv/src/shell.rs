@@ -114,7 +114,7 @@ enum Done {
     /// That was long enough.
     NotSeen(RequestId),
     /// This was not asked of the machine's owner, or it did not say.
-    NotTakenBack(v1::UpdateHostRequest),
+    NotTakenBack(Box<v1::UpdateHostRequest>),
     /// A trap that somebody asked for was sent, or not.
     Alerted(u32, RequestId, bool),
 }
@@ -150,6 +150,8 @@ struct Shell {
     memory: Memory,
     /// Events of records that requests wait for the numbers of, with those.
     adding: Vec<(String, u32, RequestId)>,
+    /// Changes that the machine itself may make.
+    changes: Allowance,
     /// How many traps were sent.
     traps: u16,
     /// When usermgr said what accounts there are, as far as sessions were looked at by it.
@@ -265,7 +267,9 @@ impl Serving {
         calls.spawn(load(bus.clone(), local.notify.clone()));
         let idle = Millis::from_secs(config.idle_secs);
         let settings = ipmi::Config { guid, sha1: config.suite_3, sessions: config.sessions, idle };
-        let server = Server::new(settings, |bytes| getrandom::fill(bytes).is_ok());
+        let mut server = Server::new(settings, |bytes| getrandom::fill(bytes).is_ok());
+        // What the store adds is known before anybody is answered.
+        server.forbid(config.forbidden()?);
         let suites = if config.suite_3 { vec![Suite::Sha256, Suite::Sha1] } else { vec![Suite::Sha256] };
         let shell = Shell {
             bus: bus.clone(),
@@ -287,6 +291,7 @@ impl Serving {
             boot: BootOptions::default(),
             memory: Memory::default(),
             adding: Vec::new(),
+            changes: Allowance::new(EVENTS_AT_ONCE, 1, EVENT_EVERY),
             traps: 0,
             confirmed: 0,
             events: Allowance::new(EVENTS_AT_ONCE, 1, EVENT_EVERY),
@@ -313,9 +318,14 @@ impl Serving {
             let (takes, due) = (link.is_some_and(Link::has_room), link.and_then(Link::deadline));
             let seen = Seen { sessions: shell.server.sessions(), system_interfaces: shell.host.names() };
             let socket = shell.socket.clone();
+            // Until it is read what clients may not use, nobody is answered.
+            let is_known = shell.bucket.is_some();
             tokio::select! {
                 () = shutdown.wait() => break,
-                () = heartbeat.tick() => shell.confirm(&mut out),
+                () = heartbeat.tick() => {
+                    shell.confirm(&mut out);
+                    shell.host.reopen();
+                }
                 () = switch.turn(&seen) => {
                     let new = switch.socket();
                     if new.as_ref().map(Arc::as_ptr) != shell.socket.as_ref().map(Arc::as_ptr) {
@@ -340,7 +350,7 @@ impl Serving {
                     Some(event) => shell.event(&event, &mut out),
                     None => break,
                 },
-                received = receive(socket.as_deref(), &mut buffer), if socket.is_some() => match received {
+                received = receive(socket.as_deref(), &mut buffer), if socket.is_some() && is_known => match received {
                     Ok((length, from)) => {
                         let datagram = buffer.get(..length).unwrap_or_default();
                         shell.server.input(clock.now(), from, datagram, &mut out);
@@ -399,6 +409,12 @@ async fn heard(mut model: Reader, owner: &str) {
 
 impl Shell {
     fn event(&mut self, event: &RawItem, out: &mut Vec<Action>) {
+        if let RawItem::Message { subject, payload } = event
+            && self.host.is_there()
+            && commands::ends_watchdog(subject, payload, &self.model.snapshot())
+        {
+            self.machine_ended();
+        }
         if self.watch.timer.deadline().is_some() {
             let is_over = match event {
                 RawItem::Message { subject, payload } => {
@@ -519,7 +535,7 @@ impl Shell {
                     self.done(Done::Replied(session, id, Err(Completion::TIMEOUT)), out);
                 }
             }
-            Done::NotTakenBack(request) => self.boot.not_taken_back(self.clock.now(), request),
+            Done::NotTakenBack(request) => self.boot.not_taken_back(self.clock.now(), *request),
             Done::Alerted(session, id, is_sent) => {
                 self.memory.alert = if is_sent { 1 } else { 3 };
                 self.done(Done::Replied(session, id, Ok(Vec::new())), out);
@@ -618,7 +634,7 @@ impl Shell {
                 }
                 Err(status) => {
                     tracing::warn!(%status, "cannot take back boot flags of IPMI: retrying");
-                    Done::NotTakenBack(request)
+                    Done::NotTakenBack(Box::new(request))
                 }
             }
         });
@@ -766,7 +782,10 @@ impl Shell {
             written: written.unwrap_or(&mut nothing),
             now: unix(self.clock.wall()),
         };
-        let outcome = commands::answer(&request, &mut world);
+        let mut outcome = commands::answer(&request, &mut world);
+        if !self.may_change(&request.session, &outcome) {
+            outcome = Outcome::Answer(Err(Completion::BUSY));
+        }
         if request.command == Command::ChassisControl {
             self.boot.controlled(self.clock.now());
         }
@@ -870,6 +889,11 @@ impl Shell {
                 }
                 Err(why) => Err(why),
             },
+            // What a restart forgets, and nothing else.
+            Outcome::Set { settings } if settings.kept() == self.memory.settings.kept() => {
+                self.set(*settings);
+                Ok(Vec::new())
+            }
             Outcome::Set { settings } => match self.may_store(&request) {
                 Ok((caller, bucket)) => {
                     self.storing = true;

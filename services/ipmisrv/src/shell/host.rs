@@ -12,6 +12,7 @@ use ipmi::{Action, Completion, Level, Request, RequestId, SessionInfo};
 use super::{Seat, Shell};
 use crate::config::Config;
 use crate::host::{self, Asked, Came, Host, Interface};
+use crate::outcome::Outcome;
 
 /// Where a way out to others begins: what the LAN parameters say is of that interface (RFC 5737).
 const OUTWARD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -22,20 +23,24 @@ pub(super) fn open(config: &Config, board: Option<&Board>, folder: &Path) -> Hos
     if config.host_interface == Interface::Off {
         return host;
     }
-    let tell = |what: &dyn std::fmt::Display, opened: std::io::Result<()>| {
-        if let Err(error) = opened {
-            tracing::error!(%error, way = %what, "cannot open the machine's way to IPMI");
-        }
-    };
+    // What a command is about is the first host: another one's way would be a way to that.
+    let hosts = board.map_or(1, |board| board.hosts.len());
     let guests = board.filter(|board| board.sim.as_ref().is_some_and(|sim| sim.host == SimHost::Qemu));
-    for one in guests.into_iter().flat_map(|board| &board.hosts) {
-        tell(&one.id, host.listen(folder, one.id.as_str()));
+    if let Some(one) = guests.and_then(|board| board.hosts.first())
+        && let Err(error) = host.listen(folder, one.id.as_str())
+    {
+        tracing::error!(%error, host = %one.id, "cannot listen for the guest's IPMI device");
     }
     for (paths, is_bt) in [(&config.kcs, false), (&config.bt, true)] {
         for path in paths {
-            tell(&path.display(), host.open(path, is_bt));
+            if hosts == 1 {
+                host.add(path, is_bt);
+            } else {
+                tracing::error!(path = %path.display(), hosts, "not opened: a way of a machine is for boards with one host");
+            }
         }
     }
+    host.reopen();
     host
 }
 
@@ -55,8 +60,11 @@ impl Shell {
     /// Something came by a way of the machine.
     pub(super) fn came(&mut self, way: usize, came: Came, out: &mut Vec<Action>) {
         let found = match came {
-            Came::Connected => return self.host.connected(way),
-            Came::Gone => return,
+            Came::Connected => {
+                self.machine_ended();
+                return self.host.connected(way);
+            }
+            Came::Gone => return self.machine_ended(),
             Came::Requests(found) => found,
         };
         for asked in found {
@@ -71,6 +79,22 @@ impl Shell {
                 self.request(request, out);
             }
         }
+    }
+
+    /// The machine went off, began anew or is not there: what it was about to set, and what it wanted to hear, is over.
+    pub(super) fn machine_ended(&mut self) {
+        self.memory.ended(host::SESSION);
+        self.boot.ended(host::SESSION);
+        if let Some(seat) = self.seats.get_mut(&host::SESSION) {
+            seat.written = None;
+        }
+        self.host.forget();
+    }
+
+    /// Whether what comes of a request may be done: nobody logged in on the machine, so what it changes, which is kept on flash and told, is bounded.
+    pub(super) fn may_change(&mut self, session: &SessionInfo, outcome: &Outcome) -> bool {
+        let changes = !matches!(outcome, Outcome::Answer(_) | Outcome::Network { .. });
+        session.id != host::SESSION || !changes || self.changes.take(self.clock.now())
     }
 
     /// The answer to a request, whoever asked.
