@@ -276,7 +276,7 @@ pub async fn backend(bus: &Bus, daemon: &str, world: Arc<World>) {
                     let ready = api::DaemonState::Ready.into();
                     let daemon =
                         |name: &str| api::Daemon { name: name.into(), state: ready, ..Default::default() };
-                    let daemons = ["statemgr", "netmgr"].map(daemon).to_vec();
+                    let daemons = ["statemgr", "netmgr", "mediasrv"].map(daemon).to_vec();
                     request.reply(&api::ListDaemonsResponse { daemons }).await;
                 }
                 "AuthService.VerifyPassword" => {
