@@ -175,8 +175,9 @@ fn each_property_takes_what_fits_and_says_what_does_not() {
             for (value, id) in misfits(property) {
                 let bad = nested(property.path, value);
                 assert_eq!(send(&path, &bad), told(400, &[id], &[&at], 0), "{path} {bad}");
-                let fits =
-                    |other: &&Property| other.path != property.path && calls(other) > 0 && is_alone(&path, other);
+                let fits = |other: &&Property| {
+                    other.path != property.path && calls(other) > 0 && is_alone(&path, other)
+                };
                 let other = patch.properties.iter().find(fits);
                 if let Some(other) = other {
                     let mixed = merged(&[bad, nested(other.path, fitting(other))]);
@@ -230,7 +231,11 @@ fn what_is_shown_and_not_taken_is_read_only() {
         let answer = send(&path, &merged(&all_fixed));
         assert_eq!((answer.status, answer.ids.len(), answer.calls), (400, fixed.len(), 0), "{path}");
         // A resource sent back as it was read, of which something changes, is changed by that.
-        let change = patch.properties.iter().find(|property| calls(property) > 0 && is_alone(&path, property)).unwrap();
+        let change = patch
+            .properties
+            .iter()
+            .find(|property| calls(property) > 0 && is_alone(&path, property))
+            .unwrap();
         let back = merged(&[shown.clone(), nested(change.path, fitting(change))]);
         let answer = send(&path, &back);
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
