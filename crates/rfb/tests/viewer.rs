@@ -176,7 +176,8 @@ impl Viewer {
         };
         for y in span(at.y, at.height).step_by(64) {
             for x in span(at.x, at.width).step_by(64) {
-                let all = Rect { x: x as u16, y: y as u16, width: 64, height: 64 }.and(at);
+                let [left, top] = [x, y].map(|at| u16::try_from(at).unwrap());
+                let all = Rect { x: left, y: top, width: 64, height: 64 }.and(at);
                 let kind = usize::from(plain.next().unwrap());
                 let count = usize::from(all.width) * usize::from(all.height);
                 if kind == 0 {

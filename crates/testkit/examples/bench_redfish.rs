@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use serde_json::json;
 use testkit::{Client, Credential, Suite, bench, eventually};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 const ROOT: &str = "/redfish/v1/";
 const SYSTEM: &str = "/redfish/v1/Systems/system";

@@ -40,7 +40,7 @@ pub(crate) async fn run(context: Context, kernel: Kernel) -> Result<(), Error> {
     let mut calls = questions::calls(context.bus.clone());
     let mut known = look(&kernel).await.map_err(Error::Silent)?;
     let (mut look_at, mut silences) = (clock.now().saturating_add(LOOK), 0);
-    context.notify.status(&told(&known));
+    context.notify.status(told(&known));
     context.ready();
     loop {
         let event = tokio::select! {
@@ -61,7 +61,7 @@ pub(crate) async fn run(context: Context, kernel: Kernel) -> Result<(), Error> {
                 match look(&kernel).await {
                     Ok(now) => {
                         (known, silences) = (now, 0);
-                        context.notify.status(&told(&known));
+                        context.notify.status(told(&known));
                     }
                     Err(error) if silences < SILENCES => {
                         tracing::warn!(%error, "cannot read interface state from kernel: retrying");

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::{Change, Domain, Quality, SensorView, Snapshot, State};
@@ -18,6 +18,7 @@ use prost::Message as _;
 use redfish::{Need, Supply};
 use schema::time::timestamp;
 use schema::v1alpha1 as api;
+use tokio::time::Instant;
 
 /// So long after a change was asked of a daemon all are asked themselves: what they tell of that may still be on its way.
 const SETTLES: Duration = Duration::from_secs(2);

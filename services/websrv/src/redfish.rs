@@ -3,7 +3,7 @@
 //! Each step of an exchange is one round of calls on the bus; what they answer is not kept.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future;
@@ -16,6 +16,7 @@ use redfish::resources::{STREAM, StreamFilter};
 use redfish::{About, Answer, Asker, Exchange, Method, Need, Privileges, Request, Route, Step, Supply};
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as api;
+use tokio::time::Instant;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::call::Call;
