@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::task::{Context, Poll, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use tokio::io::unix::AsyncFd;
 
@@ -44,17 +45,32 @@ impl IpmiDevice {
     pub fn poll_read(&mut self, context: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             let mut is_ready = ready!(self.file.poll_read_ready(context))?;
-            if let Ok(read) = is_ready.try_io(|file| file.get_ref().read(bytes)) {
+            // Asked before each read: the kernel's driver of BT waits in a read and a write whatever the descriptor was opened with.
+            let read = is_ready.try_io(|file| match can(file.get_ref(), PollFlags::IN)? {
+                true => file.get_ref().read(bytes),
+                false => Err(io::ErrorKind::WouldBlock.into()),
+            });
+            if let Ok(read) = read {
                 return Poll::Ready(read);
             }
         }
     }
 
-    /// An answer. A machine that waited for too long does not take it.
+    /// An answer. A machine that waited for too long, or says that it is busy, does not take it.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// What the kernel says; [`io::ErrorKind::WouldBlock`] for a machine that is busy.
     pub fn answer(&self, bytes: &[u8]) -> io::Result<()> {
-        self.file.get_ref().write(bytes).map(drop)
+        match can(self.file.get_ref(), PollFlags::OUT)? {
+            true => self.file.get_ref().write(bytes).map(drop),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
+}
+
+/// Whether a device can be read or written now, without waiting. One that is broken can: the call says how.
+fn can(file: &File, what: PollFlags) -> io::Result<bool> {
+    let mut asked = [PollFd::new(file, what)];
+    poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    Ok(asked.iter().any(|one| one.revents().intersects(what | PollFlags::ERR | PollFlags::HUP)))
 }

@@ -21,8 +21,8 @@ pub(crate) const NAME: &str = "host over IPMI";
 const FIRST: RequestId = 1 << 63;
 /// Requests at once: each way has one, and one whose answer came too late.
 const PENDING_MAX: usize = 16;
-/// Longest message of a device: BT's length is a byte.
-const LONGEST: usize = 512;
+/// Longest message of a device: BT's length is a byte, and the kernel has 1,000 bytes for one of KCS.
+const LONGEST: usize = 1024;
 /// What a machine may switch (§22.1): interrupts and buffer of events; that events are on the SEL cannot be switched off.
 const ENABLES: u8 = 0x0f;
 const SEL_IS_ON: u8 = 0x08;
@@ -428,7 +428,7 @@ mod tests {
     /// A device of which the test has the other end.
     fn device(is_bt: bool) -> (Host, std::os::unix::net::UnixDatagram) {
         let (near, far) = std::os::unix::net::UnixDatagram::pair().unwrap();
-        near.set_nonblocking(true).unwrap();
+        // It blocks, as the kernel's BT does however it is opened.
         let mut host = Host::new(Interface::Restricted);
         let device = Some(IpmiDevice::of(OwnedFd::from(near)).unwrap());
         let wire = Wire::Device { path: PathBuf::from("test"), device, is_bt };

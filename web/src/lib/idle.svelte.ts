@@ -2,6 +2,7 @@
 import { untrack } from "svelte";
 import { seconds } from "./format";
 import { users } from "./api";
+import { served } from "./media.svelte";
 import { prefs } from "./prefs.svelte";
 import { session } from "./session.svelte";
 
@@ -72,6 +73,11 @@ class Idle {
     const limit = prefs.idle === "bmc" ? this.limit : prefs.idle * 60_000;
     if (limit <= 0) {
       this.endsAt = 0;
+      return;
+    }
+    // A host that reads a disc of this computer would lose it in the middle of its installation.
+    if (served.isNeeded) {
+      this.stay();
       return;
     }
     const end = this.#last + limit;

@@ -121,8 +121,6 @@ impl Video {
     pub fn signal(&self) -> Result<Option<(u32, u32)>, NoPicture> {
         match abi::query_timings(&self.device) {
             Ok(timings) => Ok(Some(timings.size())),
-            Err(Errno::NOLINK) => Err(NoPicture::NoSignal),
-            Err(Errno::NOLCK) => Err(NoPicture::Unusable("the signal is not stable".to_owned())),
             Err(Errno::RANGE) => {
                 Err(NoPicture::Unusable("the signal is beyond what can be captured".to_owned()))
             }
@@ -210,6 +208,8 @@ impl Video {
     fn failed(&self, operation: &'static str, errno: Errno) -> NoPicture {
         match errno {
             Errno::NOLINK => NoPicture::NoSignal,
+            // The video engine of the AST2600 says AGAIN while it looks for the signal.
+            Errno::NOLCK | Errno::AGAIN => NoPicture::Unusable("the signal is not stable".to_owned()),
             errno => NoPicture::Device(fail::at(operation, &self.path, errno)),
         }
     }
