@@ -92,7 +92,9 @@ impl HidFunction {
     pub fn received(&self) -> Result<Option<Vec<u8>>, Error> {
         let mut report = [0; REPORT_MAX];
         match (&self.device).read(&mut report) {
-            Ok(count) => Ok(report.get(..count).filter(|report| !report.is_empty()).map(<[u8]>::to_vec)),
+            // A device that is there sends something or makes one wait.
+            Ok(0) => Err(fail::at("read", &self.path, io::Error::from(io::ErrorKind::UnexpectedEof))),
+            Ok(count) => Ok(report.get(..count).map(<[u8]>::to_vec)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(fail::at("read", &self.path, error)),
         }
