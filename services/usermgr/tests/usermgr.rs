@@ -26,7 +26,7 @@ async fn a_login_gives_a_token_that_works_until_the_logout() {
     let principal = rig.token(&response.token).await.unwrap();
     assert_eq!((&principal.username, &principal.user_id), (&session.username, &session.user_id));
     assert_eq!(principal.session_id, session.id);
-    assert_eq!(principal.privileges, [2, 3, 4, 5, 6]);
+    assert_eq!(principal.privileges, [2, 3, 4, 5, 6, 7]);
     let lives: i64 = principal.expires.unwrap().seconds - session.last_used_at.unwrap().seconds;
     assert!((0..=60).contains(&lives), "a gateway asks again soon, not in {lives} s");
 
