@@ -23,10 +23,10 @@ import warnings
 
 WAIT = 60
 
-# What the Service Validator warns of because clients that are in use read nothing newer: Ironic and Ansible read Thermal, Power and the LED. And the
-# registries of DMTF have a severity in both its forms.
+# What the Service Validator warns of because clients that are in use read nothing newer: Ironic and Ansible read Thermal, Power and the LED, and look for
+# virtual media at the manager. And the registries of DMTF have a severity in both its forms.
 DEPRECATED = re.compile(r"Deprecated (Property|URI) Warning")
-MEANT = re.compile(r"^(IndicatorLED|Thermal|Power) |/(Thermal|Power) |^Messages/\w+/Severity ")
+MEANT = re.compile(r"^(IndicatorLED|Thermal|Power) |/(Thermal|Power) |^Messages/\w+/Severity |/Managers/bmc/VirtualMedia\b")
 
 # What OCP's profiles ask for that is not known, and so not shown, or not there yet (docs/roadmap.md).
 PROFILES_OPEN = {
