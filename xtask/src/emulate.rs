@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{drivers, image, need, sh};
+use crate::{image, need, sh};
 
 /// The board that has everything.
 const EVB: &str = "aspeed/ast2600-evb";
@@ -81,7 +81,6 @@ pub(crate) fn images() -> Result<Vec<(&'static str, String)>> {
         ("UBMC_TEST_IMAGE_EVB_DEBUG", build(EVB, true)?),
         ("UBMC_TEST_IMAGE_RAINIER", build(RAINIER, false)?),
         ("UBMC_TEST_CONTRACT", image::probe::make(EVB, "hal-linux", "contract_guest", &modules)?),
-        ("UBMC_TEST_DRIVERS", drivers::make()?),
     ];
     // An emulated BMC takes a core and more: one after the other.
     let one = [("RUST_TEST_THREADS", "1".to_owned())];

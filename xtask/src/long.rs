@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::count::{Count, run_tests};
-use crate::{daemon, emulate, need, sh, suites, web};
+use crate::{daemon, drivers, emulate, need, sh, suites, web};
 
 /// Kills of daemons and of the operator, in both runs of the suite under fire together.
 const KILLS: u32 = 1_000;
@@ -208,6 +208,7 @@ fn redfish(count: &mut Count) -> Result<()> {
 
 fn images(count: &mut Count) -> Result<()> {
     let mut env = emulate::images()?;
+    env.push(("UBMC_TEST_DRIVERS", drivers::make()?.display().to_string()));
     env.push(("UBMC_TEST_EVERY_BOOT", "1".to_owned()));
     env.push(("UBMC_TEST_POWER_CUTS", POWER_CUTS.to_string()));
     every_boot(&env, count)

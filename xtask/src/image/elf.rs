@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use object::read::elf::ElfFile32;
-use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 
-/// The bytes of the section of that name in a 32-bit little-endian file.
+/// The bytes of the section of that name.
 pub(crate) fn section<'a>(file: &'a [u8], name: &str) -> Result<&'a [u8]> {
-    let elf = ElfFile32::<LittleEndian>::parse(file).context("not a 32-bit little-endian ELF file")?;
+    let elf = object::File::parse(file).context("not an ELF file")?;
     let section = elf.section_by_name(name).with_context(|| format!("there is no section {name:?}"))?;
     Ok(section.data()?)
 }
