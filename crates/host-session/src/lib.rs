@@ -21,6 +21,7 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -94,6 +95,44 @@ pub async fn issue<P>(
     Ok(ticket)
 }
 
+/// The sessions at a daemon's socket. Dropped, they are cut off.
+#[derive(Debug)]
+pub struct Sessions {
+    stop: oneshot::Sender<()>,
+    task: JoinSet<()>,
+}
+
+impl Sessions {
+    /// Listens at the socket `name` in `folder` and serves at most so many connections at a time, with what `serve` makes of each and of what they share.
+    ///
+    /// # Errors
+    /// As [`listen`].
+    pub fn open<T, S>(
+        folder: &Path,
+        name: &str,
+        most: usize,
+        shared: &Arc<T>,
+        serve: impl Fn(UnixStream, Arc<T>) -> S + Send + 'static,
+    ) -> io::Result<Self>
+    where
+        T: Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let listener = listen(folder, name)?;
+        let (stop, stopped) = oneshot::channel();
+        let shared = Arc::clone(shared);
+        let mut task = JoinSet::new();
+        task.spawn(accept(listener, most, stopped, move |stream| serve(stream, Arc::clone(&shared))));
+        Ok(Self { stop, task })
+    }
+
+    /// Ends them; they are over when it returns.
+    pub async fn end(mut self) {
+        drop(self.stop);
+        while self.task.join_next().await.is_some() {}
+    }
+}
+
 /// The socket `name` in `folder`. What a daemon that was killed left there is replaced.
 ///
 /// # Errors
@@ -115,7 +154,7 @@ pub fn listen(folder: &Path, name: &str) -> io::Result<UnixListener> {
 }
 
 /// Serves at most so many connections at a time, with what `serve` makes of each, until it is told to stop; they are over when it returns.
-pub async fn accept<S>(
+async fn accept<S>(
     listener: UnixListener,
     most: usize,
     mut stopped: oneshot::Receiver<()>,

@@ -5,13 +5,13 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use board::{Board, Console, FlowControl, Parity};
-use host_session::Opener;
+use host_session::{Opener, Sessions};
 use ipc::{EventBuilder, Outbox, Request, Status};
 use schema::server::ConsoleServiceCall;
 use schema::v1alpha1 as v1;
 use serial::Holder;
 use service::{Context, ErrorChain};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::desk::Desk;
@@ -69,25 +69,16 @@ pub async fn run(context: Context) -> Result<(), Error> {
         reading: Arc::new(Semaphore::new(READING_MAX)),
     });
     let folder = context.run_dir.join(crate::NAME);
-    let (stop, stopped) = oneshot::channel();
-    let mut sessions = JoinSet::new();
-    match host_session::listen(&folder, SOCKET) {
-        Ok(listener) => {
-            let shared = Arc::clone(&shared);
-            let serve = move |stream| {
-                let shared = Arc::clone(&shared);
-                async move { session::serve(stream, &shared).await }
-            };
-            sessions.spawn(host_session::accept(listener, CONNECTIONS_MAX, stopped, serve));
-        }
-        // Lists and logs are served without it.
-        Err(error) => {
-            tracing::error!(path = %folder.display(), error = %ErrorChain(&error), "cannot listen for console sessions");
+    let sessions = Sessions::open(&folder, SOCKET, CONNECTIONS_MAX, &shared, |stream, shared| async move {
+        session::serve(stream, &shared).await;
+    });
+    // Lists and logs are served without it.
+    let sessions = sessions.inspect_err(|error| {
+            tracing::error!(path = %folder.display(), error = %ErrorChain(error), "cannot listen for console sessions");
             context
                 .notify
                 .status(format!("no console sessions: cannot listen in {}: {error}", folder.display()));
-        }
-    }
+    });
     let mut calls = context.bus.calls().await?;
     let (outbox, sender) = Outbox::new(context.bus.clone());
     context.ready();
@@ -105,8 +96,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
         }
     }
     // All sessions have told that they are closed when this is done.
-    drop(stop);
-    while sessions.join_next().await.is_some() {}
+    if let Ok(sessions) = sessions {
+        sessions.end().await;
+    }
     logs.shutdown().await;
     // Before the ports are closed, which is up to their drivers.
     for (desk, disk) in shared.desks.iter().zip(&disks) {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use board::{Board, SimHost};
-use host_session::Opener;
+use host_session::{Opener, Sessions};
 use ipc::{EventBuilder, Outbox, Request, Status};
 use schema::server::KvmServiceCall;
 use schema::v1alpha1 as v1;
 use serial::Holder;
 use service::{Context, ErrorChain};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::desk::Desk;
@@ -60,25 +60,16 @@ pub async fn run(context: Context) -> Result<(), Error> {
         Arc::new(Shared { desks, tickets: tokio::sync::Mutex::default(), tell, clock: context.clock });
     let shots = Arc::new(Semaphore::new(SHOTS_MAX));
     let folder = context.run_dir.join(crate::NAME);
-    let (stop, stopped) = oneshot::channel();
-    let mut sessions = JoinSet::new();
-    match host_session::listen(&folder, SOCKET) {
-        Ok(listener) => {
-            let shared = Arc::clone(&shared);
-            let serve = move |stream| {
-                let shared = Arc::clone(&shared);
-                async move { session::serve(stream, &shared).await }
-            };
-            sessions.spawn(host_session::accept(listener, CONNECTIONS_MAX, stopped, serve));
-        }
-        // Lists and pictures are served without it.
-        Err(error) => {
-            tracing::error!(path = %folder.display(), error = %ErrorChain(&error), "cannot listen for sessions of screens");
+    let sessions = Sessions::open(&folder, SOCKET, CONNECTIONS_MAX, &shared, |stream, shared| async move {
+        session::serve(stream, &shared).await;
+    });
+    // Lists and pictures are served without it.
+    let sessions = sessions.inspect_err(|error| {
+            tracing::error!(path = %folder.display(), error = %ErrorChain(error), "cannot listen for sessions of screens");
             context
                 .notify
                 .status(format!("no sessions of screens: cannot listen in {}: {error}", folder.display()));
-        }
-    }
+    });
     let mut calls = context.bus.calls().await?;
     let (outbox, sender) = Outbox::new(context.bus.clone());
     context.ready();
@@ -96,8 +87,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
         }
     }
     // All sessions have told that they are closed when this is done, and their keys are up.
-    drop(stop);
-    while sessions.join_next().await.is_some() {}
+    if let Ok(sessions) = sessions {
+        sessions.end().await;
+    }
     while let Ok(tell) = told.try_recv() {
         outbox.event(event(&context, &shared, tell));
     }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use board::MediaKind;
-use host_session::Opener;
+use host_session::{Opener, Sessions};
 use ipc::{EventBuilder, Outbox, Request, Status};
 use media::{Bounds, Medium, Source};
 use outward::Connector;
 use schema::server::MediaServiceCall;
 use schema::v1alpha1 as v1;
 use service::{Context, ErrorChain};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::drive::{Counters, Drive, News};
@@ -53,26 +53,17 @@ pub async fn run(context: Context) -> Result<(), Error> {
         store: store.clone(),
         next: std::sync::atomic::AtomicU64::new(1),
     });
-    let (stop, stopped) = oneshot::channel();
-    let mut sessions = JoinSet::new();
     // It makes the folder that sockets of drives are in, too.
-    match host_session::listen(&folder, SOCKET) {
-        Ok(listener) => {
-            let shared = Arc::clone(&shared);
-            let serve = move |stream| {
-                let shared = Arc::clone(&shared);
-                async move { session::serve(stream, &shared).await }
-            };
-            sessions.spawn(host_session::accept(listener, CONNECTIONS_MAX, stopped, serve));
-        }
-        // What is at servers and in the store is served without it.
-        Err(error) => {
-            tracing::error!(path = %folder.display(), error = %ErrorChain(&error), "cannot listen for sessions of media");
+    let sessions = Sessions::open(&folder, SOCKET, CONNECTIONS_MAX, &shared, |stream, shared| async move {
+        session::serve(stream, &shared).await;
+    });
+    // What is at servers and in the store is served without it.
+    let sessions = sessions.inspect_err(|error| {
+            tracing::error!(path = %folder.display(), error = %ErrorChain(error), "cannot listen for sessions of media");
             context
                 .notify
                 .status(format!("no sessions of media: cannot listen in {}: {error}", folder.display()));
-        }
-    }
+    });
     let mut calls = context.bus.calls().await?;
     let (outbox, sender) = Outbox::new(context.bus.clone());
     let mut drives = JoinSet::new();
@@ -155,8 +146,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
         }
     }
     // What is inserted stays so: the next daemon offers it again.
-    drop(stop);
-    while sessions.join_next().await.is_some() {}
+    if let Ok(sessions) = sessions {
+        sessions.end().await;
+    }
     drop(desk);
     drives.shutdown().await;
     drop(outbox);
