@@ -170,6 +170,9 @@ pub struct Server {
     told_continuous: bool,
     told_key: bool,
     damage: Damage,
+    /// The row of tiles that the next update begins at: where one ended for want of room. Who asks for all of the picture each time would be shown the top of
+    /// it for ever otherwise.
+    next_row: usize,
     /// The size that it knows.
     size: (u16, u16),
     /// It has to be told of the size: why (rfbproto, "ExtendedDesktopSize"), and with what result.
@@ -200,6 +203,7 @@ impl Server {
             told_continuous: false,
             told_key: false,
             damage: Damage::default(),
+            next_row: 0,
             size: (0, 0),
             tell_size: None,
             cursor_seen: None,
@@ -586,9 +590,11 @@ impl Server {
         let widest = if self.takes.tight { TIGHT_WIDTH_MAX } else { u16::MAX };
         let widest = usize::from(widest / TILE);
         let (mut count, mut pixels) = (0_u16, 0_u32);
-        for row in 0..self.damage.grid.1 {
+        let (columns, rows) = self.damage.grid;
+        let first = if self.next_row < rows { self.next_row } else { 0 };
+        for row in (first..rows).chain(0..first) {
             let mut column = 0;
-            while column < self.damage.grid.0 {
+            while column < columns {
                 let tiles = self.damage.row(row).get_mut(column..).unwrap_or_default();
                 let is_wanted = |index: usize| !tile_rect(column + index, row, 1).and(region).is_empty();
                 let lacking = tiles.iter().take(widest).enumerate();
@@ -617,10 +623,12 @@ impl Server {
                     || pixels >= PIXELS_SOFT_MAX
                     || count == u16::MAX
                 {
+                    self.next_row = row + usize::from(column >= columns || row == first);
                     return Ok(count);
                 }
             }
         }
+        self.next_row = 0;
         Ok(count)
     }
 }

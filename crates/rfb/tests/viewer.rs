@@ -348,6 +348,24 @@ fn an_update_is_bounded_and_the_rest_comes_when_it_is_wanted() {
 }
 
 #[test]
+fn who_asks_for_all_of_it_each_time_is_shown_all_of_it() {
+    let mut screen = Screen::new(1024, 768).unwrap();
+    let noise: Vec<u32> = (0..1024 * 768_u32).map(|at| at.wrapping_mul(2_654_435_761) >> 8).collect();
+    screen.draw(Rect::all(1024, 768), &noise);
+    let mut deflater = Deflater::default();
+    for list in [&[encoding::RAW][..], &[encoding::TIGHT], &[encoding::ZRLE]] {
+        let (mut server, mut viewer) = open(&screen, list);
+        for _ in 0..40 {
+            let ask = request(false, Rect::all(1024, 768));
+            server.receive(&ask, &screen, &mut Vec::new()).unwrap();
+            assert!(server.update(&screen, &mut deflater).unwrap());
+            viewer.see(&server.take_output());
+        }
+        assert!(viewer.shows(&screen), "{list:?}");
+    }
+}
+
+#[test]
 fn a_jpeg_goes_through_untouched_and_only_to_who_takes_it() {
     let mut screen = Screen::new(64, 64).unwrap();
     let mut deflater = Deflater::default();
