@@ -2,24 +2,9 @@
 
 use std::path::Path;
 
-const LINUX: &str = r#"[board]
-name = "x"
-vendor = "v"
-model = "m"
-hal = "linux"
+mod support;
 
-[[hosts]]
-id = "system"
-
-[hosts.power]
-kind = "buttons"
-power = { chip = "gpiochip0", offset = 1 }
-power_good = { chip = "gpiochip0", offset = 2 }
-"#;
-
-fn report(text: &str) -> board::Report {
-    board::parse(Path::new("board.toml"), text, &[])
-}
+use support::{LINUX, report};
 
 #[test]
 fn a_screen_has_a_device_and_may_have_a_keyboard() {
