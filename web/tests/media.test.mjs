@@ -36,8 +36,28 @@ async function looking() {
 const state = (person, wanted, slot = "cd") => person.page.waitForSelector(`[data-media=${slot}][data-media-state=${wanted}]`, { timeout: SOON });
 
 describe("virtual media", () => {
-  test("a file is uploaded, inserted from the store by a stick's drive, ejected and deleted", async () => {
+  test("a file of this computer is read by the host while another page is looked at, and is gone with the tab", async () => {
     await suite.api("POST", "hosts/system/state", { action: "HOST_ACTION_ON" });
+    const ann = await looking();
+    await state(ann, "EMPTY");
+    await ann.page.setInputFiles("[data-media-file=cd]", image("LOCAL"));
+    await state(ann, "INSERTED");
+    await ann.sees(CD, "local.iso");
+    // By the menu: whoever loads the application anew ends what it serves.
+    await ann.page.locator('nav a[href="/leds"]').first().click();
+    await ann.page.waitForSelector('main[data-page="leds"]');
+    // From another tab, as from another place.
+    const bob = await looking();
+    await state(bob, "INSERTED");
+    await ann.page.close({ runBeforeUnload: false });
+    await state(bob, "NOT_READY");
+    await bob.sees(CD, "has ended");
+    await bob.page.locator(CD).getByRole("button", { name: "Eject" }).click();
+    await state(bob, "EMPTY");
+    await bob.leave([BUSY]);
+  });
+
+  test("a file is uploaded, inserted from the store by a stick's drive, ejected and deleted", async () => {
     const ann = await looking();
     await ann.page.setInputFiles("[data-media-upload]", image("STORED"));
     await ann.page.waitForSelector('[data-media-stored="stored.iso"]', { timeout: SOON });
