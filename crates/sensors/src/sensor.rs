@@ -244,9 +244,9 @@ pub struct Sensor {
     /// That it is not there has been told, or seen at the start; and how often that may be told.
     removed: bool,
     removing: Budget,
-    /// It has shown something.
+    /// It has shown something since the start, or since its host got power.
     was_read: bool,
-    /// It was there when somebody looked before the start.
+    /// It was there before that.
     was_there: bool,
 }
 
@@ -404,7 +404,9 @@ impl Sensor {
         self.reading = Reading::absent(Quality::Unavailable, reason);
         (self.failures, self.missing) = (0, 0);
         if reason != Reason::NotPresent {
-            self.missing_since = None;
+            // Without power, or at the start: it may come late, and what was there may have been pulled.
+            (self.missing_since, self.was_there) = (None, self.was_there || self.was_read);
+            self.was_read = false;
         }
     }
 
@@ -729,6 +731,21 @@ mod tests {
         assert_eq!(told(Some(false), 0), []);
         assert_eq!(told(Some(false), 20), [Late]);
         assert_eq!(told(Some(false), 40), [Removed, Inserted], "pulled while nobody looked");
+    }
+
+    #[test]
+    fn what_is_late_after_its_host_got_power_was_not_pulled() {
+        for (away_for, expected) in [(20, vec![Change::Late]), (40, vec![Change::Removed, Change::Inserted])]
+        {
+            let (mut sensor, mut out) = (sensor(|spec| spec.removable = true), Vec::new());
+            sensor.sample(at(0), Ok(20.0), &mut out);
+            sensor.unavailable(Reason::HostOff, &mut out);
+            for second in 10..10 + away_for {
+                sensor.sample(at(second * 1_000), Err(Fault::Missing), &mut out);
+            }
+            sensor.sample(at(100_000), Ok(20.0), &mut out);
+            assert_eq!(out, expected, "away for {away_for} s");
+        }
     }
 
     #[test]
