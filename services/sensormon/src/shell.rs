@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use units::{Millis, Mono};
 
-use crate::told::Told;
+use crate::told::{Keeper, Told};
 use crate::{Config, Error, lines, store, wire};
 
 /// Where readings are told.
@@ -33,10 +33,7 @@ const WRITES: usize = 32;
 /// What the loop does not take as late: the rest of a poll's time-out is the driver's.
 const SLACK: Duration = Duration::from_millis(50);
 
-/// How often what was told last is stored at most, and tried again: an alarm comes with others.
-const TOLD_EVERY: Millis = Millis::from_secs(1);
-const TOLD_AGAIN: Millis = Millis::from_secs(10);
-/// How long it may take when the daemon stops.
+/// How long it may take to store what was told last when the daemon stops.
 const LAST_TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often the limits of a device are asked for that cannot be read.
@@ -132,18 +129,6 @@ enum Answer {
     Reset(Option<Reply<v1::ResetThresholdsResponse>>),
 }
 
-/// Whether what was told last is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
-    Current(Mono),
-    /// It is not; from when on it may be.
-    Differs(Mono),
-    /// That is under way; whether something else was told since.
-    Storing {
-        differs: bool,
-    },
-}
-
 /// Everything that can happen.
 enum Event {
     Deadline,
@@ -173,9 +158,7 @@ struct Daemon {
     writing: Vec<bool>,
     /// Sensors that are not on the board, of which thresholds are stored.
     gone: Vec<String>,
-    /// What was told last, and whether it is stored so.
-    told: Told,
-    kept: Kept,
+    told: Keeper,
     /// Thresholds that were crossed before the start of sensors whose own device has them, until it was asked.
     crossed_before: HashMap<usize, Vec<(Side, Level)>>,
     epoch: u64,
@@ -220,8 +203,7 @@ impl Daemon {
             changed: vec![false; count],
             writing: vec![false; count],
             gone: Vec::new(),
-            told: Told::default(),
-            kept: Kept::Current(Mono::ZERO),
+            told: Keeper::default(),
             crossed_before: HashMap::new(),
             monitor,
             buses,
@@ -276,7 +258,7 @@ impl Daemon {
                 self.monitor.remember_silent(bus);
             }
         }
-        self.told = told;
+        self.told = Keeper::new(told);
     }
 
     /// The thresholds of this sensor are known.
@@ -286,54 +268,26 @@ impl Daemon {
         }
     }
 
-    fn note(&mut self, told: impl FnOnce(&mut Told)) {
-        let before = self.told.clone();
-        told(&mut self.told);
-        if self.told == before {
-            return;
-        }
-        self.kept = match self.kept {
-            Kept::Current(from) | Kept::Differs(from) => Kept::Differs(from),
-            Kept::Storing { .. } => Kept::Storing { differs: true },
-        };
-    }
-
-    fn keep_at(&self) -> Option<Mono> {
-        match self.kept {
-            Kept::Differs(from) => Some(from),
-            Kept::Current(_) | Kept::Storing { .. } => None,
-        }
-    }
-
     /// Stores what was told last. Behind the events: what is told twice is better than what never is.
     fn keep_told(&mut self) {
-        if self.keep_at().is_none_or(|from| self.clock.now() < from) {
-            return;
+        if let Some(told) = self.told.take_due(self.clock.now()) {
+            let bucket = self.bucket.clone();
+            self.work.spawn(async move { Completion::Kept(store::keep_told(&bucket, told).await) });
         }
-        self.kept = Kept::Storing { differs: false };
-        let (bucket, told) = (self.bucket.clone(), self.told.clone());
-        self.work.spawn(async move { Completion::Kept(store::keep_told(&bucket, told).await) });
     }
 
     /// The daemon stops.
     async fn keep_last(&mut self) {
-        if matches!(self.kept, Kept::Differs(_) | Kept::Storing { differs: true }) {
-            let kept = store::keep_told(&self.bucket, self.told.clone());
-            let _ = tokio::time::timeout(LAST_TOLD_WITHIN, kept).await;
+        if let Some(told) = self.told.unkept() {
+            let _ = tokio::time::timeout(LAST_TOLD_WITHIN, store::keep_told(&self.bucket, told)).await;
         }
     }
 
     fn told_kept(&mut self, result: Result<(), StateError>) {
-        let now = self.clock.now();
-        let differs = self.kept == Kept::Storing { differs: true };
-        self.kept = match result {
-            Ok(()) if differs => Kept::Differs(now + TOLD_EVERY),
-            Ok(()) => Kept::Current(now + TOLD_EVERY),
-            Err(error) => {
-                tracing::debug!(%error, "cannot store what was told of sensors: retrying");
-                Kept::Differs(now + TOLD_AGAIN)
-            }
-        };
+        if let Err(error) = &result {
+            tracing::debug!(%error, "cannot store what was told of sensors: retrying");
+        }
+        self.told.kept(self.clock.now(), result.is_ok());
     }
 
     fn begin(&mut self) {
@@ -355,7 +309,7 @@ impl Daemon {
         loop {
             self.keep_told();
             let deadline = self.monitor.deadline().min(self.ask_at());
-            let deadline = self.keep_at().map_or(deadline, |at| deadline.min(at));
+            let deadline = self.told.due_at().map_or(deadline, |at| deadline.min(at));
             let event = tokio::select! {
                 biased;
                 () = shutdown.wait() => Event::Stop,
@@ -490,7 +444,7 @@ impl Daemon {
         };
         let id = sensor.id.as_str().to_owned();
         if let Some(state) = self.monitor.sensor(index).and_then(sensors::Sensor::state) {
-            self.note(|told| told.found(&id, state));
+            self.told.note(|told| told.found(&id, state));
         }
     }
 
@@ -519,9 +473,9 @@ impl Daemon {
         };
         let Some(device) = sensor.input.device() else { return };
         let has_value = self.monitor.sensor(index).is_some_and(|sensor| sensor.reading().value.is_some());
-        if has_value && self.told.removed(device.as_str()).is_none() {
+        if has_value && self.told.last().removed(device.as_str()).is_none() {
             let device = device.as_str().to_owned();
-            self.note(|told| told.device(&device, false));
+            self.told.note(|told| told.device(&device, false));
         }
     }
 
@@ -640,7 +594,7 @@ impl Daemon {
         let board = Arc::clone(&self.board);
         let Some(sensor) = board.sensors.get(index) else { return };
         let (id, name) = (sensor.id.as_str().to_owned(), sensor.name.clone());
-        self.note(|told| told.changed(&id, sensor.spec.kind, &change));
+        self.told.note(|told| told.changed(&id, sensor.spec.kind, &change));
         let state = |quality: v1::SensorQuality, reason: v1::SensorReason| v1::SensorStateChange {
             id: id.clone(),
             quality: quality.into(),
@@ -702,10 +656,10 @@ impl Daemon {
             return;
         }
         // One that was there when it was first looked for was not put in when a register answers at last.
-        if self.told.removed(&device) == Some(removed) {
+        if self.told.last().removed(&device) == Some(removed) {
             return;
         }
-        self.note(|told| told.device(&device, removed));
+        self.told.note(|told| told.device(&device, removed));
         let (quality, reason, severity, words) = if removed {
             (
                 v1::SensorQuality::Unavailable,
@@ -765,7 +719,7 @@ impl Daemon {
 
     fn bus_changed(&mut self, bus: usize, answers: bool) {
         let name = self.buses.name(bus).to_owned();
-        self.note(|told| told.bus(&name, answers));
+        self.told.note(|told| told.bus(&name, answers));
         let (quality, reason, severity, words) = if answers {
             (
                 v1::SensorQuality::Good,

@@ -68,7 +68,7 @@ pub(crate) async fn store(bucket: &Bucket, key: &str, wanted: Option<Thresholds>
 pub(crate) async fn told(bucket: &Bucket) -> Result<Told, StateError> {
     match bucket.get::<Json<Told>>(told::KEY).await {
         Ok(entry) => Ok(entry.map(|entry| entry.value.0).unwrap_or_default()),
-        Err(error @ StateError::Unreadable { .. }) => {
+        Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
             tracing::error!(%error, "cannot read what was told of sensors: telling what lasts again");
             Ok(Told::default())
         }
