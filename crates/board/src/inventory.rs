@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use hal::{Adapter, Location};
+
 use crate::reader::Table;
 use crate::sensing::{device, host};
 use crate::types::{Drive, Fru, FruKind, Host, I2cBus, Name};
@@ -13,17 +15,39 @@ const DRIVES_MAX: usize = 64;
 /// Bytes of an EEPROM: from the smallest that holds an area to the largest with addresses of two bytes.
 const SIZES: RangeInclusive<u32> = 64..=65_536;
 
+/// The id of the board itself among the parts.
+const PLATFORM: &str = "platform";
+
 /// What the key `host` of either says.
 const HOST: &str = "The host it has its power from: while that is off its silence says nothing.";
 
 /// Walks `[[frus]]`. `None` only together with a fault.
 pub(crate) fn walk(root: &mut Table<'_>, buses: &[I2cBus], hosts: &[Host]) -> Option<Vec<Fru>> {
     let mut names: Vec<Name> = Vec::new();
+    let mut places: Vec<(Location, Name)> = Vec::new();
     let frus = root.maybe_tables("frus", "EEPROMs with the IPMI FRU image of a part.", FRUS_MAX, |t| {
         let id = t.name("id", "Its id in every API. With the id of a device, it is pulled with that.");
         if let Some(id) = &id {
             if names.contains(id) {
                 t.fault(t.place("id"), format!("two FRUs have the id {:?}", id.as_str()));
+            }
+            if id.as_str() == PLATFORM {
+                t.fault(
+                    t.place("id"),
+                    format!("{PLATFORM:?} is the board itself, which needs no EEPROM to be listed"),
+                );
+            }
+            let of_host = |host: &&Host| {
+                id.as_str().strip_prefix(host.id.as_str()).is_some_and(|rest| rest.starts_with('-'))
+            };
+            if let Some(host) = hosts.iter().find(of_host) {
+                t.fault(
+                    t.place("id"),
+                    format!(
+                        "ids that begin with \"{}-\" are those of the parts that host tells of",
+                        host.id.as_str()
+                    ),
+                );
             }
             names.push(id.clone());
         }
@@ -50,6 +74,8 @@ pub(crate) fn walk(root: &mut Table<'_>, buses: &[I2cBus], hosts: &[Host]) -> Op
         );
         let (location, bus, removable) = place?;
         let id = id?;
+        let key = if t.has("path") { "path" } else { "address" };
+        t.once(&mut places, location.clone(), &id, key, &format!("the EEPROM at {location}"));
         let name = name.unwrap_or_else(|| id.as_str().to_owned());
         Some(Fru { id, name, kind: kind?, location, bus, removable, host: host?, size, keeps_asset_tag })
     });
@@ -64,6 +90,7 @@ pub(crate) fn drives(
     hosts: &[Host],
 ) -> Option<Vec<Drive>> {
     let mut names: Vec<Name> = frus.iter().map(|fru| fru.id.clone()).collect();
+    let mut places: Vec<((Adapter, u8), Name)> = Vec::new();
     let drives = root.maybe_tables("drives", "Drives that are asked by NVMe basic management.", DRIVES_MAX, |t| {
         let id = t.name("id", "Its id in every API.");
         if let Some(id) = &id {
@@ -85,6 +112,7 @@ pub(crate) fn drives(
         };
         let name = name.unwrap_or_else(|| id.as_str().to_owned());
         let (adapter, address) = (known.adapter.clone(), u8::try_from(address).ok()?);
+        t.once(&mut places, (adapter.clone(), address), &id, "bus", &format!("the drive at {address:#04x} of {bus}"));
         Some(Drive { id, name, bus, adapter, address, removable, host: host? })
     });
     drives.into_iter().collect()

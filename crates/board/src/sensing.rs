@@ -96,14 +96,19 @@ pub(crate) struct Sensing {
 /// Walks `[[i2c]]`, `[[devices]]` and `[[sensors]]`. `None` only together with a fault.
 pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
     let mut names: Vec<Name> = Vec::new();
+    let mut adapters: Vec<(Adapter, Name)> = Vec::new();
     let buses = root.maybe_tables("i2c", "I2C buses with sensors on them.", BUSES_MAX, |t| {
         let id = fresh(t, &mut names);
         let adapter = adapter(t);
-        Some(I2cBus { id: id?, adapter: adapter? })
+        let (id, adapter) = (id?, adapter?);
+        let key = if t.has("number") { "number" } else { "path" };
+        t.once(&mut adapters, adapter.clone(), &id, key, "this bus");
+        Some(I2cBus { id, adapter })
     });
     let (buses, known) = whole(buses);
     let known = known.as_slice();
     let mut declared: Vec<Name> = Vec::new();
+    let mut places: Vec<((Location, Option<String>), Name)> = Vec::new();
     let devices = root.maybe_tables("devices", "What sensors are read through.", DEVICES_MAX, |t| {
         let id = fresh(t, &mut names);
         declared.extend(id.clone());
@@ -113,7 +118,11 @@ pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
         let pmbus = t
             .table("pmbus", "What has to be known of it where its sensors have source = \"pmbus\"; most devices need none of this.", false, options)
             .unwrap_or_default();
-        Some(Device { id: id?, location, bus, driver, removable, pmbus })
+        let id = id?;
+        // Of one place the kernel may have two classes of devices, told apart by their drivers.
+        let key = if t.has("path") { "path" } else { "address" };
+        t.once(&mut places, (location.clone(), driver.clone()), &id, key, &format!("the device at {location}"));
+        Some(Device { id, location, bus, driver, removable, pmbus })
     });
     let (devices, known) = whole(devices);
     let known = Known { devices: &known, declared: &declared };
