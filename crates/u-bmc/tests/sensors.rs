@@ -229,9 +229,9 @@ async fn thresholds_are_told_when_crossed_and_outlive_a_killed_daemon() -> Resul
         event(&admin, "inlet_temp", "threshold", |e| e["severity"] == "EVENT_SEVERITY_CRITICAL").await?;
     ensure!(told["sensorThresholdCrossed"]["threshold"] == 10.0, "{told}");
 
-    // The daemon is killed: it comes back, what was set holds, and what it told lasts. That is stored before this is.
-    let other = format!("{SENSORS}/psu0_vin/thresholds");
-    let reply = admin.send(Method::DELETE, &other, &[], Default::default()).await?;
+    // The daemon is killed: it comes back, what was set holds, and what it told lasts. That is stored before this is answered.
+    let other = json!({ "upperThresholds": { "warning": 5, "critical": 11 }, "hysteresis": 1 });
+    let reply = put(&admin, &path, &other).await?;
     ensure!(reply.status == 200, "{}", reply.text());
     suite.kill_daemon("sensormon")?;
     let (after, _) =
