@@ -810,7 +810,7 @@ pub(crate) struct ThresholdArgs {
     #[arg(long, value_name = "VALUE", value_parser = parse_limit, allow_hyphen_values = true)]
     pub(crate) lower_fatal: Option<Limit>,
     /// How far back a value has to be before a threshold counts as left
-    #[arg(long, value_name = "VALUE")]
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     pub(crate) hysteresis: Option<f64>,
 }
 
@@ -834,7 +834,7 @@ pub(crate) enum ThermalCommand {
         /// Its name
         zone: String,
         /// Percent of full speed, or `auto` for what the zone's law says
-        #[arg(value_name = "PERCENT", value_parser = parse_duty)]
+        #[arg(value_name = "PERCENT", value_parser = parse_duty, allow_negative_numbers = true)]
         duty: Driven,
         /// For so long, at most a day
         #[arg(long = "for", value_name = "SPAN", value_parser = parse_timeout)]
@@ -972,7 +972,7 @@ pub(crate) enum SimHostCommand {
     /// How hard it works
     Load {
         /// From 0 to 1
-        #[arg(value_parser = parse_load)]
+        #[arg(value_parser = parse_load, allow_negative_numbers = true)]
         load: f64,
         /// Which host
         #[arg(long, default_value = "system")]

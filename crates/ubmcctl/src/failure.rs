@@ -236,6 +236,20 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Something that the server does not have, seen in what it lists.
+    pub(crate) fn not_found(message: String) -> Self {
+        let code = Code::NotFound;
+        Self::Status(Box::new(Status {
+            code,
+            message,
+            reason: String::new(),
+            violations: Vec::new(),
+            method: None,
+        }))
+    }
+}
+
 impl Status {
     fn advice(&self) -> Vec<String> {
         if self.reason == "PASSWORD_CHANGE_REQUIRED" {

@@ -417,7 +417,7 @@ async fn watch(client: &Client, ids: &[String], output: Output) -> Result<(), Fa
         reply.sensors.iter().map(|sensor| (sensor.id.clone(), sensor.unit())).collect()
     };
     if let Some(unknown) = ids.iter().find(|id| !units.contains_key(*id)) {
-        return Err(Failure::Usage(format!("there is no sensor `{unknown}`")));
+        return Err(Failure::not_found(format!("there is no sensor `{unknown}`")));
     }
     let (mut known, mut reconnect) = (Known::default(), Reconnect::new());
     // A snapshot of what was shown already is no news.

@@ -25,6 +25,8 @@ use crate::wait::Spinner;
 
 /// How often a zone is looked at while it is measured.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long one may be asked for.
+const OVERRIDES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 /// An override lasts so long: who does not come back gives the fans back soon.
 const HOLD: Duration = Duration::from_secs(60);
 /// It is renewed that early, so that one that comes late ends nothing.
@@ -67,6 +69,12 @@ pub(crate) async fn run(session: Session, command: ThermalCommand, output: Outpu
             let request = SetThermalProfileRequest { profile: profile.into() };
             let reply = client.call(thermal_service::SET_THERMAL_PROFILE, &request).await?;
             output.line(&reply, || profile_word(reply.profile()))
+        }
+        ThermalCommand::Override { duty: Driven::Auto, lasts: Some(_), .. } => {
+            Err(Failure::Usage("auto holds from now on: it takes no --for".into()))
+        }
+        ThermalCommand::Override { lasts: Some(lasts), .. } if !OVERRIDES.contains(&lasts) => {
+            Err(Failure::Usage("--for: an override lasts from 1 second to 24 hours".into()))
         }
         ThermalCommand::Override { zone, duty: Driven::Auto, .. } => {
             let request = ClearThermalOverrideRequest { name: zone };
