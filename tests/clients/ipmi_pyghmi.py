@@ -26,6 +26,8 @@ def main() -> None:
         found[f"power after {state}"] = bmc.get_power()["powerstate"]
     found["sensors"] = {one.name: one.value for one in bmc.get_sensor_data() if one.value is not None}
     found["inventory"] = {name: info for name, info in bmc.get_inventory() if info}
+    bmc.set_bootdev("network", persist=True, uefiboot=True)
+    found["bootdev"] = bmc.get_bootdev()
     found["events"] = [event.get("event") for event in bmc.get_event_log(clear=True)]
     found["events after clear"] = len(list(bmc.get_event_log()))
     found["users"] = {user["name"]: number for number, user in bmc.get_users(channel=1).items()}

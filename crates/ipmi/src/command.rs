@@ -210,6 +210,8 @@ commands! {
         0x01 GetDcmiCapabilities user 1..=1, "Get DCMI Capabilities Info";
         0x02 GetPowerReading user 3..=3, "Get Power Reading";
         0x03 GetPowerLimit user 2..=2, "Get Power Limit";
+        0x04 SetPowerLimit operator 14..=14, "Set Power Limit";
+        0x05 ActivatePowerLimit operator 3..=3, "Activate/Deactivate Power Limit";
         0x06 GetAssetTag user 2..=2, "Get Asset Tag";
         0x07 GetDcmiSensors operator 4..=4, "Get DCMI Sensor Info";
         0x08 SetAssetTag operator 2..=18, "Set Asset Tag";

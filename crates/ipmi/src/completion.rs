@@ -32,3 +32,32 @@ impl Completion {
     /// Whatever else.
     pub const UNSPECIFIED: Self = Self(0xff);
 }
+
+/// What a request is answered with: how it ended, and the data behind that, which some codes beside [`Completion::OK`] have as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// How it ended.
+    pub code: Completion,
+    /// The data, without the group's byte.
+    pub data: Vec<u8>,
+}
+
+impl Reply {
+    /// As it is sent: the code, the group's byte, the data.
+    #[must_use]
+    pub fn bytes(self, prefix: Option<u8>) -> Vec<u8> {
+        let mut out = vec![self.code.0];
+        out.extend(prefix);
+        out.extend(self.data);
+        out
+    }
+}
+
+impl From<Result<Vec<u8>, Completion>> for Reply {
+    fn from(answer: Result<Vec<u8>, Completion>) -> Self {
+        match answer {
+            Ok(data) => Self { code: Completion::OK, data },
+            Err(code) => Self { code, data: Vec::new() },
+        }
+    }
+}

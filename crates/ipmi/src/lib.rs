@@ -51,7 +51,7 @@ mod window;
 pub use bytes::Bytes;
 pub use channel::{CHANNEL, is_this_channel};
 pub use command::{Command, Group, Lengths, Row};
-pub use completion::Completion;
+pub use completion::{Completion, Reply};
 pub use crypto::{PASSWORD_MAX, Suite, is_same};
 pub use level::Level;
 pub use packet::{Malformed, Message, Packet};

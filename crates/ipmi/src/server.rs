@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::bytes::Bytes;
 use crate::channel::{CHANNEL, auth_capabilities, is_this_channel};
 use crate::command::{Command, Row};
-use crate::completion::Completion;
+use crate::completion::{Completion, Reply};
 use crate::crypto::{self, BLOCK, Keys, Suite};
 use crate::level::Level;
 use crate::packet::{self, Message, Origin, Packet, Sealed, Wrapper, payload};
@@ -251,6 +251,7 @@ struct Setup {
 struct Pending {
     id: RequestId,
     origin: Origin,
+    /// A code of its data, which may be a password.
     data: Vec<u8>,
     prefix: Option<u8>,
 }
@@ -260,6 +261,7 @@ struct Pending {
 struct Answered {
     at: Mono,
     origin: Origin,
+    /// A code of the request's data.
     data: Vec<u8>,
     /// From the completion code on.
     answer: Vec<u8>,
@@ -515,7 +517,7 @@ impl Server {
             true => self.for_everybody(row.command, message.data),
             false => Err(Completion::LENGTH),
         };
-        let message = message.origin().answer(&whole(None, answer));
+        let message = message.origin().answer(&Reply::from(answer).bytes(None));
         out.push(Action::Send(from, packet::plain(wrapper, &message)));
     }
 
@@ -531,7 +533,8 @@ impl Server {
     fn cipher_suites(&self, data: &[u8]) -> Result<Vec<u8>, Completion> {
         let &[channel, kind, index] = data else { return Err(Completion::LENGTH) };
         is_this_channel(channel)?;
-        if kind & 0x3f != payload::IPMI {
+        // The same for both.
+        if ![payload::IPMI, payload::SOL].contains(&(kind & 0x3f)) {
             return Err(Completion::INVALID_FIELD);
         }
         let suites = self.suites();
@@ -924,16 +927,17 @@ impl Server {
             return;
         }
         live.used = now;
-        let Some(plain) = live.keys.decrypt(packet.data) else { return };
+        let Some(mut plain) = live.keys.decrypt(packet.data).map(Zeroizing::new) else { return };
         if packet.kind == payload::SOL {
-            return out.push(Action::Sol(live.info(), plain));
+            return out.push(Action::Sol(live.info(), std::mem::take(&mut plain)));
         }
         let Ok(message) = Message::parse(&plain) else { return };
         if packet.kind != payload::IPMI {
             return;
         }
         let origin = message.origin();
-        match live.once_more(now, origin, message.data) {
+        let code = live.keys.code(message.data);
+        match live.once_more(now, origin, &code) {
             Once::New => {}
             Once::UnderWay => return,
             Once::Answered(answer) => return self.send(at, &origin.answer(&answer), out),
@@ -942,7 +946,7 @@ impl Server {
             Command::of(message.function, message.command, message.data).and_then(|row| row.group.prefix());
         // Without an answer somebody else answers.
         if let Some((answer, ends)) = self.dispatch(at, &message, out) {
-            self.answer(now, at, origin, message.data.to_vec(), prefix, answer, out);
+            self.answer(now, at, origin, code, prefix, answer.into(), out);
             if let Some(id) = ends {
                 self.end(out, "closed", |live| live.id == id);
             }
@@ -992,7 +996,7 @@ impl Server {
                 let pending = Pending {
                     id: self.next,
                     origin: message.origin(),
-                    data: message.data.to_vec(),
+                    data: live.keys.code(message.data),
                     prefix: row.group.prefix(),
                 };
                 self.next += 1;
@@ -1030,6 +1034,11 @@ impl Server {
         answer: Result<Vec<u8>, Completion>,
         out: &mut Vec<Action>,
     ) {
+        self.replied_with(now, id, answer.into(), out);
+    }
+
+    /// The same, for a code that has data behind it.
+    pub fn replied_with(&mut self, now: Mono, id: RequestId, answer: Reply, out: &mut Vec<Action>) {
         let has = |live: &Live| live.pending.iter().position(|pending| pending.id == id);
         let found = self.live.iter().enumerate().find_map(|(at, live)| Some((at, has(live)?)));
         let Some((at, place)) = found else { return };
@@ -1046,10 +1055,10 @@ impl Server {
         origin: Origin,
         data: Vec<u8>,
         prefix: Option<u8>,
-        answer: Result<Vec<u8>, Completion>,
+        answer: Reply,
         out: &mut Vec<Action>,
     ) {
-        let answer = whole(prefix, answer);
+        let answer = answer.bytes(prefix);
         self.send(at, &origin.answer(&answer), out);
         if let Some(live) = self.live.get_mut(at) {
             if live.answered.len() >= ANSWERED_MAX {
@@ -1177,18 +1186,6 @@ impl Rakp1 {
     fn username(&self) -> String {
         String::from_utf8_lossy(&self.name).into_owned()
     }
-}
-
-/// The completion code, the group's byte, the data.
-fn whole(prefix: Option<u8>, answer: Result<Vec<u8>, Completion>) -> Vec<u8> {
-    let (code, data) = match answer {
-        Ok(data) => (Completion::OK, data),
-        Err(code) => (code, Vec::new()),
-    };
-    let mut out = vec![code.0];
-    out.extend(prefix);
-    out.extend(data);
-    out
 }
 
 #[cfg(test)]

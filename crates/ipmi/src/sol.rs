@@ -158,6 +158,13 @@ impl Link {
         self.is_available = is_available;
     }
 
+    /// What was typed last had no effect, although it was acknowledged: what tells the client so. A packet that comes once more is not passed on again.
+    #[must_use]
+    pub fn refused(&self) -> Option<Vec<u8>> {
+        let [latest, _] = self.seen;
+        latest.map(|(number, _)| vec![0, number, 0, self.status() | status::NACK])
+    }
+
     /// Other settings count from now on.
     pub fn set(&mut self, settings: Settings) {
         self.settings = settings;

@@ -124,6 +124,17 @@ fn what_is_typed_counts_once_however_often_it_comes() {
 }
 
 #[test]
+fn what_was_acknowledged_and_had_no_effect_is_told() {
+    let mut link = Link::new(SETTINGS);
+    assert_eq!(link.refused(), None, "nothing was typed");
+    link.input(at(0), b"\x04\x00\x00\x00ls", MUCH);
+    assert_eq!(link.refused(), Some(vec![0, 4, 0, status::NACK]));
+    assert_eq!(link.input(at(1), b"\x04\x00\x00\x00ls", MUCH).characters, b"", "not twice");
+    link.set_available(false);
+    assert_eq!(link.refused(), Some(vec![0, 4, 0, status::NACK | status::UNAVAILABLE]));
+}
+
+#[test]
 fn what_there_is_no_room_for_comes_again() {
     let mut link = Link::new(SETTINGS);
     let packet = b"\x01\x00\x00\x00abc";

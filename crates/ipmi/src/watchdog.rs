@@ -167,6 +167,24 @@ impl Watchdog {
         [first, settings.actions, settings.pretimeout, self.expired, whole_low, whole_high, low, high]
     }
 
+    /// How it is set, and which uses have expired, for [`Watchdog::restored`]; `None` before it was ever set. Whether it runs is not in it.
+    #[must_use]
+    pub fn saved(&self) -> Option<[u8; 6]> {
+        let settings = self.settings.as_ref()?;
+        let [low, high] = settings.counts.to_le_bytes();
+        let first = u8::from(!settings.is_logged) << 7 | settings.timer_use;
+        Some([first, settings.actions, settings.pretimeout, self.expired, low, high])
+    }
+
+    /// One that was set so, and is stopped; `None` for what nobody can have set.
+    #[must_use]
+    pub fn restored(saved: [u8; 6]) -> Option<Self> {
+        let [first, actions, pretimeout, expired, low, high] = saved;
+        let (settings, ..) = Settings::parse(&[first, actions, pretimeout, 0, low, high]).ok()?;
+        let left = settings.whole();
+        Some(Self { settings: Some(settings), running: None, left, expired: expired & FLAGS })
+    }
+
     /// The machine was switched off or restarted: whoever would have reset it is gone (§27.1).
     pub fn stop(&mut self, now: Mono) {
         if let Some(running) = self.running.take() {
@@ -245,6 +263,21 @@ mod tests {
         assert_eq!((timer.tick(at(6_000)), timer.tick(at(6_000))), (Some(Due::Interrupt), None));
         let due = Due::Expired { timeout: Timeout::PowerCycle, is_logged: false, timer_use: 3 };
         assert_eq!(timer.tick(at(10_000)), Some(due));
+    }
+
+    #[test]
+    fn one_that_was_saved_is_set_as_it_was_and_is_stopped() {
+        let mut timer = Watchdog::default();
+        assert_eq!(timer.saved(), None);
+        timer.set(at(0), &[0x83, 0x23, 4, 0, 100, 0]).unwrap();
+        timer.reset(at(0)).unwrap();
+        while timer.tick(at(10_000)).is_some() {}
+        timer.reset(at(10_000)).unwrap();
+        let mut other = Watchdog::restored(timer.saved().unwrap()).unwrap();
+        assert_eq!((other.deadline(), other.get(at(0))), (None, [0x83, 0x23, 4, 0x08, 100, 0, 100, 0]));
+        other.reset(at(0)).unwrap();
+        assert_eq!((other.deadline(), other.saved()), (Some(at(6_000)), timer.saved()));
+        assert!(Watchdog::restored([0; 6]).is_none());
     }
 
     #[test]

@@ -277,7 +277,7 @@ roster! {
         admits: true,
         // Its port is 623.
         capabilities: CapabilitySet::NET_BIND_SERVICE,
-        system_calls: Groups::DATAGRAMS.union(Groups::LISTEN),
+        system_calls: Groups::DATAGRAMS.union(Groups::LISTEN).union(Groups::ATTENTION),
         ..Row::daemon("ipmisrv", "Serve IPMI over LAN: RMCP+ with suites 17 and 3", 14)
     };
     /// The gateway's only state is its certificate, and it publishes only what becomes of that.

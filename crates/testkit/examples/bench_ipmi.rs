@@ -209,9 +209,10 @@ async fn serve(name: &str, peer: Peer<'_>, sensors: usize, seconds: Duration) ->
         alone.push(took);
     }
     let begun = Instant::now();
-    let many = futures_util::future::try_join_all((0..PARALLEL).map(|at| list(peer, at))).await?;
+    let many = futures_util::future::join_all((0..PARALLEL).map(|at| list(peer, at))).await;
     let all = begun.elapsed().as_secs_f64();
-    ensure!(many.iter().all(|(_, lines)| *lines >= sensors), "{name}: a list is not whole");
+    // A server for which a reservation of one client ends that of another leaves lists unfinished: how many is part of the result.
+    let whole = many.iter().filter(|list| list.as_ref().is_ok_and(|(_, lines)| *lines >= sensors)).count();
 
     let mut shell = Shell::start(peer, 0)?;
     let mut times = Vec::new();
@@ -222,7 +223,7 @@ async fn serve(name: &str, peer: Peer<'_>, sensors: usize, seconds: Duration) ->
     }
     shell.stop().await?;
     print(&format!(
-        "{name:24} sdr elist of {sensors}: {:.3} s   {PARALLEL} at once: {all:.3} s   Get Device ID p50 {:.0} us, p99 {:.0} us",
+        "{name:24} sdr elist of {sensors}: {:.3} s   {PARALLEL} at once: {all:.3} s, {whole} of them whole   Get Device ID p50 {:.0} us, p99 {:.0} us",
         bench::rank(&mut alone, 50),
         bench::rank(&mut times, 50),
         bench::rank(&mut times, 99),

@@ -11,12 +11,21 @@ use http::Method;
 use serde_json::json;
 use testkit::{Suite, eventually};
 
+use fields::Api;
+use peer::Peer;
+
 #[path = "ipmi/boot.rs"]
 mod boot;
+#[path = "ipmi/fields.rs"]
+mod fields;
+#[path = "ipmi/freeipmi.rs"]
+mod freeipmi;
 #[path = "ipmi/guest.rs"]
 mod guest;
 #[path = "ipmi/kept.rs"]
 mod kept;
+#[path = "ipmi/peer.rs"]
+mod peer;
 #[path = "ipmi/sol.rs"]
 mod sol;
 #[path = "ipmi/switch.rs"]
@@ -156,8 +165,13 @@ impl Bmc {
 
     /// Whether a program of FreeIPMI succeeds as administrator, and what it says.
     async fn freeipmi_said(&self, program: &str, args: &[&str]) -> Result<(bool, String)> {
+        self.freeipmi_with("17", program, args).await
+    }
+
+    /// The same with this suite.
+    async fn freeipmi_with(&self, suite: &str, program: &str, args: &[&str]) -> Result<(bool, String)> {
         let host = format!("127.0.0.1:{}", self.port);
-        let login = ["-D", "LAN_2_0", "-h", &host, "-u", "boss", "-p", PASSWORD, "-l", "ADMIN", "-I", "17"];
+        let login = ["-D", "LAN_2_0", "-h", &host, "-u", "boss", "-p", PASSWORD, "-l", "ADMIN", "-I", suite];
         self.run(program, &[&login[..], args].concat()).await
     }
 
@@ -373,42 +387,6 @@ async fn the_sel_ends_and_has_the_numbers_of_the_log() -> Result {
     eventually("the SEL has them", FOLLOW, || async { Ok(numbers().await? == logged) }).await?;
     bmc.restart().await?;
     eventually("the SEL has them again", FOLLOW, || async { Ok(numbers().await? == logged) }).await?;
-    bmc.suite.stop().await
-}
-
-#[tokio::test]
-async fn freeipmi_reads_what_is_there() -> Result {
-    let Some(bmc) = Bmc::with("bmc-info", &[]).await? else { return Ok(()) };
-    let said = bmc.freeipmi("bmc-info", &[]).await?;
-    anyhow::ensure!(said.contains("IPMI Version          : 2.0"), "{said}");
-    let said = bmc.freeipmi("ipmi-chassis", &["--get-chassis-status"]).await?;
-    anyhow::ensure!(said.contains("System Power"), "{said}");
-    let cache = bmc.suite.scratch().join("freeipmi");
-    std::fs::create_dir_all(&cache)?;
-    let cache = format!("--sdr-cache-directory={}", cache.display());
-    let said = bmc.freeipmi("ipmi-sensors", &[&cache]).await?;
-    anyhow::ensure!(said.lines().count() > 1, "{said}");
-    bmc.freeipmi("ipmi-sel", &[&cache, "--info"]).await?;
-    bmc.freeipmi("ipmi-sel", &[&cache, "--clear"]).await?;
-    let said = bmc.freeipmi("ipmi-sel", &[&cache]).await?;
-    anyhow::ensure!(!said.contains("Temperature"), "{said}");
-    let said = bmc.freeipmi("ipmi-sensors-config", &[&cache, "--checkout"]).await?;
-    anyhow::ensure!(said.contains("Upper_Critical_Threshold"), "{said}");
-    // It ends badly for each field that is not there, as a limit of sessions for a user: what it shows and sets counts.
-    let field = |said: &str, name: &str| {
-        let line = said.lines().find(|line| line.trim_start().starts_with(name));
-        line.and_then(|line| line.split_whitespace().nth(1)).map(str::to_owned)
-    };
-    let (_, said) = bmc.freeipmi_said("bmc-config", &["--checkout", "--section=User3"]).await?;
-    for (name, value) in [("Username", "worker"), ("Enable_User", "Yes"), ("Lan_Privilege_Limit", "Operator")]
-    {
-        anyhow::ensure!(field(&said, name).as_deref() == Some(value), "{name}: {said}");
-    }
-    let commit = ["--commit", "--key-pair=User3:Lan_Privilege_Limit=User"];
-    let (_, said) = bmc.freeipmi_said("bmc-config", &commit).await?;
-    let worker = account(&bmc.suite.admin(), "worker").await?;
-    anyhow::ensure!(worker["role"] == "ReadOnly", "{worker}: {said}");
-    bmc.freeipmi("ipmi-fru", &[&cache]).await?;
     bmc.suite.stop().await
 }
 
@@ -628,6 +606,32 @@ async fn the_watchdog_resets_the_machine_once_although_its_owner_is_silent_at_fi
 }
 
 #[tokio::test]
+async fn the_watchdog_bites_although_its_daemon_was_killed() -> Result {
+    let Some(bmc) = Bmc::with("ipmitool", &[]).await? else { return Ok(()) };
+    let admin = bmc.suite.admin();
+    bmc.tool(&["chassis", "power", "on"]).await?;
+    eventually("the machine is on", FOLLOW, || async { Ok(bmc.host().await? == "HOST_STATUS_ON") }).await?;
+    let before = boots(&admin).await?;
+    // Two seconds, and nobody resets it: killed at once, its daemon has it count anew.
+    bmc.tool(&["raw", "0x06", "0x24", "0x04", "0x01", "0", "0x10", "20", "0"]).await?;
+    bmc.tool(&["mc", "watchdog", "reset"]).await?;
+    bmc.restart().await?;
+    eventually("the watchdog resets the machine", FOLLOW, || async {
+        let hosts = admin.get("/api/v1alpha1/hosts").await?.json()?;
+        let last = &hosts["hosts"][0]["lastOperation"];
+        Ok(last["username"] == "watchdog of IPMI" && last["result"] == "OPERATION_RESULT_DONE")
+    })
+    .await?;
+    anyhow::ensure!(boots(&admin).await? == before + 1, "it began anew once");
+    bmc.shows(&["mc", "watchdog", "get"], "Stopped").await?;
+    bmc.shows(&["mc", "watchdog", "get"], "SMS/OS").await?;
+    // One that is stopped stays so.
+    bmc.restart().await?;
+    bmc.shows(&["mc", "watchdog", "get"], "Stopped").await?;
+    bmc.suite.stop().await
+}
+
+#[tokio::test]
 async fn users_are_made_and_changed_over_ipmi() -> Result {
     let Some(bmc) = Bmc::with("ipmitool", &[]).await? else { return Ok(()) };
     let admin = bmc.suite.admin();
@@ -702,9 +706,30 @@ async fn pyghmi_shows_what_the_api_says() -> Result {
     let found: serde_json::Value =
         serde_json::from_str(said.lines().find(|line| line.starts_with('{')).unwrap_or_default())?;
     anyhow::ensure!(found["power after on"] == "on" && found["power after off"] == "off", "{found}");
-    let inlet = found["sensors"]["Inlet temperatur"].as_f64().unwrap_or(-99.0);
-    let value = sensor(&bmc, "inlet_temp").await?["analogReading"]["value"].as_f64().unwrap_or(99.0);
-    anyhow::ensure!((inlet - value).abs() < 3.0, "{inlet} is not {value}: {found}");
+    let api = Api::read(&bmc).await?;
+    let mut compared = 0;
+    for (name, sensor) in api.names() {
+        let value = sensor["analogReading"]["value"].as_f64();
+        let Some(value) = value.filter(|_| sensor["quality"] == "SENSOR_QUALITY_GOOD") else { continue };
+        let Some(shown) = found["sensors"][&name].as_f64() else {
+            anyhow::bail!("{name} is not {value}: {found}")
+        };
+        let near = 2.0 * fields::tolerance(sensor, value);
+        anyhow::ensure!((shown - value).abs() < near, "{name} is {shown}, not {value}: {found}");
+        compared += 1;
+    }
+    anyhow::ensure!(compared > 2, "nothing to compare: {found}");
+    // Parts of the board: those of the host come and go with it.
+    for part in api.parts().into_iter().filter(|part| part["hostName"].is_null()) {
+        for key in ["serialNumber", "productName", "manufacturer"] {
+            let Some(said) = part["info"][key].as_str() else { continue };
+            anyhow::ensure!(found["inventory"].to_string().contains(said), "{key} of {part}: {found}");
+        }
+    }
+    anyhow::ensure!(api.host["bootOverride"]["target"] == "BOOT_TARGET_PXE", "{}", api.host);
+    anyhow::ensure!(api.host["bootOverride"]["mode"] == "BOOT_MODE_UEFI", "{}", api.host);
+    let bootdev = json!({"bootdev": "network", "persistent": true, "uefimode": true});
+    anyhow::ensure!(found["bootdev"] == bootdev, "{found}");
     anyhow::ensure!(found["events after clear"] == 0, "{found}");
     let admin = bmc.suite.admin();
     for name in ["boss", "worker", "guest"] {
@@ -743,28 +768,7 @@ fn code(fine: bool, said: &str) -> String {
 async fn what_is_no_request_is_refused_as_a_peer_refuses_it() -> Result {
     let Some(bmc) = Bmc::with("ipmi_sim", &["suite_3=true"]).await? else { return Ok(()) };
     anyhow::ensure!(has("ipmitool"), "ipmi_sim is there and ipmitool is not");
-    let (dir, peer) = (bmc.suite.scratch().to_owned(), port()?);
-    let users = format!(
-        "name \"peer\"\nset_working_mc 0x20\nstartlan 1\naddr 127.0.0.1 {peer}\npriv_limit admin\n\
-         allowed_auths_admin none md2 md5 straight\nguid a123456789abcdefa123456789abcdef\nendlan\n\
-         user 2 true \"boss\" \"{PASSWORD}\" admin 10 none md2 md5 straight\n"
-    );
-    let commands = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\n\
-                    sel_enable 0x20 100 0x0a\nmc_enable 0x20\n";
-    std::fs::write(dir.join("lan.conf"), users)?;
-    std::fs::write(dir.join("peer.emu"), commands)?;
-    let _peer = tokio::process::Command::new("ipmi_sim")
-        .args(["-n", "-c", "lan.conf", "-f", "peer.emu", "-s", "."])
-        .current_dir(&dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    eventually("the peer answers", FOLLOW, || async {
-        Ok(bmc.ipmitool_at(peer, 3, BOSS, &["raw", "0x06", "0x01"]).await?.0)
-    })
-    .await?;
+    let peer = Peer::start(&bmc).await?;
     let same = "";
     for (request, ours, theirs, why) in [
         ("0x06 0x01", "00", "00", same),
@@ -796,71 +800,9 @@ async fn what_is_no_request_is_refused_as_a_peer_refuses_it() -> Result {
         let args: Vec<&str> = std::iter::once("raw").chain(request.split(' ')).collect();
         let (fine, said) = bmc.ipmitool(3, BOSS, &args).await?;
         anyhow::ensure!(code(fine, &said) == ours, "we to {request}, {ours} is right:\n{said}");
-        let (fine, said) = bmc.ipmitool_at(peer, 3, BOSS, &args).await?;
+        let (fine, said) = bmc.ipmitool_at(peer.port, 3, BOSS, &args).await?;
         anyhow::ensure!(code(fine, &said) == theirs, "the peer to {request}, not {theirs} ({why}):\n{said}");
         anyhow::ensure!((ours == theirs) == why.is_empty(), "{request}: {why}");
     }
-    beside(&bmc, peer).await?;
     bmc.suite.stop().await
-}
-
-/// Subcommands of ipmitool that scripts use, each of which has to be done here; what the peer makes of it is shown.
-const SUBCOMMANDS: [&str; 40] = [
-    "chassis status",
-    "chassis power status",
-    "chassis identify 1",
-    "chassis policy list",
-    "chassis poh",
-    "chassis restart_cause",
-    "chassis bootdev pxe",
-    "chassis bootparam get 5",
-    "chassis selftest",
-    "mc info",
-    "mc guid",
-    "mc selftest",
-    "mc getenables",
-    "mc watchdog get",
-    "mc getsysinfo system_name",
-    "mc setsysinfo system_name rack-7",
-    "sdr list",
-    "sdr elist all",
-    "sdr type Temperature",
-    "sdr info",
-    "sensor list",
-    "sel info",
-    "sel list",
-    "sel elist",
-    "sel time get",
-    "fru print",
-    "lan print 1",
-    "lan alert print 1",
-    "user list 1",
-    "user summary 1",
-    "session info active",
-    "channel info 1",
-    "channel getaccess 1 2",
-    "channel getciphers ipmi 1",
-    "channel authcap 1 4",
-    "sol info 1",
-    "sol payload status 1 2",
-    "event 1",
-    "pef capabilities",
-    "dcmi discover",
-];
-
-#[expect(clippy::print_stdout, reason = "what a peer answers is to be seen beside it")]
-async fn beside(bmc: &Bmc, peer: u16) -> Result {
-    let mut refused = Vec::new();
-    for words in SUBCOMMANDS {
-        let args: Vec<&str> = words.split(' ').collect();
-        let (ours, said) = bmc.ipmitool(3, BOSS, &args).await?;
-        let (theirs, _) = bmc.ipmitool_at(peer, 3, BOSS, &args).await?;
-        let word = |fine: bool| if fine { "done" } else { "refused" };
-        println!("ipmitool {words:32} {:8} ipmi_sim: {}", word(ours), word(theirs));
-        if !ours {
-            refused.push(format!("{words}:\n{said}"));
-        }
-    }
-    anyhow::ensure!(refused.is_empty(), "{}", refused.join("\n"));
-    Ok(())
 }

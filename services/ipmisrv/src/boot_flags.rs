@@ -1,5 +1,7 @@
 //! What is kept of the system boot options beside the override that the machine's owner keeps, and how long boot flags are valid.
 
+use model::Snapshot;
+use prost::Message as _;
 use prost_types::FieldMask;
 use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
@@ -32,6 +34,8 @@ pub(crate) struct BootOptions {
     pub(crate) initiator: [u8; 9],
     pub(crate) mailbox: [[u8; BLOCK]; BLOCKS],
     waiting: Option<Waiting>,
+    /// What the machine's owner is asked to take back, until it has said something.
+    asked: Option<(String, String)>,
 }
 
 impl BootOptions {
@@ -60,8 +64,20 @@ impl BootOptions {
         }
     }
 
+    /// What was due is done, or is not to be any more.
+    pub(crate) fn taken_back(&mut self) {
+        self.asked = None;
+    }
+
+    /// The host and the id of the override that is to be taken back, unless its client says something.
+    pub(crate) fn to_be_taken_back(&self) -> Option<(String, String)> {
+        let waiting = self.waiting.as_ref().map(|waiting| (waiting.host.clone(), waiting.id.clone()));
+        waiting.or_else(|| self.asked.clone())
+    }
+
     /// What was due was not done: it is due again, unless other flags were set since.
     pub(crate) fn not_taken_back(&mut self, now: Mono, request: v1::UpdateHostRequest) {
+        self.asked = None;
         let id = request.host.and_then(|host| host.boot_override).map(|wanted| wanted.id).unwrap_or_default();
         if self.waiting.is_none() && !self.outlasts {
             let until = now.saturating_add(AGAIN);
@@ -77,6 +93,7 @@ impl BootOptions {
     /// What is to be asked of the machine's owner, when the flags are not valid any more. It refuses it where the override is another one by now.
     pub(crate) fn due(&mut self, now: Mono) -> Option<v1::UpdateHostRequest> {
         let waiting = self.waiting.take_if(|waiting| now >= waiting.until)?;
+        self.asked = Some((waiting.host.clone(), waiting.id.clone()));
         let wanted = v1::BootOverride {
             enabled: v1::BootOverrideEnabled::Disabled.into(),
             id: waiting.id,
@@ -84,6 +101,18 @@ impl BootOptions {
         };
         Some(update(waiting.host, wanted, &["boot_override.enabled"]))
     }
+}
+
+/// The id of the override that this host is shown with.
+pub(crate) fn shown(snapshot: &Snapshot, host: &str) -> Option<String> {
+    let view = snapshot.hosts().get(host)?;
+    view.value.boot_override.as_ref().map(|set| set.id.clone()).filter(|id| !id.is_empty())
+}
+
+/// That of the override which this answer is about.
+pub(crate) fn set_by(answer: &[u8]) -> Option<String> {
+    let host = v1::UpdateHostResponse::decode(answer).ok()?.host?;
+    Some(host.boot_override.map(|set| set.id).unwrap_or_default())
 }
 
 /// An override of the machine's that is to be as this says in these fields.

@@ -81,7 +81,7 @@ pub(crate) fn set(request: &Request, host: &v1::Host, world: &mut World<'_>) -> 
     }
     match (*selector, value) {
         // Whether the parameter is valid, and nothing else.
-        (0..=7, []) => {}
+        (0 | 1 | 3..=7, []) => {}
         (0, [progress]) => match (progress & 3, options.setter) {
             (1, Some(setter)) if setter != session => return Err(IN_PROGRESS),
             (1, _) => options.setter = Some(session),

@@ -64,7 +64,8 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             [&[60][..], &u32::try_from(on).unwrap_or(u32::MAX).to_le_bytes()].concat()
         }
         Command::PlatformEvent => {
-            let (severity, text, record) = platform_event::read(data)?;
+            let (severity, text, record) =
+                platform_event::read(data, request.session.id == crate::host::SESSION)?;
             return Ok(Outcome::Add { severity, text, record, is_numbered: false });
         }
         Command::GetPefCapabilities => parameters::pef_capabilities(),
@@ -293,8 +294,9 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         Command::GetLanParameters => return lan_parameter(byte(0)?, byte(1)?, byte(2)?, world),
         Command::GetDcmiCapabilities => dcmi::capabilities(byte(0)?, world.config)?,
         Command::GetPowerReading => dcmi::power(byte(0)?, world)?,
-        // There is none (DCMI 1.5 §6.6.2).
-        Command::GetPowerLimit => return Err(Completion(0x80)),
+        Command::GetPowerLimit => return Ok(Outcome::Partly(dcmi::no_limit())),
+        Command::SetPowerLimit => dcmi::set_limit(data)?,
+        Command::ActivatePowerLimit => dcmi::activate_limit(byte(0)?)?,
         Command::GetDcmiSensors => {
             is_known(world, Domain::Sensors)?;
             dcmi::sensors(byte(0)?, byte(1)?, byte(2)?, byte(3)?, world)?
@@ -720,13 +722,19 @@ fn lan_parameter(channel: u8, selector: u8, set: u8, world: &mut World<'_>) -> R
         return Ok(Outcome::Answer(Ok(vec![lan::REVISION])));
     }
     if lan::is_of_network(selector) {
-        return Ok(Outcome::Network { selector, set });
+        return Ok(Outcome::Network { selector, set, wanted: None });
     }
-    if let Some(value) = parameters::lan_parameter(selector, set, world) {
-        return Ok(Outcome::Answer(Ok([&[lan::REVISION][..], &value?].concat())));
-    }
+    let value = match parameters::lan_parameter(selector, set, world) {
+        Some(value) => value?,
+        None => fixed_parameter(selector, world).ok_or(Completion::PARAMETER_NOT_SUPPORTED)?,
+    };
+    Ok(Outcome::Answer(Ok([&[lan::REVISION][..], &value].concat())))
+}
+
+/// A LAN parameter that is as it is.
+pub(crate) fn fixed_parameter(selector: u8, world: &World<'_>) -> Option<Vec<u8>> {
     let suites: Vec<u8> = world.suites.iter().map(|suite| suite.id()).collect();
-    let value: Vec<u8> = match selector {
+    Some(match selector {
         // Types of authentication of IPMI 1.5: none.
         1 => vec![0],
         2 => vec![0; 5],
@@ -751,13 +759,12 @@ fn lan_parameter(channel: u8, selector: u8, set: u8, world: &mut World<'_>) -> R
             }
             levels
         }
-        _ => return Err(Completion::PARAMETER_NOT_SUPPORTED),
-    };
-    Ok(Outcome::Answer(Ok([&[lan::REVISION][..], &value].concat())))
+        _ => return None,
+    })
 }
 
-/// How the channel is: always there, no alerts by PEF; and up to which privilege (§22.22).
-const CHANNEL_ACCESS: [u8; 2] = [0x22, Level::Administrator as u8];
+/// How the channel is: always there, with alerts by PEF; and up to which privilege (§22.22).
+const CHANNEL_ACCESS: [u8; 2] = [0x02, Level::Administrator as u8];
 
 /// §22.22: it is as it is, so what sets it to that is done, and what sets it to anything else is refused.
 fn set_channel_access(channel: u8, access: u8, limit: u8) -> Answer {

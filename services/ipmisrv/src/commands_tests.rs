@@ -507,7 +507,17 @@ fn dcmi_shows_what_its_settings_name() {
     power.push(0x40);
     assert_eq!(bench.said(Command::GetPowerReading, &[1, 0, 0]), Ok(power));
     bench.refuses(Command::GetPowerReading, &[2, 0x41, 0], Completion::INVALID_FIELD);
-    bench.refuses(Command::GetPowerLimit, &[0, 0], Completion(0x80));
+    let Outcome::Partly(limit) = bench.ask(Command::GetPowerLimit, &[0, 0]) else { panic!("a limit") };
+    assert_eq!((limit.code, limit.data), (Completion(0x80), vec![0; 13]), "none is active");
+    // 300 W within a second: telling of it, and an action that is none.
+    let mut set = vec![0, 0, 0, 0x11, 44, 1, 0xe8, 3, 0, 0, 0, 0, 1, 0];
+    bench.refuses(Command::SetPowerLimit, &set, Completion(0x84));
+    set[3] = 0x12;
+    bench.refuses(Command::SetPowerLimit, &set, Completion::INVALID_FIELD);
+    assert_eq!(bench.said(Command::SetPowerLimit, &[0; 14]), Ok(Vec::new()), "none, as it is");
+    bench.refuses(Command::ActivatePowerLimit, &[1, 0, 0], Completion::STATE);
+    bench.refuses(Command::ActivatePowerLimit, &[2, 0, 0], Completion::INVALID_FIELD);
+    assert_eq!(bench.said(Command::ActivatePowerLimit, &[0, 0, 0]), Ok(Vec::new()));
     // Below zero; and of two processors the one that is good.
     assert_eq!(bench.said(Command::GetTemperatures, &[1, 0x40, 0, 1]), Ok(vec![1, 1, 0x83, 1]));
     assert_eq!(bench.said(Command::GetTemperatures, &[1, 0x03, 0, 1]), Ok(vec![2, 1, 61, 1]));
@@ -991,19 +1001,19 @@ fn one_session_has_the_console_and_it_is_one_that_may() {
 fn the_access_of_the_channel_is_as_it_is() {
     let mut bench = Bench::new();
     for which in [0x40, 0x80] {
-        assert_eq!(bench.said(Command::GetChannelAccess, &[CHANNEL, which]), Ok(vec![0x22, 4]));
+        assert_eq!(bench.said(Command::GetChannelAccess, &[CHANNEL, which]), Ok(vec![0x02, 4]));
         // As a client restores what it has read; and one of the two, or none.
         for set in
-            [[CHANNEL, which | 0x22, which | 4], [0x0e, which | 0x22, 0], [CHANNEL, 0, which | 4], [1, 0, 0]]
+            [[CHANNEL, which | 0x02, which | 4], [0x0e, which | 0x02, 0], [CHANNEL, 0, which | 4], [1, 0, 0]]
         {
             assert_eq!(bench.said(Command::SetChannelAccess, &set), Ok(Vec::new()), "{set:02x?}");
         }
         bench.refuses(Command::SetChannelAccess, &[CHANNEL, which | 0x20, 0], Completion(0x83));
-        for set in [[CHANNEL, which | 0x02, 0], [CHANNEL, 0, which | 3], [2, which | 0x22, 0]] {
+        for set in [[CHANNEL, which | 0x22, 0], [CHANNEL, 0, which | 3], [2, which | 0x02, 0]] {
             bench.refuses(Command::SetChannelAccess, &set, Completion::INVALID_FIELD);
         }
     }
-    for set in [[CHANNEL, 0xe2, 0], [CHANNEL, 0, 0xc4]] {
+    for set in [[CHANNEL, 0xc2, 0], [CHANNEL, 0, 0xc4]] {
         bench.refuses(Command::SetChannelAccess, &set, Completion::INVALID_FIELD);
     }
     bench.refuses(Command::GetChannelAccess, &[CHANNEL, 0], Completion::INVALID_FIELD);
@@ -1145,7 +1155,8 @@ fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
                         bench.memory.settings = *settings;
                         answers += 1;
                     }
-                    Outcome::Hide { .. }
+                    Outcome::Partly(_)
+                    | Outcome::Hide { .. }
                     | Outcome::Network { .. }
                     | Outcome::Activate { .. }
                     | Outcome::Deactivate

@@ -1,7 +1,7 @@
 //! DCMI 1.5: capabilities, power, temperatures.
 
-use ipmi::{CHANNEL, Completion};
-use model::{Quality, Snapshot};
+use ipmi::{CHANNEL, Completion, Reply};
+use model::{Domain, Quality, Snapshot};
 use schema::v1alpha1 as v1;
 
 use crate::config::Config;
@@ -62,6 +62,9 @@ pub(crate) fn power(mode: u8, world: &World<'_>) -> Answer {
     let of = |value: Option<f64>| watts(value.unwrap_or(now));
     let (least, most, mean) = recorded
         .map_or((None, None, None), |recorded| (recorded.min_value, recorded.max_value, recorded.average));
+    // They are of this time: a mean of then is not one of now.
+    let told = world.snapshot.status(Domain::Sensors).confirmed_ms / 1000;
+    let until = u32::try_from(told).unwrap_or(u32::MAX).min(world.now);
     let mut out = Vec::new();
     // The model's statistics may be a little older than its reading.
     let now = watts(now);
@@ -69,10 +72,41 @@ pub(crate) fn power(mode: u8, world: &World<'_>) -> Answer {
         out.extend(value.to_le_bytes());
     }
     out.extend(world.now.to_le_bytes());
-    out.extend(world.now.saturating_sub(since).saturating_mul(1000).to_le_bytes());
+    out.extend(until.saturating_sub(since).saturating_mul(1000).to_le_bytes());
     // It is measured.
     out.push(0x40);
     Ok(out)
+}
+
+/// Of Get Power Limit: none is active, and what it would be follows (DCMI 1.5, §6.6.2).
+const NOT_ACTIVE: Completion = Completion(0x80);
+/// Of Set Power Limit: so many watts cannot be held (DCMI 1.5, §6.6.3).
+const LIMIT_RANGE: Completion = Completion(0x84);
+/// The last exception action (table 6-17): none, switching off, those of makers, telling of it alone.
+const EXCEPTION_MAX: u8 = 0x11;
+
+/// §6.6.2: there is no limit. Clients read the fields behind the code all the same: they say nothing.
+pub(crate) fn no_limit() -> Reply {
+    Reply { code: NOT_ACTIVE, data: vec![0; 13] }
+}
+
+/// §6.6.3: nothing on the board limits power, so no number of watts is in range; no limit is what there is, and clients write back all that they have read.
+pub(crate) fn set_limit(data: &[u8]) -> Answer {
+    match *data {
+        [_, _, _, 0, ref rest @ ..] if rest.iter().all(|byte| *byte == 0) => Ok(Vec::new()),
+        [_, _, _, ..=EXCEPTION_MAX, ..] => Err(LIMIT_RANGE),
+        [_, _, _, _, ..] => Err(Completion::INVALID_FIELD),
+        _ => Err(Completion::LENGTH),
+    }
+}
+
+/// §6.6.4: none is active already, and there is none to be activated.
+pub(crate) fn activate_limit(wanted: u8) -> Answer {
+    match wanted {
+        0 => Ok(Vec::new()),
+        1 => Err(Completion::STATE),
+        _ => Err(Completion::INVALID_FIELD),
+    }
 }
 
 /// The sensors of an entity, by either of its two numbers (table 6-11): temperatures, as there are none of another type.

@@ -7,9 +7,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
-use hal_linux::ipmi::IpmiDevice;
+use hal_linux::ipmi::{IpmiDevice, Kind};
 use ipmi::vm::{self, Decoder, Input, Order};
-use ipmi::{Command, Completion, Group, RequestId, Row};
+use ipmi::{Command, Completion, Group, Reply, RequestId, Row};
 use serde::Deserialize;
 use tokio::net::{UnixListener, UnixStream};
 
@@ -87,6 +87,8 @@ pub(crate) struct Host {
 pub(crate) enum Asked {
     /// It is answered.
     Answered,
+    /// It is answered: the machine may not ask for this.
+    Refused(&'static Row),
     /// It is a command, under this number.
     Command(RequestId, &'static Row, Vec<u8>),
 }
@@ -116,12 +118,16 @@ impl Host {
     /// Opens the devices that are not open.
     pub(crate) fn reopen(&mut self) {
         for way in &mut self.ways {
-            let Wire::Device { path, device, .. } = &mut way.wire else { continue };
+            let Wire::Device { path, device, is_bt } = &mut way.wire else { continue };
             if device.is_some() {
                 continue;
             }
-            match IpmiDevice::open(path) {
+            match IpmiDevice::open(path, if *is_bt { Kind::Bt } else { Kind::Kcs }) {
                 Ok(open) => {
+                    // A process before this one may have said that something waits.
+                    if !*is_bt {
+                        let _ = open.attend(false);
+                    }
                     *device = Some(open);
                     way.fault.clear();
                     tracing::info!(way = %way.name, "the machine's way to IPMI is open");
@@ -139,7 +145,20 @@ impl Host {
 
     /// The machine went off, began anew or is not there: what it had set of this is no more.
     pub(crate) fn forget(&mut self) {
-        (self.enables, self.event) = (SEL_IS_ON, None);
+        self.enables = SEL_IS_ON;
+        self.drop_event();
+    }
+
+    /// Nothing waits any more. A driver that is told that something does asks for it before all else, again and again.
+    fn drop_event(&mut self) {
+        if self.event.take().is_some() {
+            self.attend(false);
+        }
+    }
+
+    /// Nobody is at the other end of a way: what was asked is not answered to who comes next.
+    pub(crate) fn gone(&mut self, way: usize) {
+        self.pending.retain(|_, (of, ..)| *of != way);
     }
 
     pub(crate) fn is_there(&self) -> bool {
@@ -166,6 +185,10 @@ impl Host {
 
     /// A request that came: answered here when it is about the interface itself, or is none.
     pub(crate) fn ask(&mut self, way: usize, request: vm::Request) -> Asked {
+        // KCS has no numbers: a driver that asks something else has given up what it asked before, and would take that answer for this one.
+        if matches!(self.ways.get(way), Some(Way { wire: Wire::Device { is_bt: false, .. }, .. })) {
+            self.gone(way);
+        }
         match self.look(&request) {
             Ok(Ok(answer)) => self.send(way, &request, None, Ok(answer)),
             Ok(Err(row)) => {
@@ -179,6 +202,9 @@ impl Host {
             Err(why) => {
                 let row = Command::of(request.function, request.command, &request.data);
                 self.send(way, &request, row.and_then(|row| row.group.prefix()), Err(why));
+                if let Some(row) = row.filter(|_| why == Completion::PRIVILEGE) {
+                    return Asked::Refused(row);
+                }
             }
         }
         Asked::Answered
@@ -193,7 +219,7 @@ impl Host {
             // Clear and Get Message Flags.
             (true, 0x30, [flags]) => {
                 if flags & EVENT_WAITS != 0 {
-                    self.event = None;
+                    self.drop_event();
                 }
                 return Ok(Ok(Vec::new()));
             }
@@ -201,8 +227,8 @@ impl Host {
             // Get Message: nobody sends any. Read Event Message Buffer.
             (true, 0x33, []) => return Err(NONE_WAITS),
             (true, 0x35, []) => {
-                let event = self.event.take().ok_or(NONE_WAITS)?;
-                self.attend(false);
+                let event = self.event.ok_or(NONE_WAITS)?;
+                self.drop_event();
                 return Ok(Ok(event.to_vec()));
             }
             // Get BT Interface Capabilities: one at a time, in as much as a byte can say, within 5 s, never again.
@@ -219,11 +245,21 @@ impl Host {
             _ => {}
         }
         let row = Command::of(request.function, request.command, data).ok_or(Completion::INVALID_COMMAND)?;
+        // There are no sessions by this way, so nothing of them, nor what goes in them.
+        if matches!(
+            row.command,
+            Command::ActivatePayload
+                | Command::DeactivatePayload
+                | Command::SetSessionPrivilege
+                | Command::CloseSession
+                | Command::GetSessionInfo
+        ) {
+            return Err(Completion::INVALID_COMMAND);
+        }
         if self.is_restricted && !row.command.is_for_machine() {
             return Err(Completion::PRIVILEGE);
         }
         let length = data.len().saturating_sub(usize::from(row.group.prefix().is_some()));
-        // By this way an event says who it is from (§29.3).
         if !row.lengths.contains(&length) {
             return Err(Completion::LENGTH);
         }
@@ -234,7 +270,7 @@ impl Host {
     }
 
     /// The answer to a command; whether it was one of these.
-    pub(crate) fn replied(&mut self, id: RequestId, answer: &Result<Vec<u8>, Completion>) -> bool {
+    pub(crate) fn replied(&mut self, id: RequestId, answer: &Reply) -> bool {
         if id & FIRST == 0 {
             return false;
         }
@@ -244,20 +280,8 @@ impl Host {
         true
     }
 
-    fn send(
-        &mut self,
-        way: usize,
-        request: &vm::Request,
-        prefix: Option<u8>,
-        answer: Result<Vec<u8>, Completion>,
-    ) {
-        let (code, data) = match answer {
-            Ok(data) => (Completion::OK, data),
-            Err(code) => (code, Vec::new()),
-        };
-        let mut bytes = vec![code.0];
-        bytes.extend(prefix);
-        bytes.extend(data);
+    fn send(&mut self, way: usize, request: &vm::Request, prefix: Option<u8>, answer: impl Into<Reply>) {
+        let bytes = answer.into().bytes(prefix);
         if let Some(way) = self.ways.get_mut(way) {
             way.wire.answer(request, &bytes);
         }
@@ -274,6 +298,7 @@ impl Host {
 
     /// A way is open: says what is spoken, and whether something waits.
     pub(crate) fn connected(&mut self, way: usize) {
+        self.gone(way);
         let waits = if self.event.is_some() { Order::Interrupt } else { Order::NoAttention };
         if let Some(way) = self.ways.get_mut(way) {
             for order in [Order::Version, Order::Capabilities, waits] {
@@ -370,8 +395,18 @@ impl Wire {
     }
 
     fn order(&mut self, order: Order) {
-        if matches!(self, Self::Qemu { .. }) {
-            self.write(&vm::ordered(order));
+        match self {
+            Self::Qemu { .. } => self.write(&vm::ordered(order)),
+            Self::Device { device: Some(open), is_bt, .. } => {
+                let something = matches!(order, Order::Attention | Order::Interrupt);
+                // The machine takes BT's back itself.
+                if (something || matches!(order, Order::NoAttention) && !*is_bt)
+                    && let Err(error) = open.attend(something)
+                {
+                    tracing::debug!(%error, "cannot have the machine's driver of IPMI look");
+                }
+            }
+            Self::Device { .. } => {}
         }
     }
 
@@ -430,7 +465,8 @@ mod tests {
         let (near, far) = std::os::unix::net::UnixDatagram::pair().unwrap();
         // It blocks, as the kernel's BT does however it is opened.
         let mut host = Host::new(Interface::Restricted);
-        let device = Some(IpmiDevice::of(OwnedFd::from(near)).unwrap());
+        let kind = if is_bt { Kind::Bt } else { Kind::Kcs };
+        let device = Some(IpmiDevice::of(OwnedFd::from(near), kind).unwrap());
         let wire = Wire::Device { path: PathBuf::from("test"), device, is_bt };
         host.ways.push(Way { name: "test".to_owned(), fault: String::new(), wire });
         (host, far)
@@ -447,7 +483,8 @@ mod tests {
             let [asked] = &found[..] else { panic!("{found:?}") };
             let Asked::Command(id, row, data) = host.ask(way, asked.clone()) else { panic!("answered") };
             assert_eq!((row.command, data.len()), (Command::GetDeviceId, 0));
-            assert!(host.replied(id, &Ok(vec![0x20, 1])) && !host.replied(3, &Ok(Vec::new())));
+            let answer = Reply::from(Ok(vec![0x20, 1]));
+            assert!(host.replied(id, &answer) && !host.replied(3, &answer));
             let mut answer = [0; 16];
             let count = far.recv(&mut answer).unwrap();
             let expected: &[u8] = if is_bt { &[6, 0x1c, 5, 1, 0, 0x20, 1] } else { &[0x1c, 1, 0, 0x20, 1] };
@@ -456,12 +493,14 @@ mod tests {
             for (asked, code) in [
                 (request(0x30, 1, &[]), 0xc1),
                 (request(6, 0x47, &[2, 0]), 0xd4),
+                (request(6, 0x48, &[1, 1, 0, 0, 0, 0]), 0xc1),
                 (request(6, 0x01, &[1]), 0xc7),
                 (request(6, 0x33, &[]), 0x80),
                 (request(6, 0x2e, &[0x00]), 0xcc),
                 (request(6, 0x2e, &[0x0c]), 0x00),
             ] {
-                assert!(matches!(host.ask(way, asked.clone()), Asked::Answered), "{asked:?}");
+                let refused = matches!(host.ask(way, asked.clone()), Asked::Refused(_));
+                assert_eq!(refused, code == 0xd4, "{asked:?}");
                 let count = far.recv(&mut answer).unwrap();
                 assert_eq!(answer[count - 1], code, "{asked:?}");
             }
@@ -473,6 +512,69 @@ mod tests {
                 let mut answer = [0; 32];
                 let count = far.recv(&mut answer).unwrap();
                 assert_eq!(&answer[count - data.len()..count], data, "{command:02x}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_given_to_nobody_else() {
+        let (mut host, far) = device(false);
+        far.set_nonblocking(true).unwrap();
+        let asked = |host: &mut Host, command| match host.ask(0, request(6, command, &[])) {
+            Asked::Command(id, ..) => id,
+            Asked::Answered | Asked::Refused(_) => panic!("{command:02x} is answered"),
+        };
+        let (first, second) = (asked(&mut host, 0x01), asked(&mut host, 0x08));
+        assert!(host.replied(first, &Reply::from(Ok(vec![1]))), "it is one of the machine's");
+        let mut answer = [0; 16];
+        assert!(far.recv(&mut answer).is_err(), "it was given up");
+        host.replied(second, &Reply::from(Ok(vec![2])));
+        let count = far.recv(&mut answer).unwrap();
+        assert_eq!(&answer[..count], [0x1c, 0x08, 0, 2]);
+        // BT tells answers apart by their numbers.
+        let (mut host, far) = device(true);
+        let (first, second) = (asked(&mut host, 0x01), asked(&mut host, 0x08));
+        for (id, command) in [(first, 0x01), (second, 0x08)] {
+            host.replied(id, &Reply::from(Ok(Vec::new())));
+            far.recv(&mut answer).unwrap();
+            assert_eq!(answer[3], command);
+        }
+        // Nobody is there any more who asked.
+        let third = asked(&mut host, 0x01);
+        host.gone(0);
+        far.set_nonblocking(true).unwrap();
+        host.replied(third, &Reply::from(Ok(Vec::new())));
+        assert!(far.recv(&mut answer).is_err());
+    }
+
+    #[tokio::test]
+    async fn attention_ends_with_the_event_that_it_was_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = Host::new(Interface::Full);
+        host.listen(dir.path(), "system").unwrap();
+        let mut qemu = UnixStream::connect(dir.path().join("system")).await.unwrap();
+        let (way, Came::Connected) = host.next().await else { panic!("nobody called") };
+        host.connected(way);
+        qemu.read_exact(&mut [0; 8]).await.unwrap();
+        for ends in ["cleared", "read", "machine began anew"] {
+            assert!(matches!(host.ask(way, request(6, 0x2e, &[0x0d | BUFFERS_EVENTS])), Asked::Answered));
+            let mut said = [0; 6];
+            qemu.read_exact(&mut said).await.unwrap();
+            host.tell(&[1; 16]);
+            let mut order = [0; 2];
+            qemu.read_exact(&mut order).await.unwrap();
+            assert_eq!(order, [0x02, 0xa1], "{ends}");
+            match ends {
+                "cleared" => _ = host.ask(way, request(6, 0x30, &[EVENT_WAITS])),
+                "read" => _ = host.ask(way, request(6, 0x35, &[])),
+                _ => host.forget(),
+            }
+            qemu.read_exact(&mut order).await.unwrap();
+            assert_eq!(order, [0x00, 0xa1], "{ends}");
+            match ends {
+                "cleared" => _ = qemu.read_exact(&mut said).await.unwrap(),
+                "read" => _ = qemu.read_exact(&mut [0; 22]).await.unwrap(),
+                _ => {}
             }
         }
     }

@@ -39,6 +39,12 @@ fn texts_of_the_system_are_written_block_by_block_and_count_when_they_are_whole(
         (Command::GetSystemInfo, &[0, 2, 3, 0][..], Completion::RANGE),
         (Command::GetSystemInfo, &[0, 8, 0, 0], Completion::PARAMETER_NOT_SUPPORTED),
         (Command::GetSystemInfo, &[0, 2, 0, 1], Completion::INVALID_FIELD),
+        (Command::SetSystemBootOptions, &[2], Completion::PARAMETER_NOT_SUPPORTED),
+        // There is no such function, another body's group, and a byte too many.
+        (Command::GetCommandEnables, &[1, 0x3e, 0], Completion::INVALID_FIELD),
+        (Command::GetCommandSupport, &[1, 0x2c, 0, 0x00], Completion::INVALID_FIELD),
+        (Command::GetCommandSupport, &[1, 0x06, 0, 0x00], Completion::LENGTH),
+        (Command::GetSubFunctionSupport, &[1, 0x2c, 0, 1, 0x03], Completion::INVALID_FIELD),
         (Command::SetSystemInfo, &[2, 1, 1], Completion::RANGE),
         (Command::SetSystemInfo, &[2, 0, 9, 1, 1], Completion::INVALID_FIELD),
         (Command::SetSystemInfo, &[2, 0, 0, 9, 1], Completion::LENGTH),
@@ -93,8 +99,7 @@ fn who_is_alerted_of_what_is_read_as_it_was_set() {
         assert_eq!(bench.said(get_by, get), Ok(shown), "{set:02x?}");
     }
     for (command, data, code) in [
-        (Command::SetLanParameters, &[1, 3, 192, 0, 2, 1][..], Completion(0x82)),
-        (Command::SetLanParameters, &[1, 17, 1], Completion(0x82)),
+        (Command::SetLanParameters, &[1, 17, 1][..], Completion(0x82)),
         (Command::SetLanParameters, &[1, 25, 1], Completion(0x80)),
         (Command::SetLanParameters, &[2, 16, 1], Completion::INVALID_FIELD),
         (Command::SetLanParameters, &[1, 16, 7], Completion::INVALID_FIELD),
@@ -234,4 +239,135 @@ fn what_a_restart_forgets_is_the_same_on_flash() {
     assert_eq!(bench.memory.settings.kept(), before);
     sets(&mut bench, Command::SetSystemInfo, &[2, 0, 0, 1, b'x']);
     assert_ne!(bench.memory.settings.kept(), before);
+}
+
+#[test]
+fn records_that_say_the_same_are_as_old_as_they_were() {
+    let mut bench = Bench::new();
+    let info = bench.said(Command::GetSdrInfo, &[]);
+    let held = bench.said(Command::ReserveSdr, &[]);
+    let mut sensors = sensors();
+    for sensor in &mut sensors {
+        if let Some(v1::sensor::Reading::AnalogReading(analog)) = &mut sensor.reading
+            && let Some(recorded) = &mut analog.min_max_recorded
+        {
+            recorded.average = Some(250.0);
+        }
+    }
+    bench.describe(&sensors);
+    assert_eq!(bench.said(Command::GetSdrInfo, &[]), info);
+    assert_eq!(bench.said(Command::ReserveSdr, &[]), held);
+    if let Some(v1::sensor::Reading::AnalogReading(analog)) = &mut sensors[0].reading {
+        analog.hysteresis = 4.0;
+    }
+    bench.describe(&sensors);
+    assert_ne!(bench.said(Command::GetSdrInfo, &[]), info);
+    assert_ne!(bench.said(Command::ReserveSdr, &[]), held);
+}
+
+/// Table 23-4: what each LAN parameter comes to that is read, and that is set. What is the network's is asked of netmgr, and set to nothing else.
+#[test]
+fn each_lan_parameter_is_shown_or_not_and_is_set_or_refused() {
+    enum Read {
+        /// So many bytes behind the revision.
+        Here(usize),
+        /// netmgr is asked.
+        Network,
+        NotThere,
+    }
+    use Read::{Here, Network, NotThere};
+    const READ_ONLY: Completion = Completion(0x82);
+    const NONE: Completion = Completion::PARAMETER_NOT_SUPPORTED;
+    for (selectors, read, set) in [
+        (0..=0, Here(1), Ok(&[1][..])),
+        // Authentication of IPMI 1.5: supported, enabled for each privilege.
+        (1..=1, Here(1), Err(READ_ONLY)),
+        (2..=2, Here(5), Err(READ_ONLY)),
+        // Address, source, MAC address, mask.
+        (3..=6, Network, Err(READ_ONLY)),
+        // What packets are like, and the primary port.
+        (7..=7, Here(3), Err(READ_ONLY)),
+        (8..=8, Here(2), Err(READ_ONLY)),
+        // The secondary port.
+        (9..=9, NotThere, Err(NONE)),
+        (10..=11, Here(1), Err(READ_ONLY)),
+        // The gateway; its MAC address, and another gateway.
+        (12..=12, Network, Err(READ_ONLY)),
+        (13..=15, NotThere, Err(NONE)),
+        (16..=16, Here(18), Ok(b"rack7")),
+        (17..=17, Here(1), Err(READ_ONLY)),
+        (18..=18, Here(4), Ok(&[1, 0, 3, 2])),
+        (19..=19, Here(13), Ok(&[1, 0, 0, 192, 0, 2, 9, 0, 0, 0, 0, 0, 0])),
+        (20..=21, Network, Err(READ_ONLY)),
+        (22..=22, Here(1), Err(READ_ONLY)),
+        (23..=23, Here(2), Err(READ_ONLY)),
+        (24..=24, Here(9), Err(READ_ONLY)),
+        // VLAN of destinations, threshold of bad passwords, and what nobody has a number for.
+        (25..=49, NotThere, Err(NONE)),
+        (50..=51, Here(1), Err(READ_ONLY)),
+        (52..=54, NotThere, Err(NONE)),
+        (55..=56, Network, Err(READ_ONLY)),
+        (57..=58, NotThere, Err(NONE)),
+        (59..=59, Network, Err(READ_ONLY)),
+        (60..=72, NotThere, Err(NONE)),
+        (73..=74, Network, Err(READ_ONLY)),
+        (75..=255, NotThere, Err(NONE)),
+    ] {
+        for selector in selectors {
+            let mut bench = Bench::new();
+            let set_number = if matches!(selector, 18 | 19) { 1 } else { 0 };
+            match (bench.ask(Command::GetLanParameters, &[CHANNEL, selector, set_number, 0]), &read) {
+                (Outcome::Answer(Ok(value)), Here(length)) => {
+                    assert_eq!(value.len(), 1 + length, "{selector}")
+                }
+                (Outcome::Network { selector: asked, wanted: None, .. }, Network) => {
+                    assert_eq!(asked, selector)
+                }
+                (Outcome::Answer(Err(code)), NotThere) => assert_eq!(code, NONE, "{selector}"),
+                (_, _) => panic!("{selector} is read otherwise"),
+            }
+            // The revision alone is there for each.
+            let revision = bench.said(Command::GetLanParameters, &[CHANNEL | 0x80, selector, 0, 0]);
+            assert_eq!(revision, Ok(vec![0x11]), "{selector}");
+            let before = bench.memory.settings.clone();
+            let value = set.unwrap_or(&[1, 2, 3, 4]);
+            let data = [&[CHANNEL, selector], value].concat();
+            match set {
+                Err(_) if matches!(read, Network) => {
+                    let outcome = bench.ask(Command::SetLanParameters, &data);
+                    let Outcome::Network { selector: asked, wanted: Some(wanted), .. } = outcome else {
+                        panic!("{selector} is set without netmgr");
+                    };
+                    assert_eq!((asked, &wanted[..]), (selector, value));
+                }
+                Err(code) => {
+                    bench.refuses(Command::SetLanParameters, &data, code);
+                    assert_eq!(bench.memory.settings, before, "{selector}");
+                    // To what it is.
+                    if let (Here(_), Ok(is)) =
+                        (&read, bench.said(Command::GetLanParameters, &[CHANNEL, selector, 0, 0]))
+                        && selector != 17
+                    {
+                        let same = [&[CHANNEL, selector], &is[1..]].concat();
+                        assert_eq!(
+                            bench.said(Command::SetLanParameters, &same),
+                            Ok(Vec::new()),
+                            "{selector}"
+                        );
+                    }
+                }
+                Ok(_) => {
+                    sets(&mut bench, Command::SetLanParameters, &data);
+                    let read = [CHANNEL, selector, set_number, 0];
+                    let shown = bench.said(Command::GetLanParameters, &read).unwrap();
+                    assert_eq!(&shown[1..=value.len()], value, "{selector}");
+                    // A byte more than there is, another channel.
+                    let long = [&data[..], &[0; 19]].concat();
+                    bench.refuses(Command::SetLanParameters, &long[..22], Completion::LENGTH);
+                    let other = [&[2], &data[1..]].concat();
+                    bench.refuses(Command::SetLanParameters, &other, Completion::INVALID_FIELD);
+                }
+            }
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipmi::Completion;
 use schema::v1alpha1 as v1;
 
+use crate::parameters::READ_ONLY;
 use crate::world::Answer;
 
 /// The parameters, by their numbers.
@@ -151,6 +152,15 @@ pub(crate) fn parameter(
     Ok([&[REVISION][..], &value].concat())
 }
 
+/// The answer to who reads a parameter, or sets it: it is done if it is so already, as what the network is like is the configuration's to say.
+pub(crate) fn answer(said: Vec<u8>, wanted: Option<&[u8]>) -> Answer {
+    match wanted {
+        None => Ok(said),
+        Some(wanted) if said.get(1..) == Some(wanted) => Ok(Vec::new()),
+        Some(_) => Err(READ_ONLY),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,6 +253,16 @@ mod tests {
                 .into_iter()
                 .all(is_of_network)
         );
+    }
+
+    #[test]
+    fn what_is_set_to_what_it_is_is_done_and_nothing_else_is() {
+        let said = vec![REVISION, 192, 0, 2, 5];
+        assert_eq!(answer(said.clone(), None), Ok(said.clone()));
+        assert_eq!(answer(said.clone(), Some(&[192, 0, 2, 5])), Ok(Vec::new()));
+        for other in [&[192, 0, 2, 6][..], &[192, 0, 2], &[]] {
+            assert_eq!(answer(said.clone(), Some(other)), Err(READ_ONLY));
+        }
     }
 
     #[test]

@@ -51,6 +51,7 @@ mod shell;
 mod sol;
 mod switch;
 mod thresholds;
+mod timers;
 mod users;
 mod watch;
 mod world;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ipmi::{Completion, sel};
+use ipmi::{Completion, Reply, sel};
 use model::{Domain, State};
 use schema::v1alpha1 as v1;
 use schema::{Method, MethodInfo};
@@ -16,6 +16,8 @@ use crate::world::{Answer, World};
 /// What comes of a request.
 pub(crate) enum Outcome {
     Answer(Answer),
+    /// A code that has data behind it.
+    Partly(Reply),
     /// This is to be asked; the answer says `data` if it went well.
     Call {
         method: &'static MethodInfo,
@@ -28,6 +30,8 @@ pub(crate) enum Outcome {
         selector: u8,
         /// Which one of several.
         set: u8,
+        /// It is to be this, as it can be no other.
+        wanted: Option<Vec<u8>>,
     },
     /// This of the SEL is to be hidden; the answer says `data` if it is.
     Hide {

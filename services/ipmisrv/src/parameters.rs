@@ -12,13 +12,15 @@ use crate::world::{Answer, World};
 
 /// Completion codes of parameters (tables 22-16b and 23-1): not supported, set by somebody else, read only.
 const NOT_SUPPORTED: Completion = Completion::PARAMETER_NOT_SUPPORTED;
-const READ_ONLY: Completion = Completion(0x82);
+pub(crate) const READ_ONLY: Completion = Completion(0x82);
 /// Bytes of a block of a text (table 22-16c); the first has the encoding and the length before it.
 const BLOCK: usize = 16;
 /// System info parameters that are texts: firmware, name, operating system's names and version, the controller's URL and the hypervisor's.
 const TEXTS: std::ops::RangeInclusive<u8> = 1..=7;
 /// Longest community (table 23-4, parameter 16).
 const COMMUNITY_MAX: usize = 18;
+/// Bytes of half of a function's commands, one bit each (§21.7).
+const MASK: usize = 16;
 
 fn keep(settings: Settings, world: &World<'_>) -> Outcome {
     if settings == world.memory.settings {
@@ -165,9 +167,18 @@ pub(crate) fn set_lan(request: &Request, world: &mut World<'_>) -> Result<Outcom
             one.mac = mac.try_into().map_err(|_| Completion::LENGTH)?;
         }
         (16 | 18 | 19, _) => return Err(Completion::LENGTH),
-        (selector, _) if lan::is_of_network(*selector) => return Err(READ_ONLY),
-        (1 | 2 | 7 | 8 | 10 | 17 | 22 | 23 | 24 | 50 | 51, _) => return Err(READ_ONLY),
-        _ => return Err(NOT_SUPPORTED),
+        (17, _) => return Err(READ_ONLY),
+        // What it is already is done: clients write back all that they have read.
+        (selector, value) if lan::is_of_network(*selector) => {
+            return Ok(Outcome::Network { selector: *selector, set: 0, wanted: Some(value.to_vec()) });
+        }
+        (selector, value) => {
+            return match crate::commands::fixed_parameter(*selector, world) {
+                Some(is) if is == value => Ok(Outcome::Answer(Ok(Vec::new()))),
+                Some(_) => Err(READ_ONLY),
+                None => Err(NOT_SUPPORTED),
+            };
+        }
     }
     Ok(keep(settings, world))
 }
@@ -332,13 +343,13 @@ pub(crate) fn firewall(command: Command, data: &[u8], world: &World<'_>) -> Answ
         }
         return Ok([&[0x01], &pairs[..]].concat());
     }
-    let asked = Asked::read(data)?;
     let with_number = matches!(
         command,
         Command::GetSubFunctionSupport
             | Command::GetConfigurableSubFunctions
             | Command::GetSubFunctionEnables
     );
+    let asked = Asked::read(data, usize::from(with_number))?;
     let settings = &world.memory.settings;
     if with_number {
         let number = data.get(3).copied().ok_or(Completion::LENGTH)?;
@@ -376,8 +387,8 @@ pub(crate) fn firewall(command: Command, data: &[u8], world: &World<'_>) -> Answ
 /// §21.7: switches commands of one function on and off.
 pub(crate) fn set_enables(data: &[u8], world: &World<'_>) -> Result<Outcome, Completion> {
     ipmi::is_this_channel(data.first().copied().ok_or(Completion::LENGTH)?)?;
-    let asked = Asked::read(data)?;
-    let mask = data.get(3..19).ok_or(Completion::LENGTH)?;
+    let asked = Asked::read(data, MASK)?;
+    let mask = data.get(3..3 + MASK).ok_or(Completion::LENGTH)?;
     let forbidden = world.config.forbidden().unwrap_or_default();
     let mut settings = world.memory.settings.clone();
     for row in Command::ROWS.iter().filter(|row| asked.is(row.group.function()) && asked.has(row.number)) {
@@ -397,13 +408,15 @@ pub(crate) fn set_enables(data: &[u8], world: &World<'_>) -> Result<Outcome, Com
 
 /// Which half of which function's commands is asked for.
 struct Asked {
+    /// A network function that there is.
     function: u8,
     is_upper: bool,
 }
 
 impl Asked {
-    fn read(data: &[u8]) -> Result<Self, Completion> {
-        let [_, wanted, lun, ..] = *data else { return Err(Completion::LENGTH) };
+    /// `behind` bytes come before the one that says whose group it is.
+    fn read(data: &[u8], behind: usize) -> Result<Self, Completion> {
+        let [_, wanted, lun, ref rest @ ..] = *data else { return Err(Completion::LENGTH) };
         let is_upper = match wanted >> 6 {
             0 => false,
             1 => true,
@@ -412,7 +425,17 @@ impl Asked {
         if lun & 3 != 0 {
             return Err(Completion::INVALID_FIELD);
         }
-        Ok(Self { function: wanted & 0x3e, is_upper })
+        let function = wanted & 0x3e;
+        let row = Command::ROWS.iter().find(|row| row.group.function() == function);
+        let prefix = row.ok_or(Completion::INVALID_FIELD)?.group.prefix();
+        // Whose group it is, the last byte says (§21.2).
+        match (rest.get(behind..), prefix) {
+            (None | Some([]), _) => {}
+            (Some([body]), Some(prefix)) if *body == prefix => {}
+            (Some([_]), Some(_)) => return Err(Completion::INVALID_FIELD),
+            (Some(_), _) => return Err(Completion::LENGTH),
+        }
+        Ok(Self { function, is_upper })
     }
 
     fn is(&self, function: u8) -> bool {

@@ -3,8 +3,6 @@
 use ipmi::{Completion, sel};
 use schema::v1alpha1::EventSeverity;
 
-/// Bytes of a message from the network; one by the system interface names its generator before them.
-const LENGTH: usize = 7;
 /// Versions of the message's format: of IPMI 1.5 and later, and of 1.0.
 const FORMATS: [u8; 2] = [0x04, 0x03];
 /// Class of events of thresholds (table 42-1).
@@ -13,16 +11,22 @@ const THRESHOLD: u8 = 0x01;
 /// Who sends a message from the network: software of a remote console (table 32-1).
 const REMOTE: u8 = 0x41;
 
-/// How serious it is, what it says, and its record.
-pub(crate) fn read(data: &[u8]) -> Result<(EventSeverity, String, [u8; sel::LENGTH]), Completion> {
-    let message = data.len().checked_sub(LENGTH).and_then(|at| data.get(at..));
-    let Some(&[format, kind, number, class, first, second, third]) = message else {
+/// How serious it is, what it says, and its record. One by the system interface names its generator before all else, one from the network does not (§29.3).
+pub(crate) fn read(
+    data: &[u8],
+    is_by_machine: bool,
+) -> Result<(EventSeverity, String, [u8; sel::LENGTH]), Completion> {
+    let (generator, message) = match (is_by_machine, data) {
+        (true, [generator, message @ ..]) => (*generator, message),
+        (_, message) => (REMOTE, message),
+    };
+    let &[format, kind, number, class, first, second, third] = message else {
         return Err(Completion::LENGTH);
     };
     if !FORMATS.contains(&format) {
         return Err(Completion::INVALID_FIELD);
     }
-    let record = [0, 0, 0x02, 0, 0, 0, 0, REMOTE, 0, format, kind, number, class, first, second, third];
+    let record = [0, 0, 0x02, 0, 0, 0, 0, generator, 0, format, kind, number, class, first, second, third];
     let (severity, text) = told((kind, number, class), [first, second, third]);
     Ok((severity, text, record))
 }
@@ -72,17 +76,21 @@ mod tests {
             (&[0x04, 0x01, 0x30, 0x01, 0x57, 0x00, 0x00], EventSeverity::Warning),
             (&[0x04, 0x01, 0x30, 0x81, 0x59, 0x00, 0x00], EventSeverity::Info),
             (&[0x04, 0x0c, 0x53, 0x6f, 0x00, 0x00, 0x00], EventSeverity::Info),
-            (&[0x41, 0x03, 0x01, 0x30, 0x01, 0x59, 0x00, 0x00], EventSeverity::Critical),
         ] {
-            assert_eq!(read(data).unwrap().0, severity, "{data:02x?}");
+            assert_eq!(read(data, false).unwrap().0, severity, "{data:02x?}");
+            // Of the machine's firmware.
+            let by_machine = [&[0x31], data].concat();
+            assert_eq!(read(&by_machine, true).unwrap().2[7], 0x31);
+            assert_eq!(read(&by_machine, false), Err(Completion::LENGTH));
+            assert_eq!(read(data, true), Err(Completion::LENGTH));
         }
-        let (_, text, record) = read(&[0x04, 0x01, 0x30, 0x81, 0x59, 0x10, 0x20]).unwrap();
+        let (_, text, record) = read(&[0x04, 0x01, 0x30, 0x81, 0x59, 0x10, 0x20], false).unwrap();
         assert!(text.ends_with("sensor 48 of type 01h ended: class 01h, data 59h 10h 20h"), "{text}");
         assert_eq!(record[7..], [0x41, 0, 4, 1, 0x30, 0x81, 0x59, 0x10, 0x20]);
         assert_eq!(added(&record), (EventSeverity::Info, text));
         let (_, text) = added(&[0, 0, 0xc0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert!(text.ends_with("type C0h: 00 00 00 00 01 02 03 04 05 06 07 08 09"), "{text}");
-        assert_eq!(read(&[0x05, 1, 1, 1, 1, 1, 1]), Err(Completion::INVALID_FIELD));
-        assert_eq!(read(&[0x04; 6]), Err(Completion::LENGTH));
+        assert_eq!(read(&[0x05, 1, 1, 1, 1, 1, 1], false), Err(Completion::INVALID_FIELD));
+        assert_eq!(read(&[0x04; 6], false), Err(Completion::LENGTH));
     }
 }

@@ -47,6 +47,16 @@ impl Machine {
             confirmed_ms: snapshot.status(Domain::Hosts).confirmed_ms,
         })
     }
+
+    /// How often it has begun, as far as that is known.
+    pub(crate) fn reboots(&self) -> Option<u32> {
+        self.reboots
+    }
+
+    /// Whether it is on, and has not begun anew since it had so often.
+    pub(crate) fn goes_on_since(&self, reboots: Option<u32>) -> bool {
+        !self.is_off && self.reboots == reboots
+    }
 }
 
 /// How it ended.
@@ -124,6 +134,11 @@ impl Pursuit {
             Some(wish) if self.is_asked || wish.unsure.is_some() => wish.is_recalled = true,
             _ => self.wish = None,
         }
+    }
+
+    /// Whether something is wanted that nobody has taken yet.
+    pub(crate) fn wants_something(&self) -> bool {
+        self.wish.as_ref().is_some_and(|wish| !wish.is_recalled)
     }
 
     /// When [`Pursuit::due`] is due.

@@ -73,6 +73,7 @@ impl Repository {
             return;
         }
         self.of = Some(of);
+        let before = (std::mem::take(&mut self.records), self.made, self.generation);
         // Clients compare times to know whether records they keep are still good: no two changes have the same one.
         self.made = now.max(self.made.saturating_add(1));
         // 0 is none.
@@ -120,6 +121,10 @@ impl Repository {
             ));
         }
         self.sensors = found.into_iter().map(|(sensor, _)| sensor).collect();
+        // Statistics of sensors are no change of a record.
+        if self.records == before.0 {
+            (self.made, self.generation) = (before.1, before.2);
+        }
     }
 
     /// The scale that this sensor was last shown with.
@@ -319,11 +324,15 @@ mod tests {
         assert!(repository.holds(one) && repository.holds(other));
         repository.refresh(snapshot, 2);
         assert!(repository.holds(one), "nothing has changed");
+        let made = repository.made;
         repository.of = None;
+        repository.refresh(snapshot, 3);
+        assert!(repository.holds(one) && repository.made == made, "they say the same");
+        (repository.of, repository.records) = (None, Vec::new());
         repository.refresh(snapshot, 3);
         assert!(!repository.holds(one) && repository.holds(repository.reserve()));
         let made = repository.made;
-        repository.of = None;
+        (repository.of, repository.records) = (None, Vec::new());
         repository.refresh(snapshot, 3);
         assert!(repository.made > made, "a change within the same second");
     }

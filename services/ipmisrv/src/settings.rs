@@ -71,19 +71,42 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads it. What cannot be read is as it is by default, and is told.
+    /// Reads it, and what is wrong with it. Of what cannot be read nobody knows which commands were taken away: all are that change something.
     ///
     /// # Errors
     /// The store does not answer.
-    pub(crate) async fn load(bucket: &Bucket) -> Result<Self, StateError> {
+    pub(crate) async fn load(bucket: &Bucket) -> Result<(Self, Option<String>), StateError> {
         match bucket.get::<Json<Self>>(KEY).await {
-            Ok(entry) => Ok(entry.map(|entry| entry.value.0).unwrap_or_default()),
+            Ok(entry) => Ok((entry.map(|entry| entry.value.0).unwrap_or_default(), None)),
             Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-                tracing::warn!(%error, "cannot read settings of IPMI: defaults are used");
-                Ok(Self::default())
+                let what = format!(
+                    "settings of IPMI cannot be read: commands that take more than the privilege User are off until an administrator switches them on again (Set Command Enables): {error}"
+                );
+                tracing::warn!("{what}");
+                Ok((Self::lost(), Some(what)))
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// In place of what cannot be read.
+    fn lost() -> Self {
+        let is_off = |row: &&ipmi::Row| {
+            row.command.is_configurable() && row.level.is_some_and(|level| level > ipmi::Level::User)
+        };
+        let disabled = Command::ROWS.iter().filter(is_off).map(|row| (row.group.function(), row.number));
+        Self { disabled: disabled.collect(), ..Self::default() }
+    }
+
+    /// This, with what a restart forgets as it is in `now`: it may have been set while this was being stored or read.
+    pub(crate) fn with_volatile_of(mut self, now: &Self) -> Self {
+        let is_volatile = |parameter: &u8| VOLATILE.contains(parameter);
+        self.texts.retain(|parameter, _| !is_volatile(parameter));
+        let texts = now.texts.iter().filter(|(parameter, _)| is_volatile(parameter));
+        self.texts.extend(texts.map(|(parameter, text)| (*parameter, text.clone())));
+        let ([first, ..], [other, ..]) = (&mut self.destinations, &now.destinations);
+        *first = *other;
+        self
     }
 
     /// Stores it, but for what is not kept; ends when it is known whether it is done.
@@ -208,5 +231,32 @@ mod tests {
         assert_eq!((read.destination(0), read.destination(1)), (None, Some(Ipv4Addr::LOCALHOST)));
         assert_eq!(read.forbidden(), [Command::ChassisControl]);
         assert_eq!(serde_json::from_str::<Settings>("{}").unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn what_runs_now_stays_while_other_settings_are_stored() {
+        let text = |text: &str| Text { encoding: 0, bytes: text.as_bytes().to_vec() };
+        let mut now = Settings::default();
+        now.texts.extend([(2, text("old")), (4, text("Debian"))]);
+        now.destinations[0].timeout = 9;
+        let mut stored = Settings::default();
+        stored.texts.extend([(2, text("new")), (5, text("gone"))]);
+        stored.destinations[1].timeout = 7;
+        let both = stored.with_volatile_of(&now);
+        assert_eq!(both.texts.into_iter().collect::<Vec<_>>(), [(2, text("new")), (4, text("Debian"))]);
+        assert_eq!((both.destinations[0].timeout, both.destinations[1].timeout), (9, 7));
+    }
+
+    #[test]
+    fn of_settings_that_cannot_be_read_nothing_that_changes_something_is_open() {
+        let lost = Settings::lost().forbidden();
+        for command in [Command::ChassisControl, Command::SetUserPassword, Command::SetLanParameters] {
+            assert!(lost.contains(&command), "{command:?}");
+        }
+        for command in
+            [Command::GetChassisStatus, Command::GetSdr, Command::SetCommandEnables, Command::CloseSession]
+        {
+            assert!(!lost.contains(&command), "{command:?}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use schema::MethodInfo;
 use schema::rpc::auth_service::{CHALLENGE_IPMI, VERIFY_IPMI};
-use schema::rpc::host_service::{CHANGE_HOST_STATE, UPDATE_HOST};
+use schema::rpc::host_service::CHANGE_HOST_STATE;
 use schema::rpc::network_service::LIST_NETWORK_INTERFACES;
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as v1;
@@ -50,13 +50,16 @@ use crate::sel_log::{self, Read};
 use crate::settings::{Memory, Settings};
 use crate::sol::{self, Bridge, Kept, Sol};
 use crate::switch::{Seen, Switch};
+use crate::timers::TimersFile;
 use crate::users;
 use crate::watch::{self, Watch};
 use crate::world::World;
 
 mod alerts;
+mod boot;
 mod console;
 mod host;
+mod timers;
 
 /// How long an answer waits until what it changed is known here.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
@@ -77,10 +80,18 @@ const EVENTS_AT_ONCE: u32 = 32;
 const EVENT_EVERY: Millis = Millis::from_secs(6);
 /// How long a record may take from its event to the SEL.
 const SEEN_WITHIN: Duration = Duration::from_secs(3);
+/// How old statistics of sensors may be for who polls them.
+const STATISTICS_MS: u64 = 5000;
+/// Commands by which something is written in pieces, and the one that boot flags wait for.
+const SETTLED: [Command; 5] = [
+    Command::WriteFru,
+    Command::SetSystemInfo,
+    Command::SetAssetTag,
+    Command::SetControllerId,
+    Command::ChassisControl,
+];
 /// How long what was told last may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// As whom boot flags are taken back, which is no name of an account.
-const BOOT_FLAGS: &str = "boot flags of IPMI";
 /// Steps of logins at once. Strangers cause them, so they have a share of their own; what is beyond is refused.
 const LOGINS_MAX: usize = 64;
 /// Calls at once, for those who are logged in.
@@ -99,12 +110,12 @@ enum Done {
     Kept(RequestId, Box<Kept>, Result<(), Completion>),
     /// The console is open for this session, or not.
     Console(u32, RequestId, Result<UnixStream, Completion>),
-    /// What this host boots from is set, under this id, or is not.
-    Boot(u32, RequestId, String, Result<String, Completion>),
+    /// What this host boots from is set, under this id, or is not as far as anybody knows.
+    Boot(u32, RequestId, String, Option<String>, Result<(), Completion>),
     /// What the owner of the machine said to the ask of this number.
     Watchdog(u64, Result<(), Status>),
-    /// What the SEL hides is this, and this is set of Serial over LAN.
-    Loaded(Box<(Bucket, Hidden, Kept, Settings)>),
+    /// What the SEL hides is this, this is set of Serial over LAN, and how far the log was filtered.
+    Loaded(Box<(Bucket, Hidden, Kept, Settings, Option<u64>)>),
     /// An event was told.
     Told,
     /// This is set of what clients set here, or was not stored.
@@ -113,6 +124,8 @@ enum Done {
     Added(u32, RequestId, String),
     /// That was long enough.
     NotSeen(RequestId),
+    /// Boot flags are not valid any more, or others are set.
+    TakenBack,
     /// This was not asked of the machine's owner, or it did not say.
     NotTakenBack(Box<v1::UpdateHostRequest>),
     /// A trap that somebody asked for was sent, or not.
@@ -158,7 +171,13 @@ struct Shell {
     confirmed: u64,
     /// Events that clients tell of.
     events: Allowance,
+    /// Requests that are not answered yet, of which more comes than that: whose, and what that session had written before.
+    before: Vec<(RequestId, u32, Command, Option<Written>)>,
+    /// Lines in the audit of what the machine may not ask for.
+    refusals: Allowance,
+    progress: alerts::Progress,
     run_dir: PathBuf,
+    timers: TimersFile,
     /// By the number of the session.
     seats: HashMap<u32, Seat>,
     logins: JoinSet<Done>,
@@ -179,8 +198,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let (mut heartbeat, mut shutdown) = (local.heartbeat(), local.shutdown.clone());
     let folder = local.run_dir.join(crate::NAME);
     let host = host::open(&config, local.board.as_deref(), &folder);
+    let is_carried_on = TimersFile::open(&folder).saved().waits();
     // What there is when it begins is there at once, or the operator tries again.
-    let begun = match switch.socket().is_some() || host.is_there() {
+    let begun = match switch.socket().is_some() || host.is_there() || is_carried_on {
         true => Some(Serving::begin(&bus, &local, &config).await?),
         false => None,
     };
@@ -271,7 +291,7 @@ impl Serving {
         // What the store adds is known before anybody is answered.
         server.forbid(config.forbidden()?);
         let suites = if config.suite_3 { vec![Suite::Sha256, Suite::Sha1] } else { vec![Suite::Sha256] };
-        let shell = Shell {
+        let mut shell = Shell {
             bus: bus.clone(),
             gate,
             model,
@@ -295,12 +315,17 @@ impl Serving {
             traps: 0,
             confirmed: 0,
             events: Allowance::new(EVENTS_AT_ONCE, 1, EVENT_EVERY),
+            before: Vec::new(),
+            refusals: Allowance::new(EVENTS_AT_ONCE, 1, EVENT_EVERY),
+            progress: alerts::Progress::default(),
             run_dir: local.run_dir.clone(),
+            timers: TimersFile::open(&local.run_dir.join(crate::NAME)),
             seats: HashMap::from([(crate::host::SESSION, host::seat(config.host_interface))]),
             logins: JoinSet::new(),
             calls,
             clock: Clock::new(),
         };
+        shell.restore_timers();
         Ok(Self { shell, events, log, beside })
     }
 
@@ -311,6 +336,7 @@ impl Serving {
         let mut buffer = vec![0; DATAGRAM];
         loop {
             let mut out = Vec::new();
+            shell.resume_watchdog();
             let (deadline, watchdog) = (shell.server.deadline(), shell.watch.timer.deadline());
             let pursuit = shell.watch.pursuit.deadline();
             let link = shell.bridge.as_ref().map(|bridge| &bridge.link);
@@ -325,6 +351,7 @@ impl Serving {
                 () = heartbeat.tick() => {
                     shell.confirm(&mut out);
                     shell.host.reopen();
+                    shell.keep_progress();
                 }
                 () = switch.turn(&seen) => {
                     let new = switch.socket();
@@ -359,6 +386,7 @@ impl Serving {
                     Err(error) => tracing::debug!(%error, "cannot receive datagram"),
                 },
             }
+            shell.save_timers();
             shell.carry_out(out).await;
         }
         self.beside.shutdown().await;
@@ -372,13 +400,14 @@ async fn load(bus: Client, notify: Notifier) -> Done {
         let found = async {
             let (bucket, hidden) = Hidden::load(&bus).await?;
             let kept = Kept::load(&bucket).await?;
-            let settings = Settings::load(&bucket).await?;
-            Ok::<_, StateError>((bucket, hidden, kept, settings))
+            let (settings, lost) = Settings::load(&bucket).await?;
+            let filtered = alerts::Progress::load(&bucket).await?;
+            Ok::<_, StateError>(((bucket, hidden, kept, settings, filtered), lost))
         };
         match found.await {
-            Ok(found) => {
-                if is_told {
-                    notify.status("");
+            Ok((found, lost)) => {
+                if is_told || lost.is_some() {
+                    notify.status(lost.unwrap_or_default());
                 }
                 return Done::Loaded(Box::new(found));
             }
@@ -489,9 +518,10 @@ impl Shell {
                 }
                 self.replied(id, answer.map(|()| Vec::new()), out);
             }
-            Done::Boot(session, id, host_name, set) => {
-                let now = self.clock.now();
-                let answer = set.map(|set| self.boot.set(now, host_name, set));
+            Done::Boot(session, id, host_name, set, answer) => {
+                if let Some(set) = set {
+                    self.boot.set(self.clock.now(), host_name, set);
+                }
                 self.done(Done::Replied(session, id, answer.map(|()| Vec::new())), out);
             }
             Done::Console(session, id, opened) => self.console(session, id, opened, out),
@@ -507,17 +537,22 @@ impl Shell {
                 }
             }
             Done::Loaded(found) => {
-                let (bucket, hidden, kept, settings) = *found;
+                let (bucket, hidden, kept, settings, filtered) = *found;
                 self.bucket = Some(bucket);
                 self.sel.loaded(hidden);
                 self.sol.keep(kept);
-                self.set(settings);
+                self.set(settings.with_volatile_of(&self.memory.settings));
+                self.progress.last = self.progress.last.or(filtered);
+                self.filter(false, out);
             }
             Done::Told => {}
+            Done::TakenBack => self.boot.taken_back(),
             Done::Set(id, settings, answer) => {
                 self.storing = false;
                 if answer.is_ok() {
-                    self.set(*settings);
+                    // Filters that are switched on now are not for what came before.
+                    self.progress.is_due();
+                    self.set(settings.with_volatile_of(&self.memory.settings));
                 }
                 self.replied(id, answer.map(|()| Vec::new()), out);
             }
@@ -613,31 +648,6 @@ impl Shell {
                 self.tell("failed", v1::EventSeverity::Critical, text, None);
             }
         }
-    }
-
-    /// Boot flags whose client sent no Chassis Control are not valid any more. Who set them may be gone: it is asked in nobody's name.
-    fn boot_flags(&mut self) {
-        let Some(request) = self.boot.due(self.clock.now()) else { return };
-        let gate = self.gate.clone();
-        self.calls.spawn(async move {
-            let peer = Peer::Link(BOOT_FLAGS);
-            let caller = Arc::new(Caller::without_account(BOOT_FLAGS, Some(auth::Role::Operator), peer));
-            let bytes = request.encode_to_vec().into();
-            match ask(&gate, UPDATE_HOST.info, bytes, caller, peer, BOOT_FLAGS, CALL).await {
-                Ok(_) => Done::Told,
-                // Somebody has set them since, or there is no such machine: nothing is to be taken back.
-                Err(status)
-                    if status.reason() == "BOOT_OVERRIDE_CHANGED" || status.code == Code::NotFound =>
-                {
-                    tracing::info!(%status, "boot flags of IPMI are not taken back");
-                    Done::Told
-                }
-                Err(status) => {
-                    tracing::warn!(%status, "cannot take back boot flags of IPMI: retrying");
-                    Done::NotTakenBack(Box::new(request))
-                }
-            }
-        });
     }
 
     /// Tells this of the watchdog.
@@ -763,6 +773,10 @@ impl Shell {
     fn request(&mut self, request: Request, out: &mut Vec<Action>) {
         let snapshot = self.model.snapshot();
         let was_running = self.watch.timer.deadline().is_some();
+        if request.command == Command::GetPowerReading {
+            self.ask_statistics(&snapshot);
+        }
+        let before = self.seats.get(&request.session.id).and_then(|seat| seat.written.clone());
         let mut nothing = None;
         let written = self.seats.get_mut(&request.session.id).map(|seat| &mut seat.written);
         let mut world = World {
@@ -786,8 +800,8 @@ impl Shell {
         if !self.may_change(&request.session, &outcome) {
             outcome = Outcome::Answer(Err(Completion::BUSY));
         }
-        if request.command == Command::ChassisControl {
-            self.boot.controlled(self.clock.now());
+        if SETTLED.contains(&request.command) {
+            self.before.push((request.id, request.session.id, request.command, before));
         }
         let answer = match outcome {
             Outcome::Answer(answer) => {
@@ -800,6 +814,7 @@ impl Shell {
                 }
                 answer
             }
+            Outcome::Partly(reply) => return self.replied(request.id, reply, out),
             Outcome::Call { method, request: bytes, data } => match self.caller(&request) {
                 Ok(caller) => {
                     let (gate, model) = (self.gate.clone(), self.model.clone());
@@ -819,12 +834,13 @@ impl Shell {
                 }
                 Err(why) => Err(why),
             },
-            Outcome::Network { selector, set } => match self.caller(&request) {
+            Outcome::Network { selector, set, wanted } => match self.caller(&request) {
                 Ok(_) => {
                     // Where netmgr does not run nobody tells.
                     let netmgr = snapshot.network().map(|_| self.bus.clone());
                     self.calls.spawn(async move {
-                        let answer = network((selector, set), request.session.from, netmgr).await;
+                        let said = network((selector, set), request.session.from, netmgr).await;
+                        let answer = said.and_then(|said| lan::answer(said, wanted.as_deref()));
                         Done::Replied(request.session.id, request.id, answer)
                     });
                     return;
@@ -862,33 +878,12 @@ impl Shell {
                 }
                 Err(why) => Err(why),
             },
-            Outcome::Boot { method, request: bytes, host_name } => match self.caller(&request) {
-                Ok(caller) => {
-                    let (gate, model) = (self.gate.clone(), self.model.clone());
-                    let name = request.command.row().map_or("IPMI", |row| row.name);
-                    let (id, session, peer) = (request.id, request.session.id, host::peer(&request.session));
-                    self.calls.spawn(async move {
-                        let asked = ask(&gate, method, bytes.into(), caller, peer, name, CALL).await;
-                        let set = asked.map_err(|status| match status.code {
-                            // Nothing brings it to this host.
-                            Code::Unimplemented => Completion::PARAMETER_NOT_SUPPORTED,
-                            code => commands::completion(code),
-                        });
-                        let set = set.map(|answer| {
-                            let host =
-                                v1::UpdateHostResponse::decode(answer).ok().and_then(|answer| answer.host);
-                            host.and_then(|host| host.boot_override).map(|set| set.id).unwrap_or_default()
-                        });
-                        model.refresh(method.owner);
-                        if set.is_ok() {
-                            heard(model, method.owner).await;
-                        }
-                        Done::Boot(session, id, host_name, set)
-                    });
-                    return;
+            Outcome::Boot { method, request: bytes, host_name } => {
+                match self.ask_boot_flags(&request, method, bytes, host_name) {
+                    Ok(()) => return,
+                    Err(why) => Err(why),
                 }
-                Err(why) => Err(why),
-            },
+            }
             // What a restart forgets, and nothing else.
             Outcome::Set { settings } if settings.kept() == self.memory.settings.kept() => {
                 self.set(*settings);
@@ -973,10 +968,20 @@ impl Shell {
         self.replied(request.id, answer, out);
     }
 
+    /// Who polls the power reads statistics that are not much older than the reading: those of the model are asked for twice a minute.
+    fn ask_statistics(&self, snapshot: &Snapshot) {
+        let now = u64::from(unix(self.clock.wall())) * 1000;
+        if now.saturating_sub(snapshot.status(Domain::Sensors).confirmed_ms) > STATISTICS_MS {
+            self.model.refresh(Domain::Sensors.owner());
+        }
+    }
+
     /// Who tells of an event, if there were not too many.
     fn may_tell(&mut self, request: &Request) -> Result<Arc<Caller>, Completion> {
         let caller = self.caller(request)?;
-        if self.events.take(self.clock.now()) { Ok(caller) } else { Err(Completion::BUSY) }
+        // What the machine changes is bounded already: it takes nothing from those who log in.
+        let is_by_machine = request.session.id == crate::host::SESSION;
+        if is_by_machine || self.events.take(self.clock.now()) { Ok(caller) } else { Err(Completion::BUSY) }
     }
 
     /// Who asks, and where to store what is wanted: one thing at a time.

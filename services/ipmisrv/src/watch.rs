@@ -5,6 +5,7 @@ use ipmi::{Command, sel};
 use units::{Allowance, Millis, Mono};
 
 use crate::pursuit::Pursuit;
+use crate::timers::Runs;
 
 const MINUTE: Millis = Millis::from_secs(60);
 
@@ -12,6 +13,8 @@ const MINUTE: Millis = Millis::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) timer: Watchdog,
+    /// It ran when an earlier process of this daemon ended: it starts once it is known that its machine goes on.
+    pub(crate) resumes: Option<Runs>,
     /// What its end wants of the machine.
     pub(crate) pursuit: Pursuit,
     /// Why that was not taken so far.
@@ -42,6 +45,7 @@ impl Default for Watch {
     fn default() -> Self {
         Self {
             timer: Watchdog::default(),
+            resumes: None,
             pursuit: Pursuit::default(),
             why: String::new(),
             events: Allowance::new(4, 1, MINUTE),
@@ -66,6 +70,7 @@ impl Watch {
     pub(crate) fn used(&mut self, command: Command) {
         if matches!(command, Command::SetWatchdog | Command::ResetWatchdog) {
             self.pursuit.recall();
+            self.resumes = None;
         }
     }
 

@@ -43,6 +43,7 @@ struct Running {
     notifications: UnboundedReceiver<Notification>,
     trigger: service::Trigger,
     daemon: tokio::task::JoinHandle<Result<(), ipmisrv::Error>>,
+    _folder: tempfile::TempDir,
 }
 
 impl Running {
@@ -50,19 +51,20 @@ impl Running {
         let (notify, notifications) = Notifier::channel();
         let (trigger, shutdown) = Shutdown::new();
         let settings = Settings::from_toml("config.toml", &format!("[ipmisrv]\n{settings}\n")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let local = LocalContext {
             daemon: "ipmisrv".into(),
             clock: Clock::new(),
             shutdown,
             notify,
             board: None,
-            state_dir: std::env::temp_dir(),
-            run_dir: std::env::temp_dir(),
+            state_dir: folder.path().to_owned(),
+            run_dir: folder.path().to_owned(),
             heartbeat_every: Duration::from_secs(5),
             settings: settings.of("ipmisrv"),
         };
         let daemon = tokio::spawn(ipmisrv::run(Context { local, bus: bus.client("ipmisrv").await }));
-        Self { notifications, trigger, daemon }
+        Self { notifications, trigger, daemon, _folder: folder }
     }
 
     async fn listens(&mut self) -> SocketAddr {

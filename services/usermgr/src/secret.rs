@@ -16,6 +16,8 @@ const KEY: usize = 32;
 /// Bytes of what shows that the key is whole, and of a file.
 const CHECK: usize = 8;
 const KEPT: usize = KEY + CHECK;
+/// What is said of a key that is not there any more.
+pub(crate) const GONE: &str = "it is gone with its copy: accounts of IPMI need their passwords set again";
 /// Where it lies, in the daemon's folder.
 pub(crate) const FILES: [&str; 2] = ["ipmi-key", "ipmi-key.2"];
 /// An account that is none.
@@ -79,8 +81,7 @@ impl Secrets {
                     return Err(io::Error::other("there are no random bytes"));
                 }
                 if is_sealed {
-                    let what = "it is gone with its copy: accounts of IPMI need their passwords set again";
-                    told.push((FILES[0], what.to_owned()));
+                    told.push((FILES[0], GONE.to_owned()));
                 }
                 key
             }
@@ -130,6 +131,14 @@ impl Secrets {
             self.sealing.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut text).ok()?.len();
         text.truncate(length);
         Some(text)
+    }
+
+    /// What is wrong with what was sealed, if something of it does not open: another key was used for it, or it is damaged.
+    pub(crate) fn finding<'a>(&self, sealed: impl Iterator<Item = (&'a UserId, &'a [u8])>) -> Option<String> {
+        let shut = sealed.filter(|(user, text)| self.open(user, text).is_none()).count();
+        (shut > 0).then(|| {
+            format!("it does not open the passwords of {shut} accounts of IPMI: set them again, or bring back the key they were sealed with")
+        })
     }
 
     /// Opens something, at the cost of [`Self::open`].
@@ -182,6 +191,22 @@ mod tests {
             assert!(secrets(1).open(&ann, &bad).is_none(), "byte {at}");
             assert!(secrets(1).open(&ann, &sealed[..at]).is_none(), "{at} bytes");
         }
+    }
+
+    #[test]
+    fn what_another_key_sealed_is_told() {
+        let [ann, bob] = [1, 2].map(|byte| UserId::from_random([byte; 8]));
+        let sealed = |key, user| {
+            Secrets::new(&[key; KEY]).unwrap().seal(user, &Password::new("tr0mbone".into()), [9; NONCE])
+        };
+        let (hers, his) = (sealed(1, &ann), sealed(2, &bob));
+        let finding =
+            |users: &[(&UserId, &[u8])]| Secrets::new(&[1; KEY]).unwrap().finding(users.iter().copied());
+        assert_eq!(finding(&[]), None);
+        assert_eq!(finding(&[(&ann, &hers)]), None);
+        assert!(finding(&[(&ann, &hers), (&bob, &his)]).unwrap().contains("of 1 accounts"));
+        // Hers is not his.
+        assert!(finding(&[(&ann, &his), (&bob, &hers)]).unwrap().contains("of 2 accounts"));
     }
 
     fn fill(bytes: &mut [u8]) -> bool {

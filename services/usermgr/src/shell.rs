@@ -24,7 +24,7 @@ use crate::machine::{
     wire,
 };
 use crate::policy_file;
-use crate::secret::Secrets;
+use crate::secret::{GONE, Secrets};
 use crate::store::Store;
 use crate::work::Done;
 
@@ -140,12 +140,24 @@ pub async fn run(context: Context) -> Result<(), Error> {
         })
         .ok();
     let kept = Kept { counted: counted.as_deref(), known };
-    let is_sealed = found.accounts.list().iter().any(|account| account.ipmi_secret.is_some());
+    let accounts = found.accounts.list();
+    let sealed = accounts.iter().filter_map(|one| Some((one.id.clone(), one.ipmi_secret.clone()?)));
+    let sealed: Vec<_> = sealed.collect();
+    drop(accounts);
     let machine = Machine::new(limits, entropy, decoy, found.accounts, sessions, kept, now(&clock));
-    let secrets = match Secrets::load(&local.state_dir, is_sealed, |bytes| getrandom::fill(bytes).is_ok()) {
-        Ok((secrets, told)) => {
+    let secrets = match Secrets::load(&local.state_dir, !sealed.is_empty(), |bytes| {
+        getrandom::fill(bytes).is_ok()
+    }) {
+        Ok((secrets, mut told)) => {
+            // With a key that is gone none of them opens, which is told already.
+            if told.iter().all(|(_, what)| what != GONE)
+                && let Some(what) = secrets.finding(sealed.iter().map(|(id, text)| (id, &text[..])))
+            {
+                let [name, _] = crate::secret::FILES;
+                told.push((name, what));
+            }
             for (file, what) in told {
-                tracing::warn!(file, what, "repaired key of IPMI passwords");
+                tracing::warn!(file, what, "key of IPMI passwords is not as it should be");
                 local.notify.finding(file, &what);
             }
             Some(secrets)

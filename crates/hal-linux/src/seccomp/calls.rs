@@ -38,6 +38,8 @@ const IOCTL: [u32; 6] = [0x5401, 0x5413, 0x541b, 0x5421, 0x5450, 0x5451];
 const IOCTL_I2C: [u32; 2] = [0x0703, 0x0707];
 /// GPIO_V2_LINE_GET_VALUES_IOCTL.
 const IOCTL_LEVELS: u32 = 0xc010_b40e;
+/// IPMI_BMC_IOCTL_SET_SMS_ATN, which BT calls BT_BMC_IOCTL_SMS_ATN, and IPMI_BMC_IOCTL_CLEAR_SMS_ATN.
+const IOCTL_ATTENTION: [u32; 2] = [0xb100, 0xb101];
 /// TCSETS, TCSETSW, TCSETSF, TCSBRK, TCFLSH, TCGETS2, TCSETS2, TCSETSW2, TCSETSF2. Not among them: to type on a terminal (TIOCSTI), to make it one's own
 /// (TIOCSCTTY).
 const IOCTL_TERMINALS: [u32; 9] =
@@ -377,6 +379,11 @@ pub(super) fn verdicts(groups: Groups, process: u32) -> BTreeMap<u32, Verdict> {
     if groups.contains(Groups::VIDEO) {
         ioctls_of(&mut all, IOCTL_VIDEO);
     }
+    if groups.contains(Groups::ATTENTION) {
+        for request in IOCTL_ATTENTION {
+            all.when(__NR_ioctl, &[Test::is(1, request)]);
+        }
+    }
     all.0
 }
 
@@ -497,6 +504,7 @@ mod tests {
             (Groups::LEVELS, __NR_ioctl, &[3, 0xc010_b40e]),
             (Groups::TERMINALS, __NR_ioctl, &[3, 0x402c_542b]),
             (Groups::VIDEO, __NR_ioctl, &[3, 0xc0d0_5605]),
+            (Groups::ATTENTION, __NR_ioctl, &[3, 0xb101]),
         ] {
             assert_eq!(answer(group, call, arguments), ALLOW, "{call} {arguments:?}");
             // Who has chips reads the levels of their lines, too.

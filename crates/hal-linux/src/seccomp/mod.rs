@@ -44,7 +44,10 @@ impl Groups {
     /// Devices that capture video.
     pub const VIDEO: Self = Self(1 << 9);
 
-    const NAMES: [(Self, &'static str); 10] = [
+    /// Having a machine's driver of IPMI look.
+    pub const ATTENTION: Self = Self(1 << 10);
+
+    const NAMES: [(Self, &'static str); 11] = [
         (Self::DATAGRAMS, "UDP"),
         (Self::LISTEN, "listen"),
         (Self::PRIORITY, "priority"),
@@ -55,6 +58,7 @@ impl Groups {
         (Self::LEVELS, "levels of lines"),
         (Self::TERMINALS, "terminals"),
         (Self::VIDEO, "video"),
+        (Self::ATTENTION, "IPMI's attention"),
     ];
 
     /// None.

@@ -1,20 +1,108 @@
 //! What clients add to the SEL, what of the SEL alerts whom, and tests of passwords.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use ipc::{CallContext, Client, Code};
+use ipc::{Bucket, CallContext, Client, Code, Json, StateError};
 use ipmi::pet::Trap;
 use ipmi::{Action, Completion, Suite};
 use schema::rpc::auth_service::VERIFY_IPMI;
 use schema::v1alpha1 as v1;
 use tokio::net::UdpSocket;
+use units::{Allowance, Millis};
 
 use super::{Done, LOGIN, Shell, local_address, unix};
 use crate::commands;
-use crate::sel_log::Read;
+use crate::sel_log::{self, Read};
 use crate::settings::Settings;
 
+/// The key of how far the log was filtered, in the bucket of ipmisrv.
+const KEY: &str = "filtered";
+/// Most records that are filtered of those that came while nobody did.
+const MISSED_MAX: usize = 64;
+/// How often it is kept on flash how far the log was filtered.
+const KEPT_EVERY: Millis = Millis::from_secs(60);
+
+/// How far the log was filtered: what came since an earlier process ended alerts as well.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// The number of the last event that was looked at; `None` before any.
+    pub(super) last: Option<u64>,
+    /// Those that were read and not looked at, oldest first.
+    unseen: VecDeque<u64>,
+    /// It is to be kept on flash.
+    is_due: bool,
+    writes: Allowance,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { last: None, unseen: VecDeque::new(), is_due: false, writes: Allowance::new(1, 1, KEPT_EVERY) }
+    }
+}
+
+impl Progress {
+    /// An event was read.
+    fn came(&mut self, sequence: u64) {
+        if self.unseen.len() >= usize::from(sel_log::EVENTS) {
+            self.unseen.pop_front();
+        }
+        self.unseen.push_back(sequence);
+    }
+
+    /// Those that are to be looked at now: what came behind the last one. Without that, and where the log begins anew, none of those that are old.
+    fn take(&mut self, is_new: bool) -> Vec<u64> {
+        let unseen = std::mem::take(&mut self.unseen);
+        let newest = unseen.back().copied();
+        let last = if is_new { newest.map(|newest| newest.saturating_sub(1)) } else { newest };
+        let last = self.last.or(last);
+        if let Some(newest) = newest {
+            self.last = Some(newest);
+        }
+        let mut found: Vec<u64> = unseen.into_iter().filter(|sequence| Some(*sequence) > last).collect();
+        found.drain(..found.len().saturating_sub(MISSED_MAX));
+        found
+    }
+
+    /// How far it was, as the flash has it.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(super) async fn load(bucket: &Bucket) -> Result<Option<u64>, StateError> {
+        match bucket.get::<Json<u64>>(KEY).await {
+            Ok(entry) => Ok(entry.map(|entry| entry.value.0)),
+            // What came meanwhile is not known then.
+            Err(StateError::Unreadable { .. } | StateError::NotRead { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// It is to be kept.
+    pub(super) fn is_due(&mut self) {
+        self.is_due = true;
+    }
+}
+
 impl Shell {
+    /// Keeps how far the log was filtered, now and then.
+    pub(super) fn keep_progress(&mut self) {
+        let (Some(bucket), Some(last), true) = (&self.bucket, self.progress.last, self.progress.is_due)
+        else {
+            return;
+        };
+        if !self.progress.writes.take(self.clock.now()) {
+            return;
+        }
+        self.progress.is_due = false;
+        let bucket = bucket.clone();
+        self.calls.spawn(async move {
+            if let Err(error) = bucket.commit(KEY, &Json(last), None).await {
+                tracing::warn!(%error, "cannot keep how far the log was filtered: alerts may come twice");
+            }
+            Done::Told
+        });
+    }
+
     /// What clients set here is this.
     pub(super) fn set(&mut self, settings: Settings) {
         let mut forbidden = settings.forbidden();
@@ -26,24 +114,39 @@ impl Shell {
 
     /// Something of the log was read: it may alert somebody, and a client may wait for its number.
     pub(super) fn read(&mut self, read: Read, out: &mut Vec<Action>) {
-        let sequence = match &read {
-            // What happened before this daemon began has alerted whom it was to.
-            Read::Entry(entry) if self.sel.is_known() => Some(entry.sequence),
-            _ => None,
-        };
+        let was_known = self.sel.is_known();
+        match &read {
+            Read::Entry(entry) => self.progress.came(entry.sequence),
+            // All there is follows.
+            Read::Anew => self.progress.unseen.clear(),
+            Read::Whole => {}
+        }
         self.sel.take(read);
+        self.filter(was_known, out);
+    }
+
+    /// Looks at what was read, once it is known what the SEL has and what clients set.
+    pub(super) fn filter(&mut self, is_new: bool, out: &mut Vec<Action>) {
+        if !self.sel.is_known() {
+            return;
+        }
         let tables = self.memory.settings.tables();
-        if sequence.is_none() || (self.adding.is_empty() && tables.control == 0 && !self.host.is_there()) {
+        let found = self.progress.take(is_new);
+        if found.is_empty() || (self.adding.is_empty() && tables.control == 0 && !self.host.is_there()) {
             return;
         }
         self.refresh_sel();
         self.number_added(out);
-        let found = self.sel.records.iter().find(|record| Some(record.sequence) == sequence);
-        let Some((id, bytes)) = found.map(|record| (record.id, record.bytes)) else { return };
-        self.host.tell(&bytes);
-        self.memory.filtered = id;
-        for alert in tables.alerts(&bytes) {
-            if let Some(address) = self.memory.settings.destination(alert.destination) {
+        for sequence in found {
+            let record = self.sel.records.iter().find(|record| record.sequence == sequence);
+            let Some((id, bytes)) = record.map(|record| (record.id, record.bytes)) else { continue };
+            if is_new {
+                self.host.tell(&bytes);
+            }
+            self.memory.filtered = id;
+            self.progress.is_due |= tables.control != 0;
+            for alert in tables.alerts(&bytes) {
+                let Some(address) = self.memory.settings.destination(alert.destination) else { continue };
                 let severity = if alert.severity == 0 { severity(&bytes) } else { alert.severity };
                 let sent = self.trap(address, severity, bytes);
                 self.calls.spawn(async move {
@@ -153,5 +256,33 @@ pub(super) async fn test(
         Ok(_) => Ok(()),
         Err(status) if status.code == Code::Unauthenticated => Err(WRONG),
         Err(status) => Err(commands::completion(status.code)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn come(progress: &mut Progress, sequences: std::ops::RangeInclusive<u64>, is_new: bool) -> Vec<u64> {
+        sequences.for_each(|sequence| progress.came(sequence));
+        progress.take(is_new)
+    }
+
+    #[test]
+    fn each_event_is_looked_at_once_also_those_that_came_while_nobody_did() {
+        let mut progress = Progress::default();
+        assert_eq!(come(&mut progress, 1..=9, false), [0; 0], "before the first time");
+        assert_eq!(come(&mut progress, 10..=10, true), [10]);
+        // The log is read once more, by this process or by the next one.
+        assert_eq!(come(&mut progress, 2..=12, false), [11, 12]);
+        let mut next = Progress { last: progress.last, ..Progress::default() };
+        assert_eq!(come(&mut next, 3..=12, false), [0; 0]);
+        assert_eq!(come(&mut next, 3..=200, false), (137..=200).collect::<Vec<_>>(), "the newest of them");
+        // A log that begins anew.
+        assert_eq!(come(&mut next, 1..=3, false), [0; 0]);
+        assert_eq!(come(&mut next, 4..=4, true), [4]);
+        assert_eq!(next.take(true), [0; 0]);
+        // The first event there ever is.
+        assert_eq!(come(&mut Progress::default(), 1..=1, true), [1]);
     }
 }

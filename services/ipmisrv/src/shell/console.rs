@@ -139,12 +139,14 @@ impl Shell {
                 let is_free = you_write || (may_write && writer.is_empty());
                 bridge.link.set_available(connected && is_free);
             }
-            Some(Said::Told(
-                Notice::Begin { .. }
-                | Notice::TakenOver { .. }
-                | Notice::Refused { .. }
-                | Notice::Pong { .. },
-            )) => {}
+            // Too many breaks, or somebody else took the keyboard a moment ago.
+            Some(Said::Told(Notice::Refused { reason })) => {
+                tracing::debug!(reason, "console refused what was typed over IPMI");
+                if let Some(packet) = bridge.link.refused() {
+                    self.server.sol(bridge.session, &packet, out);
+                }
+            }
+            Some(Said::Told(Notice::Begin { .. } | Notice::TakenOver { .. } | Notice::Pong { .. })) => {}
         }
         self.show(out);
     }

@@ -3,13 +3,16 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use board::{Board, SimHost};
+use gate::audit::Level::Record;
 use gate::{Caller, Peer};
+use ipc::{CallContext, Code};
 use ipmi::vm;
-use ipmi::{Action, Completion, Level, Request, RequestId, SessionInfo};
+use ipmi::{Action, Command, Completion, Level, Reply, Request, RequestId, SessionInfo};
 
-use super::{Seat, Shell};
+use super::{Seat, Shell, audit};
 use crate::config::Config;
 use crate::host::{self, Asked, Came, Host, Interface};
 use crate::outcome::Outcome;
@@ -64,19 +67,29 @@ impl Shell {
                 self.machine_ended();
                 return self.host.connected(way);
             }
-            Came::Gone => return self.machine_ended(),
+            Came::Gone => {
+                self.host.gone(way);
+                return self.machine_ended();
+            }
             Came::Requests(found) => found,
         };
         for asked in found {
-            if let Asked::Command(id, row, data) = self.host.ask(way, vm::Request::clone(&asked)) {
-                let session = SessionInfo {
-                    id: host::SESSION,
-                    account: String::new(),
-                    from: SocketAddr::from((OUTWARD, 9)),
-                    level: Level::Administrator,
-                };
-                let request = Request { id, session, command: row.command, lun: asked.lun, data };
-                self.request(request, out);
+            match self.host.ask(way, vm::Request::clone(&asked)) {
+                Asked::Command(id, row, data) => {
+                    let session = SessionInfo {
+                        id: host::SESSION,
+                        account: String::new(),
+                        from: SocketAddr::from((OUTWARD, 9)),
+                        level: Level::Administrator,
+                    };
+                    let request = Request { id, session, command: row.command, lun: asked.lun, data };
+                    self.request(request, out);
+                }
+                Asked::Refused(row) if self.refusals.take(self.clock.now()) => {
+                    let asked = (Some(host::NAME), Peer::Link(host::NAME), row.name);
+                    audit(asked, &CallContext::new(), Code::PermissionDenied, Duration::ZERO, Record);
+                }
+                Asked::Answered | Asked::Refused(_) => {}
             }
         }
     }
@@ -93,19 +106,34 @@ impl Shell {
 
     /// Whether what comes of a request may be done: nobody logged in on the machine, so what it changes, which is kept on flash and told, is bounded.
     pub(super) fn may_change(&mut self, session: &SessionInfo, outcome: &Outcome) -> bool {
-        let changes = !matches!(outcome, Outcome::Answer(_) | Outcome::Network { .. });
+        let changes = !matches!(outcome, Outcome::Answer(_) | Outcome::Partly(_) | Outcome::Network { .. });
         session.id != host::SESSION || !changes || self.changes.take(self.clock.now())
     }
 
+    /// What else an answer ends with: boot flags are valid for longer after a Chassis Control that is done, and who is told to ask again goes on with what
+    /// was written before.
+    fn settle(&mut self, id: RequestId, code: Completion) {
+        let Some(at) = self.before.iter().position(|(request, ..)| *request == id) else { return };
+        let (_, session, command, before) = self.before.swap_remove(at);
+        if command == Command::ChassisControl {
+            if code == Completion::OK {
+                self.boot.controlled(self.clock.now());
+            }
+        } else if [Completion::BUSY, Completion::TIMEOUT].contains(&code)
+            && let Some(seat) = self.seats.get_mut(&session)
+        {
+            seat.written = before;
+        }
+    }
+
     /// The answer to a request, whoever asked.
-    pub(super) fn replied(
-        &mut self,
-        id: RequestId,
-        answer: Result<Vec<u8>, Completion>,
-        out: &mut Vec<Action>,
-    ) {
+    pub(super) fn replied(&mut self, id: RequestId, answer: impl Into<Reply>, out: &mut Vec<Action>) {
+        let answer = answer.into();
+        self.settle(id, answer.code);
+        // What it says is so for the next process of this daemon as well.
+        self.save_timers();
         if !self.host.replied(id, &answer) {
-            self.server.replied(self.clock.now(), id, answer, out);
+            self.server.replied_with(self.clock.now(), id, answer, out);
         }
     }
 }
