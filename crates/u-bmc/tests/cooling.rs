@@ -462,7 +462,11 @@ async fn a_host_that_is_too_hot_for_too_long_is_cut_off_and_that_is_latched() ->
     twin.load("system", 0.1).await?;
     assert!(outputs.are_full(), "{:?}", outputs.read());
     let clear = async || admin.call("ThermalService/ClearThermalEmergency", &json!({ "name": "cpu" })).await;
-    // How hot it is nobody knows while its host is off.
+    // How hot it is nobody knows while its host is off: what the sensor still said as the power went counts until it falls silent.
+    eventually("nothing is measured", FOLLOW, || async {
+        Ok(zone(&admin, "cpu").await?["currentTemperature"] == Value::Null)
+    })
+    .await?;
     let refused = clear().await?;
     assert!(refused.text().contains("NOT_MEASURED"), "{}", refused.text());
     on(&admin).await?;
