@@ -230,11 +230,24 @@ async fn a_file_is_brought_into_the_store_and_inserted_from_there() -> Result {
     let path = "/api/v1alpha1/media-files/kept.iso";
     let delete = async || admin.send(http::Method::DELETE, path, &[], Default::default()).await;
     ensure!(delete().await?.status >= 400, "what is inserted is not deleted");
+    // Nor written by two hosts' drives, nor replaced.
+    let second = insert(&admin, "cd", json!({ "storeFile": "kept.iso" })).await?;
+    ensure!(second.0 >= 400 && second.1.contains("another drive"), "{second:?}");
+    ensure!(upload(&suite, "kept.iso", content.clone()).await.is_err());
+    let listed = admin.get("/api/v1alpha1/media-files").await?.json()?;
+    ensure!(listed["files"][0]["inserted"] == 1, "{listed}");
     suite.kill_daemon("mediasrv")?;
     until_told(&admin, &["UPLOADED", "REATTACHED"]).await?;
     until_state(&admin, "usb", "INSERTED").await?;
     ensure!(twin.read_drive("usb", 32_769, 5).await?.as_deref() == Ok(&b"CD001"[..]));
     eject(&admin, "usb").await?;
+    // What was answered holds over a daemon that is killed right then.
+    suite.kill_daemon("mediasrv")?;
+    eventually("the drive is asked again", LONG, || async {
+        Ok(slot(&admin, "usb").await.is_ok_and(|slot| slot["state"] == "MEDIA_STATE_EMPTY"))
+    })
+    .await?;
+    ensure!(twin.read_drive("usb", 0, 512).await?.is_err(), "nothing is in it");
     ensure!(delete().await?.status == 200);
     let refused = insert(&admin, "cd", json!({ "storeFile": "kept.iso" })).await?;
     ensure!(refused.0 >= 400 && refused.1.contains("no such file"), "{refused:?}");

@@ -59,4 +59,20 @@ pub(crate) enum KvmCommand {
         #[arg(long, value_enum, default_value_t)]
         layout: Layout,
     },
+    /// Stop a text that is being typed at a host
+    Stop {
+        /// Which host [default: the first]
+        host: Option<String>,
+    },
+    /// What a host showed before it went off or was reset, as far as that is kept (kvmsrv.keep_secs)
+    Kept {
+        /// Which host [default: the first]
+        host: Option<String>,
+        /// Write one of them to this file
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Which one [default: the newest]
+        #[arg(long, value_name = "ID", requires = "file")]
+        id: Option<String>,
+    },
 }
