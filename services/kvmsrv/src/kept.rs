@@ -77,7 +77,8 @@ impl Entry {
             id: self.kept_ms.to_string(),
             taken_at: at(self.taken_ms),
             kept_at: at(self.kept_ms),
-            reason: if self.is_reset { v1::KeptScreenReason::Reset } else { v1::KeptScreenReason::Off }.into(),
+            reason: if self.is_reset { v1::KeptScreenReason::Reset } else { v1::KeptScreenReason::Off }
+                .into(),
             size_bytes: self.size,
         }
     }
@@ -124,7 +125,13 @@ impl Files {
     }
 
     /// Keeps one; it is on the medium when this returns, and the oldest ones are gone.
-    pub(crate) fn keep(&self, host: &str, sample: &Sample, at: SystemTime, is_reset: bool) -> io::Result<Entry> {
+    pub(crate) fn keep(
+        &self,
+        host: &str,
+        sample: &Sample,
+        at: SystemTime,
+        is_reset: bool,
+    ) -> io::Result<Entry> {
         let entry = Entry {
             kept_ms: schema::time::unix_ms(at),
             taken_ms: schema::time::unix_ms(sample.taken),

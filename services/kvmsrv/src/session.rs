@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use host_session::{notice, read};
 use rfb::{Event, Input, Server};
-use serial::{Allowances, SessionId};
 use serial::frame::{Command, Kind, Notice, PICTURE_MAX, begin};
+use serial::{Allowances, SessionId};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};

@@ -296,8 +296,13 @@ async fn answer(
                 let characters = text::begin(desk, &opener.holder.account, layout, &typed.text)?;
                 // It is told as typing is: who, and not what.
                 if let Some(untold) = desk.is_told(&opener.holder.account, true) {
-                    let pass =
-                        Pass { desk: index, by: opener, view_only: false, take_over: false, bytes_only: false };
+                    let pass = Pass {
+                        desk: index,
+                        by: opener,
+                        view_only: false,
+                        take_over: false,
+                        bytes_only: false,
+                    };
                     let what = SessionEventKind::Input;
                     let _ = shared.tell.try_send(SessionEvent { desk: index, pass, what, untold });
                 }
@@ -449,7 +454,8 @@ fn event(context: &Context, shared: &Shared, tell: SessionEvent) -> v1::Event {
         changed_at: Some(wall.into()),
         untold: tell.untold,
     };
-    let said = if tell.untold > 0 { format!("{said} ({} times before are not told)", tell.untold) } else { said };
+    let said =
+        if tell.untold > 0 { format!("{said} ({} times before are not told)", tell.untold) } else { said };
     EventBuilder::new(crate::NAME, "kvm", &name, "session")
         .severity(v1::EventSeverity::Info)
         .message(format!("{name}: {said}"))
