@@ -12,7 +12,7 @@ use crate::cli::{KvmCommand, KvmLayout as Layout};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Output, Table};
-use crate::text::enum_word;
+use crate::text::{enum_word, time};
 
 pub(crate) async fn run(session: Session, command: KvmCommand, output: Output) -> Result<(), Failure> {
     let client = session.client().await?;
@@ -72,7 +72,7 @@ pub(crate) async fn run(session: Session, command: KvmCommand, output: Output) -
         KvmCommand::Vnc { host, listen, view_only, take_over, once } => {
             let host = named(&client, host).await?;
             session.tell();
-            serve(&client, &Way { host, view_only, take_over }, listen, once).await
+            serve(&client, &Way { host, view_only, take_over }, &listen, once).await
         }
         KvmCommand::Type { text, host, layout } => {
             let name = named(&client, host).await?;
@@ -112,10 +112,10 @@ pub(crate) async fn run(session: Session, command: KvmCommand, output: Output) -
         }
         KvmCommand::Kept { host, file: None, id: _ } => {
             let name = named(&client, host).await?;
-            let reply =
-                client.call(kvm_service::LIST_KEPT_SCREENS, &ListKeptScreensRequest { name }).await?;
+            let reply = client.call(kvm_service::LIST_KEPT_SCREENS, &ListKeptScreensRequest { name }).await?;
             output.reply(&reply, || {
-                let mut table = Table::new(&["ID", "SEEN", "HOST", "AT", "BYTES"]).empty("no screens are kept");
+                let mut table =
+                    Table::new(&["ID", "SEEN", "HOST", "AT", "BYTES"]).empty("no screens are kept");
                 for screen in &reply.screens {
                     table.row([
                         screen.id.clone(),
