@@ -9,7 +9,12 @@ const MEDIA_MAX: usize = 16;
 const OF_HOST_MAX: usize = 8;
 
 /// Walks `[[media]]`. `None` only together with a fault.
-pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host], screens: &[Screen], is_sim: bool) -> Option<Vec<MediaSlot>> {
+pub(crate) fn walk(
+    root: &mut Table<'_>,
+    hosts: &[Host],
+    screens: &[Screen],
+    is_sim: bool,
+) -> Option<Vec<MediaSlot>> {
     let mut known: Vec<(Name, Name)> = Vec::new();
     // A host is one gadget: all of it is at one port.
     let mut ports: Vec<(String, String)> =

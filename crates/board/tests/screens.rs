@@ -70,9 +70,8 @@ fn simulated_hosts_have_theirs_without() {
 #[test]
 fn keys_and_drives_of_a_host_are_at_one_port() {
     let screen = "[[screens]]\nhost = \"system\"\nvideo = \"/dev/video0\"\nusb = \"p1\"\n";
-    let drive = |id: &str, port: &str| {
-        format!("[[media]]\nid = \"{id}\"\nhost = \"system\"\nusb = \"{port}\"\n")
-    };
+    let drive =
+        |id: &str, port: &str| format!("[[media]]\nid = \"{id}\"\nhost = \"system\"\nusb = \"{port}\"\n");
     for (rest, is_right) in [
         (format!("{screen}{}", drive("cd", "p1")), true),
         (format!("{}{}", drive("cd", "p2"), drive("usb", "p2")), true),

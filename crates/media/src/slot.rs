@@ -505,9 +505,10 @@ impl Slot {
         self.is_stale = false;
         self.outcome = Ok(());
         self.state = State::Inserted;
-        let is_unsure = self.medium.as_ref().is_some_and(|medium| {
-            matches!(medium.source, Source::Url { .. }) && medium.validator.is_none()
-        });
+        let is_unsure = self
+            .medium
+            .as_ref()
+            .is_some_and(|medium| matches!(medium.source, Source::Url { .. }) && medium.validator.is_none());
         let told = if self.is_reattaching { Change::Reattached { is_unsure } } else { Change::Inserted };
         self.is_reattaching = false;
         self.telling.was_ready = true;

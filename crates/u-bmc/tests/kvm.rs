@@ -204,8 +204,8 @@ async fn a_text_is_typed_as_keys_for_who_may_and_what_is_on_no_key_is_refused() 
     let users = users["users"].as_array().context("users")?;
     let worker = users.iter().find(|user| user["username"] == "worker").context("the worker")?;
     let id = worker["id"].as_str().context("an id")?;
-    let gone = suite.admin().send(http::Method::DELETE, &format!("/api/v1alpha1/users/{id}"), &[], Default::default());
-    ensure!(gone.await?.status == 200);
+    let (admin, path) = (suite.admin(), format!("/api/v1alpha1/users/{id}"));
+    ensure!(admin.send(http::Method::DELETE, &path, &[], Default::default()).await?.status == 200);
     eventually("nobody types any more", FOLLOW, || async {
         Ok(screen(&suite).await?.get("textHolder").is_none_or(|holder| holder == ""))
     })
@@ -227,7 +227,8 @@ async fn what_a_host_showed_before_it_went_off_is_kept() -> Result {
         Ok(reply.json()?["screens"].as_array().cloned().unwrap_or_default())
     };
     ensure!(act("ON").await?.status == 200);
-    for (nth, (action, reason)) in [("FORCE_OFF", "OFF"), ("FORCE_RESTART", "RESET")].into_iter().enumerate() {
+    for (nth, (action, reason)) in [("FORCE_OFF", "OFF"), ("FORCE_RESTART", "RESET")].into_iter().enumerate()
+    {
         // A look is taken each 5 s, from the start on.
         eventually("a screen is kept", FOLLOW, || async {
             let on = admin.get("/api/v1alpha1/hosts/system").await?.json()?;
@@ -244,9 +245,9 @@ async fn what_a_host_showed_before_it_went_off_is_kept() -> Result {
         ensure!(newest["screenName"] == "system" && newest["sizeBytes"] != "0", "{newest}");
     }
     // They are there after a restart, and the log says that they are.
+    let newest = kept().await?.swap_remove(0);
     suite.kill_daemon("kvmsrv")?;
     eventually("the newest is read", FOLLOW, || async {
-        let newest = kept().await?.swap_remove(0);
         let id = newest["id"].as_str().context("an id")?;
         let reply = admin.get(&format!("/api/v1alpha1/screens/system/kept/{id}")).await?;
         Ok(reply.status == 200 && reply.json()?["png"].as_str().is_some_and(|png| png.starts_with("iVBOR")))
@@ -254,7 +255,10 @@ async fn what_a_host_showed_before_it_went_off_is_kept() -> Result {
     .await?;
     ensure!(admin.get("/api/v1alpha1/screens/system/kept/1").await?.status == 404);
     let events = admin.get("/api/v1alpha1/events?domain=kvm&what=kept").await?.text();
-    ensure!(events.contains("before it went off is kept") && events.contains("before it was reset"), "{events}");
+    ensure!(
+        events.contains("before it went off is kept") && events.contains("before it was reset"),
+        "{events}"
+    );
     suite.stop().await
 }
 

@@ -471,3 +471,39 @@ async fn a_real_machine_boots_from_a_disc_by_each_way() -> Result {
     boot(&admin, &mut console, "Hdd", "booted from disk.").await?;
     suite.stop().await
 }
+
+/// The disc is made by `cargo xtask test --long --part installer`.
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
+async fn debians_installer_starts_from_a_disc_at_a_server() -> Result {
+    let Ok(disc) = std::env::var("UBMC_TEST_INSTALLER") else {
+        println!("SKIP: UBMC_TEST_INSTALLER names no disc (cargo xtask test --long --part installer)");
+        return Ok(());
+    };
+    let suite = Suite::builder(U_BMC)
+        .set("sim.host=qemu")
+        .set("sim.qemu.memory_mib=768")
+        .set("mediasrv.allow_http=true")
+        .set("mediasrv.allow_local=true")
+        .start()
+        .await?;
+    let admin = suite.admin();
+    let authorization = authorization();
+    let headers = [("authorization", authorization.as_str())];
+    let opened = Console::open(suite.https(), "/api/v1alpha1/consoles/system/socket", &headers).await?;
+    let mut console = opened.map_err(|status| anyhow::anyhow!("the console is refused with {status}"))?;
+    let server = ImageServer::start(std::fs::read(disc)?, None).await?;
+    let (status, text) = insert(&admin, "cd", json!({ "url": server.url("http", "debian.iso") })).await?;
+    ensure!(status == 200, "{text}");
+    // The loader, the kernel, which unpacks 40 MB, and the installer's first question: emulated, each takes its minute.
+    boot(&admin, &mut console, "Cd", "Linux version").await?;
+    console.says("Freeing unused kernel image").await?;
+    console.says("Debian installer main menu").await?;
+    let shown = slot(&admin, "cd").await?;
+    let read: u64 = shown["readBytes"].as_str().unwrap_or_default().parse()?;
+    ensure!(read > 40 << 20 && shown["state"] == "MEDIA_STATE_INSERTED", "{shown}");
+    // Its server dies, and it is ejected under the system that runs.
+    drop(server);
+    eject(&admin, "cd").await?;
+    suite.stop().await
+}

@@ -63,7 +63,9 @@ impl Hand {
                         (turn, Came::Attached(put(&*drive, attach, &|| is_over(turn)).await))
                     }
                     // What came after it empties the drive, too.
-                    Call::Detach { turn } | Call::Look { turn } if is_over(turn) => (turn, Came::Looked(None)),
+                    Call::Detach { turn } | Call::Look { turn } if is_over(turn) => {
+                        (turn, Came::Looked(None))
+                    }
                     Call::Detach { turn } => {
                         (turn, Came::Detached(drive.eject().await.map_err(|error| error.to_string())))
                     }
@@ -90,7 +92,11 @@ impl Hand {
     }
 }
 
-async fn put(drive: &dyn MediaDrive, attach: Attach, is_over: &(dyn Fn() -> bool + Sync)) -> Result<(), String> {
+async fn put(
+    drive: &dyn MediaDrive,
+    attach: Attach,
+    is_over: &(dyn Fn() -> bool + Sync),
+) -> Result<(), String> {
     let Attach { path, is_read_only, offered, is_stale, .. } = attach;
     let given_up = || Err("it was given up".to_owned());
     if is_over() {

@@ -120,7 +120,9 @@ impl HttpImage {
             Some(Opened { size, .. }) if *size != found.size => {
                 return Err(format!("it has {} bytes and not {size} any more", found.size));
             }
-            Some(Opened { validator: Some(validator), .. }) if found.validator.as_ref() != Some(validator) => {
+            Some(Opened { validator: Some(validator), .. })
+                if found.validator.as_ref() != Some(validator) =>
+            {
                 return Err("the server has another version of it now".to_owned());
             }
             _ => *identity = Some(Opened { size: found.size, validator: found.validator.clone() }),

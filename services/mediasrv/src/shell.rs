@@ -341,7 +341,8 @@ impl Library {
             Refusal::Held(why) => Status::failed_precondition(why),
             Refusal::Full(why) => Status::resource_exhausted(why),
         })?;
-        issue(&self.shared, Pass { by, what: What::Upload { name: upload.name, size: upload.size_bytes } }).await
+        issue(&self.shared, Pass { by, what: What::Upload { name: upload.name, size: upload.size_bytes } })
+            .await
     }
 
     async fn delete(&self, name: String, by: &Opener) -> Result<(), Status> {

@@ -213,9 +213,7 @@ impl Slots {
             return Err(only_files());
         }
         match place.slot.medium() {
-            Some(present) if present.goes_on_with(medium) && place.slot.state() == State::NotReady => {
-                Ok(())
-            }
+            Some(present) if present.goes_on_with(medium) && place.slot.state() == State::NotReady => Ok(()),
             Some(present) => {
                 Err(Status::failed_precondition(format!("{} is inserted: eject it first", present.name)))
             }
@@ -226,6 +224,7 @@ impl Slots {
 
     /// What the daemon before kept is offered again; the other drives are emptied.
     pub(crate) fn restore(&mut self, mut media: Media) {
+        let mut left_out = None;
         for slot in 0..self.places.len() {
             let Some(place) = self.places.get_mut(slot) else { continue };
             let Some(medium) = media.remove(&place.name) else { continue };
@@ -233,11 +232,15 @@ impl Slots {
                 Ok(claim) => place.claims.extend(claim),
                 Err(error) => {
                     tracing::warn!(drive = place.name, error, "cannot offer medium again: drive is emptied");
-                    self.perform(slot, vec![Effect::Keep]);
+                    left_out = Some(slot);
                     continue;
                 }
             }
             self.act(slot, |slot, now, out| slot.restore(medium, now, out));
+        }
+        // Only now: what is kept is of all drives.
+        if let Some(slot) = left_out {
+            self.perform(slot, vec![Effect::Keep]);
         }
     }
 
@@ -481,7 +484,8 @@ impl Slots {
             }
             // What was there before was taken out for it.
             State::Inserted => {
-                let own = usize::from(place.slot.medium().is_some_and(|medium| medium.source == Source::Store));
+                let own =
+                    usize::from(place.slot.medium().is_some_and(|medium| medium.source == Source::Store));
                 let before = place.claims.len().saturating_sub(own);
                 place.claims.drain(..before);
             }
@@ -573,7 +577,8 @@ impl Slots {
             Waiter::Eject(reply) => {
                 // What was answered is so after a restart, too.
                 let status = |why| Status::unavailable(why).with_reason("MEDIA_NOT_FORGOTTEN");
-                let answer = place.slot.forgotten().map(|()| v1::EjectMediaResponse { slot: self.shown(slot) });
+                let answer =
+                    place.slot.forgotten().map(|()| v1::EjectMediaResponse { slot: self.shown(slot) });
                 self.outbox.answer(reply, answer.map_err(status));
             }
             // Who waits may have gone.

@@ -157,9 +157,16 @@ impl Store {
         };
         for entry in entries.into_iter().flatten() {
             let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let about = entry.metadata()?;
-            if about.is_file() && !name.starts_with('.') {
+            let Some(name) = entry.file_name().into_string().ok().filter(|name| !name.starts_with('.'))
+            else {
+                continue;
+            };
+            let about = match entry.metadata() {
+                // It was taken out meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                about => about?,
+            };
+            if about.is_file() {
                 let (size, at) = (about.len(), about.modified().ok());
                 files.push(Stored { name, size, at, is_whole: true, inserted: 0 });
             }
@@ -393,7 +400,10 @@ mod tests {
         store.delete("a.iso").unwrap();
         for missing in ["a.iso", "../slots.json"] {
             let why = store.delete(missing).unwrap_err();
-            assert!(matches!(&why, Undeleted::Io(error) if error.kind() == io::ErrorKind::NotFound), "{why:?}");
+            assert!(
+                matches!(&why, Undeleted::Io(error) if error.kind() == io::ErrorKind::NotFound),
+                "{why:?}"
+            );
         }
         assert!(store.file("../x", true).is_err() && store.file(".x", true).is_err());
     }
@@ -466,7 +476,11 @@ mod tests {
                         })
                     })
                     .collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).filter_map(Result::ok).collect::<Vec<_>>()
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap())
+                    .filter_map(Result::ok)
+                    .collect::<Vec<_>>()
             })
         };
         for _ in 0..20 {

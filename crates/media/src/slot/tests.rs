@@ -88,7 +88,10 @@ fn whatever_fails_on_the_way_leaves_an_empty_drive_and_a_reason() {
         slot.detached(Ok(()), &mut out);
         slot.kept(Ok(()), at(0), &mut out);
         assert_eq!((slot.state(), slot.medium(), slot.to_keep()), (State::Empty, None, None));
-        assert!(matches!(out.last(), Some(Effect::Tell(Change::Failed(why))) if why.contains("no")), "{out:?}");
+        assert!(
+            matches!(out.last(), Some(Effect::Tell(Change::Failed(why))) if why.contains("no")),
+            "{out:?}"
+        );
         assert!(slot.fault().contains("no") && slot.outcome().is_err());
     }
     let mut slot = Slot::new(Kind::Cd);
