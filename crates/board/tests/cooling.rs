@@ -192,6 +192,27 @@ weight = 3
     assert!(config.sensors[2].full_at.is_infinite());
 }
 
+/// The order of the zones decides nothing: a broken thermistor that says -40 is as broken where it is only looked ahead with.
+#[test]
+fn a_sensor_of_two_zones_is_believed_what_both_believe() {
+    let zone = |id: &str, rest: &str| {
+        format!(
+            "[[zones]]\nid = \"{id}\"\ncontrol = \"pid\"\ntarget = 50\nfans = [\"fan0\", \"blower\"]\n{rest}\n"
+        )
+    };
+    let ahead = zone(
+        "ahead",
+        "sensors = [\"bare_temp\"]\nfull_at = 70\nforward = { sensor = \"cpu_temp\", gain = 0.2 }",
+    );
+    let member = zone("member", "sensors = [\"cpu_temp\"]");
+    for rest in [format!("{ahead}{member}"), format!("{member}{ahead}")] {
+        let loops = board(&rest).loops().unwrap();
+        let sensor = loops.sensors.iter().position(|place| *place == 0).unwrap();
+        let config = &loops.config.sensors[sensor];
+        assert_eq!((config.plausible.0, config.of_host), (0.0, true));
+    }
+}
+
 #[test]
 fn what_cannot_be_is_said_where_it_stands() {
     let says = |rest: &str, words: &str| {

@@ -33,7 +33,7 @@ pub(crate) struct Zone {
     /// The members that were critical when that began, or since; not all that were, of one from before a restart.
     causes: Vec<usize>,
     restored: bool,
-    /// The power was to be cut, and nobody has taken that on yet.
+    /// The power was to be cut, and its hosts are not known to be off yet.
     uncut: bool,
 }
 
@@ -110,11 +110,13 @@ impl Zone {
         let wanted = match &zone.law {
             Law::Pid(pid) => {
                 let limits = (setting.min.percent(), Duty::FULL.percent());
-                if self.failsafe || self.manual.is_some() {
+                let wanted = self.pid.turn(pid, input, forward, dt, limits);
+                // What else sets the fans gives no less than the law while it gets hotter, and the law goes on from there afterwards.
+                if (self.failsafe || self.manual.is_some()) && wanted < applied.percent() {
                     self.pid.track(pid, input, forward, applied.percent(), limits.1);
                     self.pid.turn(pid, input, forward, 0.0, limits)
                 } else {
-                    self.pid.turn(pid, input, forward, dt, limits)
+                    wanted
                 }
             }
             Law::Curve(curve) => self.curve.turn(curve, input).percent() + forward,
@@ -140,12 +142,20 @@ impl Zone {
         self.failsafe
     }
 
-    /// The input of its law as its sensors measure it now: what is projected for safety is no temperature to show. None without such data.
-    pub(crate) fn measured(&self, config: &Config, zone: &ZoneConfig, sources: &[Source]) -> Option<f64> {
-        let values = zone.sensors.iter().filter_map(|(index, weight)| {
+    /// The input of its law as its sensors measure it now, and since when all of that stands: what is projected for safety is no temperature to show. None
+    /// without such data.
+    pub(crate) fn measured(
+        &self,
+        config: &Config,
+        zone: &ZoneConfig,
+        sources: &[Source],
+    ) -> Option<(f64, Mono)> {
+        let present = zone.sensors.iter().filter_map(|(index, weight)| {
             Some((sources.get(*index)?.present()?, config.sensors.get(*index)?.critical, *weight))
         });
-        combine(zone.combine, values)
+        let oldest = present.clone().map(|((_, at), ..)| at).min()?;
+        let values = present.map(|((value, _), critical, weight)| (value, critical, weight));
+        Some((combine(zone.combine, values)?, oldest))
     }
 
     pub(crate) fn manual(&self) -> Option<(Duty, Mono)> {
@@ -192,8 +202,8 @@ impl Zone {
         (!self.restored).then_some(&self.causes)
     }
 
-    /// Whether the power was to be cut because of what was measured, and nobody has taken that on: it is asked for until somebody does, however long its
-    /// sensor has said nothing since.
+    /// Whether the power was to be cut because of what was measured, and its hosts are not off yet: it is asked for until they are, however long its sensor has
+    /// said nothing since. That somebody has taken it on is not enough, as that may fail.
     pub(crate) fn is_uncut(&self) -> bool {
         self.uncut
     }
