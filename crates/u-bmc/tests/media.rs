@@ -480,8 +480,13 @@ async fn debians_installer_starts_from_a_disc_at_a_server() -> Result {
         println!("SKIP: UBMC_TEST_INSTALLER names no disc (cargo xtask test --long --part installer)");
         return Ok(());
     };
+    // What it has beside the disc, so that no guest of ours is booted.
+    let dir = tempfile::tempdir()?;
+    let disk = dir.path().join("disk.img");
+    std::fs::write(&disk, bootable::disk("disk"))?;
     let suite = Suite::builder(U_BMC)
         .set("sim.host=qemu")
+        .set(format!("sim.qemu.disk={}", disk.display()))
         .set("sim.qemu.memory_mib=768")
         .set("mediasrv.allow_http=true")
         .set("mediasrv.allow_local=true")
