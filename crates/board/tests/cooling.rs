@@ -227,6 +227,11 @@ fn what_cannot_be_is_said_where_it_stands() {
     says(&ZONE.replace("target = 70", ""), "must have a target");
     says(&ZONE.replace("target = 70", "target = 79"), "zone cpu: its target is not below");
     says(&format!("{ZONE}forward = {{ sensor = \"sum\" }}"), "\"sum\" is not read of a device");
+    says(&format!("{ZONE}full_at = 260\ncritical = 270"), "is never reached: \"cpu_temp\" shows 250 at most");
+    says(&format!("{ZONE}full_at = 70"), "has to be below 70, where \"cpu_temp\" wants full speed");
+    let doubled = BASE.replace("pwm2", "pwm1");
+    let report = board::parse(Path::new("b.toml"), &format!("{doubled}{ZONE}"), &[]).to_string();
+    assert!(report.contains("output pwm1 of chip is already fan0"), "{report}");
     says(&format!("{ZONE}needed = 3"), "zone cpu");
     says(&format!("{ZONE}{ZONE}"), "two zones have the id \"cpu\"");
     says(

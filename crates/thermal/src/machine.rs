@@ -184,7 +184,10 @@ impl Machine {
     pub fn may_clear_emergency(&self, zone: usize) -> Result<(), Denial> {
         let (state, config) = self.zones.get(zone).zip(self.config.zones.get(zone)).ok_or(Denial::NoZone)?;
         state.emergency().ok_or(Denial::Nothing)?;
-        if state.may_cut() {
+        let burns = |index: &usize| {
+            self.sources.get(*index).is_some_and(|source| source.is_critical() && source.present().is_some())
+        };
+        if state.may_cut() || config.sensors.iter().any(|(index, _)| burns(index)) {
             return Err(Denial::StillCritical);
         }
         let has_critical =
@@ -447,7 +450,7 @@ impl Machine {
             target,
             demand: zone.wants(config.profile(self.profile).min).0,
             manual: zone.manual(),
-            critical: zone.critical_since().is_some(),
+            critical: zone.is_critical(),
             emergency: zone.emergency().is_some(),
         })
     }

@@ -59,7 +59,7 @@ pub enum Reading {
     /// It could not be read.
     Failed,
     /// It says so much, but its host is said to be off. That counts from `full_at` on: power-good may be wrong, and a chip without power that says something
-    /// by chance costs noise and no host. It is never critical.
+    /// by chance costs noise and no host: it may be critical, and nobody's power is cut for that.
     Unpowered(f64),
     /// Nothing can be said while its host is off, and nothing needs to be.
     Off,
@@ -99,6 +99,8 @@ pub(crate) struct Source {
     critical: Option<Mono>,
     fault: Option<SensorFault>,
     good_since: Option<Mono>,
+    /// Its host is said to be off.
+    unpowered: bool,
     /// When it was judged last, its data was no older than [`SensorConfig::fresh_for`].
     fresh: bool,
 }
@@ -112,12 +114,19 @@ impl Source {
             critical: None,
             fault: Some(SensorFault::NoData),
             good_since: None,
+            unpowered: false,
             fresh: false,
         }
     }
 
     pub(crate) fn read(&mut self, now: Mono, config: &SensorConfig, reading: Reading) {
         let (low, high) = config.plausible;
+        // The emergency goes by what is measured; a value that is held up for safety must not switch a host off.
+        let is_critical =
+            |value: f64, was: bool| value >= config.critical || (was && value > config.critical - HYSTERESIS);
+        if reading != Reading::Failed {
+            self.unpowered = matches!(reading, Reading::Unpowered(_));
+        }
         match reading {
             Reading::Value(value) if (low..=high).contains(&value) => {
                 let used = match self.data {
@@ -126,10 +135,7 @@ impl Source {
                 };
                 self.data = Data::Good { measured: value, used, at: now };
                 self.hot = used >= config.full_at || (self.hot && used > config.full_at - HYSTERESIS);
-                // The emergency goes by what is measured; a value that is held up for safety must not switch a host off.
-                let critical =
-                    value >= config.critical || (self.is_critical() && value > config.critical - HYSTERESIS);
-                self.critical = critical.then_some(now);
+                self.critical = is_critical(value, self.is_critical()).then_some(now);
             }
             Reading::Value(_) => self.data = Data::Implausible,
             Reading::Failed => {
@@ -143,7 +149,7 @@ impl Source {
             {
                 self.data = Data::Good { measured: value, used: value, at: now };
                 self.hot = true;
-                self.critical = None;
+                self.critical = is_critical(value, self.is_critical()).then_some(now);
             }
             Reading::Unpowered(_) | Reading::Off => {
                 self.data = Data::Off;
@@ -214,6 +220,11 @@ impl Source {
     /// Whether it was critical when it last said something. A sensor that falls silent over that is still critical.
     pub(crate) fn is_critical(&self) -> bool {
         self.critical.is_some()
+    }
+
+    /// Whether its host is said to be off, so that no power needs to be cut for it.
+    pub(crate) fn is_unpowered(&self) -> bool {
+        self.unpowered
     }
 
     /// Whether it was measured as critical within this time. Silence makes nobody critical for ever: what is cut because of it is cut once.
@@ -358,7 +369,7 @@ mod tests {
         ] {
             source.read(at(5_000), &config(), Reading::Unpowered(value));
             source.judge(at(5_000), &config());
-            assert_eq!((source.fault(), source.is_critical()), (fault, false), "{value}");
+            assert_eq!((source.fault(), source.is_critical()), (fault, value == 97.0), "{value}");
             assert_eq!(source.is_off(), fault.is_none());
         }
     }

@@ -33,6 +33,8 @@ pub(crate) struct Zone {
     /// The members that were critical when that began, or since; not all that were, of one from before a restart.
     causes: Vec<usize>,
     restored: bool,
+    /// A member is over its critical temperature.
+    critical: bool,
     /// The power was to be cut, and its hosts are not known to be off yet.
     uncut: bool,
 }
@@ -50,6 +52,7 @@ impl Zone {
             emergency: None,
             causes: Vec::new(),
             restored: false,
+            critical: false,
             uncut: false,
         }
     }
@@ -184,17 +187,25 @@ impl Zone {
                 self.causes.push(member);
             }
         }
-        let critical = config.sensors.iter().any(|(index, _)| is_critical(index));
-        self.critical_since = if critical { self.critical_since.or(Some(now)) } else { None };
+        let has_power = |index: &usize| sources.get(*index).is_some_and(|source| !source.is_unpowered());
+        self.critical = config.sensors.iter().any(|(index, _)| is_critical(index));
+        let powered = config.sensors.iter().any(|(index, _)| is_critical(index) && has_power(index));
+        self.critical_since = if powered { self.critical_since.or(Some(now)) } else { None };
         // Measured as cool, or without power.
-        self.uncut &= critical;
+        self.uncut &= powered;
         let after = config.power_off_after.unwrap_or(Millis::ZERO);
         self.may_cut = config.sensors.iter().any(|(index, _)| {
             let known = sources.get(*index).zip(sensors.get(*index));
-            known
-                .is_some_and(|(source, sensor)| source.was_critical_within(now, sensor.missing_after + after))
+            known.is_some_and(|(source, sensor)| {
+                !source.is_unpowered() && source.was_critical_within(now, sensor.missing_after + after)
+            })
         });
-        critical
+        self.critical
+    }
+
+    /// Whether a member is over its critical temperature, whoever has power.
+    pub(crate) fn is_critical(&self) -> bool {
+        self.critical
     }
 
     /// The members over whose critical temperature the emergency began; not known of one from before a restart, until that is cleared.

@@ -345,6 +345,39 @@ fn an_emergency_of_a_host_that_is_off_is_not_cleared_by_what_is_part_of_none() {
     assert_eq!(bench.machine.may_clear_emergency(0), Ok(()));
 }
 
+/// The host is off since it was cut, and what is still measured there is no cooler for that.
+#[test]
+fn an_emergency_holds_while_what_is_shown_is_critical_although_its_host_is_off() {
+    let mut bench = Bench::calm();
+    bench.readings[0] = Reading::Value(95.0);
+    bench.run(6_000);
+    let (cuts, notes) = (bench.cuts, bench.notes.len());
+    assert_eq!(cuts, 1);
+    bench.readings[0] = Reading::Unpowered(132.0);
+    bench.run(60_000);
+    let status = bench.machine.zone(0).unwrap();
+    assert_eq!((status.critical, status.input, status.emergency), (true, Some(132.0), true));
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::StillCritical));
+    assert_eq!((bench.cuts, bench.notes.len()), (cuts, notes), "{:?}", bench.notes);
+    bench.readings[0] = Reading::Unpowered(88.5);
+    bench.run(5_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::StillCritical), "not 2 K below");
+    bench.readings[0] = Reading::Unpowered(87.0);
+    bench.run(5_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Ok(()));
+}
+
+/// A chip without power may say anything.
+#[test]
+fn what_is_measured_without_power_begins_no_emergency() {
+    let mut bench = Bench::calm();
+    bench.readings[0] = Reading::Unpowered(127.0);
+    bench.run(60_000);
+    let status = bench.machine.zone(0).unwrap();
+    assert_eq!((bench.cuts, status.emergency, status.critical), (0, false, true));
+    assert_eq!(bench.duties()[0], 100.0);
+}
+
 /// What the board has in place of full speed is where failsafe begins, and no ceiling.
 #[test]
 fn in_failsafe_the_fans_follow_what_gets_hotter() {
