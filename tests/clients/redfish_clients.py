@@ -2,7 +2,7 @@
 """Redfish clients and checkers that are not ours against one BMC: DMTF's Service Validator, Protocol Validator and
 Use Case Checkers, Interop Validator, sushy, redfishtool.
 
-    redfish_clients.py PART HOST:PORT --user admin --password-file FILE --schemas DIR --scratch DIR [--profiles DIR] [--host-on]
+    redfish_clients.py PART HOST:PORT --user admin --password-file FILE --schemas DIR --scratch DIR [--profiles DIR] [--host-on] [--image URL]
 
 Ends with 0 when PART finds nothing, 1 with what it found otherwise.
 """
@@ -199,6 +199,43 @@ def new_account(args, password):
     return problems
 
 
+def media(root, image):
+    """What Ironic does with virtual media: whatever is in the drive goes, a CD is inserted, booted from once, and ejected; at the system and, for older ones,
+    at its manager."""
+    import sushy
+
+    problems = []
+    system = root.get_system("/redfish/v1/Systems/system")
+    for owner in (system, *system.managers):
+        drives = [drive for drive in owner.virtual_media.get_members() if sushy.VirtualMediaType.CD in drive.media_types]
+        if len(drives) != 1:
+            problems.append(f"{owner.path} has {len(drives)} drives of CDs")
+            continue
+        drive = drives[0]
+        for nth, url in enumerate((image, image + ".2")):
+            if drive.inserted:
+                drive.eject_media()
+            drive.insert_media(url, inserted=True, write_protected=True)
+            drive.refresh(force=True)
+            if not drive.inserted or drive.image != url or not drive.write_protected:
+                problems.append(f"{drive.path}: {drive.inserted} {drive.image} {drive.write_protected}, {url} was inserted")
+            system.set_system_boot_options(target=sushy.BootSource.CD, enabled=sushy.BootSourceOverrideEnabled.ONCE)
+        drive.eject_media()
+        drive.refresh(force=True)
+        if drive.inserted or drive.image:
+            problems.append(f"{drive.path}: {drive.image} was ejected and is there")
+        try:
+            drive.insert_media("https://127.0.0.1:9/none.iso", inserted=True, write_protected=True)
+            problems.append(f"{drive.path}: an image that is nowhere was inserted")
+        except sushy.exceptions.SushyError:
+            pass
+        drive.refresh(force=True)
+        if drive.inserted:
+            problems.append(f"{drive.path}: what failed is inserted")
+    system.set_system_boot_options(target=sushy.BootSource.NONE, enabled=sushy.BootSourceOverrideEnabled.DISABLED)
+    return problems
+
+
 def claim(args, password):
     """What a provisioning tool does to a host it takes over, by sushy and by redfishtool."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -271,6 +308,7 @@ def claim(args, password):
         if not value:
             problems.append(f"sushy sees no {name}")
 
+    problems += media(root, args.image)
     problems += new_account(args, password)
 
     given = ["-r", args.host, "-u", args.user, "-p", password, "-A", "Basic", "-S", "Always"]
@@ -338,6 +376,7 @@ def main():
     parser.add_argument("--schemas", required=True)
     parser.add_argument("--scratch", required=True)
     parser.add_argument("--profiles")
+    parser.add_argument("--image", help="with claim: the URL of a CD, which another image of the same server follows")
     parser.add_argument("--host-on", action="store_true")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")

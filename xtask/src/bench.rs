@@ -42,6 +42,8 @@ enum Bench {
     Console,
     /// A screen of 1080p: from being drawn to being shown, processor time of a picture, memory of a viewer, beside libvncserver and QEMU's own VNC server.
     Kvm,
+    /// Virtual media: a file of the store and an image at a server, as a host reads them, beside qemu-nbd and nbdkit.
+    Media,
     /// IPMI: lists of 200 sensors, single commands, and sessions that poll, beside OpenIPMI's simulator.
     Ipmi,
     /// Each stage of a boot of the image on the emulated board, up to the first answer. Only when asked for by name.
@@ -63,6 +65,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if matches!(args.what, None | Some(Bench::Kvm)) {
         need::qemu_x86()?;
         need::tools(&[need::LIBVNCSERVER])?;
+    }
+    if matches!(args.what, None | Some(Bench::Media)) {
+        need::tools(&[need::QEMU_NBD, need::NBDKIT])?;
     }
     if matches!(args.what, None | Some(Bench::Ipmi)) {
         need::tools(&[need::IPMITOOL, need::IPMI_SIM])?;
@@ -94,6 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Bench::Writes,
         Bench::Console,
         Bench::Kvm,
+        Bench::Media,
         Bench::Ipmi,
     ];
     let chosen: Vec<Bench> = match args.what {
@@ -113,6 +119,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Bench::Writes => ("testkit", "bench_writes"),
             Bench::Console => ("testkit", "bench_console"),
             Bench::Kvm => ("testkit", "bench_kvm"),
+            Bench::Media => ("testkit", "bench_media"),
             Bench::Pages => {
                 web::bench()?;
                 continue;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::count::{Count, run_tests};
-use crate::{daemon, drivers, emulate, need, sh, suites, web};
+use crate::{daemon, drivers, emulate, installer, need, sh, suites, web};
 
 /// Kills of daemons and of the operator, in both runs of the suite under fire together.
 const KILLS: u32 = 1_000;
@@ -46,6 +46,8 @@ pub(crate) enum Part {
     Consoles,
     /// Half an hour of viewers of a screen and readers of a console, of which half are stuck.
     Soak,
+    /// A guest that boots Debian's installer from a disc at a server.
+    Installer,
     /// Crashes of the bus while it stores.
     Crashes,
     /// The slow tests of the NATS clients' suites.
@@ -79,6 +81,7 @@ pub(crate) fn run(only: &[Part], count: &mut Count) -> Result<()> {
             Part::Damaged => damaged(count),
             Part::Consoles => consoles(count),
             Part::Soak => soak(count),
+            Part::Installer => debians_installer(count),
             Part::Crashes => stream_crash(count),
             Part::Suites => suites(count),
             Part::Properties => properties(count),
@@ -178,6 +181,12 @@ fn consoles(count: &mut Count) -> Result<()> {
 fn soak(count: &mut Count) -> Result<()> {
     let variables = [("SOAK_SECONDS", SOAK_SECONDS.to_string())];
     tests(&["--package", "u-bmc", "--test", "soak"], &variables, count)
+}
+
+/// A guest that boots Debian's installer from a disc at a server.
+fn debians_installer(count: &mut Count) -> Result<()> {
+    let variables = [("UBMC_TEST_INSTALLER", installer::make()?.display().to_string())];
+    tests(&["--workspace", "--test", "media", "debians_installer"], &variables, count)
 }
 
 fn stream_crash(count: &mut Count) -> Result<()> {

@@ -12,6 +12,7 @@ mod drivers;
 mod emulate;
 mod guest;
 mod image;
+mod installer;
 mod licences;
 mod long;
 mod need;

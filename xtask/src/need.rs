@@ -69,6 +69,10 @@ pub(crate) const SENSORS: Tool = Tool { program: "sensors", package: "lm-sensors
 pub(crate) const SOCAT: Tool = Tool { program: "socat", package: "socat" };
 /// A VNC server as a library, beside kvmsrv; what shows that it is there is a file.
 pub(crate) const LIBVNCSERVER: Tool = Tool { program: "/usr/include/rfb/rfb.h", package: "libvncserver-dev" };
+/// Serves a file by NBD, beside mediasrv.
+pub(crate) const QEMU_NBD: Tool = Tool { program: "qemu-nbd", package: "qemu-utils" };
+/// Serves an image at a server by NBD, beside mediasrv.
+pub(crate) const NBDKIT: Tool = Tool { program: "nbdkit", package: "nbdkit" };
 pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };
 
 /// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.

@@ -115,7 +115,12 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
     let is_sim = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Sim));
     let consoles = consoles::walk(root, hosts.as_deref().unwrap_or_default(), is_sim);
     let screens = screens::walk(root, hosts.as_deref().unwrap_or_default(), is_sim);
-    let media = media::walk(root, hosts.as_deref().unwrap_or_default(), is_sim);
+    let media = media::walk(
+        root,
+        hosts.as_deref().unwrap_or_default(),
+        screens.as_deref().unwrap_or_default(),
+        is_sim,
+    );
     let is_linux = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Linux));
     let longest_hold = hosts.iter().flatten().map(|host| host.timings.force_off_hold).min();
     let sim_at = root.place("sim");

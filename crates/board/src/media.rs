@@ -1,7 +1,7 @@
 //! `[[media]]`: drives of hosts whose medium comes from elsewhere.
 
 use crate::reader::Table;
-use crate::types::{Host, MediaKind, MediaSlot, Name};
+use crate::types::{Host, MediaKind, MediaSlot, Name, Screen};
 
 /// Drives on one board.
 const MEDIA_MAX: usize = 16;
@@ -9,8 +9,16 @@ const MEDIA_MAX: usize = 16;
 const OF_HOST_MAX: usize = 8;
 
 /// Walks `[[media]]`. `None` only together with a fault.
-pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host], is_sim: bool) -> Option<Vec<MediaSlot>> {
+pub(crate) fn walk(
+    root: &mut Table<'_>,
+    hosts: &[Host],
+    screens: &[Screen],
+    is_sim: bool,
+) -> Option<Vec<MediaSlot>> {
     let mut known: Vec<(Name, Name)> = Vec::new();
+    // A host is one gadget: all of it is at one port.
+    let mut ports: Vec<(String, String)> =
+        screens.iter().filter_map(|screen| Some((screen.host.to_string(), screen.usb.clone()?))).collect();
     let about =
         "Virtual media: drives of hosts whose medium is a file at a server, a browser or in the store.";
     let media = root.maybe_tables("media", about, MEDIA_MAX, |t| {
@@ -45,6 +53,16 @@ pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host], is_sim: bool) -> Option
             }
             (false, true) => t.fault_unless_describing("needs a USB device port, such as \"1e6a0000.usb-vhub:p1\""),
             _ => {}
+        }
+        if !is_sim && !usb.is_empty() {
+            match ports.iter().find(|(other, _)| other == found.id.as_str()) {
+                Some((_, port)) if *port != usb => {
+                    let message = format!("usb = {usb:?} is another port of {:?} than {port:?}: keys and drives of a host are one USB device", found.id.as_str());
+                    t.fault(t.place("usb"), message);
+                }
+                Some(_) => {}
+                None => ports.push((found.id.to_string(), usb.clone())),
+            }
         }
         let usb = (!is_sim).then_some(usb);
         Some(MediaSlot { id, host: found.id.clone(), kind: kind?, usb })

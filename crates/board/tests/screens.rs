@@ -66,3 +66,20 @@ fn simulated_hosts_have_theirs_without() {
     );
     assert!(report(&text).to_string().contains("simulated hosts have theirs without"));
 }
+
+#[test]
+fn keys_and_drives_of_a_host_are_at_one_port() {
+    let screen = "[[screens]]\nhost = \"system\"\nvideo = \"/dev/video0\"\nusb = \"p1\"\n";
+    let drive =
+        |id: &str, port: &str| format!("[[media]]\nid = \"{id}\"\nhost = \"system\"\nusb = \"{port}\"\n");
+    for (rest, is_right) in [
+        (format!("{screen}{}", drive("cd", "p1")), true),
+        (format!("{}{}", drive("cd", "p2"), drive("usb", "p2")), true),
+        (format!("{screen}{}", drive("cd", "p2")), false),
+        (format!("{}{}", drive("cd", "p1"), drive("usb", "p2")), false),
+    ] {
+        let report = report(&format!("{LINUX}\n{rest}"));
+        assert_eq!(report.board().is_some(), is_right, "{rest}: {report}");
+        assert!(is_right || report.to_string().contains("one USB device"), "{report}");
+    }
+}

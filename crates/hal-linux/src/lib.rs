@@ -76,6 +76,8 @@ pub use i2c::{LinuxI2c, i2c_device};
 #[cfg(feature = "gpio")]
 pub use led::LinuxLeds;
 pub use sensor::SysfsBus;
+#[cfg(feature = "gpio")]
+pub use usb_hid::WatchedHid;
 pub use usb_hid::{HidFunction, Sent, hid_device};
 pub use watchdog::LinuxWatchdog;
 #[cfg(feature = "gpio")]

@@ -64,9 +64,11 @@ impl HidFunction {
     /// What the system says.
     #[cfg(feature = "gpio")]
     #[allow(unsafe_code, reason = "the library asks who registers a descriptor to vouch for it")]
-    pub fn watched(self) -> io::Result<tokio::io::unix::AsyncFd<Self>> {
-        // SAFETY: the descriptor is that of the file in here, which nothing takes out or closes as long as this value is in the `AsyncFd`.
-        Ok(unsafe { tokio::io::unix::AsyncFd::register(self) }?)
+    pub fn watched(self) -> io::Result<WatchedHid> {
+        // SAFETY: the descriptor is that of the file in here, which owns it. The `AsyncFd` is private to its type, which gives nobody the file, so that nothing
+        // takes it out or closes it before the `AsyncFd` goes.
+        let function = unsafe { tokio::io::unix::AsyncFd::register(self) }.map_err(io::Error::from)?;
+        Ok(WatchedHid { function })
     }
 
     /// Gives the host a report.
@@ -97,6 +99,56 @@ impl HidFunction {
             Ok(count) => Ok(report.get(..count).map(<[u8]>::to_vec)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(fail::at("read", &self.path, error)),
+        }
+    }
+}
+
+/// A [`HidFunction`] that is waited for.
+#[cfg(feature = "gpio")]
+#[derive(Debug)]
+pub struct WatchedHid {
+    function: tokio::io::unix::AsyncFd<HidFunction>,
+}
+
+#[cfg(feature = "gpio")]
+impl WatchedHid {
+    /// Returns when the host has taken the last report. Safe to cancel.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn writable(&self) -> io::Result<()> {
+        // That it is writable stays known until a report is not taken.
+        self.function.writable().await.map(drop)
+    }
+
+    /// Gives the host a report: what became of it, `None` where it has not taken the last one yet.
+    ///
+    /// # Errors
+    /// When the device is gone.
+    pub fn give(&self, report: &[u8]) -> io::Result<Option<Sent>> {
+        let sent =
+            self.function.try_io(tokio::io::Interest::WRITABLE, |function| match function.send(report) {
+                Ok(Sent::Later) => Err(io::ErrorKind::WouldBlock.into()),
+                Ok(sent) => Ok(sent),
+                Err(error) => Err(io::Error::other(error)),
+            });
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// What the host sends next. Safe to cancel.
+    ///
+    /// # Errors
+    /// When the device is gone.
+    pub async fn received(&self) -> io::Result<Vec<u8>> {
+        loop {
+            let mut ready = self.function.readable().await?;
+            match self.function.get_ref().received().map_err(io::Error::other)? {
+                Some(report) => return Ok(report),
+                None => ready.clear_ready(),
+            }
         }
     }
 }

@@ -32,4 +32,6 @@ pub use cache::BLOCK;
 pub use exchange::{ASK, Ask, Came, Exchange, Misanswered, PART_MAX, PART_WITHIN, PARTS_MAX};
 pub use notice::Notice;
 pub use reader::{Action, Bounds, FETCH_MAX, FETCHES_MAX, Failure, READS_MAX, Reader};
-pub use slot::{Answer, Change, EJECT_WITHIN, Effect, INSERT_WITHIN, Kind, Medium, Slot, Source, State};
+pub use slot::{
+    Answer, Change, EJECT_WITHIN, Effect, INSERT_WITHIN, Kind, Medium, Opened, Slot, Source, State,
+};

@@ -4,19 +4,28 @@
 //!          insert              opened, kept, attached
 //!  Empty ─────────► Inserting ───────────────────────► Inserted ◄──► NotReady     the source is gone, and back
 //!    ▲                  │ it failed, or took too long      │             │
-//!    └──────────────────┴───────────── Ejecting ◄──────────┴─────────────┘        eject: always, whatever the source does
+//!    └── forgotten, out ┴───────────── Ejecting ◄──────────┴─────────────┘        eject: always, whatever the source does
 //! ```
 //!
-//! What was inserted is kept before the host sees it, so that a daemon that died offers again what the host still has in its drive. An ejected medium is
-//! forgotten first and taken out then; that the drive does not answer keeps nobody from ejecting: it is tried until it does.
+//! What was inserted is kept before the host sees it, so that a daemon that died offers again what the host still has in its drive. An ejection is over when the
+//! medium is forgotten and out. Neither a drive nor a store that does not answer keeps anybody from ejecting: both are tried until they do, and what was not
+//! forgotten in time is said. A drive of which nothing is known, after a start, is emptied.
 
 use serde::{Deserialize, Serialize};
-use units::{Millis, Mono};
+use units::{Allowance, Millis, Mono};
 
 /// How long a medium may take from the request to the host's drive.
 pub const INSERT_WITHIN: Millis = Millis::from_secs(20);
-/// How long a drive may take to give a medium back before that is told as done: it is taken out later.
+/// How long an ejection may take before it is told as done: what is left to do is done later.
 pub const EJECT_WITHIN: Millis = Millis::from_secs(5);
+/// The same for what could not be inserted: with [`INSERT_WITHIN`] it is less than who asked for it waits.
+const GIVE_UP_WITHIN: Millis = Millis::from_secs(3);
+/// When what could not be kept is kept again: while somebody waits for it, and later.
+const KEEP_AGAIN: Millis = Millis::from_secs(1);
+const KEEP_LATER: Millis = Millis::from_secs(5);
+/// A source that comes and goes is told so often at once, and then once in this time.
+const TOLD_AT_ONCE: u32 = 10;
+const TOLD_EACH: Millis = Millis::from_secs(60);
 
 /// What a drive is to its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +92,18 @@ pub struct Medium {
     pub inserted_ms: u64,
     /// Bytes; 0 until it is known.
     pub size: u64,
+    /// What its server tells this version by, good for `If-Range` (RFC 9110, 13.1.5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validator: Option<String>,
+}
+
+/// What a source was found to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Bytes.
+    pub size: u64,
+    /// What its server tells this version by.
+    pub validator: Option<String>,
 }
 
 impl Medium {
@@ -124,7 +145,7 @@ pub enum State {
 }
 
 /// What has to be done. Each but [`Effect::Tell`] and [`Effect::Close`] is told back; what comes back of something that was begun before the last insertion or
-/// ejection is passed over by who performs.
+/// ejection is passed over by who performs, and of what was to be kept all but the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// See whether the source has it, and how large it is: [`Slot::opened`].
@@ -151,11 +172,22 @@ pub enum Change {
     /// It was taken out, by this account; by the host where nobody is named.
     Ejected(Option<String>),
     /// Its source gives nothing.
-    NotReady(String),
+    NotReady {
+        /// For people.
+        why: String,
+        /// How often it was ready, or not, before this and since that was told last.
+        untold: u32,
+    },
     /// It gives again.
-    Ready,
+    Ready {
+        /// As that of [`Change::NotReady`].
+        untold: u32,
+    },
     /// The daemon was started anew, and offers again what the host has in its drive.
-    Reattached,
+    Reattached {
+        /// Its server tells no versions: it may be another one of the same size.
+        is_unsure: bool,
+    },
 }
 
 /// What becomes of a request.
@@ -176,6 +208,17 @@ enum Step {
     Attaching,
 }
 
+/// Why a drive is being emptied.
+#[derive(Clone, Debug)]
+enum Leaving {
+    /// By an account, or by the host.
+    Ejected(Option<String>),
+    /// What was to be inserted cannot be.
+    Failed(String),
+    /// Nothing is known to be in it.
+    Emptied,
+}
+
 /// One drive.
 #[derive(Debug)]
 pub struct Slot {
@@ -193,18 +236,34 @@ pub struct Slot {
     drive_fault: Option<String>,
     /// When what is being done has to be over.
     until: Option<Mono>,
-    /// Who ejects.
-    ejector: Option<String>,
+    leaving: Option<Leaving>,
+    /// The drive has given back what is being ejected, or said that it cannot.
+    is_out: bool,
     /// The drive may still have what was taken out.
     is_stale: bool,
+    /// What is to be remembered is not, yet.
+    is_unkept: bool,
+    /// Why.
+    keep_fault: Option<String>,
+    keep_at: Option<Mono>,
     /// It was put back at the start, and that is to be told.
     is_reattaching: bool,
-    /// The last operation failed with this.
+    /// The last insertion that is over failed with this.
     outcome: Result<(), String>,
+    telling: Telling,
+}
+
+/// What was told of whether it is ready.
+#[derive(Debug)]
+struct Telling {
+    allowance: Allowance,
+    was_ready: bool,
+    untold: u32,
+    at: Option<Mono>,
 }
 
 impl Slot {
-    /// An empty drive.
+    /// A drive of which nothing is known: it is emptied before something is put into it.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
         Self {
@@ -217,10 +276,20 @@ impl Slot {
             source_fault: None,
             drive_fault: None,
             until: None,
-            ejector: None,
-            is_stale: false,
+            leaving: None,
+            is_out: false,
+            is_stale: true,
+            is_unkept: false,
+            keep_fault: None,
+            keep_at: None,
             is_reattaching: false,
             outcome: Ok(()),
+            telling: Telling {
+                allowance: Allowance::new(TOLD_AT_ONCE, 1, TOLD_EACH),
+                was_ready: true,
+                untold: 0,
+                at: None,
+            },
         }
     }
 
@@ -251,21 +320,37 @@ impl Slot {
     /// What is to be remembered: what the host has in its drive, or is about to.
     #[must_use]
     pub fn to_keep(&self) -> Option<&Medium> {
-        self.medium.as_ref().filter(|_| self.state != State::Ejecting && self.state != State::Empty)
+        let is_there = match self.state {
+            State::Empty | State::Ejecting => false,
+            // Before that it is only asked for.
+            State::Inserting => self.step != Step::Opening || self.is_reattaching,
+            State::Inserted | State::NotReady => true,
+        };
+        self.medium.as_ref().filter(|_| is_there)
     }
 
-    /// Why it is not ready, or why the last insertion failed.
+    /// Why it is not ready, why the last insertion failed, or why it is not forgotten what was ejected.
     #[must_use]
     pub fn fault(&self) -> &str {
-        self.source_fault.as_ref().or(self.drive_fault.as_ref()).unwrap_or(&self.fault)
+        let unkept = self.keep_fault.as_ref().filter(|_| self.state == State::Empty && self.fault.is_empty());
+        self.source_fault.as_ref().or(self.drive_fault.as_ref()).or(unkept).unwrap_or(&self.fault)
     }
 
-    /// What became of the last request that was begun and is over.
+    /// What became of the last insertion that is over.
     ///
     /// # Errors
     /// Why it failed.
     pub fn outcome(&self) -> Result<(), String> {
         self.outcome.clone()
+    }
+
+    /// Whether an empty drive is one after a restart, too.
+    ///
+    /// # Errors
+    /// Why what was in it cannot be forgotten.
+    pub fn forgotten(&self) -> Result<(), String> {
+        let late = || "the state partition does not answer".to_owned();
+        if self.is_unkept { Err(self.keep_fault.clone().unwrap_or_else(late)) } else { Ok(()) }
     }
 
     /// Hundredths of what has to be done until it is inserted.
@@ -286,7 +371,7 @@ impl Slot {
         matches!(self.state, State::Inserting | State::Ejecting)
     }
 
-    /// Whether the drive may have what was ejected.
+    /// Whether the drive may have what was ejected, or what nobody knows of.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.is_stale
@@ -330,32 +415,35 @@ impl Slot {
         self.state = State::Inserting;
         self.step = Step::Opening;
         self.is_reattaching = true;
+        // To empty it would be a disc that is changed under the host.
+        self.is_stale = false;
         self.until = Some(now + INSERT_WITHIN);
         out.push(Effect::Open);
     }
 
-    /// The source was looked at: how many bytes it has.
-    pub fn opened(&mut self, result: Result<u64, String>, out: &mut Vec<Effect>) {
+    /// The source was looked at.
+    pub fn opened(&mut self, result: Result<Opened, String>, now: Mono, out: &mut Vec<Effect>) {
         if self.state != State::Inserting || self.step != Step::Opening {
             return;
         }
         let Some(medium) = &mut self.medium else { return };
         let before = medium.size;
         match result {
-            Ok(0) => self.failed("it is empty".to_owned(), out),
+            Ok(Opened { size: 0, .. }) => self.failed("it is empty".to_owned(), now, out),
             // What the host has in its drive does not change under it.
-            Ok(size) if self.is_reattaching && before != size => {
-                self.failed(format!("it has {size} bytes and not {before} any more"), out);
+            Ok(Opened { size, .. }) if self.is_reattaching && before != size => {
+                self.failed(format!("it has {size} bytes and not {before} any more"), now, out);
             }
             // It is kept already.
             Ok(_) if self.is_reattaching => {
                 self.step = Step::Attaching;
                 out.push(Effect::Attach);
             }
-            Ok(size) => {
+            Ok(Opened { size, validator }) => {
                 medium.size = size;
+                medium.validator = validator;
                 self.step = Step::Keeping;
-                out.push(Effect::Keep);
+                self.keep(out);
             }
             // It may come back; the host keeps its drive.
             Err(why) if self.is_reattaching => {
@@ -363,35 +451,43 @@ impl Slot {
                 self.step = Step::Attaching;
                 out.push(Effect::Attach);
             }
-            Err(why) => self.failed(why, out),
+            Err(why) => self.failed(why, now, out),
         }
     }
 
-    /// What was to be remembered is, or is not.
-    pub fn kept(&mut self, result: Result<(), String>, out: &mut Vec<Effect>) {
-        if self.state != State::Inserting || self.step != Step::Keeping {
-            return;
-        }
-        match result {
-            Ok(()) => {
-                self.step = Step::Attaching;
-                out.push(Effect::Attach);
-            }
-            Err(why) => self.failed(format!("cannot remember it: {why}"), out),
+    fn keep(&mut self, out: &mut Vec<Effect>) {
+        self.is_unkept = true;
+        self.keep_at = None;
+        out.push(Effect::Keep);
+    }
+
+    /// What was to be remembered last is, or is not.
+    pub fn kept(&mut self, result: Result<(), String>, now: Mono, out: &mut Vec<Effect>) {
+        self.is_unkept = result.is_err();
+        self.keep_fault = result.as_ref().err().map(|why| {
+            format!("cannot forget what was in it: {why}: it is inserted again at a restart until that works")
+        });
+        match (self.state, result) {
+            (State::Inserting, result) if self.step == Step::Keeping => match result {
+                Ok(()) => {
+                    self.step = Step::Attaching;
+                    out.push(Effect::Attach);
+                }
+                Err(why) => self.failed(format!("cannot remember it: {why}"), now, out),
+            },
+            (State::Ejecting, Ok(())) => self.end_if_left(out),
+            (State::Ejecting, Err(_)) => self.keep_at = Some(now + KEEP_AGAIN),
+            (State::Empty, Err(_)) => self.keep_at = Some(now + KEEP_LATER),
+            _ => {}
         }
     }
 
     /// The host's drive has it, or does not take it.
-    pub fn attached(&mut self, result: Result<(), String>, out: &mut Vec<Effect>) {
+    pub fn attached(&mut self, result: Result<(), String>, now: Mono, out: &mut Vec<Effect>) {
         if matches!(self.state, State::Inserted | State::NotReady) {
             // It was put there again.
-            match result {
-                Ok(()) => {
-                    self.drive_fault = None;
-                    self.settle(out);
-                }
-                Err(why) => self.drive_lost(why, out),
-            }
+            self.drive_fault = result.err();
+            self.settle(now, out);
             return;
         }
         if self.state != State::Inserting || self.step != Step::Attaching {
@@ -401,7 +497,7 @@ impl Slot {
         }
         match result {
             // It was there before, and is tried again until the drive is there, too.
-            Err(why) if !self.is_reattaching => return self.failed(why, out),
+            Err(why) if !self.is_reattaching => return self.failed(why, now, out),
             Err(why) => self.drive_fault = Some(why),
             Ok(()) => {}
         }
@@ -409,10 +505,16 @@ impl Slot {
         self.is_stale = false;
         self.outcome = Ok(());
         self.state = State::Inserted;
-        let told = if self.is_reattaching { Change::Reattached } else { Change::Inserted };
+        let is_unsure = self
+            .medium
+            .as_ref()
+            .is_some_and(|medium| matches!(medium.source, Source::Url { .. }) && medium.validator.is_none());
+        let told = if self.is_reattaching { Change::Reattached { is_unsure } } else { Change::Inserted };
         self.is_reattaching = false;
+        self.telling.was_ready = true;
+        (self.telling.untold, self.telling.at) = (0, None);
         out.push(Effect::Tell(told));
-        self.settle(out);
+        self.settle(now, out);
     }
 
     /// Something that was given up was put into the drive all the same: an empty one has to be emptied.
@@ -421,102 +523,120 @@ impl Slot {
     }
 
     /// It is ready while both its source and its drive are.
-    fn settle(&mut self, out: &mut Vec<Effect>) {
-        let fault = self.source_fault.clone().or_else(|| self.drive_fault.clone());
-        match (self.state, fault) {
-            (State::Inserted, Some(why)) => {
-                self.state = State::NotReady;
-                out.push(Effect::Tell(Change::NotReady(why)));
-            }
-            (State::NotReady, None) => {
-                self.state = State::Inserted;
-                out.push(Effect::Tell(Change::Ready));
-            }
-            _ => {}
+    fn settle(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        let is_ready = self.source_fault.is_none() && self.drive_fault.is_none();
+        self.state = match (self.state, is_ready) {
+            (State::Inserted, false) => State::NotReady,
+            (State::NotReady, true) => State::Inserted,
+            _ => return,
+        };
+        // What comes and goes all the time would fill the log.
+        if self.telling.at.is_none() && self.telling.allowance.take(now) {
+            return self.tell_ready(out);
         }
+        self.telling.untold = self.telling.untold.saturating_add(1);
+        self.telling.at.get_or_insert(now + TOLD_EACH);
     }
 
-    fn drive_lost(&mut self, why: String, out: &mut Vec<Effect>) {
-        self.drive_fault = Some(why);
-        self.settle(out);
+    fn tell_ready(&mut self, out: &mut Vec<Effect>) {
+        let untold = std::mem::take(&mut self.telling.untold);
+        self.telling.was_ready = self.state == State::Inserted;
+        out.push(Effect::Tell(if self.telling.was_ready {
+            Change::Ready { untold }
+        } else {
+            Change::NotReady { why: self.fault().to_owned(), untold }
+        }));
     }
 
-    fn failed(&mut self, why: String, out: &mut Vec<Effect>) {
-        self.is_stale |= self.step == Step::Attaching || self.is_reattaching;
-        self.is_reattaching = false;
-        self.state = State::Empty;
-        self.last = self.medium.take();
-        self.until = None;
-        (self.source_fault, self.drive_fault) = (None, None);
-        self.fault.clone_from(&why);
-        self.outcome = Err(why.clone());
-        out.push(Effect::Close);
-        // Nothing is in it now, whatever was remembered.
-        out.push(Effect::Keep);
-        out.push(Effect::Tell(Change::Failed(why)));
-        if self.is_stale {
-            out.push(Effect::Detach);
+    fn failed(&mut self, why: String, now: Mono, out: &mut Vec<Effect>) {
+        // Until it was opened there is nothing to forget, and nothing in the drive.
+        if self.step == Step::Opening && !self.is_reattaching {
+            out.push(Effect::Close);
+            self.leaving = Some(Leaving::Failed(why));
+            return self.end(out);
         }
+        self.leave(Leaving::Failed(why), now + GIVE_UP_WITHIN, out);
     }
 
     /// Somebody wants it out.
     pub fn eject(&mut self, by: &str, now: Mono, out: &mut Vec<Effect>) -> Answer {
         match self.state {
-            State::Empty => Answer::AlreadySo,
-            State::Ejecting => Answer::Begun,
+            State::Empty if !self.is_stale && !self.is_unkept => return Answer::AlreadySo,
+            State::Empty => self.leave(Leaving::Emptied, now + EJECT_WITHIN, out),
+            State::Ejecting => {}
             State::Inserting | State::Inserted | State::NotReady => {
-                self.leave(Some(by.to_owned()), now, out);
-                Answer::Begun
+                self.leave(Leaving::Ejected(Some(by.to_owned())), now + EJECT_WITHIN, out);
             }
         }
+        Answer::Begun
     }
 
     /// The host took it out of its drive.
     pub fn ejected_by_host(&mut self, now: Mono, out: &mut Vec<Effect>) {
         if matches!(self.state, State::Inserted | State::NotReady) {
-            self.leave(None, now, out);
+            self.leave(Leaving::Ejected(None), now + EJECT_WITHIN, out);
         }
     }
 
-    fn leave(&mut self, ejector: Option<String>, now: Mono, out: &mut Vec<Effect>) {
+    fn leave(&mut self, leaving: Leaving, until: Mono, out: &mut Vec<Effect>) {
         self.state = State::Ejecting;
-        self.ejector = ejector;
+        self.leaving = Some(leaving);
+        self.is_out = false;
         self.is_reattaching = false;
-        self.until = Some(now + EJECT_WITHIN);
-        out.extend([Effect::Keep, Effect::Close, Effect::Detach]);
+        self.until = Some(until);
+        self.keep(out);
+        out.extend([Effect::Close, Effect::Detach]);
     }
 
     /// The drive gave it back, or does not answer.
     pub fn detached(&mut self, result: Result<(), String>, out: &mut Vec<Effect>) {
         self.is_stale = result.is_err();
         if self.state == State::Ejecting {
-            self.end_of_ejection(out);
+            self.is_out = true;
+            self.end_if_left(out);
         }
     }
 
-    fn end_of_ejection(&mut self, out: &mut Vec<Effect>) {
+    fn end_if_left(&mut self, out: &mut Vec<Effect>) {
+        if self.is_out && !self.is_unkept {
+            self.end(out);
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<Effect>) {
         self.state = State::Empty;
         self.until = None;
-        self.outcome = Ok(());
-        self.fault.clear();
         (self.source_fault, self.drive_fault) = (None, None);
-        out.push(Effect::Tell(Change::Ejected(self.ejector.take())));
-        self.last = self.medium.take();
+        self.telling.at = None;
+        match self.leaving.take() {
+            Some(Leaving::Ejected(by)) => {
+                self.outcome = Ok(());
+                self.fault.clear();
+                out.push(Effect::Tell(Change::Ejected(by)));
+            }
+            Some(Leaving::Failed(why)) => {
+                self.outcome = Err(why.clone());
+                self.fault.clone_from(&why);
+                out.push(Effect::Tell(Change::Failed(why)));
+            }
+            Some(Leaving::Emptied) | None => {}
+        }
+        self.last = self.medium.take().or(self.last.take());
     }
 
     /// The source gives nothing.
-    pub fn lost(&mut self, why: &str, out: &mut Vec<Effect>) {
+    pub fn lost(&mut self, why: &str, now: Mono, out: &mut Vec<Effect>) {
         if matches!(self.state, State::Inserted | State::NotReady) {
             self.source_fault = Some(why.to_owned());
-            self.settle(out);
+            self.settle(now, out);
         }
     }
 
     /// The source gives again.
-    pub fn back(&mut self, out: &mut Vec<Effect>) {
+    pub fn back(&mut self, now: Mono, out: &mut Vec<Effect>) {
         if matches!(self.state, State::Inserted | State::NotReady) {
             self.source_fault = None;
-            self.settle(out);
+            self.settle(now, out);
         }
     }
 
@@ -530,12 +650,25 @@ impl Slot {
     /// When [`Self::tick`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
-        self.until
+        [self.until, self.keep_at, self.telling.at].into_iter().flatten().min()
     }
 
     /// Time passed.
     pub fn tick(&mut self, now: Mono, out: &mut Vec<Effect>) {
-        if self.until.is_none_or(|until| until > now) {
+        let is_due = |at: Option<Mono>| at.is_some_and(|at| at <= now);
+        if is_due(self.keep_at) {
+            self.keep(out);
+        }
+        if is_due(self.telling.at) {
+            self.telling.at = None;
+            let is_ready = self.state == State::Inserted;
+            // What is so again as it was told before is told with what is told next.
+            if is_ready != self.telling.was_ready && self.telling.allowance.take(now) {
+                self.telling.untold = self.telling.untold.saturating_sub(1);
+                self.tell_ready(out);
+            }
+        }
+        if !is_due(self.until) {
             return;
         }
         match self.state {
@@ -545,11 +678,11 @@ impl Slot {
                     Step::Keeping => "the store does not answer",
                     Step::Attaching => "the host's drive does not answer",
                 };
-                self.failed(what.to_owned(), out);
+                self.failed(what.to_owned(), now, out);
             }
             State::Ejecting => {
-                self.is_stale = true;
-                self.end_of_ejection(out);
+                self.is_stale |= !self.is_out;
+                self.end(out);
             }
             State::Empty | State::Inserted | State::NotReady => self.until = None,
         }

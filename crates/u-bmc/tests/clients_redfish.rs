@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use testkit::{ADMIN_PASSWORD, Suite};
+use testkit::{ADMIN_PASSWORD, ImageServer, Suite, bootable};
 
 /// How long what is certain to come may take.
 const SOON: Duration = Duration::from_secs(30);
@@ -143,8 +143,13 @@ async fn provisioning_tools_claim_a_host() -> Result {
         skip();
         return Ok(());
     };
-    let suite = Suite::builder(U_BMC).start().await?;
-    run(&python, &suite, "claim").await?;
+    let image = ImageServer::start(bootable::cd("CLAIM"), None).await?;
+    let suite = Suite::builder(U_BMC)
+        .set("mediasrv.allow_http=true")
+        .set("mediasrv.allow_local=true")
+        .start()
+        .await?;
+    run_with(&python, &suite, "claim", &["--image", &image.url("http", "claim.iso")]).await?;
     suite.stop().await
 }
 

@@ -184,6 +184,81 @@ async fn a_text_is_typed_as_keys_for_who_may_and_what_is_on_no_key_is_refused() 
         Ok(refused.status == 400 && refused.text().contains("has the keyboard"))
     })
     .await?;
+    bob.asks("release").await?;
+
+    // It is stopped by who asks for that, and by what happens to its author's account.
+    let begin = async || {
+        eventually("a text begins", FOLLOW, || async {
+            Ok(typed("worker", &long, "KEYBOARD_LAYOUT_DE").await?.status == 200)
+        })
+        .await?;
+        ensure!(screen(&suite).await?["textHolder"] == "worker");
+        Ok(())
+    };
+    begin().await?;
+    let stopped = suite.admin().post(&format!("{path}/stop"), &json!({})).await?;
+    ensure!(stopped.json()?["textHolder"] == "worker", "{}", stopped.text());
+    ensure!(screen(&suite).await?.get("textHolder").is_none_or(|holder| holder == ""));
+    begin().await?;
+    let users = suite.admin().get("/api/v1alpha1/users").await?.json()?;
+    let users = users["users"].as_array().context("users")?;
+    let worker = users.iter().find(|user| user["username"] == "worker").context("the worker")?;
+    let id = worker["id"].as_str().context("an id")?;
+    let (admin, path) = (suite.admin(), format!("/api/v1alpha1/users/{id}"));
+    ensure!(admin.send(http::Method::DELETE, &path, &[], Default::default()).await?.status == 200);
+    eventually("nobody types any more", FOLLOW, || async {
+        Ok(screen(&suite).await?.get("textHolder").is_none_or(|holder| holder == ""))
+    })
+    .await?;
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn what_a_host_showed_before_it_went_off_is_kept() -> Result {
+    let suite = Suite::builder(U_BMC).set("kvmsrv.keep_secs=5").start().await?;
+    let admin = suite.admin();
+    let act = async |action: &str| {
+        let body = json!({ "action": format!("HOST_ACTION_{action}") });
+        admin.post("/api/v1alpha1/hosts/system/state", &body).await
+    };
+    let kept = async || {
+        let reply = admin.get("/api/v1alpha1/screens/system/kept").await?;
+        ensure!(reply.status == 200, "{}", reply.text());
+        Ok(reply.json()?["screens"].as_array().cloned().unwrap_or_default())
+    };
+    ensure!(act("ON").await?.status == 200);
+    for (nth, (action, reason)) in [("FORCE_OFF", "OFF"), ("FORCE_RESTART", "RESET")].into_iter().enumerate()
+    {
+        // A look is taken each 5 s, from the start on.
+        eventually("a screen is kept", FOLLOW, || async {
+            let on = admin.get("/api/v1alpha1/hosts/system").await?.json()?;
+            if on["host"]["status"] == "HOST_STATUS_ON" {
+                act(action).await?;
+            } else {
+                act("ON").await?;
+            }
+            Ok(kept().await?.len() > nth)
+        })
+        .await?;
+        let newest = kept().await?.swap_remove(0);
+        ensure!(newest["reason"] == format!("KEPT_SCREEN_REASON_{reason}"), "{newest}");
+        ensure!(newest["screenName"] == "system" && newest["sizeBytes"] != "0", "{newest}");
+    }
+    // They are there after a restart, and the log says that they are.
+    let newest = kept().await?.swap_remove(0);
+    suite.kill_daemon("kvmsrv")?;
+    eventually("the newest is read", FOLLOW, || async {
+        let id = newest["id"].as_str().context("an id")?;
+        let reply = admin.get(&format!("/api/v1alpha1/screens/system/kept/{id}")).await?;
+        Ok(reply.status == 200 && reply.json()?["png"].as_str().is_some_and(|png| png.starts_with("iVBOR")))
+    })
+    .await?;
+    ensure!(admin.get("/api/v1alpha1/screens/system/kept/1").await?.status == 404);
+    let events = admin.get("/api/v1alpha1/events?domain=kvm&what=kept").await?.text();
+    ensure!(
+        events.contains("before it went off is kept") && events.contains("before it was reset"),
+        "{events}"
+    );
     suite.stop().await
 }
 

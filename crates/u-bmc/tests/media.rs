@@ -230,11 +230,24 @@ async fn a_file_is_brought_into_the_store_and_inserted_from_there() -> Result {
     let path = "/api/v1alpha1/media-files/kept.iso";
     let delete = async || admin.send(http::Method::DELETE, path, &[], Default::default()).await;
     ensure!(delete().await?.status >= 400, "what is inserted is not deleted");
+    // Nor written by two hosts' drives, nor replaced.
+    let second = insert(&admin, "cd", json!({ "storeFile": "kept.iso" })).await?;
+    ensure!(second.0 >= 400 && second.1.contains("another drive"), "{second:?}");
+    ensure!(upload(&suite, "kept.iso", content.clone()).await.is_err());
+    let listed = admin.get("/api/v1alpha1/media-files").await?.json()?;
+    ensure!(listed["files"][0]["inserted"] == 1, "{listed}");
     suite.kill_daemon("mediasrv")?;
     until_told(&admin, &["UPLOADED", "REATTACHED"]).await?;
     until_state(&admin, "usb", "INSERTED").await?;
     ensure!(twin.read_drive("usb", 32_769, 5).await?.as_deref() == Ok(&b"CD001"[..]));
     eject(&admin, "usb").await?;
+    // What was answered holds over a daemon that is killed right then.
+    suite.kill_daemon("mediasrv")?;
+    eventually("the drive is asked again", LONG, || async {
+        Ok(slot(&admin, "usb").await.is_ok_and(|slot| slot["state"] == "MEDIA_STATE_EMPTY"))
+    })
+    .await?;
+    ensure!(twin.read_drive("usb", 0, 512).await?.is_err(), "nothing is in it");
     ensure!(delete().await?.status == 200);
     let refused = insert(&admin, "cd", json!({ "storeFile": "kept.iso" })).await?;
     ensure!(refused.0 >= 400 && refused.1.contains("no such file"), "{refused:?}");
@@ -456,5 +469,46 @@ async fn a_real_machine_boots_from_a_disc_by_each_way() -> Result {
     eject(&admin, "usb").await?;
     eject(&admin, "cd").await?;
     boot(&admin, &mut console, "Hdd", "booted from disk.").await?;
+    suite.stop().await
+}
+
+/// The disc is made by `cargo xtask test --long --part installer`.
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
+async fn debians_installer_starts_from_a_disc_at_a_server() -> Result {
+    let Ok(disc) = std::env::var("UBMC_TEST_INSTALLER") else {
+        println!("SKIP: UBMC_TEST_INSTALLER names no disc (cargo xtask test --long --part installer)");
+        return Ok(());
+    };
+    // What it has beside the disc, so that no guest of ours is booted.
+    let dir = tempfile::tempdir()?;
+    let disk = dir.path().join("disk.img");
+    std::fs::write(&disk, bootable::disk("disk"))?;
+    let suite = Suite::builder(U_BMC)
+        .set("sim.host=qemu")
+        .set(format!("sim.qemu.disk={}", disk.display()))
+        .set("sim.qemu.memory_mib=768")
+        .set("mediasrv.allow_http=true")
+        .set("mediasrv.allow_local=true")
+        .start()
+        .await?;
+    let admin = suite.admin();
+    let authorization = authorization();
+    let headers = [("authorization", authorization.as_str())];
+    let opened = Console::open(suite.https(), "/api/v1alpha1/consoles/system/socket", &headers).await?;
+    let mut console = opened.map_err(|status| anyhow::anyhow!("the console is refused with {status}"))?;
+    let server = ImageServer::start(std::fs::read(disc)?, None).await?;
+    let (status, text) = insert(&admin, "cd", json!({ "url": server.url("http", "debian.iso") })).await?;
+    ensure!(status == 200, "{text}");
+    // The loader, the kernel, which unpacks 40 MB, and the installer's first question: emulated, each takes its minute.
+    boot(&admin, &mut console, "Cd", "Linux version").await?;
+    console.says("Freeing unused kernel image").await?;
+    console.says("Debian installer main menu").await?;
+    let shown = slot(&admin, "cd").await?;
+    let read: u64 = shown["readBytes"].as_str().unwrap_or_default().parse()?;
+    ensure!(read > 40 << 20 && shown["state"] == "MEDIA_STATE_INSERTED", "{shown}");
+    // Its server dies, and it is ejected under the system that runs.
+    drop(server);
+    eject(&admin, "cd").await?;
     suite.stop().await
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand};
-pub(crate) use kvm::{KvmCommand, Layout as KvmLayout};
+pub(crate) use kvm::{KvmCommand, Layout as KvmLayout, Listen as KvmListen};
 pub(crate) use led::{LedCommand, Lit};
 pub(crate) use media::{MediaCommand, MediaInsert, MediaStoreCommand};
 

@@ -132,10 +132,10 @@ impl Desk {
         if state.connected { Ok(()) } else { Err("the port is not open".to_owned()) }
     }
 
-    /// Whether it is told that this account comes, and that it goes.
-    pub(crate) fn is_told(&self, account: &str) -> bool {
+    /// Whether it is told that this account comes, and how often before it was not. `is_new` is false for what is asked again.
+    pub(crate) fn is_told(&self, account: &str, is_new: bool) -> Option<u32> {
         let now = self.clock.now();
-        self.lock().comings.take(account, now)
+        self.lock().comings.tell(account, is_new, now)
     }
 
     /// A session that has not the keyboard types: a free one is its from now on.

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use host_session::{notice, read};
 use serial::frame::{Command, Kind, Notice, encode};
-use serial::{Piece, Reader, SessionId, Typed};
+use serial::{Allowances, Piece, Reader, SessionId, Typed};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -36,18 +36,15 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
         }
     };
     // Also when this task is dropped: nobody stays in the list who is gone.
-    let is_told = desk.is_told(&pass.by.holder.account);
     let session = Session {
         id,
         desk: Arc::clone(desk),
         pass,
         tell: shared.tell.clone(),
         sent: AtomicU64::new(0),
-        is_told,
+        is_told: AtomicBool::new(false),
     };
-    if is_told {
-        session.tell(SessionEventKind::Opened);
-    }
+    session.tell_came(true);
     let (notices, told) = mpsc::channel(NOTICES);
     if session.pass.take_over
         && let Err(reason) = session.take_over()
@@ -57,6 +54,7 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
     let result = tokio::select! {
         result = session.show(&mut to, told) => result,
         result = session.listen(&mut from, &notices) => result,
+        result = session.tell_later() => result,
     };
     if let Err(error) = result {
         tracing::debug!(%error, "a session of a console broke off");
@@ -70,22 +68,38 @@ struct Session {
     tell: mpsc::Sender<SessionEvent>,
     /// Pieces of text that it was sent.
     sent: AtomicU64,
-    /// That it comes and goes is told: its account does not do that all the time.
-    is_told: bool,
+    /// That it came is told: its account may do that all the time.
+    is_told: AtomicBool,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.desk.change(|state| state.sessions.leave(self.id));
-        if self.is_told {
-            self.tell(SessionEventKind::Closed);
+        if self.is_told.load(Ordering::Relaxed) {
+            self.tell(SessionEventKind::Closed, 0);
         }
     }
 }
 
 impl Session {
-    fn tell(&self, what: SessionEventKind) {
-        let tell = SessionEvent { desk: self.pass.desk, pass: self.pass.clone(), what };
+    fn tell_came(&self, is_new: bool) {
+        if let Some(untold) = self.desk.is_told(&self.pass.by.holder.account, is_new) {
+            self.is_told.store(true, Ordering::Relaxed);
+            self.tell(SessionEventKind::Opened, untold);
+        }
+    }
+
+    /// Who looks for hours is told, however often its account came and went before. It ends with the session.
+    async fn tell_later(&self) -> io::Result<()> {
+        while !self.is_told.load(Ordering::Relaxed) {
+            tokio::time::sleep(Allowances::AGAIN.into()).await;
+            self.tell_came(false);
+        }
+        std::future::pending().await
+    }
+
+    fn tell(&self, what: SessionEventKind, untold: u32) {
+        let tell = SessionEvent { desk: self.pass.desk, pass: self.pass.clone(), what, untold };
         if self.tell.try_send(tell).is_err() {
             tracing::warn!(
                 console = self.desk.name,
@@ -189,14 +203,14 @@ impl Session {
         }
         self.desk.send(self.id, typed).await?;
         if is_break {
-            self.tell(SessionEventKind::Break);
+            self.tell(SessionEventKind::Break, 0);
         }
         Ok(())
     }
 
     fn take_over(&self) -> Result<(), String> {
         if let Some(from) = self.desk.take_over(self.id, &self.pass.by.holder.account)? {
-            self.tell(SessionEventKind::TookOver { from });
+            self.tell(SessionEventKind::TookOver { from }, 0);
         }
         Ok(())
     }

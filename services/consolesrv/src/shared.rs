@@ -37,6 +37,8 @@ pub(crate) struct SessionEvent {
     pub(crate) desk: usize,
     pub(crate) pass: Pass,
     pub(crate) what: SessionEventKind,
+    /// How much of its account before was not told.
+    pub(crate) untold: u32,
 }
 
 /// What happened.

@@ -259,7 +259,10 @@ fn event(context: &Context, shared: &Shared, tell: SessionEvent) -> v1::Event {
         address,
         taken_from,
         changed_at: Some(wall.into()),
+        untold: tell.untold,
     };
+    let said =
+        if tell.untold > 0 { format!("{said} ({} times before are not told)", tell.untold) } else { said };
     EventBuilder::new(crate::NAME, "console", &name, "session")
         .severity(v1::EventSeverity::Info)
         .message(format!("{name}: {said}"))

@@ -31,8 +31,11 @@ pub(crate) struct State {
     /// One of them is on its way to the host.
     passing: bool,
     allowances: Allowances,
-    /// Of those who come and go: each time is told, and kept on flash.
+    /// Of those who come, go and type: each time is told, and kept on flash.
     comings: Allowances,
+    /// The text that is being typed.
+    text: Option<Text>,
+    texts: u64,
     /// Pictures that are being taken.
     shots: usize,
     pub(crate) signal: bool,
@@ -43,12 +46,25 @@ pub(crate) struct State {
     pub(crate) size: (u16, u16),
 }
 
+/// A text that is being typed.
+#[derive(Debug)]
+struct Text {
+    account: String,
+    /// No other has or had its number.
+    id: u64,
+}
+
 impl State {
     fn is_wanted(&self) -> bool {
         self.sessions.count() > 0 || self.shots > 0
     }
 
     /// `with_input`: what takes the picture's place takes what is typed, too.
+    /// Ends the text of this session's account.
+    fn stop_text_of(&mut self, id: SessionId) {
+        self.text.take_if(|text| text.account == self.sessions.account(id));
+    }
+
     fn blank(&mut self, with_input: bool) {
         self.signal = false;
         if with_input {
@@ -102,6 +118,8 @@ impl Desk {
             passing: false,
             allowances: Allowances::default(),
             comings: Allowances::default(),
+            text: None,
+            texts: 0,
             shots: 0,
             signal: false,
             fault: String::new(),
@@ -254,10 +272,10 @@ impl Desk {
         self.lock().screen.size()
     }
 
-    /// Whether it is told that this account comes, and that it goes.
-    pub(crate) fn is_told(&self, account: &str) -> bool {
+    /// Whether it is told that this account comes or types, and how often before it was not. `is_new` is false for what is asked again.
+    pub(crate) fn is_told(&self, account: &str, is_new: bool) -> Option<u32> {
         let now = self.clock.now();
-        self.lock().comings.take(account, now)
+        self.lock().comings.tell(account, is_new, now)
     }
 
     /// A session takes nothing, so that nobody knows whether its person is still there: what it holds down is released. It keeps keyboard and mouse.
@@ -288,6 +306,7 @@ impl Desk {
         self.change(|state| {
             if state.sessions.writer() == Some(id) {
                 state.inputs.release_all();
+                state.stop_text_of(id);
             }
             state.sessions.leave(id);
         });
@@ -321,6 +340,7 @@ impl Desk {
         self.change(|state| {
             if state.sessions.release(id).is_some() {
                 state.inputs.release_all();
+                state.stop_text_of(id);
             }
         });
         self.typed.notify_one();
@@ -347,6 +367,10 @@ impl Desk {
         if !state.inputs.push(input) {
             return if presses { Err("the host does not take what is typed".to_owned()) } else { Ok(false) };
         }
+        // Who presses a key while his text is typed wants that to end.
+        if presses && matches!(input, Input::Key { .. }) {
+            state.stop_text_of(id);
+        }
         let taken = if is_writer { Ok(()) } else { state.sessions.typed(id).map(|_| ()) };
         drop(state);
         if !is_writer {
@@ -371,11 +395,40 @@ impl Desk {
         self.typable_at(&state).map_err(|why| Status::failed_precondition(why).with_reason("NO_HOST"))
     }
 
-    /// A key of a text that is typed for this account; whether it is passed on. A text that waits for the host holds up nobody else's keys.
-    pub(crate) fn paste(&self, account: &str, input: Input) -> bool {
-        let passed = self.may_paste(account).is_ok() && self.lock().inputs.push(input);
+    /// Begins to type a text for this account: its number.
+    pub(crate) fn begin_text(&self, account: &str) -> u64 {
+        self.change(|state| {
+            state.texts += 1;
+            state.text = Some(Text { account: account.to_owned(), id: state.texts });
+            state.texts
+        })
+    }
+
+    /// A text is typed, as far as it was.
+    pub(crate) fn end_text(&self, id: u64) {
+        self.change(|state| state.text.take_if(|text| text.id == id));
+    }
+
+    /// Stops the text that is being typed, if it is such an account's; whose it was.
+    pub(crate) fn stop_text(&self, is_meant: impl Fn(&str) -> bool) -> Option<String> {
+        self.change(|state| state.text.take_if(|text| is_meant(&text.account)).map(|text| text.account))
+    }
+
+    /// A key of this text, for this account; whether it is passed on. A text that waits for the host holds up nobody else's keys.
+    pub(crate) fn paste(&self, id: u64, account: &str, input: Input) -> bool {
+        if self.may_paste(account).is_err() {
+            return false;
+        }
+        let mut state = self.lock();
+        let passed = state.text.as_ref().is_some_and(|text| text.id == id) && state.inputs.push(input);
+        drop(state);
         self.typed.notify_one();
         passed
+    }
+
+    /// Whose text is being typed; empty while none is.
+    pub(crate) fn text_holder(state: &State) -> String {
+        state.text.as_ref().map(|text| text.account.clone()).unwrap_or_default()
     }
 
     /// A key of a text comes up, whoever has the keyboard by now.

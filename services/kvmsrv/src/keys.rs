@@ -8,11 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hal_linux::{HidFunction, Sent, hid_device};
+use hal_linux::{HidFunction, Sent, WatchedHid, hid_device};
 use hid::Hid;
 use service::ErrorChain;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::desk::Desk;
@@ -52,7 +50,7 @@ pub(crate) async fn serve(desk: &Desk, dev: &Path, gadget: &Path) {
     }
 }
 
-fn open(dev: &Path, function: &Path) -> io::Result<AsyncFd<HidFunction>> {
+fn open(dev: &Path, function: &Path) -> io::Result<WatchedHid> {
     let device = hid_device(dev, function).ok_or_else(|| {
         io::Error::new(io::ErrorKind::NotFound, format!("no USB function {}", function.display()))
     })?;
@@ -60,24 +58,11 @@ fn open(dev: &Path, function: &Path) -> io::Result<AsyncFd<HidFunction>> {
 }
 
 /// Gives a report to a device that was writable: what became of it; none: it was not.
-fn give(device: &AsyncFd<HidFunction>, report: Option<&[u8]>) -> io::Result<Option<Sent>> {
-    let Some(report) = report else { return Ok(None) };
-    let sent = device.try_io(Interest::WRITABLE, |function| match function.send(report) {
-        Ok(Sent::Later) => Err(io::ErrorKind::WouldBlock.into()),
-        Ok(sent) => Ok(sent),
-        Err(error) => Err(io::Error::other(error)),
-    });
-    match sent {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        other => other.map(Some),
-    }
+fn give(device: &WatchedHid, report: Option<&[u8]>) -> io::Result<Option<Sent>> {
+    report.map_or(Ok(None), |report| device.give(report))
 }
 
-async fn converse(
-    desk: &Desk,
-    keyboard: &AsyncFd<HidFunction>,
-    pointer: &AsyncFd<HidFunction>,
-) -> io::Result<Infallible> {
+async fn converse(desk: &Desk, keyboard: &WatchedHid, pointer: &WatchedHid) -> io::Result<Infallible> {
     let mut hid = Hid::default();
     hid.all_up();
     // Until when the host may leave a report where it is.
@@ -101,7 +86,7 @@ async fn converse(
         let waits = again.is_none();
         let sent = tokio::select! {
             ready = keyboard.writable(), if waits && hid.next_keys().is_some() => {
-                let _ready = ready?;
+                ready?;
                 let sent = give(keyboard, hid.next_keys().as_ref().map(<[u8; _]>::as_slice))?;
                 if sent == Some(Sent::Yes) {
                     hid.keys_sent();
@@ -111,19 +96,15 @@ async fn converse(
                 sent
             }
             ready = pointer.writable(), if waits && hid.next_pointer().is_some() => {
-                let _ready = ready?;
+                ready?;
                 let sent = give(pointer, hid.next_pointer().as_ref().map(<[u8; _]>::as_slice))?;
                 if sent == Some(Sent::Yes) {
                     hid.pointer_sent();
                 }
                 sent
             }
-            ready = keyboard.readable() => {
-                let mut ready = ready?;
-                match keyboard.get_ref().received().map_err(io::Error::other)? {
-                    Some(report) => desk.lamps(hid::leds(report.first().copied().unwrap_or_default())),
-                    None => ready.clear_ready(),
-                }
+            report = keyboard.received() => {
+                desk.lamps(hid::leds(report?.first().copied().unwrap_or_default()));
                 None
             }
             () = desk.typed() => None,
@@ -169,7 +150,7 @@ mod tests {
     use crate::origin::Source;
 
     /// A function that a host is at: a socket whose other end is it.
-    fn function() -> (AsyncFd<HidFunction>, UnixStream) {
+    fn function() -> (WatchedHid, UnixStream) {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();

@@ -7,12 +7,13 @@
 //!  websrv ──► kvm.sock ──► session, one for each: rfb::Server ──► frames (serial::frame)
 //!  websrv ──► KvmService: ViewScreen and OpenKvm give the ticket of a session
 //!         ◄── event.kvm.<host>.session   who came, went, typed first, took over
+//!  event.host.> ──► kept: what it showed before it went off ──► event.kvm.<host>.kept
 //! ```
 //!
 //! Pictures never go over the bus, but for one that is asked for. Who may look and who may type is decided where all requests are, by the privileges of the two
 //! methods; the ticket they give is what the socket asks for.
 //!
-//! Never: captures for nobody; lets one viewer hold up another or the capture; gives keyboard and mouse to two; leaves a key down of somebody who is gone; grows
+//! Never: captures for nobody, unless it is set to keep what hosts showed last; lets one viewer hold up another or the capture; gives keyboard and mouse to two; leaves a key down of somebody who is gone; grows
 //! with what a host shows or a viewer sends.
 #![cfg_attr(
     not(test),
@@ -25,7 +26,9 @@
     )
 )]
 
+mod config;
 mod desk;
+mod kept;
 mod keys;
 mod origin;
 mod picture;
@@ -36,7 +39,8 @@ mod source;
 mod text;
 mod video;
 
-pub use service::{NoConfig as Config, StartError as Error};
+pub use config::Config;
+pub use service::StartError as Error;
 pub use shell::run;
 
 /// The daemon's name: on the bus, in logs, in the binary.

@@ -2,13 +2,13 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use host_session::{notice, read};
 use rfb::{Event, Input, Server};
-use serial::SessionId;
 use serial::frame::{Command, Kind, Notice, PICTURE_MAX, begin};
+use serial::{Allowances, SessionId};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -44,7 +44,6 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
         }
     };
     let server = std::sync::Mutex::new(Server::new(&desk.name));
-    let is_told = desk.is_told(&pass.by.holder.account);
     // Also when this task is dropped: nobody stays in the list who is gone, and no key stays down.
     let session = Session {
         id,
@@ -53,14 +52,12 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
         tell: shared.tell.clone(),
         server,
         heard: Notify::new(),
-        has_typed: AtomicBool::new(false),
+        typing: AtomicU8::new(NOT_YET),
         sent: AtomicU64::new(0),
         writing: AtomicBool::new(false),
-        is_told,
+        coming: AtomicU8::new(NOT_YET),
     };
-    if session.is_told {
-        session.tell(SessionEventKind::Opened);
-    }
+    session.tell_once(&session.coming, SessionEventKind::Opened);
     let (notices, told) = mpsc::channel(NOTICES);
     if session.pass.take_over
         && let Err(reason) = session.take_over()
@@ -70,6 +67,7 @@ pub(crate) async fn serve(stream: UnixStream, shared: &Shared) {
     let result = tokio::select! {
         result = session.show(&mut to, told) => result,
         result = session.listen(&mut from, &notices) => result,
+        result = session.tell_later() => result,
     };
     if let Err(error) = result {
         tracing::debug!(%error, "a session of a screen broke off");
@@ -92,28 +90,55 @@ struct Session {
     server: std::sync::Mutex<Server>,
     /// The viewer said something: it may wait for an update, or for an answer.
     heard: Notify,
-    /// That it typed was told.
-    has_typed: AtomicBool,
+    /// Whether it was told that it types.
+    typing: AtomicU8,
     /// Pictures that it was sent.
     sent: AtomicU64,
     /// A frame is on its way, or was broken off.
     writing: AtomicBool,
-    /// That it comes and goes is told: its account does not do that all the time.
-    is_told: bool,
+    /// Whether it was told that it came: its account may do that all the time.
+    coming: AtomicU8,
 }
+
+/// What is to be told was not asked for; its account had no more at that moment; it is told.
+const NOT_YET: u8 = 0;
+const LATER: u8 = 1;
+const TOLD: u8 = 2;
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.desk.leave(self.id);
-        if self.is_told {
-            self.tell(SessionEventKind::Closed);
+        if self.coming.load(Ordering::Relaxed) == TOLD {
+            self.tell(SessionEventKind::Closed, 0);
         }
     }
 }
 
 impl Session {
-    fn tell(&self, what: SessionEventKind) {
-        let tell = SessionEvent { desk: self.pass.desk, pass: self.pass.clone(), what };
+    /// Tells something that is told once of a session, unless its account does that all the time.
+    fn tell_once(&self, state: &AtomicU8, what: SessionEventKind) {
+        let is_new = match state.load(Ordering::Relaxed) {
+            TOLD => return,
+            before => before == NOT_YET,
+        };
+        let told = self.desk.is_told(&self.pass.by.holder.account, is_new);
+        state.store(if told.is_some() { TOLD } else { LATER }, Ordering::Relaxed);
+        if let Some(untold) = told {
+            self.tell(what, untold);
+        }
+    }
+
+    /// Who looks for hours is told, however often its account came and went before. It ends with the session.
+    async fn tell_later(&self) -> io::Result<()> {
+        while self.coming.load(Ordering::Relaxed) != TOLD {
+            tokio::time::sleep(Allowances::AGAIN.into()).await;
+            self.tell_once(&self.coming, SessionEventKind::Opened);
+        }
+        std::future::pending().await
+    }
+
+    fn tell(&self, what: SessionEventKind, untold: u32) {
+        let tell = SessionEvent { desk: self.pass.desk, pass: self.pass.clone(), what, untold };
         if self.tell.try_send(tell).is_err() {
             tracing::warn!(screen = self.desk.name, "cannot tell about session of screen: too many at once");
         }
@@ -228,16 +253,15 @@ impl Session {
     }
 
     fn input(&self, input: Input) -> Result<(), String> {
-        let has_passed = self.desk.input(self.id, input)?;
-        if has_passed && !self.has_typed.swap(true, Ordering::Relaxed) {
-            self.tell(SessionEventKind::Input);
+        if self.desk.input(self.id, input)? {
+            self.tell_once(&self.typing, SessionEventKind::Input);
         }
         Ok(())
     }
 
     fn take_over(&self) -> Result<(), String> {
         if let Some(from) = self.desk.take_over(self.id, &self.pass.by.holder.account)? {
-            self.tell(SessionEventKind::TookOver { from });
+            self.tell(SessionEventKind::TookOver { from }, 0);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use board::{Board, SimHost};
 use host_session::{Opener, Sessions};
-use ipc::{EventBuilder, Outbox, Request, Status};
+use ipc::{EventBuilder, EventItem, Outbox, Request, Status};
 use schema::server::KvmServiceCall;
 use schema::v1alpha1 as v1;
 use serial::Holder;
@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::desk::Desk;
+use crate::kept::{Entry, Files, Happened, Last, Sample};
 use crate::keys;
 use crate::origin::Source;
 use crate::shared::{Pass, SessionEvent, SessionEventKind, Shared};
@@ -27,6 +28,10 @@ const CONNECTIONS_MAX: usize = 32;
 const TOLD: usize = 256;
 /// Pictures that are taken at a time: each is a copy of the screen.
 const SHOTS_MAX: usize = 1;
+/// Looks at kept pictures at a time.
+const FILE_CALLS: usize = 2;
+/// A look at a screen takes a while where the hardware has to be started for it.
+const KEEP_LEAST: Duration = Duration::from_secs(5);
 /// How long who asks may wait for those before, and then for a picture.
 const SHOT_LINE: Duration = Duration::from_secs(10);
 const SHOT_WITHIN: Duration = Duration::from_secs(2);
@@ -39,7 +44,7 @@ const PNG_MAX: usize = 700 * 1024;
 ///
 /// [`Error`], with the exit code the operator needs.
 pub async fn run(context: Context) -> Result<(), Error> {
-    let Config {} = context.config()?;
+    let Config { keep_secs } = context.config()?;
     let board = context.board()?;
     let (tell, mut told) = mpsc::channel(TOLD);
     let mut desks = Vec::new();
@@ -59,6 +64,17 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let shared =
         Arc::new(Shared { desks, tickets: tokio::sync::Mutex::default(), tell, clock: context.clock });
     let shots = Arc::new(Semaphore::new(SHOTS_MAX));
+    let keeper = Keeper {
+        files: Files::new(&context.state_dir),
+        lasts: shared.desks.iter().map(|_| Arc::default()).collect(),
+        turns: Arc::new(Semaphore::new(FILE_CALLS)),
+    };
+    if keep_secs > 0 {
+        let every = Duration::from_secs(keep_secs.into()).max(KEEP_LEAST);
+        for (desk, last) in shared.desks.iter().zip(&keeper.lasts) {
+            sources.spawn(look(Arc::clone(desk), Arc::clone(last), Arc::clone(&shots), every));
+        }
+    }
     let folder = context.run_dir.join(crate::NAME);
     let sessions = Sessions::open(&folder, SOCKET, CONNECTIONS_MAX, &shared, |stream, shared| async move {
         session::serve(stream, &shared).await;
@@ -71,6 +87,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
                 .status(format!("no sessions of screens: cannot listen in {}: {error}", folder.display()));
     });
     let mut calls = context.bus.calls().await?;
+    let mut hosts = context.bus.subscribe_events("event.host.>").await?;
+    let mut users = context.bus.subscribe_events("event.user.>").await?;
     let (outbox, sender) = Outbox::new(context.bus.clone());
     context.ready();
     let (mut heartbeat, mut shutdown) = (context.heartbeat(), context.shutdown.clone());
@@ -80,8 +98,12 @@ pub async fn run(context: Context) -> Result<(), Error> {
             () = shutdown.wait() => break,
             () = heartbeat.tick() => {}
             Some(tell) = told.recv() => outbox.event(event(&context, &shared, tell)),
+            Some(item) = users.next() => changed(&shared, &item),
+            Some(item) = hosts.next() => if let EventItem::Event(event) = item {
+                keeper.heard(&context, &shared, &outbox, &event);
+            },
             call = calls.next() => match call {
-                Some(call) => answer(&shared, &shots, &outbox, call).await,
+                Some(call) => answer(&shared, &keeper, &shots, &outbox, call).await,
                 None => break,
             },
         }
@@ -116,7 +138,103 @@ fn screens(board: &Board, run_dir: &Path) -> Vec<(String, Source, Option<PathBuf
     named.map(|name| (name.to_owned(), source(name), None)).collect()
 }
 
-async fn answer(shared: &Shared, shots: &Arc<Semaphore>, outbox: &Outbox, call: KvmServiceCall<Request>) {
+/// Something about an account: what it has typed goes no further, as it may not be allowed to it any more. Who may, asks again.
+fn changed(shared: &Shared, item: &EventItem) {
+    let username = match item {
+        EventItem::Event(event) => match &event.payload {
+            Some(v1::event::Payload::UserChange(change)) => Some(change.username.as_str()),
+            _ => return,
+        },
+        EventItem::Resync => None,
+    };
+    for desk in &shared.desks {
+        if let Some(account) = desk.stop_text(|account| username.is_none_or(|username| username == account)) {
+            tracing::info!(screen = desk.name, account, "stopped typing text: the account has changed");
+        }
+    }
+}
+
+/// Looks at a screen from time to time, for what it showed last.
+async fn look(desk: Arc<Desk>, last: Arc<Last>, shots: Arc<Semaphore>, every: Duration) {
+    let mut turn = tokio::time::interval(every);
+    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        turn.tick().await;
+        // Who asks for a picture goes first.
+        let Ok(_turn) = shots.try_acquire() else { continue };
+        if !last.is_on() {
+            continue;
+        }
+        let taken = desk.clock.wall();
+        if let Ok(shot) = screenshot(&desk).await {
+            let is_png = shot.jpeg.is_empty();
+            let bytes = if is_png { shot.png } else { shot.jpeg };
+            last.saw(Sample { taken, bytes, is_png });
+        }
+    }
+}
+
+/// What hosts showed last.
+#[derive(Clone)]
+struct Keeper {
+    files: Files,
+    lasts: Vec<Arc<Last>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Keeper {
+    fn heard(&self, context: &Context, shared: &Shared, outbox: &Outbox, event: &v1::Event) {
+        let Some((host, happened)) = Happened::of(event) else { return };
+        let Some(index) = shared.desks.iter().position(|desk| desk.name == host) else { return };
+        let Some(last) = self.lasts.get(index) else { return };
+        let Some(sample) = last.heard(&happened, context.clock.now()) else { return };
+        let Some((at, is_reset)) = happened.when() else { return };
+        let (host, wall, outbox) = (host.to_owned(), context.clock.wall(), outbox.clone());
+        let (keeper, request_id) = (self.clone(), event.request_id.clone());
+        tokio::spawn(async move {
+            let name = host.clone();
+            let keep = keeper.with(move |files| files.keep(&name, &sample, at, is_reset));
+            match keep.await {
+                Ok(Ok(entry)) => outbox.event(kept(&host, &entry, &request_id, wall)),
+                Ok(Err(error)) => tracing::warn!(screen = host, %error, "cannot keep last screen of host"),
+                Err(status) => tracing::warn!(screen = host, %status, "cannot keep last screen of host"),
+            }
+        });
+    }
+
+    /// Does something with the files, where that may take as long as their flash takes.
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Files) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        // Fails only when it is closed, which nobody does.
+        let _turn = self.turns.acquire().await;
+        let files = self.files.clone();
+        let done = tokio::task::spawn_blocking(move || work(&files)).await;
+        done.map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+fn kept(screen: &str, entry: &Entry, request_id: &str, wall: std::time::SystemTime) -> v1::Event {
+    EventBuilder::new(crate::NAME, "kvm", screen, "kept")
+        .severity(v1::EventSeverity::Info)
+        .message(format!("{screen}: what it showed before it {} is kept", entry.said()))
+        .payload(v1::event::Payload::KeptScreen(entry.shown(screen)))
+        .by("", request_id)
+        .at(wall)
+}
+
+fn cannot_read(error: &std::io::Error) -> Status {
+    Status::unavailable(format!("cannot read the kept screens: {error}"))
+}
+
+async fn answer(
+    shared: &Shared,
+    keeper: &Keeper,
+    shots: &Arc<Semaphore>,
+    outbox: &Outbox,
+    call: KvmServiceCall<Request>,
+) {
     let find = |name: &str| {
         let names = || shared.desks.iter().map(|desk| desk.name.as_str());
         names().position(|known| known == name).ok_or_else(|| Status::no_such("screen", name, names()))
@@ -177,13 +295,58 @@ async fn answer(shared: &Shared, shots: &Arc<Semaphore>, outbox: &Outbox, call: 
                 let desk = shared.desks.get(index).ok_or_else(|| Status::internal("no screen"))?;
                 let characters = text::begin(desk, &opener.holder.account, layout, &typed.text)?;
                 // It is told as typing is: who, and not what.
-                let pass =
-                    Pass { desk: index, by: opener, view_only: false, take_over: false, bytes_only: false };
-                let _ =
-                    shared.tell.try_send(SessionEvent { desk: index, pass, what: SessionEventKind::Input });
+                if let Some(untold) = desk.is_told(&opener.holder.account, true) {
+                    let pass = Pass {
+                        desk: index,
+                        by: opener,
+                        view_only: false,
+                        take_over: false,
+                        bytes_only: false,
+                    };
+                    let what = SessionEventKind::Input;
+                    let _ = shared.tell.try_send(SessionEvent { desk: index, pass, what, untold });
+                }
                 Ok(v1::TypeTextResponse { characters })
             });
             outbox.answer(reply, begun);
+        }
+        KvmServiceCall::StopText(stop, reply) => {
+            let stopped = find(&stop.name).and_then(|index| {
+                let desk = shared.desks.get(index).ok_or_else(|| Status::internal("no screen"))?;
+                Ok(v1::StopTextResponse { text_holder: desk.stop_text(|_| true).unwrap_or_default() })
+            });
+            outbox.answer(reply, stopped);
+        }
+        KvmServiceCall::ListKeptScreens(list, reply) => {
+            if let Err(status) = find(&list.name) {
+                return outbox.answer(reply, Err(status));
+            }
+            let (outbox, keeper, name) = (outbox.clone(), keeper.clone(), list.name.clone());
+            tokio::spawn(async move {
+                let listed = keeper.with(move |files| files.list(&list.name));
+                let listed = listed.await.and_then(|listed| listed.map_err(|error| cannot_read(&error)));
+                let listed = listed.map(|entries| v1::ListKeptScreensResponse {
+                    screens: entries.iter().map(|entry| entry.shown(&name)).collect(),
+                });
+                outbox.answer(reply, listed);
+            });
+        }
+        KvmServiceCall::GetKeptScreen(get, reply) => {
+            if let Err(status) = find(&get.name) {
+                return outbox.answer(reply, Err(status));
+            }
+            let (outbox, keeper, name) = (outbox.clone(), keeper.clone(), get.name.clone());
+            tokio::spawn(async move {
+                let found = keeper.with(move |files| files.get(&get.name, &get.id));
+                let found = found.await.and_then(|found| found.map_err(|error| cannot_read(&error)));
+                let found = found.and_then(|found| {
+                    let (entry, bytes) =
+                        found.ok_or_else(|| Status::not_found("no such screen of this host is kept"))?;
+                    let (png, jpeg) = if entry.is_png() { (bytes, Vec::new()) } else { (Vec::new(), bytes) };
+                    Ok(v1::GetKeptScreenResponse { screen: Some(entry.shown(&name)), png, jpeg })
+                });
+                outbox.answer(reply, found);
+            });
         }
     }
 }
@@ -258,6 +421,7 @@ fn to_wire(desk: &Desk) -> v1::Screen {
         input_holder: holder.unwrap_or_default(),
         takes_input: typable.is_ok(),
         input_fault: typable.err().unwrap_or_default(),
+        text_holder: Desk::text_holder(&state),
     }
 }
 
@@ -288,7 +452,10 @@ fn event(context: &Context, shared: &Shared, tell: SessionEvent) -> v1::Event {
         address,
         taken_from,
         changed_at: Some(wall.into()),
+        untold: tell.untold,
     };
+    let said =
+        if tell.untold > 0 { format!("{said} ({} times before are not told)", tell.untold) } else { said };
     EventBuilder::new(crate::NAME, "kvm", &name, "session")
         .severity(v1::EventSeverity::Info)
         .message(format!("{name}: {said}"))

@@ -1,4 +1,5 @@
-//! Text that is typed at a host as keys, for who asks for that instead of pressing them.
+//! Text that is typed at a host as keys, for who asks for that instead of pressing them. It ends when it is stopped, when its author presses a key or gives the
+//! keyboard back, when another takes over, and when something about the author's account changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,20 +36,22 @@ pub(crate) fn begin(desk: &Arc<Desk>, account: &str, layout: Layout, text: &str)
         return Err(Status::resource_exhausted("another text is being typed there: ask again"));
     };
     let (desk, account) = (Arc::clone(desk), account.to_owned());
+    let id = desk.begin_text(&account);
     tokio::spawn(async move {
-        paste(&desk, &account, inputs).await;
+        paste(&desk, id, &account, inputs).await;
+        desk.end_text(id);
         drop(turn);
     });
     Ok(u32::try_from(text.chars().count()).unwrap_or(u32::MAX))
 }
 
-async fn paste(desk: &Desk, account: &str, inputs: Vec<Input>) {
+async fn paste(desk: &Desk, id: u64, account: &str, inputs: Vec<Input>) {
     let mut every = tokio::time::interval(EACH);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut held: Vec<(u32, Option<u32>)> = Vec::new();
     for input in inputs {
         every.tick().await;
-        if !desk.paste(account, input) {
+        if !desk.paste(id, account, input) {
             break;
         }
         if let Input::Key { down, keysym, code } = input {

@@ -14,7 +14,7 @@ use media::{Action, Bounds, Failure, Reader};
 use service::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use units::Mono;
 
@@ -116,7 +116,7 @@ struct Loaded {
 
 impl Drive {
     /// Serves until no order can come any more.
-    pub(crate) async fn run(self, mut orders: mpsc::Receiver<Order>) {
+    pub(crate) async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut loaded: Option<Loaded> = None;
         loop {
             tokio::select! {
@@ -360,14 +360,16 @@ async fn accept(listener: UnixListener, export: Export, backend: Backend, counte
     }
 }
 
-/// What a request came to: what it is answered with.
-type Answered = (u64, Result<Vec<u8>, Errno>);
+/// What a request came to: what it is answered with, and its place until it is.
+type Answered = (u64, Result<Vec<u8>, Errno>, OwnedSemaphorePermit);
 
 /// Serves one connection of the host's side to its end.
 async fn serve(stream: UnixStream, export: Export, backend: Backend, counters: &Counters) -> io::Result<()> {
     let (mut from, mut to) = stream.into_split();
     let mut server = Server::new(export);
     let mut answers: JoinSet<Answered> = JoinSet::new();
+    // A piece may hold thousands of requests, and each may ask for 256 KiB.
+    let places = Arc::new(Semaphore::new(REQUESTS_MAX));
     let mut buffer = vec![0; PIECE];
     loop {
         let output = server.take_output();
@@ -379,7 +381,7 @@ async fn serve(stream: UnixStream, export: Export, backend: Backend, counters: &
         }
         tokio::select! {
             Some(answered) = answers.join_next() => {
-                let (handle, result) = answered.map_err(io::Error::other)?;
+                let (handle, result, _place) = answered.map_err(io::Error::other)?;
                 let head = nbd::reply(handle, result.as_ref().map(drop).map_err(|why| *why));
                 to.write_all(&head).await?;
                 if let Ok(bytes) = result {
@@ -398,18 +400,23 @@ async fn serve(stream: UnixStream, export: Export, backend: Backend, counters: &
                     if let Request::Write { bytes, .. } = &request {
                         count(&counters.written, bytes.len());
                     }
-                    let backend = backend.clone();
-                    match request {
-                        Request::Disconnect => {}
-                        request => { answers.spawn(answer(backend, request)); }
+                    if matches!(request, Request::Disconnect) {
+                        continue;
                     }
+                    let (backend, places) = (backend.clone(), Arc::clone(&places));
+                    answers.spawn(async move {
+                        // Fails only when it is closed, which nobody does.
+                        let Ok(place) = places.acquire_owned().await else { return std::future::pending().await };
+                        let (handle, result) = answer(backend, request).await;
+                        (handle, result, place)
+                    });
                 }
             }
         }
     }
 }
 
-async fn answer(backend: Backend, request: Request) -> Answered {
+async fn answer(backend: Backend, request: Request) -> (u64, Result<Vec<u8>, Errno>) {
     let blocking = async |work: Box<dyn FnOnce() -> io::Result<Vec<u8>> + Send>| {
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(io::Error::other).flatten().map_err(|error| match error.kind() {

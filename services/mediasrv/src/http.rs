@@ -16,7 +16,7 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use media::Failure;
+use media::{Failure, Opened};
 use outward::{Connector, Destination};
 
 /// How long a look for an image may take, with all redirects.
@@ -25,6 +25,8 @@ const OPEN_WITHIN: Duration = Duration::from_secs(15);
 const FETCH_WITHIN: Duration = Duration::from_secs(12);
 /// Redirects that are followed: mirrors and release pages have one or two.
 const REDIRECTS_MAX: usize = 4;
+/// Bytes of what tells versions at most: it is kept with the medium.
+const VALIDATOR_MAX: usize = 256;
 /// Connections that are kept open between two ranges.
 const IDLE_MAX: usize = 4;
 
@@ -84,27 +86,27 @@ pub(crate) struct HttpImage {
     /// Looked for again when it was not found, or where it was is not good any more.
     found: tokio::sync::Mutex<Option<Found>>,
     /// What it has to be, once it is known: a host does not get another image under its feet.
-    identity: Mutex<Option<(u64, Option<String>)>>,
+    identity: Mutex<Option<Opened>>,
     idle: Mutex<VecDeque<(Destination, Connection)>>,
 }
 
 impl HttpImage {
-    /// One that is looked for with the first bytes that are wanted of it; `size` is what it had before.
-    pub(crate) fn new(servers: Arc<Servers>, wanted: Wanted, size: Option<u64>) -> Self {
+    /// One that is looked for with the first bytes that are wanted of it; `known` is what it was before.
+    pub(crate) fn new(servers: Arc<Servers>, wanted: Wanted, known: Option<Opened>) -> Self {
         Self {
             servers,
             wanted,
             found: tokio::sync::Mutex::default(),
-            identity: Mutex::new(size.map(|size| (size, None))),
+            identity: Mutex::new(known),
             idle: Mutex::default(),
         }
     }
 
-    /// Looks for it: its size.
-    pub(crate) async fn open(&self) -> Result<u64, String> {
+    /// Looks for it: its size, and what tells its versions.
+    pub(crate) async fn open(&self) -> Result<Opened, String> {
         let looking = tokio::time::timeout(OPEN_WITHIN, self.find()).await;
         let late = |_| Err(format!("the server did not answer within {} s", OPEN_WITHIN.as_secs()));
-        looking.unwrap_or_else(late).map(|found| found.size)
+        looking.unwrap_or_else(late).map(|Found { size, validator, .. }| Opened { size, validator })
     }
 
     async fn find(&self) -> Result<Found, String> {
@@ -115,13 +117,15 @@ impl HttpImage {
         let found = self.look().await?;
         let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         match &*identity {
-            Some((size, _)) if *size != found.size => {
+            Some(Opened { size, .. }) if *size != found.size => {
                 return Err(format!("it has {} bytes and not {size} any more", found.size));
             }
-            Some((_, Some(validator))) if found.validator.as_ref() != Some(validator) => {
+            Some(Opened { validator: Some(validator), .. })
+                if found.validator.as_ref() != Some(validator) =>
+            {
                 return Err("the server has another version of it now".to_owned());
             }
-            _ => *identity = Some((found.size, found.validator.clone())),
+            _ => *identity = Some(Opened { size: found.size, validator: found.validator.clone() }),
         }
         drop(identity);
         *known = Some(found.clone());
@@ -277,7 +281,7 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
 
 /// What tells one version from another, good for `If-Range`: a strong tag, or a date.
 fn validator(headers: &HeaderMap) -> Option<String> {
-    let text = |name| headers.get(name)?.to_str().ok();
+    let text = |name| headers.get(name)?.to_str().ok().filter(|text| text.len() <= VALIDATOR_MAX);
     let tag = text(ETAG).filter(|tag| tag.starts_with('"'));
     tag.or_else(|| text(LAST_MODIFIED)).map(str::to_owned)
 }

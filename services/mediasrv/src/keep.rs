@@ -55,6 +55,7 @@ mod tests {
             account: "ann".to_owned(),
             inserted_ms: 5,
             size: 2048,
+            validator: Some("\"one\"".to_owned()),
         };
         let media = Media::from([("cd".to_owned(), medium)]);
         keep(dir.path(), &media).unwrap();

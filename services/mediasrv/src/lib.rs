@@ -28,6 +28,7 @@
 
 mod config;
 mod drive;
+mod hand;
 mod http;
 mod keep;
 mod origin;

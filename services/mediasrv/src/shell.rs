@@ -12,7 +12,7 @@ use outward::Connector;
 use schema::server::MediaServiceCall;
 use schema::v1alpha1 as v1;
 use service::{Context, ErrorChain};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::drive::{Counters, Drive, News};
@@ -20,15 +20,15 @@ use crate::http::Servers;
 use crate::pass::{Pass, What};
 use crate::session::{self, Shared, Told};
 use crate::slots::{Parts, Slots};
-use crate::store::Store;
+use crate::store::{Refusal, Store, Undeleted};
 use crate::{Config, Error, SOCKET, keep, ports, wire};
 
 /// Connections at a time: sessions, and those that have not shown their ticket.
 const CONNECTIONS_MAX: usize = 32;
 /// Things to be told, on their way to the loop.
 const TOLD: usize = 64;
-/// Orders on their way to a drive.
-const ORDERS: usize = 32;
+/// Looks at the store at a time. They wait for its flash, and nothing else waits for them.
+const STORE_CALLS: usize = 2;
 /// How often it is seen whether the host still has what is inserted.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -77,7 +77,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         Vec::new()
     });
     for ((nth, slot), port) in board.media.iter().enumerate().zip(ports) {
-        let (orders, ordered) = mpsc::channel(ORDERS);
+        let (orders, ordered) = mpsc::unbounded_channel();
         let (news, mut heard) = mpsc::channel::<News>(TOLD);
         let counters = Arc::<Counters>::default();
         let drive = Drive {
@@ -113,7 +113,13 @@ pub async fn run(context: Context) -> Result<(), Error> {
             context.state_dir.clone(),
         ),
         servers,
-        store,
+        library: Library {
+            store,
+            outbox: outbox.clone(),
+            shared: Arc::clone(&shared),
+            turns: Arc::new(Semaphore::new(STORE_CALLS)),
+            clock: context.clock,
+        },
         outbox: outbox.clone(),
         shared,
         clock: context.clock,
@@ -167,7 +173,7 @@ async fn until(deadline: Option<units::Mono>, context: &Context) {
 struct Desk {
     slots: Slots,
     servers: Arc<Servers>,
-    store: Store,
+    library: Library,
     outbox: Outbox,
     shared: Arc<Shared>,
     clock: service::Clock,
@@ -182,7 +188,7 @@ impl Desk {
             }
             Told::Went { slot, session } => self.slots.gone(slot, session),
             Told::Uploaded { name, by } => {
-                self.stored(&name, &by, v1::MediaChangeKind::Uploaded, "uploaded");
+                self.library.tell(&name, &by, v1::MediaChangeKind::Uploaded, "uploaded");
             }
         }
     }
@@ -216,31 +222,26 @@ impl Desk {
                 self.outbox.answer(reply, ticket.map(|ticket| v1::OpenMediaResponse { ticket }));
             }
             MediaServiceCall::ListMediaFiles(_, reply) => {
-                let listed = self.store.list().map_err(|error| cannot_read(&error));
-                let listed = listed.map(|files| v1::ListMediaFilesResponse {
-                    used_bytes: files.iter().map(|file| file.size).sum(),
-                    room_bytes: self.store.room(),
-                    files: files
-                        .into_iter()
-                        .map(|file| {
-                            let inserted = self.slots.inserted(&file.name);
-                            wire::file(file, inserted)
-                        })
-                        .collect(),
+                let library = self.library.clone();
+                tokio::spawn(async move {
+                    let listed = library.list().await;
+                    library.outbox.answer(reply, listed);
                 });
-                self.outbox.answer(reply, listed);
             }
             MediaServiceCall::UploadMediaFile(upload, reply) => {
-                let ticket = self.upload(upload, Opener::of(reply.context())).await;
-                self.outbox.answer(reply, ticket.map(|ticket| v1::UploadMediaFileResponse { ticket }));
+                let library = self.library.clone();
+                tokio::spawn(async move {
+                    let ticket = library.upload(upload, Opener::of(reply.context())).await;
+                    let ticket = ticket.map(|ticket| v1::UploadMediaFileResponse { ticket });
+                    library.outbox.answer(reply, ticket);
+                });
             }
             MediaServiceCall::DeleteMediaFile(delete, reply) => {
-                let by = Opener::of(reply.context());
-                let deleted = self.delete(&delete.name);
-                if deleted.is_ok() {
-                    self.stored(&delete.name, &by, v1::MediaChangeKind::Deleted, "deleted");
-                }
-                self.outbox.answer(reply, deleted.map(|()| v1::DeleteMediaFileResponse {}));
+                let library = self.library.clone();
+                tokio::spawn(async move {
+                    let deleted = library.delete(delete.name, &Opener::of(reply.context())).await;
+                    library.outbox.answer(reply, deleted.map(|()| v1::DeleteMediaFileResponse {}));
+                });
             }
         }
     }
@@ -279,6 +280,7 @@ impl Desk {
             account: by.holder.account.clone(),
             inserted_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             size,
+            validator: None,
         }
     }
 
@@ -288,39 +290,77 @@ impl Desk {
         let name = clean(&open.image_name);
         let medium = self.medium(source, name, true, open.size_bytes, &by);
         self.slots.may_serve(slot, &medium, open.resume)?;
-        self.issue(Pass { by, what: What::Serve { slot, medium, resumes: open.resume } }).await
+        let pass = Pass { by, what: What::Serve { slot, medium, resumes: open.resume } };
+        issue(&self.shared, pass).await
+    }
+}
+
+async fn issue(shared: &Shared, pass: Pass) -> Result<String, Status> {
+    let account = pass.by.holder.account.clone();
+    host_session::issue(&shared.tickets, Ok(()), &account, pass, shared.clock.now()).await
+}
+
+/// What is done with the store: beside the loop, which hosts wait for.
+#[derive(Clone)]
+struct Library {
+    store: Store,
+    outbox: Outbox,
+    shared: Arc<Shared>,
+    turns: Arc<Semaphore>,
+    clock: service::Clock,
+}
+
+impl Library {
+    /// Does something with the store where that may take as long as its flash takes.
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        // Fails only when it is closed, which nobody does.
+        let _turn = self.turns.acquire().await;
+        let store = self.store.clone();
+        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        done.map_err(|error| Status::internal(error.to_string()))
     }
 
-    async fn upload(&self, upload: v1::UploadMediaFileRequest, by: Opener) -> Result<String, Status> {
-        if self.slots.inserted(&upload.name) > 0 {
-            return Err(Status::failed_precondition("a file of this name is inserted: eject it first"));
-        }
-        // Whether there is room is known now; it is taken when the client comes.
-        let (store, name, size) = (self.store.clone(), upload.name.clone(), upload.size_bytes);
-        let tried = tokio::task::spawn_blocking(move || store.begin(&name, size).map(drop)).await;
-        tried.map_err(|error| Status::internal(error.to_string()))?.map_err(Status::resource_exhausted)?;
-        self.issue(Pass { by, what: What::Upload { name: upload.name, size: upload.size_bytes } }).await
-    }
-
-    async fn issue(&self, pass: Pass) -> Result<String, Status> {
-        let account = pass.by.holder.account.clone();
-        host_session::issue(&self.shared.tickets, Ok(()), &account, pass, self.clock.now()).await
-    }
-
-    fn delete(&self, name: &str) -> Result<(), Status> {
-        if self.slots.inserted(name) > 0 {
-            return Err(Status::failed_precondition("it is inserted: eject it first"));
-        }
-        self.store.delete(name).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                Status::not_found(format!("there is no file {name:?} in the store"))
-            }
-            _ => cannot_read(&error),
+    async fn list(&self) -> Result<v1::ListMediaFilesResponse, Status> {
+        let (files, room_bytes) = self.with(|store| (store.list(), store.room())).await?;
+        let files = files.map_err(|error| cannot_read(&error))?;
+        Ok(v1::ListMediaFilesResponse {
+            used_bytes: files.iter().map(|file| file.size).sum(),
+            room_bytes,
+            files: files.into_iter().map(wire::file).collect(),
         })
     }
 
+    async fn upload(&self, upload: v1::UploadMediaFileRequest, by: Opener) -> Result<String, Status> {
+        // Whether there is room is known now; it is taken when the client comes.
+        let (name, size) = (upload.name.clone(), upload.size_bytes);
+        let room = self.with(move |store| store.judge(&name, size)).await?;
+        room.map_err(|refusal| match refusal {
+            Refusal::Held(why) => Status::failed_precondition(why),
+            Refusal::Full(why) => Status::resource_exhausted(why),
+        })?;
+        issue(&self.shared, Pass { by, what: What::Upload { name: upload.name, size: upload.size_bytes } })
+            .await
+    }
+
+    async fn delete(&self, name: String, by: &Opener) -> Result<(), Status> {
+        let called = name.clone();
+        let deleted = self.with(move |store| store.delete(&called)).await?;
+        deleted.map_err(|undeleted| match undeleted {
+            Undeleted::Held(why) => Status::failed_precondition(why),
+            Undeleted::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Status::not_found(format!("there is no file {name:?} in the store"))
+            }
+            Undeleted::Io(error) => cannot_read(&error),
+        })?;
+        self.tell(&name, by, v1::MediaChangeKind::Deleted, "deleted");
+        Ok(())
+    }
+
     /// Tells what became of a file of the store.
-    fn stored(&self, name: &str, by: &Opener, kind: v1::MediaChangeKind, did: &str) {
+    fn tell(&self, name: &str, by: &Opener, kind: v1::MediaChangeKind, did: &str) {
         let account = &by.holder.account;
         let wall = self.clock.wall();
         let payload = v1::MediaChange {

@@ -3,25 +3,29 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hal::{DriveMedium, Inside};
+use hal::Inside;
 use host_session::Opener;
 use ipc::{Outbox, Reply, Status};
-use media::{Answer, Change, Effect, Medium, Slot, Source};
+use media::{Answer, Change, Effect, Medium, Opened, Slot, Source, State};
 use schema::v1alpha1 as v1;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use units::Mono;
 
 use crate::drive::{Counters, Load, News, Order};
+use crate::hand::{Attach, Call, Came, Hand};
 use crate::http::{HttpImage, Servers, Wanted};
 use crate::keep::{self, Media};
 use crate::origin::{Client, Origin};
 use crate::ports::Port;
-use crate::store::Store;
+use crate::store::{Claim, Store};
 use crate::wire;
 
 /// What a client that serves a file is told when nobody wants it any more. Clients know it by this.
 pub(crate) const EJECTED: &str = "it was ejected";
+
+/// Files that a drive which does not answer may have.
+const CLAIMS_MAX: usize = 4;
 
 /// Who waits for the end of what was begun.
 enum Waiter {
@@ -35,31 +39,27 @@ pub(crate) enum Done {
     Opened {
         slot: usize,
         turn: u64,
-        result: Result<(Origin, u64), String>,
-        is_in_doubt: bool,
+        result: Result<Seen, String>,
     },
     Kept {
         slot: usize,
-        turn: u64,
+        nth: u64,
         result: Result<(), String>,
     },
-    Attached {
+    /// A call at a drive.
+    Came {
         slot: usize,
         turn: u64,
-        result: Result<(), String>,
+        came: Came,
     },
-    Detached {
-        slot: usize,
-        turn: u64,
-        result: Result<(), String>,
-    },
-    Looked {
-        slot: usize,
-        turn: u64,
-        inside: Option<Inside>,
-    },
-    /// A call at a drive that nobody waits for.
-    Nothing,
+}
+
+/// A source that was looked at.
+pub(crate) struct Seen {
+    origin: Origin,
+    opened: Opened,
+    /// It did not answer, for this reason, but the host has it in its drive.
+    doubt: Option<String>,
 }
 
 /// What a drive has beside its machine.
@@ -67,18 +67,27 @@ struct Place {
     name: String,
     host: String,
     slot: Slot,
-    port: Port,
-    orders: mpsc::Sender<Order>,
+    /// What speaks NBD to it; `None` where it takes files alone.
+    socket: Option<PathBuf>,
+    /// Counts what was begun, too: what ended of something before is passed over.
+    hand: Hand,
+    orders: mpsc::UnboundedSender<Order>,
     counters: Arc<Counters>,
     waiters: Vec<Waiter>,
     /// Who serves what is to be inserted.
     client: Option<Client>,
-    /// What was opened and is not offered yet.
+    /// The session that serves, or served last.
+    session: Option<u64>,
+    /// What was opened and is not offered yet: whether its source is in doubt.
     opened: Option<(Origin, bool)>,
     /// Where a file of the store is, for a drive that takes files.
     file: Option<PathBuf>,
-    /// Counts what was begun: what ended of something before is passed over.
-    turn: u64,
+    /// Files of the store that the drive has: one that could not be emptied may have another one yet.
+    claims: Vec<Claim>,
+    /// The last of them may be in the drive.
+    is_claim_used: bool,
+    /// What was to be kept so far.
+    keeps: u64,
     /// Who did what is told next.
     by: Option<Opener>,
     is_looking: bool,
@@ -87,7 +96,7 @@ struct Place {
 /// What there is to keep, on its way to the medium.
 struct Keeping {
     slot: usize,
-    turn: u64,
+    nth: u64,
     media: Media,
 }
 
@@ -100,7 +109,8 @@ pub(crate) struct Slots {
     clock: service::Clock,
     work: JoinSet<Done>,
     keeping: mpsc::UnboundedSender<Keeping>,
-    kept: mpsc::UnboundedReceiver<Done>,
+    /// What was kept, and what came of calls at drives.
+    ended: mpsc::UnboundedReceiver<Done>,
 }
 
 /// What a drive is made of.
@@ -109,7 +119,7 @@ pub(crate) struct Parts {
     pub(crate) host: String,
     pub(crate) kind: media::Kind,
     pub(crate) port: Port,
-    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) orders: mpsc::UnboundedSender<Order>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -123,37 +133,60 @@ impl Slots {
         state_dir: PathBuf,
     ) -> Self {
         let (keeping, mut queue) = mpsc::unbounded_channel::<Keeping>();
-        let (tell, kept) = mpsc::unbounded_channel();
+        let (tell, ended) = mpsc::unbounded_channel();
+        let told = tell.clone();
         // One after the other: what was wanted last is what is there.
         tokio::spawn(async move {
-            while let Some(Keeping { slot, turn, media }) = queue.recv().await {
+            let mut failures = 0_u32;
+            while let Some(Keeping { slot, nth, media }) = queue.recv().await {
                 let state_dir = state_dir.clone();
                 let keep = tokio::task::spawn_blocking(move || keep::keep(&state_dir, &media)).await;
                 let result = keep.map_err(std::io::Error::other).flatten().map_err(|error| error.to_string());
-                if let Err(error) = &result {
-                    tracing::error!(error, "cannot keep what is in the drives");
+                match &result {
+                    Err(error) => {
+                        if failures == 0 {
+                            tracing::error!(error, "cannot keep what is in the drives: retrying");
+                        }
+                        failures = failures.saturating_add(1);
+                    }
+                    Ok(()) if failures > 0 => {
+                        tracing::info!(times = failures, "store accepts writes again");
+                        failures = 0;
+                    }
+                    Ok(()) => {}
                 }
                 // Fails only when the loop has ended.
-                let _ = tell.send(Done::Kept { slot, turn, result });
+                let _ = told.send(Done::Kept { slot, nth, result });
             }
         });
-        let place = |parts: Parts| Place {
-            name: parts.name,
-            host: parts.host,
-            slot: Slot::new(parts.kind),
-            port: parts.port,
-            orders: parts.orders,
-            counters: parts.counters,
-            waiters: Vec::new(),
-            client: None,
-            opened: None,
-            file: None,
-            turn: 0,
-            by: None,
-            is_looking: false,
+        let place = |(slot, parts): (usize, Parts)| {
+            let tell = tell.clone();
+            let hand = Hand::new(parts.port.drive, move |turn, came| {
+                // Fails only when the loop has ended.
+                let _ = tell.send(Done::Came { slot, turn, came });
+            });
+            Place {
+                name: parts.name,
+                host: parts.host,
+                slot: Slot::new(parts.kind),
+                socket: parts.port.socket,
+                hand,
+                orders: parts.orders,
+                counters: parts.counters,
+                waiters: Vec::new(),
+                client: None,
+                session: None,
+                opened: None,
+                file: None,
+                claims: Vec::new(),
+                is_claim_used: false,
+                keeps: 0,
+                by: None,
+                is_looking: false,
+            }
         };
-        let places = parts.into_iter().map(place).collect();
-        Self { places, servers, store, outbox, clock, work: JoinSet::new(), keeping, kept }
+        let places = parts.into_iter().enumerate().map(place).collect();
+        Self { places, servers, store, outbox, clock, work: JoinSet::new(), keeping, ended }
     }
 
     /// The drive of this name.
@@ -173,24 +206,14 @@ impl Slots {
         (0..self.places.len()).filter_map(|slot| self.shown(slot)).collect()
     }
 
-    /// In how many drives a file of the store is.
-    pub(crate) fn inserted(&self, file: &str) -> usize {
-        let has = |place: &&Place| {
-            place.slot.medium().is_some_and(|medium| medium.source == Source::Store && medium.name == file)
-        };
-        self.places.iter().filter(has).count()
-    }
-
     /// Whether a session may serve this for a drive, before a ticket is given for it.
     pub(crate) fn may_serve(&self, slot: usize, medium: &Medium, resumes: bool) -> Result<(), Status> {
         let Some(place) = self.places.get(slot) else { return Err(Status::internal("no drive")) };
-        if place.port.socket.is_none() {
+        if place.socket.is_none() {
             return Err(only_files());
         }
         match place.slot.medium() {
-            Some(present) if present.goes_on_with(medium) && place.slot.state() == media::State::NotReady => {
-                Ok(())
-            }
+            Some(present) if present.goes_on_with(medium) && place.slot.state() == State::NotReady => Ok(()),
             Some(present) => {
                 Err(Status::failed_precondition(format!("{} is inserted: eject it first", present.name)))
             }
@@ -199,17 +222,38 @@ impl Slots {
         }
     }
 
-    /// What the daemon before kept is offered again.
+    /// What the daemon before kept is offered again; the other drives are emptied.
     pub(crate) fn restore(&mut self, mut media: Media) {
-        let now = self.clock.now();
+        let mut left_out = None;
         for slot in 0..self.places.len() {
             let Some(place) = self.places.get_mut(slot) else { continue };
             let Some(medium) = media.remove(&place.name) else { continue };
-            let mut out = Vec::new();
-            place.turn += 1;
-            place.slot.restore(medium, now, &mut out);
-            self.perform(slot, out);
+            match claim(&self.store, &medium) {
+                Ok(claim) => place.claims.extend(claim),
+                Err(error) => {
+                    tracing::warn!(drive = place.name, error, "cannot offer medium again: drive is emptied");
+                    left_out = Some(slot);
+                    continue;
+                }
+            }
+            self.act(slot, |slot, now, out| slot.restore(medium, now, out));
         }
+        // Only now: what is kept is of all drives.
+        if let Some(slot) = left_out {
+            self.perform(slot, vec![Effect::Keep]);
+        }
+    }
+
+    /// Lets the machine of a drive decide, and does what it says. What is begun by that gives up what was begun before.
+    fn act(&mut self, slot: usize, decide: impl FnOnce(&mut Slot, Mono, &mut Vec<Effect>)) {
+        let now = self.clock.now();
+        let Some(place) = self.places.get_mut(slot) else { return };
+        let (before, mut out) = (place.slot.state(), Vec::new());
+        decide(&mut place.slot, now, &mut out);
+        if place.slot.is_busy() && place.slot.state() != before {
+            place.hand.begin();
+        }
+        self.perform(slot, out);
     }
 
     pub(crate) fn insert(
@@ -233,11 +277,12 @@ impl Slots {
         answer: oneshot::Sender<Result<(), String>>,
     ) {
         let Some(place) = self.places.get_mut(slot) else { return };
-        if place.slot.state() == media::State::NotReady
+        if place.slot.state() == State::NotReady
             && place.slot.medium().is_some_and(|present| present.goes_on_with(&medium))
         {
             // Who waits may have gone.
             let _ = answer.send(Ok(()));
+            place.session = Some(client.session);
             order(place, Order::Resume(client));
             return;
         }
@@ -250,12 +295,20 @@ impl Slots {
     }
 
     fn begin(&mut self, slot: usize, medium: Medium, client: Option<Client>, by: Opener, waiter: Waiter) {
-        let now = self.clock.now();
         let Some(place) = self.places.get_mut(slot) else { return };
-        let mut out = Vec::new();
+        // What is inserted already is claimed already.
+        let claimed = if place.slot.medium().is_none() { claim(&self.store, &medium) } else { Ok(None) };
+        let claimed = match claimed {
+            Ok(claimed) => claimed,
+            Err(why) => return self.refuse(waiter, why),
+        };
+        let (now, mut out) = (self.clock.now(), Vec::new());
         match place.slot.insert(medium, now, &mut out) {
             Answer::Begun => {
-                place.turn += 1;
+                place.hand.begin();
+                place.is_claim_used = claimed.is_none();
+                place.claims.extend(claimed);
+                place.session = client.as_ref().map(|client| client.session);
                 place.client = client;
                 place.by = Some(by);
                 place.waiters.push(waiter);
@@ -264,110 +317,105 @@ impl Slots {
             // The one that is on its way is waited for.
             Answer::AlreadySo if place.slot.is_busy() => place.waiters.push(waiter),
             Answer::AlreadySo => self.answer(slot, waiter),
-            Answer::Refused(why) => match waiter {
-                Waiter::Insert(reply) => {
-                    let status = Status::failed_precondition(why);
-                    self.outbox.answer(reply, Err(status));
-                }
-                Waiter::Session(answer) => drop(answer.send(Err(why))),
-                Waiter::Eject(_) => {}
-            },
+            Answer::Refused(why) => self.refuse(waiter, why),
+        }
+    }
+
+    fn refuse(&self, waiter: Waiter, why: String) {
+        match waiter {
+            Waiter::Insert(reply) => self.outbox.answer(reply, Err(Status::failed_precondition(why))),
+            // Who waits may have gone.
+            Waiter::Session(answer) => drop(answer.send(Err(why))),
+            Waiter::Eject(_) => {}
         }
     }
 
     pub(crate) fn eject(&mut self, slot: usize, by: Opener, reply: Reply<v1::EjectMediaResponse>) {
-        let now = self.clock.now();
         let Some(place) = self.places.get_mut(slot) else { return };
-        let mut out = Vec::new();
-        match place.slot.eject(&by.holder.account, now, &mut out) {
-            Answer::AlreadySo => return self.answer(slot, Waiter::Eject(reply)),
-            Answer::Begun | Answer::Refused(_) => {
-                if !out.is_empty() {
-                    place.turn += 1;
-                    place.by = Some(by);
-                }
-                place.waiters.push(Waiter::Eject(reply));
-            }
+        let waiter = Waiter::Eject(reply);
+        let (now, before, mut out) = (self.clock.now(), place.slot.state(), Vec::new());
+        if place.slot.eject(&by.holder.account, now, &mut out) == Answer::AlreadySo {
+            return self.answer(slot, waiter);
         }
+        if place.slot.state() != before {
+            place.hand.begin();
+            place.by = Some(by);
+        }
+        place.waiters.push(waiter);
         self.perform(slot, out);
     }
 
     /// A client that served a file is gone.
     pub(crate) fn gone(&mut self, slot: usize, session: u64) {
-        if let Some(place) = self.places.get_mut(slot) {
+        // One that served nothing here has nothing to end.
+        if let Some(place) = self.places.get_mut(slot).filter(|place| place.session == Some(session)) {
             order(place, Order::Gone { session });
         }
     }
 
     /// What a drive tells of its source.
     pub(crate) fn news(&mut self, slot: usize, news: &News) {
-        let Some(place) = self.places.get_mut(slot) else { return };
-        let mut out = Vec::new();
-        match news {
-            News::Lost(why) => place.slot.lost(why, &mut out),
-            News::Back => place.slot.back(&mut out),
-        }
-        place.by = None;
-        self.perform(slot, out);
+        self.act(slot, |slot, now, out| match news {
+            News::Lost(why) => slot.lost(why, now, out),
+            News::Back => slot.back(now, out),
+        });
     }
 
     /// The next work that has ended. Cancel-safe.
     pub(crate) async fn done(&mut self) -> Done {
-        tokio::select! {
-            Some(done) = self.kept.recv() => done,
-            Some(done) = self.work.join_next() => done.unwrap_or(Done::Nothing),
-            else => std::future::pending().await,
+        loop {
+            tokio::select! {
+                Some(done) = self.ended.recv() => return done,
+                Some(done) = self.work.join_next() => match done {
+                    Ok(done) => return done,
+                    // It is over in its time, whatever became of it.
+                    Err(error) => tracing::error!(%error, "cannot look at source of medium"),
+                },
+                else => std::future::pending().await,
+            }
         }
     }
 
     pub(crate) fn handle(&mut self, done: Done) {
-        let now = self.clock.now();
-        let mut out = Vec::new();
-        let (slot, turn) = match &done {
-            Done::Opened { slot, turn, .. }
-            | Done::Kept { slot, turn, .. }
-            | Done::Attached { slot, turn, .. }
-            | Done::Detached { slot, turn, .. }
-            | Done::Looked { slot, turn, .. } => (*slot, *turn),
-            Done::Nothing => return,
-        };
-        let Some(place) = self.places.get_mut(slot) else { return };
-        let is_of_now = place.turn == turn;
         match done {
-            Done::Opened { result, is_in_doubt, .. } if is_of_now => {
-                let (size, origin) = match result {
-                    Ok((origin, size)) => {
-                        // What did not answer is offered all the same if the host has it in its drive.
-                        let size =
-                            if is_in_doubt { Err("its source does not answer".to_owned()) } else { Ok(size) };
-                        (size, Some((origin, is_in_doubt)))
-                    }
-                    Err(why) => (Err(why), None),
-                };
-                place.opened = origin;
-                place.slot.opened(size, &mut out);
-            }
-            Done::Kept { result, .. } if is_of_now => place.slot.kept(result, &mut out),
-            Done::Attached { result, .. } if is_of_now => place.slot.attached(result, &mut out),
-            Done::Detached { result, .. } if is_of_now => place.slot.detached(result, &mut out),
-            Done::Attached { result: Ok(()), .. } => place.slot.attached_late(),
-            Done::Looked { inside, .. } => {
-                place.is_looking = false;
-                match inside.filter(|_| is_of_now) {
-                    Some(Inside::Nothing) => place.slot.vanished(&mut out),
-                    Some(Inside::EjectedByHost) => {
-                        place.by = None;
-                        place.slot.ejected_by_host(now, &mut out);
-                        if !out.is_empty() {
-                            place.turn += 1;
-                        }
-                    }
-                    Some(Inside::Medium) | None => {}
+            Done::Opened { slot, turn, result } => self.opened(slot, turn, result),
+            Done::Kept { slot, nth, result } => {
+                if self.places.get(slot).is_some_and(|place| place.keeps == nth) {
+                    self.act(slot, |slot, now, out| slot.kept(result, now, out));
                 }
             }
-            _ => {}
+            Done::Came { slot, turn, came } => self.came(slot, turn, came),
         }
-        self.perform(slot, out);
+    }
+
+    fn opened(&mut self, slot: usize, turn: u64, result: Result<Seen, String>) {
+        let Some(place) = self.places.get_mut(slot) else { return };
+        if place.hand.turn() != turn || place.slot.state() != State::Inserting {
+            return;
+        }
+        let opened = result.and_then(|Seen { origin, opened, doubt }| {
+            place.opened = Some((origin, doubt.is_some()));
+            // What did not answer is offered all the same if the host has it in its drive.
+            doubt.map_or(Ok(opened), Err)
+        });
+        self.act(slot, |slot, now, out| slot.opened(opened, now, out));
+    }
+
+    fn came(&mut self, slot: usize, turn: u64, came: Came) {
+        let Some(place) = self.places.get_mut(slot) else { return };
+        let is_of_now = place.hand.turn() == turn;
+        if matches!(came, Came::Looked(_) | Came::Detached(_)) {
+            place.is_looking = false;
+        }
+        match came {
+            Came::Attached(Ok(())) if !is_of_now => place.slot.attached_late(),
+            _ if !is_of_now => {}
+            Came::Attached(result) => self.act(slot, |slot, now, out| slot.attached(result, now, out)),
+            Came::Detached(result) => self.act(slot, |slot, _, out| slot.detached(result, out)),
+            Came::Looked(Some(Inside::Nothing)) => self.act(slot, |slot, _, out| slot.vanished(out)),
+            Came::Looked(Some(Inside::EjectedByHost)) => self.act(slot, Slot::ejected_by_host),
+            Came::Looked(Some(Inside::Medium) | None) => {}
+        }
     }
 
     /// When [`Self::tick`] has something to do.
@@ -377,37 +425,20 @@ impl Slots {
 
     /// Time passed.
     pub(crate) fn tick(&mut self) {
-        let now = self.clock.now();
         for slot in 0..self.places.len() {
-            let mut out = Vec::new();
-            if let Some(place) = self.places.get_mut(slot) {
-                place.slot.tick(now, &mut out);
-                if !out.is_empty() && !place.slot.is_busy() {
-                    // What is still under way ends as something of before.
-                    place.turn += 1;
-                }
-            }
-            self.perform(slot, out);
+            self.act(slot, Slot::tick);
         }
     }
 
-    /// Sees whether the host still has what is inserted, and empties drives that did not answer when something was ejected.
+    /// Sees whether the host still has what is inserted, and empties drives that did not answer when something was ejected, or of which nothing is known.
     pub(crate) fn look(&mut self) {
-        for slot in 0..self.places.len() {
-            let Some(place) = self.places.get_mut(slot) else { continue };
-            let (drive, turn) = (Arc::clone(&place.port.drive), place.turn);
-            let has = matches!(place.slot.state(), media::State::Inserted | media::State::NotReady);
-            if has && !place.is_looking {
-                place.is_looking = true;
-                self.work.spawn(async move {
-                    let inside = drive.look().await.ok();
-                    Done::Looked { slot, turn, inside }
-                });
-            } else if place.slot.is_stale() && place.slot.state() == media::State::Empty {
-                self.work.spawn(async move {
-                    let result = drive.eject().await.map_err(|error| error.to_string());
-                    Done::Detached { slot, turn, result }
-                });
+        for place in self.places.iter_mut().filter(|place| !place.is_looking) {
+            let turn = place.hand.turn();
+            place.is_looking = true;
+            match place.slot.state() {
+                State::Inserted | State::NotReady => place.hand.call(Call::Look { turn }),
+                State::Empty if place.slot.is_stale() => place.hand.call(Call::Detach { turn }),
+                _ => place.is_looking = false,
             }
         }
     }
@@ -419,22 +450,20 @@ impl Slots {
                 Effect::Keep => {
                     let kept = |place: &Place| Some((place.name.clone(), place.slot.to_keep()?.clone()));
                     let media = self.places.iter().filter_map(kept).collect();
-                    let turn = self.places.get(slot).map(|place| place.turn).unwrap_or_default();
+                    let Some(place) = self.places.get_mut(slot) else { continue };
+                    place.keeps += 1;
                     // Fails only when the loop has ended.
-                    let _ = self.keeping.send(Keeping { slot, turn, media });
+                    let _ = self.keeping.send(Keeping { slot, nth: place.keeps, media });
                 }
                 Effect::Attach => self.attach(slot),
                 Effect::Detach => {
                     let Some(place) = self.places.get(slot) else { continue };
-                    let (drive, turn) = (Arc::clone(&place.port.drive), place.turn);
-                    self.work.spawn(async move {
-                        let result = drive.eject().await.map_err(|error| error.to_string());
-                        Done::Detached { slot, turn, result }
-                    });
+                    place.hand.call(Call::Detach { turn: place.hand.turn() });
                 }
                 Effect::Close => {
                     let Some(place) = self.places.get_mut(slot) else { continue };
                     place.client = None;
+                    place.session = None;
                     place.opened = None;
                     place.file = None;
                     // Before the host's side gives it back: what it waits for must not hold that up.
@@ -444,8 +473,23 @@ impl Slots {
             }
         }
         let Some(place) = self.places.get_mut(slot) else { return };
-        if place.slot.state() == media::State::Empty {
-            order(place, Order::Unload);
+        match place.slot.state() {
+            State::Empty => {
+                order(place, Order::Unload);
+                if !place.slot.is_stale() {
+                    place.claims.clear();
+                } else if !std::mem::replace(&mut place.is_claim_used, true) {
+                    place.claims.pop();
+                }
+            }
+            // What was there before was taken out for it.
+            State::Inserted => {
+                let own =
+                    usize::from(place.slot.medium().is_some_and(|medium| medium.source == Source::Store));
+                let before = place.claims.len().saturating_sub(own);
+                place.claims.drain(..before);
+            }
+            _ => {}
         }
         if !place.slot.is_busy() {
             for waiter in std::mem::take(&mut place.waiters) {
@@ -457,38 +501,15 @@ impl Slots {
     fn open(&mut self, slot: usize) {
         let Some(place) = self.places.get_mut(slot) else { return };
         let Some(medium) = place.slot.medium().cloned() else { return };
-        let turn = place.turn;
-        let takes_files_only = place.port.socket.is_none();
+        let turn = place.hand.turn();
+        let takes_files_only = place.socket.is_none();
         if let Source::Store = medium.source {
             place.file = Some(self.store.path(&medium.name));
         }
         let (servers, store, client) = (Arc::clone(&self.servers), self.store.clone(), place.client.take());
         self.work.spawn(async move {
-            let (result, is_in_doubt) = match medium.source {
-                Source::Store => {
-                    let open = move || store.file(&medium.name, medium.is_read_only);
-                    let opened = tokio::task::spawn_blocking(open).await;
-                    let opened = opened.unwrap_or_else(|error| Err(error.to_string()));
-                    (opened.map(|(file, size)| (Origin::File(Arc::new(file)), size)), false)
-                }
-                _ if takes_files_only => (Err(only_files().message), false),
-                Source::Session { size, .. } => match client {
-                    Some(client) => (Ok((Origin::Client(client), size)), false),
-                    // After a restart, until it comes again.
-                    None => (Ok((Origin::Nobody, size)), true),
-                },
-                Source::Url { url, verify, username, password } => {
-                    let known = Some(medium.size).filter(|size| *size > 0);
-                    let wanted = Wanted { url, verify, username, password };
-                    let image = Arc::new(HttpImage::new(servers, wanted, known));
-                    match (image.open().await, known) {
-                        (Ok(size), _) => (Ok((Origin::Http(image), size)), false),
-                        (Err(_), Some(size)) => (Ok((Origin::Http(image), size)), true),
-                        (Err(why), None) => (Err(why), false),
-                    }
-                }
-            };
-            Done::Opened { slot, turn, result, is_in_doubt }
+            let result = see(medium, takes_files_only, servers, store, client).await;
+            Done::Opened { slot, turn, result }
         });
     }
 
@@ -502,25 +523,17 @@ impl Slots {
             order(place, Order::Load(Load { origin, size, is_read_only, is_in_doubt, done }));
             offered
         });
-        let path = place.port.socket.clone().or_else(|| place.file.clone());
-        let (drive, turn, is_stale) = (Arc::clone(&place.port.drive), place.turn, place.slot.is_stale());
-        self.work.spawn(async move {
-            // What is still there is another, though it may be called the same.
-            if is_stale && let Err(error) = drive.eject().await {
-                return Done::Attached { slot, turn, result: Err(error.to_string()) };
-            }
-            // The host's side comes only when there is something.
-            if let Some(offered) = offered
-                && let Ok(Err(why)) = offered.await
-            {
-                return Done::Attached { slot, turn, result: Err(why) };
-            }
-            let result = match path {
-                Some(path) => drive.insert(&DriveMedium { path, is_read_only }).await,
-                None => return Done::Attached { slot, turn, result: Err("it is no file".to_owned()) },
-            };
-            Done::Attached { slot, turn, result: result.map_err(|error| error.to_string()) }
-        });
+        place.is_claim_used = true;
+        // Those before are of calls that a drive left unanswered for minutes.
+        let before = place.claims.len().saturating_sub(CLAIMS_MAX);
+        place.claims.drain(..before);
+        place.hand.call(Call::Attach(Attach {
+            turn: place.hand.turn(),
+            path: place.socket.clone().or_else(|| place.file.clone()),
+            is_read_only,
+            offered,
+            is_stale: place.slot.is_stale(),
+        }));
     }
 
     fn tell(&mut self, slot: usize, change: &Change) {
@@ -546,7 +559,7 @@ impl Slots {
     /// Answers who waited for the end of what was begun.
     fn answer(&self, slot: usize, waiter: Waiter) {
         let Some(place) = self.places.get(slot) else { return };
-        let is_there = matches!(place.slot.state(), media::State::Inserted | media::State::NotReady);
+        let is_there = matches!(place.slot.state(), State::Inserted | State::NotReady);
         let inserted = match place.slot.outcome() {
             _ if is_there => Ok(()),
             Ok(()) => Err("it was ejected".to_owned()),
@@ -562,7 +575,11 @@ impl Slots {
                 self.outbox.answer(reply, answer.map_err(status));
             }
             Waiter::Eject(reply) => {
-                self.outbox.answer(reply, Ok(v1::EjectMediaResponse { slot: self.shown(slot) }));
+                // What was answered is so after a restart, too.
+                let status = |why| Status::unavailable(why).with_reason("MEDIA_NOT_FORGOTTEN");
+                let answer =
+                    place.slot.forgotten().map(|()| v1::EjectMediaResponse { slot: self.shown(slot) });
+                self.outbox.answer(reply, answer.map_err(status));
             }
             // Who waits may have gone.
             Waiter::Session(answer) => drop(answer.send(inserted)),
@@ -570,10 +587,59 @@ impl Slots {
     }
 }
 
-/// A drive's task ends with the daemon only, and takes orders at once.
+/// Looks at the source of a medium.
+async fn see(
+    medium: Medium,
+    takes_files_only: bool,
+    servers: Arc<Servers>,
+    store: Store,
+    client: Option<Client>,
+) -> Result<Seen, String> {
+    let known = Opened { size: medium.size, validator: medium.validator.clone() };
+    match medium.source {
+        Source::Store => {
+            let open = move || store.file(&medium.name, medium.is_read_only);
+            let opened = tokio::task::spawn_blocking(open).await.map_err(|error| error.to_string())?;
+            let (file, size) = opened?;
+            let opened = Opened { size, validator: None };
+            Ok(Seen { origin: Origin::File(Arc::new(file)), opened, doubt: None })
+        }
+        _ if takes_files_only => Err(only_files().message),
+        Source::Session { size, .. } => {
+            let opened = Opened { size, validator: None };
+            Ok(match client {
+                Some(client) => Seen { origin: Origin::Client(client), opened, doubt: None },
+                // After a restart, until it comes again.
+                None => Seen { origin: Origin::Nobody, opened, doubt: Some("nobody serves it".to_owned()) },
+            })
+        }
+        Source::Url { url, verify, username, password } => {
+            let known = Some(known).filter(|known| known.size > 0);
+            let wanted = Wanted { url, verify, username, password };
+            let image = Arc::new(HttpImage::new(servers, wanted, known.clone()));
+            match (image.open().await, known) {
+                (Ok(opened), _) => Ok(Seen { origin: Origin::Http(image), opened, doubt: None }),
+                (Err(why), Some(opened)) => {
+                    Ok(Seen { origin: Origin::Http(image), opened, doubt: Some(why) })
+                }
+                (Err(why), None) => Err(why),
+            }
+        }
+    }
+}
+
+/// Takes a file of the store for a drive; nothing for media from elsewhere.
+fn claim(store: &Store, medium: &Medium) -> Result<Option<Claim>, String> {
+    match medium.source {
+        Source::Store => store.claim(&medium.name, medium.is_read_only).map(Some),
+        Source::Url { .. } | Source::Session { .. } => Ok(None),
+    }
+}
+
+/// A drive's task ends with the daemon only.
 fn order(place: &Place, order: Order) {
-    if let Err(error) = place.orders.try_send(order) {
-        tracing::error!(drive = place.name, %error, "cannot give order to drive");
+    if place.orders.send(order).is_err() {
+        tracing::error!(drive = place.name, "cannot give order to drive");
     }
 }
 

@@ -1,6 +1,10 @@
 //! The store: files on the controller that can be inserted, within a quota.
+//!
+//! A name is held by who uses it: by one who brings a file in or takes it out, by drives that have it, of which one that writes it is alone. So no file
+//! changes under a host that reads it, and no two write one.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -26,15 +30,86 @@ pub(crate) struct Stored {
     pub(crate) size: u64,
     pub(crate) at: Option<SystemTime>,
     pub(crate) is_whole: bool,
+    /// In how many drives it is.
+    pub(crate) inserted: usize,
 }
 
-/// The store. Calls block.
+/// Who holds a name.
+#[derive(Clone, Copy, Debug)]
+enum Hold {
+    /// Who brings a file of so many bytes.
+    Coming(u64),
+    /// Who takes it out.
+    Going,
+    /// So many drives.
+    Read(usize),
+    /// A drive whose host may write it.
+    Written,
+}
+
+impl Hold {
+    /// Why nobody else may have it, for people.
+    fn why(self) -> &'static str {
+        match self {
+            Self::Coming(_) => "a file of this name is being uploaded",
+            Self::Going => "the file is being deleted",
+            Self::Read(_) | Self::Written => "a file of this name is inserted: eject it first",
+        }
+    }
+}
+
+type Holds = BTreeMap<String, Hold>;
+
+/// The store. Calls block, but for [`Store::claim`].
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     folder: PathBuf,
     quota: u64,
-    /// What is being brought in, and how large it will be.
-    coming: Arc<Mutex<BTreeMap<String, u64>>>,
+    /// Held for moments only.
+    holds: Arc<Mutex<Holds>>,
+    /// Held by who judges what there is room for, until it is taken.
+    gate: Arc<Mutex<()>>,
+}
+
+/// Why a file cannot be brought in, for people.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Somebody has the name.
+    Held(&'static str),
+    /// There is no room.
+    Full(String),
+}
+
+/// Why a file is not taken out.
+#[derive(Debug)]
+pub(crate) enum Undeleted {
+    /// Somebody has it, for people.
+    Held(&'static str),
+    /// What the system says.
+    Io(io::Error),
+}
+
+/// A drive has a file: until this is dropped nobody replaces it or takes it out.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    holds: Arc<Mutex<Holds>>,
+    name: String,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut holds = lock(&self.holds);
+        match holds.get_mut(&self.name) {
+            Some(Hold::Read(drives)) if *drives > 1 => *drives -= 1,
+            _ => {
+                holds.remove(&self.name);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store {
@@ -48,11 +123,29 @@ impl Store {
                 tracing::warn!(path = %entry.path().display(), %error, "cannot remove unfinished upload");
             }
         }
-        Self { folder, quota, coming: Arc::default() }
+        Self { folder, quota, holds: Arc::default(), gate: Arc::default() }
     }
 
-    fn coming(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
-        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A drive is to have this file. It does not block.
+    ///
+    /// # Errors
+    /// Who has it, for people.
+    pub(crate) fn claim(&self, name: &str, is_read_only: bool) -> Result<Claim, String> {
+        let mut holds = lock(&self.holds);
+        let hold = match holds.get(name) {
+            None if is_read_only => Hold::Read(1),
+            None => Hold::Written,
+            Some(Hold::Read(drives)) if is_read_only => Hold::Read(drives + 1),
+            Some(Hold::Read(_)) => {
+                return Err("it is in another drive: eject it there to have it written here".to_owned());
+            }
+            Some(Hold::Written) => {
+                return Err("it is in another drive, whose host writes it: eject it there first".to_owned());
+            }
+            Some(other) => return Err(other.why().to_owned()),
+        };
+        holds.insert(name.to_owned(), hold);
+        Ok(Claim { holds: Arc::clone(&self.holds), name: name.to_owned() })
     }
 
     /// What is there, by name.
@@ -64,15 +157,35 @@ impl Store {
         };
         for entry in entries.into_iter().flatten() {
             let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let about = entry.metadata()?;
-            if about.is_file() && !name.starts_with('.') {
-                files.push(Stored { name, size: about.len(), at: about.modified().ok(), is_whole: true });
+            let Some(name) = entry.file_name().into_string().ok().filter(|name| !name.starts_with('.'))
+            else {
+                continue;
+            };
+            let about = match entry.metadata() {
+                // It was taken out meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                about => about?,
+            };
+            if about.is_file() {
+                let (size, at) = (about.len(), about.modified().ok());
+                files.push(Stored { name, size, at, is_whole: true, inserted: 0 });
             }
         }
-        for (name, size) in &*self.coming() {
-            files.push(Stored { name: name.clone(), size: *size, at: None, is_whole: false });
+        let holds = lock(&self.holds);
+        for file in &mut files {
+            file.inserted = match holds.get(&file.name) {
+                Some(Hold::Read(drives)) => *drives,
+                Some(Hold::Written) => 1,
+                Some(Hold::Coming(_) | Hold::Going) | None => 0,
+            };
         }
+        for (name, hold) in &*holds {
+            if let Hold::Coming(size) = hold {
+                let (name, size) = (name.clone(), *size);
+                files.push(Stored { name, size, at: None, is_whole: false, inserted: 0 });
+            }
+        }
+        drop(holds);
         files.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(files)
     }
@@ -91,20 +204,25 @@ impl Store {
         usable(about.f_blocks.saturating_mul(block), about.f_bavail.saturating_mul(block))
     }
 
-    /// Takes the place for a file that is brought in.
+    /// Whether a file could be brought in now.
     ///
     /// # Errors
-    /// Why there is none, for people.
-    pub(crate) fn begin(&self, name: &str, size: u64) -> Result<Part, String> {
+    /// [`Refusal`]
+    pub(crate) fn judge(&self, name: &str, size: u64) -> Result<(), Refusal> {
+        let _gate = lock(&self.gate);
+        if let Some(hold) = lock(&self.holds).get(name) {
+            return Err(Refusal::Held(hold.why()));
+        }
+        self.has_room(size).map_err(Refusal::Full)
+    }
+
+    fn has_room(&self, size: u64) -> Result<(), String> {
         if self.quota == 0 {
             return Err("there is no store here (mediasrv.store_mib)".to_owned());
         }
         let files = self.list().map_err(|error| format!("cannot read the store: {error}"))?;
-        if self.coming().contains_key(name) {
-            return Err("a file of this name is being uploaded".to_owned());
-        }
         let used: u64 = files.iter().map(|file| file.size).sum();
-        let coming: u64 = self.coming().values().sum();
+        let coming: u64 = files.iter().filter(|file| !file.is_whole).map(|file| file.size).sum();
         if files.len() >= FILES_MAX {
             return Err(format!("the store has {FILES_MAX} files: delete some"));
         }
@@ -113,6 +231,23 @@ impl Store {
             return Err(format!(
                 "the store has room for {room} bytes more: delete some, or serve the file by a session"
             ));
+        }
+        Ok(())
+    }
+
+    /// Takes the place for a file that is brought in.
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    pub(crate) fn begin(&self, name: &str, size: u64) -> Result<Part, String> {
+        // In one step: what two begin at once is judged one after the other.
+        let _gate = lock(&self.gate);
+        self.has_room(size)?;
+        match lock(&self.holds).entry(name.to_owned()) {
+            Entry::Occupied(held) => return Err(held.get().why().to_owned()),
+            Entry::Vacant(free) => {
+                free.insert(Hold::Coming(size));
+            }
         }
         let make = || -> io::Result<File> {
             fs::create_dir_all(&self.folder)?;
@@ -125,9 +260,23 @@ impl Store {
             file.set_len(size)?;
             Ok(file)
         };
-        let file = make().map_err(|error| format!("cannot write into the store: {error}"))?;
-        self.coming().insert(name.to_owned(), size);
-        Ok(Part { store: self.clone(), name: name.to_owned(), file: Arc::new(file), is_done: false })
+        match make() {
+            Ok(file) => {
+                let name = name.to_owned();
+                Ok(Part { store: self.clone(), name, file: Arc::new(file), is_done: false })
+            }
+            Err(error) => {
+                self.give_up(name);
+                Err(format!("cannot write into the store: {error}"))
+            }
+        }
+    }
+
+    /// What came of a file that did not come whole goes, and its name is free after that.
+    fn give_up(&self, name: &str) {
+        // It goes at the next start at the latest.
+        let _ = fs::remove_file(self.part(name));
+        lock(&self.holds).remove(name);
     }
 
     fn part(&self, name: &str) -> PathBuf {
@@ -157,13 +306,24 @@ impl Store {
     /// Takes a file out.
     ///
     /// # Errors
-    /// `NotFound` if there is none; what the system says.
-    pub(crate) fn delete(&self, name: &str) -> io::Result<()> {
+    /// [`Undeleted`], with `NotFound` if there is none.
+    pub(crate) fn delete(&self, name: &str) -> Result<(), Undeleted> {
         if name.starts_with('.') || name.contains('/') {
-            return Err(io::ErrorKind::NotFound.into());
+            return Err(Undeleted::Io(io::ErrorKind::NotFound.into()));
         }
-        fs::remove_file(self.path(name))?;
-        File::open(&self.folder)?.sync_all()
+        match lock(&self.holds).entry(name.to_owned()) {
+            Entry::Occupied(held) => return Err(Undeleted::Held(held.get().why())),
+            Entry::Vacant(free) => {
+                free.insert(Hold::Going);
+            }
+        }
+        let take_out = || {
+            fs::remove_file(self.path(name))?;
+            File::open(&self.folder)?.sync_all()
+        };
+        let taken_out = take_out().map_err(Undeleted::Io);
+        lock(&self.holds).remove(name);
+        taken_out
     }
 }
 
@@ -193,10 +353,15 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        self.store.coming().remove(&self.name);
-        if !self.is_done {
-            // It goes at the next start at the latest.
-            let _ = fs::remove_file(self.store.part(&self.name));
+        if self.is_done {
+            lock(&self.store.holds).remove(&self.name);
+            return;
+        }
+        let (store, name) = (self.store.clone(), std::mem::take(&mut self.name));
+        match tokio::runtime::Handle::try_current() {
+            // To remove a large file takes long on flash, and this may be the loop of a session that was cut off.
+            Ok(runtime) => drop(runtime.spawn_blocking(move || store.give_up(&name))),
+            Err(_) => store.give_up(&name),
         }
     }
 }
@@ -233,8 +398,13 @@ mod tests {
         let store = Store::open(dir.path(), 10_000);
         assert_eq!(fs::read_dir(dir.path().join("store")).unwrap().count(), 1);
         store.delete("a.iso").unwrap();
-        assert_eq!(store.delete("a.iso").unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert_eq!(store.delete("../slots.json").unwrap_err().kind(), io::ErrorKind::NotFound);
+        for missing in ["a.iso", "../slots.json"] {
+            let why = store.delete(missing).unwrap_err();
+            assert!(
+                matches!(&why, Undeleted::Io(error) if error.kind() == io::ErrorKind::NotFound),
+                "{why:?}"
+            );
+        }
         assert!(store.file("../x", true).is_err() && store.file(".x", true).is_err());
     }
 
@@ -260,5 +430,78 @@ mod tests {
             store.begin(&format!("f{nth}"), 1).unwrap().finish().unwrap();
         }
         assert!(store.begin("one-more", 1).unwrap_err().contains("64 files"));
+    }
+
+    #[test]
+    fn a_file_that_is_inserted_is_neither_replaced_nor_deleted_nor_written_by_two() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), 10_000);
+        store.begin("a", 10).unwrap().finish().unwrap();
+        let one = store.claim("a", true).unwrap();
+        let two = store.claim("a", true).unwrap();
+        assert_eq!(store.list().unwrap()[0].inserted, 2);
+        assert!(store.claim("a", false).unwrap_err().contains("another drive"));
+        assert!(store.begin("a", 1).unwrap_err().contains("eject it first"), "a ticket may be old");
+        assert!(matches!(store.judge("a", 1), Err(Refusal::Held(why)) if why.contains("eject it first")));
+        drop(one);
+        assert!(matches!(store.delete("a"), Err(Undeleted::Held(_))));
+        drop(two);
+        let written = store.claim("a", false).unwrap();
+        assert!(store.claim("a", true).is_err() && store.claim("a", false).is_err());
+        drop(written);
+
+        let coming = store.begin("a", 20).unwrap();
+        assert!(store.claim("a", true).unwrap_err().contains("uploaded"), "it is replaced under nobody");
+        assert!(matches!(store.delete("a"), Err(Undeleted::Held(_))));
+        coming.finish().unwrap();
+        assert_eq!(store.file("a", true).unwrap().1, 20);
+        drop(store.claim("a", true).unwrap());
+        store.delete("a").unwrap();
+    }
+
+    #[test]
+    fn what_is_begun_at_once_is_judged_one_after_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), 10_000);
+        let begun = |name: &'static str, count: usize, size: u64| {
+            let gate = std::sync::Barrier::new(count);
+            std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..count)
+                    .map(|nth| {
+                        let (store, gate) = (&store, &gate);
+                        let name = if name.is_empty() { format!("f{nth}") } else { name.to_owned() };
+                        scope.spawn(move || {
+                            gate.wait();
+                            store.begin(&name, size)
+                        })
+                    })
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap())
+                    .filter_map(Result::ok)
+                    .collect::<Vec<_>>()
+            })
+        };
+        for _ in 0..20 {
+            assert_eq!(begun("same", 4, 10).len(), 1);
+            assert_eq!(begun("", 4, 4000).len(), 2, "the quota is for all of them");
+        }
+        // A look whether there is room takes nobody's file away.
+        let part = store.begin("x", 10).unwrap();
+        assert!(store.judge("x", 10).is_err() && store.judge("y", 10).is_ok());
+        part.finish().unwrap();
+        assert!(store.file("x", true).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_was_cut_off_goes_beside_the_loop_and_its_name_is_free_after_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), 10_000);
+        drop(store.begin("x", 10).unwrap());
+        while store.judge("x", 10).is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(fs::read_dir(dir.path().join("store")).unwrap().count(), 0);
     }
 }

@@ -58,13 +58,13 @@ fn source(medium: &Medium) -> v1::MediaSource {
 }
 
 /// A file of the store as it is shown.
-pub(crate) fn file(stored: Stored, inserted: usize) -> v1::MediaFile {
+pub(crate) fn file(stored: Stored) -> v1::MediaFile {
     v1::MediaFile {
         name: stored.name,
         size_bytes: stored.size,
         uploaded_at: stored.at.map(Into::into),
         complete: stored.is_whole,
-        inserted: u32::try_from(inserted).unwrap_or(u32::MAX),
+        inserted: u32::try_from(stored.inserted).unwrap_or(u32::MAX),
     }
 }
 
@@ -97,21 +97,29 @@ pub(crate) fn change(
             let said = format!("{} ejected {name}", who());
             (v1::MediaChangeKind::Ejected, v1::EventSeverity::Info, said, String::new())
         }
-        Change::NotReady(why) => {
+        Change::NotReady { why, .. } => {
             let said = format!("{name} is not ready: {why}");
             (v1::MediaChangeKind::NotReady, v1::EventSeverity::Warning, said, why.clone())
         }
-        Change::Ready => (
+        Change::Ready { .. } => (
             v1::MediaChangeKind::Ready,
             v1::EventSeverity::Info,
             format!("{name} is ready again"),
             String::new(),
         ),
-        Change::Reattached => {
+        Change::Reattached { is_unsure } => {
             let said = format!("{name} is offered again after a restart");
-            (v1::MediaChangeKind::Reattached, v1::EventSeverity::Info, said, String::new())
+            let unsure = "its server tells no versions: it may be another image of the same size";
+            let reason = if *is_unsure { unsure } else { "" };
+            let said = if *is_unsure { format!("{said}: {reason}") } else { said };
+            (v1::MediaChangeKind::Reattached, v1::EventSeverity::Info, said, reason.to_owned())
         }
     };
+    let untold = match change {
+        Change::NotReady { untold, .. } | Change::Ready { untold } => *untold,
+        _ => 0,
+    };
+    let said = if untold > 0 { format!("{said} ({untold} changes before are not told)") } else { said };
     let payload = v1::MediaChange {
         slot_name: slot.to_owned(),
         kind: kind.into(),
@@ -121,6 +129,7 @@ pub(crate) fn change(
         address: by.map(|by| by.address.clone()).unwrap_or_default(),
         reason,
         changed_at: Some(now.into()),
+        untold,
     };
     (severity, format!("{slot}: {said}"), payload)
 }

@@ -5,6 +5,27 @@ use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 
+/// Where viewers connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// An address of this machine.
+    Port(SocketAddr),
+    /// A socket that is this user's alone.
+    Socket(PathBuf),
+}
+
+impl std::str::FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err("unix: is followed by a path".to_owned()),
+            Some(path) => Ok(Self::Socket(path.into())),
+            None => text.parse().map(Self::Port).map_err(|_| "is ADDRESS:PORT or unix:PATH".to_owned()),
+        }
+    }
+}
+
 /// How keys are printed.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(crate) enum Layout {
@@ -31,13 +52,14 @@ pub(crate) enum KvmCommand {
     },
     /// Let desktop viewers of VNC see a screen, type and point there, by a port of this machine
     ///
-    /// Whoever reaches the port is let in with what the login of this program may do, so it has to be one of this machine alone.
+    /// Whoever reaches the port is let in with what the login of this program may do, so it has to be one of this machine alone. Where others have a login on
+    /// that machine, listen at a socket: `--listen unix:PATH`, which TigerVNC's viewer takes as `vncviewer PATH`.
     Vnc {
         /// Which host [default: the first]
         host: Option<String>,
-        /// Where viewers connect to
-        #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5900")]
-        listen: SocketAddr,
+        /// Where viewers connect to; with unix:PATH no other user of this machine can
+        #[arg(long, value_name = "ADDRESS:PORT|unix:PATH", default_value = "127.0.0.1:5900")]
+        listen: Listen,
         /// Only look
         #[arg(long, conflicts_with = "take_over")]
         view_only: bool,
@@ -58,5 +80,21 @@ pub(crate) enum KvmCommand {
         /// What the host takes its keyboard for
         #[arg(long, value_enum, default_value_t)]
         layout: Layout,
+    },
+    /// Stop a text that is being typed at a host
+    Stop {
+        /// Which host [default: the first]
+        host: Option<String>,
+    },
+    /// What a host showed before it went off or was reset, as far as that is kept (kvmsrv.keep_secs)
+    Kept {
+        /// Which host [default: the first]
+        host: Option<String>,
+        /// Write one of them to this file
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Which one [default: the newest]
+        #[arg(long, value_name = "ID", requires = "file")]
+        id: Option<String>,
     },
 }

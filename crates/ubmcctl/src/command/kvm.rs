@@ -1,7 +1,10 @@
 //! Screens of hosts.
 
 use schema::rpc::kvm_service;
-use schema::v1alpha1::{KeyboardLayout, ListScreensRequest, ScreenshotRequest, TypeTextRequest};
+use schema::v1alpha1::{
+    GetKeptScreenRequest, KeyboardLayout, ListKeptScreensRequest, ListScreensRequest, ScreenshotRequest,
+    StopTextRequest, TypeTextRequest,
+};
 
 use super::Session;
 use super::kvm_vnc::{Way, serve};
@@ -9,7 +12,7 @@ use crate::cli::{KvmCommand, KvmLayout as Layout};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Output, Table};
-use crate::text::enum_word;
+use crate::text::{enum_word, time};
 
 pub(crate) async fn run(session: Session, command: KvmCommand, output: Output) -> Result<(), Failure> {
     let client = session.client().await?;
@@ -69,7 +72,7 @@ pub(crate) async fn run(session: Session, command: KvmCommand, output: Output) -
         KvmCommand::Vnc { host, listen, view_only, take_over, once } => {
             let host = named(&client, host).await?;
             session.tell();
-            serve(&client, &Way { host, view_only, take_over }, listen, once).await
+            serve(&client, &Way { host, view_only, take_over }, &listen, once).await
         }
         KvmCommand::Type { text, host, layout } => {
             let name = named(&client, host).await?;
@@ -88,6 +91,42 @@ pub(crate) async fn run(session: Session, command: KvmCommand, output: Output) -
             let typed = TypeTextRequest { name: name.clone(), text, layout: layout.into() };
             let reply = client.call(kvm_service::TYPE_TEXT, &typed).await?;
             output.line(&reply, || format!("{name}: {} characters are being typed", reply.characters))
+        }
+        KvmCommand::Stop { host } => {
+            let name = named(&client, host).await?;
+            let reply = client.call(kvm_service::STOP_TEXT, &StopTextRequest { name: name.clone() }).await?;
+            output.line(&reply, || match reply.text_holder.as_str() {
+                "" => format!("{name}: no text is being typed"),
+                holder => format!("{name}: stopped the text of {holder}"),
+            })
+        }
+        KvmCommand::Kept { host, file: Some(file), id } => {
+            let name = named(&client, host).await?;
+            let request = GetKeptScreenRequest { name, id: id.unwrap_or_default() };
+            let reply = client.call(kvm_service::GET_KEPT_SCREEN, &request).await?;
+            let picture = if reply.png.is_empty() { &reply.jpeg } else { &reply.png };
+            std::fs::write(&file, picture)
+                .map_err(|error| Failure::Local(format!("cannot write {}: {error}", file.display())))?;
+            let taken = reply.screen.as_ref().and_then(|screen| screen.taken_at);
+            output.line(&reply, || format!("{}: as it was at {}", file.display(), time(taken.as_ref())))
+        }
+        KvmCommand::Kept { host, file: None, id: _ } => {
+            let name = named(&client, host).await?;
+            let reply = client.call(kvm_service::LIST_KEPT_SCREENS, &ListKeptScreensRequest { name }).await?;
+            output.reply(&reply, || {
+                let mut table =
+                    Table::new(&["ID", "SEEN", "HOST", "AT", "BYTES"]).empty("no screens are kept");
+                for screen in &reply.screens {
+                    table.row([
+                        screen.id.clone(),
+                        time(screen.taken_at.as_ref()),
+                        enum_word(screen.reason().as_str_name(), "KEPT_SCREEN_REASON_"),
+                        time(screen.kept_at.as_ref()),
+                        screen.size_bytes.to_string(),
+                    ]);
+                }
+                table
+            })
         }
     }
 }

@@ -1,16 +1,20 @@
-//! Screens for desktop viewers: a port of this machine that speaks RFB, behind which is the BMC's WebSocket.
+//! Screens for desktop viewers: a port or socket of this machine that speaks RFB, behind which is the BMC's WebSocket.
 //!
-//! The viewer needs no login and no TLS of its own: it gets what the login of this program may have. So only this machine is listened to.
+//! The viewer needs no login and no TLS of its own: it gets what the login of this program may have. So only this machine is listened to, and a socket is this
+//! user's alone.
 
-use std::fmt;
-use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UnixListener};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::cli::KvmListen as Listen;
 use crate::client::{Client, Socket};
 use crate::failure::Failure;
 use crate::output::note;
@@ -38,16 +42,85 @@ impl fmt::Display for Way {
     }
 }
 
-/// Serves viewers until the program is ended, or after the first one when that is asked for.
-pub(crate) async fn serve(client: &Client, way: &Way, listen: SocketAddr, once: bool) -> Result<(), Failure> {
-    if !listen.ip().is_loopback() {
-        let text = format!("{listen} is not of this machine alone, and a viewer needs no login there");
-        return Err(Failure::Usage(text));
+/// The way to a viewer.
+trait Link: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Link for T {}
+
+/// What viewers come by.
+enum Listener {
+    Port(TcpListener),
+    Socket(UnixListener, PathBuf),
+}
+
+impl Listener {
+    async fn open(at: &Listen) -> Result<Self, Failure> {
+        match at {
+            Listen::Port(address) if !address.ip().is_loopback() => {
+                let text =
+                    format!("{address} is not of this machine alone, and a viewer needs no login there");
+                Err(Failure::Usage(text))
+            }
+            Listen::Port(address) => TcpListener::bind(address)
+                .await
+                .map(Self::Port)
+                .map_err(|error| Failure::Local(format!("cannot listen at {address}: {error}"))),
+            Listen::Socket(path) => own(path)
+                .map(|listener| Self::Socket(listener, path.clone()))
+                .map_err(|error| Failure::Local(format!("cannot listen at {}: {error}", path.display()))),
+        }
     }
-    let cannot = |error| Failure::Local(format!("cannot listen at {listen}: {error}"));
-    let listener = TcpListener::bind(listen).await.map_err(cannot)?;
-    let address = listener.local_addr().map_err(cannot)?;
-    note(&format!("listening at {address} for viewers of the screen of {}", way.host));
+
+    fn place(&self) -> io::Result<String> {
+        match self {
+            Self::Port(listener) => listener.local_addr().map(|address| address.to_string()),
+            Self::Socket(_, path) => Ok(path.display().to_string()),
+        }
+    }
+
+    /// The next viewer, and what it is called.
+    async fn accept(&self) -> io::Result<(Box<dyn Link>, String)> {
+        match self {
+            Self::Port(listener) => {
+                let (viewer, from) = listener.accept().await?;
+                // Keys are not gathered before they are sent.
+                let _ = viewer.set_nodelay(true);
+                Ok((Box::new(viewer), from.to_string()))
+            }
+            Self::Socket(listener, _) => {
+                let (viewer, _) = listener.accept().await?;
+                Ok((Box::new(viewer), "a viewer".to_owned()))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Socket(_, path) = self {
+            // Nobody listens there any more.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A socket that no other user can connect to, from the moment it is there.
+fn own(path: &Path) -> io::Result<UnixListener> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // Its file gets this mode (unix(7), Linux).
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, i32::try_from(VIEWERS_MAX).unwrap_or(1))?;
+    UnixListener::from_std(socket.into())
+}
+
+/// Serves viewers until the program is ended, or after the first one when that is asked for.
+pub(crate) async fn serve(client: &Client, way: &Way, at: &Listen, once: bool) -> Result<(), Failure> {
+    let listener = Listener::open(at).await?;
+    let cannot = |error| Failure::Local(format!("cannot listen: {error}"));
+    let place = listener.place().map_err(cannot)?;
+    note(&format!("listening at {place} for viewers of the screen of {}", way.host));
     let mut viewers = FuturesUnordered::new();
     loop {
         tokio::select! {
@@ -70,16 +143,14 @@ pub(crate) async fn serve(client: &Client, way: &Way, listen: SocketAddr, once: 
 }
 
 /// One viewer, to its end.
-async fn view(client: &Client, way: &Way, viewer: TcpStream) -> Result<(), Failure> {
+async fn view(client: &Client, way: &Way, viewer: Box<dyn Link>) -> Result<(), Failure> {
     let socket = Box::pin(client.socket(&way.to_string())).await?;
-    // Keys are not gathered before they are sent.
-    let _ = viewer.set_nodelay(true);
     relay(socket, viewer).await
 }
 
-async fn relay(socket: Socket, viewer: TcpStream) -> Result<(), Failure> {
+async fn relay(socket: Socket, viewer: Box<dyn Link>) -> Result<(), Failure> {
     let (mut to_bmc, mut from_bmc) = socket.split();
-    let (mut from_viewer, mut to_viewer) = viewer.into_split();
+    let (mut from_viewer, mut to_viewer) = tokio::io::split(viewer);
     let typed = async {
         let mut buffer = vec![0; PIECE];
         loop {
@@ -131,5 +202,24 @@ mod tests {
         let way = |view_only, take_over| Way { host: "system".to_owned(), view_only, take_over }.to_string();
         assert_eq!(way(true, false), "/api/v1alpha1/screens/system/view?bytesOnly=true");
         assert_eq!(way(false, true), "/api/v1alpha1/screens/system/kvm?bytesOnly=true&takeOver=true");
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_this_users_alone_and_goes_with_the_program() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("screen");
+        let at: Listen = format!("unix:{}", path.display()).parse().unwrap();
+        let listener = Listener::open(&at).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(Listener::open(&at).await.is_err(), "somebody listens there");
+        let (viewer, accepted) = tokio::join!(tokio::net::UnixStream::connect(&path), listener.accept());
+        drop((viewer.unwrap(), accepted.unwrap()));
+        drop(listener);
+        assert!(!path.exists());
+        assert!("unix:".parse::<Listen>().is_err() && "screen".parse::<Listen>().is_err());
+        let elsewhere = Listener::open(&"192.0.2.1:5900".parse().unwrap()).await;
+        assert!(matches!(elsewhere, Err(Failure::Usage(_))));
     }
 }

@@ -158,7 +158,22 @@ async fn share(
         served.modified_ms
     );
     session.tell();
-    let mut socket = Box::pin(client.socket(&path)).await?;
+    let serving = share_on(client, name, &served, &path);
+    tokio::select! {
+        ended = serving => ended?,
+        // Also while it is tried again.
+        _ = tokio::signal::ctrl_c() => {
+            let request = EjectMediaRequest { name: name.to_owned() };
+            let reply = client.call(media_service::EJECT_MEDIA, &request).await?;
+            return output.line(&reply, || format!("{name}: ejected"));
+        }
+    }
+    output.line(&EjectMediaResponse::default(), || format!("{name}: ejected"))
+}
+
+/// Serves it until it is ejected by somebody else.
+async fn share_on(client: &Client, name: &str, served: &Served, path: &str) -> Result<(), Failure> {
+    let mut socket = Box::pin(client.socket(path)).await?;
     // Until when it is tried again, once it was inserted.
     let mut until: Option<tokio::time::Instant> = None;
     loop {
@@ -170,22 +185,13 @@ async fn share(
                 is_served = true;
             }
         };
-        let ended = tokio::select! {
-            ended = serve(&mut socket, &served, &mut said) => ended,
-            _ = tokio::signal::ctrl_c() => {
-                let request = EjectMediaRequest { name: name.to_owned() };
-                let reply = client.call(media_service::EJECT_MEDIA, &request).await?;
-                return output.line(&reply, || format!("{name}: ejected"));
-            }
-        };
+        let ended = serve(&mut socket, served, &mut said).await;
         let now = tokio::time::Instant::now();
         if is_served {
             until = Some(now + AGAIN_FOR);
         }
         let why = match ended {
-            Ended::Reason(reason) if reason == EJECTED => {
-                return output.line(&EjectMediaResponse::default(), || format!("{name}: ejected"));
-            }
+            Ended::Reason(reason) if reason == EJECTED => return Ok(()),
             Ended::Stored => return Ok(()),
             // A daemon that was started anew may not be where it was, yet.
             Ended::Reason(reason) if until.is_some_and(|until| until > now) => reason,
@@ -200,9 +206,7 @@ async fn share(
             match Box::pin(client.socket(&resuming)).await {
                 Ok(socket) => break socket,
                 // Somebody did so meanwhile.
-                Err(Failure::Status(status)) if status.message == EJECTED => {
-                    return output.line(&EjectMediaResponse::default(), || format!("{name}: ejected"));
-                }
+                Err(Failure::Status(status)) if status.message == EJECTED => return Ok(()),
                 Err(error) if tokio::time::Instant::now() > last => return Err(error),
                 Err(_) => {}
             }

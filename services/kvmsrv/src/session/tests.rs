@@ -12,7 +12,7 @@ use tokio::net::UnixListener;
 
 use super::*;
 use crate::origin::Source;
-use crate::source;
+use crate::{source, text};
 
 /// Somebody who looks with a viewer of RFB, over the frames of the socket.
 struct Viewer {
@@ -250,6 +250,101 @@ async fn a_viewer_that_asks_and_takes_nothing_is_over_at_once() {
         changes.changed().await.unwrap();
     }
     assert_eq!(next(&desk).await, key(false, 65), "what it held down");
+}
+
+/// The next press of a text.
+async fn until_typed(desk: &Desk) {
+    while !matches!(next(desk).await, Input::Key { down: true, .. }) {}
+}
+
+/// Takes what comes of a text until it ends: how many keys.
+async fn rest(desk: &Desk) -> usize {
+    let (mut changes, mut keys) = (desk.changes(), 0);
+    while !Desk::text_holder(&desk.lock()).is_empty() || desk.texts.available_permits() == 0 {
+        while desk.next_input().is_some() {
+            keys += 1;
+        }
+        tokio::select! {
+            () = desk.typed() => {}
+            changed = changes.changed() => changed.unwrap(),
+        }
+        tokio::task::yield_now().await;
+    }
+    while desk.next_input().is_some() {}
+    keys
+}
+
+#[tokio::test]
+async fn a_text_is_stopped_by_a_key_by_asking_and_by_giving_back() {
+    let (shared, desk, _told) = shared(Source::Synthetic);
+    desk.shown();
+    let begin = || text::begin(&desk, "ann", hid::Layout::Us, &"A".repeat(1000));
+    let mut ann = Viewer::new(&shared, "ann", false).await;
+    ann.open().await;
+    for stop in 0..4 {
+        begin().unwrap();
+        until_typed(&desk).await;
+        assert!(begin().is_err(), "one at a time");
+        match stop {
+            0 => ann.key(true, 65).await,
+            1 => assert_eq!(desk.stop_text(|account| account == "bob"), None, "that is another's"),
+            2 => ann.ask("release").await,
+            _ => {}
+        }
+        if stop % 2 == 1 {
+            assert_eq!(desk.stop_text(|account| account == "ann").as_deref(), Some("ann"));
+        }
+        let keys = rest(&desk).await;
+        assert!(keys < 1000, "{stop}: {keys}");
+    }
+    // A key of somebody else is refused, and stops nothing.
+    begin().unwrap();
+    until_typed(&desk).await;
+    assert_eq!(Desk::text_holder(&desk.lock()), "ann");
+}
+
+#[tokio::test]
+async fn who_comes_and_goes_all_the_time_is_told_once_he_stays() {
+    let (shared, _desk, mut told) = shared(Source::Synthetic);
+    for _ in 0..12 {
+        let mut eve = Viewer::new(&shared, "eve", true).await;
+        eve.open().await;
+    }
+    let mut eve = Viewer::new(&shared, "eve", true).await;
+    eve.open().await;
+    tokio::time::pause();
+    // All are told or counted, once the one that stays is told.
+    let (mut events, mut known) = (0, 0);
+    while known < 13 {
+        let event = told.recv().await.unwrap();
+        if event.what == SessionEventKind::Opened {
+            events += 1;
+            known += 1 + event.untold;
+        }
+    }
+    assert_eq!(known, 13);
+    assert!((11..=12).contains(&events), "ten at once and the one that stays: {events}");
+}
+
+#[tokio::test]
+async fn that_an_account_types_is_no_event_for_each_session() {
+    let (shared, desk, mut told) = shared(Source::Synthetic);
+    desk.shown();
+    for _ in 0..20 {
+        let mut ann = Viewer::new(&shared, "ann", false).await;
+        ann.key(true, 65).await;
+        ann.writer("ann").await;
+        drop(ann);
+        while desk.lock().sessions.count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut events = 0;
+    while let Ok(event) = told.try_recv() {
+        events += u32::from(event.what != SessionEventKind::Closed);
+    }
+    // Of forty; one more on a machine that takes 10 s for them.
+    assert!((10..=12).contains(&events), "{events}");
 }
 
 /// A guest's VNC server: what is on its screen, and what is typed there.

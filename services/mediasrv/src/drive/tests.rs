@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(30);
 /// A drive, and what it tells.
 struct Bench {
     dir: tempfile::TempDir,
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::UnboundedSender<Order>,
     news: mpsc::Receiver<News>,
     counters: Arc<Counters>,
 }
@@ -23,7 +23,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (orders, ordered) = mpsc::channel(8);
+        let (orders, ordered) = mpsc::unbounded_channel();
         let (news, heard) = mpsc::channel(8);
         let counters = Arc::<Counters>::default();
         let drive = Drive {
@@ -41,7 +41,7 @@ impl Bench {
     async fn load(&self, origin: Origin, size: u64, is_read_only: bool) {
         let (done, offered) = oneshot::channel();
         let load = Load { origin, size, is_read_only, is_in_doubt: false, done };
-        self.orders.send(Order::Load(load)).await.unwrap();
+        self.orders.send(Order::Load(load)).unwrap();
         offered.await.unwrap().unwrap();
     }
 
@@ -99,7 +99,7 @@ async fn a_host_reads_what_is_at_a_server_and_gets_errors_when_that_dies() {
     drop(dead);
     assert_eq!(bench.read(100_000, 512).await.unwrap(), Err(5));
     // It is told once the silent question is over; ejecting waits for nothing.
-    bench.orders.send(Order::Unload).await.unwrap();
+    bench.orders.send(Order::Unload).unwrap();
     while bench.read(0, 512).await.is_ok() {}
     assert!(!bench.dir.path().join("cd.nbd").exists());
     assert!(bench.news.try_recv().is_err() || bench.news.try_recv().is_err());
@@ -124,15 +124,57 @@ async fn a_client_that_goes_is_told_and_another_goes_on() {
     bench.load(Origin::Client(first), 200_000, true).await;
     assert_eq!(bench.read(0, 512).await.unwrap().unwrap(), &image[..512]);
     task.abort();
-    bench.orders.send(Order::Gone { session: 1 }).await.unwrap();
+    bench.orders.send(Order::Gone { session: 1 }).unwrap();
     assert!(matches!(bench.news().await, News::Lost(why) if why.contains("has ended")));
     assert_eq!(bench.read(150_000, 512).await.unwrap(), Err(5), "the tab is closed");
     // What is told of a session before has no effect.
     let (second, _task) = serve(2, image.clone());
-    bench.orders.send(Order::Resume(second)).await.unwrap();
-    bench.orders.send(Order::Gone { session: 1 }).await.unwrap();
+    bench.orders.send(Order::Resume(second)).unwrap();
+    bench.orders.send(Order::Gone { session: 1 }).unwrap();
     assert_eq!(bench.news().await, News::Back);
     assert_eq!(bench.read(150_000, 512).await.unwrap().unwrap(), &image[150_000..150_512]);
+}
+
+/// What is offered, once it may be read.
+async fn greet(stream: &mut UnixStream) -> nbd::Offer {
+    let mut nbd = Nbd::default();
+    let mut buffer = [0; 4096];
+    loop {
+        if let Some(offer) = nbd.offer() {
+            return offer;
+        }
+        stream.write_all(&nbd.take_output()).await.unwrap();
+        let count = stream.read(&mut buffer).await.unwrap();
+        nbd.receive(&buffer[..count]).unwrap();
+    }
+}
+
+fn request(kind: u16, handle: u64, offset: u64, length: u32) -> Vec<u8> {
+    let magic = 0x2560_9513_u32.to_be_bytes();
+    let (kind, handle, offset) = (kind.to_be_bytes(), handle.to_be_bytes(), offset.to_be_bytes());
+    [&magic[..], &[0, 0], &kind, &handle, &offset, &length.to_be_bytes()].concat()
+}
+
+#[tokio::test]
+async fn as_many_requests_as_a_piece_holds_take_turns() {
+    let (mut host, ours) = UnixStream::pair().unwrap();
+    let (asks, mut asked) = mpsc::channel(QUESTIONS);
+    let export = Export { name: String::new(), size: 1 << 20, is_read_only: true };
+    tokio::spawn(async move { serve(ours, export, Backend::Elsewhere(asks), &Counters::default()).await });
+    greet(&mut host).await;
+    let many: Vec<u8> = (0..1000).flat_map(|handle| request(0, handle, 0, 512)).collect();
+    host.write_all(&many).await.unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..REQUESTS_MAX {
+        waiting.push(tokio::time::timeout(LONG, asked.recv()).await.unwrap().unwrap());
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(asked.try_recv().is_err(), "each may ask for 256 KiB");
+    // One that was answered makes room for one.
+    waiting.pop().unwrap().answer.send(Ok(vec![0; 512])).unwrap();
+    assert!(tokio::time::timeout(LONG, asked.recv()).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -145,25 +187,7 @@ async fn a_file_of_the_store_is_written_where_that_was_asked_for() {
     assert_eq!(bench.read(512, 512).await.unwrap().unwrap(), &content(4096)[512..1024]);
     // As an emulator writes and flushes.
     let mut stream = UnixStream::connect(bench.dir.path().join("cd.nbd")).await.unwrap();
-    let mut nbd = Nbd::default();
-    let mut buffer = [0; 4096];
-    while nbd.offer().is_none() {
-        stream.write_all(&nbd.take_output()).await.unwrap();
-        let count = stream.read(&mut buffer).await.unwrap();
-        nbd.receive(&buffer[..count]).unwrap();
-    }
-    assert!(!nbd.offer().unwrap().is_read_only);
-    let request = |kind: u16, handle: u64, offset: u64, length: u32| {
-        [
-            &0x2560_9513_u32.to_be_bytes()[..],
-            &[0, 0],
-            &kind.to_be_bytes(),
-            &handle.to_be_bytes(),
-            &offset.to_be_bytes(),
-            &length.to_be_bytes(),
-        ]
-        .concat()
-    };
+    assert!(!greet(&mut stream).await.is_read_only);
     for (bytes, handle) in
         [([request(1, 9, 512, 512), vec![0xee; 512]].concat(), 9), (request(3, 10, 0, 0), 10)]
     {

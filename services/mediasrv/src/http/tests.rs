@@ -121,7 +121,7 @@ async fn an_image_is_found_and_read_by_ranges_over_connections_that_stay() {
     })
     .await;
     let remote = at(&server.url);
-    assert_eq!(remote.open().await.unwrap(), 300_000);
+    assert_eq!(remote.open().await.unwrap().size, 300_000);
     for offset in [0, 65_536, 262_144] {
         let length = 65_536.min(300_000 - offset);
         let bytes = remote.fetch(offset as u64, u32::try_from(length).unwrap()).await.unwrap();
@@ -171,7 +171,7 @@ async fn a_server_leads_on_but_not_with_the_password_and_not_to_the_controller_i
     })
     .await;
     let remote = at(&first.url);
-    assert_eq!(remote.open().await.unwrap(), 5000);
+    assert_eq!(remote.open().await.unwrap().size, 5000);
     assert_eq!(remote.fetch(4000, 1000).await.unwrap(), &image[4000..]);
     assert_eq!(first.asked.load(Ordering::Relaxed), 1, "it is not asked again");
 
@@ -202,8 +202,16 @@ async fn another_version_is_not_taken_for_the_one_that_was_inserted() {
     let failure = remote.fetch(0, 1000).await.unwrap_err();
     assert!(failure.is_final && failure.why.contains("another version"), "{failure:?}");
 
-    let known = HttpImage::new(servers(true), remote.wanted.clone(), Some(4000));
-    assert!(known.open().await.unwrap_err().contains("not 4000 any more"));
+    let known = |size, validator: Option<&str>| {
+        let known = Opened { size, validator: validator.map(str::to_owned) };
+        HttpImage::new(servers(true), remote.wanted.clone(), Some(known))
+    };
+    assert!(known(4000, None).open().await.unwrap_err().contains("not 4000 any more"));
+    // As after a restart of the daemon.
+    let why = known(5000, Some("\"zero\"")).open().await.unwrap_err();
+    assert!(why.contains("another version"), "{why}");
+    assert_eq!(known(5000, Some("\"one\"")).open().await.unwrap().validator.unwrap(), "\"one\"");
+    assert!(known(5000, None).open().await.is_ok());
 }
 
 #[test]
@@ -224,4 +232,6 @@ fn a_range_and_what_tells_versions_are_read_or_nothing() {
     assert_eq!(validator(&headers(&[(ETAG, "\"a\""), (LAST_MODIFIED, "x")])).unwrap(), "\"a\"");
     assert_eq!(validator(&headers(&[(ETAG, "W/\"a\""), (LAST_MODIFIED, "x")])).unwrap(), "x");
     assert_eq!(validator(&headers(&[(ETAG, "W/\"a\"")])), None);
+    let long: &'static str = Box::leak(format!("\"{}\"", "a".repeat(VALIDATOR_MAX)).into_boxed_str());
+    assert_eq!(validator(&headers(&[(ETAG, long), (LAST_MODIFIED, "x")])).unwrap(), "x");
 }

@@ -90,6 +90,7 @@ fn medium() -> Medium {
         account: "ann".to_owned(),
         inserted_ms: 0,
         size: 100_000,
+        validator: None,
     }
 }
 
