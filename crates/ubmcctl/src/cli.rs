@@ -117,6 +117,9 @@ pub(crate) enum Command {
     /// Accounts
     #[command(subcommand)]
     User(UserCommand),
+    /// What accounts can be allowed to do
+    #[command(subcommand)]
+    Role(RoleCommand),
     #[command(flatten)]
     Listing(ListingCommand),
     /// Who is logged in
@@ -501,7 +504,7 @@ pub(crate) enum BmcCommand {
 /// Parts of an account a client may choose.
 #[derive(Debug, Args)]
 pub(crate) struct Account {
-    /// Administrator, Operator or ReadOnly
+    /// Administrator, Operator, ReadOnly, or one that was made
     #[arg(long)]
     pub(crate) role: Option<String>,
     /// Name of the person
@@ -513,6 +516,42 @@ pub(crate) struct Account {
     /// Whether it may log in over IPMI, from its next password on
     #[arg(long, value_name = "on|off", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) ipmi: Option<bool>,
+    /// When it expires, such as 2027-01-31T18:00:00Z; empty: never
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoleCommand {
+    /// All roles and their privileges
+    List,
+    /// Make a role
+    Create {
+        /// Its name
+        name: String,
+        /// What it allows, such as login,configure-self,configure-components
+        #[arg(long, value_name = "PRIVILEGES", value_delimiter = ',', required = true)]
+        allow: Vec<String>,
+        /// What it is for
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Change a role that was made: sessions of its accounts end
+    Update {
+        /// Its name
+        name: String,
+        /// What it allows from now on
+        #[arg(long, value_name = "PRIVILEGES", value_delimiter = ',')]
+        allow: Option<Vec<String>>,
+        /// What it is for
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Delete a role that no account has
+    Delete {
+        /// Its name
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -527,6 +566,9 @@ pub(crate) enum UserCommand {
         /// Days until a password has to be changed; 0 is never
         #[arg(long, value_name = "DAYS")]
         max_age_days: Option<u32>,
+        /// Passwords before the present one that an owner must not choose again, up to 8
+        #[arg(long, value_name = "NUMBER")]
+        history: Option<u32>,
         /// Failures of one account from one address before the first delay
         #[arg(long, value_name = "FAILURES")]
         lockout_threshold: Option<u32>,
@@ -1107,6 +1149,10 @@ mod tests {
             "user passwd op --generate",
             "user delete op",
             "role list",
+            "role create night --allow login,configure-components --description x",
+            "role update night --allow login",
+            "role delete night",
+            "user update op --expires 2027-01-31T18:00:00Z",
             "session list --all",
             "session delete 1",
             "event list --domain host --since 1h --severity warning --limit 5",

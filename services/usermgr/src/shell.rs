@@ -55,6 +55,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let store = Store::open(&bus).await?;
     let mut found = store.accounts(limits.max_users).await?;
     let sessions = store.sessions().await?;
+    let roles = Box::pin(store.roles()).await?;
     let recovery = boot::recovery(&local.state_dir, &limits).unwrap_or_else(|error| {
         local.notify.finding(boot::RECOVERY_FILE, &format!("not applied: {}", service::ErrorChain(&error)));
         None
@@ -165,7 +166,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
             None
         }
     };
-    let machine = machine.with_secrets(secrets).with_policy(config, chosen);
+    let machine = machine.with_secrets(secrets).with_policy(config, chosen).with_roles(roles);
     let (outbox, sender) = Outbox::new(bus.clone());
     let shell = Shell {
         machine,
