@@ -14,7 +14,9 @@ use super::event::Cause;
 use super::roles::{RoleAnswer, RoleIntent};
 use super::ticket::{LoginKind, Ticket, TicketId, refuse};
 use super::wire;
-use super::{Action, INTENTS_MAX, Machine, Note, Now, Outcome, PASSWORD_ANSWER, Requester, StoreKey, Write};
+use super::{
+    Action, Caller, INTENTS_MAX, Machine, Note, Now, Outcome, PASSWORD_ANSWER, Requester, StoreKey, Write,
+};
 
 /// Pause before what could not be stored is tried again; doubled up to [`RETRY_MAX`] while that fails.
 pub(super) const RETRY: Millis = Millis::from_secs(1);
@@ -227,6 +229,19 @@ impl Machine {
         }
         self.intents.push_back((deadline, intent));
         Ok(())
+    }
+
+    /// Puts a change of a role in line.
+    pub(super) fn intend_role(
+        &mut self,
+        intent: RoleIntent,
+        caller: &Caller,
+        now: Now,
+    ) -> Result<Option<Action>, Status> {
+        let requester = self.manager(caller, now)?;
+        let request_id = caller.request_id.clone();
+        self.intend(Intent::Role { intent, requester, request_id }, caller.deadline)?;
+        Ok(None)
     }
 
     /// A verified login. HTTP Basic needs nothing of the store: when it was, and a hash at today's cost, are stored some time.

@@ -6,11 +6,10 @@ use ipc::Status;
 use schema::v1alpha1 as v1;
 use v1::{SessionChangeKind, UserChangeKind};
 
-use super::change::Intent;
 use super::event::Cause;
 use super::ticket::{Ticket, TicketId};
 use super::wire;
-use super::{Action, Caller, Machine, Note, Now, Requester, StoreKey, Write};
+use super::{Action, Machine, Note, Now, Requester, StoreKey, Write};
 
 /// What is wanted of a role.
 #[derive(Debug)]
@@ -64,19 +63,6 @@ impl Machine {
     /// With the roles that were made.
     pub(crate) fn with_roles(self, roles: auth::Roles) -> Self {
         Self { roles, ..self }
-    }
-
-    /// Puts a change of a role in line.
-    pub(super) fn intend_role(
-        &mut self,
-        intent: RoleIntent,
-        caller: &Caller,
-        now: Now,
-    ) -> Result<Option<Action>, Status> {
-        let requester = self.manager(caller, now)?;
-        let request_id = caller.request_id.clone();
-        self.intend(Intent::Role { intent, requester, request_id }, caller.deadline)?;
-        Ok(None)
     }
 
     /// The write that makes a change of a role durable, what it changes, and what is answered. No write: all is so already.
