@@ -227,7 +227,7 @@ def roles(args, password):
     tag = {"AssetTag": "night-1"}
     expect("what it allows", watchman.patch("/redfish/v1/Systems/system", body=tag), 200)
     expect("what it does not", watchman.post(f"{service}/Roles", body=new), 403)
-    expect("less of it", admin.patch(role, body={"AssignedPrivileges": ["Login"]}), 200)
+    expect("less of it", admin.patch(role, body={"AssignedPrivileges": ["Login", "ConfigureSelf"]}), 200)
     # With the account's old session nothing goes on, and with a new one only what is left.
     expect("the session from before", watchman.get("/redfish/v1/Systems/system"), 401)
     watchman = client("watchman", "first-secret-7")
