@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Redfish clients and checkers that are not ours against one BMC: DMTF's Service Validator, Protocol Validator and
-Use Case Checkers, Interop Validator, sushy, redfishtool.
+Use Case Checkers, Interop Validator, redfish_utilities, sushy, redfishtool.
 
     redfish_clients.py PART HOST:PORT --user admin --password-file FILE --schemas DIR --scratch DIR [--profiles DIR] [--host-on] [--image URL]
 
@@ -236,6 +236,95 @@ def media(root, image):
     return problems
 
 
+def roles(args, password):
+    """A role of one's own, by DMTF's library: made, given, narrowed while its account is logged in, and not deleted while there is one."""
+    import redfish
+
+    problems = []
+
+    def expect(what, response, status):
+        if response.status != status:
+            problems.append(f"{what}: {response.status} and not {status}: {response.text[:300]}")
+        return response
+
+    def client(name, secret):
+        return redfish.redfish_client(base_url=f"https://{args.host}", username=name, password=secret)
+
+    admin = client(args.user, password)
+    admin.login(auth="session")
+    service = "/redfish/v1/AccountService"
+    new = {"RoleId": "NightShift", "AssignedPrivileges": ["Login", "ConfigureSelf", "ConfigureComponents"]}
+    role = expect("a new role", admin.post(f"{service}/Roles", body=new), 201).getheader("Location")
+    expect("the same once more", admin.post(f"{service}/Roles", body=new), 409)
+    account = {"UserName": "watchman", "Password": "first-secret-7", "RoleId": "NightShift"}
+    own = expect("an account with it", admin.post(f"{service}/Accounts", body=account), 201).getheader("Location")
+    expect("its deletion while it is in use", admin.delete(role), 409)
+    watchman = client("watchman", "first-secret-7")
+    watchman.login(auth="session")
+    tag = {"AssetTag": "night-1"}
+    expect("what it allows", watchman.patch("/redfish/v1/Systems/system", body=tag), 200)
+    expect("what it does not", watchman.post(f"{service}/Roles", body=new), 403)
+    expect("less of it", admin.patch(role, body={"AssignedPrivileges": ["Login", "ConfigureSelf"]}), 200)
+    # With the account's old session nothing goes on, and with a new one only what is left.
+    expect("the session from before", watchman.get("/redfish/v1/Systems/system"), 401)
+    watchman = client("watchman", "first-secret-7")
+    watchman.login(auth="session")
+    expect("what is left", watchman.get("/redfish/v1/Systems/system"), 200)
+    expect("what is not", watchman.patch("/redfish/v1/Systems/system", body=tag), 403)
+    watchman.logout()
+    expect("a predefined role", admin.patch(f"{service}/Roles/Operator", body={"AssignedPrivileges": ["Login"]}), 400)
+    expect("its deletion", admin.delete(f"{service}/Roles/Operator"), 409)
+    expect("the end of the account", admin.delete(own), 204)
+    expect("the end of the role", admin.delete(role), 204)
+    admin.logout()
+    return problems
+
+
+def utilities(args, password, wait, system):
+    """The trace of a claim by DMTF's scripts (redfish_utilities), and what else they look at."""
+    problems = []
+    given = ["-u", args.user, "-p", password, "-r", f"https://{args.host}"]
+
+    def script(name, *more):
+        code, said = tool([*given, *more], f"rf_{name}.py")
+        if code != 0:
+            problems.append(f"rf_{name} {' '.join(more)}: {code}: {said[-600:]}")
+        return said
+
+    script("power_reset", "--system", "system", "--type", "ForceOff")
+    wait("Off")
+    for target in ("Pxe", "Cd", "UefiHttp"):
+        script("boot_override", "--system", "system", "--target", target)
+        said = script("boot_override", "--system", "system", "--info")
+        if target not in said or "Once" not in said:
+            problems.append(f"rf_boot_override says after {target}: {said}")
+        script("power_reset", "--system", "system", "--type", "On")
+        wait("On")
+        end = time.monotonic() + WAIT
+        while system.json["Boot"]["BootSourceOverrideEnabled"] != "Disabled" and time.monotonic() < end:
+            time.sleep(0.2)
+            system.refresh(force=True)
+        if system.json["Boot"]["BootSourceOverrideEnabled"] != "Disabled":
+            problems.append(f"rf_boot_override: {target} is not over after a boot")
+        script("power_reset", "--system", "system", "--type", "ForceOff")
+        wait("Off")
+    for name, *more in [
+        ("accounts", "--add", "scripted", "first-secret-7", "Operator"),
+        ("accounts", "--delete", "scripted"),
+        ("virtual_media", "--system", "system", "info"),
+        ("sensor_list",),
+        ("sys_inventory",),
+        ("firmware_inventory",),
+        ("logs", "--manager"),
+        ("manager_config", "info"),
+        ("manager_config", "getprotocol"),
+        ("certificates", "info"),
+        ("event_service", "info"),
+    ]:
+        script(name, *more)
+    return problems
+
+
 def claim(args, password):
     """What a provisioning tool does to a host it takes over, by sushy and by redfishtool."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -310,6 +399,8 @@ def claim(args, password):
 
     problems += media(root, args.image)
     problems += new_account(args, password)
+    problems += roles(args, password)
+    problems += utilities(args, password, wait, system)
 
     given = ["-r", args.host, "-u", args.user, "-p", password, "-A", "Basic", "-S", "Always"]
     for command, name in [

@@ -54,7 +54,7 @@ pub(crate) enum Part {
     Suites,
     /// Property tests, random and in thousands of cases.
     Properties,
-    /// Requests to Redfish at random, and DMTF's Service Validator on the large machine.
+    /// Requests to Redfish at random, DMTF's Service Validator on the large machine, and NVIDIA's client.
     Redfish,
     /// 300 live sensors in a browser for half an hour.
     Live,
@@ -212,7 +212,16 @@ fn redfish(count: &mut Count) -> Result<()> {
     let args = ["--workspace", "--test", "any_request", "--test", "redfish", "any_request"];
     tests(&args, &variables, count)?;
     let variables = [need::redfish_env()?, ("UBMC_TEST_LARGE_MACHINE", "1".to_owned())];
-    tests(&["--workspace", "--test", "clients_redfish", "large_machine"], &variables, count)
+    tests(&["--workspace", "--test", "clients_redfish", "large_machine"], &variables, count)?;
+    // Which takes minutes to compile: its types are made of all of DMTF's schemas.
+    let target = sh::target_dir().join("nv-redfish");
+    let manifest = sh::root().join("tests/clients/nv-redfish/Cargo.toml");
+    let mut build = sh::cargo_command();
+    build.args(["build", "--locked", "--manifest-path"]).arg(manifest).arg("--target-dir").arg(&target);
+    sh::run(&mut build)?;
+    let program = target.join("debug/nv-redfish-claim");
+    let variables = [("UBMC_TEST_NV_REDFISH", program.display().to_string())];
+    tests(&["--workspace", "--test", "clients_redfish", "nv_redfish"], &variables, count)
 }
 
 fn images(count: &mut Count) -> Result<()> {

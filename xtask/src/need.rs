@@ -205,6 +205,7 @@ const PYTHON_REDFISH_PACKAGES: &[&str] = &[
     "redfish-protocol-validator==1.3.2",
     "redfish-service-validator==3.1.8",
     "redfish-use-case-checkers==2.1.1",
+    "redfish-utilities==3.5.2",
     "redfishtool==1.1.8",
     "sushy==5.14.0",
 ];

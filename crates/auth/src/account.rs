@@ -11,6 +11,7 @@ use data_encoding::HEXLOWER;
 
 use crate::hash::PasswordHash;
 use crate::role::Role;
+use crate::roles::RoleName;
 use crate::wall::UnixMillis;
 
 /// The permanent name of an account: 16 characters, the first a digit. Never used again after deletion.
@@ -116,9 +117,11 @@ pub struct Account {
     /// A disabled account cannot log in.
     pub enabled: bool,
     /// What it may do.
-    pub role: Role,
+    pub role: RoleName,
     /// The password's hash.
     pub hash: PasswordHash,
+    /// The hashes of passwords before, the last first: as many as its owner must not choose again.
+    pub former: Vec<PasswordHash>,
     /// When the password was set.
     pub password_changed_at: UnixMillis,
     /// Only the password may be changed until it is.
@@ -131,6 +134,8 @@ pub struct Account {
     pub ipmi_secret: Option<Vec<u8>>,
     /// Its number as a user of IPMI, while [`Self::ipmi`] is: one of [`IPMI_USERS`], and of no other account.
     pub ipmi_user: Option<u8>,
+    /// From then on it cannot log in.
+    pub expires_at: Option<UnixMillis>,
     /// Sessions of another epoch are void.
     pub epoch: u64,
     /// When it was made.
@@ -142,8 +147,15 @@ pub struct Account {
 }
 
 impl Account {
+    /// Whether it may be logged in to: it is enabled, and its time is not over.
+    #[must_use]
+    pub fn is_open(&self, wall: UnixMillis) -> bool {
+        self.enabled && self.expires_at.is_none_or(|end| wall < end)
+    }
+
+    /// Whoever is one for a time only is not counted on.
     fn is_active_administrator(&self) -> bool {
-        self.enabled && self.role == Role::Administrator
+        self.enabled && self.role == Role::Administrator && self.expires_at.is_none()
     }
 }
 
@@ -163,7 +175,7 @@ pub struct NewAccount {
     /// Whether it may log in.
     pub enabled: bool,
     /// What it may do.
-    pub role: Role,
+    pub role: RoleName,
     /// The password's hash.
     pub hash: PasswordHash,
     /// Whether the password must be changed at first login.
@@ -174,6 +186,8 @@ pub struct NewAccount {
     pub ipmi: bool,
     /// The number that it is to have as a user of IPMI; without one the lowest that is free.
     pub ipmi_user: Option<u8>,
+    /// Until when it can log in.
+    pub expires_at: Option<UnixMillis>,
 }
 
 /// A change of an account's data; `None` leaves a field as it is.
@@ -190,13 +204,15 @@ pub struct AccountPatch {
     /// Enable or disable.
     pub enabled: Option<bool>,
     /// New role.
-    pub role: Option<Role>,
+    pub role: Option<RoleName>,
     /// Demand a new password, or stop demanding it.
     pub password_change_required: Option<bool>,
     /// Let it log in over IPMI from the next password on, or no longer.
     pub ipmi: Option<bool>,
     /// Another number as a user of IPMI.
     pub ipmi_user: Option<u8>,
+    /// Until when it can log in, `Some(None)` for ever.
+    pub expires_at: Option<Option<UnixMillis>>,
 }
 
 /// Why an account was not changed.
@@ -212,7 +228,9 @@ pub enum Refused {
     #[error("the user id is taken")]
     IdTaken,
     /// Nobody could manage accounts any more.
-    #[error("the last enabled administrator can be neither deleted, disabled nor given another role")]
+    #[error(
+        "the last enabled administrator can be neither deleted, disabled, given another role nor made to expire"
+    )]
     LastAdministrator,
     /// IPMI has no room for the name.
     #[error(
@@ -379,12 +397,14 @@ impl Accounts {
             enabled: new.enabled,
             role: new.role,
             hash: new.hash,
+            former: Vec::new(),
             password_changed_at: wall,
             password_change_required: new.password_change_required,
             unclaimed: new.unclaimed,
             ipmi: new.ipmi,
             ipmi_secret: None,
             ipmi_user,
+            expires_at: new.expires_at,
             epoch: 1,
             created_at: wall,
             updated_at: wall,
@@ -457,6 +477,7 @@ impl Accounts {
         }
         new.enabled = patch.enabled.unwrap_or(new.enabled);
         new.role = patch.role.unwrap_or(new.role);
+        new.expires_at = patch.expires_at.unwrap_or(new.expires_at);
         new.password_change_required = patch.password_change_required.unwrap_or(new.password_change_required);
         new.ipmi = patch.ipmi.unwrap_or(new.ipmi);
         check_ipmi(new.ipmi, &new.name)?;
@@ -470,6 +491,7 @@ impl Accounts {
         let ends_sessions = new.name != old.name
             || new.enabled != old.enabled
             || new.role != old.role
+            || !new.is_open(wall) && old.is_open(wall)
             || (old.ipmi && !new.ipmi)
             || (new.password_change_required && !old.password_change_required);
         if new != *old {
@@ -481,7 +503,7 @@ impl Accounts {
         Ok(Change { effect: Effect::Put(Box::new(new)), ends_sessions })
     }
 
-    /// Plans a new password. Ends the account's sessions.
+    /// Plans a new password. Ends the account's sessions. Of the passwords before, the last `history` are kept.
     ///
     /// # Errors
     /// [`Refused::NotFound`].
@@ -490,10 +512,12 @@ impl Accounts {
         id: &UserId,
         hash: PasswordHash,
         change_required: bool,
+        history: usize,
         wall: UnixMillis,
     ) -> Result<Change, Refused> {
         let mut new = self.get(id).ok_or(Refused::NotFound)?.clone();
-        new.hash = hash;
+        new.former.insert(0, std::mem::replace(&mut new.hash, hash));
+        new.former.truncate(history);
         // It is of the old password.
         new.ipmi_secret = None;
         new.password_changed_at = wall;
@@ -513,7 +537,7 @@ impl Accounts {
         if !self.get(id).is_some_and(|account| account.unclaimed) {
             return Err(Refused::NotFound);
         }
-        let mut change = self.plan_password(id, hash, true, wall)?;
+        let mut change = self.plan_password(id, hash, true, 0, wall)?;
         if let Effect::Put(account) = &mut change.effect {
             account.unclaimed = true;
         }
@@ -611,12 +635,13 @@ mod tests {
             email: None,
             attributes: BTreeMap::new(),
             enabled: true,
-            role,
+            role: role.into(),
             hash: HASH.clone(),
             password_change_required: false,
             unclaimed: false,
             ipmi: false,
             ipmi_user: None,
+            expires_at: None,
         }
     }
 
@@ -708,7 +733,7 @@ mod tests {
         let patch = |ipmi| AccountPatch { ipmi: Some(ipmi), ..AccountPatch::default() };
         let secret = || Some(vec![1, 2, 3]);
         let set = |accounts: &Accounts, secret| {
-            accounts.plan_password(&id(2), HASH.clone(), false, NOW).unwrap().with_ipmi_secret(secret)
+            accounts.plan_password(&id(2), HASH.clone(), false, 0, NOW).unwrap().with_ipmi_secret(secret)
         };
         accounts.apply(set(&accounts, secret()));
         assert_eq!(accounts.get(&id(2)).unwrap().ipmi_secret, None, "it may not");
@@ -776,7 +801,7 @@ mod tests {
         let disable = AccountPatch { enabled: Some(false), ..AccountPatch::default() };
         let change = accounts.plan_update(&id(2), disable.clone(), NOW).unwrap();
         accounts.apply(change);
-        let demote = AccountPatch { role: Some(Role::Operator), ..AccountPatch::default() };
+        let demote = AccountPatch { role: Some(Role::Operator.into()), ..AccountPatch::default() };
         assert_eq!(accounts.plan_update(&id(1), disable, NOW), Err(Refused::LastAdministrator));
         assert_eq!(accounts.plan_update(&id(1), demote, NOW), Err(Refused::LastAdministrator));
         assert_eq!(accounts.plan_delete(&id(1)), Err(Refused::LastAdministrator));
@@ -790,11 +815,15 @@ mod tests {
             (AccountPatch { full_name: Some(Some("Bob".into())), ..AccountPatch::default() }, false),
             (AccountPatch { email: Some(None), ..AccountPatch::default() }, false),
             (
-                AccountPatch { enabled: Some(true), role: Some(Role::ReadOnly), ..AccountPatch::default() },
+                AccountPatch {
+                    enabled: Some(true),
+                    role: Some(Role::ReadOnly.into()),
+                    ..AccountPatch::default()
+                },
                 false,
             ),
             (AccountPatch { enabled: Some(false), ..AccountPatch::default() }, true),
-            (AccountPatch { role: Some(Role::Administrator), ..AccountPatch::default() }, true),
+            (AccountPatch { role: Some(Role::Administrator.into()), ..AccountPatch::default() }, true),
             (AccountPatch { name: Some(UserName::new("rob").unwrap()), ..AccountPatch::default() }, true),
             (AccountPatch { password_change_required: Some(true), ..AccountPatch::default() }, true),
         ];
@@ -803,7 +832,7 @@ mod tests {
             assert_eq!(change.ends_sessions, ends, "{patch:?}");
             assert_eq!(change.account().unwrap().epoch, if ends { 2 } else { 1 });
         }
-        assert!(accounts.plan_password(&id(2), hash(2), false, NOW).unwrap().ends_sessions);
+        assert!(accounts.plan_password(&id(2), hash(2), false, 0, NOW).unwrap().ends_sessions);
         assert!(accounts.plan_delete(&id(2)).unwrap().ends_sessions);
     }
 
@@ -811,8 +840,35 @@ mod tests {
     fn a_plan_changes_nothing_until_it_is_applied() {
         let accounts = store(&[(1, "admin", Role::Administrator)]);
         let before = accounts.get(&id(1)).cloned();
-        let _ = accounts.plan_password(&id(1), hash(2), true, NOW).unwrap();
+        let _ = accounts.plan_password(&id(1), hash(2), true, 0, NOW).unwrap();
         assert_eq!(accounts.get(&id(1)).cloned(), before);
+    }
+
+    #[test]
+    fn as_many_passwords_are_kept_as_must_not_be_chosen_again() {
+        let mut accounts = store(&[(1, "admin", Role::Administrator)]);
+        for (salt, history, kept) in
+            [(2, 0, vec![]), (3, 2, vec![2]), (4, 2, vec![3, 2]), (5, 2, vec![4, 3]), (6, 1, vec![5])]
+        {
+            accounts.apply(accounts.plan_password(&id(1), hash(salt), false, history, NOW).unwrap());
+            let kept: Vec<PasswordHash> = kept.into_iter().map(hash).collect();
+            assert_eq!(accounts.get(&id(1)).unwrap().former, kept, "{salt}");
+        }
+    }
+
+    #[test]
+    fn an_account_is_open_until_it_expires_and_the_last_administrator_never_does() {
+        let mut accounts = store(&[(1, "admin", Role::Administrator), (2, "temp", Role::Administrator)]);
+        let until =
+            |at: u64| AccountPatch { expires_at: Some(Some(UnixMillis(at))), ..AccountPatch::default() };
+        let later = accounts.plan_update(&id(2), until(5000), NOW).unwrap();
+        assert!(!later.ends_sessions, "it goes on until then");
+        accounts.apply(later);
+        let temp = accounts.get(&id(2)).unwrap();
+        assert!(temp.is_open(UnixMillis(4999)) && !temp.is_open(UnixMillis(5000)));
+        assert_eq!(accounts.plan_update(&id(1), until(9000), NOW), Err(Refused::LastAdministrator));
+        assert_eq!(accounts.plan_delete(&id(1)), Err(Refused::LastAdministrator));
+        assert!(accounts.plan_update(&id(2), until(1000), NOW).unwrap().ends_sessions, "it is over at once");
     }
 
     #[test]
@@ -863,7 +919,7 @@ mod tests {
                         &id(n),
                         AccountPatch {
                             name: Some(UserName::new(&name).unwrap()),
-                            role: Some(role),
+                            role: Some(role.into()),
                             enabled: Some(enabled),
                             ..AccountPatch::default()
                         },

@@ -8,8 +8,8 @@
 //!   create, update, delete ──► Accounts::plan_* ──► Change ──(caller stores it)──► Accounts::apply
 //! ```
 //!
-//! Terms. An *account* has a permanent [`UserId`] and a [`UserName`] that may change. A [`Role`] is a set of
-//! [`Privilege`]s. A *session* is a random [`Token`] that was handed out once; only its SHA-256 is kept. The
+//! Terms. An *account* has a permanent [`UserId`] and a [`UserName`] that may change. A role is a set of
+//! [`Privilege`]s: one of [`Role`], or one of [`Roles`] that was made; an account has its [`RoleName`]. A *session* is a random [`Token`] that was handed out once; only its SHA-256 is kept. The
 //! *epoch* of an account is a counter that moves with its password, role, name and enabled flag: a session
 //! carries the epoch it was made under and is void under any other.
 //!
@@ -34,6 +34,7 @@ pub mod lockout;
 pub mod password;
 pub mod queue;
 pub mod role;
+pub mod roles;
 pub mod session;
 pub mod token;
 mod wall;
@@ -48,6 +49,7 @@ pub use lockout::{
 pub use password::{Password, Policy, Weakness};
 pub use queue::{Class, Flow, Place, Queue, QueueConfig, QueueFull};
 pub use role::{Privilege, Privileges, Role};
+pub use roles::{CustomRole, RoleChange, RoleName, RoleNameError, RolePatch, RoleRefused, Roles};
 pub use session::{Session, SessionConfig, SessionId, Sessions, USE_GRAIN};
 pub use token::{Token, TokenDigest};
 pub use wall::UnixMillis;

@@ -1,7 +1,7 @@
 //! Roles as sets of privileges.
 //!
-//! The privilege a method needs is written beside it in the schema; which role holds which privilege is
-//! written here and nowhere else.
+//! The privilege a method needs is written beside it in the schema; which predefined role holds which privilege is
+//! written here and nowhere else. Roles that were made are in [`crate::roles`].
 
 use std::fmt;
 
@@ -71,6 +71,12 @@ impl Privileges {
         self.0 & privilege.bit() != 0
     }
 
+    /// Whether all of `other` is in the set.
+    #[must_use]
+    pub const fn has_all(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// The members in the order of the schema.
     pub fn iter(self) -> impl Iterator<Item = Privilege> {
         Privilege::ALL.into_iter().filter(move |p| self.contains(*p))
@@ -83,7 +89,7 @@ impl fmt::Debug for Privileges {
     }
 }
 
-/// The three roles. Their names are those of Redfish's standard roles.
+/// The three roles that always exist. Their names are those of Redfish's standard roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Everything.

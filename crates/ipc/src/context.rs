@@ -30,7 +30,7 @@ pub struct Principal {
     /// Account id; stays when the account is renamed.
     #[serde(rename = "id", default)]
     pub user_id: String,
-    /// Role name: `Administrator`, `Operator` or `ReadOnly`.
+    /// Role name: `Administrator`, `Operator`, `ReadOnly`, or one that was made; `privileges` say what it allows.
     #[serde(default)]
     pub role: String,
     /// Numbers of `schema.v1alpha1.Privilege` the role grants.

@@ -20,6 +20,8 @@ use crate::world::{About, Call, Need, Supply, World};
 
 /// Resources one answer holds at most.
 const EXPANDED_MAX: usize = 4000;
+/// RFC 9110 §15.5.10: the state of a resource is against the request.
+const CONFLICT: u16 = 409;
 /// Members at once of a collection in which they are whole.
 const EMBEDDED_MAX: u64 = 200;
 
@@ -109,6 +111,10 @@ impl Exchange {
         if !route.methods().contains(&method) {
             let answer = Answer::error(405, &[base::OPERATION_NOT_ALLOWED.plain()]);
             return Err(answer.with("allow", route.allow()));
+        }
+        if matches!(route.target, Target::Push) {
+            // Before any of it is read: there is nothing that takes it.
+            return Err(Answer::error(CONFLICT, &[resources::updates_disabled()]));
         }
         // DSP0266 §8.2: the only version there is.
         if request.odata_version.as_deref().is_some_and(|version| version.trim() != "4.0") {
@@ -295,6 +301,8 @@ impl Exchange {
                 return Step::Done(answer);
             }
             Target::Registry(registry) => return Step::Done(registry_answer(registry)),
+            // Answered before.
+            Target::Push => return Step::Done(Answer::error(CONFLICT, &[resources::updates_disabled()])),
             Target::TaskMonitor => return self.monitored(),
             Target::Action(_, action) => return self.act(action),
             Target::Resource(_) | Target::ActionInfo(..) => match self.method {
@@ -744,6 +752,10 @@ impl Exchange {
             Ok(call) => {
                 self.state = State::Waiting;
                 Step::Write(call)
+            }
+            // What is asked for is right, and the state of the service against it.
+            Err(message) if message.id() == resources::updates_disabled().id() => {
+                Step::Done(Answer::error(CONFLICT, &[message]))
             }
             Err(message) => Step::Done(Answer::error(400, &[message])),
         }

@@ -75,7 +75,11 @@ impl Fault {
             ("TRANSITION_IN_PROGRESS" | "MAINTENANCE" | "UPDATE_IN_PROGRESS", ..) => {
                 base::RESOURCE_IN_USE.plain()
             }
-            ("TOO_MANY_USERS", ..) => base::CREATE_LIMIT_REACHED_FOR_RESOURCE.plain(),
+            ("ROLE_PREDEFINED", ..) => match named {
+                Some((name, _)) => base::PROPERTY_NOT_WRITABLE.with(&[name]),
+                None => base::RESOURCE_CANNOT_BE_DELETED.plain(),
+            },
+            ("TOO_MANY_USERS" | "TOO_MANY_ROLES", ..) => base::CREATE_LIMIT_REACHED_FOR_RESOURCE.plain(),
             ("LAST_ADMINISTRATOR" | "OWN_ACCOUNT", ..) => match named {
                 Some((name, value)) => base::PROPERTY_VALUE_INCORRECT.with(&[name, value]),
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),

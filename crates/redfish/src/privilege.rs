@@ -82,6 +82,11 @@ impl Privileges {
         Self(Self::NAMES.iter().filter(|(_, privilege, _)| has(*privilege)).map(|(bit, ..)| bit.0).sum())
     }
 
+    /// The contract's privilege of this name.
+    pub(crate) fn numbered(name: &str) -> Option<v1::Privilege> {
+        Self::NAMES.iter().find(|(.., other)| *other == name).map(|(_, privilege, _)| *privilege)
+    }
+
     /// As Redfish writes them.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {

@@ -28,6 +28,8 @@ pub(crate) enum Target {
     ActionInfo(&'static Resource, &'static Action),
     /// A message registry.
     Registry(&'static Registry),
+    /// Where firmware would be sent to.
+    Push,
     /// What became of an operation that took longer (DSP0266, "Asynchronous operations").
     TaskMonitor,
 }
@@ -70,6 +72,9 @@ impl Route {
             ["Registries", file, content] if file == content => {
                 let registry = resources::REGISTRIES.iter().find(|registry| registry.prefix == *file)?;
                 return Some(Self::fixed(Target::Registry(registry), path));
+            }
+            ["UpdateService", resources::PUSH] => {
+                return Some(Self::fixed(Target::Push, &uri(&text)));
             }
             ["TaskService", "TaskMonitors", id] => {
                 let names = vec![(*id).to_owned()];
@@ -135,7 +140,7 @@ impl Route {
                 let more = more.into_iter().filter(|(has, _)| *has).map(|(_, method)| method);
                 if self.is_members { vec![Method::Post] } else { reads.into_iter().chain(more).collect() }
             }
-            Target::Action(..) => vec![Method::Post],
+            Target::Action(..) | Target::Push => vec![Method::Post],
             Target::Versions
             | Target::Odata
             | Target::Metadata
@@ -160,6 +165,9 @@ impl Route {
             }
             Target::TaskMonitor => {
                 return (&entity::TASK, entity::TASK.needs(method, &["TaskCollection"]).to_vec());
+            }
+            Target::Push => {
+                return (&entity::UPDATE_SERVICE, entity::UPDATE_SERVICE.needs(method, &[]).to_vec());
             }
             Target::Registry(_) => {
                 return (&entity::MESSAGE_REGISTRY, entity::MESSAGE_REGISTRY.needs(method, &[]).to_vec());

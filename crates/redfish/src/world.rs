@@ -220,6 +220,11 @@ needs! {
         sensor_service::GET_SENSOR_HISTORY,
         &v1::GetSensorHistoryRequest { id: of_history(about.focus()).to_owned(), span: v1::SensorHistorySpan::Hour.into(), since: None },
     );
+    /// The last day of that sensor.
+    Day day: v1::GetSensorHistoryResponse = |about| Call::new(
+        sensor_service::GET_SENSOR_HISTORY,
+        &v1::GetSensorHistoryRequest { id: of_history(about.focus()).to_owned(), span: v1::SensorHistorySpan::Day.into(), since: None },
+    );
     /// Where events are sent, as far as the caller may see it.
     Subscriptions subscriptions: v1::ListEventSubscriptionsResponse = |_about| Call::new(
         event_service::LIST_EVENT_SUBSCRIPTIONS,

@@ -351,7 +351,8 @@ fn an_action_waits_for_nobody_who_only_knows_what_is_shown_beside() {
         assert_eq!(bench.called.len(), 1, "{path}");
     }
     let all = redfish::resources::ALL.iter().map(|resource| resource.actions.len()).sum::<usize>();
-    assert_eq!(all, 12, "an action more is a row more");
+    // All but `SimpleUpdate`, for which nothing is asked of anybody.
+    assert_eq!(all, 12 + 1, "an action more is a row more");
 }
 
 #[test]
@@ -645,4 +646,24 @@ fn a_query_does_not_go_with_a_change() {
         let answer = bench.send(Method::Patch, &format!("{SYSTEM}?{query}"), &json!({"AssetTag": "x"}));
         assert_eq!((answer.status, said(&answer).as_str()), (400, "QueryNotSupportedOnOperation"), "{query}");
     }
+}
+
+#[test]
+fn whoever_brings_firmware_is_told_that_nothing_takes_it() {
+    let mut bench = bench();
+    let service = "/redfish/v1/UpdateService";
+    let shown = bench.shown(service);
+    assert_eq!(shown["ServiceEnabled"], false);
+    let push = shown["MultipartHttpPushUri"].as_str().unwrap().to_owned();
+    let simple = shown["Actions"]["#UpdateService.SimpleUpdate"]["target"].as_str().unwrap().to_owned();
+    let image = json!({"ImageURI": "https://files.example/image", "TransferProtocol": "HTTPS"});
+    for (path, body) in [(&push, &Value::Null), (&simple, &image)] {
+        let answer = bench.send(Method::Post, path, body);
+        assert_eq!((answer.status, said(&answer).as_str()), (409, "ServiceDisabled"), "{path}");
+    }
+    let answer = bench.send(Method::Post, &simple, &json!({"TransferProtocol": "TFTP"}));
+    assert_eq!(answer.status, 400);
+    assert!(said(&answer).contains("ActionParameterMissing"), "{}", said(&answer));
+    assert_eq!(bench.get(&push).status, 405);
+    assert!(bench.called.is_empty());
 }

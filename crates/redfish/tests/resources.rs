@@ -139,9 +139,12 @@ fn what_sensors_show_is_told_by_reports_now_and_for_the_last_hour() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|value| value["MetricValue"].as_str().unwrap())
+        .map(|value| (value["MetricId"].as_str().unwrap(), value["MetricValue"].as_str().unwrap()))
         .collect();
-    assert_eq!(values, ["41.5", "42"], "where nothing was measured nothing is told");
+    let day = [("Minimum", "39.5"), ("Maximum", "44.5")];
+    let steps = [("Temperature", "41.5"), ("Temperature", "42")];
+    assert_eq!(values, [steps, day].concat(), "where nothing was measured nothing is told");
+    assert_eq!(hour["MetricValues"][3]["Timestamp"], "2026-09-21T14:13:30Z");
     assert_eq!(hour["MetricValues"][1]["Timestamp"], "2026-09-21T14:13:40Z");
     let trigger = bench.shown(&format!("{service}/Triggers/cpu0_temp"));
     assert_eq!(trigger["NumericThresholds"]["UpperWarning"]["Activation"], "Increasing");

@@ -91,8 +91,8 @@ roster! {
     /// Not critical, as websrv: a port in use or a full disk is not cured by a reset, and the host can still be reached by its buttons.
     Usermgr = Row {
         pages: &["users"],
-        events: &["user", "session"],
-        buckets: &["users", "sessions"],
+        events: &["user", "session", "role"],
+        buckets: &["users", "sessions", "roles"],
         speaks: true,
         files: &["admin_password_file"],
         system_calls: Groups::PRIORITY,

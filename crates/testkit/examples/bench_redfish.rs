@@ -4,7 +4,9 @@
 //! `UBMC` names the program; `NGINX` nginx, and `SUSHY` the Python that has sushy-tools: without them their rows are left out. A row is `--requests N` (4000)
 //! requests, of which a tenth are not counted, by so many connections that each ask one after the other: requests in a second, what they would be on a
 //! processor of the server's own, the median and the 99th percentile of their times, and the processor time of the server, by the scheduler's own account.
-//! Where there are two processors the servers have the first. At the end: 300 sensors in one answer, and the memory of websrv before and after all of it.
+//! Where there are two processors the servers have the first. Then 16 connections work while so many strangers as `--strangers N` says (5000) hold what they
+//! get, each from an address of its own: every other one says nothing, the rest a byte of a handshake in a second. At the end: 300 sensors in one answer, and
+//! the memory of websrv before and after all of it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,10 +35,13 @@ const SENSORS: &str = "/redfish/v1/Chassis/chassis/Sensors?$expand=.";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let at = arguments.iter().position(|argument| argument == "--requests");
-    let requests = at.and_then(|at| arguments.get(at + 1)).map_or(Ok(4000), |text| text.parse())?;
+    let number = |name: &str, otherwise: usize| {
+        let at = arguments.iter().position(|argument| argument == name);
+        at.and_then(|at| arguments.get(at + 1)).map_or(Ok(otherwise), |text| text.parse())
+    };
+    let (requests, strangers) = (number("--requests", 4000)?, number("--strangers", 5000)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(measure(requests))
+    runtime.block_on(measure(requests, strangers))
 }
 
 #[expect(clippy::print_stdout, reason = "a benchmark prints its result")]
@@ -156,7 +161,7 @@ async fn start(board: &str) -> Result<(Suite, Subject)> {
     Ok((suite, subject))
 }
 
-async fn measure(requests: usize) -> Result<()> {
+async fn measure(requests: usize, strangers: usize) -> Result<()> {
     let (suite, ours) = start("targets/sim/board.toml").await?;
     let memory = bench::memory(&[ours.pid]);
     say(&format!(
@@ -179,6 +184,14 @@ async fn measure(requests: usize) -> Result<()> {
             sushy.row(path, connections, false, (requests / 20).max(connections)).await?;
         }
     }
+    for subject in [Some(&ours), nginx.as_ref().map(|(nginx, ..)| nginx)].into_iter().flatten() {
+        let path = if subject.name == "nginx" { "/redfish/v1/system" } else { SYSTEM };
+        let crowd = Crowd::gather(subject.address, strangers).await?;
+        say(&format!("{} with {}", subject.name, crowd.size()));
+        subject.row(path, 16, true, requests).await?;
+        subject.row(path, 16, false, requests / 4).await?;
+        say(&format!("{} afterwards, memory {} KiB", crowd.size(), bench::memory(&[subject.pid])));
+    }
     let after = bench::memory(&[ours.pid]);
     say(&format!("memory of websrv (PSS): {memory} KiB before, {after} KiB after"));
     drop((sushy, nginx));
@@ -193,6 +206,82 @@ async fn measure(requests: usize) -> Result<()> {
     ours.row(SENSORS, 1, true, (requests / 10).max(10)).await?;
     ours.row(SENSORS, 16, true, (requests / 10).max(16)).await?;
     suite.stop().await
+}
+
+/// Strangers who hold connections and ask for nothing.
+struct Crowd {
+    tasks: JoinSet<()>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Crowd {
+    /// So many, once each of them has tried.
+    async fn gather(server: SocketAddr, strangers: usize) -> Result<Self> {
+        let (open, tried) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let mut tasks = JoinSet::new();
+        for number in 0..strangers {
+            let (open, tried) = (Arc::clone(&open), Arc::clone(&tried));
+            tasks.spawn(async move {
+                let mut has_tried = false;
+                loop {
+                    let connected = from_own_address(number, server).await;
+                    if !std::mem::replace(&mut has_tried, true) {
+                        tried.fetch_add(1, Ordering::Relaxed);
+                    }
+                    if let Ok(stream) = connected {
+                        open.fetch_add(1, Ordering::Relaxed);
+                        hold(stream, number % 2 == 1).await;
+                        open.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            });
+        }
+        eventually("all strangers have tried", Duration::from_secs(60), || async {
+            Ok(tried.load(Ordering::Relaxed) >= strangers)
+        })
+        .await?;
+        Ok(Self { tasks, open })
+    }
+
+    fn size(&self) -> String {
+        format!(
+            "{} strangers, of whom {} hold a connection",
+            self.tasks.len(),
+            self.open.load(Ordering::Relaxed)
+        )
+    }
+}
+
+/// A connection from a loopback address that few share.
+async fn from_own_address(number: usize, server: SocketAddr) -> Result<TcpStream> {
+    let part = |number: usize| u8::try_from(number % 250 + 1);
+    let own = std::net::Ipv4Addr::new(127, 1, part(number / 250)?, part(number)?);
+    testkit::connect_from(server, own).await
+}
+
+/// Holds a connection until the server ends it: in silence, or with a handshake that takes an hour.
+async fn hold(mut stream: TcpStream, speaks: bool) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    // The head of a record of TLS with 512 bytes, and zeros.
+    let mut bytes = [22, 3, 1, 2, 0, 1, 0, 1, 252].into_iter().chain(std::iter::repeat(0));
+    let mut answer = [0; 256];
+    let mut clock = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            read = stream.read(&mut answer) => {
+                if !read.is_ok_and(|length| length > 0) {
+                    return;
+                }
+            }
+            _ = clock.tick(), if speaks => {
+                let byte = bytes.next().unwrap_or_default();
+                if stream.write_all(&[byte]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 /// nginx with the same certificate and the bytes of our system.
@@ -211,7 +300,7 @@ async fn nginx(suite: &Suite) -> Result<Option<(Subject, tokio::process::Child)>
     let tls = tls.display();
     let configuration = format!(
         "worker_processes 1; master_process off; pid {at}/pid; error_log /dev/null;\n\
-         events {{ worker_connections 600; }}\n\
+         events {{ worker_connections 8192; }}\n\
          http {{ access_log off; keepalive_requests 1000000; client_body_temp_path {at}/body;\n\
          proxy_temp_path {at}/p; fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
          server {{ listen {address} ssl; ssl_certificate {tls}/cert.pem; ssl_certificate_key {tls}/key.pem;\n\

@@ -226,6 +226,43 @@ async fn a_role_may_do_what_its_privileges_say_and_nothing_else() -> Result {
     suite.stop().await
 }
 
+/// A role that was made is narrowed while it is used by each way of showing who one is: what a gateway remembers of either is not asked any more.
+#[tokio::test]
+async fn a_role_that_is_narrowed_is_so_at_once() -> Result {
+    const POWER: [&str; 3] =
+        ["PRIVILEGE_LOGIN", "PRIVILEGE_CONFIGURE_SELF", "PRIVILEGE_CONFIGURE_COMPONENTS"];
+    async fn patch(client: &Client, path: &str, body: &Value) -> Result<Reply> {
+        client
+            .send(Method::PATCH, path, &[("content-type", "application/json")], body.to_string().into())
+            .await
+    }
+    let suite = Suite::builder(U_BMC).start().await?;
+    let admin = suite.admin();
+    let role = json!({ "role": { "id": "night", "privileges": POWER } });
+    let reply = admin.post("/api/v1alpha1/roles", &role).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    let user = json!({ "user": { "username": "nora", "role": "night" }, "password": PASSWORD });
+    let reply = admin.post("/api/v1alpha1/users", &user).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    let token = enter(&suite, "nora", PASSWORD).await?;
+    let basic = suite.client(Credential::Basic("nora".into(), PASSWORD.into()));
+    let change = json!({ "host": { "description": "looked after" } });
+    let path = "/api/v1alpha1/hosts/system";
+    for client in [&token, &basic] {
+        let reply = patch(client, path, &change).await?;
+        ensure!(reply.status == 200, "{}", reply.text());
+    }
+    let narrow = json!({ "role": { "privileges": ["PRIVILEGE_LOGIN"] } });
+    let reply = patch(&admin, "/api/v1alpha1/roles/night", &narrow).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    assert_eq!(patch(&token, path, &change).await?.status, 401, "its session has ended");
+    assert_eq!(patch(&basic, path, &change).await?.status, 403);
+    assert_eq!(basic.get(path).await?.status, 200, "what is left");
+    let reply = admin.send(Method::DELETE, "/api/v1alpha1/roles/night", &[], Vec::new().into()).await?;
+    ensure!(reply.text().contains("ROLE_IN_USE"), "{}", reply.text());
+    suite.stop().await
+}
+
 #[tokio::test]
 async fn a_first_boot_password_opens_nothing_but_its_own_change() -> Result {
     let suite = Suite::builder(U_BMC).first_boot().start().await?;

@@ -153,6 +153,26 @@ async fn provisioning_tools_claim_a_host() -> Result {
     suite.stop().await
 }
 
+/// NVIDIA's client, whose types are made of DMTF's schemas.
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
+async fn nv_redfish_claims_a_host() -> Result {
+    let Ok(program) = std::env::var("UBMC_TEST_NV_REDFISH") else {
+        println!("SKIP: UBMC_TEST_NV_REDFISH names no client (cargo xtask test --long)");
+        return Ok(());
+    };
+    let suite = Suite::builder(U_BMC).start().await?;
+    let out = tokio::process::Command::new(program)
+        .args([suite.https(), "admin", ADMIN_PASSWORD])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    anyhow::ensure!(out.status.success() && said.contains("claimed"), "{said}");
+    suite.stop().await
+}
+
 /// OCP's profiles, from the folder that `UBMC_TEST_OCP_PROFILES` names: they are OCP's and not here.
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod account;
 mod controller;
 mod kvm;
 mod led;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use account::{Account, LockoutCommand, RoleCommand, SessionCommand, UserCommand};
 pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand};
 pub(crate) use kvm::{KvmCommand, Layout as KvmLayout, Listen as KvmListen};
 pub(crate) use led::{LedCommand, Lit};
@@ -117,6 +119,9 @@ pub(crate) enum Command {
     /// Accounts
     #[command(subcommand)]
     User(UserCommand),
+    /// What accounts can be allowed to do
+    #[command(subcommand)]
+    Role(RoleCommand),
     #[command(flatten)]
     Listing(ListingCommand),
     /// Who is logged in
@@ -495,132 +500,6 @@ pub(crate) enum BmcCommand {
         /// Everything stored is lost: say that this is meant
         #[arg(long, required = true)]
         yes: bool,
-    },
-}
-
-/// Parts of an account a client may choose.
-#[derive(Debug, Args)]
-pub(crate) struct Account {
-    /// Administrator, Operator or ReadOnly
-    #[arg(long)]
-    pub(crate) role: Option<String>,
-    /// Name of the person
-    #[arg(long)]
-    pub(crate) full_name: Option<String>,
-    /// E-mail address
-    #[arg(long)]
-    pub(crate) email: Option<String>,
-    /// Whether it may log in over IPMI, from its next password on
-    #[arg(long, value_name = "on|off", value_parser = clap::builder::BoolishValueParser::new())]
-    pub(crate) ipmi: Option<bool>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum UserCommand {
-    /// All accounts
-    List,
-    /// What passwords and logins are held to; with an option it is set
-    Policy {
-        /// Fewest characters of a password
-        #[arg(long, value_name = "CHARACTERS")]
-        min_length: Option<u32>,
-        /// Days until a password has to be changed; 0 is never
-        #[arg(long, value_name = "DAYS")]
-        max_age_days: Option<u32>,
-        /// Failures of one account from one address before the first delay
-        #[arg(long, value_name = "FAILURES")]
-        lockout_threshold: Option<u32>,
-        /// The longest delay, in seconds
-        #[arg(long, value_name = "SECONDS")]
-        lockout_duration: Option<u32>,
-    },
-    /// One account
-    Get {
-        /// Name or id; your own when not given
-        name: Option<String>,
-    },
-    /// Create an account
-    Create {
-        /// Its name
-        name: String,
-        #[command(flatten)]
-        account: Account,
-        /// File with its password; asked for when not given
-        #[arg(long, value_name = "FILE")]
-        new_password_file: Option<PathBuf>,
-        /// The password must be changed at the first login
-        #[arg(long)]
-        must_change: bool,
-        /// It cannot log in yet
-        #[arg(long)]
-        disabled: bool,
-    },
-    /// Change an account
-    Update {
-        /// Name or id
-        name: String,
-        #[command(flatten)]
-        account: Account,
-        /// A new name
-        #[arg(long, value_name = "NAME")]
-        rename: Option<String>,
-        /// It can log in
-        #[arg(long, conflicts_with = "disable")]
-        enable: bool,
-        /// It cannot log in
-        #[arg(long)]
-        disable: bool,
-        /// Forget its failed logins
-        #[arg(long)]
-        unlock: bool,
-    },
-    /// Change your password, or set another account's
-    Passwd {
-        /// Name or id; your own when not given
-        name: Option<String>,
-        /// File with the new password; asked for when not given
-        #[arg(long, value_name = "FILE", conflicts_with = "generate")]
-        new_password_file: Option<PathBuf>,
-        /// Another account: make a random password and print it
-        #[arg(long, requires = "name")]
-        generate: bool,
-        /// Another account: it need not change the password at its next login
-        #[arg(long, requires = "name")]
-        keep: bool,
-    },
-    /// Delete an account
-    Delete {
-        /// Name or id
-        name: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum SessionCommand {
-    /// Your sessions
-    List {
-        /// Those of all accounts
-        #[arg(long)]
-        all: bool,
-    },
-    /// End a session
-    Delete {
-        /// Its id
-        id: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum LockoutCommand {
-    /// The locks in force
-    List {
-        /// Only those of this account: name or id
-        name: Option<String>,
-    },
-    /// Lift a lock
-    Delete {
-        /// Its id
-        id: String,
     },
 }
 
@@ -1107,6 +986,10 @@ mod tests {
             "user passwd op --generate",
             "user delete op",
             "role list",
+            "role create night --allow login,configure-components --description x",
+            "role update night --allow login",
+            "role delete night",
+            "user update op --expires 2027-01-31T18:00:00Z",
             "session list --all",
             "session delete 1",
             "event list --domain host --since 1h --severity warning --limit 5",

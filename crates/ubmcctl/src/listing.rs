@@ -26,30 +26,20 @@ struct Listing {
     empty: &'static str,
 }
 
-static LISTINGS: &[Listing] = &[
-    Listing {
-        name: "role",
-        about: ["What accounts can be allowed to do", "All roles and their privileges"],
-        method: rpc::role_service::LIST_ROLES.info,
-        entries: "roles",
-        columns: &[("ROLE", "id"), ("PRIVILEGES", "privileges"), ("DESCRIPTION", "description")],
-        empty: "no roles",
-    },
-    Listing {
-        name: "fan",
-        about: ["What cools the machine", "All fans with duty and speed"],
-        method: rpc::thermal_service::LIST_COOLING_DEVICES.info,
-        entries: "cooling_devices",
-        columns: &[
-            ("FAN", "name"),
-            ("STATUS", "status"),
-            ("DUTY %", "cooling_power_percent"),
-            ("RPM", "speed_rpm"),
-            ("ZONES", "zone_names"),
-        ],
-        empty: "no fans",
-    },
-];
+static LISTINGS: &[Listing] = &[Listing {
+    name: "fan",
+    about: ["What cools the machine", "All fans with duty and speed"],
+    method: rpc::thermal_service::LIST_COOLING_DEVICES.info,
+    entries: "cooling_devices",
+    columns: &[
+        ("FAN", "name"),
+        ("STATUS", "status"),
+        ("DUTY %", "cooling_power_percent"),
+        ("RPM", "speed_rpm"),
+        ("ZONES", "zone_names"),
+    ],
+    empty: "no fans",
+}];
 
 /// A command for each row.
 #[derive(Debug)]
@@ -204,7 +194,15 @@ mod tests {
             privileges: vec![Privilege::Login.into(), Privilege::ConfigureSelf.into()],
             ..Default::default()
         };
-        let roles = shown(&LISTINGS[0], &ListRolesResponse { roles: vec![role] });
+        let roles = Listing {
+            name: "role",
+            about: [""; 2],
+            method: rpc::role_service::LIST_ROLES.info,
+            entries: "roles",
+            columns: &[("ROLE", "id"), ("PRIVILEGES", "privileges"), ("DESCRIPTION", "description")],
+            empty: "no roles",
+        };
+        let roles = shown(&roles, &ListRolesResponse { roles: vec![role] });
         assert_eq!(
             roles,
             "ROLE      PRIVILEGES            DESCRIPTION\nReadOnly  login configure-self  looks\n"

@@ -50,7 +50,7 @@ impl Class {
         match subject.split('.').nth(1) {
             // Those of hosts as well: whoever may log in makes them.
             Some("session" | "kvm" | "console") => Self::Sessions,
-            Some("user") => Self::Accounts,
+            Some("user" | "role") => Self::Accounts,
             Some("host" | "chassis") => Self::Hosts,
             _ => Self::Controller,
         }

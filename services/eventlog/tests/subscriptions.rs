@@ -452,6 +452,7 @@ impl Accounts {
             id: format!("id-of-{name}"),
             username: (*name).to_owned(),
             role: "Operator".into(),
+            privileges: vec![v1::Privilege::Login.into(), v1::Privilege::ConfigureComponents.into()],
             enabled: true,
             ..v1::AccountName::default()
         };
@@ -501,7 +502,7 @@ async fn a_subscription_ends_with_the_rights_of_its_account_whatever_became_of_t
     // What happens while the daemon is away, and is told nobody.
     daemon.stop().await;
     accounts.change("rita", None);
-    accounts.change("sven", Some(|account| account.role = "ReadOnly".into()));
+    accounts.change("sven", Some(|account| account.privileges = vec![v1::Privilege::Login.into()]));
     let daemon = bench.daemon().await;
     until("theirs have ended", async || users().await == ["admin"]).await;
     daemon.stop().await;

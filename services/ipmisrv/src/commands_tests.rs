@@ -157,6 +157,7 @@ fn accounts() -> Vec<v1::AccountName> {
         enabled: true,
         ipmi: ipmi_user != 0,
         ipmi_user,
+        privileges: gate::privileges(auth::Role::from_name(role).unwrap().privileges()),
     };
     vec![
         account("u1", "boss", "Administrator", 3),

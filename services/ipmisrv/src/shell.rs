@@ -1106,7 +1106,7 @@ fn admitted(
     // An answer without a name is no answer.
     let principal =
         answer.principal.filter(|principal| !principal.user_id.is_empty()).ok_or(Rejected::Unavailable)?;
-    let limit = users::level(&principal.role).ok_or(Rejected::Forbidden)?;
+    let limit = users::level(&principal.privileges).ok_or(Rejected::Forbidden)?;
     let account = principal.user_id.clone();
     let number = users::number(&account, &model.snapshot());
     let caller = Caller {

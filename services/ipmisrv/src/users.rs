@@ -18,13 +18,17 @@ const PASSWORD_SHORT: usize = 16;
 /// No access.
 const NO_ACCESS: u8 = 0x0f;
 
-/// What an account may do at most.
-pub(crate) fn level(role: &str) -> Option<Level> {
-    Role::from_name(role).map(|role| match role {
-        Role::Administrator => Level::Administrator,
-        Role::Operator => Level::Operator,
-        Role::ReadOnly => Level::User,
-    })
+/// What an account may do at most, by what its role allows: a level is for who may do all that it is for. What is asked of an owner takes the
+/// privilege of its method besides.
+pub(crate) fn level(privileges: &[i32]) -> Option<Level> {
+    use v1::Privilege::{ConfigureComponents, ConfigureManager, ConfigureUsers, Login};
+    let may = |privilege: v1::Privilege| privileges.contains(&privilege.into());
+    match may(Login) {
+        false => None,
+        true if !may(ConfigureComponents) => Some(Level::User),
+        true if may(ConfigureManager) && may(ConfigureUsers) => Some(Level::Administrator),
+        true => Some(Level::Operator),
+    }
 }
 
 /// The number of an account; 0 for one that has none.
@@ -38,7 +42,7 @@ pub(crate) fn may(account: &str, wanted: Level, snapshot: &Snapshot) -> bool {
     let found = snapshot.accounts().iter().find(|view| view.value.id == account);
     // Of more accounts than are kept here, one that is not found may be there all the same.
     found.map_or(snapshot.accounts().left_out() > 0, |view| {
-        let (is_let_in, most) = (view.value.enabled && view.value.ipmi, level(&view.value.role));
+        let (is_let_in, most) = (view.value.enabled && view.value.ipmi, level(&view.value.privileges));
         is_let_in && most.is_some_and(|most| most >= wanted)
     })
 }
@@ -60,7 +64,7 @@ pub(crate) fn of<'a>(user: u8, world: &World<'a>) -> Result<Option<&'a v1::Accou
 pub(crate) fn access(channel: u8, user: u8, world: &World<'_>) -> Answer {
     is_this_channel(channel)?;
     let access = of(user, world)?.map_or(NO_ACCESS, |account| {
-        let level = level(&account.role).map_or(NO_ACCESS, |level| level as u8);
+        let level = level(&account.privileges).map_or(NO_ACCESS, |level| level as u8);
         // Without a key nobody is let in with it.
         level | if account.ipmi && account.enabled { 0x10 } else { 0 }
     });
@@ -97,14 +101,15 @@ pub(crate) fn set_access(channel: u8, user: u8, limit: u8, world: &World<'_>) ->
         return Err(Completion::INVALID_FIELD);
     }
     let account = account(user, world)?;
-    let role = match limit & 0x0f {
-        2 => Role::ReadOnly,
-        3 => Role::Operator,
-        4 => Role::Administrator,
+    let (role, wanted) = match limit & 0x0f {
+        2 => (Role::ReadOnly, Level::User),
+        3 => (Role::Operator, Level::Operator),
+        4 => (Role::Administrator, Level::Administrator),
         _ => return Err(Completion::INVALID_FIELD),
     };
     let role = role.name();
-    if account.role == role {
+    // A role that was made and comes to the same level stays.
+    if level(&account.privileges) == Some(wanted) {
         return Ok(Outcome::Answer(Ok(Vec::new())));
     }
     let user = v1::User { id: account.id.clone(), role: role.to_owned(), ..v1::User::default() };
@@ -195,6 +200,30 @@ pub(crate) fn set_password(
             }
             let password = until_zero(password).to_vec().into();
             Ok(Outcome::Test { username: account.username.clone(), password })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_for_who_may_do_all_that_it_is_for() {
+        use auth::Privilege;
+        let of = |role: Role| level(&gate::privileges(role.privileges()));
+        assert_eq!(of(Role::Administrator), Some(Level::Administrator));
+        assert_eq!((of(Role::Operator), of(Role::ReadOnly)), (Some(Level::Operator), Some(Level::User)));
+        for (privileges, most) in [
+            (&[][..], None),
+            (&[Privilege::ConfigureManager, Privilege::ConfigureUsers], None),
+            (&[Privilege::Login, Privilege::ConfigureUsers], Some(Level::User)),
+            (
+                &[Privilege::Login, Privilege::ConfigureComponents, Privilege::ConfigureUsers],
+                Some(Level::Operator),
+            ),
+        ] {
+            assert_eq!(level(&gate::privileges(auth::Privileges::of(privileges))), most, "{privileges:?}");
         }
     }
 }

@@ -88,10 +88,11 @@ pub(crate) fn recover(
         new.password_change_required = true;
         return Ok(accounts.plan_extra(new, wall)?);
     };
-    let mut change = accounts.plan_password(&admin.id, hash, true, wall)?;
+    let mut change = accounts.plan_password(&admin.id, hash, true, 0, wall)?;
     if let Effect::Put(account) = &mut change.effect {
         account.enabled = true;
-        account.role = Role::Administrator;
+        account.role = Role::Administrator.into();
+        account.expires_at = None;
     }
     Ok(change)
 }
@@ -160,7 +161,7 @@ pub(crate) fn first_administrator(
         let hash = || PasswordHash::new(&password, random()?, cost).map_err(Error::from);
         let change = match admin {
             Some(account) if account.unclaimed && account.enabled => {
-                accounts.plan_password(&account.id, hash()?, false, wall)?
+                accounts.plan_password(&account.id, hash()?, false, 0, wall)?
             }
             // Whoever deleted or renamed `admin` shall not find it back, with the password of the first day; nor shall damage bring it back.
             None if new => create(accounts, hash()?, false, wall)?,
@@ -205,12 +206,13 @@ fn new_admin(hash: PasswordHash, unclaimed: bool) -> Result<NewAccount, Error> {
         email: None,
         attributes: std::collections::BTreeMap::new(),
         enabled: true,
-        role: Role::Administrator,
+        role: Role::Administrator.into(),
         hash,
         password_change_required: unclaimed,
         unclaimed,
         ipmi: false,
         ipmi_user: None,
+        expires_at: None,
     })
 }
 
@@ -316,7 +318,7 @@ mod tests {
         accounts.apply(recover(&accounts, &password, Cost::FLOOR, WALL).unwrap());
         let admin = accounts.by_name(ADMIN).unwrap();
         assert!(admin.hash.verify(&password) && admin.password_change_required);
-        assert_eq!((admin.role, accounts.len()), (Role::Administrator, 2));
+        assert_eq!((&admin.role, accounts.len()), (&Role::Administrator.into(), 2));
     }
 
     #[test]

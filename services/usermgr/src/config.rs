@@ -38,6 +38,8 @@ pub struct PasswordConfig {
     pub min_classes: usize,
     /// Days until a password must be changed; 0 is never.
     pub max_age_days: u32,
+    /// Passwords before the present one that its owner must not choose again, at most 8.
+    pub history: usize,
     /// Memory of one hash, KiB, 4096 to 65536.
     pub memory_kib: u32,
     /// Passes of one hash, 3 to 16.
@@ -57,6 +59,9 @@ pub struct LoginConfig {
     /// Places one address may hold, or a known account from one address; at least 1.
     pub per_address: usize,
 }
+
+/// Most passwords that are kept to be known again: each costs a hash when a new one is chosen.
+const HISTORY_MAX: usize = 8;
 
 /// Delays after failures.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -113,6 +118,7 @@ impl Default for PasswordConfig {
             max_length: policy.max_length,
             min_classes: policy.min_classes,
             max_age_days: 0,
+            history: 0,
             memory_kib: cost.memory_kib,
             passes: cost.passes,
         }
@@ -161,6 +167,8 @@ pub(crate) struct Limits {
     pub(crate) cost: Cost,
     /// Zero: passwords do not expire.
     pub(crate) max_password_age: Millis,
+    /// Passwords before the present one that its owner must not choose again.
+    pub(crate) password_history: usize,
     pub(crate) queue: QueueConfig,
     pub(crate) lockout: LockoutConfig,
     pub(crate) sessions: SessionConfig,
@@ -190,6 +198,7 @@ impl Config {
             (password.max_length <= Policy::CEILING, "password.max_length must be at most 128"),
             ((1..=4).contains(&password.min_classes), "password.min_classes must be 1 to 4"),
             (cost.is_allowed(), "password.memory_kib must be 4096 to 65536 and password.passes 3 to 16"),
+            (password.history <= HISTORY_MAX, "password.history must be at most 8"),
             ((1..=8).contains(&login.parallel), "login.parallel must be 1 to 8"),
             ((1..=1024).contains(&login.waiting), "login.waiting must be 1 to 1024"),
             (
@@ -236,6 +245,7 @@ impl Config {
             },
             cost,
             max_password_age: Millis::from_secs(u64::from(password.max_age_days) * 86_400),
+            password_history: password.history,
             queue: QueueConfig {
                 parallel: login.parallel,
                 waiting: login.waiting,
@@ -290,6 +300,7 @@ mod tests {
             ("password.min_length = 4", "password.min_length"),
             ("password.max_length = 500", "password.max_length"),
             ("password.memory_kib = 64", "password.memory_kib"),
+            ("password.history = 9", "password.history"),
             ("login.parallel = 0", "login.parallel"),
             ("login.reserved = 12", "login.reserved"),
             ("lockout.threshold = 100", "lockout.address_threshold"),

@@ -3,9 +3,10 @@
 //! ```text
 //!   UserService, RoleService ─┐                         ┌─► bucket `users`     hash, role, epoch …
 //!   SessionService, Lockouts ─┼─► machine ─► actions ───┼─► bucket `sessions`  SHA-256 of the token …
-//!   AuthService (internal) ───┘      ▲                  ├─► hash threads       argon2id, few at a time
-//!   clock, finished hashes, ─────────┘                  ├─► event.user.<id>.*, event.session.<id>.*
-//!   finished writes                                     └─► answers
+//!   AuthService (internal) ───┘      ▲                  ├─► bucket `roles`     what each allows
+//!   clock, finished hashes, ─────────┘                  ├─► hash threads       argon2id, few at a time
+//!   finished writes                                     ├─► event.user.<id>.*, event.session.<id>.*, event.role.<name>.*
+//!                                                       └─► answers
 //! ```
 //!
 //! The machine decides and never waits; the shell carries out and never decides. A change is answered when the bucket has
@@ -49,3 +50,5 @@ pub const NAME: &str = "usermgr";
 pub const USERS: &str = "users";
 /// The bucket of sessions, keyed by session id.
 pub const SESSIONS: &str = "sessions";
+/// The bucket of roles that were made, keyed by name.
+pub const ROLES: &str = "roles";

@@ -9,6 +9,9 @@ pub(crate) fn write(note: &Note) {
         Note::Done { kind, what, user, by, request_id } => {
             tracing::info!(kind, user, by, request_id, "{what}");
         }
+        Note::Role { kind, what, role, by, request_id } => {
+            tracing::info!(kind, role, by, request_id, "{what}");
+        }
         Note::LoginFailed { user, address, request_id, before } => {
             tracing::warn!(user, address, request_id, before, "login failed");
         }

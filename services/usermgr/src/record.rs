@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use auth::{Account, PasswordHash, Role, Session, SessionId, TokenDigest, UnixMillis, UserId, UserName};
+use auth::{
+    Account, CustomRole, PasswordHash, Privilege, Privileges, RoleName, Session, SessionId, TokenDigest,
+    UnixMillis, UserId, UserName,
+};
 use ipc::ValueError;
 use prost::Message;
 
@@ -48,6 +51,22 @@ pub(crate) struct UserRecord {
     ipmi_secret: Option<Vec<u8>>,
     #[prost(uint32, optional, tag = "18")]
     ipmi_user: Option<u32>,
+    #[prost(string, repeated, tag = "19")]
+    former: Vec<String>,
+    #[prost(uint64, optional, tag = "20")]
+    expires_at: Option<u64>,
+}
+
+/// A role in the bucket `roles`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RoleRecord {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    description: String,
+    /// Numbers of the schema's `Privilege`.
+    #[prost(int32, repeated, tag = "3")]
+    privileges: Vec<i32>,
 }
 
 /// A session in the bucket `sessions`.
@@ -99,6 +118,8 @@ impl From<&Account> for UserRecord {
             ipmi: account.ipmi,
             ipmi_secret: account.ipmi_secret.clone(),
             ipmi_user: account.ipmi_user.map(u32::from),
+            former: account.former.iter().map(|hash| hash.as_phc().to_owned()).collect(),
+            expires_at: account.expires_at.map(|at| at.0),
         }
     }
 }
@@ -115,18 +136,47 @@ impl TryFrom<UserRecord> for Account {
             email: record.email,
             attributes: record.attributes,
             enabled: record.enabled,
-            role: Role::from_name(&record.role).ok_or(damaged("role"))?,
+            role: RoleName::new(&record.role).map_err(|_| damaged("role"))?,
             hash: PasswordHash::parse(&record.hash).map_err(|_| damaged("hash"))?,
+            former: record.former.iter().filter_map(|hash| PasswordHash::parse(hash).ok()).collect(),
             password_changed_at: UnixMillis(record.password_changed_at),
             password_change_required: record.password_change_required,
             unclaimed: record.unclaimed,
             ipmi: record.ipmi,
             ipmi_secret: record.ipmi_secret,
             ipmi_user: record.ipmi_user.and_then(|number| u8::try_from(number).ok()),
+            expires_at: record.expires_at.map(UnixMillis),
             epoch: record.epoch,
             created_at: UnixMillis(record.created_at),
             updated_at: UnixMillis(record.updated_at),
             last_login: record.last_login.map(UnixMillis),
+        })
+    }
+}
+
+impl From<&CustomRole> for RoleRecord {
+    fn from(role: &CustomRole) -> Self {
+        Self {
+            name: role.name.name().to_owned(),
+            description: role.description.clone(),
+            privileges: gate::privileges(role.privileges),
+        }
+    }
+}
+
+impl TryFrom<RoleRecord> for CustomRole {
+    type Error = Damaged;
+
+    /// A privilege of a newer release is left out: nobody here can ask for it.
+    fn try_from(record: RoleRecord) -> Result<Self, Damaged> {
+        let has = |one: &Privilege| {
+            gate::privileges(Privileges::of(&[*one])).iter().all(|number| record.privileges.contains(number))
+        };
+        let privileges: Vec<Privilege> = Privilege::ALL.into_iter().filter(has).collect();
+        Ok(Self {
+            name: RoleName::new(&record.name).map_err(|_| Damaged { field: "name" })?,
+            description: record.description,
+            privileges: Privileges::of(&privileges),
         })
     }
 }
@@ -185,10 +235,11 @@ macro_rules! value {
 
 value!(UserRecord);
 value!(SessionRecord);
+value!(RoleRecord);
 
 #[cfg(test)]
 mod tests {
-    use auth::{Cost, Password, Token};
+    use auth::{Cost, Password, Role, Token};
     use data_encoding::HEXLOWER;
     use proptest::prelude::*;
 
@@ -202,8 +253,10 @@ mod tests {
             email: None,
             attributes: [("team".to_owned(), "lab".to_owned())].into(),
             enabled: true,
-            role: Role::Operator,
+            role: Role::Operator.into(),
             hash: PasswordHash::new(&Password::new("tr0mbone".into()), [3; 16], Cost::FLOOR).unwrap(),
+            former: Vec::new(),
+            expires_at: None,
             password_changed_at: UnixMillis(1000),
             password_change_required: true,
             unclaimed: false,
@@ -214,6 +267,14 @@ mod tests {
             created_at: UnixMillis(999),
             updated_at: UnixMillis(1001),
             last_login: Some(UnixMillis(2000)),
+        }
+    }
+
+    fn role() -> CustomRole {
+        CustomRole {
+            name: RoleName::new("night").unwrap(),
+            description: "power only".into(),
+            privileges: Privileges::of(&[Privilege::Login, Privilege::ConfigureComponents]),
         }
     }
 
@@ -240,6 +301,15 @@ mod tests {
         let record = UserRecord::from(&with_ipmi);
         let back = <UserRecord as ipc::Value>::decode(1, &ipc::Value::encode(&record)).unwrap();
         assert_eq!(Account::try_from(back).unwrap(), with_ipmi);
+        let former =
+            vec![PasswordHash::new(&Password::new("b4ssoon!".into()), [4; 16], Cost::FLOOR).unwrap()];
+        let ends = Account { former, expires_at: Some(UnixMillis(9000)), ..account() };
+        let record = UserRecord::from(&ends);
+        let back = <UserRecord as ipc::Value>::decode(1, &ipc::Value::encode(&record)).unwrap();
+        assert_eq!(Account::try_from(back).unwrap(), ends);
+        let record = RoleRecord::from(&role());
+        let back = <RoleRecord as ipc::Value>::decode(1, &ipc::Value::encode(&record)).unwrap();
+        assert_eq!(CustomRole::try_from(back).unwrap(), role());
         let record = SessionRecord::from(&session());
         let back = <SessionRecord as ipc::Value>::decode(1, &ipc::Value::encode(&record)).unwrap();
         assert_eq!(Session::try_from(back).unwrap(), session());
@@ -251,6 +321,10 @@ mod tests {
         assert_eq!(
             HEXLOWER.encode(&ipc::Value::encode(&UserRecord::from(&account()))),
             "0a10303130313031303130313031303130311205616c6963651a05416c696365280132084f70657261746f723a60246172676f6e32696424763d3139246d3d343039362c743d332c703d312441774d4441774d4441774d4441774d4441774d44417724622f516d69582b4159615a70644f6b30315165516c622b4141712f44424a746c6f434a5447456846432f4d40e8074801580760e70768e90770d00f7a0b0a047465616d12036c6162"
+        );
+        assert_eq!(
+            HEXLOWER.encode(&ipc::Value::encode(&RoleRecord::from(&role()))),
+            "0a056e69676874120a706f776572206f6e6c791a020204"
         );
         assert_eq!(
             HEXLOWER.encode(&ipc::Value::encode(&SessionRecord::from(&session()))),
@@ -271,7 +345,7 @@ mod tests {
         for (record, field) in [
             (UserRecord { id: "admin".into(), ..whole.clone() }, "id"),
             (UserRecord { name: "a b".into(), ..whole.clone() }, "name"),
-            (UserRecord { role: "Root".into(), ..whole.clone() }, "role"),
+            (UserRecord { role: "a b".into(), ..whole.clone() }, "role"),
             (UserRecord { hash: "plain".into(), ..whole.clone() }, "hash"),
         ] {
             assert_eq!(Account::try_from(record).unwrap_err(), Damaged { field });
@@ -288,6 +362,9 @@ mod tests {
             }
             if let Ok(record) = <SessionRecord as ipc::Value>::decode(1, &bytes) {
                 let _ = Session::try_from(record);
+            }
+            if let Ok(record) = <RoleRecord as ipc::Value>::decode(1, &bytes) {
+                let _ = CustomRole::try_from(record);
             }
         }
     }

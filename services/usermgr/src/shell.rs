@@ -53,8 +53,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let configured = config.limits()?;
     let (chosen, limits) = policy(&local, &config, configured);
     let store = Store::open(&bus).await?;
-    let mut found = store.accounts(limits.max_users).await?;
-    let sessions = store.sessions().await?;
+    let mut found = Box::pin(store.accounts(limits.max_users)).await?;
+    let sessions = Box::pin(store.sessions()).await?;
+    let roles = Box::pin(store.roles()).await?;
     let recovery = boot::recovery(&local.state_dir, &limits).unwrap_or_else(|error| {
         local.notify.finding(boot::RECOVERY_FILE, &format!("not applied: {}", service::ErrorChain(&error)));
         None
@@ -96,7 +97,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     // Whose password is a new one by now, and whether it is told.
     let mut renewed = None;
     if let Some(First { change, shown, recovered }) = first
-        && is_stored(&store, &change, &found.accounts).await?
+        && Box::pin(is_stored(&store, &change, &found.accounts)).await?
     {
         let id = change.account().map(|account| account.id.clone());
         found.accounts.apply(change);
@@ -177,7 +178,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
             None
         }
     };
-    let machine = machine.with_secrets(secrets).with_policy(config, chosen);
+    let machine = machine.with_secrets(secrets).with_policy(config, chosen).with_roles(roles);
     let (outbox, sender) = Outbox::new(bus.clone());
     let shell = Shell {
         machine,

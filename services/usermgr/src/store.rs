@@ -1,4 +1,4 @@
-//! The two buckets, and what became of a write.
+//! The three buckets, and what became of a write.
 //!
 //! Each write of an account names the revision it replaces, so that one which comes late, after its caller was told that it did not
 //! happen, changes nothing. When an answer fails to come, or is an error, the revision decides what is true ([`Store::resolve`]).
@@ -12,14 +12,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use auth::{Account, Accounts, Session};
+use auth::{Account, Accounts, CustomRole, Privileges, Roles, Session};
 use ipc::LOST_KEY;
 use ipc::{Bucket, StateError, Status};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::machine::{Outcome, Write};
-use crate::record::{SessionRecord, UserRecord};
-use crate::{SESSIONS, USERS};
+use crate::record::{RoleRecord, SessionRecord, UserRecord};
+use crate::{ROLES, SESSIONS, USERS};
 
 /// Markers of deleted keys that are removed in one go; earlier releases left one for each session that ended.
 const SWEEP_MOST: usize = 512;
@@ -40,19 +40,22 @@ pub(crate) struct Found {
 /// What is said of a record that may be an older one.
 const MAY_BE_OLDER: &str = "later records were lost, and a change or the end of this one may be among them";
 
-/// The two buckets.
+/// The three buckets.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     users: Bucket,
     sessions: Bucket,
-    /// What each account's key is at; one that is missing has to be asked for.
+    roles: Bucket,
+    /// What each account's and role's key is at, of which no two are alike: the one begins with a digit, the other with a letter. One that is
+    /// missing has to be asked for.
     revisions: Arc<Mutex<HashMap<String, u64>>>,
 }
 
 impl Store {
     pub(crate) async fn open(bus: &ipc::Client) -> Result<Self, StateError> {
         let (users, sessions) = (bus.bucket(USERS).await?, bus.bucket(SESSIONS).await?);
-        Ok(Self { users, sessions, revisions: Arc::default() })
+        let roles = bus.bucket(ROLES).await?;
+        Ok(Self { users, sessions, roles, revisions: Arc::default() })
     }
 
     /// All accounts that can be read.
@@ -95,6 +98,43 @@ impl Store {
             }
         }
         Ok(Found { accounts, unreadable, is_empty, lost: lost.is_some() })
+    }
+
+    /// All roles that can be read. Whoever has another one may do nothing until it is made again; and so for one that may be older than what was
+    /// lost, until what it allows is set again.
+    pub(crate) async fn roles(&self) -> Result<Roles, StateError> {
+        let mut roles = Roles::default();
+        let found = self.roles.all::<RoleRecord>().await?;
+        let lost = self.roles.lost_at().await?;
+        for (key, read) in found.into_iter().filter(|(key, _)| key != LOST_KEY) {
+            let role = match read {
+                Ok(entry) => {
+                    self.note(&key, entry.revision);
+                    let may_be_older = lost.is_some_and(|at| entry.revision < at);
+                    let mut role = CustomRole::try_from(entry.value).map_err(|error| error.to_string());
+                    if let (true, Ok(role)) = (may_be_older, &mut role) {
+                        role.privileges = Privileges::NONE;
+                        tracing::error!(
+                            key,
+                            error = MAY_BE_OLDER,
+                            "stored role allows nothing until it is set again"
+                        );
+                    }
+                    role
+                }
+                Err(StateError::Unreadable { source, .. }) => Err(source.to_string()),
+                Err(StateError::NotRead { why, .. }) => Err(why),
+                Err(error) => return Err(error),
+            };
+            match role {
+                Ok(role) if role.name.name() == key => roles.restore(role),
+                Ok(_) => tracing::error!(key, "stored role has wrong key"),
+                Err(error) => {
+                    tracing::error!(key, error, "cannot read stored role: its accounts may do nothing");
+                }
+            }
+        }
+        Ok(roles)
     }
 
     pub(crate) async fn sessions(&self) -> Result<Vec<Session>, StateError> {
@@ -181,6 +221,21 @@ impl Store {
                 self.sessions.put(session.id.as_str(), &SessionRecord::from(&**session)).await.map(drop)
             }
             Write::DeleteSession(id) => self.sessions.remove(id.as_str()).await,
+            Write::PutRole(role) => {
+                let key = role.name.name();
+                let at = match self.noted(key) {
+                    Some(at) => at,
+                    None => self.roles.revision(key).await?,
+                };
+                self.forget(key);
+                let revision = self.roles.update(key, &RoleRecord::from(&**role), at).await?;
+                self.note(key, revision);
+                Ok(())
+            }
+            Write::DeleteRole(name) => {
+                self.forget(name.name());
+                self.roles.remove(name.name()).await
+            }
         }
     }
 
@@ -209,12 +264,28 @@ impl Store {
             Write::DeleteSession(id) => {
                 self.sessions.revision(id.as_str()).await.map(|revision| revision == 0)
             }
+            Write::PutRole(role) => {
+                let key = role.name.name();
+                let revision = self.roles.revision(key).await?;
+                let entry = match self.roles.get::<RoleRecord>(key).await {
+                    Ok(entry) => entry,
+                    Err(StateError::Unreadable { .. }) => None,
+                    Err(error) => return Err(error),
+                };
+                self.note(key, revision);
+                Ok(entry.is_some_and(|entry| entry.value == RoleRecord::from(&**role)))
+            }
+            Write::DeleteRole(name) => {
+                let revision = self.roles.revision(name.name()).await?;
+                self.note(name.name(), revision);
+                Ok(revision == 0)
+            }
         }
     }
 
     /// Removes what earlier releases left in the buckets, until nothing is left.
     pub(crate) async fn sweep(self) {
-        for bucket in [&self.sessions, &self.users] {
+        for bucket in [&self.sessions, &self.users, &self.roles] {
             loop {
                 match bucket.sweep(SWEEP_MOST).await {
                     Ok(0) => break,
@@ -253,8 +324,10 @@ impl Store {
 
     /// Nobody knows what a write that failed left behind.
     fn doubt(&self, write: &Write) {
-        if let Write::PutUser(account) = write {
-            self.forget(account.id.as_str());
+        match write {
+            Write::PutUser(account) => self.forget(account.id.as_str()),
+            Write::PutRole(role) => self.forget(role.name.name()),
+            _ => {}
         }
     }
 }

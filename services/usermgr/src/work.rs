@@ -13,13 +13,13 @@ const TURN: Duration = Duration::from_millis(20);
 /// Stack of such a thread, bytes: the memory of the hash is not on it.
 const STACK: usize = 256 * 1024;
 
-/// One hash to check, one to make, or the first and then the second. A hash that is replaced is checked as well.
+/// One hash to check, one to make, or the first and then the second. Hashes that are replaced are checked as well.
 #[derive(Debug)]
 pub(crate) struct Work {
     /// Check this password against this hash.
     pub(crate) verify: Option<(PasswordHash, Password)>,
-    /// The password to hash must not be the one of this hash.
-    pub(crate) replaces: Option<PasswordHash>,
+    /// The password to hash must not be the one of any of these.
+    pub(crate) replaces: Vec<PasswordHash>,
     /// Then, unless the check failed, hash this one.
     pub(crate) make: Option<Make>,
     /// It is for somebody who has not shown to be an administrator: it gives way to all other work of the machine.
@@ -40,7 +40,7 @@ pub(crate) struct Make {
 pub(crate) struct Done {
     /// The password was right; also true when there was none to check.
     pub(crate) verified: bool,
-    /// The password to hash is that of the hash it replaces.
+    /// The password to hash is that of a hash it replaces.
     pub(crate) unchanged: bool,
     /// The hash that was asked for and the check allowed.
     pub(crate) made: Option<Result<PasswordHash, HashError>>,
@@ -74,8 +74,8 @@ impl Work {
     pub(crate) fn run(self) -> Done {
         let verified = self.verify.as_ref().is_none_or(|(hash, password)| hash.verify(password));
         let new = self.make.as_ref().and_then(|make| make.password.as_ref());
-        let unchanged =
-            self.replaces.as_ref().zip(new).is_some_and(|(replaced, new)| verified && replaced.verify(new));
+        let is_former = |new: &Password| self.replaces.iter().any(|former| former.verify(new));
+        let unchanged = verified && new.is_some_and(is_former);
         let made = self.make.filter(|_| verified && !unchanged).map(|make| {
             let checked = self.verify.as_ref().map(|(_, password)| password);
             match make.password.as_ref().or(checked) {
@@ -100,7 +100,7 @@ mod tests {
         let old = PasswordHash::new(&password("old one!"), [1; 16], Cost::FLOOR).unwrap();
         let work = |given: &str| Work {
             verify: Some((old.clone(), password(given))),
-            replaces: None,
+            replaces: Vec::new(),
             make: Some(Make { password: Some(password("new one!")), salt: [2; 16], cost: Cost::FLOOR }),
             gives_way: false,
         };
@@ -116,7 +116,7 @@ mod tests {
         let old = PasswordHash::new(&password("old one!"), [1; 16], Cost::FLOOR).unwrap();
         for (new, unchanged) in [("old one!", true), ("new one!", false)] {
             let make = Make { password: Some(password(new)), salt: [2; 16], cost: Cost::FLOOR };
-            let work = Work { verify: None, replaces: Some(old.clone()), make: Some(make), gives_way: false };
+            let work = Work { verify: None, replaces: vec![old.clone()], make: Some(make), gives_way: false };
             let done = work.run();
             assert_eq!((done.unchanged, done.made.is_some()), (unchanged, !unchanged), "{new}");
         }
@@ -128,7 +128,7 @@ mod tests {
         let cost = Cost { passes: 4, ..Cost::FLOOR };
         let done = Work {
             verify: Some((old, password("the one!"))),
-            replaces: None,
+            replaces: Vec::new(),
             make: Some(Make { password: None, salt: [2; 16], cost }),
             gives_way: false,
         }

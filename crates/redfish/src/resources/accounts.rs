@@ -6,7 +6,8 @@ use schema::rpc::user_service;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
-use crate::privilege::{Privileges, entity};
+use crate::message::base;
+use crate::privilege::entity;
 use crate::resource::{
     Change, Create, Deed, Given, Kind, Made, Names, Patch, Property, Resource, collection, link, status,
 };
@@ -15,11 +16,15 @@ use crate::{Fault, Message};
 
 use super::{name, said};
 
+/// What an account may be used for: this service, and IPMI, which it is switched on for one by one. Whoever may use the latter may use the former.
+const TYPES: [&str; 2] = ["Redfish", "IPMI"];
+
 pub(super) static SERVICE: Resource = Resource {
     patch: Some(Patch {
         properties: &[
             Property::new("MinPasswordLength", Kind::Integer(8, 128)),
             Property { path: "PasswordExpirationDays", kind: Kind::Integer(1, 3650), nullable: true },
+            Property::new("EnforcePasswordHistoryCount", Kind::Integer(0, 8)),
             Property::new("AccountLockoutThreshold", Kind::Integer(1, 100)),
             Property::new("AccountLockoutDuration", Kind::Integer(1, 86_400)),
         ],
@@ -28,7 +33,7 @@ pub(super) static SERVICE: Resource = Resource {
     }),
     ..Resource::new(
         "AccountService",
-        "AccountService.v1_15_0.AccountService",
+        "AccountService.v1_17_0.AccountService",
         &entity::ACCOUNT_SERVICE,
         |world, _| {
             let policy = world.policy().ok().and_then(|answer| answer.policy.as_ref());
@@ -42,6 +47,7 @@ pub(super) static SERVICE: Resource = Resource {
                 "MaxPasswordLength": policy.map(|policy| policy.max_password_length),
                 // Null, and so left out: they do not expire.
                 "PasswordExpirationDays": age.filter(|days| *days != 0),
+                "EnforcePasswordHistoryCount": policy.map(|policy| policy.password_history),
                 "AccountLockoutThreshold": policy.map(|policy| policy.lockout_threshold),
                 // Delays grow with each failure; this is the longest.
                 "AccountLockoutDuration": longest,
@@ -51,7 +57,7 @@ pub(super) static SERVICE: Resource = Resource {
                 "ServiceEnabled": true,
                 "HTTPBasicAuth": if world.about.basic { "Enabled" } else { "Disabled" },
                 "LocalAccountAuth": "Enabled",
-                "SupportedAccountTypes": ["Redfish"],
+                "SupportedAccountTypes": TYPES,
                 "Accounts": link("/redfish/v1/AccountService/Accounts"),
                 "Roles": link("/redfish/v1/AccountService/Roles"),
                 "Status": status("Enabled", Some("OK")),
@@ -72,6 +78,7 @@ fn set_policy(_world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
     let fields = [
         ("MinPasswordLength", "min_password_length"),
         ("PasswordExpirationDays", "max_password_age_days"),
+        ("EnforcePasswordHistoryCount", "password_history"),
         ("AccountLockoutThreshold", "lockout_threshold"),
         ("AccountLockoutDuration", "lockout_max_delay"),
     ];
@@ -80,6 +87,7 @@ fn set_policy(_world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
         min_password_length: small("MinPasswordLength"),
         // Null: they do not expire.
         max_password_age_days: small("PasswordExpirationDays"),
+        password_history: small("EnforcePasswordHistoryCount"),
         lockout_threshold: small("AccountLockoutThreshold"),
         lockout_max_delay: seconds("AccountLockoutDuration"),
         ..v1::AccountPolicy::default()
@@ -104,6 +112,7 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new("PasswordChangeRequired", Kind::Bool), false),
             (Property::new("AccountTypes", Kind::Texts(8)), false),
             (Property::new("Description", Kind::Text(256)), false),
+            (Property::new("AccountExpiration", Kind::Text(64)), false),
         ],
         call: create,
         made,
@@ -131,6 +140,8 @@ pub(super) static ACCOUNT: Resource = Resource {
             Property::new("Enabled", Kind::Bool),
             Property::new("Locked", Kind::Bool),
             Property::new("PasswordChangeRequired", Kind::Bool),
+            Property::new("AccountTypes", Kind::Texts(8)),
+            Property { path: "AccountExpiration", kind: Kind::Text(64), nullable: true },
         ],
         apply,
         changes: &[Need::Users, Need::Own],
@@ -141,7 +152,7 @@ pub(super) static ACCOUNT: Resource = Resource {
     }),
     ..Resource::new(
         "AccountService/Accounts/{}",
-        "ManagerAccount.v1_6_0.ManagerAccount",
+        "ManagerAccount.v1_8_0.ManagerAccount",
         &entity::MANAGER_ACCOUNT,
         show,
     )
@@ -161,12 +172,33 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "Password": null,
         "PasswordChangeRequired": user.password_change_required,
         "PasswordExpiration": user.password_expires_at.map(|at| at.to_string()),
-        "AccountTypes": ["Redfish"],
+        "AccountExpiration": user.expires_at.map(|at| at.to_string()),
+        "AccountTypes": TYPES.iter().take(if user.ipmi_access == Some(true) { 2 } else { 1 }).collect::<Vec<_>>(),
         "Links": {"Role": link(&format!("/redfish/v1/AccountService/Roles/{}", user.role))},
     })))
 }
 
+/// Whether an account of these types may use IPMI.
+fn ipmi(types: &[String]) -> Result<bool, Message> {
+    if let Some(other) = types.iter().find(|kind| !TYPES.contains(&kind.as_str())) {
+        return Err(base::PROPERTY_VALUE_NOT_IN_LIST.with(&[other, "AccountTypes"]));
+    }
+    let has = |wanted: &str| types.iter().any(|kind| kind == wanted);
+    if has("Redfish") {
+        Ok(has("IPMI"))
+    } else {
+        Err(base::PROPERTY_VALUE_INCORRECT.with(&["AccountTypes", &types.join(", ")]))
+    }
+}
+
+/// A time as Redfish writes it.
+fn time(text: &str) -> Result<prost_types::Timestamp, Message> {
+    let format = |_| base::PROPERTY_VALUE_FORMAT_ERROR.with(&[text, "AccountExpiration"]);
+    text.parse::<prost_types::Timestamp>().map_err(format)
+}
+
 fn create(_world: &World, given: &Given) -> Result<Call, Message> {
+    let types = given.get("AccountTypes").map(|_| given.texts("AccountTypes"));
     let text = |name: &str| given.text(name).unwrap_or_default().to_owned();
     let user = v1::User {
         username: text("UserName"),
@@ -174,6 +206,8 @@ fn create(_world: &World, given: &Given) -> Result<Call, Message> {
         enabled: given.bool("Enabled"),
         password_change_required: given.bool("PasswordChangeRequired").unwrap_or(false),
         full_name: given.text("Description").map(str::to_owned),
+        ipmi_access: types.map(|types| ipmi(&types)).transpose()?,
+        expires_at: given.text("AccountExpiration").map(time).transpose()?,
         ..v1::User::default()
     };
     let request = v1::CreateUserRequest { user: Some(user), password: text("Password"), dry_run: None };
@@ -206,12 +240,27 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     let is_told =
         |property: &str| changes.iter().any(|change: &Change| change.properties.contains(&property));
     let with_password = is_told("PasswordChangeRequired");
-    let mut update = |property: &'static str, path: &str, user: v1::User| {
+    let updated = |path: &str, user: v1::User| {
         let request = v1::UpdateUserRequest {
             user: Some(v1::User { id: id.to_owned(), ..user }),
             field_mask: Some(prost_types::FieldMask { paths: vec![path.to_owned()] }),
         };
-        changes.push(Change::of(property, Ok(Call::new(user_service::UPDATE_USER, &request))));
+        Call::new(user_service::UPDATE_USER, &request)
+    };
+    if given.get("AccountTypes").is_some() {
+        let access = ipmi(&given.texts("AccountTypes"));
+        let call = access
+            .map(|may| updated("ipmi_access", v1::User { ipmi_access: Some(may), ..v1::User::default() }));
+        changes.push(Change::of("AccountTypes", call));
+    }
+    if given.get("AccountExpiration").is_some() {
+        let end = given.text("AccountExpiration").map(time).transpose();
+        let call =
+            end.map(|expires_at| updated("expires_at", v1::User { expires_at, ..v1::User::default() }));
+        changes.push(Change::of("AccountExpiration", call));
+    }
+    let mut update = |property: &'static str, path: &str, user: v1::User| {
+        changes.push(Change::of(property, Ok(updated(path, user))));
     };
     if let Some(role) = given.text("RoleId") {
         update("RoleId", "role", v1::User { role: role.to_owned(), ..v1::User::default() });
@@ -230,29 +279,3 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     }
     changes
 }
-
-pub(super) static ROLES: Resource = Resource::new(
-    "AccountService/Roles",
-    "RoleCollection.RoleCollection",
-    &entity::ROLE_COLLECTION,
-    |world, _| {
-        let all = world.roles()?.roles.iter();
-        Ok(Some(collection(
-            "Roles",
-            all.map(|role| format!("/redfish/v1/AccountService/Roles/{}", role.id)).collect(),
-        )))
-    },
-);
-
-pub(super) static ROLE: Resource =
-    Resource::new("AccountService/Roles/{}", "Role.v1_2_0.Role", &entity::ROLE, |world, names| {
-        let all = &world.roles()?.roles;
-        let Some(role) = all.iter().find(|role| role.id == name(names, 0)) else { return Ok(None) };
-        Ok(Some(json!({
-            "Name": role.id,
-            "Description": said(Some(&role.description)),
-            "RoleId": role.id,
-            "IsPredefined": role.predefined,
-            "AssignedPrivileges": Privileges::of(&role.privileges).names(),
-        })))
-    });

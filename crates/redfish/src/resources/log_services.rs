@@ -63,7 +63,7 @@ impl Log {
             Self::Events => true,
             Self::Audit => {
                 event.principal.as_deref().is_some_and(|by| !by.is_empty())
-                    || matches!(event.domain.as_str(), "session" | "user")
+                    || matches!(event.domain.as_str(), "session" | "user" | "role")
             }
             Self::Sel => {
                 OF_MACHINE.contains(&event.domain.as_str())

@@ -17,6 +17,7 @@ mod power;
 mod power_supplies;
 mod protocol;
 mod registries;
+mod roles;
 mod root;
 mod schemas;
 mod sensors;
@@ -37,6 +38,7 @@ use crate::resource::Resource;
 pub use events::STREAM;
 pub use log::{EVENT_TYPES, REGISTRY as OWN_REGISTRY, StreamFilter, event_payload, is_sent, selects};
 pub(crate) use tasks::outcome_of;
+pub(crate) use update::{PUSH, disabled as updates_disabled};
 
 /// All of them, what lies above first.
 pub static ALL: &[&Resource] = &[
@@ -94,8 +96,8 @@ pub static ALL: &[&Resource] = &[
     &accounts::SERVICE,
     &accounts::COLLECTION,
     &accounts::ACCOUNT,
-    &accounts::ROLES,
-    &accounts::ROLE,
+    &roles::COLLECTION,
+    &roles::ROLE,
     &certificates::SERVICE,
     &certificates::LOCATIONS,
     &events::SERVICE,

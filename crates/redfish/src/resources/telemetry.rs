@@ -1,5 +1,6 @@
 //! TelemetryService: what the sensors of a chassis show as metrics, all of sensormon's (`SensorService`). For each kind of reading there is a metric and a
-//! report of what shows it now; for each sensor a report of its last hour, and a trigger for its thresholds. They are made when they are asked for.
+//! report of what shows it now; for each sensor a report of its last hour with the least and the most of its last day, and a trigger for its thresholds.
+//! They are made when they are asked for.
 //!
 //! Sensors are those of the first chassis ([`super::sensors`]).
 
@@ -27,7 +28,7 @@ pub(super) static SERVICE: Resource = Resource::new(
             "ServiceEnabled": true,
             // Of a history; a report of what is shown now has no interval.
             "MinCollectionInterval": "PT10S",
-            "SupportedCollectionFunctions": ["Average"],
+            "SupportedCollectionFunctions": ["Average", "Maximum", "Minimum"],
             "MetricDefinitions": below("MetricDefinitions"),
             "MetricReportDefinitions": below("MetricReportDefinitions"),
             "MetricReports": below("MetricReports"),
@@ -86,7 +87,7 @@ pub(super) static REPORT_DEFINITION: Resource = Resource::new(
         let history = sensor(world, of_history(id))?;
         let (title, properties, wildcards, updates) = match (history, kind(world, id)?) {
             (Some(sensor), _) => (
-                format!("The last hour of {}", sensor.name),
+                format!("The last hour of {}, and extremes of its last day", sensor.name),
                 property(world, &sensor.id)?,
                 None,
                 "AppendWrapsWhenFull",
@@ -104,7 +105,8 @@ pub(super) static REPORT_DEFINITION: Resource = Resource::new(
             "MetricReportDefinitionType": "OnRequest",
             "ReportActions": ["LogToMetricReportsCollection"],
             "ReportUpdates": updates,
-            "AppendLimit": history.map(|_| STEPS),
+            // And the two extremes.
+            "AppendLimit": history.map(|_| STEPS + 2),
             "ReportTimespan": history.map(|_| "PT1H"),
             "MetricProperties": [properties],
             "Wildcards": wildcards,
@@ -162,6 +164,8 @@ fn history(world: &World, id: &str, sensor: &v1::Sensor) -> Result<Vec<Value>, F
     if world.about.focus() != id {
         return Err(Fault::new(schema::Code::InvalidArgument, "a history is shown by itself"));
     }
+    // Both are asked for at once.
+    let (none, day) = (v1::GetSensorHistoryResponse::default(), world.day());
     let history = match world.history() {
         // sensormon is gone, and its memory with it: the report is there, without values.
         Err(fault) if fault.code == schema::Code::Unavailable => return Ok(Vec::new()),
@@ -169,13 +173,35 @@ fn history(world: &World, id: &str, sensor: &v1::Sensor) -> Result<Vec<Value>, F
     };
     let (start, step) = (history.start.unwrap_or_default(), history.step.map_or(10, |step| step.seconds));
     let steps = (0_i64..).zip(history.means.iter().take(STEPS)).filter(|(_, mean)| mean.is_finite());
+    let extremes =
+        extremes(day.unwrap_or(&none)).into_iter().map(|(which, value, at)| (Some(which), value, at));
     steps
-        .map(|(at, mean)| {
-            let seconds = start.seconds.saturating_add(at.saturating_mul(step));
-            let at = prost_types::Timestamp { seconds, nanos: start.nanos };
-            value(world, sensor, f64::from(*mean), Some(at.to_string()))
+        .map(|(at, mean)| (None, *mean, after(start, at, step)))
+        .chain(extremes)
+        .map(|(which, number, at)| {
+            let mut one = value(world, sensor, f64::from(number), Some(at.to_string()))?;
+            if let (Some(which), Some(map)) = (which, one.as_object_mut()) {
+                map.insert("MetricId".to_owned(), Value::from(which));
+            }
+            Ok(one)
         })
         .collect()
+}
+
+fn after(start: prost_types::Timestamp, steps: i64, step: i64) -> prost_types::Timestamp {
+    let seconds = start.seconds.saturating_add(steps.saturating_mul(step));
+    prost_types::Timestamp { seconds, nanos: start.nanos }
+}
+
+/// The least and the most of a day, each with when the step of it began; of several alike the last one.
+fn extremes(day: &v1::GetSensorHistoryResponse) -> Vec<(&'static str, f32, prost_types::Timestamp)> {
+    let (start, step) = (day.start.unwrap_or_default(), day.step.map_or(60, |step| step.seconds));
+    let of = |which, samples: &[f32], sign: f32| {
+        let finite = (0_i64..).zip(samples).filter(|(_, sample)| sample.is_finite());
+        let best = finite.max_by(|(_, one), (_, other)| (**one * sign).total_cmp(&(**other * sign)))?;
+        Some((which, *best.1, after(start, best.0, step)))
+    };
+    [of("Minimum", &day.minima, -1.0), of("Maximum", &day.maxima, 1.0)].into_iter().flatten().collect()
 }
 
 fn value(world: &World, sensor: &v1::Sensor, value: f64, at: Option<String>) -> Result<Value, Fault> {

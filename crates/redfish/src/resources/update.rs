@@ -1,25 +1,53 @@
 //! UpdateService: which firmware there is. The controller's is statemgr's (`ManagementControllerService`), that of machines inventorymgr's
-//! (`AssetService`). Nothing takes a new one yet, so no way to bring one is shown.
+//! (`AssetService`). Nothing takes a new one yet: the service is disabled, and the ways to bring one, which clients look for, say so.
 
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
-use crate::Fault;
+use crate::message::base;
 use crate::privilege::entity;
-use crate::resource::{Names, Resource, collection, link, status};
+use crate::resource::{Action, Kind, Names, Parameter, Property, Resource, collection, link, status};
 use crate::world::World;
+use crate::{Fault, Message};
 
 use super::{name, said};
 
-pub(super) static SERVICE: Resource =
-    Resource::new("UpdateService", "UpdateService.v1_0_0.UpdateService", &entity::UPDATE_SERVICE, |_, _| {
+/// Below the service, what takes an image with what is to be done with it, in several parts (DSP0266, "Multipart HTTP push updates"). The older way with
+/// the image alone is deprecated and not here.
+pub(crate) const PUSH: &str = "update-multipart";
+
+/// What is said to whoever brings firmware.
+pub(crate) fn disabled() -> Message {
+    base::SERVICE_DISABLED.with(&["/redfish/v1/UpdateService"])
+}
+
+const fn parameter(path: &'static str, kind: Kind, required: bool) -> Parameter {
+    Parameter { property: Property::new(path, kind), required }
+}
+
+pub(super) static SERVICE: Resource = Resource {
+    actions: &[Action {
+        name: "UpdateService.SimpleUpdate",
+        parameters: &[
+            parameter("ImageURI", Kind::Text(1024), true),
+            parameter("TransferProtocol", Kind::Enum(&["HTTP", "HTTPS"]), false),
+            parameter("Targets", Kind::Texts(16), false),
+            parameter("Username", Kind::Text(64), false),
+            parameter("Password", Kind::Secret(128), false),
+        ],
+        is_there: |_, _| Ok(true),
+        run: |_, _, _| Err(disabled()),
+    }],
+    ..Resource::new("UpdateService", "UpdateService.v1_6_0.UpdateService", &entity::UPDATE_SERVICE, |_, _| {
         Ok(Some(json!({
             "Name": "Update service",
             "ServiceEnabled": false,
+            "MultipartHttpPushUri": format!("/redfish/v1/UpdateService/{PUSH}"),
             "FirmwareInventory": link("/redfish/v1/UpdateService/FirmwareInventory"),
             "Status": status("Disabled", None),
         })))
-    });
+    })
+};
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "UpdateService/FirmwareInventory",

@@ -115,6 +115,7 @@ pub fn user(name: &str, role: auth::Role) -> v1::User {
         role: role.name().to_owned(),
         enabled: Some(true),
         password_expires_at: time(1_800_000_000),
+        expires_at: time(1_900_000_000).filter(|_| name == "olga"),
         ..v1::User::default()
     }
 }
@@ -265,6 +266,10 @@ impl Bench {
         self.say("rpc.UserService.DeleteUser", &v1::DeleteUserResponse::default());
         let user = Some(user("olga", auth::Role::Operator));
         self.say("rpc.UserService.CreateUser", &v1::CreateUserResponse { user, ..Default::default() });
+        let role = v1::Role { id: "night".into(), privileges: vec![2, 4], ..v1::Role::default() };
+        self.say("rpc.RoleService.CreateRole", &v1::CreateRoleResponse { role: Some(role) });
+        self.say("rpc.RoleService.UpdateRole", &v1::UpdateRoleResponse::default());
+        self.say("rpc.RoleService.DeleteRole", &v1::DeleteRoleResponse::default());
         self.say("rpc.SessionService.DeleteSession", &v1::DeleteSessionResponse::default());
         let session = Some(session("olga", auth::Role::Operator));
         self.say(
@@ -467,8 +472,14 @@ impl Bench {
             privileges: (1..=6).collect(),
             predefined: true,
         };
-        let roles =
+        let mut roles =
             [auth::Role::Administrator, auth::Role::Operator, auth::Role::ReadOnly].map(role).to_vec();
+        roles.push(v1::Role {
+            id: "night".into(),
+            description: "power only".into(),
+            privileges: vec![2, 4, 7],
+            predefined: false,
+        });
         self.say("rpc.RoleService.ListRoles", &v1::ListRolesResponse { roles });
         let users = [
             ("admin", auth::Role::Administrator),
@@ -529,6 +540,8 @@ impl Bench {
             start: time(1_790_000_000),
             step: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
             means: vec![41.5, f32::NAN, 42.0],
+            minima: vec![41.0, f32::NAN, 39.5],
+            maxima: vec![43.0, 44.5, f32::NAN],
             ..Default::default()
         };
         self.say("rpc.SensorService.GetSensorHistory", &history);
@@ -620,7 +633,7 @@ pub fn path(resource: &Resource) -> String {
     let mut names = match resource.type_name() {
         "ManagerAccount" => vec!["other"],
         "Session" => vec!["session-of-other"],
-        "Role" => vec!["ReadOnly"],
+        "Role" => vec!["night"],
         "EventDestination" => vec!["7"],
         "SoftwareInventory" => vec!["bmc"],
         "Task" => vec!["op-1"],
@@ -675,6 +688,10 @@ pub fn fitting(property: &Property) -> Value {
         ("RegistryPrefixes", _) => json!(["UBmc"]),
         ("ResourceTypes", _) => json!(["ComputerSystem"]),
         ("CertificateCollection", _) => json!({"@odata.id": OF_HTTPS}),
+        ("AssignedPrivileges", _) => json!(["Login", "ConfigureComponents"]),
+        ("OemPrivileges", _) => json!(["ViewScreens"]),
+        ("AccountTypes", _) => json!(["Redfish", "IPMI"]),
+        ("AccountExpiration", _) => json!("2040-01-01T00:00:00Z"),
         ("Country", _) => json!("XX"),
         ("CertificateUri", _) => json!({"@odata.id": format!("{OF_HTTPS}/1")}),
         ("Destination", _) => json!("https://collector.example/events"),
@@ -766,6 +783,8 @@ pub fn rows() -> Vec<Row> {
         fixed("/redfish/v1/$metadata", "ServiceRoot", &Method::ALL),
     ];
     rows.push(fixed("/redfish/v1/TaskService/TaskMonitors/op-1", "Task", &[]));
+    let push = fixed("/redfish/v1/UpdateService/update-multipart", "UpdateService", &[]);
+    rows.push(Row { methods: vec![Method::Post], ..push });
     for registry in resources::REGISTRIES {
         let path = format!("/redfish/v1/Registries/{0}/{0}", registry.prefix);
         rows.push(fixed(&path, "MessageRegistry", &[]));

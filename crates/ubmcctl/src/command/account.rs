@@ -26,6 +26,12 @@ fn state(user: &User) -> String {
     .to_owned()
 }
 
+/// When an account expires; an empty text is never.
+fn end(text: &str) -> Result<Option<prost_types::Timestamp>, Failure> {
+    let wrong = |_| Failure::Usage(format!("{text} is no time; one is 2027-01-31T18:00:00Z"));
+    (!text.is_empty()).then(|| text.parse::<prost_types::Timestamp>().map_err(wrong)).transpose()
+}
+
 /// What is asked of an account. Refused before it is said that something is changed, if nothing is.
 fn update(
     mut user: User,
@@ -49,6 +55,10 @@ fn update(
     if let Some(may) = account.ipmi {
         paths.push("ipmi_access");
         user.ipmi_access = Some(may);
+    }
+    if let Some(expires) = account.expires {
+        paths.push("expires_at");
+        user.expires_at = end(&expires)?;
     }
     if let Some(username) = rename {
         paths.push("username");
@@ -81,8 +91,13 @@ fn policy(policy: &AccountPolicy) -> Card {
     let (first, longest) = (&policy.lockout_first_delay, &policy.lockout_max_delay);
     let delays = format!("{} at first, up to {}", span(first.as_ref()), span(longest.as_ref()));
     let mut card = Card::default();
+    let history = match policy.password_history {
+        0 => "another than the present one".to_owned(),
+        former => format!("none of the last {former} before the present one, nor that"),
+    };
     card.line("Password", length)
         .line("Password age", age)
+        .line("A new password", history)
         .line("Failed logins", format!("{} before the first delay", policy.lockout_threshold))
         .line("Delay", delays)
         .line("Forgotten after", span(policy.lockout_forget_after.as_ref()))
@@ -99,7 +114,8 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
         UserCommand::Create { name, account, new_password_file, must_change, disabled } => {
             let role = account.role.ok_or_else(|| {
                 Failure::Usage(
-                    "what may the account do? Give --role Administrator, Operator or ReadOnly".into(),
+                    "what may the account do? Give --role Administrator, Operator, ReadOnly or one that was made"
+                        .into(),
                 )
             })?;
             let client = session.changing().await?;
@@ -115,6 +131,7 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                 enabled: Some(!disabled),
                 password_change_required: must_change,
                 ipmi_access: account.ipmi,
+                expires_at: account.expires.as_deref().map(end).transpose()?.flatten(),
                 ..Default::default()
             };
             let request = CreateUserRequest { user: Some(user), password, dry_run: None };
@@ -137,6 +154,7 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
         | UserCommand::Policy {
             min_length: None,
             max_age_days: None,
+            history: None,
             lockout_threshold: None,
             lockout_duration: None,
         } => session.client().await?,
@@ -170,10 +188,11 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                 table
             })
         }
-        UserCommand::Policy { min_length, max_age_days, lockout_threshold, lockout_duration } => {
+        UserCommand::Policy { min_length, max_age_days, history, lockout_threshold, lockout_duration } => {
             let fields = [
                 ("min_password_length", min_length),
                 ("max_password_age_days", max_age_days),
+                ("password_history", history),
                 ("lockout_threshold", lockout_threshold),
                 ("lockout_max_delay", lockout_duration),
             ];
@@ -190,6 +209,7 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
             let wanted = AccountPolicy {
                 min_password_length: min_length.unwrap_or_default(),
                 max_password_age_days: max_age_days.unwrap_or_default(),
+                password_history: history.unwrap_or_default(),
                 lockout_threshold: lockout_threshold.unwrap_or_default(),
                 lockout_max_delay: lockout_duration
                     .map(|seconds| prost_types::Duration { seconds: seconds.into(), nanos: 0 }),
@@ -221,6 +241,9 @@ fn card(user: &User) -> Card {
         .line("State", state(user))
         .line("Full name", user.full_name.clone().unwrap_or_default())
         .line("E-mail", user.email.clone().unwrap_or_default());
+    if let Some(end) = &user.expires_at {
+        card.line("Expires", when(Some(end)));
+    }
     if user.password_change_required {
         card.line("Password", "must be changed at the next login");
     }

@@ -16,6 +16,7 @@ mod media;
 mod network;
 mod power;
 mod redfish;
+mod role;
 mod sensor;
 mod sim;
 mod system;
@@ -53,6 +54,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Network(command) => network::run(session()?, command, output).await,
         Command::Ipmi(command) => ipmi::run(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
+        Command::Role(command) => role::run(session()?, command, output).await,
         Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,
         Command::Session(command) => account::session(session()?, command, output).await,
         Command::Lockout(command) => account::lockout(session()?, command, output).await,

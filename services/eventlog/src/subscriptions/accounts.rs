@@ -1,7 +1,6 @@
 //! Which accounts may still have events sent: usermgr is asked at the start, when an account changed, when news of one may have been missed, and every
 //! hour. So a subscription ends with the rights of its account, whatever became of the event that told of it.
 
-use auth::{Privilege, Role};
 use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
 
@@ -64,11 +63,11 @@ pub(crate) fn end(user_id: &str, accounts: &[v1::AccountName]) -> Option<&'stati
         return Some("its account is gone");
     };
     // What it takes to make one.
-    let may = |role: Role| role.privileges().contains(Privilege::ConfigureComponents);
-    match Role::from_name(&account.role) {
+    let may = account.privileges.contains(&v1::Privilege::ConfigureComponents.into());
+    match may {
         _ if !account.enabled => Some("its account is disabled"),
-        Some(role) if !may(role) => Some("its account may have no events sent any more"),
-        _ => None,
+        true => None,
+        false => Some("its account may have no events sent any more"),
     }
 }
 
@@ -78,25 +77,25 @@ mod tests {
 
     #[test]
     fn a_subscription_ends_with_the_rights_of_its_account() {
-        let account = |id: &str, role: &str, enabled| v1::AccountName {
+        let account = |id: &str, privileges: &[i32], enabled| v1::AccountName {
             id: id.into(),
-            role: role.into(),
+            privileges: privileges.to_vec(),
             enabled,
             ..v1::AccountName::default()
         };
         let accounts = [
-            account("a", "Administrator", true),
-            account("b", "Operator", true),
-            account("c", "ReadOnly", true),
-            account("d", "Administrator", false),
-            account("e", "a role of another release", true),
+            account("a", &[2, 3, 4, 5, 6, 7], true),
+            account("b", &[2, 4], true),
+            account("c", &[2, 3, 7], true),
+            account("d", &[2, 3, 4, 5, 6, 7], false),
+            account("e", &[], true),
         ];
         for (id, why) in [
             ("a", None),
             ("b", None),
             ("c", Some("no events sent")),
             ("d", Some("disabled")),
-            ("e", None),
+            ("e", Some("no events sent")),
             ("f", Some("gone")),
             ("", None),
         ] {

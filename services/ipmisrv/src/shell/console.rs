@@ -110,7 +110,7 @@ impl Shell {
         let Ok(kept) = self.sol.kept() else { return };
         let principal = self.seats.get(&bridge.session).map(|seat| &seat.caller.principal);
         let may = principal.is_some_and(|principal| {
-            let level = users::level(&principal.role);
+            let level = users::level(&principal.privileges);
             level.is_some_and(|level| level >= kept.level()) && !kept.denied.contains(&principal.user_id)
         });
         if !kept.enabled || !may {

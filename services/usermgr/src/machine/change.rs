@@ -2,7 +2,8 @@
 
 use auth::account::Effect;
 use auth::{
-    Account, AccountPatch, Change, Key, NewAccount, Password, PasswordHash, Session, SessionId, Token, UserId,
+    Account, AccountPatch, Change, Key, NewAccount, Password, PasswordHash, RoleChange, Session, SessionId,
+    Token, UserId,
 };
 use ipc::Status;
 use schema::v1alpha1 as v1;
@@ -10,9 +11,12 @@ use units::{Millis, Mono};
 use v1::{SessionChangeKind, UserChangeKind};
 
 use super::event::Cause;
+use super::roles::{RoleAnswer, RoleIntent};
 use super::ticket::{LoginKind, Ticket, TicketId, refuse};
 use super::wire;
-use super::{Action, INTENTS_MAX, Machine, Note, Now, Outcome, PASSWORD_ANSWER, Requester, StoreKey, Write};
+use super::{
+    Action, Caller, INTENTS_MAX, Machine, Note, Now, Outcome, PASSWORD_ANSWER, Requester, StoreKey, Write,
+};
 
 /// Pause before what could not be stored is tried again; doubled up to [`RETRY_MAX`] while that fails.
 pub(super) const RETRY: Millis = Millis::from_secs(1);
@@ -78,6 +82,11 @@ pub(super) enum Intent {
         address: String,
         request_id: String,
     },
+    Role {
+        intent: RoleIntent,
+        requester: Requester,
+        request_id: String,
+    },
     EndSession {
         ticket: Ticket<v1::DeleteSessionResponse>,
         requester: Requester,
@@ -95,6 +104,7 @@ impl Intent {
             Self::Password { way: PasswordChange::Own { ticket }, .. } => ticket.id(),
             Self::Password { way: PasswordChange::Reset { ticket, .. }, .. } => ticket.id(),
             Self::Login { kind, .. } => kind.ticket(),
+            Self::Role { intent, .. } => intent.ticket(),
             Self::EndSession { ticket, .. } => ticket.id(),
         }
     }
@@ -165,6 +175,7 @@ struct Commit {
     /// When its caller gives up.
     deadline: Mono,
     change: Option<Change>,
+    role: Option<RoleChange>,
     told: Option<UserChangeKind>,
     /// All sessions of the account end, but for the one that is kept.
     ends_sessions: Option<SessionChangeKind>,
@@ -207,6 +218,7 @@ enum Answer {
     LoggedIn(Ticket<v1::CreateSessionResponse>, Token),
     Principal { ticket: Ticket<v1::VerifyPasswordResponse>, user: UserId, address: String },
     SessionDeleted(Ticket<v1::DeleteSessionResponse>),
+    Role(RoleAnswer),
 }
 
 impl Machine {
@@ -217,6 +229,19 @@ impl Machine {
         }
         self.intents.push_back((deadline, intent));
         Ok(())
+    }
+
+    /// Puts a change of a role in line.
+    pub(super) fn intend_role(
+        &mut self,
+        intent: RoleIntent,
+        caller: &Caller,
+        now: Now,
+    ) -> Result<Option<Action>, Status> {
+        let requester = self.manager(caller, now)?;
+        let request_id = caller.request_id.clone();
+        self.intend(Intent::Role { intent, requester, request_id }, caller.deadline)?;
+        Ok(None)
     }
 
     /// A verified login. HTTP Basic needs nothing of the store: when it was, and a hash at today's cost, are stored some time.
@@ -333,6 +358,7 @@ impl Machine {
             Intent::Create { .. }
             | Intent::Update { .. }
             | Intent::Delete { .. }
+            | Intent::Role { .. }
             | Intent::Password { .. } => false,
         }
     }
@@ -367,6 +393,10 @@ impl Machine {
             StoreKey::Session(id) => match self.sessions.get(&id, Mono::ZERO) {
                 Some(session) => Write::PutSession(Box::new(session.clone())),
                 None => Write::DeleteSession(id),
+            },
+            StoreKey::Role(name) => match self.roles.get(&name) {
+                Some(role) => Write::PutRole(Box::new(role.clone())),
+                None => Write::DeleteRole(name),
             },
         }
     }
@@ -492,6 +522,7 @@ impl Machine {
         match intent {
             Intent::Create { ticket, requester, new, ipmi_secret, warnings, request_id } => {
                 let requester = self.still(requester, true, now)?;
+                self.check_role(&new.role, &requester)?;
                 let change = self.accounts.plan_create(*new, now.wall).map_err(wire::refused)?;
                 let change = change.with_ipmi_secret(ipmi_secret);
                 let told = Some(UserChangeKind::Created);
@@ -507,6 +538,10 @@ impl Machine {
             }
             Intent::Update { ticket, requester, user, patch, unlock, request_id } => {
                 let requester = self.still(requester, true, now)?;
+                self.check_subject(&user, &requester)?;
+                if let Some(role) = &patch.role {
+                    self.check_role(role, &requester)?;
+                }
                 let change = self.accounts.plan_update(&user, *patch, now.wall).map_err(wire::refused)?;
                 let changed = change.account() != self.accounts.get(&user);
                 let told = match (changed, unlock) {
@@ -525,6 +560,7 @@ impl Machine {
             }
             Intent::Delete { ticket, requester, user, request_id } => {
                 let requester = self.still(requester, true, now)?;
+                self.check_subject(&user, &requester)?;
                 let change = self.accounts.plan_delete(&user).map_err(wire::refused)?;
                 let told = Some(UserChangeKind::Deleted);
                 let cause = Cause::request_of(&requester, &request_id);
@@ -546,12 +582,15 @@ impl Machine {
             } => {
                 let reset = matches!(way, PasswordChange::Reset { own: false, .. });
                 let requester = self.still(requester, reset, now)?;
+                if reset {
+                    self.check_subject(&user, &requester)?;
+                }
                 if epoch.is_some() && epoch != self.accounts.get(&user).map(|account| account.epoch) {
                     return Err(changed_meanwhile());
                 }
                 let change = self
                     .accounts
-                    .plan_password(&user, hash, require_change, now.wall)
+                    .plan_password(&user, hash, require_change, self.limits.password_history, now.wall)
                     .map_err(wire::refused)?
                     .with_ipmi_secret(ipmi_secret);
                 let (ticket, told, answer) = match way {
@@ -572,6 +611,15 @@ impl Machine {
             }
             Intent::Login { kind, user, epoch, rehashed, address, request_id } => {
                 self.plan_login(kind, (user, epoch), rehashed, address, request_id, now)
+            }
+            Intent::Role { intent, requester, request_id } => {
+                let requester = self.still(requester, true, now)?;
+                let ticket = intent.ticket();
+                let (write, change, answer) = self.plan_role(intent, &requester)?;
+                let cause = Cause::request_of(&requester, &request_id);
+                let role = write.as_ref().map(|_| change);
+                let commit = Commit { role, ..Commit::new(ticket, Answer::Role(answer), cause) };
+                Ok(Planned { writes: write.into_iter().collect(), commit, anyway: false })
             }
             Intent::EndSession { ticket, requester, id, request_id } => {
                 let requester = self.still(requester, false, now)?;
@@ -594,6 +642,12 @@ impl Machine {
                 Ok(Planned { writes, commit, anyway: false })
             }
         }
+    }
+
+    /// Whoever manages an account may do what it may.
+    fn check_subject(&self, user: &UserId, requester: &Requester) -> Result<(), Status> {
+        let role = self.accounts.get(user).map(|account| &account.role);
+        role.map_or(Ok(()), |role| requester.may_give(self.roles.privileges(role)))
     }
 
     /// The account's record is the one write that decides. What it means for sessions follows: those of an older epoch are void
@@ -634,7 +688,7 @@ impl Machine {
         let account = self
             .accounts
             .get(&user)
-            .filter(|account| account.enabled && account.epoch == epoch)
+            .filter(|account| account.is_open(now.wall) && account.epoch == epoch)
             .ok_or_else(changed_meanwhile)?;
         let unclaimed = account.unclaimed;
         let cause = Cause { principal: Some(account.name.as_str().to_owned()), request_id };
@@ -683,6 +737,7 @@ impl Machine {
         let Commit {
             ticket,
             change,
+            role,
             told,
             ends_sessions,
             mut ended,
@@ -707,6 +762,13 @@ impl Machine {
             }
             self.accounts.apply(change);
             subject = after.or(before);
+        }
+        let role_note = match (&answer, &role) {
+            (Answer::Role(answer), Some(change)) => Some(Self::note_role(answer, change, &cause)),
+            _ => None,
+        };
+        if let Some(change) = role {
+            self.commit_role(change, &cause, now, out);
         }
         self.follow(follow, now);
         if let (Some(kind), Some(account)) = (told, &subject) {
@@ -733,7 +795,7 @@ impl Machine {
             }
             self.tell_session(SessionChangeKind::Created, &session, &cause, now, out);
         }
-        out.push(Action::Log(Note::Done {
+        let note = role_note.unwrap_or_else(|| Note::Done {
             kind: answer.kind(),
             what: answer.name(),
             user: subject
@@ -742,7 +804,8 @@ impl Machine {
                 .or_else(|| cause.principal.clone()),
             by: cause.principal.clone(),
             request_id: cause.request_id.clone(),
-        }));
+        });
+        out.push(Action::Log(note));
         let subject = subject.map(|account| account.id);
         if let Some(ticket) = ticket {
             let subject = begun_id.map(SubjectId::Session).or(subject.map(SubjectId::User));
@@ -810,12 +873,13 @@ impl Machine {
                 ticket.answer(v1::CreateSessionResponse { session, token: token.to_text().to_string() })
             }
             Answer::Principal { ticket, user, address } => {
-                let account = self.accounts.get(&user).filter(|account| account.enabled);
+                let account = self.accounts.get(&user).filter(|account| account.is_open(now.wall));
                 let account = account.ok_or_else(|| wire::refused(auth::Refused::NotFound))?;
                 let principal = self.principal(account, None, address, PASSWORD_ANSWER, now);
                 ticket.answer(v1::VerifyPasswordResponse { principal: Some(principal) })
             }
             Answer::SessionDeleted(ticket) => ticket.answer(v1::DeleteSessionResponse {}),
+            Answer::Role(answer) => self.answer_role(answer),
         })
     }
 
@@ -854,6 +918,7 @@ impl Answer {
             Self::PasswordReset(..) => "password-reset",
             Self::LoggedIn(..) | Self::Principal { .. } => "login",
             Self::SessionDeleted(_) => "session-ended",
+            Self::Role(answer) => answer.kind().0,
         }
     }
 
@@ -866,6 +931,7 @@ impl Answer {
             Self::PasswordReset(..) => "a user was given a new password",
             Self::LoggedIn(..) | Self::Principal { .. } => "a user logged in",
             Self::SessionDeleted(_) => "a session was ended",
+            Self::Role(answer) => answer.kind().1,
         }
     }
 }
@@ -876,6 +942,7 @@ impl Commit {
             ticket: Some(ticket),
             deadline: Mono::ZERO,
             change: None,
+            role: None,
             told: None,
             ends_sessions: None,
             ended: Vec::new(),

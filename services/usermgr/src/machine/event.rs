@@ -1,6 +1,6 @@
 //! What is told to the rest of the system. No event holds a secret, nor a name that somebody merely typed.
 
-use auth::{Account, Key, Session, UserId};
+use auth::{Account, Key, RoleName, Session, UserId};
 use ipc::EventBuilder;
 use schema::v1alpha1 as v1;
 use units::{Millis, Mono};
@@ -84,6 +84,39 @@ impl Machine {
         let message = format!("user {} {text}", account.name);
         let payload = v1::event::Payload::UserChange(change);
         self.tell(("user", account.id.as_str(), what), severity, message, payload, cause, now, out);
+    }
+
+    /// Tells that an account's time is over.
+    pub(super) fn tell_expired(&mut self, account: &Account, now: Now, out: &mut Vec<Action>) {
+        let change = v1::UserChange {
+            kind: UserChangeKind::Updated.into(),
+            user_id: account.id.as_str().to_owned(),
+            username: account.name.as_str().to_owned(),
+            role: account.role.name().to_owned(),
+            changed_at: Some(timestamp(now.wall)),
+        };
+        let message = format!("user {} has expired", account.name);
+        let payload = v1::event::Payload::UserChange(change);
+        let subject = ("user", account.id.as_str(), "expired");
+        self.tell(subject, EventSeverity::Info, message, payload, &Cause::default(), now, out);
+    }
+
+    /// Tells what became of a role. Without a payload: whoever remembers what somebody may do forgets all of it.
+    pub(super) fn tell_role(
+        &mut self,
+        name: &RoleName,
+        what: &str,
+        text: &str,
+        cause: &Cause,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        let random = self.random().unwrap_or_default();
+        let event = EventBuilder::new(crate::NAME, "role", name.name(), what)
+            .severity(EventSeverity::Info)
+            .message(format!("role {name} {text}"))
+            .by(cause.principal.as_deref().unwrap_or_default(), &cause.request_id);
+        out.push(Action::Publish(Box::new(event.at_unix_ms(now.wall.0, random))));
     }
 
     /// Tells of records in the store that are no accounts: their owners cannot log in, and everybody else can.

@@ -51,9 +51,9 @@ impl Machine {
     }
 
     /// The key of a name, or one that nobody has: found at the same cost, so that the time does not tell which.
-    fn ipmi_key(&self, name: &str) -> Result<(bool, Zeroizing<Vec<u8>>), Status> {
+    fn ipmi_key(&self, name: &str, now: Now) -> Result<(bool, Zeroizing<Vec<u8>>), Status> {
         let secrets = self.secrets()?;
-        let account = self.accounts.by_name(name).filter(|account| account.enabled && account.ipmi);
+        let account = self.accounts.by_name(name).filter(|account| account.is_open(now.wall) && account.ipmi);
         let decoy = secrets.decoy(name);
         let sealed = account.and_then(|account| Some((&account.id, account.ipmi_secret.as_deref()?)));
         let opened = match sealed {
@@ -66,12 +66,13 @@ impl Machine {
     pub(super) fn challenge_ipmi(
         &self,
         request: &v1::ChallengeIpmiRequest,
+        now: Now,
     ) -> Result<v1::ChallengeIpmiResponse, Status> {
         let suite = suite(request.cipher_suite)?;
         if request.data.len() > LONGEST {
             return Err(wire::invalid("data", "it is too long"));
         }
-        let (_, key) = self.ipmi_key(&request.username)?;
+        let (_, key) = self.ipmi_key(&request.username, now)?;
         Ok(v1::ChallengeIpmiResponse { code: suite.mac(&key, &request.data).to_vec() })
     }
 
@@ -90,7 +91,7 @@ impl Machine {
         let address = auth::Session::clip(&request.address);
         let (key, from) = (Key::account(&request.username), Address::parse(&address));
         self.lockout.check(key, from, now.mono).map_err(wire::locked)?;
-        let (is_real, secret) = self.ipmi_key(&request.username)?;
+        let (is_real, secret) = self.ipmi_key(&request.username, now)?;
         let is_right = ipmi::is_same(&suite.mac(&secret, &request.data), &request.code);
         let account = self.accounts.by_name(&request.username).cloned();
         let Some(opened) = account.clone().filter(|_| is_real && is_right) else {

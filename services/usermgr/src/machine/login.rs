@@ -90,7 +90,7 @@ impl Machine {
         }
         let (key, from) = (Key::account(&name), Address::parse(&address));
         self.lockout.check(key, from, now.mono).map_err(wire::locked)?;
-        let place = self.place_of_stranger(&name, from);
+        let place = self.place_of_stranger(&name, from, now);
         let ticket = kind.ticket();
         let task = Task::Login { kind, name, password, address };
         self.enqueue_hash(ticket, task, place, caller, out)
@@ -135,12 +135,14 @@ impl Machine {
         &mut self,
         new: NewUser,
         password: &Password,
+        requester: &Requester,
         now: Now,
     ) -> Result<v1::CreateUserResponse, Status> {
         self.limits.policy.check(password, new.name.as_str()).map_err(wire::weak)?;
         check_for_ipmi(new.ipmi, password)?;
         let warnings = warnings(&new);
         let new = new_account(new, UserId::from_random(self.random()?), self.decoy.clone());
+        self.check_role(&new.role, requester)?;
         let change = self.accounts.plan_create(new, now.wall).map_err(wire::refused)?;
         let user = change.account().map(|account| v1::User {
             // Nothing was made, so there is no id to go by.
@@ -162,7 +164,7 @@ impl Machine {
         out: &mut Vec<Action>,
     ) -> Result<(), Status> {
         // Refuse what can be refused before a hash is spent on it; it is planned again once the hash is there.
-        self.try_create(new.clone(), &password, now)?;
+        self.try_create(new.clone(), &password, &requester, now)?;
         let place = place_of(&requester);
         self.enqueue_hash(ticket.id(), Task::Create { ticket, requester, new, password }, place, caller, out)
     }
@@ -254,7 +256,7 @@ impl Machine {
                 let again = if account.is_some() && hash.cost() != cost { make(None) } else { None };
                 let subject = account.map(|account| (account.id.clone(), account.epoch));
                 let verify = Some((hash, take(password)));
-                (Work { verify, replaces: None, make: again, gives_way }, subject)
+                (Work { verify, replaces: Vec::new(), make: again, gives_way }, subject)
             }
             Task::OwnPassword { requester, current, new, .. } => {
                 let account =
@@ -266,11 +268,12 @@ impl Machine {
                 let verify = Some((account.hash.clone(), take(current)));
                 let make = make(Some(take(new)));
                 let subject = Some((account.id.clone(), account.epoch));
-                (Work { verify, replaces: None, make, gives_way }, subject)
+                let replaces = account.former.iter().take(self.limits.password_history).cloned().collect();
+                (Work { verify, replaces, make, gives_way }, subject)
             }
             Task::Create { password, .. } => {
                 let make = make(Some(take(password)));
-                (Work { verify: None, replaces: None, make, gives_way }, None)
+                (Work { verify: None, replaces: Vec::new(), make, gives_way }, None)
             }
             Task::Reset { user, password, generated, own, .. } => {
                 generated_out = generated.then(|| password.clone());
@@ -278,7 +281,11 @@ impl Machine {
                 // What an administrator sets for another may be what it was: to refuse it would tell whose password it is.
                 let account = self.accounts.get(user).filter(|_| *own);
                 let subject = account.map(|account| (account.id.clone(), account.epoch));
-                let replaces = account.map(|account| account.hash.clone());
+                let history = self.limits.password_history;
+                let replaces = account.map_or_else(Vec::new, |account| {
+                    let former = account.former.iter().take(history);
+                    std::iter::once(&account.hash).chain(former).cloned().collect()
+                });
                 (Work { verify: None, replaces, make, gives_way }, subject)
             }
         };
@@ -412,7 +419,7 @@ impl Machine {
         if !unchanged {
             return Err(changed_meanwhile());
         }
-        let opened = subject_now.as_ref().filter(|account| right && account.enabled);
+        let opened = subject_now.as_ref().filter(|account| right && account.is_open(now.wall));
         if opened.is_some() {
             self.lockout.success(key, from, now.mono);
             return Ok(subject.and_then(|(id, _)| self.accounts.get(&id)));
@@ -474,11 +481,12 @@ fn new_account(new: NewUser, id: UserId, hash: PasswordHash) -> NewAccount {
         email: new.email,
         attributes: new.attributes,
         enabled: new.enabled,
-        role: new.role.unwrap_or(auth::Role::ReadOnly),
+        role: new.role.unwrap_or_else(|| auth::Role::ReadOnly.into()),
         hash,
         password_change_required: new.password_change_required,
         unclaimed: false,
         ipmi: new.ipmi,
         ipmi_user: new.ipmi_user,
+        expires_at: new.expires_at,
     }
 }

@@ -17,19 +17,22 @@
 
 mod change;
 mod event;
+mod expiry;
 mod ipmi_login;
 mod known;
 mod login;
 mod note;
 mod policy;
+mod roles;
 mod ticket;
 pub(crate) mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use auth::{
-    Account, AccountPatch, Accounts, Address, Class, Flow, Key, KnownAddresses, LockId, Lockout, Password,
-    PasswordHash, Privilege, Queue, Role, Session, SessionId, Sessions, Token, UnixMillis, UserId, UserName,
+    Account, AccountPatch, Accounts, Address, Class, CustomRole, Flow, Key, KnownAddresses, LockId, Lockout,
+    Password, PasswordHash, Privilege, Privileges, Queue, RoleName, RolePatch, Roles, Session, SessionId,
+    Sessions, Token, UnixMillis, UserId, UserName,
 };
 use ipc::Status;
 use prost_types::FieldMask;
@@ -42,10 +45,12 @@ use crate::secret::Secrets;
 use crate::work::{Done, Work};
 use change::{Intent, Writing};
 use event::Throttle;
+use expiry::Expiry;
 use known::Remembered;
 use login::{Job, Running};
 pub(crate) use note::Note;
 pub(crate) use policy::Chosen;
+use roles::RoleIntent;
 pub(crate) use ticket::{Encoded, Numbered, Ticket, TicketId};
 use ticket::{LoginKind, refuse};
 use wire::AccountFacts;
@@ -138,6 +143,8 @@ pub(crate) enum Write {
     DeleteUser(UserId),
     PutSession(Box<Session>),
     DeleteSession(SessionId),
+    PutRole(Box<CustomRole>),
+    DeleteRole(RoleName),
 }
 
 /// What a write is about.
@@ -145,6 +152,7 @@ pub(crate) enum Write {
 pub(crate) enum StoreKey {
     User(UserId),
     Session(SessionId),
+    Role(RoleName),
 }
 
 impl Write {
@@ -154,6 +162,8 @@ impl Write {
             Self::DeleteUser(id) => StoreKey::User(id.clone()),
             Self::PutSession(session) => StoreKey::Session(session.id.clone()),
             Self::DeleteSession(id) => StoreKey::Session(id.clone()),
+            Self::PutRole(role) => StoreKey::Role(role.name.clone()),
+            Self::DeleteRole(name) => StoreKey::Role(name.clone()),
         }
     }
 }
@@ -222,6 +232,12 @@ pub(crate) enum Call {
     GetRole { ticket: Ticket<v1::GetRoleResponse>, id: String, mask: Option<FieldMask> },
     /// Legal for everybody logged in.
     ListRoles { ticket: Ticket<v1::ListRolesResponse>, mask: Option<FieldMask> },
+    /// Legal for whoever manages users, as far as he may do himself what it allows.
+    CreateRole { ticket: Ticket<v1::CreateRoleResponse>, role: Box<CustomRole> },
+    /// Legal likewise; not of one's own role.
+    UpdateRole { ticket: Ticket<v1::UpdateRoleResponse>, name: RoleName, patch: Box<RolePatch> },
+    /// Legal likewise.
+    DeleteRole { ticket: Ticket<v1::DeleteRoleResponse>, name: RoleName },
     /// Legal for everybody logged in.
     GetAccountPolicy { ticket: Ticket<v1::GetAccountPolicyResponse> },
     /// Legal for whoever manages users.
@@ -260,12 +276,14 @@ pub(crate) struct NewUser {
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) enabled: bool,
     /// Without one, the least powerful.
-    pub(crate) role: Option<Role>,
+    pub(crate) role: Option<RoleName>,
     pub(crate) password_change_required: bool,
     /// May log in over IPMI.
     pub(crate) ipmi: bool,
     /// The number it is to have as a user of IPMI.
     pub(crate) ipmi_user: Option<u8>,
+    /// Until when it can log in.
+    pub(crate) expires_at: Option<UnixMillis>,
 }
 
 /// Which accounts to list.
@@ -288,6 +306,7 @@ struct Requester {
     /// The account's epoch then.
     epoch: u64,
     manages_users: bool,
+    privileges: Privileges,
     address: String,
 }
 
@@ -301,6 +320,8 @@ pub(crate) struct Machine {
     /// Verified instead of the hash of an account that does not exist, so that both take the same time.
     decoy: PasswordHash,
     accounts: Accounts,
+    roles: Roles,
+    expiry: Expiry,
     sessions: Sessions,
     lockout: Lockout,
     queue: Queue<Job>,
@@ -366,7 +387,9 @@ impl Machine {
             limits,
             entropy,
             decoy,
+            expiry: Expiry::new(accounts.list(), now),
             accounts,
+            roles: Roles::default(),
             sessions: Sessions::new(limits.sessions),
             lockout: counted.unwrap_or_else(|| Lockout::new(limits.lockout, secret)),
             queue: Queue::new(limits.queue),
@@ -399,7 +422,8 @@ impl Machine {
         for session in sessions {
             let id = session.id.clone();
             let account = machine.accounts.get(&session.user);
-            let account = account.filter(|account| account.enabled && account.epoch == session.epoch);
+            let account =
+                account.filter(|account| account.is_open(now.wall) && account.epoch == session.epoch);
             let from = account.map(|account| {
                 let pair = (Key::account(account.name.as_str()), Address::parse(&session.address));
                 (session.last_used_at, pair)
@@ -440,6 +464,7 @@ impl Machine {
             Event::PolicyKept { stored } => self.policy_kept(stored, now, out),
             Event::Tick => self.tick(now, out),
         }
+        self.end_expired(now, out);
         self.expire(now, out);
         self.start_hashes(now, out);
         self.advance(now, out);
@@ -462,6 +487,7 @@ impl Machine {
         });
         let all = [
             self.sessions.deadline(),
+            self.expiry.next(),
             unsaved,
             housekeeping,
             self.queue.deadline(),
@@ -491,12 +517,12 @@ impl Machine {
                 Ok(None)
             }
             Call::ChallengeIpmi { ticket, request } => {
-                Ok(Some(ticket.answer(self.challenge_ipmi(&request)?)))
+                Ok(Some(ticket.answer(self.challenge_ipmi(&request, now)?)))
             }
             Call::VerifyIpmi { ticket, request } => {
                 Ok(Some(ticket.answer(self.verify_ipmi(&request, &caller.request_id, now, out)?)))
             }
-            Call::ListAccountNames { ticket } => Ok(Some(ticket.answer(self.list_account_names()))),
+            Call::ListAccountNames { ticket } => Ok(Some(ticket.answer(self.list_account_names(now)))),
             Call::CreateSession { ticket, name, password, address, user_agent } => {
                 let kind = LoginKind::Session { ticket, user_agent };
                 self.queue_login(kind, name, password, address, &caller, now, out)?;
@@ -537,17 +563,25 @@ impl Machine {
             }
             Call::GetRole { ticket, id, mask } => {
                 self.requester(&caller, false, now)?;
-                let role = Role::from_name(&id).ok_or_else(|| {
-                    Status::not_found(format!("there is no role {id:?}")).with_reason("ROLE_NOT_FOUND")
-                })?;
-                let view = masked(wire::role_view(role), mask.as_ref())?;
+                let found = self.role_views().into_iter().find(|role| role.id == id);
+                let role = found.ok_or_else(|| wire::role_refused(auth::RoleRefused::NotFound))?;
+                let view = masked(role, mask.as_ref())?;
                 Ok(Some(ticket.answer(v1::GetRoleResponse { role: Some(view) })))
             }
             Call::ListRoles { ticket, mask } => {
                 self.requester(&caller, false, now)?;
                 let roles: Result<Vec<_>, _> =
-                    Role::ALL.into_iter().map(|role| masked(wire::role_view(role), mask.as_ref())).collect();
+                    self.role_views().into_iter().map(|role| masked(role, mask.as_ref())).collect();
                 Ok(Some(ticket.answer(v1::ListRolesResponse { roles: roles? })))
+            }
+            Call::CreateRole { ticket, role } => {
+                self.intend_role(RoleIntent::Create { ticket, role: *role }, &caller, now)
+            }
+            Call::UpdateRole { ticket, name, patch } => {
+                self.intend_role(RoleIntent::Update { ticket, name, patch: *patch }, &caller, now)
+            }
+            Call::DeleteRole { ticket, name } => {
+                self.intend_role(RoleIntent::Delete { ticket, name }, &caller, now)
             }
             Call::GetAccountPolicy { ticket } => {
                 self.requester(&caller, false, now)?;
@@ -566,7 +600,7 @@ impl Machine {
             Call::CreateUser { ticket, new, password, dry_run } => {
                 let requester = self.manager(&caller, now)?;
                 if dry_run {
-                    Ok(Some(ticket.answer(self.try_create(*new, &password, now)?)))
+                    Ok(Some(ticket.answer(self.try_create(*new, &password, &requester, now)?)))
                 } else {
                     self.queue_create(ticket, *new, password, requester, &caller, now, out)?;
                     Ok(None)
@@ -587,11 +621,12 @@ impl Machine {
                 let requester = self.manager(&caller, now)?;
                 let account = self.account_of(&user, &requester)?;
                 let of_self = account.id == requester.user;
-                let risky = patch.role.is_some_and(|role| role != account.role)
-                    || patch.enabled.is_some_and(|enabled| enabled != account.enabled);
+                let risky = patch.role.as_ref().is_some_and(|role| *role != account.role)
+                    || patch.enabled.is_some_and(|enabled| enabled != account.enabled)
+                    || patch.expires_at.is_some_and(|end| end != account.expires_at);
                 if of_self && risky {
                     return Err(Status::permission_denied(
-                        "one's own role and enabled flag are changed by another administrator",
+                        "one's own role, enabled flag and end are changed by another administrator",
                     )
                     .with_reason("OWN_ACCOUNT"));
                 }
@@ -626,8 +661,8 @@ impl Machine {
         let principal = caller.principal.as_ref().ok_or_else(|| Status::unauthenticated("login needed"))?;
         let account = UserId::parse(&principal.user_id)
             .and_then(|id| self.accounts.get(&id))
-            .filter(|account| account.enabled)
-            .ok_or_else(|| Status::unauthenticated("the account is gone or disabled"))?;
+            .filter(|account| account.is_open(now.wall))
+            .ok_or_else(|| Status::unauthenticated("the account is gone, disabled or expired"))?;
         let session = if principal.session_id.is_empty() {
             None
         } else {
@@ -640,12 +675,14 @@ impl Machine {
             return Err(Status::permission_denied("the password must be changed first")
                 .with_reason("PASSWORD_CHANGE_REQUIRED"));
         }
+        let privileges = self.roles.privileges(&account.role);
         Ok(Requester {
             user: account.id.clone(),
             name: account.name.as_str().to_owned(),
             session,
             epoch: account.epoch,
-            manages_users: account.role.privileges().contains(Privilege::ConfigureUsers),
+            manages_users: privileges.contains(Privilege::ConfigureUsers),
+            privileges,
             address: principal.address.clone(),
         })
     }
@@ -716,7 +753,7 @@ impl Machine {
         let account = self
             .accounts
             .get(&session.user)
-            .filter(|account| account.enabled && account.epoch == session.epoch)
+            .filter(|account| account.is_open(now.wall) && account.epoch == session.epoch)
             .ok_or_else(unknown)?;
         let (left, _) = self.sessions.remaining(&session.id, now.mono).unwrap_or_default();
         let principal = self.principal(account, Some(&session.id), address, left.min(TOKEN_ANSWER), now);
@@ -731,11 +768,13 @@ impl Machine {
         valid_for: Millis,
         now: Now,
     ) -> v1::Principal {
+        let open_for = account.expires_at.map(|end| Millis::new(end.0.saturating_sub(now.wall.0)));
+        let valid_for = open_for.map_or(valid_for, |open_for| valid_for.min(open_for));
         v1::Principal {
             username: account.name.as_str().to_owned(),
             user_id: account.id.as_str().to_owned(),
             role: account.role.name().to_owned(),
-            privileges: gate::privileges(account.role.privileges()),
+            privileges: gate::privileges(self.roles.privileges(&account.role)),
             session_id: session.map(|id| id.as_str().to_owned()).unwrap_or_default(),
             password_change_required: self.must_change_password(account, now),
             expires: Some(wire::timestamp(UnixMillis(now.wall.0.saturating_add(valid_for.get())))),
@@ -863,11 +902,11 @@ impl Machine {
     }
 
     /// In which line somebody waits who says to be `name` and comes from `address`.
-    fn place_of_stranger(&self, name: &str, address: Address) -> (Class, Flow) {
+    fn place_of_stranger(&self, name: &str, address: Address, now: Now) -> (Class, Flow) {
         let key = Key::account(name);
-        match self.accounts.by_name(name).filter(|account| account.enabled) {
+        match self.accounts.by_name(name).filter(|account| account.is_open(now.wall)) {
             Some(account) if self.lockout.is_known_good(key, address) => {
-                (class_of(account.role.privileges()), Flow::Pair(key, address))
+                (class_of(self.roles.privileges(&account.role)), Flow::Pair(key, address))
             }
             _ => (Class::Stranger, Flow::Address(address)),
         }
@@ -888,12 +927,11 @@ impl Machine {
         Ok(v1::ListUsersResponse { users: users?, next_page_token })
     }
 
-    fn list_account_names(&self) -> v1::ListAccountNamesResponse {
-        let accounts = self
-            .accounts
-            .list()
-            .into_iter()
-            .map(|account| wire::account_name(account, self.ipmi_ready(account)));
+    fn list_account_names(&self, now: Now) -> v1::ListAccountNamesResponse {
+        let accounts = self.accounts.list().into_iter().map(|account| {
+            let privileges = self.roles.privileges(&account.role);
+            wire::account_name(account, privileges, self.ipmi_ready(account), now.wall)
+        });
         v1::ListAccountNamesResponse { accounts: accounts.collect() }
     }
 

@@ -14,6 +14,8 @@ pub(crate) enum Note {
         by: Option<String>,
         request_id: String,
     },
+    /// Something was done about a role, likewise.
+    Role { kind: &'static str, what: &'static str, role: String, by: Option<String>, request_id: String },
     /// A login failed, and `before` it so many that nobody was told of.
     LoginFailed { user: Option<String>, address: String, request_id: String, before: u64 },
     /// A lock was lifted: of an account, of an address, or of the one from the other.

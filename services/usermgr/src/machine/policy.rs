@@ -18,6 +18,8 @@ pub(crate) struct Chosen {
     pub(crate) min_password_length: Option<u32>,
     /// Days until a password has to be changed; 0 is never.
     pub(crate) max_password_age_days: Option<u32>,
+    /// Passwords before the present one that cannot be chosen again.
+    pub(crate) password_history: Option<u32>,
     /// Failures before the first delay.
     pub(crate) lockout_threshold: Option<u32>,
     /// The longest delay, seconds.
@@ -37,6 +39,9 @@ impl Chosen {
         }
         if let Some(days) = self.max_password_age_days {
             config.password.max_age_days = days;
+        }
+        if let Some(history) = self.password_history {
+            config.password.history = usize::try_from(history).unwrap_or(usize::MAX);
         }
         let lockout = &mut config.lockout;
         if let Some(threshold) = self.lockout_threshold {
@@ -61,6 +66,7 @@ impl Chosen {
                 ("max_password_age_days", wanted.max_password_age_days != 0),
                 ("lockout_threshold", wanted.lockout_threshold != 0),
                 ("lockout_max_delay", longest.is_some()),
+                ("password_history", wanted.password_history != 0),
             ];
             fields.into_iter().filter(|(_, says)| *says).map(|(name, _)| name.to_owned()).collect()
         };
@@ -71,6 +77,7 @@ impl Chosen {
                 "max_password_age_days" => self.max_password_age_days = Some(wanted.max_password_age_days),
                 "lockout_threshold" => self.lockout_threshold = Some(wanted.lockout_threshold),
                 "lockout_max_delay" => self.lockout_max_delay_secs = Some(longest.unwrap_or_default()),
+                "password_history" => self.password_history = Some(wanted.password_history),
                 other => {
                     let text = format!("field_mask: {other} is set in usermgr's configuration only");
                     return Err(Status::invalid_argument(text));

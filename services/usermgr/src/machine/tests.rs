@@ -1,6 +1,6 @@
 //! The machine alone: failing stores, races, time.
 
-use auth::{Accounts, Cost, NewAccount, Policy, QueueConfig, SessionConfig};
+use auth::{Accounts, Cost, NewAccount, Policy, QueueConfig, Role, SessionConfig};
 use ipc::Code;
 use prost::Message as _;
 
@@ -9,6 +9,7 @@ mod ipmi_login;
 mod known;
 mod own_password;
 mod policy;
+mod roles;
 
 const NAME: &str = "alice";
 
@@ -27,10 +28,11 @@ fn new_user(name: &str, role: Role) -> NewUser {
         email: None,
         attributes: BTreeMap::new(),
         enabled: true,
-        role: Some(role),
+        role: Some(role.into()),
         password_change_required: false,
         ipmi: false,
         ipmi_user: None,
+        expires_at: None,
     }
 }
 
@@ -40,6 +42,7 @@ fn limits() -> Limits {
         policy: Policy::default(),
         cost: Cost::FLOOR,
         max_password_age: Millis::ZERO,
+        password_history: 0,
         queue: QueueConfig::default(),
         lockout: auth::LockoutConfig::default(),
         sessions: SessionConfig::default(),
@@ -71,12 +74,13 @@ impl Bench {
                 email: None,
                 attributes: BTreeMap::new(),
                 enabled: true,
-                role,
+                role: role.into(),
                 hash: hash("tr0mbone"),
                 password_change_required: false,
                 unclaimed: false,
                 ipmi: name == NAME,
                 ipmi_user: None,
+                expires_at: None,
             };
             accounts.apply(accounts.plan_create(new, UnixMillis(1000)).unwrap());
         }
@@ -704,6 +708,7 @@ mod model {
                     drop(self.sessions.insert(session.id.as_str().to_owned(), (**session).clone()));
                 }
                 Write::DeleteSession(id) => drop(self.sessions.remove(id.as_str())),
+                Write::PutRole(_) | Write::DeleteRole(_) => unreachable!("no role is changed here"),
             }
         }
 
@@ -713,8 +718,13 @@ mod model {
                 Write::DeleteUser(id) => !self.users.contains_key(id),
                 Write::PutSession(session) => self.sessions.contains_key(session.id.as_str()),
                 Write::DeleteSession(id) => !self.sessions.contains_key(id.as_str()),
+                Write::PutRole(_) | Write::DeleteRole(_) => false,
             }
         }
+    }
+
+    fn role(account: &Account) -> Role {
+        Role::from_name(account.role.name()).unwrap()
     }
 
     /// What clients were told of an account: what it must be, or nothing if nobody could tell them.
@@ -737,7 +747,7 @@ mod model {
             let bench = Bench::new(limits());
             let users: Map<_, _> =
                 bench.machine.accounts.list().into_iter().map(|a| (a.id.clone(), a.clone())).collect();
-            let told = users.values().map(|a| (a.name.as_str().to_owned(), Some(Some((a.enabled, a.role)))));
+            let told = users.values().map(|a| (a.name.as_str().to_owned(), Some(Some((a.enabled, role(a))))));
             let told = told.collect();
             let disk = Disk { users, sessions: Map::new() };
             Self {
@@ -753,7 +763,7 @@ mod model {
         }
 
         fn standing(accounts: &Accounts, name: &str) -> Option<(bool, Role)> {
-            accounts.by_name(name).map(|account| (account.enabled, account.role))
+            accounts.by_name(name).map(|account| (account.enabled, role(account)))
         }
 
         /// One change at a time of an account: what a client may expect is then clear.
@@ -890,7 +900,7 @@ mod model {
                     Step::Role(role) => {
                         let role = Role::ALL[role];
                         let after = role_of(&world).map(|(enabled, _)| (enabled, role));
-                        let patch = AccountPatch { role: Some(role), ..AccountPatch::default() };
+                        let patch = AccountPatch { role: Some(role.into()), ..AccountPatch::default() };
                         world.change(NAME, update(NAME, patch), after);
                     }
                     Step::Create(n) => {
@@ -956,7 +966,7 @@ fn update(name: &str, patch: AccountPatch) -> impl Fn(TicketId) -> Call {
 }
 
 fn promote(name: &str, role: Role) -> impl Fn(TicketId) -> Call {
-    update(name, AccountPatch { role: Some(role), ..AccountPatch::default() })
+    update(name, AccountPatch { role: Some(role.into()), ..AccountPatch::default() })
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use auth::{Account, AccountPatch, Password, Role, Session, UnixMillis, UserName, Weakness};
+use auth::{
+    Account, AccountPatch, CustomRole, Password, Privilege, Privileges, Role, RoleName, RolePatch,
+    RoleRefused, Session, UnixMillis, UserName, Weakness,
+};
 use ipc::{ErrorInfo, Status};
 use prost_types::Timestamp;
 use schema::server::{
@@ -19,14 +22,7 @@ pub(crate) fn call(call: UsermgrCall<Numbered<'_>>) -> Result<Call, Status> {
     match call {
         UsermgrCall::UserService(call) => user_call(call),
         UsermgrCall::SessionService(call) => Ok(session_call(call)),
-        UsermgrCall::RoleService(call) => Ok(match call {
-            RoleServiceCall::GetRole(v1::GetRoleRequest { id, field_mask }, ticket) => {
-                Call::GetRole { ticket, id, mask: field_mask }
-            }
-            RoleServiceCall::ListRoles(request, ticket) => {
-                Call::ListRoles { ticket, mask: request.field_mask }
-            }
-        }),
+        UsermgrCall::RoleService(call) => role_call(call),
         UsermgrCall::LockoutService(call) => Ok(match call {
             LockoutServiceCall::ListLockouts(request, ticket) => {
                 Call::ListLockouts { ticket, user: request.username }
@@ -54,6 +50,62 @@ pub(crate) fn call(call: UsermgrCall<Numbered<'_>>) -> Result<Call, Status> {
             AuthServiceCall::ListAccountNames(_, ticket) => Call::ListAccountNames { ticket },
         }),
     }
+}
+
+fn role_call(call: RoleServiceCall<Numbered<'_>>) -> Result<Call, Status> {
+    Ok(match call {
+        RoleServiceCall::GetRole(v1::GetRoleRequest { id, field_mask }, ticket) => {
+            Call::GetRole { ticket, id, mask: field_mask }
+        }
+        RoleServiceCall::ListRoles(request, ticket) => Call::ListRoles { ticket, mask: request.field_mask },
+        RoleServiceCall::CreateRole(request, ticket) => {
+            let role = request.role.ok_or_else(|| invalid("role", "it is required"))?;
+            let name = RoleName::new(&role.id).map_err(|error| invalid("role.id", &error.to_string()))?;
+            let privileges = privileges(&role.privileges)?;
+            let role = Box::new(CustomRole { name, description: role.description, privileges });
+            Call::CreateRole { ticket, role }
+        }
+        RoleServiceCall::UpdateRole(v1::UpdateRoleRequest { role, field_mask }, ticket) => {
+            let role = role.ok_or_else(|| invalid("role", "it is required"))?;
+            let given = |set: bool, path: &str| set.then(|| path.to_owned());
+            let paths = field_mask.map(|mask| mask.paths).unwrap_or_else(|| {
+                let fields = [
+                    given(!role.description.is_empty(), "description"),
+                    given(!role.privileges.is_empty(), "privileges"),
+                ];
+                fields.into_iter().flatten().collect()
+            });
+            let mut patch = RolePatch::default();
+            for path in &paths {
+                match path.as_str() {
+                    "description" => patch.description = Some(role.description.clone()),
+                    "privileges" => patch.privileges = Some(privileges(&role.privileges)?),
+                    other => return Err(invalid("field_mask", &format!("{other} cannot be written"))),
+                }
+            }
+            Call::UpdateRole { ticket, name: named_role(&role.id)?, patch: Box::new(patch) }
+        }
+        RoleServiceCall::DeleteRole(request, ticket) => {
+            Call::DeleteRole { ticket, name: named_role(&request.id)? }
+        }
+    })
+}
+
+/// The role a request names.
+fn named_role(id: &str) -> Result<RoleName, Status> {
+    RoleName::new(id).map_err(|error| invalid("role.id", &error.to_string()))
+}
+
+/// What a role is to allow. `NONE` is what everybody may.
+fn privileges(numbers: &[i32]) -> Result<Privileges, Status> {
+    let one = |number: &i32| {
+        let known =
+            Privilege::ALL.into_iter().find(|one| gate::privileges(Privileges::of(&[*one])) == [*number]);
+        known
+            .ok_or_else(|| invalid("role.privileges", "LOGIN and what is above it in the list of privileges"))
+    };
+    let all: Result<Vec<Privilege>, Status> = numbers.iter().map(one).collect();
+    Ok(Privileges::of(&all?))
 }
 
 fn user_call(call: UserServiceCall<Numbered<'_>>) -> Result<Call, Status> {
@@ -105,6 +157,7 @@ pub(crate) fn policy(limits: &Limits) -> v1::AccountPolicy {
         lockout_forget_after: span(limits.lockout.forget_after),
         session_idle: span(limits.sessions.idle_limit),
         session_absolute: span(limits.sessions.absolute_limit),
+        password_history: number(limits.password_history),
     }
 }
 
@@ -146,10 +199,22 @@ fn create_user(
             password_change_required: user.password_change_required,
             ipmi: user.ipmi_access.unwrap_or(false),
             ipmi_user,
+            expires_at: end(user.expires_at.as_ref())?,
         }),
         password,
         dry_run: request.dry_run.unwrap_or(false),
     })
+}
+
+/// When an account expires.
+fn end(at: Option<&Timestamp>) -> Result<Option<UnixMillis>, Status> {
+    let one = |at: &Timestamp| {
+        let is_time =
+            (0..=schema::time::LAST_MS / 1000).contains(&u64::try_from(at.seconds).unwrap_or(u64::MAX));
+        let ms = UnixMillis(schema::time::timestamp_ms(at));
+        is_time.then_some(ms).ok_or_else(|| invalid("user.expires_at", "a time from 1970 on"))
+    };
+    at.map(one).transpose()
 }
 
 fn ipmi_user(number: Option<u32>) -> Result<Option<u8>, Status> {
@@ -177,6 +242,7 @@ fn update_user(
             given(user.lockout_info.is_some(), "lockout_info"),
             given(user.ipmi_access.is_some(), "ipmi_access"),
             given(user.ipmi_user.is_some(), "ipmi_user"),
+            given(user.expires_at.is_some(), "expires_at"),
         ]
         .into_iter()
         .flatten()
@@ -206,6 +272,7 @@ fn update_user(
                 let number = ipmi_user(user.ipmi_user)?;
                 patch.ipmi_user = Some(number.ok_or_else(|| invalid("user.ipmi_user", "the mask names it"))?);
             }
+            "expires_at" => patch.expires_at = Some(end(user.expires_at.as_ref())?),
             "lockout_info" | "lockout_info.locked" => {
                 if user.lockout_info.as_ref().is_some_and(|info| info.locked) {
                     return Err(invalid("user.lockout_info.locked", "a lock can only be lifted"));
@@ -239,9 +306,8 @@ fn name(text: &str) -> Result<UserName, Status> {
     UserName::new(text).map_err(|error| invalid("user.username", &error.to_string()))
 }
 
-fn role(text: &str) -> Result<Role, Status> {
-    Role::from_name(text)
-        .ok_or_else(|| invalid("user.role", "the roles are Administrator, Operator and ReadOnly"))
+fn role(text: &str) -> Result<RoleName, Status> {
+    RoleName::new(text).map_err(|error| invalid("user.role", &error.to_string()))
 }
 
 fn attributes(map: std::collections::HashMap<String, String>) -> BTreeMap<String, String> {
@@ -281,6 +347,18 @@ pub(crate) fn refused(refused: auth::Refused) -> Status {
         Refused::IpmiFull => Status::resource_exhausted(text).with_reason("TOO_MANY_IPMI_USERS"),
         Refused::NameTooLongForIpmi => Status::invalid_argument(text).with_reason("IPMI_NAME_TOO_LONG"),
         Refused::IdTaken => Status::aborted("a random id was drawn twice; try again"),
+    }
+}
+
+/// Why a role was not changed, as an error of the API.
+pub(crate) fn role_refused(refused: RoleRefused) -> Status {
+    let text = refused.to_string();
+    match refused {
+        RoleRefused::NotFound => Status::not_found(text).with_reason("ROLE_NOT_FOUND"),
+        RoleRefused::NameTaken => Status::already_exists(text).with_reason("ROLE_NAME_TAKEN"),
+        RoleRefused::Predefined => Status::failed_precondition(text).with_reason("ROLE_PREDEFINED"),
+        RoleRefused::InUse => Status::failed_precondition(text).with_reason("ROLE_IN_USE"),
+        RoleRefused::Full => Status::resource_exhausted(text).with_reason("TOO_MANY_ROLES"),
     }
 }
 
@@ -334,18 +412,25 @@ pub(crate) fn user(account: &Account, facts: AccountFacts) -> v1::User {
         ipmi_access: Some(account.ipmi),
         ipmi_ready: facts.ipmi_ready,
         ipmi_user: account.ipmi_user.map(u32::from),
+        expires_at: account.expires_at.map(timestamp),
     }
 }
 
 /// What other daemons may know of an account.
-pub(crate) fn account_name(account: &Account, ipmi_ready: bool) -> v1::AccountName {
+pub(crate) fn account_name(
+    account: &Account,
+    privileges: Privileges,
+    ipmi_ready: bool,
+    wall: UnixMillis,
+) -> v1::AccountName {
     v1::AccountName {
         id: account.id.as_str().to_owned(),
         username: account.name.as_str().to_owned(),
         role: account.role.name().to_owned(),
-        enabled: account.enabled,
+        enabled: account.is_open(wall),
         ipmi: ipmi_ready,
         ipmi_user: account.ipmi_user.map(u32::from).unwrap_or_default(),
+        privileges: gate::privileges(privileges),
     }
 }
 
@@ -411,6 +496,16 @@ pub(crate) fn role_view(role: Role) -> v1::Role {
         description: description.to_owned(),
         privileges: gate::privileges(role.privileges()),
         predefined: true,
+    }
+}
+
+/// One that was made, likewise.
+pub(crate) fn made_role_view(role: &CustomRole) -> v1::Role {
+    v1::Role {
+        id: role.name.name().to_owned(),
+        description: role.description.clone(),
+        privileges: gate::privileges(role.privileges),
+        predefined: false,
     }
 }
 

@@ -59,6 +59,7 @@ impl Rig {
         let bus = Bus::start().await;
         bus.create_bucket(usermgr::USERS).await;
         bus.create_bucket(usermgr::SESSIONS).await;
+        bus.create_bucket(usermgr::ROLES).await;
         let client = bus.client("websrv").await;
         // The cheapest hash allowed: these tests are about what surrounds it.
         let config = json!({ "password": { "memory_kib": 4096, "passes": 3 } });

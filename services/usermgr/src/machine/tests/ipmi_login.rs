@@ -146,7 +146,8 @@ fn a_generated_password_opens_ipmi_as_well() {
 fn a_user_of_ipmi_has_a_number_that_is_shown_and_can_be_asked_for() {
     let mut bench = bench();
     let number = |bench: &Bench, name: &str| {
-        wire::account_name(bench.machine.accounts.by_name(name).unwrap(), true).ipmi_user
+        let account = bench.machine.accounts.by_name(name).unwrap();
+        wire::account_name(account, Privileges::NONE, true, bench.now.wall).ipmi_user
     };
     // Of a store that had none.
     assert_eq!((number(&bench, NAME), number(&bench, "admin")), (2, 0));
