@@ -1,6 +1,7 @@
 //! The command line.
 
 mod controller;
+mod event;
 mod kvm;
 mod led;
 mod media;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand};
+pub(crate) use event::{EventCommand, EventFilter, Severity};
 pub(crate) use kvm::{KvmCommand, Layout as KvmLayout};
 pub(crate) use led::{LedCommand, Lit};
 pub(crate) use media::{MediaCommand, MediaInsert, MediaStoreCommand};
@@ -674,50 +676,6 @@ pub(crate) enum InventoryType {
     Slot,
     Firmware,
     Other,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct EventFilter {
-    /// Kind of component: host, chassis, sensor, thermal, led, inventory, user, session, daemon, bmc, system …
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) domain: String,
-    /// Which one, such as system
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) component: String,
-    /// What happened to it, such as state
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) what: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Severity {
-    Debug,
-    Info,
-    Warning,
-    Critical,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum EventCommand {
-    /// Events the BMC keeps, newest first
-    List {
-        #[command(flatten)]
-        filter: EventFilter,
-        /// This or worse
-        #[arg(long, value_enum)]
-        severity: Option<Severity>,
-        /// Not older than this
-        #[arg(long, value_name = "SPAN", value_parser = parse_span)]
-        since: Option<Duration>,
-        /// At most so many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        limit: u32,
-    },
-    /// Follow events until interrupted
-    Watch {
-        #[command(flatten)]
-        filter: EventFilter,
-    },
 }
 
 #[derive(Debug, Subcommand)]

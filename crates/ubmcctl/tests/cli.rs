@@ -23,9 +23,11 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use schema::v1alpha1::{
     ActionOutcome, ChangeChassisStateResponse, ChangeHostStateRequest, ChangeHostStateResponse, Chassis,
     ChassisStatus, CreateSessionRequest, CreateSessionResponse, Event, EventGap, EventGapReason,
-    GetChassisResponse, GetHealthResponse, GetHostResponse, GetLogResponse, Health, Host, HostAction,
-    HostOperation, HostRefusal, HostStatus, ListEventsResponse, ListHostsResponse, LogLine, OperationResult,
-    PowerOperationResult, ResetPasswordResponse, Session, UpdateUserRequest, WatchEventsRequest, event,
+    EventResolution, GetChassisResponse, GetHealthResponse, GetHostResponse, GetLogResponse, Health, Host,
+    HostAction, HostOperation, HostRefusal, HostStatus, ListEventsRequest, ListEventsResponse,
+    ListHostsResponse, LogLine, OperationResult, PowerOperationResult, ReopenEventsResponse,
+    ResetPasswordResponse, ResolveEventsRequest, ResolveEventsResponse, Session, UpdateUserRequest,
+    WatchEventsRequest, event,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -520,6 +522,40 @@ fn whether_an_account_may_log_in_over_ipmi_is_sent_as_its_field() {
         assert_eq!(request.user.unwrap().ipmi_access, Some(may));
     }
     assert_eq!(code(&server.run("user update op --ipmi maybe")), 2);
+}
+
+#[test]
+fn events_are_resolved_by_their_ids_and_listed_by_it() {
+    let server = Server::start(|method, _| match method {
+        "EventService.ResolveEvents" => {
+            ok(&ResolveEventsResponse { changed: vec!["b".into()], ..Default::default() })
+        }
+        "EventService.ReopenEvents" => ok(&ReopenEventsResponse { changed: vec!["a".into()] }),
+        _ => {
+            let resolution =
+                EventResolution { username: "olga".into(), note: "fan replaced".into(), time: None };
+            let event = Event { id: "0a".into(), resolution: Some(resolution), ..Default::default() };
+            ok(&ListEventsResponse { events: vec![event], resolutions_unknown: true, ..Default::default() })
+        }
+    });
+    let done = server.run("event resolve a b --note seen");
+    assert_eq!(out(&done), "1 event is resolved, 1 was so before\n", "{}", err(&done));
+    let sent = ResolveEventsRequest::decode(server.sent().pop().unwrap().body.as_slice()).unwrap();
+    assert_eq!((sent.ids, sent.note.as_str()), (vec!["a".to_owned(), "b".to_owned()], "seen"));
+    assert_eq!(out(&server.run("event reopen a")), "1 event is reopened\n");
+    for (flag, resolved) in [("", None), (" --unresolved", Some(false)), (" --resolved", Some(true))] {
+        let listed = server.run(&format!("event list{flag}"));
+        assert!(
+            out(&listed).contains("olga, -: fan replaced") && out(&listed).contains("0a"),
+            "{}",
+            out(&listed)
+        );
+        assert!(err(&listed).contains("cannot be read now"), "{}", err(&listed));
+        let sent = ListEventsRequest::decode(server.sent().pop().unwrap().body.as_slice()).unwrap();
+        assert_eq!(sent.resolved, resolved);
+    }
+    assert_eq!(code(&server.run("event resolve")), 2);
+    assert_eq!(code(&server.run("event list --resolved --unresolved")), 2);
 }
 
 #[test]

@@ -81,6 +81,7 @@ export function commands(): Command[] {
   if (session.may(LedService.method.testLeds)) {
     list.push({ id: "lamps", group: t("nav.leds"), title: t("leds.test"), run: () => void act(() => leds.testLeds({ duration: { seconds: 10n, nanos: 0 } }), "leds.testOn") });
   }
+  list.push({ id: "unresolved", group: t("nav.events"), title: t("events.open"), run: () => router.go("/events?resolved=no") });
   if (session.may(UserService.method.createUser)) {
     list.push({ id: "new user", group: t("nav.users"), title: t("users.new"), run: () => router.go("/users?new=1") });
   }
