@@ -636,6 +636,10 @@ describe("getting around", () => {
     await person.sees("[data-crates] pre", "Tokio Contributors");
     await person.page.getByText("Libraries in this page").click();
     await person.sees("details summary", /^svelte \d/);
+    const [file] = await Promise.all([person.page.waitForEvent("download"), person.page.getByRole("button", { name: "Bill of materials" }).click()]);
+    const bill = JSON.parse(await new Response(await file.createReadStream()).text());
+    assert.deepEqual([bill.bomFormat, bill.specVersion, bill.metadata.component.name], ["CycloneDX", "1.6", "u-bmc"]);
+    for (const purl of [/^pkg:cargo\/tokio@\d/, /^pkg:npm\/svelte@\d/, /^pkg:npm\/%40bufbuild\/protobuf@\d/]) assert.ok(bill.components.some((one) => purl.test(one.purl) && one.licenses), String(purl));
     await person.leave();
   });
 

@@ -1,5 +1,6 @@
 //! The program against a server that speaks gRPC, and Connect where HTTP/2 is not agreed on: what it sends, prints, keeps and how it exits.
 
+mod events;
 mod secrets;
 mod thermal;
 mod words;
@@ -23,11 +24,9 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use schema::v1alpha1::{
     ActionOutcome, ChangeChassisStateResponse, ChangeHostStateRequest, ChangeHostStateResponse, Chassis,
     ChassisStatus, CreateSessionRequest, CreateSessionResponse, Event, EventGap, EventGapReason,
-    EventResolution, GetChassisResponse, GetHealthResponse, GetHostResponse, GetLogResponse, Health, Host,
-    HostAction, HostOperation, HostRefusal, HostStatus, ListEventsRequest, ListEventsResponse,
-    ListHostsResponse, LogLine, OperationResult, PowerOperationResult, ReopenEventsResponse,
-    ResetPasswordResponse, ResolveEventsRequest, ResolveEventsResponse, Session, UpdateUserRequest,
-    WatchEventsRequest, event,
+    GetChassisResponse, GetHealthResponse, GetHostResponse, GetLogResponse, Health, Host, HostAction,
+    HostOperation, HostRefusal, HostStatus, ListHostsResponse, LogLine, OperationResult,
+    PowerOperationResult, ResetPasswordResponse, Session, UpdateUserRequest, WatchEventsRequest, event,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -525,40 +524,6 @@ fn whether_an_account_may_log_in_over_ipmi_is_sent_as_its_field() {
 }
 
 #[test]
-fn events_are_resolved_by_their_ids_and_listed_by_it() {
-    let server = Server::start(|method, _| match method {
-        "EventService.ResolveEvents" => {
-            ok(&ResolveEventsResponse { changed: vec!["b".into()], ..Default::default() })
-        }
-        "EventService.ReopenEvents" => ok(&ReopenEventsResponse { changed: vec!["a".into()] }),
-        _ => {
-            let resolution =
-                EventResolution { username: "olga".into(), note: "fan replaced".into(), time: None };
-            let event = Event { id: "0a".into(), resolution: Some(resolution), ..Default::default() };
-            ok(&ListEventsResponse { events: vec![event], resolutions_unknown: true, ..Default::default() })
-        }
-    });
-    let done = server.run("event resolve a b --note seen");
-    assert_eq!(out(&done), "1 event is resolved, 1 was so before\n", "{}", err(&done));
-    let sent = ResolveEventsRequest::decode(server.sent().pop().unwrap().body.as_slice()).unwrap();
-    assert_eq!((sent.ids, sent.note.as_str()), (vec!["a".to_owned(), "b".to_owned()], "seen"));
-    assert_eq!(out(&server.run("event reopen a")), "1 event is reopened\n");
-    for (flag, resolved) in [("", None), (" --unresolved", Some(false)), (" --resolved", Some(true))] {
-        let listed = server.run(&format!("event list{flag}"));
-        assert!(
-            out(&listed).contains("olga, -: fan replaced") && out(&listed).contains("0a"),
-            "{}",
-            out(&listed)
-        );
-        assert!(err(&listed).contains("cannot be read now"), "{}", err(&listed));
-        let sent = ListEventsRequest::decode(server.sent().pop().unwrap().body.as_slice()).unwrap();
-        assert_eq!(sent.resolved, resolved);
-    }
-    assert_eq!(code(&server.run("event resolve")), 2);
-    assert_eq!(code(&server.run("event list --resolved --unresolved")), 2);
-}
-
-#[test]
 fn lists_without_entries_say_so() {
     let server = Server::start(|_, _| (200, "application/proto", Vec::new()));
     for (line, words) in [
@@ -577,18 +542,6 @@ fn lists_without_entries_say_so() {
         assert_eq!((code(&output), out(&output).as_str()), (0, ""), "{line}: {}", err(&output));
         assert!(err(&output).contains(words), "{line}: {}", err(&output));
     }
-}
-
-#[test]
-fn through_a_pipe_a_row_is_one_line() {
-    let message = "the operating system did not shut down in time ".repeat(8).trim().to_owned();
-    let event = Event { message: message.clone(), what: "operation".into(), ..Default::default() };
-    let server = Server::start(move |_, _| {
-        ok(&ListEventsResponse { events: vec![event.clone(), event.clone()], ..Default::default() })
-    });
-    let listed = out(&server.run("event list"));
-    assert_eq!(listed.lines().filter(|line| line.contains(&message)).count(), 2, "{listed}");
-    assert_eq!(listed.lines().count(), 3, "{listed}");
 }
 
 #[test]

@@ -521,6 +521,7 @@ const de: Messages = {
   "about.id": "Installation",
   "about.booted": "Kernel gestartet",
   "about.licences": "Lizenzen",
+  "about.sbom": "Stückliste",
   "about.own": "u-bmc steht unter der BSD-3-Clause-Lizenz.",
   "about.others": "Bibliotheken in diesen Seiten",
   "about.crates": "Bibliotheken im Programm",

@@ -519,6 +519,7 @@ const en = {
   "about.id": "Installation",
   "about.booted": "Kernel booted",
   "about.licences": "Licences",
+  "about.sbom": "Bill of materials",
   "about.own": "u-bmc is under the BSD 3-Clause licence.",
   "about.others": "Libraries in this page",
   "about.crates": "Libraries in the program",

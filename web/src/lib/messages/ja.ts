@@ -521,6 +521,7 @@ const ja: Messages = {
   "about.id": "インストール ID",
   "about.booted": "カーネルの起動",
   "about.licences": "ライセンス",
+  "about.sbom": "部品表(SBOM)",
   "about.own": "u-bmc は BSD 3-Clause ライセンスで提供されます。",
   "about.others": "このページのライブラリ",
   "about.crates": "プログラムのライブラリ",

@@ -521,6 +521,7 @@ const zh: Messages = {
   "about.id": "安装标识",
   "about.booted": "内核启动",
   "about.licences": "许可证",
+  "about.sbom": "软件物料清单",
   "about.own": "u-bmc 采用 BSD 3-Clause 许可证。",
   "about.others": "本页面使用的库",
   "about.crates": "程序中的库",
