@@ -181,6 +181,26 @@ export class Person {
     await page.waitForSelector("main[data-page]");
   }
 
+  /** Goes to a page as a link of the pages does, without loading them anew. */
+  async follow(path, page = this.page) {
+    await page.evaluate((to) => {
+      history.pushState(null, "", to);
+      dispatchEvent(new PopStateEvent("popstate"));
+    }, path);
+    await page.waitForFunction((to) => location.pathname + location.search === to && document.querySelector("main[data-page]"), path);
+  }
+
+  /** Changes what this person likes, as another tab does. */
+  async prefer(change, page = this.page) {
+    await page.evaluate(async (change) => {
+      const key = "u-bmc-prefs";
+      localStorage.setItem(key, JSON.stringify({ ...JSON.parse(localStorage.getItem(key)), ...change }));
+      dispatchEvent(new StorageEvent("storage", { key }));
+      await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    }, change);
+    if (change.language) await page.waitForFunction((lang) => document.documentElement.lang.startsWith(lang), change.language);
+  }
+
   async enter(username = ADMIN, password = PASSWORD) {
     await this.page.fill("input[name=username]", username);
     await this.page.fill("input[name=password]", password);

@@ -286,6 +286,80 @@ describe("the machine", () => {
   });
 });
 
+describe("what was seen to", () => {
+  test("an event is resolved with a note, which everybody sees, and reopened; what is refused shows as it was", async () => {
+    const ann = await Person.at(chrome, suite.url);
+    await ann.signIn();
+    await suite.api("POST", "events:test", { message: "the lid was opened", severity: "EVENT_SEVERITY_CRITICAL" });
+    await ann.sees("[data-attention]", "the lid was opened");
+    const bob = await ann.open();
+    await ann.goto("/events?domain=log&resolved=no", bob);
+    await ann.page.locator("[data-attention] a", { hasText: "the lid was opened" }).click();
+    await ann.sees("main h1", "Event log");
+    const row = ann.page.locator("[data-event]", { hasText: "the lid was opened" });
+    await row.getByRole("button", { name: "the lid was opened" }).click();
+    await row.getByRole("textbox").fill("lid closed");
+    await row.getByRole("button", { name: "Resolve" }).click();
+    await ann.sees("[role=status]", "The event is resolved.");
+    // It is not what is looked for any more, here and in the other tab.
+    await row.waitFor({ state: "detached" });
+    await bob.locator("[data-event]", { hasText: "the lid was opened" }).waitFor({ state: "detached" });
+    await ann.page.getByLabel("State").selectOption({ label: "Resolved" });
+    await row.waitFor();
+    await row.getByRole("button", { name: "the lid was opened" }).click();
+    await ann.sees("[data-event] dd", "lid closed");
+    const { events } = await suite.api("GET", "events?resolved=true");
+    assert.deepEqual([events.length, events[0].resolution.username, events[0].resolution.note], [1, ADMIN, "lid closed"]);
+    const [file] = await Promise.all([ann.page.waitForEvent("download"), ann.page.getByRole("button", { name: "CSV" }).click()]);
+    assert.match(await new Response(await file.createReadStream()).text(), /resolvedBy,note\r\n.*,admin,lid closed\r\n/);
+    await ann.goto("/");
+    await ann.sees("main", "All events");
+    assert.equal(await ann.page.locator("[data-attention] a", { hasText: "the lid was opened" }).count(), 0);
+    // One that the BMC refuses: it shows as it was, with the number for support.
+    await ann.goto("/events?resolved=yes&domain=log");
+    await ann.page.route(/EventService\/ReopenEvents/, (route) => route.fulfill({ status: 503, contentType: "application/json", headers: { "x-request-id": "r-4711" }, body: JSON.stringify({ code: "unavailable", message: "the store is full" }) }));
+    await row.getByRole("button", { name: "the lid was opened" }).click();
+    await row.getByRole("button", { name: "Reopen" }).click();
+    await ann.sees(".toast.bad", "r-4711");
+    await ann.page.waitForSelector("[data-event][data-resolved=true][aria-busy=false]");
+    await ann.page.unroute(/EventService\/ReopenEvents/);
+    await row.getByRole("button", { name: "Reopen" }).click();
+    await row.waitFor({ state: "detached" });
+    // All that are shown, at once.
+    await ann.page.getByLabel("State").selectOption({ label: "Unresolved" });
+    await ann.sees("[data-events]", "the lid was opened");
+    await ann.page.getByRole("button", { name: /^Resolve \d+ shown$/ }).click();
+    await ann.page.locator("dialog").getByRole("button", { name: "Resolve" }).click();
+    await row.waitFor({ state: "detached" });
+    await ann.leave([/status of 503/]);
+  });
+
+  test("IPMI is off, says what it costs, and is switched on and off", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    await person.goto("/network");
+    await person.page.waitForSelector("[data-ipmi=off]");
+    await person.sees("[data-ipmi]", "CVE-2013-4786");
+    const port = 20_000 + (process.pid % 20_000);
+    await suite.api("PATCH", "ipmi", { port });
+    await person.sees("[data-ipmi] code", String(port));
+    const ask = async (name) => {
+      await person.page.locator("[data-ipmi]").getByRole("button", { name }).click();
+      await person.sees("dialog", name);
+    };
+    await ask("Switch IPMI on");
+    await person.page.keyboard.press("Escape");
+    assert.equal((await suite.api("GET", "ipmi")).ipmi.enabled ?? false, false, "asked and not answered");
+    await ask("Switch IPMI on");
+    await person.page.locator("dialog").getByRole("button", { name: "Switch IPMI on" }).click();
+    await person.page.waitForSelector("[data-ipmi=on]");
+    await ask("Switch IPMI off");
+    await person.page.locator("dialog").getByRole("button", { name: "Switch IPMI off" }).click();
+    await person.page.waitForSelector("[data-ipmi=off]");
+    await person.leave();
+  });
+});
+
 describe("access", () => {
   test("who is not there any more is asked, and signed out as the BMC would", async () => {
     const person = await Person.at(chrome, suite.url);
@@ -327,6 +401,13 @@ describe("access", () => {
     assert.equal(await reader.page.locator("nav").getByText("Users").count(), 0);
     await reader.page.waitForSelector("[data-boot-override=system]");
     assert.equal(await reader.page.getByRole("button", { name: "Boot from something else" }).count(), 0);
+    await reader.goto("/events");
+    await reader.page.waitForSelector("[data-event]");
+    await reader.page.locator("[data-event] button").first().click();
+    assert.equal(await reader.page.getByRole("button", { name: /Resolve|Reopen/ }).count(), 0);
+    await reader.goto("/network");
+    await reader.page.waitForSelector("[data-ipmi=off]");
+    assert.equal(await reader.page.locator("[data-ipmi] button").count(), 0);
     await reader.goto("/certificate?open=replace");
     await reader.page.waitForSelector("[data-certificate=SELF_MADE]");
     assert.equal(await reader.page.getByRole("button", { name: "Replace certificate" }).count(), 0);
@@ -489,25 +570,24 @@ describe("getting around", () => {
     const person = await Person.at(chrome, suite.url);
     await person.signIn();
     const paths = ["/", "/power", "/console/system", "/kvm/system", "/media", "/sensors?context=TEMPERATURE", "/sensors/fan0", "/thermal", "/leds", "/inventory", "/inventory/psu0", "/events?severity=3", "/users", "/sessions", "/roles", "/controller", "/network", "/time", "/certificate", "/services", "/services/websrv", "/api-explorer?q=hosts", "/settings", "/about"];
-    const title = () => person.page.title();
     const titles = [];
     for (const path of paths) {
-      await person.goto(path);
-      titles.push(await title());
+      await person.follow(path);
+      // The name of what it shows may come after it.
+      await person.page.waitForFunction((before) => document.title !== before, titles.at(-1));
       await person.page.reload();
       await person.page.waitForSelector("main[data-page]");
-      assert.equal(await title(), titles.at(-1));
-      assert.ok(person.page.url().endsWith(path));
+      assert.ok(person.page.url().endsWith(path), person.page.url());
+      titles.push(await person.page.title());
     }
     assert.equal(new Set(titles).size, titles.length, titles.join());
     // Each has the name of the BMC and its colour.
     const icon = await person.page.getAttribute("link[rel=icon]", "href");
     assert.match(icon, /^data:image\/svg\+xml,/);
     assert.ok(titles.every((one) => one.endsWith(` · ${new URL(suite.url).host}`)), titles.join());
-    for (const path of paths.slice(0, -1).reverse()) {
+    for (const [at, path] of [...paths.entries()].slice(0, -1).reverse()) {
       await person.page.goBack();
-      await person.page.waitForSelector("main[data-page]");
-      assert.ok(person.page.url().endsWith(path), person.page.url());
+      await person.page.waitForFunction(([path, title]) => location.pathname + location.search === path && document.title === title && document.querySelector("main[data-page]"), [path, titles[at]]);
     }
     await person.page.goto(`${suite.url}/no/such/page`);
     await person.sees("main h1", "There is no such page");
@@ -556,6 +636,10 @@ describe("getting around", () => {
     await person.sees("[data-crates] pre", "Tokio Contributors");
     await person.page.getByText("Libraries in this page").click();
     await person.sees("details summary", /^svelte \d/);
+    const [file] = await Promise.all([person.page.waitForEvent("download"), person.page.getByRole("button", { name: "Bill of materials" }).click()]);
+    const bill = JSON.parse(await new Response(await file.createReadStream()).text());
+    assert.deepEqual([bill.bomFormat, bill.specVersion, bill.metadata.component.name], ["CycloneDX", "1.6", "u-bmc"]);
+    for (const purl of [/^pkg:cargo\/tokio@\d/, /^pkg:npm\/svelte@\d/, /^pkg:npm\/%40bufbuild\/protobuf@\d/]) assert.ok(bill.components.some((one) => purl.test(one.purl) && one.licenses), String(purl));
     await person.leave();
   });
 
@@ -575,14 +659,19 @@ describe("getting around", () => {
   });
 
   test("the four languages are shown", async () => {
-    for (const [language, words, tag] of [["en", "Power", "en"], ["de", "Strom", "de"], ["ja", "電源", "ja"], ["zh", "电源", "zh-Hans"]]) {
-      const person = await Person.at(chrome, suite.url, { language });
-      await person.signIn();
-      await person.goto("/power");
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    await person.goto("/power");
+    for (const [language, words, tag] of [["de", "Strom", "de"], ["ja", "電源", "ja"], ["zh", "电源", "zh-Hans"], ["en", "Power", "en"]]) {
+      await person.prefer({ language });
       await person.sees("main h1", words);
       assert.equal(await person.page.getAttribute("html", "lang"), tag);
-      await person.leave();
     }
+    // And from the first page on.
+    await person.prefer({ language: "ja" });
+    await person.page.reload();
+    await person.sees("main h1", "電源");
+    await person.leave();
   });
 });
 

@@ -79,7 +79,10 @@ async fn asked(bus: &Client, domain: Domain) -> Result<Answer, Status> {
         }
         Domain::Events => {
             let request = v1::ListEventsRequest { page_size: EVENTS, ..v1::ListEventsRequest::default() };
-            Answer::Events(bus.call(rpc::event_service::LIST_EVENTS, &request, &context).await?.events)
+            let mut events = bus.call(rpc::event_service::LIST_EVENTS, &request, &context).await?.events;
+            // What happened does not change; who has seen to it does, and is eventlog's to tell.
+            events.iter_mut().for_each(|event| event.resolution = None);
+            Answer::Events(events)
         }
     })
 }

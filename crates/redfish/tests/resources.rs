@@ -2,6 +2,7 @@
 
 mod support;
 
+use prost::Message as _;
 use redfish::{Answer, Fault, Method, Request, resources};
 use schema::Code;
 use schema::v1alpha1 as v1;
@@ -455,6 +456,42 @@ fn the_log_shows_events_with_their_messages() {
     assert_eq!(second["Links"]["OriginOfCondition"]["@odata.id"], "/redfish/v1/Systems/system");
     let registry = bench.shown("/redfish/v1/Registries/UBmc/UBmc");
     assert!(registry["Messages"]["EventCritical"].is_object());
+}
+
+#[test]
+fn an_entry_is_resolved_and_reopened_and_a_line_of_a_console_is_not() {
+    let mut bench = Bench::new();
+    bench.agree();
+    let of = |path: &str| format!("/redfish/v1/{path}");
+    let entry = of("Managers/bmc/LogServices/EventLog/Entries/ev1");
+    assert_eq!(bench.shown(&entry)["Resolved"], json!(false));
+    for path in [&entry, &of("Systems/system/LogServices/SEL/Entries/ev1")] {
+        for (resolved, method) in [(true, "ResolveEvents"), (false, "ReopenEvents")] {
+            bench.called.clear();
+            let answer = bench.send(Method::Patch, path, &json!({"Resolved": resolved}));
+            assert_eq!(answer.status, 200, "{}", said(&answer));
+            let call = bench.called.last().unwrap();
+            // Both requests begin with the ids.
+            let asked = v1::ReopenEventsRequest::decode(call.request.as_slice()).unwrap();
+            assert_eq!((call.method.method, asked.ids), (method, vec!["ev1".to_owned()]));
+        }
+    }
+    let console = of("Systems/system/LogServices/ConsoleLog/Entries/1790000001.000000000-0");
+    bench.called.clear();
+    let answer = bench.send(Method::Patch, &console, &json!({"Resolved": true}));
+    assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyNotWritable"));
+    assert!(bench.called.is_empty());
+    let event = v1::Event {
+        id: "ev1".into(),
+        resolution: Some(v1::EventResolution::default()),
+        ..v1::Event::default()
+    };
+    let mut all = v1::ListEventsResponse { events: vec![event], ..Default::default() };
+    bench.say("rpc.EventService.ListEvents", &all);
+    assert_eq!(bench.shown(&entry)["Resolved"], json!(true));
+    all.resolutions_unknown = true;
+    bench.say("rpc.EventService.ListEvents", &all);
+    assert!(bench.shown(&entry).get("Resolved").is_none(), "what is not known is not said");
 }
 
 #[test]

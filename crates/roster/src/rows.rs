@@ -118,7 +118,7 @@ roster! {
         // Whether who subscribed still may.
         asks: &["AuthService.ListAccountNames"],
         events: &["log"],
-        buckets: &["subscriptions"],
+        buckets: &["subscriptions", "resolutions"],
         streams: &[Stream::Events],
         trims: &[Stream::Events],
         needs_board: false,

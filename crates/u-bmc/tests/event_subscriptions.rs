@@ -1,5 +1,5 @@
 //! Events to a destination elsewhere, through the whole suite: a real receiver has every state change of a power cycle, in order, once, also
-//! across a restart of websrv and while it is dead; over TLS, too.
+//! across a restart of websrv and while it is dead; over TLS, too. And who has seen to an event, by each way in and over the death of its keeper.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -162,12 +162,30 @@ async fn each_state_change_of_a_power_cycle_comes_in_order_once_across_a_restart
     }
     let health = suite.admin().get(&own).await?.json()?["Status"]["Health"].clone();
     anyhow::ensure!(health == "OK", "{health}");
+    let id = logged(&suite).await?.pop().unwrap_or_default();
+    let entry = format!("/redfish/v1/Systems/system/LogServices/SEL/Entries/{id}");
+    let seen =
+        suite.admin().post("/api/v1alpha1/events:resolve", &json!({"ids": [id], "note": "seen"})).await?;
+    anyhow::ensure!(seen.status == 200 && seen.json()?["changed"] == json!([id]), "{}", seen.text());
     // What was asked for outlives the whole controller's software, and so does its end.
     suite.kill_daemon("eventlog")?;
     eventually("it is still there", WITHIN, async || {
         Ok(suite.admin().get(&own).await.is_ok_and(|reply| reply.status == 200))
     })
     .await?;
+    eventually("it is still resolved", WITHIN, async || {
+        let reply = suite.admin().get(&entry).await?;
+        Ok(reply.status == 200 && reply.json()?["Resolved"] == true)
+    })
+    .await?;
+    let headers = [("content-type", "application/json")];
+    let body = json!({"Resolved": false}).to_string();
+    let reopened = suite.admin().send(Method::PATCH, &entry, &headers, body.into()).await?;
+    anyhow::ensure!(reopened.status == 200 && reopened.json()?["Resolved"] == false, "{}", reopened.text());
+    let resolved = suite.admin().get("/api/v1alpha1/events?resolved=true").await?.json()?;
+    anyhow::ensure!(resolved["events"].as_array().is_none_or(Vec::is_empty), "{resolved}");
+    let told = suite.admin().get("/api/v1alpha1/events?domain=log&what=reopened").await?.json()?;
+    anyhow::ensure!(told["events"][0]["principal"] == "admin", "{told}");
     let ended = suite.admin().send(Method::DELETE, &own, &[], Default::default()).await?;
     anyhow::ensure!(ended.status == 204, "{}", ended.text());
     drop(receiver);

@@ -2,6 +2,7 @@
 
 mod account;
 mod controller;
+mod event;
 mod kvm;
 mod led;
 mod media;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use account::{Account, LockoutCommand, RoleCommand, SessionCommand, UserCommand};
 pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand};
+pub(crate) use event::{EventCommand, EventFilter, Severity};
 pub(crate) use kvm::{KvmCommand, Layout as KvmLayout, Listen as KvmListen};
 pub(crate) use led::{LedCommand, Lit};
 pub(crate) use media::{MediaCommand, MediaInsert, MediaStoreCommand};
@@ -553,50 +555,6 @@ pub(crate) enum InventoryType {
     Slot,
     Firmware,
     Other,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct EventFilter {
-    /// Kind of component: host, chassis, sensor, thermal, led, inventory, user, session, daemon, bmc, system …
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) domain: String,
-    /// Which one, such as system
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) component: String,
-    /// What happened to it, such as state
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) what: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Severity {
-    Debug,
-    Info,
-    Warning,
-    Critical,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum EventCommand {
-    /// Events the BMC keeps, newest first
-    List {
-        #[command(flatten)]
-        filter: EventFilter,
-        /// This or worse
-        #[arg(long, value_enum)]
-        severity: Option<Severity>,
-        /// Not older than this
-        #[arg(long, value_name = "SPAN", value_parser = parse_span)]
-        since: Option<Duration>,
-        /// At most so many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        limit: u32,
-    },
-    /// Follow events until interrupted
-    Watch {
-        #[command(flatten)]
-        filter: EventFilter,
-    },
 }
 
 #[derive(Debug, Subcommand)]

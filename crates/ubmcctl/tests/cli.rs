@@ -1,5 +1,6 @@
 //! The program against a server that speaks gRPC, and Connect where HTTP/2 is not agreed on: what it sends, prints, keeps and how it exits.
 
+mod events;
 mod secrets;
 mod thermal;
 mod words;
@@ -24,7 +25,7 @@ use schema::v1alpha1::{
     ActionOutcome, ChangeChassisStateResponse, ChangeHostStateRequest, ChangeHostStateResponse, Chassis,
     ChassisStatus, CreateSessionRequest, CreateSessionResponse, Event, EventGap, EventGapReason,
     GetChassisResponse, GetHealthResponse, GetHostResponse, GetLogResponse, Health, Host, HostAction,
-    HostOperation, HostRefusal, HostStatus, ListEventsResponse, ListHostsResponse, LogLine, OperationResult,
+    HostOperation, HostRefusal, HostStatus, ListHostsResponse, LogLine, OperationResult,
     PowerOperationResult, ResetPasswordResponse, Session, UpdateUserRequest, WatchEventsRequest, event,
 };
 use sha2::{Digest as _, Sha256};
@@ -541,18 +542,6 @@ fn lists_without_entries_say_so() {
         assert_eq!((code(&output), out(&output).as_str()), (0, ""), "{line}: {}", err(&output));
         assert!(err(&output).contains(words), "{line}: {}", err(&output));
     }
-}
-
-#[test]
-fn through_a_pipe_a_row_is_one_line() {
-    let message = "the operating system did not shut down in time ".repeat(8).trim().to_owned();
-    let event = Event { message: message.clone(), what: "operation".into(), ..Default::default() };
-    let server = Server::start(move |_, _| {
-        ok(&ListEventsResponse { events: vec![event.clone(), event.clone()], ..Default::default() })
-    });
-    let listed = out(&server.run("event list"));
-    assert_eq!(listed.lines().filter(|line| line.contains(&message)).count(), 2, "{listed}");
-    assert_eq!(listed.lines().count(), 3, "{listed}");
 }
 
 #[test]

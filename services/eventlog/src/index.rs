@@ -8,7 +8,7 @@
 //! When there is too much, the class goes first whose events are made by those who may change least; of a class, what takes most room
 //! among those who caused it, warnings apart from the rest. So one account's log-ins displace its own log-ins, and nothing else.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::SystemTime;
 
@@ -16,7 +16,9 @@ use ipc::LogEntry;
 use prost::Message;
 use schema::v1alpha1 as v1;
 
-/// Events indexed at most, some 60 bytes each. The log is bounded to fewer.
+use crate::resolutions::{Resolutions, end_of, number};
+
+/// Events indexed at most, some 64 bytes each. The log is bounded to fewer.
 const INDEXED: usize = 32_768;
 /// What an event costs at least, bytes: as many of them as the log may hold fill it.
 const COST_MIN: u64 = ipc::KEPT_BYTES / ipc::KEPT_EVENTS;
@@ -130,6 +132,8 @@ struct Entry {
     component: u32,
     what: u32,
     severity: i32,
+    /// The end of its id; 0 for one that has none.
+    id: u32,
     class: Class,
     group: Group,
     /// It is in the log, as far as is known.
@@ -174,6 +178,7 @@ impl Index {
             component: text(|event| &event.component),
             what: text(|event| &event.what),
             severity,
+            id: event.and_then(|event| number(&event.id)).map_or(0, end_of),
             class: Class::of(&entry.subject),
             group: Group {
                 notable: severity >= v1::EventSeverity::Warning as i32,
@@ -275,11 +280,31 @@ impl Index {
         Class::ALL.into_iter().map(|class| self.rooms.of(class).cost).sum()
     }
 
+    /// Whether the log has the event of that number whose id ends so.
+    pub(crate) fn keeps(&self, sequence: u64, id_end: u32) -> bool {
+        let at = self.entries.partition_point(|entry| entry.sequence < sequence);
+        let found = self.entries.get(at).filter(|entry| entry.sequence == sequence);
+        found.is_some_and(|entry| entry.kept && entry.id == id_end)
+    }
+
+    /// Numbers of the events that have an id, and one that ends so. Which of them are meant is for who reads them to say.
+    pub(crate) fn named(&self, id_ends: &BTreeSet<u32>) -> Vec<u64> {
+        let named =
+            self.entries.iter().filter(|entry| entry.kept && entry.id != 0 && id_ends.contains(&entry.id));
+        named.map(|entry| entry.sequence).collect()
+    }
+
     /// Numbers of the events that may be asked for, newest first. What they are is for [`Filter::is`] to say.
-    pub(crate) fn find(&self, filter: &Filter, below: Option<u64>) -> impl Iterator<Item = u64> {
+    pub(crate) fn find(
+        &self,
+        filter: &Filter,
+        below: Option<u64>,
+        resolutions: &Resolutions,
+    ) -> impl Iterator<Item = u64> {
         let name = |text: &str| (!text.is_empty()).then(|| self.hash(text));
         let (domain, component, what) = (name(&filter.domain), name(&filter.component), name(&filter.what));
         let (min_severity, since, until) = (filter.min_severity, filter.since, filter.until);
+        let resolved = filter.resolved;
         let end = self.entries.partition_point(|entry| below.is_none_or(|below| entry.sequence < below));
         let is = |wanted: Option<u32>, found: u32| wanted.is_none_or(|wanted| wanted == found);
         self.entries
@@ -293,6 +318,7 @@ impl Index {
                     && entry.severity >= min_severity
                     && since.is_none_or(|since| entry.millis >= since)
                     && until.is_none_or(|until| entry.millis < until)
+                    && resolved.is_none_or(|wanted| wanted == resolutions.has(entry.sequence, entry.id))
             })
             .map(|entry| entry.sequence)
     }
@@ -321,10 +347,12 @@ pub(crate) struct Filter {
     pub(crate) since: Option<u64>,
     /// Unix time in milliseconds.
     pub(crate) until: Option<u64>,
+    /// Whether it is resolved.
+    pub(crate) resolved: Option<bool>,
 }
 
 impl Filter {
-    /// Whether an event that was logged then is what is asked for.
+    /// Whether an event that was logged then, and has its resolution, is what is asked for.
     pub(crate) fn is(&self, event: &v1::Event, logged: SystemTime) -> bool {
         let name = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
         let at = millis_of(event, logged);
@@ -334,6 +362,7 @@ impl Filter {
             && event.severity >= self.min_severity
             && self.since.is_none_or(|since| at >= since)
             && self.until.is_none_or(|until| at < until)
+            && self.resolved.is_none_or(|wanted| wanted == event.resolution.is_some())
     }
 }
 
@@ -397,7 +426,7 @@ mod tests {
     }
 
     fn found(filter: &Filter, below: Option<u64>) -> Vec<u64> {
-        index().find(filter, below).collect()
+        index().find(filter, below, &Resolutions::default()).collect()
     }
 
     #[test]
@@ -416,15 +445,42 @@ mod tests {
     }
 
     #[test]
+    fn an_event_is_found_by_its_id_and_by_whether_it_is_resolved() {
+        use crate::resolutions::{Named, Record, id};
+        let mut index = Index::default();
+        for sequence in 1..=4_u64 {
+            let id = if sequence == 4 { String::new() } else { id(0x500 + u128::from(sequence)) };
+            index.add(&entry(sequence, &v1::Event { id, ..event("host", "system", "state", 0) })).unwrap();
+        }
+        assert_eq!(index.named(&[0x501, 0x503, 0x900].into()), [1, 3]);
+        assert!(index.named(&[0].into()).is_empty(), "what has no id is not found by it");
+        assert!(index.keeps(2, 0x502) && !index.keeps(2, 0x501) && !index.keeps(9, 0x502));
+        let events = vec![Named { sequence: 2, id: 0x502 }, Named { sequence: 3, id: 0x999 }];
+        let record = Record { resolved: true, events, ..Record::default() };
+        let resolutions = Resolutions::load([(0, Some(record))]);
+        let found = |resolved| {
+            let filter = Filter { resolved, ..Filter::default() };
+            index.find(&filter, None, &resolutions).collect::<Vec<_>>()
+        };
+        // What was resolved under the number of the third is an event of another life of the log.
+        assert_eq!((found(Some(true)), found(Some(false))), (vec![2], vec![4, 3, 1]));
+        assert_eq!(found(None).len(), 4);
+        index.forget(2);
+        assert!(!index.keeps(2, 0x502));
+    }
+
+    #[test]
     fn filters_are_exact_after_any_number_of_names() {
         let mut index = Index::default();
         for n in 0..20_000 {
             index.add(&entry(n + 1, &event("session", &format!("{n:016x}"), "created", 0))).unwrap();
         }
         let of = |component: &str| Filter { component: component.into(), ..Filter::default() };
-        assert_eq!(index.find(&of("nosuchthing"), None).count(), 0);
-        assert_eq!(index.find(&of(&format!("{:016x}", 19_999)), None).collect::<Vec<_>>(), [20_000]);
-        assert_eq!(index.find(&of(&format!("{:016x}", 7)), None).collect::<Vec<_>>(), [8]);
+        let none = Resolutions::default();
+        let found = |component: &str| index.find(&of(component), None, &none).collect::<Vec<_>>();
+        assert!(found("nosuchthing").is_empty());
+        assert_eq!(found(&format!("{:016x}", 19_999)), [20_000]);
+        assert_eq!(found(&format!("{:016x}", 7)), [8]);
         // A hash may be another's by chance; the event itself is not.
         assert!(!of("nosuchthing").is(&event("session", "7", "created", 0), SystemTime::UNIX_EPOCH));
     }
@@ -437,7 +493,7 @@ mod tests {
             index.add(&entry(n, &event("host", &n.to_string(), "state", 0))).unwrap();
         }
         assert_eq!(index.len(), INDEXED);
-        assert_eq!(index.find(&Filter::default(), None).last(), Some(5_001));
+        assert_eq!(index.find(&Filter::default(), None, &Resolutions::default()).last(), Some(5_001));
         index.forget_before(last);
         let groups: usize = Class::ALL.into_iter().map(|class| index.rooms.of(class).groups.len()).sum();
         assert_eq!((index.len(), groups, index.cost()), (1, 1, COST_MIN));
@@ -637,7 +693,7 @@ mod tests {
                         let mut paged = Vec::new();
                         let mut below = None;
                         loop {
-                            let page: Vec<u64> = bench.index.find(&filter, below)
+                            let page: Vec<u64> = bench.index.find(&filter, below, &Resolutions::default())
                                 .filter(|sequence| filter.is(&bench.log[sequence], SystemTime::UNIX_EPOCH))
                                 .take(size)
                                 .collect();

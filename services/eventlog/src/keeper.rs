@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use units::Lasting;
 
 use crate::index::Index;
+use crate::resolutions::Resolutions;
 
 /// Pause before a log that was lost is followed again, and before a removal that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -29,6 +30,10 @@ pub(crate) struct Shared {
     pub(crate) bus: Client,
     index: Mutex<Index>,
     pub(crate) state: watch::Sender<State>,
+    /// Looked at after the index where both are: whoever holds it does not ask for that.
+    resolutions: Mutex<Resolutions>,
+    /// What is known of them.
+    pub(crate) resolved: watch::Sender<State>,
     /// For who reads on: how far the log goes.
     pub(crate) news: watch::Sender<News>,
     /// An account changed, or may have while the log was not followed.
@@ -44,12 +49,12 @@ pub(crate) struct News {
     pub(crate) last: u64,
 }
 
-/// What is known of the log.
+/// What is known of the log, or of what is stored beside it.
 #[derive(Debug, Clone)]
 pub(crate) enum State {
     /// It is read from its begin.
     Reading,
-    /// The index has all of it.
+    /// All of it is in memory.
     Known,
     /// It does not answer, and what there is was never read.
     Away(Status),
@@ -61,6 +66,8 @@ impl Shared {
             bus,
             index: Mutex::default(),
             state: watch::Sender::new(State::Reading),
+            resolutions: Mutex::default(),
+            resolved: watch::Sender::new(State::Reading),
             news: watch::Sender::default(),
             accounts: Notify::new(),
         }
@@ -68,6 +75,10 @@ impl Shared {
 
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn resolutions(&self) -> MutexGuard<'_, Resolutions> {
+        self.resolutions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the log has been read to its end once: until then nobody knows it. Asked for after the news were looked at, which come with it.

@@ -1,9 +1,10 @@
-//! Lists past events, sends them to who has subscribed, and keeps the room of the event log.
+//! Lists past events, keeps which of them are resolved, sends them to who has subscribed, and keeps the room of the event log.
 //!
 //! ```text
 //!  stream EVENTS ──► index (pure) ──► surplus ──► removed from the stream
 //!                      │
 //!  ListEvents ──► turns, a share per account ──► lists, several at once ──► stream EVENTS, by sequence
+//!  ResolveEvents, ReopenEvents ──► resolver ──► bucket `resolutions` ──► lists
 //!  subscriptions ──► owner ──► bucket; a runner each ──► stream EVENTS from its cursor on ──► HTTP(S)
 //! ```
 //!
@@ -25,6 +26,8 @@
 mod index;
 mod keeper;
 mod lists;
+mod resolutions;
+mod resolver;
 mod shell;
 mod subscriptions;
 mod turns;

@@ -9,23 +9,25 @@ use ipc::Status;
 use prost::Message;
 use schema::time::timestamp_ms;
 use schema::v1alpha1 as v1;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::index::Filter;
 use crate::keeper::{Shared, State};
+use crate::resolutions::{Named, Record, number};
 
 /// Page size when none is given, as the contract says.
 const PAGE: usize = 100;
 /// A page ends early when it has so many bytes: half of what the bus takes in one message.
 const PAGE_BYTES: usize = 512 * 1024;
 /// Events of a page read at the same time.
-const READ_AT_ONCE: usize = 16;
+pub(crate) const READ_AT_ONCE: usize = 16;
 /// How long a list waits for the index when its request has no deadline.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Waits until the index has the whole log: half of it would be told as all there is.
-async fn known(shared: &Shared, until: Instant) -> Result<(), Status> {
-    let mut state = shared.state.subscribe();
+/// Waits until all of something is in memory: half of it would be told as all there is.
+pub(crate) async fn known(what: &watch::Sender<State>, until: Instant) -> Result<(), Status> {
+    let mut state = what.subscribe();
     let known = state.wait_for(|state| !matches!(state, State::Reading));
     match tokio::time::timeout_at(until, known).await {
         Ok(Ok(state)) => match &*state {
@@ -54,6 +56,7 @@ pub(crate) async fn list(
         min_severity: request.min_severity,
         since: request.since.as_ref().map(timestamp_ms),
         until: request.until.as_ref().map(timestamp_ms),
+        resolved: request.resolved,
         domain: request.domain,
         component: request.component,
         what: request.what,
@@ -62,7 +65,14 @@ pub(crate) async fn list(
         0 => PAGE,
         size => usize::try_from(size).unwrap_or(PAGE).min(1_000),
     };
-    known(shared, until).await?;
+    known(&shared.state, until).await?;
+    // Past events are listed without, and it is said; a list of what is resolved is not.
+    let half = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
+    let resolutions_unknown = match known(&shared.resolved, half).await {
+        Ok(()) => false,
+        Err(status) if filter.resolved.is_some() => return Err(status),
+        Err(_) => true,
+    };
     let log = shared.bus.event_log();
     let mut page = Page { size, bytes: 0, events: Vec::with_capacity(size.min(PAGE)), next: String::new() };
     let mut below = below;
@@ -70,7 +80,11 @@ pub(crate) async fn list(
     let mut is_there = false;
     'pages: loop {
         // A few more than a page: what has left the log since is skipped, and one more tells whether there is another page.
-        let wanted: Vec<u64> = shared.index().find(&filter, below).take(page.left() + READ_AT_ONCE).collect();
+        let wanted: Vec<u64> = {
+            let index = shared.index();
+            let resolutions = shared.resolutions();
+            index.find(&filter, below, &resolutions).take(page.left() + READ_AT_ONCE).collect()
+        };
         let Some(lowest) = wanted.last().copied() else { break };
         below = Some(lowest);
         let mut entries = stream::iter(wanted)
@@ -82,8 +96,14 @@ pub(crate) async fn list(
         while let Some((sequence, entry)) = entries.next().await {
             let (event, bytes) = match entry {
                 Ok(Some(entry)) => match v1::Event::decode(entry.payload.clone()) {
-                    Ok(event) if !filter.is(&event, entry.time) => continue,
-                    Ok(event) => (v1::Event { sequence, ..event }, entry.payload.len()),
+                    Ok(event) => {
+                        let (event, bytes) =
+                            resolved(shared, v1::Event { sequence, ..event }, entry.payload.len());
+                        if !filter.is(&event, entry.time) {
+                            continue;
+                        }
+                        (event, bytes)
+                    }
                     Err(error) => (unreadable(sequence, &error), 0),
                 },
                 Ok(None) => {
@@ -110,7 +130,17 @@ pub(crate) async fn list(
         let bounds = log.bounds().await?;
         shared.index().forget_before(bounds.first);
     }
-    Ok(v1::ListEventsResponse { events: page.events, next_page_token: page.next })
+    Ok(v1::ListEventsResponse { events: page.events, next_page_token: page.next, resolutions_unknown })
+}
+
+/// An event with what is known of its resolution, and how many bytes it is then.
+fn resolved(shared: &Shared, event: v1::Event, bytes: usize) -> (v1::Event, usize) {
+    let resolution = number(&event.id).and_then(|id| {
+        let resolutions = shared.resolutions();
+        resolutions.of(Named { sequence: event.sequence, id }).map(Record::shown)
+    });
+    let more = resolution.as_ref().map_or(0, Message::encoded_len);
+    (v1::Event { resolution, ..event }, bytes + more)
 }
 
 /// In the place of an event that is in the log and cannot be read.

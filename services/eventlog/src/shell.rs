@@ -12,11 +12,12 @@ use tokio::time::Instant;
 
 use crate::keeper::{self, Shared};
 use crate::lists;
+use crate::resolver::{self, Change};
 use crate::subscriptions::{self, Command, Shown};
 use crate::turns::Turns;
 use crate::{Config, Error};
 
-/// Changes of subscriptions that wait.
+/// Changes of subscriptions that wait, and as many of what is resolved.
 const COMMANDS: usize = 32;
 /// How long the order to stop waits for what is still to be stored. The operator gives a daemon 2 s.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -47,6 +48,15 @@ pub async fn run(context: Context) -> Result<(), Error> {
         waiting,
         stopped,
     ));
+    let (changes, planned) = mpsc::channel(COMMANDS);
+    let (stop_resolver, resolver_stopped) = oneshot::channel();
+    owner.spawn(resolver::own(Arc::clone(&shared), outbox.clone(), planned, resolver_stopped));
+    let change = |change: Change| {
+        if let Err(refused) = changes.try_send(change) {
+            let status = Status::resource_exhausted("too many changes of events wait; ask again later");
+            refused.into_inner().refuse(status, &outbox);
+        }
+    };
     let mut turns = Turns::default();
     let mut running: JoinSet<String> = JoinSet::new();
     let (mut shutdown, mut heartbeat) = (context.shutdown.clone(), context.heartbeat());
@@ -69,6 +79,14 @@ pub async fn run(context: Context) -> Result<(), Error> {
                             let status = Status::resource_exhausted("too many lists of events wait; ask again later");
                             outbox.answer(reply, Err(status.with_reason("TOO_MANY_LISTS")));
                         }
+                        None
+                    }
+                    EventServiceCall::ResolveEvents(wanted, reply) => {
+                        change(Change::Resolve(wanted, reply));
+                        None
+                    }
+                    EventServiceCall::ReopenEvents(wanted, reply) => {
+                        change(Change::Reopen(wanted, reply));
                         None
                     }
                     EventServiceCall::CreateEventSubscription(wanted, reply) => Some(Command::Create(wanted, reply)),
@@ -99,8 +117,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
             });
         }
     }
-    let _ = stop.send(());
+    let _ = (stop.send(()), stop_resolver.send(()));
     // A store that does not answer now costs a destination events that come again, and not the order to stop its time.
-    let _ = tokio::time::timeout(GOODBYE, owner.join_next()).await;
+    let _ = tokio::time::timeout(GOODBYE, async { while owner.join_next().await.is_some() {} }).await;
     Ok(())
 }

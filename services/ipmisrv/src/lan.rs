@@ -173,6 +173,7 @@ mod tests {
         let address = |(address, origin): &(&str, v1::AddressOrigin)| v1::InterfaceAddress {
             address: (*address).to_owned(),
             origin: (*origin).into(),
+            lease_end: None,
         };
         v1::NetworkInterface {
             name: name.to_owned(),
@@ -235,6 +236,7 @@ mod tests {
         interfaces[1].addresses.push(v1::InterfaceAddress {
             address: "2001:db8:7::5/48".to_owned(),
             origin: v1::AddressOrigin::Static.into(),
+            lease_end: None,
         });
         let six = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
         let get = |selector, set| parameter((selector, set), local, &interfaces);

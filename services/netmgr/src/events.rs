@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use ipc::EventBuilder;
+use prost_types::Timestamp;
 use schema::v1alpha1::{
     AddressOrigin, Event, EventSeverity, InterfaceAddress, NetworkInterface, NetworkInterfaceState,
 };
+use units::Mono;
 
 use crate::config::{Ipv4, Ipv6};
 use crate::iface::{Iface, is_link_local};
@@ -54,12 +56,26 @@ fn of_iface(iface: &Iface) -> String {
 }
 
 fn is_leased(iface: &Iface, address: IpAddr) -> bool {
-    iface.lease4().is_some_and(|lease| lease.terms.address == address)
-        || iface.lease6().is_some_and(|lease| lease.addresses.iter().any(|held| held.address == address))
+    lease_end(iface, address).is_some()
+}
+
+/// When the lease of an address ends; none for one without a lease.
+fn lease_end(iface: &Iface, address: IpAddr) -> Option<Mono> {
+    let four = iface.lease4().filter(|lease| lease.terms.address == address).map(|lease| lease.ends_at);
+    let six = || {
+        let held = iface.lease6()?.addresses.iter().find(|held| held.address == address)?;
+        Some(held.ends_at)
+    };
+    four.or_else(six)
+}
+
+/// A moment of a lease for people: by the clock as it is now.
+pub(crate) fn moment(at: Mono, now: Mono, wall: SystemTime) -> Timestamp {
+    schema::time::timestamp(schema::time::unix_ms(wall).saturating_add(now.until(at).get()))
 }
 
 /// An interface as other daemons are told of it: what the kernel has of it, and where that comes from.
-pub(crate) fn interface(iface: &Iface) -> NetworkInterface {
+pub(crate) fn interface(iface: &Iface, wall: impl Fn(Mono) -> Timestamp) -> NetworkInterface {
     let (config, link) = (iface.config(), iface.seen.link);
     let hardware = link.map(|link| link.hardware).unwrap_or_default();
     let state = match link {
@@ -82,7 +98,8 @@ pub(crate) fn interface(iface: &Iface) -> NetworkInterface {
         } else {
             AddressOrigin::Unspecified
         };
-        InterfaceAddress { address: address.net.to_string(), origin: origin.into() }
+        let lease_end = lease_end(iface, address.net.addr()).map(&wall);
+        InterfaceAddress { address: address.net.to_string(), origin: origin.into(), lease_end }
     });
     let to_all = iface.seen.routes.iter().filter(|route| route.to.prefix_len() == 0);
     NetworkInterface {
@@ -110,7 +127,10 @@ mod tests {
     use crate::config::Interface;
     use crate::iface::{Address, Hardware, Link, Observed};
     use crate::route::Route;
-    use units::Mono;
+
+    fn wall(at: Mono) -> Timestamp {
+        moment(at, Mono::ZERO, SystemTime::UNIX_EPOCH)
+    }
 
     #[test]
     fn the_status_says_what_a_person_asks_first() {
@@ -147,10 +167,11 @@ mod tests {
         iface.observe(Mono::ZERO, seen, &mut Vec::new());
         assert_eq!(status(std::iter::once(&iface), &sync), "eth0 192.0.2.5/24, 2001:db8::9/64");
         iface.owned.addresses.insert("192.0.2.5/24".parse().unwrap());
-        let told = interface(&iface);
+        let told = interface(&iface, wall);
         let address = |address: &str, origin: AddressOrigin| InterfaceAddress {
             address: address.to_owned(),
             origin: origin.into(),
+            lease_end: None,
         };
         let (link_local, fixed) =
             (address("fe80::1/64", AddressOrigin::LinkLocal), address("192.0.2.5/24", AddressOrigin::Static));
@@ -163,7 +184,7 @@ mod tests {
         assert_eq!((told.speed_mbps, told.full_duplex, told.vlan_id), (Some(1000), Some(true), Some(7)));
         assert!(told.dhcp4 && !told.dhcp6 && told.router_advertisements);
         iface.observe(Mono::ZERO, Observed::default(), &mut Vec::new());
-        let gone = interface(&iface);
+        let gone = interface(&iface, wall);
         assert_eq!((gone.state(), gone.mtu, gone.speed_mbps), (NetworkInterfaceState::Absent, 0, None));
     }
 

@@ -360,6 +360,10 @@ fn the_kernel_knows_when_a_leased_address_ends() {
     let expect = Some(Action::Life { net, preferred_s: 590, valid_s: 590 });
     assert_eq!(lives(&mut iface, 10_000, Some(100)), expect);
     assert_eq!(lives(&mut iface, 10_000, None), expect);
+    // So do people.
+    let wall = |at| crate::events::moment(at, Mono::from_millis(10_000), std::time::SystemTime::UNIX_EPOCH);
+    let told = crate::events::interface(&iface, wall);
+    assert_eq!(told.addresses[0].lease_end.map(|at| (at.seconds, at.nanos)), Some((590, 0)));
     // A fixed address never ends.
     let mut fixed = self::iface(fixed());
     observe(&mut fixed, 0, seen(LINK, &[], &[]));

@@ -259,14 +259,18 @@ impl<S: System> Net<S> {
         let ifaces = || self.ports.values().map(|port| &port.iface);
         let name_servers: Vec<_> = ifaces().flat_map(Iface::dns).collect();
         let domains = names::domains(ifaces().flat_map(Iface::search));
+        let (now, wall) = (self.now(), self.system.wall());
         ListNetworkInterfacesResponse {
-            interfaces: ifaces().map(events::interface).collect(),
+            interfaces: ifaces()
+                .map(|iface| events::interface(iface, |at| events::moment(at, now, wall)))
+                .collect(),
             host_name: self.hostname.clone().unwrap_or_default(),
             domains: domains.into_iter().map(str::to_owned).collect(),
             name_servers: names::servers(&name_servers).iter().map(ToString::to_string).collect(),
             time_servers: self.sync.servers().to_vec(),
             static_time_servers: self.config.time.ntp.clone(),
             time_source: self.sync.synced().map(|synced| synced.server.clone()).unwrap_or_default(),
+            time_offset_us: self.sync.synced().map(|synced| synced.offset_us),
         }
     }
 

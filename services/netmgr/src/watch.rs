@@ -100,7 +100,8 @@ fn shown(seen: BTreeMap<String, Observed>) -> Vec<NetworkInterface> {
     let all = real.take(SHOWN_MAX).map(|(name, seen)| {
         let mut iface = Iface::new(name, untouched(), 0, None, None, None);
         iface.seen = seen;
-        events::interface(&iface)
+        // It has no leases, so there are no moments to be told.
+        events::interface(&iface, |_| prost_types::Timestamp::default())
     });
     all.collect()
 }

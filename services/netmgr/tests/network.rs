@@ -59,6 +59,7 @@ fn dhcp_brings_address_route_names_and_time_and_a_restart_does_not_flap() {
     assert!(addresses.len() == 1 && in_range(&addresses[0], 50, 60), "{addresses:?}");
     assert_eq!(lab.default_routes("-4"), ["192.0.2.1 dev eth0 metric 100"]);
     daemon.wait(&format!("TOLD eth0 {MAC} {} ADDRESS_ORIGIN_DHCP by 192.0.2.1", addresses[0]));
+    daemon.wait("TIME 192.0.2.1 3");
     let resolv = lab.resolv_conf();
     assert!(resolv.ends_with("search rack.example\nnameserver 192.0.2.53\n"), "{resolv}");
     let v6 = ip(&lab.bmc, "-6 addr show dev eth0");

@@ -2,6 +2,7 @@
 import { CertificateService } from "../gen/schema/v1alpha1/certificate_pb";
 import { ChassisService, ChassisAction } from "../gen/schema/v1alpha1/chassis_pb";
 import { HostAction, HostService, HostStatus } from "../gen/schema/v1alpha1/host_pb";
+import { IpmiService } from "../gen/schema/v1alpha1/ipmi_pb";
 import { LedService } from "../gen/schema/v1alpha1/led_pb";
 import { ManagementControllerAction, ManagementControllerService } from "../gen/schema/v1alpha1/managementcontroller_pb";
 import { ThermalProfile, ThermalService } from "../gen/schema/v1alpha1/thermal_pb";
@@ -81,12 +82,16 @@ export function commands(): Command[] {
   if (session.may(LedService.method.testLeds)) {
     list.push({ id: "lamps", group: t("nav.leds"), title: t("leds.test"), run: () => void act(() => leds.testLeds({ duration: { seconds: 10n, nanos: 0 } }), "leds.testOn") });
   }
+  list.push({ id: "unresolved", group: t("nav.events"), title: t("events.open"), run: () => router.go("/events?resolved=no") });
   if (session.may(UserService.method.createUser)) {
     list.push({ id: "new user", group: t("nav.users"), title: t("users.new"), run: () => router.go("/users?new=1") });
   }
   if (session.may(CertificateService.method.generateCsr)) {
     list.push({ id: "csr", group: t("nav.certificate"), title: t("certificate.request"), run: () => router.go("/certificate?open=request") });
     list.push({ id: "certificate", group: t("nav.certificate"), title: t("certificate.replace"), run: () => router.go("/certificate?open=replace") });
+  }
+  if (session.may(IpmiService.method.setIpmi) && machine.info.data?.health?.details.some((detail) => detail.component === "ipmisrv")) {
+    list.push({ id: "ipmi", group: t("nav.network"), title: t("ipmi.title"), run: () => router.go("/network") });
   }
   const bmc = machine.controller.data;
   if (bmc && session.may(ManagementControllerService.method.changeManagementControllerState)) {

@@ -38,8 +38,8 @@ static EVENT_CRITICAL: Template = Template {
     args: 2,
 };
 
-/// The newest events that a log keeps, in the words of an entry of `kind`.
-pub(super) fn entry(event: &v1::Event, kind: &str) -> Value {
+/// An event that a log keeps, in the words of an entry of `kind`; `resolved` is whether it is, as far as that is known.
+pub(super) fn entry(event: &v1::Event, kind: &str, resolved: Option<bool>) -> Value {
     let message = told(event);
     json!({
         "Name": subject(event),
@@ -51,6 +51,7 @@ pub(super) fn entry(event: &v1::Event, kind: &str) -> Value {
         "MessageId": message.id(),
         "MessageArgs": message.to_json().get("MessageArgs"),
         "EventId": event.id,
+        "Resolved": resolved,
         // On whose behalf it happened.
         "Originator": said(event.principal.as_deref()),
         "OriginatorType": said(event.principal.as_deref()).map(|_| "Client"),

@@ -7,13 +7,15 @@
 //! | `Systems/system/LogServices/SEL` | those of the machine |
 //! | `Systems/system/LogServices/ConsoleLog` | lines of its serial console, for who may open that |
 
+use schema::rpc::event_service;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
 use crate::Fault;
+use crate::message::base;
 use crate::privilege::{Privileges, entity};
-use crate::resource::{Names, Resource, collection, link, status};
-use crate::world::World;
+use crate::resource::{Change, Given, Kind, Names, Patch, Property, Resource, collection, link, status};
+use crate::world::{Call, Need, World};
 
 use super::{log, name};
 
@@ -143,8 +145,10 @@ fn entry(world: &World, names: Names<'_>, logs: Logs) -> Result<Option<Value>, F
     let kind = log.entry_types().1;
     let id = name(names, 2);
     if log != Log::Console {
-        let event = world.events()?.events.iter().find(|event| event.id == id && log.has(event));
-        return Ok(event.map(|event| log::entry(event, kind)));
+        let all = world.events()?;
+        let event = all.events.iter().find(|event| event.id == id && log.has(event));
+        let resolved = |event: &v1::Event| (!all.resolutions_unknown).then_some(event.resolution.is_some());
+        return Ok(event.map(|event| log::entry(event, kind, resolved(event))));
     }
     let found = lines(world, names)?.into_iter().find(|(other, _)| other == id);
     Ok(found.map(|(_, line)| {
@@ -157,6 +161,23 @@ fn entry(world: &World, names: Names<'_>, logs: Logs) -> Result<Option<Value>, F
             "Message": line.text,
         })
     }))
+}
+
+/// That somebody has seen to what an event tells of (DSP0268, `Resolved`). An event is one in all logs that have it.
+const PATCH: Patch =
+    Patch { properties: &[Property::new("Resolved", Kind::Bool)], apply: resolve, changes: &[Need::Events] };
+
+fn resolve(_: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
+    let ids = vec![name(names, 2).to_owned()];
+    let call = if name(names, 1) == Log::Console.id() {
+        Err(base::PROPERTY_NOT_WRITABLE.with(&["Resolved"]))
+    } else if given.bool("Resolved") == Some(true) {
+        let request = v1::ResolveEventsRequest { ids, ..v1::ResolveEventsRequest::default() };
+        Ok(Call::new(event_service::RESOLVE_EVENTS, &request))
+    } else {
+        Ok(Call::new(event_service::REOPEN_EVENTS, &v1::ReopenEventsRequest { ids }))
+    };
+    vec![Change::of("Resolved", call)]
 }
 
 /// The lines of a host's console, newest first as in the other logs, each with an id that stays as long as the line does: its time, and which of that
@@ -210,12 +231,15 @@ pub(super) static ENTRIES_OF_MANAGER: Resource = Resource::new(
     |world, names| entries(world, names, "Managers", of_manager),
 );
 
-pub(super) static ENTRY_OF_MANAGER: Resource = Resource::new(
-    "Managers/{}/LogServices/{}/Entries/{}",
-    "LogEntry.v1_11_0.LogEntry",
-    &entity::LOG_ENTRY,
-    |world, names| entry(world, names, of_manager),
-);
+pub(super) static ENTRY_OF_MANAGER: Resource = Resource {
+    patch: Some(PATCH),
+    ..Resource::new(
+        "Managers/{}/LogServices/{}/Entries/{}",
+        "LogEntry.v1_11_0.LogEntry",
+        &entity::LOG_ENTRY,
+        |world, names| entry(world, names, of_manager),
+    )
+};
 
 pub(super) static OF_SYSTEM: Resource = Resource::new(
     "Systems/{}/LogServices",
@@ -241,9 +265,12 @@ pub(super) static ENTRIES_OF_SYSTEM: Resource = Resource::new(
     |world, names| entries(world, names, "Systems", of_system),
 );
 
-pub(super) static ENTRY_OF_SYSTEM: Resource = Resource::new(
-    "Systems/{}/LogServices/{}/Entries/{}",
-    "LogEntry.v1_11_0.LogEntry",
-    &entity::LOG_ENTRY,
-    |world, names| entry(world, names, of_system),
-);
+pub(super) static ENTRY_OF_SYSTEM: Resource = Resource {
+    patch: Some(PATCH),
+    ..Resource::new(
+        "Systems/{}/LogServices/{}/Entries/{}",
+        "LogEntry.v1_11_0.LogEntry",
+        &entity::LOG_ENTRY,
+        |world, names| entry(world, names, of_system),
+    )
+};

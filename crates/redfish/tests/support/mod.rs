@@ -187,6 +187,7 @@ pub fn network() -> v1::ListNetworkInterfacesResponse {
     let address = |address: &str, origin: O| v1::InterfaceAddress {
         address: address.to_owned(),
         origin: origin.into(),
+        lease_end: None,
     };
     let eth0 = v1::NetworkInterface {
         name: "eth0".into(),
@@ -249,6 +250,8 @@ impl Bench {
 
     /// The owners of what changes say yes, and what was made is there.
     pub fn agree(&mut self) {
+        self.say("rpc.EventService.ResolveEvents", &v1::ResolveEventsResponse::default());
+        self.say("rpc.EventService.ReopenEvents", &v1::ReopenEventsResponse::default());
         self.say("rpc.MediaService.InsertMedia", &v1::InsertMediaResponse::default());
         self.say("rpc.MediaService.EjectMedia", &v1::EjectMediaResponse::default());
         self.say("rpc.AssetService.SetAssetInfo", &v1::SetAssetInfoResponse::default());

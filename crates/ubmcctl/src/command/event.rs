@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use schema::rpc::event_service;
 use schema::v1alpha1::{
-    Event, EventGap, EventGapReason, EventSeverity, ListEventsRequest, WatchEventsRequest, event,
+    Event, EventGap, EventGapReason, EventSeverity, ListEventsRequest, ReopenEventsRequest,
+    ResolveEventsRequest, WatchEventsRequest, event,
 };
 
 use super::Session;
@@ -16,10 +17,19 @@ use crate::reconnect::Reconnect;
 use crate::text::{ago, clean, enum_word, time};
 
 pub(crate) async fn run(session: Session, command: EventCommand, output: Output) -> Result<(), Failure> {
-    let client = session.client().await?;
     match command {
-        EventCommand::Watch { filter } => follow(&client, &filter, output).await,
-        EventCommand::List { filter, severity, since, limit } => {
+        EventCommand::Watch { filter } => follow(&session.client().await?, &filter, output).await,
+        EventCommand::Resolve { ids, note } => {
+            let request = ResolveEventsRequest { ids, note };
+            let reply = session.changing().await?.call(event_service::RESOLVE_EVENTS, &request).await?;
+            output.line(&reply, || changed(&request.ids, &reply.changed, "resolved"))
+        }
+        EventCommand::Reopen { ids } => {
+            let request = ReopenEventsRequest { ids };
+            let reply = session.changing().await?.call(event_service::REOPEN_EVENTS, &request).await?;
+            output.line(&reply, || changed(&request.ids, &reply.changed, "reopened"))
+        }
+        EventCommand::List { filter, severity, since, limit, unresolved, resolved } => {
             let severity = match severity {
                 None => EventSeverity::Unspecified,
                 Some(Severity::Debug) => EventSeverity::Debug,
@@ -35,11 +45,15 @@ pub(crate) async fn run(session: Session, command: EventCommand, output: Output)
                 min_severity: severity.into(),
                 since,
                 page_size: limit,
+                resolved: (resolved || unresolved).then_some(resolved),
                 ..Default::default()
             };
-            let reply = client.call(event_service::LIST_EVENTS, &request).await?;
+            let reply = session.client().await?.call(event_service::LIST_EVENTS, &request).await?;
+            if reply.resolutions_unknown {
+                note("which of them are resolved cannot be read now");
+            }
             output.reply(&reply, || {
-                let mut table = Table::new(&["TIME", "SEVERITY", "WHAT", "MESSAGE", "BY"])
+                let mut table = Table::new(&["TIME", "SEVERITY", "WHAT", "MESSAGE", "BY", "RESOLVED", "ID"])
                     .empty("no such events are kept");
                 for event in &reply.events {
                     table.row([
@@ -48,12 +62,34 @@ pub(crate) async fn run(session: Session, command: EventCommand, output: Output)
                         subject(event),
                         event.message.clone(),
                         event.principal.clone().unwrap_or_default(),
+                        resolution(event),
+                        event.id.clone(),
                     ]);
                 }
                 table
             })
         }
     }
+}
+
+/// `2 events are resolved, 1 was so before`.
+fn changed(asked: &[String], changed: &[String], what: &str) -> String {
+    let events = |count: usize| format!("{count} event{}", if count == 1 { " is" } else { "s are" });
+    match asked.len().saturating_sub(changed.len()) {
+        0 => format!("{} {what}", events(changed.len())),
+        before => format!(
+            "{} {what}, {before} {} so before",
+            events(changed.len()),
+            if before == 1 { "was" } else { "were" }
+        ),
+    }
+}
+
+/// `olga, 2 h ago: fan replaced`.
+fn resolution(event: &Event) -> String {
+    let Some(resolution) = &event.resolution else { return String::new() };
+    let who = format!("{}, {}", resolution.username, ago(resolution.time.as_ref()));
+    if resolution.note.is_empty() { who } else { format!("{who}: {}", resolution.note) }
 }
 
 pub(crate) fn before_now(span: Duration) -> Result<prost_types::Timestamp, Failure> {
@@ -151,6 +187,14 @@ pub(crate) async fn follow(client: &Client, filter: &EventFilter, output: Output
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_changed_is_counted() {
+        let ids = |count: usize| vec!["id".to_owned(); count];
+        assert_eq!(changed(&ids(1), &ids(1), "resolved"), "1 event is resolved");
+        assert_eq!(changed(&ids(3), &ids(2), "reopened"), "2 events are reopened, 1 was so before");
+        assert_eq!(changed(&ids(2), &[], "resolved"), "0 events are resolved, 2 were so before");
+    }
 
     #[test]
     fn an_event_is_one_line_whatever_is_in_it() {

@@ -8,7 +8,7 @@ use super::Session;
 use crate::cli::NetworkCommand;
 use crate::failure::Failure;
 use crate::output::{Card, Output, Table};
-use crate::text::enum_word;
+use crate::text::{enum_word, time};
 
 pub(crate) async fn run(session: Session, command: NetworkCommand, output: Output) -> Result<(), Failure> {
     let client = session.client().await?;
@@ -35,13 +35,24 @@ pub(crate) async fn run(session: Session, command: NetworkCommand, output: Outpu
     }
 }
 
-/// `192.0.2.5/24 (dhcp) fe80::1/64 (link-local)`.
+/// `192.0.2.5/24 (dhcp until 2026-01-01 12:00:00Z) fe80::1/64 (link-local)`.
 fn addresses(one: &NetworkInterface) -> String {
     let shown = |address: &schema::v1alpha1::InterfaceAddress| match address.origin() {
         schema::v1alpha1::AddressOrigin::Unspecified => address.address.clone(),
-        origin => format!("{} ({})", address.address, enum_word(origin.as_str_name(), "ADDRESS_ORIGIN_")),
+        origin => {
+            let word = enum_word(origin.as_str_name(), "ADDRESS_ORIGIN_");
+            let until = address.lease_end.as_ref().map(|end| format!(" until {}", time(Some(end))));
+            format!("{} ({word}{})", address.address, until.unwrap_or_default())
+        }
     };
     one.addresses.iter().map(shown).collect::<Vec<_>>().join(" ")
+}
+
+/// What the clock was off by when it was looked at: `1.204 ms behind`.
+fn offset(us: i64) -> String {
+    let ms = us.unsigned_abs() / 1000;
+    let part = us.unsigned_abs() % 1000;
+    format!("{ms}.{part:03} ms {}", if us < 0 { "ahead" } else { "behind" })
 }
 
 fn mac(bytes: &[u8]) -> String {
@@ -54,7 +65,8 @@ fn card(reply: &ListNetworkInterfacesResponse) -> Card {
         .line("Domains", reply.domains.join(" "))
         .line("Name servers", reply.name_servers.join(" "))
         .line("Time servers", reply.time_servers.join(" "))
-        .line("Time from", reply.time_source.clone());
+        .line("Time from", reply.time_source.clone())
+        .line("Time offset", reply.time_offset_us.map(offset).unwrap_or_default());
     card
 }
 
@@ -68,6 +80,7 @@ mod tests {
         let address = |address: &str, origin: AddressOrigin| InterfaceAddress {
             address: address.into(),
             origin: origin.into(),
+            lease_end: None,
         };
         let one = NetworkInterface {
             addresses: vec![
@@ -78,6 +91,11 @@ mod tests {
             ..NetworkInterface::default()
         };
         assert_eq!(addresses(&one), "192.0.2.5/24 (dhcp) 192.0.2.6/24 fe80::1/64 (link-local)");
+        let end = Some(prost_types::Timestamp { seconds: 1_790_000_000, nanos: 0 });
+        let leased = InterfaceAddress { lease_end: end, ..address("192.0.2.5/24", AddressOrigin::Dhcp) };
+        let one = NetworkInterface { addresses: vec![leased], ..NetworkInterface::default() };
+        assert_eq!(addresses(&one), "192.0.2.5/24 (dhcp until 2026-09-21 14:13:20Z)");
+        assert_eq!((offset(1_204).as_str(), offset(-5).as_str()), ("1.204 ms behind", "0.005 ms ahead"));
         assert_eq!((mac(&[2, 0, 0, 0, 0, 10]).as_str(), mac(&[]).as_str()), ("02:00:00:00:00:0a", ""));
     }
 }

@@ -37,6 +37,7 @@ impl Bench {
     pub(crate) async fn start() -> Self {
         let bus = Bus::start().await;
         bus.client("operator").await.create_event_log().await.expect("an event log");
+        bus.create_bucket("resolutions").await;
         let client = bus.client("websrv").await;
         Self { bus, client }
     }

@@ -70,6 +70,7 @@ async fn interfaces(bus: ipc::Client) {
     let request = ListNetworkInterfacesRequest {};
     // It may be stopped meanwhile.
     let Ok(answer) = bus.call(LIST_NETWORK_INTERFACES, &request, &context).await else { return };
+    println!("TIME {} {}", answer.time_source, answer.time_offset_us.unwrap_or_default());
     for one in answer.interfaces {
         let told = |one: &InterfaceAddress| format!("{} {}", one.address, one.origin().as_str_name());
         let addresses: Vec<String> = one.addresses.iter().map(told).collect();

@@ -1,0 +1,295 @@
+//! Resolves and reopens events: the one writer of what is stored of it.
+//!
+//! One change after the other is stored and answered then; lists do not wait for it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use ipc::{Bucket, CallContext, EventBuilder, Json, Outbox, Reply, StateError, Status};
+use prost::Message;
+use schema::v1alpha1 as v1;
+use service::Clock;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use units::Lasting;
+
+use crate::keeper::{Shared, State};
+use crate::lists::{self, READ_AT_ONCE};
+use crate::resolutions::{Named, Record, Resolutions, end_of, id, number};
+
+/// Where it is stored.
+const BUCKET: &str = "resolutions";
+/// Before the number of a record.
+const PREFIX: &str = "r.";
+/// Pause before the store is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often what events that left the log leave behind is looked for, beside after each change.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// Records removed in one go: calls are not held up by many.
+const SWEPT_AT_ONCE: usize = 32;
+
+/// A change that is asked for.
+pub(crate) enum Change {
+    Resolve(v1::ResolveEventsRequest, Reply<v1::ResolveEventsResponse>),
+    Reopen(v1::ReopenEventsRequest, Reply<v1::ReopenEventsResponse>),
+}
+
+impl Change {
+    /// Answers that it is not done.
+    pub(crate) fn refuse(self, status: Status, outbox: &Outbox) {
+        match self {
+            Self::Resolve(_, reply) => outbox.answer(reply, Err(status)),
+            Self::Reopen(_, reply) => outbox.answer(reply, Err(status)),
+        }
+    }
+
+    fn context(&self) -> &CallContext {
+        match self {
+            Self::Resolve(_, reply) => reply.context(),
+            Self::Reopen(_, reply) => reply.context(),
+        }
+    }
+}
+
+/// Takes changes, one after the other, until `stop` says so.
+pub(crate) async fn own(
+    shared: Arc<Shared>,
+    outbox: Outbox,
+    mut changes: mpsc::Receiver<Change>,
+    mut stop: oneshot::Receiver<()>,
+) {
+    let (clock, mut failing) = (Clock::new(), Lasting::default());
+    let bucket = loop {
+        let status = tokio::select! {
+            _ = &mut stop => return,
+            loaded = load(&shared) => match loaded {
+                Ok(bucket) => break bucket,
+                Err(error) => Status::from(error),
+            },
+        };
+        if failing.fails(clock.now()).is_some() {
+            tracing::warn!(%status, "cannot read which events are resolved: retrying");
+        }
+        shared.resolved.send_replace(State::Away(status.clone()));
+        let until = Instant::now() + AGAIN;
+        loop {
+            tokio::select! {
+                _ = &mut stop => return,
+                () = tokio::time::sleep_until(until) => break,
+                change = changes.recv() => match change {
+                    Some(change) => change.refuse(status.clone(), &outbox),
+                    None => return,
+                },
+            }
+        }
+    };
+    if let Some(said) = failing.works(clock.now()) {
+        tracing::info!(times = said.times, lasted = %said.lasts, "which events are resolved is read again");
+    }
+    shared.resolved.send_replace(State::Known);
+    let owner = Owner { shared, bucket, clock, outbox: outbox.clone() };
+    let mut sweep = interval(SWEEP_EVERY);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = &mut stop => break,
+            _ = sweep.tick() => {}
+            change = changes.recv() => match change {
+                None => break,
+                Some(change) if change.context().is_over() => {
+                    let late = Status::deadline_exceeded("the store did not answer in time: nothing was changed");
+                    change.refuse(late, &outbox);
+                    continue;
+                }
+                // One that is cut off here has its caller told that its outcome is not known.
+                Some(change) => tokio::select! {
+                    _ = &mut stop => break,
+                    () = owner.answer(change) => {}
+                },
+            }
+        }
+        tokio::select! {
+            _ = &mut stop => break,
+            () = owner.sweep() => {}
+        }
+    }
+    changes.close();
+    while let Ok(change) = changes.try_recv() {
+        change.refuse(Status::unavailable("eventlog stops: nothing was changed"), &outbox);
+    }
+}
+
+/// Reads what is stored.
+async fn load(shared: &Shared) -> Result<Bucket, StateError> {
+    let bucket = shared.bus.bucket(BUCKET).await?;
+    let mut stored = Vec::new();
+    for (name, read) in bucket.all_under::<Json<Record>>(PREFIX).await? {
+        let Ok(number) = u64::from_str_radix(&name, 16) else {
+            tracing::warn!(key = name, "not a record of resolved events: passed over");
+            continue;
+        };
+        let record = match read {
+            Ok(entry) => Some(entry.value.0),
+            // It stays where it is: the medium may give it again, and another release may be able to read it.
+            Err(error) => {
+                tracing::warn!(%error, "cannot read which events are resolved: those of one change show as if they were not");
+                None
+            }
+        };
+        stored.push((number, record));
+    }
+    *shared.resolutions() = Resolutions::load(stored);
+    Ok(bucket)
+}
+
+fn key(number: u64) -> String {
+    format!("{PREFIX}{number:016x}")
+}
+
+struct Owner {
+    shared: Arc<Shared>,
+    bucket: Bucket,
+    clock: Clock,
+    outbox: Outbox,
+}
+
+impl Owner {
+    async fn answer(&self, change: Change) {
+        let context = change.context().clone();
+        let record = |resolved, note: &str| Record {
+            resolved,
+            at_ms: schema::time::unix_ms(self.clock.wall()),
+            username: context.username().to_owned(),
+            note: note.trim().to_owned(),
+            events: Vec::new(),
+        };
+        match change {
+            Change::Resolve(request, reply) => {
+                let done = self.done(&context, &request.ids, record(true, &request.note));
+                let (reply, done) = reply.until_known(done).await;
+                let answer = done.map(|done| v1::ResolveEventsResponse {
+                    resolution: done.as_ref().map(Record::shown),
+                    changed: done.as_ref().map(ids).unwrap_or_default(),
+                });
+                if let Some(reply) = reply {
+                    reply.send(answer).await;
+                }
+            }
+            Change::Reopen(request, reply) => {
+                let done = self.done(&context, &request.ids, record(false, ""));
+                let (reply, done) = reply.until_known(done).await;
+                let answer = done.map(|done| v1::ReopenEventsResponse {
+                    changed: done.as_ref().map(ids).unwrap_or_default(),
+                });
+                if let Some(reply) = reply {
+                    reply.send(answer).await;
+                }
+            }
+        }
+    }
+
+    /// Makes the change of these events, and returns what was stored of it; none when all of them were so before.
+    async fn done(
+        &self,
+        context: &CallContext,
+        ids: &[String],
+        change: Record,
+    ) -> Result<Option<Record>, Status> {
+        let until = Instant::now() + context.remaining().unwrap_or(lists::PATIENCE).mul_f32(0.5);
+        let change = Record { events: self.find(ids, until).await?, ..change };
+        let planned = self.shared.resolutions().plan(change);
+        let planned = planned.map_err(|_| {
+            let text = "there is no room to say of more events that they are resolved: shorter notes, or several events in one call, take less";
+            Status::resource_exhausted(text).with_reason("TOO_MANY_RESOLUTIONS")
+        })?;
+        let Some((number, record)) = planned else { return Ok(None) };
+        // Whatever becomes of it, its number is not given again.
+        self.shared.resolutions().skip(number);
+        self.bucket.commit(&key(number), &Json(record.clone()), None).await.map_err(StateError::of_change)?;
+        self.shared.resolutions().put(number, record.clone());
+        self.tell(context, &record);
+        Ok(Some(record))
+    }
+
+    /// The events of these ids in the log.
+    async fn find(&self, ids: &[String], until: Instant) -> Result<Vec<Named>, Status> {
+        let unknown = |id: &str| {
+            let text = format!("there is no event {id} in the log (any more): nothing was changed");
+            Status::not_found(text).with_reason("EVENT_NOT_FOUND")
+        };
+        lists::known(&self.shared.state, until).await?;
+        let mut wanted = BTreeSet::new();
+        for id in ids {
+            wanted.insert(number(id).ok_or_else(|| unknown(id))?);
+        }
+        let ends: BTreeSet<u32> = wanted.iter().copied().map(end_of).collect();
+        let candidates = self.shared.index().named(&ends);
+        let log = self.shared.bus.event_log();
+        let mut entries = stream::iter(candidates)
+            .map(|sequence| {
+                let log = log.clone();
+                async move { (sequence, log.entry(sequence).await) }
+            })
+            .buffered(READ_AT_ONCE);
+        let mut events = Vec::new();
+        while let Some((sequence, entry)) = entries.next().await {
+            let Some(entry) = entry? else { continue };
+            // One that is damaged has no id that could be compared.
+            let Ok(event) = v1::Event::decode(entry.payload) else { continue };
+            if let Some(id) = number(&event.id).filter(|id| wanted.remove(id)) {
+                events.push(Named { sequence, id });
+            }
+        }
+        match wanted.first() {
+            None => Ok(events),
+            Some(missing) => Err(unknown(&id(*missing))),
+        }
+    }
+
+    /// Says it to who watches.
+    fn tell(&self, context: &CallContext, record: &Record) {
+        let what = if record.resolved { "resolved" } else { "reopened" };
+        let events = if record.events.len() == 1 { "event" } else { "events" };
+        let mut text = format!("{} {events} {what}", record.events.len());
+        if !record.note.is_empty() {
+            text = format!("{text}: {}", record.note.replace(char::is_control, " "));
+        }
+        let change = v1::EventResolutionChange {
+            ids: ids(record),
+            resolution: record.resolved.then(|| record.shown()),
+        };
+        let event = EventBuilder::new(crate::NAME, "log", "events", what)
+            .message(text)
+            .payload(v1::event::Payload::EventResolutionChange(change))
+            .by(context.username(), &context.request_id)
+            .at(self.clock.wall());
+        self.outbox.event(event);
+    }
+
+    /// Removes what counts for nothing any more.
+    async fn sweep(&self) {
+        for _ in 0..SWEPT_AT_ONCE {
+            // Until all of the log is read, what is not known of it is no sign that it is gone.
+            if !self.shared.is_known() {
+                return;
+            }
+            let dead = {
+                let index = self.shared.index();
+                self.shared.resolutions().dead(|event| index.keeps(event.sequence, end_of(event.id)))
+            };
+            let Some(number) = dead else { return };
+            if let Err(error) = self.bucket.remove(&key(number)).await {
+                // It counts for nothing, and is looked at again.
+                tracing::debug!(%error, number, "cannot remove what counts for no event");
+                return;
+            }
+            self.shared.resolutions().removed(number);
+        }
+    }
+}
+
+fn ids(record: &Record) -> Vec<String> {
+    record.events.iter().map(|event| id(event.id)).collect()
+}

@@ -1,0 +1,224 @@
+//! Resolving of events on a bus: what holds over a crash, what is refused, and what is left when records are damaged or events are gone.
+
+mod common;
+
+use std::time::{Duration, SystemTime};
+
+use busd::testing::Way;
+use ipc::{CallContext, Code, EventBuilder, EventItem, Json, Principal, Status};
+use schema::Method;
+use schema::rpc::event_service as rpc;
+use schema::v1alpha1 as v1;
+
+use common::Daemon;
+
+struct Bench {
+    on: common::Bench,
+    /// Between the daemon and the bus.
+    way: Way,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let on = common::Bench::start().await;
+        let way = on.bus.way().await;
+        Self { on, way }
+    }
+
+    async fn daemon(&self) -> Daemon {
+        common::daemon(self.way.client(eventlog::NAME).await, serde_json::Map::new()).await
+    }
+
+    async fn call<Q: prost::Message, R: prost::Message + Default>(
+        &self,
+        method: Method<Q, R>,
+        request: &Q,
+    ) -> Result<R, Status> {
+        let principal = Principal { username: "olga".into(), ..Principal::default() };
+        // One that has just started does not hear yet.
+        let context = CallContext::new().with_principal(principal).with_patience(Duration::from_secs(10));
+        self.on.client.call(method, request, &context).await
+    }
+
+    async fn resolve(&self, ids: &[&str], note: &str) -> Result<Vec<String>, Status> {
+        let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        let answer =
+            self.call(rpc::RESOLVE_EVENTS, &v1::ResolveEventsRequest { ids, note: note.into() }).await?;
+        assert_eq!(answer.resolution.is_some(), !answer.changed.is_empty());
+        Ok(answer.changed)
+    }
+
+    async fn reopen(&self, ids: &[&str]) -> Result<Vec<String>, Status> {
+        let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        Ok(self.call(rpc::REOPEN_EVENTS, &v1::ReopenEventsRequest { ids }).await?.changed)
+    }
+
+    /// Events of hosts, newest first.
+    async fn list(&self, resolved: Option<bool>) -> v1::ListEventsResponse {
+        let request = v1::ListEventsRequest { domain: "host".into(), resolved, ..Default::default() };
+        self.call(rpc::LIST_EVENTS, &request).await.expect("a list")
+    }
+
+    /// The messages of those, each with who resolved it and how.
+    async fn shown(&self, resolved: Option<bool>) -> Vec<(String, Option<(String, String)>)> {
+        let said = |event: v1::Event| {
+            let resolution = event.resolution.map(|resolution| {
+                assert!(
+                    resolution.time.is_some_and(|at| at.seconds > 1_700_000_000),
+                    "{:?}",
+                    resolution.time
+                );
+                (resolution.username, resolution.note)
+            });
+            (event.message, resolution)
+        };
+        self.list(resolved).await.events.into_iter().map(said).collect()
+    }
+
+    /// Puts events of these messages into the log, and says their ids.
+    async fn events(&self, messages: &[&str]) -> Vec<String> {
+        let mut ids = Vec::new();
+        for message in messages {
+            let event = EventBuilder::new("powermgr", "host", "system", "state")
+                .message(*message)
+                .at(SystemTime::now());
+            self.on.client.publish_event(&event).await.expect("published");
+            ids.push(event.id);
+        }
+        self.on.client.flush().await.expect("flushed");
+        // The index follows the log.
+        while self.list(None).await.events.len() < ids.len() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        ids
+    }
+
+    async fn stored(&self) -> Vec<String> {
+        let bucket = self.on.client.bucket("resolutions").await.expect("a bucket");
+        bucket.keys().await.expect("keys")
+    }
+}
+
+fn by(note: &str) -> Option<(String, String)> {
+    Some(("olga".into(), note.into()))
+}
+
+#[tokio::test]
+async fn what_is_resolved_is_listed_so_told_and_holds_over_a_crash() {
+    let bench = Bench::start().await;
+    let mut told = bench.on.client.subscribe_events("event.log.>").await.expect("a subscription");
+    let daemon = bench.daemon().await;
+    let ids = bench.events(&["one", "two", "three"]).await;
+    let [one, two, three] = [&ids[0], &ids[1], &ids[2]].map(String::as_str);
+    assert_eq!(bench.resolve(&[one, three], " fan replaced ").await.expect("done").len(), 2);
+    let EventItem::Event(event) = told.next().await.expect("an event") else { panic!("no event") };
+    assert_eq!(
+        (event.what.as_str(), event.principal(), event.message.as_str()),
+        ("resolved", "olga", "2 events resolved: fan replaced")
+    );
+    assert!(
+        matches!(event.payload, Some(v1::event::Payload::EventResolutionChange(change)) if change.ids == [one, three])
+    );
+    let all = vec![
+        ("three".to_owned(), by("fan replaced")),
+        ("two".to_owned(), None),
+        ("one".to_owned(), by("fan replaced")),
+    ];
+    assert_eq!(bench.shown(None).await, all);
+    daemon.die().await;
+    let daemon = bench.daemon().await;
+    assert_eq!(bench.shown(None).await, all);
+    assert_eq!(bench.shown(Some(false)).await, [("two".to_owned(), None)]);
+    assert_eq!(bench.shown(Some(true)).await.len(), 2);
+    assert!(!bench.list(None).await.resolutions_unknown);
+    // Who was first stays, and what is so already is no change.
+    assert_eq!(bench.resolve(&[one, two], "").await.expect("done"), [two]);
+    assert!(bench.resolve(&[one, two], "").await.expect("done").is_empty());
+    assert_eq!(bench.shown(None).await[2], all[2]);
+    assert_eq!(bench.reopen(&[one, two, three]).await.expect("done").len(), 3);
+    assert!(bench.shown(Some(true)).await.is_empty());
+    // What counts for nothing any more leaves nothing behind.
+    while !bench.stored().await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    daemon.stop().await;
+    let daemon = bench.daemon().await;
+    assert!(bench.shown(Some(true)).await.is_empty());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_with_one_event_that_is_not_there_changes_nothing() {
+    let bench = Bench::start().await;
+    let daemon = bench.daemon().await;
+    let ids = bench.events(&["one"]).await;
+    for wrong in ["00000000000000000000000000000000", "nothing"] {
+        for status in [bench.resolve(&[&ids[0], wrong], "").await, bench.reopen(&[&ids[0], wrong]).await] {
+            let status = status.expect_err("one is not there");
+            assert_eq!((status.code, status.reason().as_str()), (Code::NotFound, "EVENT_NOT_FOUND"));
+            assert!(status.message.contains(wrong), "{}", status.message);
+        }
+    }
+    assert_eq!(bench.shown(Some(false)).await.len(), 1);
+    assert!(bench.stored().await.is_empty());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_record_costs_its_own_events_and_nothing_else() {
+    let bench = Bench::start().await;
+    let daemon = bench.daemon().await;
+    let ids = bench.events(&["one", "two"]).await;
+    bench.resolve(&[&ids[0]], "first").await.expect("done");
+    bench.resolve(&[&ids[1]], "second").await.expect("done");
+    daemon.stop().await;
+    let bucket = bench.on.client.bucket("resolutions").await.expect("a bucket");
+    let keys = bench.stored().await;
+    let whole = bucket.get::<Json<serde_json::Value>>(&keys[0]).await.expect("a value").expect("a record");
+    bucket.put(&keys[0], &Json(7_u64)).await.expect("stored");
+    bucket.put("r.other", &Json(8_u64)).await.expect("stored");
+    let daemon = bench.daemon().await;
+    let (one, two) = (("one".to_owned(), None), ("two".to_owned(), by("second")));
+    assert_eq!(bench.shown(None).await, [two.clone(), one]);
+    // A change goes on under a number of its own, and what is damaged stays where it is.
+    assert_eq!(bench.reopen(&[&ids[1]]).await.expect("done").len(), 1);
+    assert_eq!(bench.resolve(&[&ids[0]], "again").await.expect("done").len(), 1);
+    daemon.stop().await;
+    assert!(bench.stored().await.contains(&keys[0]));
+    bucket.put(&keys[0], &whole.value).await.expect("stored");
+    let daemon = bench.daemon().await;
+    // The newest counts, and what was reopened stays so.
+    assert_eq!(bench.shown(None).await, [("two".to_owned(), None), ("one".to_owned(), by("again"))]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_store_refuses_is_not_changed() {
+    let bench = Bench::start().await;
+    let daemon = bench.daemon().await;
+    let ids = bench.events(&["one"]).await;
+    bench.on.bus.takes_writes("resolutions", false).await;
+    let status = bench.resolve(&[&ids[0]], "").await.expect_err("it takes nothing");
+    assert_eq!(status.code, Code::Unavailable);
+    assert_eq!(bench.shown(Some(false)).await.len(), 1);
+    bench.on.bus.takes_writes("resolutions", true).await;
+    assert_eq!(bench.resolve(&[&ids[0]], "").await.expect("done").len(), 1);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_store_leaves_it_unknown_until_it_speaks() {
+    let bench = Bench::start().await;
+    let daemon = bench.daemon().await;
+    let ids = bench.events(&["one"]).await;
+    // What is stored arrives, and its answer does not.
+    bench.way.hold_at("$KV.resolutions.");
+    let status = bench.resolve(&[&ids[0]], "").await.expect_err("nobody knows");
+    assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, ipc::OUTCOME_UNKNOWN));
+    bench.way.release();
+    while bench.list(Some(true)).await.events.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(bench.resolve(&[&ids[0]], "").await.expect("done").is_empty(), "it was done");
+    daemon.stop().await;
+}
