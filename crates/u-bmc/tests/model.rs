@@ -9,7 +9,7 @@ use model::{Domain, Quality, Snapshot, State};
 use model_feed::{Feed, Reader};
 use schema::v1alpha1 as v1;
 use serde_json::json;
-use testkit::Suite;
+use testkit::{Suite, eventually};
 use tokio::time::Instant;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
@@ -196,5 +196,34 @@ async fn websrv_is_filled_with_the_rights_it_has_and_tells_what_is_stale() -> Re
     let line = suite.wait_log("marked values as stale").await?;
     ensure!(line.contains("sensormon"), "{line}");
     suite.wait_log("values are good again").await?;
+    suite.stop().await
+}
+
+/// A poller with a time-out of its own sees what is known, and not nothing, while a daemon stands still and before it is ended for that.
+#[tokio::test]
+async fn a_daemon_that_stands_still_keeps_nobody_from_what_is_known() -> Result<()> {
+    let suite = Suite::builder(U_BMC).start().await?;
+    let admin = suite.admin();
+    for (daemon, path) in [
+        ("sensormon", "/redfish/v1/Chassis/chassis/Sensors/inlet_temp"),
+        ("thermalmgr", "/redfish/v1/Chassis/chassis/ThermalSubsystem/Fans/fan0"),
+    ] {
+        let enabled = async || -> Result<bool> {
+            let reply = admin.get(path).await?;
+            Ok(reply.status == 200 && reply.json()?["Status"]["State"] == "Enabled")
+        };
+        eventually("it is read", PATIENCE, &enabled).await?;
+        let pid = suite.pid_of(daemon).context("it runs")?;
+        testkit::signal(pid, "STOP")?;
+        // What is asked before anybody knows is answered when it is known; never by a time-out.
+        let offline = async || -> Result<bool> {
+            let reply = admin.get(path).await?;
+            anyhow::ensure!(reply.status == 200, "{daemon}: {} {}", reply.status, reply.text());
+            Ok(reply.json()?["Status"]["State"] == "UnavailableOffline" && suite.pid_of(daemon) == Some(pid))
+        };
+        eventually("it is shown as not known", PATIENCE, &offline).await?;
+        testkit::signal(pid, "CONT")?;
+        eventually("it is read again", PATIENCE, &enabled).await?;
+    }
     suite.stop().await
 }

@@ -65,6 +65,11 @@ fn domains(need: Need) -> &'static [Domain] {
     }
 }
 
+/// Whether the model knows that the owner of a need is gone or late.
+pub(crate) fn is_silent(need: Need, snapshot: &Snapshot) -> bool {
+    domains(need).iter().any(|domain| matches!(snapshot.status(*domain).state, State::Stale(_)))
+}
+
 /// How long an answer of the owner's is good for others; `None`: as long as the model says the same.
 fn held_for(need: Need) -> Option<Duration> {
     match need {

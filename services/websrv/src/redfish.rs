@@ -25,7 +25,7 @@ use crate::extended::{self, ODATA_VERSION};
 use crate::gateway::{self, Gateway};
 use crate::gzip::{self, Coding};
 use crate::last;
-use crate::memory::Stamp;
+use crate::memory::{self, Stamp};
 use crate::site::Changing;
 use crate::status::Failure;
 use crate::stream;
@@ -37,6 +37,8 @@ const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 const IDENTITY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a resource waits for what is only shown beside it; without it the rest is shown.
 const BESIDE_PATIENCE: Duration = Duration::from_secs(2);
+/// How much longer an owner is waited for of whom the model knows that he is late.
+const SILENT_PATIENCE: Duration = Duration::from_millis(500);
 /// What streams events.
 const WATCH: &str = "rpc.EventService.WatchEvents";
 
@@ -317,7 +319,21 @@ impl Gateway {
         let is_beside =
             matches!(need, Need::Consoles | Need::Screens | Need::Network | Need::Ipmi | Need::Media);
         let most = if is_beside { BESIDE_PATIENCE } else { Duration::MAX };
-        let answer = self.ask(wanted, most, held, parts, call).await;
+        let asking = self.ask(wanted, most, held, parts, call);
+        // Its owner may stand still: once the model knows that, who only reads waits no longer.
+        let answer = if in_memory {
+            let mut model = self.model.clone();
+            let silent = async {
+                model.until(|snapshot| memory::is_silent(need, snapshot)).await;
+                tokio::time::sleep(SILENT_PATIENCE).await;
+            };
+            tokio::select! {
+                answer = asking => answer,
+                () = silent => Err(Status::unavailable("its daemon says nothing")),
+            }
+        } else {
+            asking.await
+        };
         let is_away = answer.as_ref().is_err_and(|status| status.code == ipc::Code::Unavailable);
         if is_away && let Some(known) = last::known(need, &self.model.snapshot()) {
             return Ok(Found::Own(known));
