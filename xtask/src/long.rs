@@ -213,6 +213,8 @@ fn redfish(count: &mut Count) -> Result<()> {
     tests(&args, &variables, count)?;
     let variables = [need::redfish_env()?, ("UBMC_TEST_LARGE_MACHINE", "1".to_owned())];
     tests(&["--workspace", "--test", "clients_redfish", "large_machine"], &variables, count)?;
+    // DMTF's scripts as well.
+    tests(&["--workspace", "--test", "clients_redfish", "provisioning"], &variables, count)?;
     // Which takes minutes to compile: its types are made of all of DMTF's schemas.
     let target = sh::target_dir().join("nv-redfish");
     let manifest = sh::root().join("tests/clients/nv-redfish/Cargo.toml");

@@ -258,7 +258,7 @@ async fn a_role_that_is_narrowed_is_so_at_once() -> Result {
     assert_eq!(patch(&token, path, &change).await?.status, 401, "its session has ended");
     assert_eq!(patch(&basic, path, &change).await?.status, 403);
     assert_eq!(basic.get(path).await?.status, 200, "what is left");
-    let reply = admin.send(Method::DELETE, "/api/v1alpha1/roles/night", &[], Vec::new().into()).await?;
+    let reply = admin.send(Method::DELETE, "/api/v1alpha1/roles/night", &[], String::new().into()).await?;
     ensure!(reply.text().contains("ROLE_IN_USE"), "{}", reply.text());
     suite.stop().await
 }
