@@ -80,7 +80,7 @@ pub(crate) fn images() -> Result<Vec<(&'static str, String)>> {
         ("UBMC_TEST_IMAGE_EVB", build(EVB, false)?),
         ("UBMC_TEST_IMAGE_EVB_DEBUG", build(EVB, true)?),
         ("UBMC_TEST_IMAGE_RAINIER", build(RAINIER, false)?),
-        ("UBMC_TEST_CONTRACT", image::probe::make(EVB, "hal-linux", "contract_guest", &modules)?),
+        ("UBMC_TEST_CONTRACT", image::probe::make(EVB, image::CONTRACT.0, image::CONTRACT.1, &modules)?),
     ];
     // An emulated BMC takes a core and more: one after the other.
     let one = [("RUST_TEST_THREADS", "1".to_owned())];

@@ -77,8 +77,25 @@ pub(crate) fn directory(board: &str, debug: bool) -> PathBuf {
     sh::root().join("target/image").join(format!("{board}{}", if debug { "-debug" } else { "" }))
 }
 
+/// The program of the drivers' contract, of which package.
+pub(crate) const CONTRACT: (&str, &str) = ("hal-linux", "contract_guest");
+
 pub(crate) use build::with_symbols;
 pub(crate) use elf::{Code, code};
+
+/// Installs and fetches what compiling the programs needs.
+pub(crate) fn prepare() -> Result<()> {
+    build::needed()?;
+    build::Toolchain::find(&mut Store::open()?).map(drop)
+}
+
+/// Compiles what the images and the machine of the drivers' contract are made of, and nothing else.
+pub(crate) fn programs() -> Result<()> {
+    let toolchain = build::Toolchain::find(&mut Store::open()?)?;
+    toolchain.build()?;
+    let (package, example) = CONTRACT;
+    toolchain.cargo(&["--package", package, "--example", example]).map(drop)
+}
 
 /// Builds what is asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {

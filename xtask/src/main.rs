@@ -1,6 +1,7 @@
 //! `cargo xtask`: one place for every task of the project. Each step that CI runs is one of these calls, so that
 //! what runs on a developer's machine and what runs there cannot drift apart.
 
+mod ahead;
 mod bench;
 mod cache;
 mod count;
@@ -49,6 +50,9 @@ enum Task {
     Image(image::Args),
     /// Run an image on the emulated board, with a server around it; the console is yours.
     Emulate(emulate::Args),
+    /// Compile the programs of images and nothing else.
+    #[command(hide = true)]
+    Programs,
     /// Run every test, or one tier of them.
     Test(test::Args),
     /// Check layers, file headers, links, left-over work and unsafe code.
@@ -80,6 +84,7 @@ impl Task {
             Self::Emulate(_) => {
                 "emulate: builds the board's image (ten minutes the first time) and boots it in QEMU"
             }
+            Self::Programs => "programs: compiles what images are made of",
             Self::Test(args) => args.about(),
             Self::Tidy => "tidy: checks layers, file headers, links and left-over work",
             Self::Fmt => "fmt: formats the sources",
@@ -106,6 +111,7 @@ fn main() -> ExitCode {
         Task::Guest => guest::build().and_then(|()| guest::build_ipmi()),
         Task::Image(args) => image::run(&args),
         Task::Emulate(args) => emulate::run(&args),
+        Task::Programs => image::programs(),
         Task::Test(args) => test::run(&args),
         Task::Tidy => tidy::run(),
         Task::Fmt => sh::cargo(&["fmt", "--all"]),

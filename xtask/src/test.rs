@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
+use crate::ahead::Ahead;
 use crate::count::{Count, run_tests};
 use crate::{cache, emulate, guest, long, need, sh, size, suites, tidy, web, workspace};
 
@@ -115,7 +116,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         web::build_if_possible();
     }
     let mut rows = Vec::new();
+    let mut ahead: Option<Ahead> = None;
+    let emulates = tiers.contains(&Tier::Emulated);
     for tier in tiers {
+        match tier {
+            // What comes before it is short and compiles all the time.
+            Tier::Unit if emulates => match Ahead::begin() {
+                Ok(begun) => ahead = Some(begun),
+                Err(error) => sh::say(&format!("nothing is compiled ahead: {error:#}")),
+            },
+            Tier::Emulated => drop(ahead.take().map(Ahead::finish)),
+            _ => {}
+        }
         #[expect(
             clippy::disallowed_methods,
             reason = "how long a tier took is shown to a person, nothing depends on it"

@@ -34,9 +34,20 @@ pub(crate) struct Cooling {
 /// Walks both. `None` only together with a fault.
 pub(crate) fn walk(root: &mut Table<'_>, devices: &[Device], sensors: &[Sensor]) -> Option<Cooling> {
     let mut names: Vec<Name> = Vec::new();
+    let mut outputs: Vec<((Name, String), Name)> = Vec::new();
     let fans = root.maybe_tables("fans", "Fans that are driven.", FANS_MAX, |t| {
         let fan = fan(t, devices, sensors);
         unique(t, &mut names, fan.as_ref().map(|fan| &fan.id), "fans");
+        if let Some(fan) = &fan {
+            let output = (fan.device.clone(), fan.output.clone());
+            t.once(
+                &mut outputs,
+                output,
+                &fan.id,
+                "output",
+                &format!("output {} of {}", fan.output, fan.device),
+            );
+        }
         fan
     });
     let fans = fans.into_iter().collect::<Option<Vec<_>>>();
@@ -333,6 +344,26 @@ fn zone(t: &mut Table<'_>, kind: &str, fans: &[Fan], sensors: &[Sensor]) -> Opti
         if key == "sensors" && sensor.spec.kind != Kind::Temperature {
             t.fault(t.place(key), format!("{:?} is no temperature", named.as_str()));
             return None;
+        }
+    }
+    for sensor in sensors.iter().filter(|sensor| members.contains(&sensor.id)) {
+        let most = sensor.spec.plausible.1;
+        for (key, value) in [("full_at", full_at), ("critical", critical)] {
+            if value.is_some_and(|value| value > most) {
+                t.fault(
+                    t.place(key),
+                    format!("is never reached: {:?} shows {most} at most", sensor.id.as_str()),
+                );
+            }
+        }
+        let upper = &sensor.spec.thresholds.upper;
+        let full = full_at.or(upper.warning).or(upper.critical).or(critical).or(upper.fatal);
+        if let (Some(Control::Pid { target: Some(target), .. }), Some(full), false) =
+            (&control, full, combine == Combine::Margin)
+            && *target >= full
+        {
+            let why = format!("has to be below {full}, where {:?} wants full speed", sensor.id.as_str());
+            t.fault(t.place("target"), why);
         }
     }
     let weights = weights.into_iter().collect::<Option<Vec<_>>>()?;

@@ -102,10 +102,11 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
     let hosts = hosts.into_iter().collect::<Option<Vec<_>>>();
     let mut sensing = sensing::walk(root, hosts.as_deref().unwrap_or_default());
     let buses = sensing.as_ref().map(|sensing| sensing.buses.as_slice()).unwrap_or_default();
-    let frus = inventory::walk(root, buses);
-    let drives = inventory::drives(root, buses, frus.as_deref().unwrap_or_default());
+    let known = hosts.as_deref().unwrap_or_default();
+    let frus = inventory::walk(root, buses, known);
+    let drives = inventory::drives(root, buses, frus.as_deref().unwrap_or_default(), known);
     if let (Some(sensing), Some(drives)) = (&mut sensing, &drives) {
-        sensing::drives(root, &mut sensing.sensors, drives);
+        sensing::drives(root, &mut sensing.sensors, drives, known);
     }
     let (devices, measured) =
         sensing.as_ref().map(|s| (s.devices.as_slice(), s.sensors.as_slice())).unwrap_or_default();

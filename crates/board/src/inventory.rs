@@ -2,9 +2,11 @@
 
 use std::ops::RangeInclusive;
 
+use hal::{Adapter, Location};
+
 use crate::reader::Table;
-use crate::sensing::device;
-use crate::types::{Drive, Fru, FruKind, I2cBus, Name};
+use crate::sensing::{device, host};
+use crate::types::{Drive, Fru, FruKind, Host, I2cBus, Name};
 
 /// FRU EEPROMs on one board.
 const FRUS_MAX: usize = 64;
@@ -13,14 +15,39 @@ const DRIVES_MAX: usize = 64;
 /// Bytes of an EEPROM: from the smallest that holds an area to the largest with addresses of two bytes.
 const SIZES: RangeInclusive<u32> = 64..=65_536;
 
+/// The id of the board itself among the parts.
+const PLATFORM: &str = "platform";
+
+/// What the key `host` of either says.
+const HOST: &str = "The host it has its power from: while that is off its silence says nothing.";
+
 /// Walks `[[frus]]`. `None` only together with a fault.
-pub(crate) fn walk(root: &mut Table<'_>, buses: &[I2cBus]) -> Option<Vec<Fru>> {
+pub(crate) fn walk(root: &mut Table<'_>, buses: &[I2cBus], hosts: &[Host]) -> Option<Vec<Fru>> {
     let mut names: Vec<Name> = Vec::new();
+    let mut places: Vec<(Location, Name)> = Vec::new();
     let frus = root.maybe_tables("frus", "EEPROMs with the IPMI FRU image of a part.", FRUS_MAX, |t| {
         let id = t.name("id", "Its id in every API. With the id of a device, it is pulled with that.");
         if let Some(id) = &id {
             if names.contains(id) {
                 t.fault(t.place("id"), format!("two FRUs have the id {:?}", id.as_str()));
+            }
+            if id.as_str() == PLATFORM {
+                t.fault(
+                    t.place("id"),
+                    format!("{PLATFORM:?} is the board itself, which needs no EEPROM to be listed"),
+                );
+            }
+            let of_host = |host: &&Host| {
+                id.as_str().strip_prefix(host.id.as_str()).is_some_and(|rest| rest.starts_with('-'))
+            };
+            if let Some(host) = hosts.iter().find(of_host) {
+                t.fault(
+                    t.place("id"),
+                    format!(
+                        "ids that begin with \"{}-\" are those of the parts that host tells of",
+                        host.id.as_str()
+                    ),
+                );
             }
             names.push(id.clone());
         }
@@ -38,6 +65,7 @@ pub(crate) fn walk(root: &mut Table<'_>, buses: &[I2cBus]) -> Option<Vec<Fru>> {
             Some(0),
         );
         let place = device(t, buses);
+        let host = host(t, hosts, HOST);
         let size = t.number("size", "Its size in bytes.", SIZES, Some(256));
         let keeps_asset_tag = t.flag(
             "keeps_asset_tag",
@@ -46,15 +74,23 @@ pub(crate) fn walk(root: &mut Table<'_>, buses: &[I2cBus]) -> Option<Vec<Fru>> {
         );
         let (location, bus, removable) = place?;
         let id = id?;
+        let key = if t.has("path") { "path" } else { "address" };
+        t.once(&mut places, location.clone(), &id, key, &format!("the EEPROM at {location}"));
         let name = name.unwrap_or_else(|| id.as_str().to_owned());
-        Some(Fru { id, name, kind: kind?, location, bus, removable, size, keeps_asset_tag })
+        Some(Fru { id, name, kind: kind?, location, bus, removable, host: host?, size, keeps_asset_tag })
     });
     frus.into_iter().collect()
 }
 
 /// Walks `[[drives]]`. `None` only together with a fault.
-pub(crate) fn drives(root: &mut Table<'_>, buses: &[I2cBus], frus: &[Fru]) -> Option<Vec<Drive>> {
+pub(crate) fn drives(
+    root: &mut Table<'_>,
+    buses: &[I2cBus],
+    frus: &[Fru],
+    hosts: &[Host],
+) -> Option<Vec<Drive>> {
     let mut names: Vec<Name> = frus.iter().map(|fru| fru.id.clone()).collect();
+    let mut places: Vec<((Adapter, u8), Name)> = Vec::new();
     let drives = root.maybe_tables("drives", "Drives that are asked by NVMe basic management.", DRIVES_MAX, |t| {
         let id = t.name("id", "Its id in every API.");
         if let Some(id) = &id {
@@ -68,6 +104,7 @@ pub(crate) fn drives(root: &mut Table<'_>, buses: &[I2cBus], frus: &[Fru]) -> Op
         let address = t.number("address", "Its address there.", 0x08..=0x77, Some(u32::from(nvme::ADDRESS)));
         let removable =
             t.flag("removable", "It can be pulled: then it is not present, and has not failed.", false);
+        let host = host(t, hosts, HOST);
         let (id, bus) = (id?, bus?);
         let Some(known) = buses.iter().find(|known| known.id == bus) else {
             t.unknown("bus", bus.as_str(), "I2C bus", buses.iter().map(|bus| bus.id.as_str()));
@@ -75,7 +112,8 @@ pub(crate) fn drives(root: &mut Table<'_>, buses: &[I2cBus], frus: &[Fru]) -> Op
         };
         let name = name.unwrap_or_else(|| id.as_str().to_owned());
         let (adapter, address) = (known.adapter.clone(), u8::try_from(address).ok()?);
-        Some(Drive { id, name, bus, adapter, address, removable })
+        t.once(&mut places, (adapter.clone(), address), &id, "bus", &format!("the drive at {address:#04x} of {bus}"));
+        Some(Drive { id, name, bus, adapter, address, removable, host: host? })
     });
     drives.into_iter().collect()
 }

@@ -148,12 +148,15 @@ impl Loops {
             self.config.sensors.push(config);
             return self.sensors.len() - 1;
         };
+        known.plausible =
+            (known.plausible.0.max(config.plausible.0), known.plausible.1.min(config.plausible.1));
         known.full_at = known.full_at.min(config.full_at);
         known.critical = known.critical.min(config.critical).max(known.full_at);
         known.slew = known.slew.max(config.slew);
         known.fresh_for = known.fresh_for.min(config.fresh_for);
         known.missing_after = known.missing_after.min(config.missing_after);
         known.recover = known.recover.max(config.recover);
+        known.of_host |= config.of_host;
         index
     }
 }
@@ -177,7 +180,8 @@ fn member(zone: &Zone, sensor: &Sensor) -> Option<SensorConfig> {
     // What the board does not say: what is cooled by a fan is not below freezing.
     let (least, most) = sensor.spec.plausible;
     let least = if least == sensor.spec.kind.plausible().0 { 0.0 } else { least };
-    Some(SensorConfig { plausible: (least, most), full_at, critical, ..times(zone) })
+    let of_host = sensor.host.is_some();
+    Some(SensorConfig { plausible: (least, most), full_at, critical, of_host, ..times(zone) })
 }
 
 fn law(zone: &Zone) -> Law {

@@ -312,6 +312,21 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Finds what two tables claim: there is one owner of `what`, which the key tells and `words` names.
+    pub(crate) fn once<T: PartialEq>(
+        &self,
+        seen: &mut Vec<(T, Name)>,
+        what: T,
+        id: &Name,
+        key: &str,
+        words: &str,
+    ) {
+        match seen.iter().find(|(known, _)| *known == what) {
+            Some((_, first)) => self.fault(self.place(key), format!("{words} is already {first}")),
+            None => seen.push((what, id.clone())),
+        }
+    }
+
     /// Whether the file has the key.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)

@@ -44,8 +44,14 @@ pub enum Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Excerpt {
     text: String,
+    /// Characters of it before the place.
+    indent: usize,
     width: usize,
 }
+
+/// Characters of a line that are shown, and of these before the place.
+const SHOWN: usize = 160;
+const BEFORE: usize = 80;
 
 impl Report {
     /// A report of a file that could not be read.
@@ -114,7 +120,13 @@ fn locate(text: &str, start: usize, end: usize, message: String) -> Problem {
     let shown = text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
     let line_end = line_start + shown.len();
     let width = text.get(start..end.min(line_end).max(start)).unwrap_or_default().chars().count().max(1);
-    let excerpt = Some(Excerpt { text: shown.to_owned(), width });
+    // Around the place, where a line is long; and what moves a terminal's cursor is shown and not done.
+    let first = column.saturating_sub(BEFORE + 1);
+    let shown = shown.chars().skip(first).take(SHOWN);
+    let text: String = shown.map(|char| if char.is_control() { ' ' } else { char }).collect();
+    let indent = column - 1 - first;
+    let width = width.min(text.chars().count().saturating_sub(indent)).max(1);
+    let excerpt = Some(Excerpt { text, indent, width });
     Problem { place: Place::Position { line, column }, message, excerpt }
 }
 
@@ -138,10 +150,9 @@ impl fmt::Display for Report {
                         && !excerpt.text.trim().is_empty()
                     {
                         let number = line.to_string();
-                        let text = excerpt.text.replace('\t', " ");
-                        writeln!(f, "  {number} | {text}")?;
+                        writeln!(f, "  {number} | {}", excerpt.text)?;
                         let margin = " ".repeat(number.len());
-                        let indent = " ".repeat(column - 1);
+                        let indent = " ".repeat(excerpt.indent);
                         writeln!(f, "  {margin} | {indent}{}", "^".repeat(excerpt.width))?;
                     }
                 }

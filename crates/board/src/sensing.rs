@@ -96,14 +96,19 @@ pub(crate) struct Sensing {
 /// Walks `[[i2c]]`, `[[devices]]` and `[[sensors]]`. `None` only together with a fault.
 pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
     let mut names: Vec<Name> = Vec::new();
+    let mut adapters: Vec<(Adapter, Name)> = Vec::new();
     let buses = root.maybe_tables("i2c", "I2C buses with sensors on them.", BUSES_MAX, |t| {
         let id = fresh(t, &mut names);
         let adapter = adapter(t);
-        Some(I2cBus { id: id?, adapter: adapter? })
+        let (id, adapter) = (id?, adapter?);
+        let key = if t.has("number") { "number" } else { "path" };
+        t.once(&mut adapters, adapter.clone(), &id, key, "this bus");
+        Some(I2cBus { id, adapter })
     });
     let (buses, known) = whole(buses);
     let known = known.as_slice();
     let mut declared: Vec<Name> = Vec::new();
+    let mut places: Vec<((Location, Option<String>), Name)> = Vec::new();
     let devices = root.maybe_tables("devices", "What sensors are read through.", DEVICES_MAX, |t| {
         let id = fresh(t, &mut names);
         declared.extend(id.clone());
@@ -113,7 +118,11 @@ pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
         let pmbus = t
             .table("pmbus", "What has to be known of it where its sensors have source = \"pmbus\"; most devices need none of this.", false, options)
             .unwrap_or_default();
-        Some(Device { id: id?, location, bus, driver, removable, pmbus })
+        let id = id?;
+        // Of one place the kernel may have two classes of devices, told apart by their drivers.
+        let key = if t.has("path") { "path" } else { "address" };
+        t.once(&mut places, (location.clone(), driver.clone()), &id, key, &format!("the device at {location}"));
+        Some(Device { id, location, bus, driver, removable, pmbus })
     });
     let (devices, known) = whole(devices);
     let known = Known { devices: &known, declared: &declared };
@@ -136,12 +145,18 @@ pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
     Some(Sensing { buses: buses?, devices: devices?, sensors: sensors? })
 }
 
-/// The drives of sensors are those of the file; what can be pulled there can be missing here.
-pub(crate) fn drives(root: &Table<'_>, sensors: &mut [Sensor], drives: &[Drive]) {
+/// The drives of sensors are those of the file; what can be pulled there can be missing here, and has no power while its host is off.
+pub(crate) fn drives(root: &Table<'_>, sensors: &mut [Sensor], drives: &[Drive], hosts: &[Host]) {
     for sensor in sensors {
         let Input::Drive { drive } = &sensor.input else { continue };
         match drives.iter().find(|known| known.id == *drive) {
-            Some(known) => sensor.spec.removable = known.removable,
+            Some(known) => {
+                sensor.spec.removable = known.removable;
+                if sensor.host.is_none() {
+                    sensor.host.clone_from(&known.host);
+                    sensor.spec.host = number(hosts, known.host.as_ref());
+                }
+            }
             None => {
                 let (sensor, drive) = (sensor.id.as_str(), drive.as_str());
                 let message =
@@ -295,6 +310,21 @@ pub(crate) fn device(t: &mut Table<'_>, buses: &[I2cBus]) -> Option<(Location, O
     }
 }
 
+/// The host that a table names, if it names one. `None` only together with a fault.
+pub(crate) fn host(t: &mut Table<'_>, hosts: &[Host], doc: &str) -> Option<Option<Id>> {
+    let Some(name) = t.maybe_name("host", doc) else { return Some(None) };
+    let found = hosts.iter().find(|host| host.id.as_str() == name.as_str());
+    if found.is_none() && !t.describing() {
+        t.unknown("host", name.as_str(), "host", hosts.iter().map(|host| host.id.as_str()));
+    }
+    found.map(|host| Some(host.id.clone()))
+}
+
+/// The place of a host on the board.
+fn number(hosts: &[Host], id: Option<&Id>) -> Option<usize> {
+    id.and_then(|id| hosts.iter().position(|host| host.id == *id))
+}
+
 fn sensor(
     t: &mut Table<'_>,
     id: Option<Name>,
@@ -315,14 +345,7 @@ fn sensor(
         "gpio" => line(t, known),
         _ => computed(t, before),
     };
-    let host = t.maybe_name("host", "The host it is part of: while that is off there is nothing to measure.");
-    let host = host.map(|name| {
-        let found = hosts.iter().find(|host| host.id.as_str() == name.as_str());
-        if found.is_none() && !t.describing() {
-            t.unknown("host", name.as_str(), "host", hosts.iter().map(|host| host.id.as_str()));
-        }
-        found.map(|host| host.id.clone())
-    });
+    let host = host(t, hosts, "The host it is part of: while that is off there is nothing to measure.");
     let places: Vec<_> = [("unknown", None)]
         .into_iter()
         .chain(PhysicalContext::ALL.map(|place| (place.as_str(), Some(place))))
@@ -349,10 +372,10 @@ fn sensor(
     });
     let id = id?;
     let name = if name.is_empty() { id.as_str().to_owned() } else { name };
-    let host: Option<Id> = host.map_or(Some(None), |host| host.map(Some))?;
+    let host = host?;
     kind?;
     let mut spec = spec?;
-    spec.host = host.as_ref().and_then(|id| hosts.iter().position(|host| host.id == *id));
+    spec.host = number(hosts, host.as_ref());
     let input = input?;
     spec.removable = match &input {
         Input::Channel { device, .. } | Input::Pmbus { device, .. } => {

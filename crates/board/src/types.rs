@@ -232,6 +232,8 @@ pub struct Drive {
     pub address: u8,
     /// It can be pulled: without an answer it is not present.
     pub removable: bool,
+    /// The host it has its power from.
+    pub host: Option<Id>,
 }
 
 /// What the FRU image of a part describes.
@@ -266,6 +268,8 @@ pub struct Fru {
     pub bus: Option<Name>,
     /// It can be pulled.
     pub removable: bool,
+    /// The host it has its power from.
+    pub host: Option<Id>,
     /// Its size in bytes.
     pub size: u32,
     /// The asset tag is written into it.

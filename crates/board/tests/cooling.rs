@@ -192,6 +192,27 @@ weight = 3
     assert!(config.sensors[2].full_at.is_infinite());
 }
 
+/// The order of the zones decides nothing: a broken thermistor that says -40 is as broken where it is only looked ahead with.
+#[test]
+fn a_sensor_of_two_zones_is_believed_what_both_believe() {
+    let zone = |id: &str, rest: &str| {
+        format!(
+            "[[zones]]\nid = \"{id}\"\ncontrol = \"pid\"\ntarget = 50\nfans = [\"fan0\", \"blower\"]\n{rest}\n"
+        )
+    };
+    let ahead = zone(
+        "ahead",
+        "sensors = [\"bare_temp\"]\nfull_at = 70\nforward = { sensor = \"cpu_temp\", gain = 0.2 }",
+    );
+    let member = zone("member", "sensors = [\"cpu_temp\"]");
+    for rest in [format!("{ahead}{member}"), format!("{member}{ahead}")] {
+        let loops = board(&rest).loops().unwrap();
+        let sensor = loops.sensors.iter().position(|place| *place == 0).unwrap();
+        let config = &loops.config.sensors[sensor];
+        assert_eq!((config.plausible.0, config.of_host), (0.0, true));
+    }
+}
+
 #[test]
 fn what_cannot_be_is_said_where_it_stands() {
     let says = |rest: &str, words: &str| {
@@ -206,6 +227,11 @@ fn what_cannot_be_is_said_where_it_stands() {
     says(&ZONE.replace("target = 70", ""), "must have a target");
     says(&ZONE.replace("target = 70", "target = 79"), "zone cpu: its target is not below");
     says(&format!("{ZONE}forward = {{ sensor = \"sum\" }}"), "\"sum\" is not read of a device");
+    says(&format!("{ZONE}full_at = 260\ncritical = 270"), "is never reached: \"cpu_temp\" shows 250 at most");
+    says(&format!("{ZONE}full_at = 70"), "has to be below 70, where \"cpu_temp\" wants full speed");
+    let doubled = BASE.replace("pwm2", "pwm1");
+    let report = board::parse(Path::new("b.toml"), &format!("{doubled}{ZONE}"), &[]).to_string();
+    assert!(report.contains("output pwm1 of chip is already fan0"), "{report}");
     says(&format!("{ZONE}needed = 3"), "zone cpu");
     says(&format!("{ZONE}{ZONE}"), "two zones have the id \"cpu\"");
     says(

@@ -226,6 +226,36 @@ fn one_line_cannot_have_two_owners() {
 }
 
 #[test]
+fn what_is_there_once_is_named_once() {
+    let says = |rest: &str, words: &str| {
+        let text = format!("{HEAD}{HOST}{rest}");
+        let report = board::parse(Path::new("b.toml"), &text, &[]).to_string();
+        assert!(report.contains(words), "{words:?} is not in\n{report}");
+    };
+    let bus = "[[i2c]]\nid = \"a\"\nnumber = 3\n[[i2c]]\nid = \"b\"\nnumber = 4\n";
+    says("[[i2c]]\nid = \"a\"\nnumber = 3\n[[i2c]]\nid = \"b\"\nnumber = 3\n", "this bus is already a");
+    let table = |kind: &str, id: &str, rest: &str| format!("[[{kind}]]\nid = \"{id}\"\n{rest}\n");
+    let at = "bus = \"a\"\naddress = 0x50";
+    for (kind, what) in [("devices", "the device at"), ("frus", "the EEPROM at"), ("drives", "the drive at")]
+    {
+        says(&format!("{bus}{}{}", table(kind, "x", at), table(kind, "y", at)), what);
+        let other = "bus = \"b\"\naddress = 0x50";
+        let fine = format!("{HEAD}{HOST}{bus}{}{}", table(kind, "x", at), table(kind, "y", other));
+        let report = board::parse(Path::new("b.toml"), &fine, &[]);
+        assert_eq!(report.exit_code(), 0, "{report}");
+    }
+    says(&format!("{bus}{}", table("frus", "platform", at)), "\"platform\" is the board itself");
+    says(&format!("{bus}{}", table("frus", "system-dimm-a1", at)), "ids that begin with \"system-\"");
+}
+
+#[test]
+fn a_line_that_is_long_or_moves_the_cursor_is_shown_around_the_place() {
+    let text = format!("{HEAD}# \u{1b}[2J\nx = {} 5 \"\u{1b}[31m\n{HOST}", "1".repeat(100_000));
+    let report = board::parse(Path::new("b.toml"), &text, &[]).to_string();
+    assert!(report.len() < 4_000 && !report.contains('\u{1b}'), "{report:.300}");
+}
+
+#[test]
 fn a_line_is_a_name_or_a_chip_with_an_offset() {
     wrong(
         &format!(

@@ -154,4 +154,17 @@ fn the_temperature_of_a_drive_is_of_one_that_the_file_has() {
         "sensor \"nvme0_temp\" is of drive \"nvme1\", which is not among the drives",
     );
     says(&of("nvme0"), "not among the drives");
+    assert_eq!(sensor.spec.host, None);
+}
+
+#[test]
+fn a_drive_has_its_power_from_a_host_and_so_has_its_sensor() {
+    let sensor = "[[sensors]]\nid = \"nvme0_temp\"\nsource = \"nvme\"\ndrive = \"nvme0\"\n";
+    let drive = "[[drives]]\nid = \"nvme0\"\nbus = \"i2c3\"\nhost = \"system\"\n";
+    let board = board(&format!("{sensor}{drive}"));
+    assert_eq!(board.drives[0].host.as_ref().map(board::Id::as_str), Some("system"));
+    assert_eq!((board.sensors[0].spec.host, &board.sensors[0].host), (Some(0), &board.drives[0].host));
+    says(&drive.replace("system", "other"), "there is no host \"other\"");
+    let fru = "[[frus]]\nid = \"riser\"\nbus = \"i2c3\"\naddress = 0x50\nhost = \"other\"\n";
+    says(fru, "there is no host \"other\"");
 }

@@ -11,7 +11,7 @@ use testkit::{ADMIN_PASSWORD, Client, Credential, Reply};
 use crate::console::Console;
 use crate::machine::{Disks, Machine, Options};
 use crate::names::line_names;
-use crate::pins::wires;
+use crate::pins::{plugs, wires};
 use crate::qmp::Qmp;
 use crate::surroundings::Surroundings;
 
@@ -70,8 +70,9 @@ impl Builder {
         let board = Board::load(&self.board, &[])?;
         let blob = disks.path().join("board.dtb");
         let blob = std::fs::read(&blob).with_context(|| format!("cannot read {}", blob.display()))?;
-        let wires = wires(&board, &line_names(&blob)?)?;
-        let surroundings = Surroundings::new(&board, wires, self.running);
+        let names = line_names(&blob)?;
+        let wires = wires(&board, &names)?;
+        let surroundings = Surroundings::new(&board, wires, plugs(&board, &names)?, self.running);
         Ok(Bmc { disks, options: self.options, surroundings, machine: None, board })
     }
 

@@ -28,7 +28,7 @@ pub use console::{Console, Line};
 pub use machine::{Disks, Machine, Options};
 pub use measure::{Moment, moments, number};
 pub use names::{Place, line_names};
-pub use pins::{Pin, Wire, wires};
+pub use pins::{Pin, Plug, Wire, plugs, wires};
 pub use qmp::{Event, Qmp};
 pub use surroundings::Surroundings;
 pub use world::{Edge, Effect, Look, World};

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, bail};
-use board::Board;
+use board::{Board, Input};
 use hal::LineId;
+use sensors::Kind;
 use twin::Role;
 
 use crate::names::Place;
@@ -127,6 +128,35 @@ pub fn wires(board: &Board, names: &HashMap<String, Place>) -> Result<Vec<Wire>>
         }
     }
     Ok(wires)
+}
+
+/// The line of a part that can be plugged in, such as a power supply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plug {
+    /// The sensor that tells of it.
+    pub sensor: String,
+    /// Active when low.
+    pub active_low: bool,
+    /// The SoC's end.
+    pub pin: Pin,
+    /// Whether the part is in its place.
+    pub is_there: bool,
+}
+
+/// The lines of all parts of a board that can be plugged in, each in its place.
+///
+/// # Errors
+/// As [`wires`].
+pub fn plugs(board: &Board, names: &HashMap<String, Place>) -> Result<Vec<Plug>> {
+    let mut plugs = Vec::new();
+    for sensor in &board.sensors {
+        if let (Input::Line { line, .. }, Kind::Presence) = (&sensor.input, sensor.spec.kind) {
+            let pin = Pin::find(&line.id, names)?;
+            let (sensor, active_low) = (sensor.id.to_string(), line.active_low);
+            plugs.push(Plug { sensor, active_low, pin, is_there: true });
+        }
+    }
+    Ok(plugs)
 }
 
 #[cfg(test)]

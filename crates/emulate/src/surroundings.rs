@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use twin::{Button, Fault, Host, Input, Role, Supply};
 
-use crate::pins::{Pin, Wire};
+use crate::pins::{Pin, Plug, Wire};
 use crate::qmp::Qmp;
 use crate::world::{Edge, Effect, Look, World};
 
@@ -18,6 +18,8 @@ use crate::world::{Edge, Effect, Look, World};
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Longest wait for the acknowledgement of an edge: a firmware that is alive takes milliseconds, one that hangs is given up.
 const ACKNOWLEDGE: Duration = Duration::from_secs(1);
+/// Time between two looks at what is plugged in: a reset of the SoC pulls all of it, and its firmware takes seconds to look.
+const PLUGS_EVERY: Duration = Duration::from_millis(500);
 /// Requests on their way.
 const ORDERS: usize = 64;
 /// Pieces of serial text kept for somebody who shows them.
@@ -28,6 +30,7 @@ const PIECES: usize = 256;
 pub struct Surroundings {
     world: Arc<Mutex<World>>,
     wires: Vec<Wire>,
+    plugs: Arc<Mutex<Vec<Plug>>>,
     edges: Arc<watch::Sender<u64>>,
     serial: broadcast::Sender<(usize, &'static str)>,
     held: Option<Held>,
@@ -41,13 +44,14 @@ struct Held {
 }
 
 impl Surroundings {
-    /// The server of `board`; with `running` it is on.
+    /// The server of `board`, with all that can be plugged in; with `running` it is on.
     #[must_use]
-    pub fn new(board: &Board, wires: Vec<Wire>, running: bool) -> Self {
+    pub fn new(board: &Board, wires: Vec<Wire>, plugs: Vec<Plug>, running: bool) -> Self {
         let world = World::new(board, wires.clone(), running, hal_sim::monotonic());
         Self {
             world: Arc::new(Mutex::new(world)),
             wires,
+            plugs: Arc::new(Mutex::new(plugs)),
             edges: Arc::new(watch::Sender::new(0)),
             serial: broadcast::Sender::new(PIECES),
             held: None,
@@ -65,10 +69,13 @@ impl Surroundings {
             qmp,
             world: Arc::clone(&self.world),
             wires: self.wires.clone(),
+            plugs: Arc::clone(&self.plugs),
+            plugs_due: Duration::ZERO,
             edges: Arc::clone(&self.edges),
             serial: self.serial.clone(),
         };
         follower.look().await?;
+        follower.plug().await?;
         self.held = Some(Held { orders, task: tokio::spawn(follower.run(received)) });
         Ok(())
     }
@@ -101,6 +108,17 @@ impl Surroundings {
     /// As [`Surroundings::input`].
     pub async fn finger(&self, host: &str, button: Button, down: bool) -> Result<()> {
         self.input(host, Input::Finger(button, down)).await
+    }
+
+    /// A part is put in its place or pulled, by the id of the sensor that tells of it.
+    ///
+    /// # Errors
+    /// When the board has no such sensor.
+    pub fn plug(&self, sensor: &str, is_there: bool) -> Result<()> {
+        let mut plugs = self.plugs.lock().unwrap_or_else(PoisonError::into_inner);
+        let plug = plugs.iter_mut().find(|plug| plug.sensor == sensor);
+        plug.with_context(|| format!("no line of the SoC tells of {sensor}"))?.is_there = is_there;
+        Ok(())
     }
 
     /// Something breaks, heals or arrives from outside.
@@ -208,6 +226,8 @@ struct Follower {
     qmp: Qmp,
     world: Arc<Mutex<World>>,
     wires: Vec<Wire>,
+    plugs: Arc<Mutex<Vec<Plug>>>,
+    plugs_due: Duration,
     edges: Arc<watch::Sender<u64>>,
     serial: broadcast::Sender<(usize, &'static str)>,
 }
@@ -226,6 +246,9 @@ impl Follower {
                 () = tokio::time::sleep(rest) => {
                     self.step(|world, now, out| world.tick(now, out)).await?;
                     self.look().await?;
+                    if hal_sim::monotonic() >= self.plugs_due {
+                        self.plug().await?;
+                    }
                 }
             }
         }
@@ -257,6 +280,21 @@ impl Follower {
             }
         })
         .await
+    }
+
+    /// Puts the levels of what is plugged in on the pins that show others.
+    async fn plug(&mut self) -> Result<()> {
+        self.plugs_due = hal_sim::monotonic() + PLUGS_EVERY;
+        let plugs = self.plugs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for plug in plugs {
+            let high = plug.is_there != plug.active_low;
+            let data = self.qmp.words(plug.pin.bank, 1).await?;
+            if data.iter().any(|word| (word & plug.pin.mask != 0) != high) {
+                self.acknowledged(&plug.pin).await?;
+                self.qmp.set(plug.pin.object, &plug.pin.property, high).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the firmware has acknowledged the last edge of a pin, or is not going to. QEMU counts an edge that comes before as one

@@ -76,6 +76,35 @@ fn our_bytes_are_those_of_another() {
     assert_eq!(image.field(Area::Board, Name::AssetTag), None);
 }
 
+/// Sections 8 to 12 as a maker of boards has worked them out: Quanta QSSC-S99K 2U, user's manual, page 110 (header, internal use and chassis area, with
+/// their checksums f3h and a6h), page 111 (board area, deh) and page 112 (product area, fch). The date of the board is open there; it is taken so that the
+/// checksum of the manual holds.
+#[test]
+fn the_worked_image_of_a_manual() {
+    let worked = b"\
+        \x01\x01\x02\x03\x06\x00\x00\xf3\
+        \x01\x00\x00\x00\x00\x00\x00\x00\
+        \x01\x01\x17\xc0\xc0\xc1\x00\xa6\
+        \x01\x03\x19\xe8\x00\x00\xc0\xc0\xc0\xcb3QS99FB0000\xc0\xc1\xde\
+        \x01\x02\x00\xc0\xc0\xc0\xc0\xc0\xc0\xc0\xc1\x00\x00\x00\x00\xfc";
+    let image = Image::read(&eeprom(worked)).unwrap();
+    assert_eq!(image.damaged(), []);
+    let fru = image.fru();
+    let (chassis, board) = (fru.chassis.as_ref().unwrap(), fru.board.as_ref().unwrap());
+    assert_eq!((chassis.kind, board.language), (0x17, 0x19));
+    assert_eq!(image.field(Area::Board, Name::PartNumber).unwrap().shown(0x19), "3QS99FB0000");
+    assert!(image.field(Area::Board, Name::SerialNumber).unwrap().shown(0x19).is_empty());
+    assert_eq!(fru.product.as_ref().unwrap().custom, []);
+    assert_eq!(fru.pack(256).unwrap(), worked, "written as it was read");
+    let last = worked.len() - 1;
+    for at in [7, 23, 47, last] {
+        let mut wrong = worked.to_vec();
+        wrong[at] ^= 1;
+        let image = Image::read(&eeprom(&wrong));
+        assert!(image.map_or(true, |image| !image.damaged().is_empty()), "the checksum at {at} counts");
+    }
+}
+
 /// Section 11: minutes from 1996-01-01 00:00, in three bytes; zero is "unspecified" since revision 1.1.
 #[test]
 fn dates_of_manufacture() {
@@ -87,7 +116,7 @@ fn dates_of_manufacture() {
     assert_eq!(Board::made_from(1_827_087_360), None);
 }
 
-/// Section 16 and 18: heads, checksums and the records that are known.
+/// Section 16 and 18: heads (16.1, page 19: bit 7 of the second byte ends the list), checksums and the records that are known.
 #[test]
 fn records() {
     let mut supply = vec![0xbc, 0x02];
@@ -105,6 +134,12 @@ fn records() {
     let image = Image::read(&packed).unwrap();
     assert_eq!(image.damaged(), []);
     assert_eq!(image.fru().records, records);
+    let (mut at, mut ends) = (usize::from(packed[5]) * 8, Vec::new());
+    for _ in &records {
+        ends.push(packed[at + 1] & 0x80 != 0);
+        at += 5 + usize::from(packed[at + 2]);
+    }
+    assert_eq!(ends, [false, false, false, false, true]);
     let details: Vec<_> = image.fru().records.iter().map(Record::details).collect();
     assert_eq!(
         details,

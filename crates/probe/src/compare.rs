@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use board::{Board, Input, LedWire, Name};
-use hal::{ChannelClass, LineId, Location};
+use hal::{Adapter, ChannelClass, LineId, Location};
 use hal_linux::place::{adapter_number, matches};
 
 use crate::look::{Device, Found};
@@ -60,6 +60,11 @@ pub fn compare(found: &Found, board: &Board, sys: &Path) -> Report {
             report.missing.push(format!("frus.{}: no EEPROM at {}", fru.id, fru.location));
         }
     }
+    for drive in
+        board.drives.iter().filter(|drive| is_silent(found, sys, &drive.adapter, drive.address.into()))
+    {
+        report.missing.push(format!("drives.{}: nobody answers at {:#04x}", drive.id, drive.address));
+    }
     for led in &board.leds {
         if let LedWire::Class(label) = &led.wire
             && !found.leds.contains(label)
@@ -104,6 +109,16 @@ fn at<'f>(found: &'f Found, sys: &Path, device: &board::Device) -> impl Iterator
     here.into_iter()
 }
 
+/// Whether nobody is at an address, by a scan of its bus. What is behind a bus that was not scanned may be there.
+fn is_silent(found: &Found, sys: &Path, adapter: &Adapter, address: u16) -> bool {
+    let bus = adapter_number(sys, adapter).and_then(|number| found.bus(number));
+    bus.is_some_and(|bus| {
+        bus.scanned
+            && !bus.answered.iter().any(|known| u16::from(*known) == address)
+            && !bus.clients.iter().any(|known| known.address == address)
+    })
+}
+
 fn devices(
     found: &Found,
     board: &Board,
@@ -123,6 +138,10 @@ fn devices(
                     "devices.{}: the driver {driver} has it, so it cannot be asked over PMBus",
                     device.id
                 ));
+            } else if let Location::I2c { adapter, address } = &device.location
+                && is_silent(found, sys, adapter, *address)
+            {
+                report.missing.push(format!("devices.{}: nobody answers at {}", device.id, device.location));
             }
             continue;
         }

@@ -33,6 +33,8 @@ pub struct Bus {
     pub clients: Vec<Client>,
     /// Addresses that answered a scan, of nothing that the kernel knows.
     pub answered: Vec<u8>,
+    /// It was scanned: what is not in `answered` is not there.
+    pub scanned: bool,
     /// Why it was not scanned.
     pub unscanned: Option<String>,
 }

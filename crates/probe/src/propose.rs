@@ -117,6 +117,14 @@ impl Proposal {
         let _ = writeln!(self.text, "{key} = {}", quoted(value));
     }
 
+    /// A button is pulled low where boards have it as OpenBMC does. One taken for active high is found pressed at the start, and what lets it go presses it.
+    fn button(&mut self, key: &str, line: &str) {
+        let line = quoted(line);
+        self.line(&format!(
+            "{key} = {{ name = {line}, active_low = true }} # buttons pull low, mostly: measure the level at rest before this file is used"
+        ));
+    }
+
     fn head(&mut self, found: &Found) {
         self.line("# Proposed by `u-bmc probe`. Name things by what they are on this board, and take out what nobody needs.");
         self.line("");
@@ -152,8 +160,10 @@ impl Proposal {
             None => {
                 self.line("kind = \"buttons\"");
                 match has("power") {
-                    Some(power) => self.value("power", power),
-                    None => self.line(&format!("power = \"power-button-out\" {unknown}")),
+                    Some(power) => self.button("power", power),
+                    None => self.line(&format!(
+                        "power = {{ name = \"power-button-out\", active_low = true }} {unknown}"
+                    )),
                 }
             }
         }
@@ -163,7 +173,7 @@ impl Proposal {
         }
         for key in ["reset", "power_button_in"] {
             if let Some(line) = has(key) {
-                self.value(key, line);
+                self.button(key, line);
             }
         }
     }

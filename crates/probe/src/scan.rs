@@ -34,6 +34,7 @@ pub fn scan(found: &mut Found, open: impl Fn(u32) -> Box<dyn I2c>) {
             }
         }
         if let Some(bus) = found.buses.get_mut(at) {
+            bus.scanned = unscanned.is_none();
             bus.unscanned = unscanned.filter(|_| answered.is_empty());
             bus.answered = answered;
         }

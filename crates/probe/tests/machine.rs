@@ -210,7 +210,8 @@ label = "identify"
 "#;
     let board = board::parse(Path::new("r1.toml"), text, &[]);
     assert_eq!(board.exit_code(), 0, "{board}");
-    let report = compare(&found, &board.into_board().unwrap(), &machine.sys());
+    let board = board.into_board().unwrap();
+    let report = compare(&found, &board, &machine.sys());
     expect![[r#"
         Named and not there:
           i2c.i2c9: the kernel has no such bus

@@ -148,7 +148,9 @@ roster! {
     /// Not critical: what is known of parts stays known without it.
     Inventorymgr = Row {
         pages: &["inventorymgr"],
-        after: &[Daemon::Twin],
+        after: &[Daemon::Twin, Daemon::Powermgr],
+        // What has its power from a host that is off was not pulled.
+        calls: &[Daemon::Powermgr],
         events: &["inventory"],
         buckets: &["inventory"],
         // EEPROMs, which it writes the asset tag into; what a host hands over lies among them on a simulated board.

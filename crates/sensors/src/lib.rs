@@ -36,6 +36,6 @@ pub use compute::{Input, Op};
 pub use history::{History, Point, Span};
 pub use kind::Kind;
 pub use monitor::{Action, Event, HostPower, Monitor, SILENCE_MAX, Source};
-pub use sensor::{Change, Fault, Quality, Reading, Reason, Sensor, Spec};
+pub use sensor::{Change, Fault, LATE_MAX, Quality, Reading, Reason, Sensor, Spec, Told};
 pub use stats::Stats;
 pub use threshold::{BadThresholds, Budget, Crossing, Level, Levels, Side, Thresholds, Watch};

@@ -12,7 +12,7 @@ use units::{Millis, Mono};
 
 use crate::change::Filter;
 use crate::compute::Op;
-use crate::sensor::{Change, Fault, Quality, Reason, Sensor, Spec};
+use crate::sensor::{Change, Fault, Quality, Reason, Sensor, Spec, Told};
 use crate::threshold::{Budget, Side};
 
 /// Sensors due within this time are asked with those that are due now.
@@ -268,6 +268,20 @@ impl Monitor {
         }
     }
 
+    /// Goes on from what was told of a sensor before this start.
+    pub fn remember(&mut self, index: usize, told: &Told) {
+        if let Some(place) = self.places.get_mut(index) {
+            place.sensor.remember(told);
+        }
+    }
+
+    /// It was told before this start that nothing on this bus answers.
+    pub fn remember_silent(&mut self, bus: usize) {
+        if let Some(bus) = self.buses.get_mut(bus) {
+            bus.told = true;
+        }
+    }
+
     /// Begins a sensor's statistics anew.
     pub fn reset_stats(&mut self, now: Mono, index: usize) {
         if let Some(place) = self.places.get_mut(index) {
@@ -339,6 +353,11 @@ impl Monitor {
                 untold.push((index, change));
             } else if !take_ended(&mut untold, index, &change) {
                 out.push(Action::Changed(index, change));
+            }
+        }
+        for (index, change) in &untold {
+            if let (Change::Failed(_), Some(place)) = (change, self.places.get_mut(*index)) {
+                place.sensor.failure_untold();
             }
         }
         // What was held long enough comes before what happened now.
@@ -535,9 +554,11 @@ impl Monitor {
         }
         // One chip that does not answer on a bus on which others do is that chip's fault.
         let others = self.last_answer(now, bus);
-        // Of one that has failed, and was told of, nothing is to be found out.
-        let is_news = |(index, _): &(usize, Result<f64, Fault>)| {
-            self.sensor(*index).is_some_and(|sensor| sensor.reading().quality != Quality::Failed)
+        // Of one that has failed, and was told of, nothing is to be found out, and nothing of an empty place.
+        let is_news = |(index, sample): &(usize, Result<f64, Fault>)| {
+            let sensor = self.sensor(*index);
+            Heard::of(sample) == Heard::Silence
+                && sensor.is_some_and(|sensor| sensor.reading().quality != Quality::Failed)
         };
         let is_old = |at: Mono| now.since(at) > ALIVE && samples.iter().any(is_news);
         let may_hang = silent && others.is_none_or(is_old);
@@ -718,7 +739,7 @@ fn begins(change: &Change) -> bool {
     match change {
         Change::Failed(_) => true,
         Change::Crossed(crossing) => crossing.asserted && crossing.side == Side::Lower,
-        Change::Recovered | Change::Removed | Change::Inserted | Change::Turned(_) => false,
+        Change::Recovered | Change::Removed | Change::Inserted | Change::Late | Change::Turned(_) => false,
     }
 }
 

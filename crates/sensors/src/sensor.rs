@@ -6,7 +6,7 @@ use units::{Millis, Mono};
 use crate::history::History;
 use crate::kind::Kind;
 use crate::stats::Stats;
-use crate::threshold::{Budget, Crossing, Level, Thresholds, Watch};
+use crate::threshold::{Budget, Crossing, Level, Side, Thresholds, Watch};
 
 /// What a reading is worth. The order is that of getting worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -184,6 +184,22 @@ impl Spec {
     }
 }
 
+/// How long a device that can be pulled may take, at the start and after its host got power, until it is there: drivers are bound meanwhile.
+pub const LATE_MAX: Millis = Millis::from_secs(30);
+
+/// What was told of a sensor, by whoever told it before: what lasts since then is not told again, and what has ended is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Told {
+    /// Thresholds that are crossed.
+    pub crossed: Vec<(Side, Level)>,
+    /// It does not work.
+    pub failed: bool,
+    /// Of one that is either so or not, whether it is so.
+    pub state: Option<bool>,
+    /// Of one whose device can be pulled, whether it was; none when nobody has seen that yet.
+    pub removed: Option<bool>,
+}
+
 /// What happened to a sensor. Told once each time; a value alone is no such thing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Change {
@@ -197,6 +213,8 @@ pub enum Change {
     Removed,
     /// Its device is back.
     Inserted,
+    /// Its device is there, and was not yet when it was first looked for ([`LATE_MAX`]): no news, but another may have been there before.
+    Late,
     /// What is either so or not is so now, or is not any more. Of an alert also that it is so when it is first read.
     Turned(bool),
 }
@@ -221,11 +239,15 @@ pub struct Sensor {
     turning: Budget,
     /// Samples one after the other that found nothing there.
     missing: u32,
+    /// Since when nothing was found there.
+    missing_since: Option<Mono>,
     /// That it is not there has been told, or seen at the start; and how often that may be told.
     removed: bool,
     removing: Budget,
-    /// It has shown something.
+    /// It has shown something since the start, or since its host got power.
     was_read: bool,
+    /// It was there before that.
+    was_there: bool,
 }
 
 impl Sensor {
@@ -244,11 +266,35 @@ impl Sensor {
             state: None,
             turning: Budget::default(),
             missing: 0,
+            missing_since: None,
             removed: false,
             removing: Budget::default(),
             was_read: false,
+            was_there: false,
             spec,
         }
+    }
+
+    /// Goes on from what was told before this start. Thresholds that were crossed count as crossed until a value says otherwise.
+    pub fn remember(&mut self, told: &Told) {
+        self.watch.remember(&told.crossed);
+        self.told_failed |= told.failed;
+        self.state = self.state.or(told.state);
+        match told.removed {
+            Some(true) => self.removed = true,
+            Some(false) => self.was_there = true,
+            None => {}
+        }
+    }
+
+    /// What is known of one that is either so or not: told, or found at the start.
+    pub fn state(&self) -> Option<bool> {
+        self.state
+    }
+
+    /// That it failed is not told after all.
+    pub(crate) fn failure_untold(&mut self) {
+        self.told_failed = false;
     }
 
     /// What it is.
@@ -357,7 +403,11 @@ impl Sensor {
         out.extend(crossings.into_iter().map(Change::Crossed));
         self.reading = Reading::absent(Quality::Unavailable, reason);
         (self.failures, self.missing) = (0, 0);
-        self.told_failed = false;
+        if reason != Reason::NotPresent {
+            // Without power, or at the start: it may come late, and what was there may have been pulled.
+            (self.missing_since, self.was_there) = (None, self.was_there || self.was_read);
+            self.was_read = false;
+        }
     }
 
     /// When it becomes stale unless a sample comes.
@@ -384,8 +434,11 @@ impl Sensor {
         if std::mem::take(&mut self.told_failed) {
             out.push(Change::Recovered);
         }
+        let is_late = self.missing_since.take().is_some() && !self.was_read;
         if std::mem::take(&mut self.removed) {
             out.push(Change::Inserted);
+        } else if is_late {
+            out.push(Change::Late);
         }
         (self.failures, self.missing) = (0, 0);
         self.was_read = true;
@@ -416,7 +469,7 @@ impl Sensor {
         let waits = matches!(reason, Reason::NoNewValue | Reason::TimedOut);
         self.failures = self.failures.saturating_add(1);
         if reason != Reason::Missing {
-            self.missing = 0;
+            (self.missing, self.missing_since) = (0, None);
         }
         // One that is read rarely has missed no poll by then.
         let fresh_for = self.spec.stale_for.max(self.spec.overdue_after());
@@ -447,15 +500,18 @@ impl Sensor {
     /// out at once would show half as good.
     fn missing(&mut self, now: Mono, out: &mut Vec<Change>) {
         self.missing = self.missing.saturating_add(1);
+        let since = *self.missing_since.get_or_insert(now);
         let is_known = self.removed || self.reading.reason == Reason::NotPresent;
         if !is_known && self.missing <= self.spec.retries {
             return self.bad(now, Reason::Missing, true, out);
         }
-        if !self.was_read {
+        let is_late = !self.was_read && now.since(since) < LATE_MAX;
+        let was_there = self.was_read || self.was_there;
+        if !self.removed && !is_late && (!was_there || self.removing.take(now)) {
             self.removed = true;
-        } else if !self.removed && self.removing.take(now) {
-            self.removed = true;
-            out.push(Change::Removed);
+            if was_there {
+                out.push(Change::Removed);
+            }
         }
         self.unavailable(Reason::NotPresent, out);
     }
@@ -650,7 +706,89 @@ mod tests {
         }
         assert_eq!(state(&sensor), (None, Quality::Unavailable, Reason::NotPresent));
         sensor.sample(at(5_000), Ok(20.0), &mut out);
-        assert_eq!(out, [Change::Inserted, Change::Removed, Change::Inserted]);
+        assert_eq!(out, [Change::Late, Change::Removed, Change::Inserted]);
+    }
+
+    #[test]
+    fn what_was_away_at_the_start_is_put_in_and_what_only_comes_late_is_not() {
+        let told = |removed: Option<bool>, away_for: u64| {
+            let (mut sensor, mut out) = (sensor(|spec| spec.removable = true), Vec::new());
+            sensor.remember(&Told { removed, ..Told::default() });
+            for second in 0..away_for {
+                sensor.sample(at(second * 1_000), Err(Fault::Missing), &mut out);
+            }
+            for second in [away_for, away_for + 1] {
+                sensor.sample(at(second * 1_000), Ok(20.0), &mut out);
+            }
+            out
+        };
+        use Change::{Inserted, Late, Removed};
+        assert_eq!(told(None, 20), [Late], "a driver is bound late");
+        assert_eq!(told(None, 40), [Inserted], "an empty place");
+        assert_eq!(told(Some(true), 0), [Inserted], "put back while nobody looked");
+        assert_eq!(told(Some(true), 5), [Inserted]);
+        assert_eq!(told(Some(true), 40), [Inserted], "its removal is not told twice");
+        assert_eq!(told(Some(false), 0), []);
+        assert_eq!(told(Some(false), 20), [Late]);
+        assert_eq!(told(Some(false), 40), [Removed, Inserted], "pulled while nobody looked");
+    }
+
+    #[test]
+    fn what_is_late_after_its_host_got_power_was_not_pulled() {
+        for (away_for, expected) in [(20, vec![Change::Late]), (40, vec![Change::Removed, Change::Inserted])]
+        {
+            let (mut sensor, mut out) = (sensor(|spec| spec.removable = true), Vec::new());
+            sensor.sample(at(0), Ok(20.0), &mut out);
+            sensor.unavailable(Reason::HostOff, &mut out);
+            for second in 10..10 + away_for {
+                sensor.sample(at(second * 1_000), Err(Fault::Missing), &mut out);
+            }
+            sensor.sample(at(100_000), Ok(20.0), &mut out);
+            assert_eq!(out, expected, "away for {away_for} s");
+        }
+    }
+
+    #[test]
+    fn what_was_told_before_a_restart_is_not_told_again_and_its_end_is() {
+        let crossed = vec![(Side::Upper, Level::Warning)];
+        let memory = Told { crossed, failed: true, ..Told::default() };
+        let told = |raw: [Result<f64, Fault>; 4]| {
+            let (mut sensor, mut out) = (sensor(|spec| spec.debounce = Millis::from_secs(2)), Vec::new());
+            sensor.remember(&memory);
+            for (second, raw) in raw.into_iter().enumerate() {
+                sensor.sample(at(second as u64 * 1_000), raw, &mut out);
+            }
+            out
+        };
+        assert_eq!(told([Err(Fault::Io); 4]), [], "it has failed still");
+        assert_eq!(told([Ok(85.0); 4]), [Change::Recovered], "it is too hot still");
+        let out = told([Ok(20.0); 4]);
+        let [Change::Recovered, Change::Crossed(left)] = out[..] else { panic!("{out:?}") };
+        assert!(!left.asserted && left.value == Some(20.0), "{left:?}");
+
+        let turned = |kind: Kind, state: bool, value: f64| {
+            let (mut sensor, mut out) = (Sensor::new(Spec::new(kind), Mono::ZERO), Vec::new());
+            sensor.remember(&Told { state: Some(state), ..Told::default() });
+            sensor.sample(at(0), Ok(value), &mut out);
+            out
+        };
+        assert_eq!(turned(Kind::Alert, true, 1.0), []);
+        assert_eq!(turned(Kind::Alert, true, 0.0), [Change::Turned(false)]);
+        assert_eq!(turned(Kind::Presence, true, 0.0), [Change::Turned(false)]);
+        assert_eq!(turned(Kind::Presence, false, 0.0), []);
+    }
+
+    #[test]
+    fn that_it_works_again_is_told_although_its_host_was_off_meanwhile() {
+        let mut sensor = sensor(|spec| (spec.retries, spec.host) = (0, Some(0)));
+        let mut out = Vec::new();
+        sensor.sample(at(0), Err(Fault::Io), &mut out);
+        sensor.unavailable(Reason::HostOff, &mut out);
+        sensor.sample(at(9_000), Err(Fault::Io), &mut out);
+        assert_eq!(out, [Change::Failed(Reason::Io)], "it is not told twice");
+        sensor.unavailable(Reason::HostOff, &mut out);
+        sensor.sample(at(19_000), Ok(20.0), &mut out);
+        assert_eq!(out, [Change::Failed(Reason::Io), Change::Recovered]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use units::{Millis, Mono};
 
 /// Which end of the scale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Side {
     /// Too little.
     Lower,
@@ -18,7 +18,7 @@ pub enum Side {
 }
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Level {
     /// Redfish's *caution*, IPMI's *non-critical*.
     Warning,
@@ -400,6 +400,15 @@ impl Watch {
             if asserted { crossed.push(crossing) } else { out.push(crossing) }
         }
         out.append(&mut crossed);
+    }
+
+    /// Takes these as crossed, and told.
+    pub(crate) fn remember(&mut self, crossed: &[(Side, Level)]) {
+        for (which, mark) in MARKS.into_iter().zip(&mut self.marks) {
+            if crossed.contains(&which) {
+                (mark.asserted, mark.told) = (true, true);
+            }
+        }
     }
 
     /// There is no good sample: what waits for its debounce time begins anew. What is crossed stays so, as nothing says otherwise.

@@ -213,6 +213,59 @@ fn what_is_read_rarely_is_asked_whether_it_answers_before_the_bus_is_blamed_or_i
 }
 
 #[test]
+fn beside_a_chip_that_has_failed_and_an_empty_slot_what_is_read_rarely_is_read_as_rarely() {
+    let spec = Spec::new(Kind::Temperature);
+    let slow = Spec { rate: Millis::from_secs(60), ..spec };
+    let slot = Spec { removable: true, ..spec };
+    let sensors = [slot, spec, slow].map(|spec| (spec, Source::Polled(0))).to_vec();
+    let mut monitor = Monitor::new(at(0), sensors, 1, 0);
+    let (mut asked, mut now) = (0, 0);
+    while now < 600_000 {
+        let mut actions = step(&mut monitor, now, Event::Tick);
+        while let Some((bus, sensors)) = polls(&actions).pop() {
+            asked += usize::from(sensors.contains(&2));
+            let sample = |index: &usize| [Err(Fault::Missing), Err(Fault::TimedOut), Ok(20.0)][*index];
+            let samples: Vec<_> = sensors.iter().map(|index| (*index, sample(index))).collect();
+            actions = step(&mut monitor, now, answer(bus, &samples));
+        }
+        now = monitor.deadline().as_millis().max(now + 1);
+    }
+    // Once more while the chip is not yet known to be at fault.
+    assert!((10..=14).contains(&asked), "{asked}");
+    assert_eq!(quality(&monitor, 1), (Quality::Failed, Reason::TimedOut));
+}
+
+#[test]
+fn of_a_failure_that_is_not_told_as_the_host_went_off_the_end_is_not_told_either() {
+    let spec = Spec { host: Some(0), retries: 0, ..Spec::new(Kind::Temperature) };
+    let mut monitor = Monitor::new(at(0), vec![(spec, Source::Polled(0))], 1, 1);
+    let mut changes = Vec::new();
+    let mut go = |millis, event| {
+        let changed = |action: &Action| matches!(action, Action::Changed(..));
+        changes.extend(step(&mut monitor, millis, event).into_iter().filter(changed));
+    };
+    go(0, Event::Host(0, HostPower::On));
+    go(10, answer(0, &[(0, Ok(20.0))]));
+    go(1_000, Event::Tick);
+    go(1_010, answer(0, &[(0, Err(Fault::Io))]));
+    go(1_500, Event::Host(0, HostPower::Off));
+    go(9_000, Event::Host(0, HostPower::On));
+    go(12_000, Event::Tick);
+    go(12_010, answer(0, &[(0, Ok(20.0))]));
+    go(40_000, Event::Tick);
+    assert_eq!(changes, []);
+}
+
+#[test]
+fn a_bus_that_was_told_to_hang_before_a_restart_is_told_to_answer() {
+    let mut monitor = two_buses();
+    monitor.remember_silent(1);
+    step(&mut monitor, 0, Event::Tick);
+    let healed = step(&mut monitor, 5, answer(1, &[(1, Ok(30.0)), (2, Ok(31.0))]));
+    assert!(healed.contains(&Action::Bus { bus: 1, answers: true }), "{healed:?}");
+}
+
+#[test]
 fn a_chip_that_stays_silent_when_its_bus_answers_again_is_told_then() {
     let (good, silent) = (Some(Ok(20.0)), Some(Err(Fault::TimedOut)));
     let mut polls = vec![[good; 3]];

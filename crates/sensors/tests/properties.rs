@@ -70,7 +70,7 @@ proptest! {
                     Change::Crossed(crossing) => told.push(crossing),
                     Change::Failed(_) => prop_assert!(!std::mem::replace(&mut failed, true)),
                     Change::Recovered => prop_assert!(std::mem::replace(&mut failed, false)),
-                    Change::Removed | Change::Inserted => prop_assert!(false, "it cannot be pulled"),
+                    Change::Removed | Change::Inserted | Change::Late => prop_assert!(false, "it cannot be pulled"),
                     Change::Turned(_) => prop_assert!(false, "it is a number"),
                 }
             }

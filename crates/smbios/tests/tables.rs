@@ -87,7 +87,7 @@ fn what_a_table_says() {
         (system.product, system.serial, system.sku),
         (text("Server 1000"), text("SN-4711"), text("SKU-9"))
     );
-    // Section 7.2.1, table 11: {00112233-4455-6677-8899-AABBCCDDEEFF}.
+    // Section 7.2.1, table 11, in DSP0134 3.2.0 lines 932 and 933: {00112233-4455-6677-8899-AABBCCDDEEFF}.
     let uuid =
         [0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff];
     assert_eq!(system.uuid, Some(uuid));
@@ -126,6 +126,21 @@ fn sizes_of_modules() {
     assert_eq!(of(0x8000 | 2_048), (true, Some(2)));
     assert_eq!(of(0xffff), (true, None));
     assert_eq!(of(0), (false, None));
+}
+
+/// DSP0134 3.4.0, section 7.18.5, the examples: 0000_8000h is 32 GB (32,768 MB), 0002_0000h 128 GB (131,072 MB), 0000_7FFFh 32,767 MB. They count where
+/// the word is 7FFFh.
+#[test]
+fn the_worked_sizes_of_large_modules() {
+    let of = |word: u16, wide: u32| {
+        let body = body(0x22, &[(0x0c, &word.to_le_bytes()), (0x1c, &wide.to_le_bytes())]);
+        let dump = Builder::default().add(17, &body, &[]).dump();
+        Machine::read_dump(&dump).unwrap().memory.remove(0).size_mib
+    };
+    for (wide, mib) in [(0x0000_8000, 32_768), (0x0002_0000, 131_072), (0x0000_7fff, 32_767)] {
+        assert_eq!(of(0x7fff, wide), Some(mib));
+        assert_eq!(of(0x4000, wide), Some(16_384), "the word says it");
+    }
 }
 
 /// Section 5.2.1: the entry point of 32 bits, with sums of its own and of its middle part.

@@ -30,8 +30,8 @@ pub enum Event {
     Unpowered(usize),
     /// A duty was set, or could not be.
     Driven(usize, bool),
-    /// What [`Action::PowerOff`] of a zone came to: whether whoever cuts the power has taken it on.
-    Cut(usize, bool),
+    /// All hosts of a zone are off.
+    Off(usize),
     /// [`Machine::deadline`] is reached.
     Tick,
 }
@@ -41,7 +41,7 @@ pub enum Event {
 pub enum Action {
     /// Set the duty of a fan and say with [`Event::Driven`] how that went.
     Set(usize, Duty),
-    /// Cut the power of the host of this zone, now, whatever it is doing, and say with [`Event::Cut`] how that went.
+    /// Cut the power of the hosts of this zone, now, whatever they are doing, and say with [`Event::Off`] that they are off.
     PowerOff {
         /// The zone that is too hot.
         zone: usize,
@@ -179,12 +179,15 @@ impl Machine {
     /// # Errors
     ///
     /// There is no such zone, no emergency, it is still over critical, or whether it is cannot be known. A sensor that has said so has to be read now, unless
-    /// its host is off; and one sensor of the zone at least. Of an emergency from before a restart it is not known which sensor that was: it may be any that has
-    /// a critical temperature.
+    /// its host is off; and one sensor of the zone at least, which is part of a host where one that said so is: the air tells nothing of a processor. Of an
+    /// emergency from before a restart it is not known which sensor that was: it may be any that has a critical temperature.
     pub fn may_clear_emergency(&self, zone: usize) -> Result<(), Denial> {
         let (state, config) = self.zones.get(zone).zip(self.config.zones.get(zone)).ok_or(Denial::NoZone)?;
         state.emergency().ok_or(Denial::Nothing)?;
-        if state.may_cut() {
+        let burns = |index: &usize| {
+            self.sources.get(*index).is_some_and(|source| source.is_critical() && source.present().is_some())
+        };
+        if state.may_cut() || config.sensors.iter().any(|(index, _)| burns(index)) {
             return Err(Denial::StillCritical);
         }
         let has_critical =
@@ -195,7 +198,9 @@ impl Machine {
             |index: &usize| self.sources.get(*index).is_some_and(|source| source.present().is_some());
         let is_off = |index: &usize| self.sources.get(*index).is_some_and(Source::is_off);
         let causes = state.causes().unwrap_or(&members);
-        if causes.iter().all(|index| is_off(index) || is_measured(index)) && members.iter().any(is_measured) {
+        let of_host = |index: &usize| self.config.sensors.get(*index).is_some_and(|sensor| sensor.of_host);
+        let tells = |index: &usize| is_measured(index) && (of_host(index) || !causes.iter().any(is_off));
+        if causes.iter().all(|index| is_off(index) || is_measured(index)) && members.iter().any(tells) {
             Ok(())
         } else {
             Err(Denial::NotMeasured)
@@ -237,8 +242,8 @@ impl Machine {
                     order.failed = if ok { 0 } else { order.failed.saturating_add(1) };
                 }
             }
-            Event::Cut(index, ok) => {
-                if let Some(zone) = self.zones.get_mut(index).filter(|_| ok) {
+            Event::Off(index) => {
+                if let Some(zone) = self.zones.get_mut(index) {
                     zone.set_uncut(false);
                 }
             }
@@ -436,14 +441,16 @@ impl Machine {
             Law::Pid(pid) => Some(pid.target + config.profile(self.profile).offset),
             Law::Curve(_) => None,
         };
+        let measured = zone.measured(&self.config, config, &self.sources);
         Some(ZoneStatus {
             mode: zone.mode(),
             reasons: zone.reasons(config, &self.sources, &self.fans).collect(),
-            input: zone.measured(&self.config, config, &self.sources),
+            input: measured.map(|(input, _)| input),
+            measured_at: measured.map(|(_, at)| at),
             target,
             demand: zone.wants(config.profile(self.profile).min).0,
             manual: zone.manual(),
-            critical: zone.critical_since().is_some(),
+            critical: zone.is_critical(),
             emergency: zone.emergency().is_some(),
         })
     }

@@ -19,6 +19,8 @@ pub struct SensorConfig {
     pub missing_after: Millis,
     /// A fault is over when it has been good for so long.
     pub recover: Millis,
+    /// It is part of a host, and measures while that is on.
+    pub of_host: bool,
 }
 
 impl Default for SensorConfig {
@@ -31,6 +33,7 @@ impl Default for SensorConfig {
             fresh_for: Millis::new(2_500),
             missing_after: Millis::from_secs(10),
             recover: Millis::from_secs(3),
+            of_host: false,
         }
     }
 }
@@ -55,6 +58,9 @@ pub enum Reading {
     Value(f64),
     /// It could not be read.
     Failed,
+    /// It says so much, but its host is said to be off. That counts from `full_at` on: power-good may be wrong, and a chip without power that says something
+    /// by chance costs noise and no host: it may be critical, and nobody's power is cut for that.
+    Unpowered(f64),
     /// Nothing can be said while its host is off, and nothing needs to be.
     Off,
 }
@@ -93,6 +99,10 @@ pub(crate) struct Source {
     critical: Option<Mono>,
     fault: Option<SensorFault>,
     good_since: Option<Mono>,
+    /// Its host is said to be off.
+    unpowered: bool,
+    /// When it was judged last, its data was no older than [`SensorConfig::fresh_for`].
+    fresh: bool,
 }
 
 impl Source {
@@ -104,11 +114,19 @@ impl Source {
             critical: None,
             fault: Some(SensorFault::NoData),
             good_since: None,
+            unpowered: false,
+            fresh: false,
         }
     }
 
     pub(crate) fn read(&mut self, now: Mono, config: &SensorConfig, reading: Reading) {
         let (low, high) = config.plausible;
+        // The emergency goes by what is measured; a value that is held up for safety must not switch a host off.
+        let is_critical =
+            |value: f64, was: bool| value >= config.critical || (was && value > config.critical - HYSTERESIS);
+        if reading != Reading::Failed {
+            self.unpowered = matches!(reading, Reading::Unpowered(_));
+        }
         match reading {
             Reading::Value(value) if (low..=high).contains(&value) => {
                 let used = match self.data {
@@ -117,10 +135,7 @@ impl Source {
                 };
                 self.data = Data::Good { measured: value, used, at: now };
                 self.hot = used >= config.full_at || (self.hot && used > config.full_at - HYSTERESIS);
-                // The emergency goes by what is measured; a value that is held up for safety must not switch a host off.
-                let critical =
-                    value >= config.critical || (self.is_critical() && value > config.critical - HYSTERESIS);
-                self.critical = critical.then_some(now);
+                self.critical = is_critical(value, self.is_critical()).then_some(now);
             }
             Reading::Value(_) => self.data = Data::Implausible,
             Reading::Failed => {
@@ -128,12 +143,21 @@ impl Source {
                     self.data = Data::Never;
                 }
             }
-            Reading::Off => {
+            Reading::Unpowered(value)
+                if (low..=high).contains(&value)
+                    && (value >= config.full_at || (self.hot && value > config.full_at - HYSTERESIS)) =>
+            {
+                self.data = Data::Good { measured: value, used: value, at: now };
+                self.hot = true;
+                self.critical = is_critical(value, self.is_critical()).then_some(now);
+            }
+            Reading::Unpowered(_) | Reading::Off => {
                 self.data = Data::Off;
                 self.hot = false;
                 self.critical = None;
             }
         }
+        self.fresh = matches!(self.data, Data::Good { at, .. } if self.fresh || at == now);
     }
 
     /// The value to act on now, projected if it is old; never beyond what can be true.
@@ -164,6 +188,7 @@ impl Source {
     /// another than before.
     pub(crate) fn judge(&mut self, now: Mono, config: &SensorConfig) -> bool {
         let before = self.fault;
+        self.fresh = matches!(self.data, Data::Good { at, .. } if now.since(at) <= config.fresh_for);
         match self.wrong(now, config) {
             Some(fault) => {
                 self.fault = Some(fault);
@@ -197,15 +222,22 @@ impl Source {
         self.critical.is_some()
     }
 
+    /// Whether its host is said to be off, so that no power needs to be cut for it.
+    pub(crate) fn is_unpowered(&self) -> bool {
+        self.unpowered
+    }
+
     /// Whether it was measured as critical within this time. Silence makes nobody critical for ever: what is cut because of it is cut once.
     pub(crate) fn was_critical_within(&self, now: Mono, span: Millis) -> bool {
         self.critical.is_some_and(|at| now.since(at) <= span)
     }
 
-    /// What it measures, if that can be called the present value: not what is projected, held up or long ago.
-    pub(crate) fn present(&self) -> Option<f64> {
+    /// What it measures, and since when, if that can be called the present value: not what is projected, held up or long ago.
+    pub(crate) fn present(&self) -> Option<(f64, Mono)> {
         match (self.data, self.fault) {
-            (Data::Good { measured, .. }, None | Some(SensorFault::Hot)) => Some(measured),
+            (Data::Good { measured, at, .. }, None | Some(SensorFault::Hot)) if self.fresh => {
+                Some((measured, at))
+            }
             _ => None,
         }
     }
@@ -297,7 +329,7 @@ mod tests {
         assert_eq!((source.fault(), source.present()), (Some(SensorFault::Stale), None), "it fell silent");
         source.read(at(3_100), &config(), Reading::Value(85.0));
         source.judge(at(3_100), &config());
-        assert_eq!((source.fault(), source.present()), (Some(SensorFault::Hot), Some(85.0)));
+        assert_eq!((source.fault(), source.present()), (Some(SensorFault::Hot), Some((85.0, at(3_100)))));
         source.read(at(4_000), &config(), Reading::Off);
         source.judge(at(4_000), &config());
         assert_eq!((source.fault(), source.value(at(9_000), &config())), (None, None));
@@ -307,11 +339,39 @@ mod tests {
 
     #[test]
     fn what_is_projected_is_neither_beyond_what_can_be_nor_shown_as_measured() {
-        let mut source = good(60.0);
-        assert_eq!(source.present(), Some(60.0));
-        source.read(at(1_000), &config(), Reading::Failed);
+        let mut source = Source::new();
+        source.read(at(0), &config(), Reading::Value(60.0));
+        source.judge(at(0), &config());
+        source.read(at(3_000), &config(), Reading::Value(60.0));
+        source.judge(at(3_000), &config());
+        assert_eq!(source.present(), Some((60.0, at(3_000))));
+        source.read(at(4_000), &config(), Reading::Failed);
+        source.judge(at(5_500), &config());
+        assert_eq!(source.present(), Some((60.0, at(3_000))));
+        source.judge(at(5_501), &config());
+        assert_eq!((source.fault(), source.present()), (None, None), "old, and not at fault yet");
         source.judge(at(3_600_000), &config());
         assert_eq!((source.value(at(3_600_000), &config()), source.present()), (Some(150.0), None));
+    }
+
+    /// Power-good that is stuck, or a powermgr that stands still, says off of a host that runs.
+    #[test]
+    fn what_is_hot_counts_although_its_host_is_said_to_be_off() {
+        let mut source = good(60.0);
+        for (value, fault) in [
+            (79.9, None),
+            (80.0, Some(SensorFault::Hot)),
+            (78.1, Some(SensorFault::Hot)),
+            (78.0, None),
+            (200.0, None),
+            (f64::NAN, None),
+            (97.0, Some(SensorFault::Hot)),
+        ] {
+            source.read(at(5_000), &config(), Reading::Unpowered(value));
+            source.judge(at(5_000), &config());
+            assert_eq!((source.fault(), source.is_critical()), (fault, value == 97.0), "{value}");
+            assert_eq!(source.is_off(), fault.is_none());
+        }
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct ZoneStatus {
     /// The input of its law as it is measured now, °C or the negative margin; none without present data, as what is projected for safety is
     /// not measured.
     pub input: Option<f64>,
+    /// When the oldest of what `input` is made of was measured.
+    pub measured_at: Option<Mono>,
     /// What its law is about to hold, profile included; none for a curve.
     pub target: Option<f64>,
     /// What it wants of its fans.

@@ -33,7 +33,9 @@ pub(crate) struct Zone {
     /// The members that were critical when that began, or since; not all that were, of one from before a restart.
     causes: Vec<usize>,
     restored: bool,
-    /// The power was to be cut, and nobody has taken that on yet.
+    /// A member is over its critical temperature.
+    critical: bool,
+    /// The power was to be cut, and its hosts are not known to be off yet.
     uncut: bool,
 }
 
@@ -50,6 +52,7 @@ impl Zone {
             emergency: None,
             causes: Vec::new(),
             restored: false,
+            critical: false,
             uncut: false,
         }
     }
@@ -110,11 +113,13 @@ impl Zone {
         let wanted = match &zone.law {
             Law::Pid(pid) => {
                 let limits = (setting.min.percent(), Duty::FULL.percent());
-                if self.failsafe || self.manual.is_some() {
+                let wanted = self.pid.turn(pid, input, forward, dt, limits);
+                // What else sets the fans gives no less than the law while it gets hotter, and the law goes on from there afterwards.
+                if (self.failsafe || self.manual.is_some()) && wanted < applied.percent() {
                     self.pid.track(pid, input, forward, applied.percent(), limits.1);
                     self.pid.turn(pid, input, forward, 0.0, limits)
                 } else {
-                    self.pid.turn(pid, input, forward, dt, limits)
+                    wanted
                 }
             }
             Law::Curve(curve) => self.curve.turn(curve, input).percent() + forward,
@@ -140,12 +145,20 @@ impl Zone {
         self.failsafe
     }
 
-    /// The input of its law as its sensors measure it now: what is projected for safety is no temperature to show. None without such data.
-    pub(crate) fn measured(&self, config: &Config, zone: &ZoneConfig, sources: &[Source]) -> Option<f64> {
-        let values = zone.sensors.iter().filter_map(|(index, weight)| {
+    /// The input of its law as its sensors measure it now, and since when all of that stands: what is projected for safety is no temperature to show. None
+    /// without such data.
+    pub(crate) fn measured(
+        &self,
+        config: &Config,
+        zone: &ZoneConfig,
+        sources: &[Source],
+    ) -> Option<(f64, Mono)> {
+        let present = zone.sensors.iter().filter_map(|(index, weight)| {
             Some((sources.get(*index)?.present()?, config.sensors.get(*index)?.critical, *weight))
         });
-        combine(zone.combine, values)
+        let oldest = present.clone().map(|((_, at), ..)| at).min()?;
+        let values = present.map(|((value, _), critical, weight)| (value, critical, weight));
+        Some((combine(zone.combine, values)?, oldest))
     }
 
     pub(crate) fn manual(&self) -> Option<(Duty, Mono)> {
@@ -174,17 +187,25 @@ impl Zone {
                 self.causes.push(member);
             }
         }
-        let critical = config.sensors.iter().any(|(index, _)| is_critical(index));
-        self.critical_since = if critical { self.critical_since.or(Some(now)) } else { None };
+        let has_power = |index: &usize| sources.get(*index).is_some_and(|source| !source.is_unpowered());
+        self.critical = config.sensors.iter().any(|(index, _)| is_critical(index));
+        let powered = config.sensors.iter().any(|(index, _)| is_critical(index) && has_power(index));
+        self.critical_since = if powered { self.critical_since.or(Some(now)) } else { None };
         // Measured as cool, or without power.
-        self.uncut &= critical;
+        self.uncut &= powered;
         let after = config.power_off_after.unwrap_or(Millis::ZERO);
         self.may_cut = config.sensors.iter().any(|(index, _)| {
             let known = sources.get(*index).zip(sensors.get(*index));
-            known
-                .is_some_and(|(source, sensor)| source.was_critical_within(now, sensor.missing_after + after))
+            known.is_some_and(|(source, sensor)| {
+                !source.is_unpowered() && source.was_critical_within(now, sensor.missing_after + after)
+            })
         });
-        critical
+        self.critical
+    }
+
+    /// Whether a member is over its critical temperature, whoever has power.
+    pub(crate) fn is_critical(&self) -> bool {
+        self.critical
     }
 
     /// The members over whose critical temperature the emergency began; not known of one from before a restart, until that is cleared.
@@ -192,8 +213,8 @@ impl Zone {
         (!self.restored).then_some(&self.causes)
     }
 
-    /// Whether the power was to be cut because of what was measured, and nobody has taken that on: it is asked for until somebody does, however long its
-    /// sensor has said nothing since.
+    /// Whether the power was to be cut because of what was measured, and its hosts are not off yet: it is asked for until they are, however long its sensor has
+    /// said nothing since. That somebody has taken it on is not enough, as that may fail.
     pub(crate) fn is_uncut(&self) -> bool {
         self.uncut
     }

@@ -32,7 +32,8 @@ fn zone(sensor: usize, fans: Vec<usize>, law: Law) -> ZoneConfig {
 
 /// Two zones; the fan in the middle is in both.
 fn config() -> Config {
-    let sensor = SensorConfig { full_at: 80.0, critical: 90.0, slew: 50.0, ..SensorConfig::default() };
+    let sensor =
+        SensorConfig { full_at: 80.0, critical: 90.0, slew: 50.0, of_host: true, ..SensorConfig::default() };
     let fan = FanConfig {
         slew_up: 1_000.0,
         slew_down: 1_000.0,
@@ -57,7 +58,7 @@ struct Bench {
     rpm: Vec<Option<f64>>,
     notes: Vec<Note>,
     cuts: usize,
-    /// Nobody takes on that power is cut.
+    /// Nobody cuts the power that is to be cut, or it stays on.
     refuses: bool,
 }
 
@@ -108,7 +109,9 @@ impl Bench {
                 Action::Note(note) => self.notes.push(note),
                 Action::PowerOff { zone } => {
                     self.cuts += 1;
-                    self.machine.step(self.now, Event::Cut(zone, !self.refuses), &mut Vec::new());
+                    if !self.refuses {
+                        self.machine.step(self.now, Event::Off(zone), &mut Vec::new());
+                    }
                 }
                 Action::Set(..) => {}
             }
@@ -280,7 +283,7 @@ fn over_critical_the_power_is_cut_after_the_delay_latched_and_asked_for_again() 
 }
 
 #[test]
-fn a_cut_that_nobody_took_on_is_asked_for_until_somebody_does() {
+fn a_cut_is_asked_for_until_the_host_is_off() {
     let mut bench = Bench::calm();
     bench.refuses = true;
     bench.readings[0] = Reading::Value(91.0);
@@ -293,7 +296,7 @@ fn a_cut_that_nobody_took_on_is_asked_for_until_somebody_does() {
     bench.run(20_000);
     let cuts = bench.cuts;
     bench.run(600_000);
-    assert_eq!(bench.cuts, cuts, "taken on");
+    assert_eq!(bench.cuts, cuts, "it is off");
     // Not of one that is measured to be cool by then.
     let mut bench = Bench::calm();
     bench.refuses = true;
@@ -322,6 +325,90 @@ fn an_emergency_of_two_hosts_is_cleared_while_one_is_away_for_repair() {
     bench.readings[0] = Reading::Failed;
     bench.run(5_000);
     assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::NotMeasured), "on, and not read");
+}
+
+/// The air tells nothing of the processor that was too hot.
+#[test]
+fn an_emergency_of_a_host_that_is_off_is_not_cleared_by_what_is_part_of_none() {
+    let mut config = config();
+    config.zones[0].sensors.push((1, 1.0));
+    config.sensors[1].of_host = false;
+    let mut bench = Bench::new(config);
+    bench.run(20_000);
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(6_000);
+    bench.readings = vec![Reading::Off, Reading::Value(30.0)];
+    bench.run(20_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::NotMeasured));
+    bench.readings[0] = Reading::Value(30.0);
+    bench.run(20_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Ok(()));
+}
+
+/// The host is off since it was cut, and what is still measured there is no cooler for that.
+#[test]
+fn an_emergency_holds_while_what_is_shown_is_critical_although_its_host_is_off() {
+    let mut bench = Bench::calm();
+    bench.readings[0] = Reading::Value(95.0);
+    bench.run(6_000);
+    let (cuts, notes) = (bench.cuts, bench.notes.len());
+    assert_eq!(cuts, 1);
+    bench.readings[0] = Reading::Unpowered(132.0);
+    bench.run(60_000);
+    let status = bench.machine.zone(0).unwrap();
+    assert_eq!((status.critical, status.input, status.emergency), (true, Some(132.0), true));
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::StillCritical));
+    assert_eq!((bench.cuts, bench.notes.len()), (cuts, notes), "{:?}", bench.notes);
+    bench.readings[0] = Reading::Unpowered(88.5);
+    bench.run(5_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::StillCritical), "not 2 K below");
+    bench.readings[0] = Reading::Unpowered(87.0);
+    bench.run(5_000);
+    assert_eq!(bench.machine.may_clear_emergency(0), Ok(()));
+}
+
+/// A chip without power may say anything.
+#[test]
+fn what_is_measured_without_power_begins_no_emergency() {
+    let mut bench = Bench::calm();
+    bench.readings[0] = Reading::Unpowered(127.0);
+    bench.run(60_000);
+    let status = bench.machine.zone(0).unwrap();
+    assert_eq!((bench.cuts, status.emergency, status.critical), (0, false, true));
+    assert_eq!(bench.duties()[0], 100.0);
+}
+
+/// What the board has in place of full speed is where failsafe begins, and no ceiling.
+#[test]
+fn in_failsafe_the_fans_follow_what_gets_hotter() {
+    let pid = PidConfig { target: 50.0, kp: 1.0, ki: 0.05, kd: 0.0, filter: 1.0 };
+    let mut config = config();
+    config.zones[0].law = Law::Pid(pid);
+    config.fans.iter_mut().for_each(|fan| fan.failsafe = percent(60.0));
+    let mut well = Bench::new(config.clone());
+    let mut bench = Bench::new(config);
+    for bench in [&mut bench, &mut well] {
+        bench.readings[0] = Reading::Value(45.0);
+        bench.run(600_000);
+        assert!(bench.duties()[1] < 60.0, "{:?}", bench.duties());
+    }
+    bench.rpm[0] = Some(0.0);
+    bench.run(20_000);
+    assert_eq!((bench.machine.zone(0).unwrap().mode, bench.duties()[1]), (Mode::Failsafe, 60.0));
+    well.run(20_000);
+    for degrees in 50..79 {
+        for bench in [&mut bench, &mut well] {
+            bench.readings[0] = Reading::Value(f64::from(degrees));
+            bench.run(4_000);
+        }
+        let (failsafe, law) = (bench.duties()[1], well.duties()[1]);
+        assert!(failsafe >= law.max(60.0), "{failsafe} in failsafe, {law} without");
+    }
+    assert!(bench.duties()[1] > 80.0, "{:?}", bench.duties());
+    // And not slower for that: colder, it stays where failsafe has it.
+    bench.readings[0] = Reading::Value(30.0);
+    bench.run(600_000);
+    assert!(bench.duties()[1] >= 60.0, "{:?}", bench.duties());
 }
 
 #[test]

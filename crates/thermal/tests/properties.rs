@@ -36,7 +36,7 @@ fn config() -> Config {
         CurveConfig { steps: vec![step(-50.0, 30.0), step(-30.0, 60.0), step(-15.0, 90.0)], hysteresis: 3.0 };
     Config {
         sensors: vec![sensor.clone(), sensor.clone(), sensor, watts],
-        fans: vec![fan.clone(), FanConfig { failsafe: percent(90.0), ..fan.clone() }, fan],
+        fans: vec![fan.clone(), FanConfig { failsafe: percent(45.0), ..fan.clone() }, fan],
         zones: vec![
             ZoneConfig {
                 sensors: vec![(0, 1.0), (1, 2.0)],
@@ -88,6 +88,7 @@ fn reading() -> impl Strategy<Value = Reading> {
         ].prop_map(Reading::Value),
         1 => Just(Reading::Failed),
         1 => Just(Reading::Off),
+        1 => prop_oneof![0.0..78.0_f64, 80.0..150.0_f64, Just(f64::NAN), Just(1e9)].prop_map(Reading::Unpowered),
     ]
 }
 
@@ -183,6 +184,11 @@ impl World {
                 Reading::Off => Heard { off: true, critical: false, ..heard },
                 Reading::Failed if heard.off => Heard { value: None, at: now, off: false, ..heard },
                 Reading::Failed => heard,
+                // Never between the limit and where hot ends.
+                Reading::Unpowered(value) if plausible(value) && value >= 80.0 => {
+                    Heard { value: Some(value), at: now, off: false, critical: false }
+                }
+                Reading::Unpowered(_) => Heard { off: true, critical: false, ..heard },
             };
         }
         // The fan loop is due at each full 100 ms, once.

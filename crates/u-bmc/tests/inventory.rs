@@ -123,7 +123,13 @@ async fn parts_are_known_and_what_becomes_of_them_is_told() -> Result {
 async fn drives_say_who_they_are_and_may_be_pulled() -> Result {
     let suite = Suite::builder(U_BMC).start().await?;
     let (admin, mut twin) = (suite.admin(), suite.twin().await?);
-    becomes(&admin, "nvme1", "present", json!(true)).await?;
+    // They have their power from the host: while it is off nobody knows who is there.
+    becomes(&admin, "nvme1", "reason", json!("its host is off")).await?;
+    assert_eq!(asset(&admin, "nvme1").await?["quality"], "ASSET_QUALITY_STALE");
+    power(&admin, "ON").await?;
+    for drive in ["nvme0", "nvme1"] {
+        becomes(&admin, drive, "quality", json!("ASSET_QUALITY_GOOD")).await?;
+    }
     let (one, other) = (asset(&admin, "nvme0").await?, asset(&admin, "nvme1").await?);
     for drive in [&one, &other] {
         assert_eq!(
@@ -141,7 +147,22 @@ async fn drives_say_who_they_are_and_may_be_pulled() -> Result {
     becomes(&admin, "nvme1", "present", json!(true)).await?;
     let told: Vec<_> = changes(&admin, "nvme1").await?.into_iter().map(|(what, _)| what).collect();
     assert_eq!(told, ["ASSET_CHANGE_TYPE_ADDED", "ASSET_CHANGE_TYPE_REMOVED"]);
+
+    // A host that is switched off and on has pulled no drive.
+    power(&admin, "FORCE_OFF").await?;
+    becomes(&admin, "nvme0", "reason", json!("its host is off")).await?;
+    assert_eq!(asset(&admin, "nvme0").await?["present"], true);
+    power(&admin, "ON").await?;
+    becomes(&admin, "nvme0", "quality", json!("ASSET_QUALITY_GOOD")).await?;
+    assert_eq!(changes(&admin, "nvme0").await?, []);
     suite.stop().await
+}
+
+async fn power(admin: &Client, action: &str) -> Result {
+    let action = json!({ "action": format!("HOST_ACTION_{action}") });
+    let reply = admin.post("/api/v1alpha1/hosts/system/state", &action).await?;
+    anyhow::ensure!(reply.status == 200, "{}", reply.text());
+    Ok(())
 }
 
 /// I-4: what was answered is in the part, or on the medium, whatever dies next.

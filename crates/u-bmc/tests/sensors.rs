@@ -187,11 +187,23 @@ async fn a_supply_on_pmbus_warns_hangs_leaves_and_returns() -> Result {
     until(&admin, "psu1_vin", |s| s["status"] == "SENSOR_STATUS_NOT_PRESENT").await?;
     until(&admin, "psu1_present", state("absent")).await?;
     event(&admin, "psu1_present", "presence", |e| e["severity"] == "EVENT_SEVERITY_WARNING").await?;
+    event(&admin, "psu1", "presence", |e| e["severity"] == "EVENT_SEVERITY_WARNING").await?;
+    // Also to who has not seen that it went.
+    let started = samples(&sensor(&admin, "psu0_vin").await?);
+    suite.kill_daemon("sensormon")?;
+    until(&admin, "psu0_vin", |s| quality("GOOD")(s) && samples(s) < started).await?;
     twin.mend(None).await?;
     until(&admin, "psu1_vin", quality("GOOD")).await?;
     until(&admin, "psu1_present", state("present")).await?;
     event(&admin, "psu1_present", "presence", |e| e["severity"] == "EVENT_SEVERITY_INFO").await?;
+    event(&admin, "psu1", "presence", |e| e["severity"] == "EVENT_SEVERITY_INFO").await?;
     suite.stop().await
+}
+
+/// How often the daemon has read a sensor since it was started.
+fn samples(sensor: &Value) -> u64 {
+    let samples = &sensor["analogReading"]["minMaxRecorded"]["samples"];
+    samples.as_str().and_then(|samples| samples.parse().ok()).unwrap_or_default()
 }
 
 #[tokio::test]
@@ -219,10 +231,8 @@ async fn thresholds_are_told_when_crossed_and_outlive_a_killed_daemon() -> Resul
 
     // The daemon is killed: it comes back, and what was set holds.
     suite.kill_daemon("sensormon")?;
-    let (after, _) = until(&admin, "inlet_temp", |s| {
-        quality("GOOD")(s) && s["analogReading"]["minMaxRecorded"]["samples"].as_str() < Some("9")
-    })
-    .await?;
+    let (after, _) =
+        until(&admin, "inlet_temp", |s| quality("GOOD")(s) && (1..9).contains(&samples(s))).await?;
     ensure!(after["status"] == "SENSOR_STATUS_CRITICAL", "{after}");
     ensure!(after["analogReading"]["thresholdsChanged"] == true, "{after}");
 
@@ -231,6 +241,10 @@ async fn thresholds_are_told_when_crossed_and_outlive_a_killed_daemon() -> Resul
     ensure!(reply.status == 200, "{}", reply.text());
     ensure!(reply.json()?["sensor"]["status"] == "SENSOR_STATUS_ENABLED", "{}", reply.text());
     event(&admin, "inlet_temp", "threshold", |e| e["severity"] == "EVENT_SEVERITY_INFO").await?;
+    let told = get(&admin, "/api/v1alpha1/events?domain=sensor&component=inlet_temp&what=threshold").await?;
+    let told = told["events"].as_array().cloned().unwrap_or_default();
+    let critical = told.iter().filter(|event| event["severity"] == "EVENT_SEVERITY_CRITICAL").count();
+    ensure!(critical == 1, "what lasts is told once, over a restart as well: {told:?}");
     suite.stop().await
 }
 
@@ -266,6 +280,9 @@ async fn limits_of_a_supply_are_its_thresholds_and_drives_are_measured() -> Resu
     twin.mend(Some("psu1")).await?;
     until(&admin, "psu1_temp", |s| quality("GOOD")(s) && of_device(s)).await?;
 
+    // A drive has its power from the host.
+    until(&admin, "nvme0_temp", |s| s["reason"] == "SENSOR_REASON_HOST_OFF").await?;
+    power(&admin, "ON", "ON").await?;
     let (drive, _) = until(&admin, "nvme0_temp", quality("GOOD")).await?;
     ensure!(drive["source"] == "nvme" && drive["bus"] == "i2c5-0", "{drive}");
     ensure!(

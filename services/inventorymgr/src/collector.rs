@@ -15,6 +15,7 @@ use service::{Clock, ErrorChain};
 use smbios::Machine;
 use units::Lasting;
 
+use crate::hosts::{Hosts, Said};
 use crate::inventory::{Change, ChangeKind, Intent, Inventory, OwnerData, Part, Source, Told};
 use crate::parts;
 use crate::scan::{Buses, Item};
@@ -55,6 +56,7 @@ pub(crate) struct Collector {
     /// Sources whose parts are not stored yet; with any of them the changes are not either.
     unsaved: BTreeSet<String>,
     silent: Silent,
+    hosts: Hosts,
     /// Parts of which it is not stored yet that their owner's words are about them.
     bound: BTreeSet<String>,
     changes_unsaved: bool,
@@ -90,7 +92,6 @@ impl Collector {
         let said = Arc::new(Parts::new(&board, &root, crate::NAME));
         let buses = Buses::new(&board);
         Self {
-            board,
             inventory,
             store,
             said,
@@ -104,6 +105,8 @@ impl Collector {
             read: BTreeSet::new(),
             unsaved: BTreeSet::new(),
             silent: Silent::default(),
+            hosts: Hosts::new(board.hosts.len()),
+            board,
             bound: BTreeSet::new(),
             changes_unsaved: false,
             failing: Lasting::default(),
@@ -127,6 +130,22 @@ impl Collector {
             self.read_tables(host).await;
         }
         self.save().await;
+    }
+
+    /// What powermgr says of the hosts.
+    pub(crate) fn hear(&mut self, said: Said) {
+        let now = self.clock.now();
+        for (id, power) in said {
+            if let Some(host) = self.board.hosts.iter().position(|host| host.id.as_str() == id) {
+                self.hosts.hear(now, host, power);
+            }
+        }
+    }
+
+    /// Why a part that has its power from this host may be silent without having been pulled.
+    fn excuse(&self, host: Option<&board::Id>) -> Option<&'static str> {
+        let host = self.board.hosts.iter().position(|known| Some(&known.id) == host)?;
+        self.hosts.excuse(self.clock.now(), host)
     }
 
     fn start(&mut self) {
@@ -208,31 +227,42 @@ impl Collector {
         let Some(drive) = self.board.drives.get(index).cloned() else { return };
         let from = format!("nvme-{}", drive.id);
         let before = self.inventory().parts_of(&from).into_iter().next();
+        let excuse = self.excuse(drive.host.as_ref());
         let part = match answer {
             Ok((identity, status)) => {
                 self.silent.answers(&from);
                 parts::of_drive(&drive, &identity, status, before.as_ref())
             }
-            Err(error) if error.is_absence() && drive.removable && self.is_gone(&from) => {
-                parts::no_drive(&drive)
-            }
-            Err(error) => {
-                let why = ErrorChain(&error).to_string();
-                if before.is_none() {
-                    // It is on the board, and nothing more is known of it.
-                    self.observed(&from, vec![Part { present: true, ..parts::no_drive(&drive) }]);
-                }
-                // A drive that has no power while its host is off is still there.
-                self.inventory().mark_stale(&from, &why);
-                return;
-            }
+            Err(error) if self.was_pulled(&from, &error, drive.removable, excuse) => parts::no_drive(&drive),
+            Err(error) => return self.not_read(&from, parts::no_drive(&drive), &error, excuse),
         };
         self.observed(&from, vec![part]);
+    }
+
+    /// Whether what does not answer was pulled.
+    fn was_pulled(&mut self, from: &str, error: &hal::Error, removable: bool, excuse: Option<&str>) -> bool {
+        if excuse.is_some() {
+            // It was not silent while it had power.
+            self.silent.answers(from);
+            return false;
+        }
+        error.is_absence() && removable && self.is_gone(from)
+    }
+
+    /// What could not be read is as it was, and says why that is old.
+    fn not_read(&mut self, from: &str, part: Part, error: &hal::Error, excuse: Option<&str>) {
+        if self.inventory().parts_of(from).is_empty() {
+            // It is on the board, and nothing more is known of it.
+            self.observed(from, vec![Part { present: true, unread: true, ..part }]);
+        }
+        let why = excuse.map_or_else(|| ErrorChain(error).to_string(), str::to_owned);
+        self.inventory().mark_stale(from, &why);
     }
 
     async fn take_image(&mut self, index: usize, read: Result<Vec<u8>, hal::Error>) {
         let Some(fru) = self.board.frus.get(index).cloned() else { return };
         let from = format!("fru-{}", fru.id);
+        let excuse = self.excuse(fru.host.as_ref());
         let part = match read {
             Ok(bytes) => {
                 self.read.insert(index);
@@ -240,17 +270,10 @@ impl Collector {
                 let bytes = self.finish_intent(index, &fru, bytes).await;
                 parts::of_image(&fru, &bytes)
             }
-            Err(error) if error.is_absence() && fru.removable && self.is_gone(&from) => parts::absent(&fru),
+            Err(error) if self.was_pulled(&from, &error, fru.removable, excuse) => parts::absent(&fru),
             Err(error) => {
                 self.read.remove(&index);
-                let why = ErrorChain(&error).to_string();
-                let unknown = self.inventory().parts_of(&from).is_empty();
-                if unknown {
-                    // It is on the board, and nothing more is known of it.
-                    self.observed(&from, vec![Part { present: true, ..parts::absent(&fru) }]);
-                }
-                self.inventory().mark_stale(&from, &why);
-                return;
+                return self.not_read(&from, parts::absent(&fru), &error, excuse);
             }
         };
         self.observed(&from, vec![part]);
@@ -342,14 +365,7 @@ impl Collector {
                 return;
             }
         }
-        while let Some(from) = self.unsaved.pop_first() {
-            let parts = self.inventory().to_store(&from);
-            if let Err(error) = self.store.put_parts(&from, parts).await {
-                self.unsaved.insert(from);
-                self.failed(&error);
-                return;
-            }
-        }
+        // Before the parts as well: once they are stored as they are now nobody sees that they were others.
         if self.changes_unsaved {
             let changes = self.inventory().changes().cloned().collect();
             match self.store.put_changes(changes).await {
@@ -358,6 +374,14 @@ impl Collector {
                     self.failed(&error);
                     return;
                 }
+            }
+        }
+        while let Some(from) = self.unsaved.pop_first() {
+            let parts = self.inventory().to_store(&from);
+            if let Err(error) = self.store.put_parts(&from, parts).await {
+                self.unsaved.insert(from);
+                self.failed(&error);
+                return;
             }
         }
         if let Some(said) = self.failing.works(self.clock.now()) {

@@ -7,7 +7,8 @@ use units::{Allowance, Millis, Mono};
 
 /// That a part went, became another or changed is told so often at once …
 const TOLD_AT_ONCE: u32 = 8;
-/// … and then once in this time: a loose contact would fill the history within hours, and wear the flash.
+/// … and then once in this time: a loose contact would fill the history within hours, and wear the flash. What is stored although nothing is told has as
+/// much besides.
 const TOLD_EACH: Millis = Millis::from_secs(600);
 /// Parts from one source; a host with more has them cut off.
 pub(crate) const SOURCE_MAX: usize = 128;
@@ -53,6 +54,8 @@ pub(crate) struct Part {
     pub(crate) source: Source,
     pub(crate) host: String,
     pub(crate) present: bool,
+    /// Nothing was ever read of it: it is on the board, and whether it is there is not known.
+    pub(crate) unread: bool,
     pub(crate) manufacturer: Option<String>,
     pub(crate) product: Option<String>,
     pub(crate) part_number: Option<String>,
@@ -92,6 +95,15 @@ pub(crate) struct Entry {
     pub(crate) read_ms: u64,
     /// The part as it was told last, where that is not how it is: it comes and goes, and was told of too often. Told once there is room again, if it lasts.
     told: Option<Part>,
+    /// The part as it is stored, where that is neither: nothing is told of what differs, and it differs too often.
+    stored: Option<Part>,
+}
+
+impl Entry {
+    /// As it is to be stored: as it was told last, so that a restart tells what was not told yet, and a part that comes and goes is not written each time.
+    fn to_store(&self) -> &Part {
+        self.stored.as_ref().or(self.told.as_ref()).unwrap_or(&self.part)
+    }
 }
 
 /// What the owner of a part says of it.
@@ -192,8 +204,9 @@ pub(crate) struct Inventory {
     entries: BTreeMap<String, Entry>,
     owned: BTreeMap<String, OwnerData>,
     changes: VecDeque<Change>,
-    /// How often parts may be told of, those that were.
+    /// How often parts may be told of, those that were; and how often they may be written without that.
     budgets: BTreeMap<String, Allowance>,
+    writes: BTreeMap<String, Allowance>,
 }
 
 impl Inventory {
@@ -233,15 +246,17 @@ impl Inventory {
             let was = was.map(|entry| &entry.part);
             // What is gone stays known as what it was.
             let kept = match was {
-                Some(was) if !part.present => Part { present: false, damaged: String::new(), ..was.clone() },
+                Some(was) if !part.present => {
+                    Part { present: false, unread: false, damaged: String::new(), ..was.clone() }
+                }
                 _ => part.clone(),
             };
             let told = self.told(&part.id).cloned();
             let change = compare(told.as_ref(), &part, now_ms).filter(|_| !first);
+            let change = change.filter(|change| !self.is_told(change));
             let told = self.change(told, change, now_ms, &mut changes);
             let (from, stale) = (from.to_owned(), String::new());
-            let entry = Entry { part: kept, from, stale, read_ms: now_ms, told };
-            self.entries.insert(entry.part.id.clone(), entry);
+            self.put(Entry { part: kept, from, stale, read_ms: now_ms, told, stored: None }, now_ms);
         }
         let of = |entry: &&Entry| entry.from == from && !seen.contains(&entry.part.id);
         let unseen: Vec<Entry> = self.entries.values().filter(of).cloned().collect();
@@ -250,11 +265,34 @@ impl Inventory {
             entry.part.present = false;
             let told = self.told(&entry.part.id).cloned();
             let change = compare(told.as_ref(), &entry.part, now_ms);
+            let change = change.filter(|change| !self.is_told(change));
             entry.told = self.change(told, change, now_ms, &mut changes);
-            self.entries.insert(entry.part.id.clone(), entry);
+            entry.stored = None;
+            self.put(entry, now_ms);
         }
         self.note(&changes);
         changes
+    }
+
+    /// Takes an entry, which is stored as it is now unless that would be too often.
+    fn put(&mut self, mut entry: Entry, now_ms: u64) {
+        let id = entry.part.id.clone();
+        let was = self.entries.get(&id).map(Entry::to_store);
+        let differs = was.filter(|was| *was != entry.to_store() && is_minor(was, entry.to_store())).cloned();
+        if let Some(was) = differs
+            && !take(&mut self.writes, &id, now_ms)
+        {
+            entry.stored = Some(was);
+        }
+        self.entries.insert(id, entry);
+    }
+
+    /// Whether a change was told before this start: who told it died before the part was stored as it is now.
+    fn is_told(&self, change: &Change) -> bool {
+        let was_read = self.entries.get(&change.id).is_none_or(|entry| entry.read_ms > 0);
+        let of = |known: &&Change| known.id == change.id && known.what != ChangeKind::Set;
+        let last = self.changes.iter().rev().find(of);
+        !was_read && last.is_some_and(|last| Change { at_ms: change.at_ms, ..last.clone() } == *change)
     }
 
     /// A part as it was told last.
@@ -272,22 +310,11 @@ impl Inventory {
     ) -> Option<Part> {
         let change = change?;
         // That it is there (again) is the end of what was told.
-        if change.what != ChangeKind::Added && !self.take(&change.id, now_ms) {
+        if change.what != ChangeKind::Added && !take(&mut self.budgets, &change.id, now_ms) {
             return told;
         }
         changes.push(change);
         None
-    }
-
-    fn take(&mut self, id: &str, now_ms: u64) -> bool {
-        let now = Mono::from_millis(now_ms);
-        let full = Allowance::new(TOLD_AT_ONCE, 1, TOLD_EACH);
-        let budget = self.budgets.entry(id.to_owned()).or_insert(full);
-        // The time of day may be set back.
-        if now < budget.asked() {
-            *budget = full;
-        }
-        budget.take(now)
     }
 
     /// What a source says now that broke off: what it does not name may well be there, so that stays as it was, and says why it is old.
@@ -372,6 +399,7 @@ impl Inventory {
         }
         let entries = &self.entries;
         self.budgets.retain(|id, _| entries.contains_key(id));
+        self.writes.retain(|id, _| entries.contains_key(id));
     }
 
     /// The parts, by id.
@@ -379,11 +407,10 @@ impl Inventory {
         self.entries.values()
     }
 
-    /// The parts of a source as they are to be stored: as they were told last, so that a restart tells what was not told yet, and a part that comes and
-    /// goes is not written each time.
+    /// The parts of a source as they are to be stored.
     pub(crate) fn to_store(&self, from: &str) -> Vec<Part> {
         let entries = self.entries.values().filter(|entry| entry.from == from);
-        entries.map(|entry| entry.told.as_ref().unwrap_or(&entry.part).clone()).collect()
+        entries.map(|entry| entry.to_store().clone()).collect()
     }
 
     /// One part.
@@ -412,8 +439,29 @@ impl Inventory {
     }
 }
 
-/// What became of a part.
+/// Takes one of what there may be of a part in a time.
+fn take(budgets: &mut BTreeMap<String, Allowance>, id: &str, now_ms: u64) -> bool {
+    let now = Mono::from_millis(now_ms);
+    let full = Allowance::new(TOLD_AT_ONCE, 1, TOLD_EACH);
+    let budget = budgets.entry(id.to_owned()).or_insert(full);
+    // The time of day may be set back.
+    if now < budget.asked() {
+        *budget = full;
+    }
+    budget.take(now)
+}
+
+/// Whether nothing is told of what differs, and nobody has asked for it: what a drive warns of, or what a host's tables say besides.
+fn is_minor(was: &Part, now: &Part) -> bool {
+    let tag = now.tag_in_part && was.asset_tag != now.asset_tag;
+    !tag && (was.present, was.unread) == (now.present, now.unread) && compare(Some(was), now, 0).is_none()
+}
+
+/// What became of a part. The first that is read of one is no change.
 fn compare(was: Option<&Part>, now: &Part, at_ms: u64) -> Option<Change> {
+    if was.is_some_and(|was| was.unread) {
+        return None;
+    }
     let present = was.is_some_and(|was| was.present);
     let change = |what, message: String, was_serial: Option<String>| {
         let serial = if now.present { now.serial.clone() } else { None };
@@ -724,6 +772,80 @@ mod tests {
         inventory.observe("fru-psu1", vec![unread], 1);
         inventory.set("psu1", said.clone());
         assert_eq!(now(&inventory), said);
+    }
+
+    fn drive(warnings: &str) -> Part {
+        let details = BTreeMap::from([("warnings".to_owned(), warnings.to_owned())]);
+        Part { kind: Kind::Drive, details, ..module("nvme0", "11") }
+    }
+
+    #[test]
+    fn what_nobody_is_told_of_is_stored_as_rarely_as_what_is() {
+        let mut inventory = Inventory::default();
+        let (mut writes, mut last) = (0, Vec::new());
+        for look in 0..600_u64 {
+            let warnings = if look % 2 == 0 { "temperature" } else { "" };
+            assert_eq!(inventory.observe("nvme-nvme0", vec![drive(warnings)], look * 6_000), []);
+            assert_eq!(
+                inventory.entry("nvme0").unwrap().part.details["warnings"],
+                warnings,
+                "shown as it is"
+            );
+            let stored = inventory.to_store("nvme-nvme0");
+            writes += u32::from(std::mem::replace(&mut last, stored.clone()) != stored);
+        }
+        assert!((2..=15).contains(&writes), "{writes}");
+        // Another drive is stored at once, and what lasts in the end.
+        inventory.observe("nvme-nvme0", vec![Part { serial: Some("12".to_owned()), ..drive("") }], 3_600_000);
+        assert_eq!(inventory.to_store("nvme-nvme0")[0].serial.as_deref(), Some("12"));
+        for look in 0..120 {
+            let worn = Part { serial: Some("12".to_owned()), ..drive("unreliable") };
+            inventory.observe("nvme-nvme0", vec![worn], 3_606_000 + look * 6_000);
+        }
+        assert_eq!(inventory.to_store("nvme-nvme0")[0].details["warnings"], "unreliable");
+    }
+
+    #[test]
+    fn a_tag_that_was_set_in_a_part_is_stored_however_often() {
+        let mut inventory = Inventory::default();
+        for tag in 0..40_u64 {
+            let asset_tag = Some(tag.to_string());
+            let part = Part { tag_in_part: true, asset_tag: asset_tag.clone(), ..module("psu1", "11") };
+            inventory.observe("fru-psu1", vec![part], tag);
+            assert_eq!(inventory.to_store("fru-psu1")[0].asset_tag, asset_tag);
+        }
+    }
+
+    #[test]
+    fn what_was_never_read_has_not_changed_when_it_is_and_was_not_removed_when_it_is_not_there() {
+        let unread = Part { present: true, unread: true, ..module("nvme0", "") };
+        for now in [module("nvme0", "11"), module("nvme0", "")] {
+            let mut inventory = Inventory::default();
+            inventory.observe("nvme-nvme0", vec![unread.clone()], 1);
+            assert_eq!(inventory.observe("nvme-nvme0", vec![now.clone()], 2), []);
+            assert_eq!(inventory.entry("nvme0").unwrap().part.present, now.present);
+        }
+        let mut inventory = Inventory::default();
+        inventory.observe("nvme-nvme0", vec![unread], 1);
+        inventory.observe("nvme-nvme0", vec![module("nvme0", "")], 2);
+        let changes = inventory.observe("nvme-nvme0", vec![module("nvme0", "11")], 3);
+        assert_eq!(changes[0].what, ChangeKind::Added);
+    }
+
+    #[test]
+    fn a_change_that_was_kept_before_its_part_was_is_one() {
+        let before = vec![("fru-psu1".to_owned(), vec![module("psu1", "11")])];
+        let mut first = Inventory::restored(before.clone(), BTreeMap::new(), Vec::new());
+        let told = first.observe("fru-psu1", vec![module("psu1", "12")], 5);
+        assert_eq!(told[0].what, ChangeKind::Replaced);
+        // The daemon died, with the part as it was before.
+        let mut again = Inventory::restored(before, BTreeMap::new(), told);
+        assert_eq!(again.observe("fru-psu1", vec![module("psu1", "12")], 9), []);
+        assert_eq!(again.changes().count(), 1);
+        assert_eq!(again.to_store("fru-psu1")[0].serial.as_deref(), Some("12"));
+        // And what happens then is another.
+        assert_eq!(again.observe("fru-psu1", vec![module("psu1", "11")], 10)[0].what, ChangeKind::Replaced);
+        assert_eq!(again.observe("fru-psu1", vec![module("psu1", "12")], 11)[0].what, ChangeKind::Replaced);
     }
 
     #[test]

@@ -26,6 +26,7 @@
 )]
 
 mod collector;
+mod hosts;
 mod inventory;
 mod parts;
 mod scan;

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::collector::{self, Collector};
+use crate::hosts::{self, Said};
 use crate::store::Store;
 use crate::{Config, Error, wire};
 
@@ -33,11 +34,18 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let inventory = Arc::new(Mutex::new(store.inventory().await?));
     let root = SysRoot::of(&board, &context.run_dir);
     let (outbox, sender) = Outbox::new(context.bus.clone());
+    let is_powered =
+        board.frus.iter().map(|fru| &fru.host).chain(board.drives.iter().map(|drive| &drive.host));
+    let is_powered = is_powered.flatten().next().is_some();
     let collector = Collector::new(board, Arc::clone(&inventory), store, root, outbox.clone(), context.clock);
     let mut calls = context.bus.calls().await?;
     let (sets, queue) = mpsc::channel(WAITING);
     let mut collecting = JoinSet::new();
-    collecting.spawn(collect(collector, queue));
+    let (tell, said) = mpsc::channel(1);
+    if is_powered {
+        collecting.spawn(hosts::watch(context.bus.clone(), tell));
+    }
+    collecting.spawn(collect(collector, queue, said));
     let (mut shutdown, mut heartbeat) = (context.shutdown.clone(), context.heartbeat());
     context.ready();
     loop {
@@ -91,7 +99,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     Ok(())
 }
 
-async fn collect(mut collector: Collector, mut queue: mpsc::Receiver<Set>) {
+async fn collect(mut collector: Collector, mut queue: mpsc::Receiver<Set>, mut hosts: mpsc::Receiver<Said>) {
     collector.begin().await;
     let mut scan = tokio::time::interval(collector::SCAN_EVERY);
     scan.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -107,6 +115,7 @@ async fn collect(mut collector: Collector, mut queue: mpsc::Receiver<Set>) {
                 };
                 reply.send(answer.map(|asset| v1::SetAssetInfoResponse { asset: Some(asset) })).await;
             }
+            Some(said) = hosts.recv() => collector.hear(said),
             Some((item, answer)) = collector.next() => collector.take(item, answer).await,
             _ = scan.tick() => collector.scan().await,
         }

@@ -517,17 +517,12 @@ fn reading(lun: u8, number: u8, world: &World<'_>) -> Answer {
         // Events and scanning are on, the reading is not available.
         return Ok(vec![0, 0xe0, 0xc0]);
     };
-    let mut crossed = 0_u8;
-    if let Some(Some(v1::sensor::Reading::AnalogReading(analog))) = view.about.map(|about| &about.reading) {
-        for one in &analog.crossed {
-            // Of which side it is may not be said: it is then shown as an upper one.
-            let side = match one.side() {
-                v1::ThresholdSide::Unspecified => v1::ThresholdSide::Upper,
-                side => side,
-            };
-            crossed |= thresholds::bit(side, one.level()).map_or(0, |bit| 1 << bit);
+    let crossed = match (view.about.map(|about| &about.reading), view.value()) {
+        (Some(Some(v1::sensor::Reading::AnalogReading(analog))), Some(value)) => {
+            thresholds::crossed(analog, view.status(), value)
         }
-    }
+        _ => 0,
+    };
     Ok(vec![sensor.scale.raw(value), 0xc0, 0xc0 | crossed])
 }
 

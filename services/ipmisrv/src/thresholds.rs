@@ -33,6 +33,46 @@ pub(crate) fn bit(side: v1::ThresholdSide, level: v1::ThresholdLevel) -> Option<
     }
 }
 
+/// The thresholds that are crossed (§35.14), where a reading has this value and status. What a sensor is described by is asked for when a threshold is told
+/// to be crossed, and not each time it is: where that does not fit the status, which comes with each value, it is of before, and the value counts.
+pub(crate) fn crossed(about: &v1::AnalogSensorReading, status: v1::SensorStatus, value: f64) -> u8 {
+    let worst = match status {
+        v1::SensorStatus::Warning => v1::ThresholdLevel::Warning,
+        v1::SensorStatus::Critical => v1::ThresholdLevel::Critical,
+        v1::SensorStatus::Fatal => v1::ThresholdLevel::Fatal,
+        _ => return 0,
+    };
+    if about.crossed.iter().map(|one| one.level() as i32).max() == Some(worst as i32) {
+        return about.crossed.iter().fold(0, |bits, one| {
+            // Of which side it is may not be said: it is then shown as an upper one.
+            let side = match one.side() {
+                v1::ThresholdSide::Unspecified => v1::ThresholdSide::Upper,
+                side => side,
+            };
+            bits | bit(side, one.level()).map_or(0, |bit| 1 << bit)
+        });
+    }
+    let of = |side, levels: Option<&v1::Threshold>| {
+        use v1::ThresholdLevel::{Critical, Fatal, Warning};
+        let levels = levels.copied().unwrap_or_default();
+        [(Warning, levels.warning), (Critical, levels.critical), (Fatal, levels.fatal)]
+            .into_iter()
+            .filter_map(move |(level, at)| Some((level, bit(side, level)?, beyond(side, value, at?))))
+    };
+    let (lower, upper) = (about.lower_thresholds.as_ref(), about.upper_thresholds.as_ref());
+    let all = of(v1::ThresholdSide::Lower, lower).chain(of(v1::ThresholdSide::Upper, upper));
+    let counts: Vec<_> = all.filter(|(level, ..)| *level as i32 <= worst as i32).collect();
+    let beyond = counts.iter().filter(|(.., by)| *by >= 0.0).fold(0, |bits, (_, bit, _)| bits | 1 << bit);
+    // One that is crossed still, as the value is not back by more than the hysteresis.
+    let nearest = counts.iter().filter(|(level, ..)| *level == worst).max_by(|a, b| a.2.total_cmp(&b.2));
+    beyond | nearest.map_or(0, |(_, bit, _)| 1 << bit)
+}
+
+/// By how much a value is beyond a threshold.
+fn beyond(side: v1::ThresholdSide, value: f64, at: f64) -> f64 {
+    if side == v1::ThresholdSide::Lower { at - value } else { value - at }
+}
+
 /// A value of the API: what a byte says, without the dust of its conversion.
 fn plain(value: f64) -> f64 {
     format!("{value:.6e}").parse().unwrap_or(value)
@@ -149,6 +189,43 @@ mod tests {
         }
         for (rising, falling) in [(3, 4), (0xff, 0xff)] {
             assert_eq!(hysteresis(&sensor(), rising, falling), Err(Completion::INVALID_FIELD));
+        }
+    }
+
+    #[test]
+    fn crossed_thresholds_are_those_of_the_value_and_its_status() {
+        use v1::SensorStatus::{Critical, Enabled, Unknown, Warning};
+        let about = |crossed: &[(v1::ThresholdSide, v1::ThresholdLevel)]| v1::AnalogSensorReading {
+            lower_thresholds: Some(v1::Threshold { warning: Some(5.0), ..v1::Threshold::default() }),
+            upper_thresholds: Some(v1::Threshold {
+                warning: Some(80.0),
+                critical: Some(90.0),
+                ..v1::Threshold::default()
+            }),
+            crossed: crossed
+                .iter()
+                .map(|(side, level)| v1::CrossedThreshold { side: (*side).into(), level: (*level).into() })
+                .collect(),
+            ..v1::AnalogSensorReading::default()
+        };
+        let nothing = about(&[]);
+        let hot = about(&[(v1::ThresholdSide::Upper, v1::ThresholdLevel::Warning)]);
+        for (about, status, value, bits) in [
+            (&nothing, Enabled, 60.0, 0),
+            (&hot, Warning, 85.0, 0b00_1000),
+            // The description is of before.
+            (&hot, Enabled, 60.0, 0),
+            (&nothing, Warning, 85.0, 0b00_1000),
+            (&nothing, Critical, 96.0, 0b01_1000),
+            (&hot, Critical, 96.0, 0b01_1000),
+            (&nothing, Warning, 4.0, 0b00_0001),
+            // Within the hysteresis, and within the debounce time.
+            (&nothing, Warning, 79.0, 0b00_1000),
+            (&nothing, Critical, 89.0, 0b01_1000),
+            (&nothing, Warning, 96.0, 0b00_1000),
+            (&hot, Unknown, 85.0, 0),
+        ] {
+            assert_eq!(crossed(about, status, value), bits, "{status:?} {value}");
         }
     }
 }

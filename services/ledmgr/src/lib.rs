@@ -27,6 +27,7 @@
 mod light;
 mod shell;
 mod store;
+mod told;
 mod wire;
 
 pub use service::{NoConfig as Config, StartError as Error};

@@ -21,6 +21,7 @@ use units::{Millis, Mono};
 
 use crate::light::{Done, Job, Place};
 use crate::store::{self, Record};
+use crate::told::Told;
 use crate::{Config, Error, wire};
 
 /// How often the others are asked how all is, without an event that says so: a fraction of [`leds::STALE_AFTER`].
@@ -154,6 +155,7 @@ struct Daemon {
     boot: String,
     machine: Machine,
     places: Vec<Place>,
+    told: Vec<Told<leds::State>>,
     kept: Vec<Stored>,
     lights: Arc<Lights>,
     store: Store,
@@ -176,8 +178,11 @@ impl Daemon {
     fn new(context: &Context, board: Arc<Board>, lights: Lights, outbox: Outbox) -> Self {
         let clock = Clock::since_boot();
         let now = clock.now();
+        let machine = Machine::new(board.lights());
+        let shown = |led| machine.shown(led).map_or(leds::State::Off, |claim| claim.show.state);
         Self {
-            machine: Machine::new(board.lights()),
+            told: (0..board.leds.len()).map(|led| Told::new(shown(led))).collect(),
+            machine,
             places: board.leds.iter().map(|_| Place::default()).collect(),
             kept: vec![Stored::Current; board.leds.len()],
             board,
@@ -485,9 +490,9 @@ impl Daemon {
         self.outbox.event(event.message(message).at(self.clock.wall()));
     }
 
-    /// Has changes shown and told.
+    /// Has changes shown and told, also what was not told before as it would have been too often.
     fn apply(&mut self, changes: &[Change], by: Option<&CallContext>) {
-        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let now = self.clock.now();
         for change in changes {
             // What somebody set has ended by itself: it is not to come back with a restart.
             if change.before.source == Source::Hand && self.machine.hand(change.led).is_none() {
@@ -496,28 +501,38 @@ impl Daemon {
             if let Some(place) = self.places.get_mut(change.led) {
                 place.want(now, change.after.show);
             }
-            let Some(led) = self.board.leds.get(change.led) else { continue };
-            let (before, after) = (change.before.show.state, change.after.show.state);
-            if before == after {
-                continue;
-            }
-            let (source, group) = wire::to_source(&change.after, &self.board.led_groups);
-            let payload = v1::LedStateChange {
-                led_name: led.id.as_str().to_owned(),
-                previous_state: wire::to_state(before).into(),
-                current_state: wire::to_state(after).into(),
-                source: source.into(),
-                group,
-                changed_at: Some(wall.into()),
-            };
-            let (username, request_id) = by.map_or(("", ""), |by| (by.username(), by.request_id.as_str()));
-            let event = EventBuilder::new(crate::NAME, "led", led.id.as_str(), "state")
-                .severity(v1::EventSeverity::Debug)
-                .message(format!("{}: {} -> {}", led.id, before.as_str(), after.as_str()))
-                .payload(v1::event::Payload::LedStateChange(payload))
-                .by(username, request_id);
-            self.outbox.event(event.at(wall));
         }
+        for led in 0..self.board.leds.len() {
+            let by = by.filter(|_| changes.iter().any(|change| change.led == led));
+            self.tell(led, now, by);
+        }
+    }
+
+    /// Tells what an LED shows, unless it was told or was told of too often.
+    fn tell(&mut self, index: usize, now: Mono, by: Option<&CallContext>) {
+        let (Some(led), Some(claim)) = (self.board.leds.get(index), self.machine.shown(index)) else {
+            return;
+        };
+        let after = claim.show.state;
+        let before = self.told.get_mut(index).and_then(|told| told.news(now, after, by.is_some()));
+        let Some(before) = before else { return };
+        let wall = self.clock.wall();
+        let (source, group) = wire::to_source(&claim, &self.board.led_groups);
+        let payload = v1::LedStateChange {
+            led_name: led.id.as_str().to_owned(),
+            previous_state: wire::to_state(before).into(),
+            current_state: wire::to_state(after).into(),
+            source: source.into(),
+            group,
+            changed_at: Some(wall.into()),
+        };
+        let (username, request_id) = by.map_or(("", ""), |by| (by.username(), by.request_id.as_str()));
+        let event = EventBuilder::new(crate::NAME, "led", led.id.as_str(), "state")
+            .severity(v1::EventSeverity::Debug)
+            .message(format!("{}: {} -> {}", led.id, before.as_str(), after.as_str()))
+            .payload(v1::event::Payload::LedStateChange(payload))
+            .by(username, request_id);
+        self.outbox.event(event.at(wall));
     }
 
     fn call(&mut self, call: LedServiceCall<Request>) {

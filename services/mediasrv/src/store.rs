@@ -14,8 +14,10 @@ const FOLDER: &str = "store";
 const PART: &str = ".part";
 /// Files at most.
 const FILES_MAX: usize = 64;
-/// One of so many parts of the medium stays free: the event log and the accounts live there, too.
+/// One of so many parts of the partition stays free, but never more than [`FREE_MAX`]: the event log and the accounts live there, too.
 const FREE_PARTS: u64 = 8;
+/// More than all that other daemons store.
+const FREE_MAX: u64 = 64 << 20;
 
 /// A file in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +88,7 @@ impl Store {
         let folder = if self.folder.exists() { Some(self.folder.as_path()) } else { self.folder.parent() };
         let Some(about) = folder.and_then(|folder| rustix::fs::statvfs(folder).ok()) else { return 0 };
         let block = about.f_frsize;
-        let kept = about.f_blocks.saturating_mul(block) / FREE_PARTS;
-        about.f_bavail.saturating_mul(block).saturating_sub(kept)
+        usable(about.f_blocks.saturating_mul(block), about.f_bavail.saturating_mul(block))
     }
 
     /// Takes the place for a file that is brought in.
@@ -200,6 +201,11 @@ impl Drop for Part {
     }
 }
 
+/// How much of what is free the store may take, of a partition of `size` bytes.
+fn usable(size: u64, free: u64) -> u64 {
+    free.saturating_sub((size / FREE_PARTS).min(FREE_MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::FileExt as _;
@@ -230,6 +236,14 @@ mod tests {
         assert_eq!(store.delete("a.iso").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(store.delete("../slots.json").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(store.file("../x", true).is_err() && store.file(".x", true).is_err());
+    }
+
+    #[test]
+    fn what_the_others_need_stays_free_of_a_small_partition_and_of_a_large_one() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(usable(32 * MIB, 20 * MIB), 16 * MIB, "an eighth");
+        assert_eq!(usable(32 * MIB, 3 * MIB), 0);
+        assert_eq!(usable(1 << 38, 1 << 34), (1 << 34) - 64 * MIB, "a disk that is nearly full has room");
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use board::Board;
 use hw::{Driven, Fans, SysRoot};
+use ipc::EventBuilder;
+use roster::Daemon;
+use schema::v1alpha1 as pb;
 use service::ErrorChain;
 use supervise::State;
 use tokio::sync::mpsc;
@@ -35,7 +38,11 @@ pub(crate) struct Cooling {
     busy: bool,
     driven: Option<Mono>,
     looked: Option<Mono>,
+    /// The sign of life that was taken for a present one although it was old, as the operator stood still. Once.
+    excused: Option<Mono>,
     unguarded: bool,
+    /// That was told, so its end is, too.
+    told_unguarded: bool,
     failing_since: Option<Mono>,
     failing: Lasting,
 }
@@ -63,7 +70,9 @@ impl Cooling {
             busy: false,
             driven: None,
             looked: None,
+            excused: None,
             unguarded: false,
+            told_unguarded: false,
             failing_since: None,
             failing: Lasting::default(),
         })
@@ -74,7 +83,8 @@ impl Cooling {
         let slept = self.looked.replace(now).is_some_and(|last| now.since(last) > SLEPT);
         self.drain_results(now);
         let lives = match thermalmgr {
-            Some(State::Ready { beat, .. }) => slept || now.since(beat) < SILENT,
+            Some(State::Ready { beat, .. }) if now.since(beat) < SILENT => true,
+            Some(State::Ready { beat, .. }) => slept && self.excused.replace(beat) != Some(beat),
             _ => false,
         };
         if lives {
@@ -88,6 +98,31 @@ impl Cooling {
         }
         let was = std::mem::replace(&mut self.unguarded, true);
         (!was).then_some(FanControl::Operator)
+    }
+
+    /// What is told of a change. Who drives the fans at the start and at the end is no news.
+    pub(crate) fn told(&mut self, change: FanControl, is_expected: bool) -> Option<EventBuilder> {
+        let event = |severity, message: &str| {
+            let event = EventBuilder::new(Daemon::Operator.name(), "system", "fans", "unguarded");
+            event.severity(severity).message(message.to_owned())
+        };
+        match change {
+            FanControl::Thermalmgr => {
+                let message = "thermalmgr controls the fans";
+                tracing::info!("{message}");
+                std::mem::take(&mut self.told_unguarded).then(|| event(pb::EventSeverity::Info, message))
+            }
+            FanControl::Operator if is_expected => {
+                tracing::info!("fans set to full speed until thermalmgr controls them");
+                None
+            }
+            FanControl::Operator => {
+                let message = "thermalmgr is down: fans run at full speed";
+                tracing::error!("{message}");
+                self.told_unguarded = true;
+                Some(event(pb::EventSeverity::Warning, message))
+            }
+        }
     }
 
     /// It has ended. Nothing is waited for: not for a look, nor for what is driven already.
@@ -242,6 +277,11 @@ fans = ["fan0", "fan1"]
         // Who slept knows nothing of others' silence.
         assert_eq!(cooling.poll(at(9_000), alive(200)), Some(FanControl::Thermalmgr));
         assert_eq!(cooling.poll(at(9_250), alive(200)), Some(FanControl::Operator));
+        // One whose looks always come late is not told for ever that all is well.
+        assert_eq!(cooling.poll(at(10_000), alive(10_000)), Some(FanControl::Thermalmgr));
+        assert_eq!(cooling.poll(at(10_700), alive(10_000)), None);
+        assert_eq!(cooling.poll(at(11_400), alive(10_000)), None, "late, for once");
+        assert_eq!(cooling.poll(at(12_100), alive(10_000)), Some(FanControl::Operator));
         cooling.leave().await;
         assert_eq!(read(), ["255", "153"]);
     }

@@ -27,7 +27,7 @@ use crate::child::{self, ChildEvent, Order, Running};
 use crate::config::{Config, Configuration, Listen, Options};
 use crate::confine::{self, Start};
 use crate::confirm::{BootConfirmation, Verdict, release_serves};
-use crate::cooling::{self, Cooling, FanControl};
+use crate::cooling::{self, Cooling};
 use crate::daemon_spec::DaemonSpec;
 use crate::error::Error;
 use crate::gadgets::Gadgets;
@@ -395,17 +395,9 @@ impl<'a> Operator<'a> {
         let Some(cooling) = &mut self.cooling else { return };
         let driver = self.machine.views().find(|(_, view)| view.spec.name == Daemon::Thermalmgr.name());
         let change = cooling.poll(self.clock.now(), driver.map(|(_, view)| view.state));
-        match change {
-            None => {}
-            Some(FanControl::Thermalmgr) => tracing::info!("thermalmgr controls the fans"),
-            Some(FanControl::Operator) if !self.all_ready || self.machine.is_stopping() => {
-                tracing::info!("fans set to full speed until thermalmgr controls them");
-            }
-            Some(FanControl::Operator) => {
-                let message = "thermalmgr is down: fans run at full speed";
-                tracing::error!("{message}");
-                self.system_event("fans", "unguarded", message.to_owned());
-            }
+        let is_expected = !self.all_ready || self.machine.is_stopping();
+        if let Some(event) = change.and_then(|change| cooling.told(change, is_expected)) {
+            self.tell(event.at(self.clock.wall()));
         }
     }
 

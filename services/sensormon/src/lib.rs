@@ -24,6 +24,7 @@
 mod lines;
 mod shell;
 mod store;
+mod told;
 mod wire;
 
 pub use service::{NoConfig as Config, StartError as Error};

@@ -11,12 +11,13 @@ use prost::Message;
 use schema::rpc::power_service;
 use schema::server::SensorServiceCall;
 use schema::v1alpha1 as v1;
-use sensors::{Action, Change, Crossing, Level, Monitor, Side, Source, Span, Thresholds};
+use sensors::{Action, Change, Crossing, Kind, Level, Monitor, Side, Source, Span, Thresholds};
 use service::{Clock, Context};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use units::{Millis, Mono};
 
+use crate::told::Told;
 use crate::{Config, Error, lines, store, wire};
 
 /// Where readings are told.
@@ -31,6 +32,12 @@ const ASK_IN_TRANSITION: Millis = Millis::from_secs(1);
 const WRITES: usize = 32;
 /// What the loop does not take as late: the rest of a poll's time-out is the driver's.
 const SLACK: Duration = Duration::from_millis(50);
+
+/// How often what was told last is stored at most, and tried again: an alarm comes with others.
+const TOLD_EVERY: Millis = Millis::from_secs(1);
+const TOLD_AGAIN: Millis = Millis::from_secs(10);
+/// How long it may take when the daemon stops.
+const LAST_TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often the limits of a device are asked for that cannot be read.
 const LIMIT_TRIES: u8 = 5;
@@ -70,6 +77,7 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let bucket = context.bus.bucket(crate::SENSORS).await?;
     let stored = store::load(&bucket).await?;
+    let was_told = store::told(&bucket).await?;
     let (outbox, sender) = Outbox::new(context.bus.clone());
     let (tell, told) = mpsc::channel(64);
     let mut watches = JoinSet::new();
@@ -82,9 +90,11 @@ pub async fn serve(
     let heard = context.bus.subscribe_events("event.host.>").await?;
     let calls = context.bus.calls().await?;
     let mut daemon = Daemon::new(&context, Arc::clone(board), root, outbox, bucket, stored);
+    daemon.remember(was_told);
     daemon.begin();
     context.ready();
     daemon.run(&context, heard, calls, told).await;
+    daemon.keep_last().await;
     drop(daemon);
     let _ = sender.await;
     Ok(())
@@ -95,6 +105,8 @@ enum Completion {
     Polled(usize, Vec<Sampled>),
     Hosts(Result<v1::PowerListHostsResponse, Status>),
     Stored(Box<Stored>),
+    /// What was told last.
+    Kept(Result<(), StateError>),
 }
 
 /// What became of a write.
@@ -118,6 +130,18 @@ enum Whose {
 enum Answer {
     Set(Option<Reply<v1::SetThresholdsResponse>>),
     Reset(Option<Reply<v1::ResetThresholdsResponse>>),
+}
+
+/// Whether what was told last is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Current(Mono),
+    /// It is not; from when on it may be.
+    Differs(Mono),
+    /// That is under way; whether something else was told since.
+    Storing {
+        differs: bool,
+    },
 }
 
 /// Everything that can happen.
@@ -149,8 +173,11 @@ struct Daemon {
     writing: Vec<bool>,
     /// Sensors that are not on the board, of which thresholds are stored.
     gone: Vec<String>,
-    /// Devices whose removal was told.
-    removed: HashMap<String, bool>,
+    /// What was told last, and whether it is stored so.
+    told: Told,
+    kept: Kept,
+    /// Thresholds that were crossed before the start of sensors whose own device has them, until it was asked.
+    crossed_before: HashMap<usize, Vec<(Side, Level)>>,
     epoch: u64,
     sequence: u64,
     asking: bool,
@@ -193,7 +220,9 @@ impl Daemon {
             changed: vec![false; count],
             writing: vec![false; count],
             gone: Vec::new(),
-            removed: HashMap::new(),
+            told: Told::default(),
+            kept: Kept::Current(Mono::ZERO),
+            crossed_before: HashMap::new(),
             monitor,
             buses,
             bus: context.bus.clone(),
@@ -228,6 +257,85 @@ impl Daemon {
         daemon
     }
 
+    /// Goes on from what was told before this start.
+    fn remember(&mut self, mut told: Told) {
+        let buses: Vec<&str> = (0..self.buses.buses()).map(|bus| self.buses.name(bus)).collect();
+        told.retain(&self.board, &buses);
+        for (index, sensor) in self.board.sensors.iter().enumerate() {
+            let device = sensor.input.device().filter(|_| sensor.spec.removable);
+            let mut of = told.of(sensor.id.as_str(), device.map(board::Name::as_str));
+            let awaits_limits = self.limits_left.get(index).is_some_and(|left| *left > 0);
+            if awaits_limits && self.changed.get(index) == Some(&false) && !of.crossed.is_empty() {
+                // Without thresholds nothing is crossed.
+                self.crossed_before.insert(index, std::mem::take(&mut of.crossed));
+            }
+            self.monitor.remember(index, &of);
+        }
+        for bus in 0..self.buses.buses() {
+            if told.is_silent(self.buses.name(bus)) {
+                self.monitor.remember_silent(bus);
+            }
+        }
+        self.told = told;
+    }
+
+    /// The thresholds of this sensor are known.
+    fn remember_crossed(&mut self, index: usize) {
+        if let Some(crossed) = self.crossed_before.remove(&index) {
+            self.monitor.remember(index, &sensors::Told { crossed, ..sensors::Told::default() });
+        }
+    }
+
+    fn note(&mut self, told: impl FnOnce(&mut Told)) {
+        let before = self.told.clone();
+        told(&mut self.told);
+        if self.told == before {
+            return;
+        }
+        self.kept = match self.kept {
+            Kept::Current(from) | Kept::Differs(from) => Kept::Differs(from),
+            Kept::Storing { .. } => Kept::Storing { differs: true },
+        };
+    }
+
+    fn keep_at(&self) -> Option<Mono> {
+        match self.kept {
+            Kept::Differs(from) => Some(from),
+            Kept::Current(_) | Kept::Storing { .. } => None,
+        }
+    }
+
+    /// Stores what was told last. Behind the events: what is told twice is better than what never is.
+    fn keep_told(&mut self) {
+        if self.keep_at().is_none_or(|from| self.clock.now() < from) {
+            return;
+        }
+        self.kept = Kept::Storing { differs: false };
+        let (bucket, told) = (self.bucket.clone(), self.told.clone());
+        self.work.spawn(async move { Completion::Kept(store::keep_told(&bucket, told).await) });
+    }
+
+    /// The daemon stops.
+    async fn keep_last(&mut self) {
+        if matches!(self.kept, Kept::Differs(_) | Kept::Storing { differs: true }) {
+            let kept = store::keep_told(&self.bucket, self.told.clone());
+            let _ = tokio::time::timeout(LAST_TOLD_WITHIN, kept).await;
+        }
+    }
+
+    fn told_kept(&mut self, result: Result<(), StateError>) {
+        let now = self.clock.now();
+        let differs = self.kept == Kept::Storing { differs: true };
+        self.kept = match result {
+            Ok(()) if differs => Kept::Differs(now + TOLD_EVERY),
+            Ok(()) => Kept::Current(now + TOLD_EVERY),
+            Err(error) => {
+                tracing::debug!(%error, "cannot store what was told of sensors: retrying");
+                Kept::Differs(now + TOLD_AGAIN)
+            }
+        };
+    }
+
     fn begin(&mut self) {
         self.ask_hosts();
         self.step(sensors::Event::Tick);
@@ -245,7 +353,9 @@ impl Daemon {
     ) {
         let (mut shutdown, mut heartbeat) = (context.shutdown.clone(), context.heartbeat());
         loop {
+            self.keep_told();
             let deadline = self.monitor.deadline().min(self.ask_at());
+            let deadline = self.keep_at().map_or(deadline, |at| deadline.min(at));
             let event = tokio::select! {
                 biased;
                 () = shutdown.wait() => Event::Stop,
@@ -270,7 +380,10 @@ impl Daemon {
                     }
                     self.step(sensors::Event::Tick);
                 }
-                Event::Line((sensor, level)) => self.step(sensors::Event::Pushed(sensor, level)),
+                Event::Line((sensor, level)) => {
+                    self.step(sensors::Event::Pushed(sensor, level));
+                    self.found(sensor);
+                }
                 Event::Heard(item) => match *item {
                     EventItem::Resync => {
                         self.ask_hosts();
@@ -366,18 +479,50 @@ impl Daemon {
                 }
             }
             Completion::Stored(stored) => self.stored(*stored),
+            Completion::Kept(result) => self.told_kept(result),
+        }
+    }
+
+    /// What a line that tells of a presence shows at the first look: what it shows after a restart is judged by that.
+    fn found(&mut self, index: usize) {
+        let Some(sensor) = self.board.sensors.get(index).filter(|one| one.spec.kind == Kind::Presence) else {
+            return;
+        };
+        let id = sensor.id.as_str().to_owned();
+        if let Some(state) = self.monitor.sensor(index).and_then(sensors::Sensor::state) {
+            self.note(|told| told.found(&id, state));
         }
     }
 
     fn polled(&mut self, bus: usize, sampled: Vec<Sampled>) {
         let mut samples = Vec::with_capacity(sampled.len());
+        let mut read = Vec::new();
         for Sampled { sensor, value, limits } in sampled {
             if let Some(limits) = limits {
                 self.own_limits(sensor, limits);
             }
+            if value.is_ok() {
+                read.push(sensor);
+            }
             samples.push((sensor, value.map_err(|error| error.fault)));
         }
         self.step(sensors::Event::Polled { bus, samples });
+        for index in read {
+            self.device_read(index);
+        }
+    }
+
+    /// A device that can be pulled is there, as far as nobody has seen it before.
+    fn device_read(&mut self, index: usize) {
+        let Some(sensor) = self.board.sensors.get(index).filter(|sensor| sensor.spec.removable) else {
+            return;
+        };
+        let Some(device) = sensor.input.device() else { return };
+        let has_value = self.monitor.sensor(index).is_some_and(|sensor| sensor.reading().value.is_some());
+        if has_value && self.told.removed(device.as_str()).is_none() {
+            let device = device.as_str().to_owned();
+            self.note(|told| told.device(&device, false));
+        }
     }
 
     /// A sensor without thresholds of the board has those of its driver or device.
@@ -393,6 +538,7 @@ impl Daemon {
                 if *left == 0 {
                     let sensor = sensor.id.as_str();
                     tracing::warn!(sensor, %error, "cannot read limits of sensor's device: it has no thresholds");
+                    self.remember_crossed(index);
                 }
                 return;
             }
@@ -404,11 +550,9 @@ impl Daemon {
             return;
         }
         *left = 0;
-        if *given == found {
-            return;
-        }
-        *given = found;
-        if self.changed.get(index) == Some(&false) {
+        let differs = std::mem::replace(given, found) != found;
+        self.remember_crossed(index);
+        if differs && self.changed.get(index) == Some(&false) {
             self.judge(index, None);
         }
     }
@@ -439,6 +583,7 @@ impl Daemon {
         if let Some(changed) = self.changed.get_mut(index) {
             *changed = thresholds.is_some();
         }
+        self.remember_crossed(index);
         let Some(given) = self.given.get(index) else { return };
         let mut out = Vec::new();
         self.monitor.set_thresholds(self.clock.now(), index, thresholds.unwrap_or(*given), &mut out);
@@ -489,11 +634,13 @@ impl Daemon {
     }
 
     fn changed(&mut self, index: usize, change: Change) {
-        if matches!(change, Change::Inserted | Change::Recovered) {
+        if matches!(change, Change::Inserted | Change::Late | Change::Recovered) {
             self.forget_limits(index);
         }
-        let Some(sensor) = self.board.sensors.get(index) else { return };
+        let board = Arc::clone(&self.board);
+        let Some(sensor) = board.sensors.get(index) else { return };
         let (id, name) = (sensor.id.as_str().to_owned(), sensor.name.clone());
+        self.note(|told| told.changed(&id, sensor.spec.kind, &change));
         let state = |quality: v1::SensorQuality, reason: v1::SensorReason| v1::SensorStateChange {
             id: id.clone(),
             quality: quality.into(),
@@ -520,6 +667,7 @@ impl Daemon {
                 );
             }
             Change::Removed | Change::Inserted => self.pulled(index, change == Change::Removed),
+            Change::Late => {}
             Change::Turned(is) => self.turned(&id, &name, sensor.spec.kind, is),
         }
     }
@@ -553,9 +701,11 @@ impl Daemon {
             tracing::info!(device, "a sensor of the device is missing, others are read: not removed");
             return;
         }
-        if self.removed.insert(device.clone(), removed).unwrap_or(false) == removed {
+        // One that was there when it was first looked for was not put in when a register answers at last.
+        if self.told.removed(&device) == Some(removed) {
             return;
         }
+        self.note(|told| told.device(&device, removed));
         let (quality, reason, severity, words) = if removed {
             (
                 v1::SensorQuality::Unavailable,
@@ -613,8 +763,9 @@ impl Daemon {
         self.event(id, "threshold", severity, message, v1::event::Payload::SensorThresholdCrossed(payload));
     }
 
-    fn bus_changed(&self, bus: usize, answers: bool) {
+    fn bus_changed(&mut self, bus: usize, answers: bool) {
         let name = self.buses.name(bus).to_owned();
+        self.note(|told| told.bus(&name, answers));
         let (quality, reason, severity, words) = if answers {
             (
                 v1::SensorQuality::Good,

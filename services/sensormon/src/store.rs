@@ -1,12 +1,13 @@
-//! Thresholds that were set: one record for each such sensor.
+//! Thresholds that were set, one record for each such sensor; and what was told last, in one record.
 
 use std::collections::HashMap;
 
-use ipc::{Bucket, LOST_KEY, StateError, ValueError};
+use ipc::{Bucket, Json, LOST_KEY, StateError, ValueError};
 use prost::Message;
 use schema::v1alpha1 as v1;
 use sensors::Thresholds;
 
+use crate::told::{self, Told};
 use crate::wire;
 
 /// A stored record.
@@ -40,7 +41,9 @@ impl ipc::Value for Record {
 /// All that can be read; of others the board's hold.
 pub(crate) async fn load(bucket: &Bucket) -> Result<HashMap<String, Thresholds>, StateError> {
     let mut found = HashMap::new();
-    for (key, read) in bucket.all::<Record>().await?.into_iter().filter(|(key, _)| key != LOST_KEY) {
+    let others = [LOST_KEY, told::KEY];
+    for (key, read) in bucket.all::<Record>().await?.into_iter().filter(|(key, _)| !others.contains(&&**key))
+    {
         match read {
             Ok(entry) => {
                 found.insert(key, entry.value.0);
@@ -59,4 +62,21 @@ pub(crate) async fn store(bucket: &Bucket, key: &str, wanted: Option<Thresholds>
         Some(thresholds) => bucket.commit(key, &Record(thresholds), None).await.map(drop),
         None => bucket.commit_delete::<Record>(key).await,
     }
+}
+
+/// What was told last; nothing where that cannot be read: then it is told again.
+pub(crate) async fn told(bucket: &Bucket) -> Result<Told, StateError> {
+    match bucket.get::<Json<Told>>(told::KEY).await {
+        Ok(entry) => Ok(entry.map(|entry| entry.value.0).unwrap_or_default()),
+        Err(error @ StateError::Unreadable { .. }) => {
+            tracing::error!(%error, "cannot read what was told of sensors: telling what lasts again");
+            Ok(Told::default())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps what was told last.
+pub(crate) async fn keep_told(bucket: &Bucket, told: Told) -> Result<(), StateError> {
+    bucket.put(told::KEY, &Json(told)).await.map(drop)
 }

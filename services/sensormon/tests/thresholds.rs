@@ -118,7 +118,8 @@ impl Bench {
 
     /// Ids of sensors of which thresholds are stored.
     async fn stored(&self) -> Vec<String> {
-        self.client.bucket("sensors").await.unwrap().keys().await.unwrap()
+        let keys = self.client.bucket("sensors").await.unwrap().keys().await.unwrap();
+        keys.into_iter().filter(|key| key != "told.last").collect()
     }
 
     async fn until(&self, wanted: Option<f64>) {
@@ -170,8 +171,7 @@ async fn a_daemon_that_is_stopped_while_the_store_is_silent_refuses_nothing() {
     let client = bench.client.clone();
     let set = tokio::spawn(async move { client.call(SET_THRESHOLDS, &request, &CallContext::new()).await });
     // The store has it once it shows it.
-    let stored = bench.client.bucket("sensors").await.unwrap();
-    while stored.keys().await.unwrap().is_empty() {
+    while bench.stored().await.is_empty() {
         tokio::task::yield_now().await;
     }
     let (trigger, daemon) = bench.daemon.take().unwrap();
@@ -254,4 +254,27 @@ async fn thresholds_of_a_sensor_that_went_can_be_removed() {
     assert_eq!(bench.stored().await, [""; 0]);
     let again = bench.reset().await.unwrap_err();
     assert_eq!((again.code, again.reason().as_str()), (Code::NotFound, "SENSOR_NOT_FOUND"), "{again}");
+}
+
+#[tokio::test]
+async fn a_failure_that_lasts_over_a_restart_is_told_once() {
+    let mut bench = Bench::start().await;
+    let mut events = bench.client.subscribe_events("event.sensor.inlet_temp.>").await.unwrap();
+    let mut next = async || loop {
+        if let Some(ipc::EventItem::Event(event)) = events.next().await {
+            return event.what;
+        }
+    };
+    // No driver has it.
+    assert_eq!(next().await, "state");
+    let bucket = bench.client.bucket("sensors").await.unwrap();
+    while !bucket.keys().await.unwrap().contains(&"told.last".to_owned()) {
+        tokio::task::yield_now().await;
+    }
+    bench.start_daemon().await;
+    while bench.shown().await.quality() != v1::SensorQuality::Failed {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bench.set(30.0).await.unwrap();
+    assert_eq!(next().await, "thresholds", "behind it nothing else was told");
 }

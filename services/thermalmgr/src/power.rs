@@ -63,8 +63,8 @@ fn is_off(host: &v1::HostPower) -> bool {
     host.power_good == Some(false)
 }
 
-/// Cuts the power of a host, whatever it is doing. Whether powermgr has taken that on.
-pub(crate) async fn cut(bus: Client, host: String) -> bool {
+/// Cuts the power of a host, whatever it is doing.
+pub(crate) async fn cut(bus: Client, host: String) {
     let by = ipc::Principal { username: BY.to_owned(), ..ipc::Principal::default() };
     let context = CallContext::new().with_principal(by).with_timeout(CUT_WITHIN).with_patience(CUT_WITHIN);
     let request = v1::PowerApplyRequest {
@@ -75,13 +75,12 @@ pub(crate) async fn cut(bus: Client, host: String) -> bool {
         ..v1::PowerApplyRequest::default()
     };
     match bus.call(APPLY, &request, &context).await {
-        Ok(_) => {
-            tracing::warn!(host, "host forced off: over critical temperature for too long");
-            true
+        Ok(done) if done.outcome() == v1::ActionOutcome::Already => {
+            tracing::debug!(host, "overheated host is off already");
         }
+        Ok(_) => tracing::warn!(host, "force off overheated host: over critical temperature for too long"),
         Err(error) => {
-            tracing::error!(host, error = %ErrorChain(&error), "cannot force off overheated host");
-            false
+            tracing::error!(host, error = %ErrorChain(&error), "cannot force off overheated host: trying again");
         }
     }
 }

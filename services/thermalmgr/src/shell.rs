@@ -19,8 +19,6 @@ use crate::{Config, Error, kept, power, tell, wire};
 
 /// What waits for the medium at once: a profile and emergencies.
 const KEEPING: usize = 8;
-/// Ends of cuts of power that wait for the loop: one of each zone comes in ten seconds.
-const CUTS: usize = 32;
 /// Emergencies that could not be stored are tried again after so long.
 const STORE_AGAIN: Millis = Millis::from_secs(10);
 
@@ -63,9 +61,7 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
     let (outbox, sender) = Outbox::new(context.bus.clone());
     let (keep, kept) = mpsc::channel(KEEPING);
     let hosts = hosts(&board);
-    let (cuts, cut) = mpsc::channel(CUTS);
     let daemon = Daemon {
-        cuts,
         sampling: Periodic::new(clock.now(), loops.config.thermal_period),
         off_until: vec![None; board.sensors.len()],
         undriven: vec![Lasting::default(); board.fans.len()],
@@ -83,7 +79,7 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
         state_dir: context.state_dir.clone(),
         keep,
     };
-    daemon.run(&context, kept, cut).await?;
+    daemon.run(&context, kept).await?;
     let _ = sender.await;
     Ok(())
 }
@@ -147,20 +143,13 @@ struct Daemon {
     bus: ipc::Client,
     state_dir: PathBuf,
     keep: mpsc::Sender<Kept>,
-    /// Tells what became of a cut of a zone's power.
-    cuts: mpsc::Sender<(usize, bool)>,
     /// A profile is on its way to the medium.
     keeping: bool,
     latch: Latch,
 }
 
 impl Daemon {
-    async fn run(
-        mut self,
-        context: &Context,
-        mut kept: mpsc::Receiver<Kept>,
-        mut cut: mpsc::Receiver<(usize, bool)>,
-    ) -> Result<(), Error> {
+    async fn run(mut self, context: &Context, mut kept: mpsc::Receiver<Kept>) -> Result<(), Error> {
         let (tell, mut told) = mpsc::channel(1);
         tokio::spawn(power::watch(self.bus.clone(), tell));
         // Fans first: what follows may have to wait for the bus.
@@ -179,7 +168,6 @@ impl Daemon {
                 () = heartbeat.tick() => {}
                 Some(off) = told.recv() => self.power(off),
                 Some(kept) = kept.recv() => self.kept(kept),
-                Some((zone, ok)) = cut.recv() => self.step(Event::Cut(zone, ok)),
                 call = calls.next() => match call {
                     Some(call) => self.call(call),
                     None => break,
@@ -224,17 +212,9 @@ impl Daemon {
     }
 
     fn cut(&self, zone: usize) {
-        let hosts = self.hosts.get(zone).into_iter().flatten();
-        let cuts: Vec<_> =
-            hosts.map(|host| tokio::spawn(power::cut(self.bus.clone(), host.clone()))).collect();
-        let tell = self.cuts.clone();
-        tokio::spawn(async move {
-            let mut all = true;
-            for cut in cuts {
-                all &= cut.await.unwrap_or(false);
-            }
-            let _ = tell.send((zone, all)).await;
-        });
+        for host in self.hosts.get(zone).into_iter().flatten() {
+            tokio::spawn(power::cut(self.bus.clone(), host.clone()));
+        }
     }
 
     fn completed(&mut self, completion: Completion) {
@@ -253,7 +233,7 @@ impl Daemon {
                         Role::Tach(fan) => {
                             let rpm = match reading {
                                 Reading::Value(rpm) => Some(rpm),
-                                Reading::Failed | Reading::Off => None,
+                                Reading::Failed | Reading::Unpowered(_) | Reading::Off => None,
                             };
                             self.step(Event::Tach(fan, rpm));
                         }
@@ -288,8 +268,8 @@ impl Daemon {
         self.step(Event::Driven(fan, fault.is_none()));
     }
 
-    /// What a reading is worth: none while the host is off; what cannot be read, or cannot be true, is excused until the host has settled. What is measured
-    /// counts.
+    /// What a reading is worth: while the host is off what is hot, and nothing else; what cannot be read, or cannot be true, is excused until the host has
+    /// settled. What is measured counts.
     fn during(&self, place: Option<usize>, index: usize, reading: Reading) -> Reading {
         if !self.is_off(place) {
             return reading;
@@ -298,9 +278,8 @@ impl Daemon {
         let has_power = host.is_none_or(|host| !self.off.iter().any(|off| off == host.as_str()));
         let plausible = self.loops.config.sensors.get(index).map(|sensor| sensor.plausible);
         match (reading, plausible) {
-            (Reading::Value(value), Some((least, most))) if has_power && value >= least && value <= most => {
-                reading
-            }
+            (Reading::Value(value), _) if !has_power => Reading::Unpowered(value),
+            (Reading::Value(value), Some((least, most))) if value >= least && value <= most => reading,
             _ => Reading::Off,
         }
     }
@@ -325,6 +304,14 @@ impl Daemon {
             }
         }
         self.off = off;
+        let is_off = |host: &String| self.off.contains(host);
+        let off: Vec<usize> = (0..)
+            .zip(&self.hosts)
+            .filter_map(|(zone, hosts)| hosts.iter().all(is_off).then_some(zone))
+            .collect();
+        for zone in off {
+            self.step(Event::Off(zone));
+        }
     }
 
     fn call(&mut self, call: Call<Request>) {

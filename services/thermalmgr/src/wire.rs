@@ -38,7 +38,7 @@ pub(crate) fn zone(
         current_temperature: status.input.map(degrees),
         target_temperature: status.target.map(degrees),
         status: shown.into(),
-        last_updated: Some(clock.wall().into()),
+        last_updated: Some(status.measured_at.map_or_else(|| clock.wall(), |at| self::at(clock, at)).into()),
         control_mode: match status.mode {
             Mode::Auto => v1::ThermalControlMode::Automatic,
             Mode::Manual { .. } => v1::ThermalControlMode::Manual,
@@ -122,7 +122,8 @@ pub(crate) fn no_zone(board: &Board, zone: &str) -> Status {
 
 /// When that is on the wall clock.
 fn at(clock: &Clock, when: Mono) -> SystemTime {
-    clock.wall() + Duration::from(clock.now().until(when))
+    let now = clock.now();
+    clock.wall() + Duration::from(now.until(when)) - Duration::from(now.since(when))
 }
 
 fn fault(reason: Reason, board: &Board, loops: &Loops, zone: &str) -> v1::ThermalFault {

@@ -48,6 +48,8 @@ struct Mounted {
     id: String,
     bus: String,
     address: u8,
+    /// The number of the host it has its power from.
+    host: Option<usize>,
     make: Make,
     /// None while it is pulled.
     chip: Option<Chip>,
@@ -68,6 +70,8 @@ pub(crate) struct Buses {
     model: String,
     buses: Vec<(String, Adapter)>,
     chips: Vec<Mounted>,
+    /// Which hosts have power.
+    powered: Vec<bool>,
     /// Buses that hang.
     hung: BTreeSet<String>,
     /// Commands of chips that hang their bus.
@@ -99,19 +103,22 @@ impl Buses {
                 id: device.id.as_str().to_owned(),
                 bus: bus.as_str().to_owned(),
                 address,
+                host: None,
                 make,
                 chip: None,
             });
         }
         for drive in &board.drives {
             let (id, bus) = (drive.id.as_str().to_owned(), drive.bus.as_str().to_owned());
-            chips.push(Mounted { id, bus, address: drive.address, make: Make::Drive, chip: None });
+            let host = board.hosts.iter().position(|host| Some(&host.id) == drive.host.as_ref());
+            chips.push(Mounted { id, bus, address: drive.address, host, make: Make::Drive, chip: None });
         }
         let mut buses = Self {
             vendor: board.vendor.clone(),
             model: board.model.clone(),
             buses: board.i2c.iter().map(|bus| (bus.id.as_str().to_owned(), bus.adapter.clone())).collect(),
             chips,
+            powered: vec![false; board.hosts.len()],
             hung: BTreeSet::new(),
             hanging: BTreeSet::new(),
             waiting: Vec::new(),
@@ -126,6 +133,17 @@ impl Buses {
     /// The chip with this id.
     pub(crate) fn find(&self, id: &str) -> Option<usize> {
         self.chips.iter().position(|chip| chip.id == id)
+    }
+
+    /// Which hosts have power: what has it from them answers then.
+    pub(crate) fn power(&mut self, is_on: &[bool]) {
+        self.powered = is_on.to_vec();
+    }
+
+    /// Whether a chip has power.
+    fn has_power(&self, chip: usize) -> bool {
+        let host = self.chips.get(chip).and_then(|chip| chip.host);
+        host.is_none_or(|host| self.powered.get(host) == Some(&true))
     }
 
     /// Whether a chip is in the machine.
@@ -285,7 +303,8 @@ impl Buses {
         }
         let mut read = Vec::with_capacity(transfers.len());
         for transfer in transfers {
-            let chip = self.at(&bus, transfer.address).and_then(|chip| self.chip(chip));
+            let chip = self.at(&bus, transfer.address).filter(|chip| self.has_power(*chip));
+            let chip = chip.and_then(|chip| self.chip(chip));
             let answer = chip.and_then(|chip| chip.transfer(&transfer.write, usize::from(transfer.read)));
             match answer {
                 Some(answer) => read.push(answer),

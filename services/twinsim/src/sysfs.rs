@@ -185,6 +185,7 @@ impl Tree {
         let duties: Vec<f64> = self.attributes.iter().map(|attribute| self.duty(attribute)).collect();
         let is_on: Vec<bool> = (0..self.hosts.len()).map(is_on).collect();
         self.hand_over(&is_on);
+        self.buses.power(&is_on);
         let on = is_on.contains(&true);
         self.plant.step(Millis::from(STEP), on, self.load, |probe| duties.get(probe).copied().unwrap_or(1.0));
         for index in 0..self.attributes.len() {

@@ -60,6 +60,11 @@ pub(crate) struct Toolchain {
     pub(crate) version: String,
 }
 
+/// Installs the compiler's own tools.
+pub(crate) fn needed() -> Result<()> {
+    need::tools(&[need::CC, need::CC_ARM, need::STRIP_ARM, need::LIBC_ARM])
+}
+
 /// The suite with its symbols, as it was compiled last.
 pub(crate) fn with_symbols() -> PathBuf {
     directory().join(TARGET).join("flash/u-bmc")
@@ -131,7 +136,7 @@ impl Toolchain {
 
     /// Builds what `what` tells cargo to; returns the folder of the programs.
     pub(crate) fn cargo(&self, what: &[&str]) -> Result<PathBuf> {
-        need::tools(&[need::CC, need::CC_ARM, need::STRIP_ARM, need::LIBC_ARM])?;
+        needed()?;
         let target = directory();
         let cargo_home = cargo_home().context("neither CARGO_HOME nor HOME is set")?;
         // Panics name source files. These must not depend on where things are. The workspace's own are named relative to it, so it is not

@@ -1,5 +1,5 @@
-//! `cargo xtask bench sensors`: 1,000 hwmon sensors that are read once a second, in the running suite: what sensormon, the bus and one reader of
-//! the readings take of a processor, when samples are taken, how soon a change is known to a subscriber; and when the fan loop runs, quiet and
+//! `cargo xtask bench sensors`: 1,000 hwmon sensors that are read once a second, in the running suite: what sensormon, the bus and one reader
+//! (websrv, whose model follows) take of a processor, when samples are taken, how soon a change is known to a subscriber; and when the fan loop runs, quiet and
 //! while the bus is flooded by a daemon that was taken over. Beside it `sensors` of lm-sensors once a second over the same tree, which it sees
 //! at `/sys/class` in a mount namespace of its own.
 //!
@@ -48,13 +48,10 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut words = arguments.iter().map(String::as_str);
     if words.next() == Some("as") {
-        let who = words.next().context("as whom?")?;
+        ensure!(words.next() == Some(daemon::TAKEN), "as whom?");
         let bus: SocketAddr = words.next().context("an address")?.parse()?;
         let password = words.next().context("a password")?.to_owned();
-        return match who {
-            daemon::TAKEN => runtime.block_on(flood(bus, password)),
-            _ => runtime.block_on(read(bus, &password)),
-        };
+        return runtime.block_on(flood(bus, password));
     }
     let value = |name: &str| arguments.iter().skip_while(|word| *word != name).nth(1);
     let seconds = value("--seconds").map_or(Ok(60), |word| word.parse())?;
@@ -157,31 +154,6 @@ impl Subscription {
             let message = self.body.get(headers..length).unwrap_or_default();
             return Ok(SensorReadings::decode(message)?);
         }
-    }
-}
-
-/// A reader that keeps the newest value of every sensor, until who measures is gone.
-async fn read(bus: SocketAddr, password: &str) -> Result<()> {
-    let mut readings = Subscription::open(bus, password).await?;
-    let mut known: Vec<(f64, i32)> = Vec::new();
-    let take = async {
-        loop {
-            let message = readings.next().await?;
-            if message.full {
-                known.resize(message.ids.len(), (f64::NAN, 0));
-            }
-            for (number, (value, quality)) in
-                message.numbers.iter().zip(message.values.iter().zip(&message.qualities))
-            {
-                if let Some(place) = usize::try_from(*number).ok().and_then(|number| known.get_mut(number)) {
-                    *place = (*value, *quality);
-                }
-            }
-        }
-    };
-    tokio::select! {
-        ended = take => ended,
-        () = while_measured() => Ok(()),
     }
 }
 
@@ -319,6 +291,7 @@ async fn measure(span: Duration, sensors: usize, set: Option<String>) -> Result<
     let address: SocketAddr = bus.parse()?;
     let pid = |name: &str| suite.pid_of(name).with_context(|| format!("{name} does not run"));
     let (sensormon, thermalmgr, operator) = (pid("sensormon")?, pid("thermalmgr")?, suite.ready.pid);
+    let websrv = pid("websrv")?;
     let taken = bench::bus_password(daemon::TAKEN, pid(daemon::TAKEN)?, address).await?;
     let listener = bench::bus_password(LISTENER, pid(LISTENER)?, address).await?;
     let sys = suite.run_dir().join("sys");
@@ -354,14 +327,12 @@ async fn measure(span: Duration, sensors: usize, set: Option<String>) -> Result<
 
     say(&format!("{sensors} sensors at 1 Hz on {BUSES} buses, {FANS} fans, {} s a part", span.as_secs()));
     // Quiet.
-    let mut reader = start("reader", &bus, &listener, "0")?;
-    let reading = reader.id().context("the reader ended")?;
     sleep(Duration::from_secs(2)).await;
     drop((jitter(&samples, SAMPLE), jitter(&turns, FAN_LOOP)));
     let parts = [
         ("sensormon", sensormon),
         ("operator with the bus", operator),
-        ("a reader", reading),
+        ("websrv, whose model follows", websrv),
         ("thermalmgr", thermalmgr),
     ];
     let before: Vec<f64> = parts.iter().map(|(_, pid)| processor(&[*pid])).collect();
@@ -377,7 +348,7 @@ async fn measure(span: Duration, sensors: usize, set: Option<String>) -> Result<
         let pss = f64::from(u32::try_from(memory(&[*pid]))?) / 1024.0;
         say(&format!("{name:52} {used:5.2} % of a processor  PSS {pss:5.1} MiB"));
     }
-    say(&format!("{:52} {:5.2} %", "sensormon, bus and reader", used.iter().take(3).sum::<f64>()));
+    say(&format!("{:52} {:5.2} %", "sensormon, bus and model reader", used.iter().take(3).sum::<f64>()));
     row("sample, off its second", &mut jitter(&samples, SAMPLE), "ms");
     row("change in the tree -> subscriber", &mut latency, "ms");
     row("fan loop, off its 100 ms", &mut jitter(&turns, FAN_LOOP), "ms");
@@ -401,7 +372,6 @@ async fn measure(span: Duration, sensors: usize, set: Option<String>) -> Result<
     row("flood: sample, off its second", &mut jitter(&samples, SAMPLE), "ms");
     row("flood: fan loop, off its 100 ms", &mut jitter(&turns, FAN_LOOP), "ms");
     flood.kill().await?;
-    reader.kill().await?;
     ensure!(suite.pid_of("thermalmgr") == Some(thermalmgr), "thermalmgr ended");
     ensure!(suite.pid_of("sensormon") == Some(sensormon), "sensormon ended");
     suite.stop().await

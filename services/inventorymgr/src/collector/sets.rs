@@ -10,6 +10,22 @@ use twin::FruPart;
 
 use super::*;
 
+/// A drive in the best of health.
+const READY: nvme::Status = nvme::Status {
+    ready: true,
+    functional: true,
+    needs_reset: false,
+    links: [true, true],
+    warnings: nvme::Warnings {
+        spare: false,
+        temperature: false,
+        reliability: false,
+        read_only: false,
+        backup: false,
+    },
+    temperature: nvme::Temperature::Celsius(40),
+    used_percent: 12,
+};
 const WAIT: Duration = Duration::from_secs(20);
 /// The place of the mainboard in the board file: the part that keeps its asset tag itself.
 const MAINBOARD: usize = 0;
@@ -299,6 +315,80 @@ async fn while_the_store_is_silent_no_part_is_shown_as_good() {
     })
     .await
     .unwrap();
+}
+
+/// A drive whose host is off does not answer: nobody acknowledges its address.
+#[tokio::test]
+async fn a_drive_without_power_was_not_pulled_and_one_that_is_silent_with_it_was() {
+    use crate::hosts::Power;
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    let drive = || (nvme::Identity { vendor: 0x1234, serial: "AZ1".to_owned() }, READY);
+    let absent = || hal::Error::Unavailable { what: "the drive".to_owned() };
+    let say = |power| vec![("system".to_owned(), power)];
+    let shown = |collector: &Collector, id: &str| {
+        let inventory = collector.inventory();
+        let entry = inventory.entry(id).unwrap();
+        (entry.part.present, entry.stale.clone(), inventory.changes().count())
+    };
+    for (told, excuse) in [
+        (None, "whether its host is on is not known"),
+        (Some(Power::Off), "its host is off"),
+        (Some(Power::Transition), "its host is switched on or off"),
+        (Some(Power::On), "its host was switched on just now"),
+    ] {
+        collector.hear(told.map(say).unwrap_or_default());
+        collector.take(Item::Drive(0), Answer::Drive(Ok(drive()))).await;
+        for _ in 0..3 {
+            for index in [0, 1] {
+                collector.take(Item::Drive(index), Answer::Drive(Err(absent()))).await;
+            }
+        }
+        assert_eq!(shown(&collector, "nvme0"), (true, excuse.to_owned(), 0));
+        assert_eq!(shown(&collector, "nvme1").1, excuse);
+    }
+    // In a daemon that finds the host on.
+    let mut collector = bench.collector().await;
+    collector.hear(say(Power::On));
+    for index in [0, 1, 0, 1] {
+        collector.take(Item::Drive(index), Answer::Drive(Err(absent()))).await;
+    }
+    assert_eq!(shown(&collector, "nvme0"), (false, String::new(), 1), "it was removed");
+    assert_eq!(shown(&collector, "nvme1"), (false, String::new(), 1), "an empty bay");
+}
+
+#[tokio::test]
+async fn a_change_is_kept_before_its_part_is() {
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    look(&mut collector, PSU0).await;
+    bench.chips[PSU0].cells().bytes =
+        twin::image(FruPart::PowerSupply, "ACME", "Model", "psu9", 256).unwrap();
+    // The store takes its time for the first that is stored, and the daemon dies then.
+    bench.way.hold_at("$KV.inventory.changes");
+    let dies = tokio::spawn(async move { look(&mut collector, PSU0).await });
+    let observer = bench.bus.client("websrv").await;
+    let store = Store::open(&observer).await.unwrap();
+    tokio::time::timeout(WAIT, async {
+        while store.inventory().await.unwrap().changes().count() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    dies.abort();
+    let _ = dies.await;
+    bench.way.release();
+
+    let mut events = observer.subscribe_events("event.inventory.>").await.unwrap();
+    let mut collector = bench.collector().await;
+    look(&mut collector, PSU0).await;
+    assert_eq!(collector.inventory().changes().count(), 1);
+    let place = SetAssetInfoRequest { asset_tag: None, location: Some("rack 12".to_owned()), ..tag("") };
+    collector.set(place, &CallContext::new()).await.unwrap();
+    let event = tokio::time::timeout(WAIT, events.next()).await.unwrap();
+    let Some(ipc::EventItem::Event(event)) = event else { panic!("{event:?}") };
+    assert_eq!(event.what, "set", "it is not told twice");
 }
 
 #[tokio::test]
