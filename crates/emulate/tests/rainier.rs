@@ -22,7 +22,7 @@ async fn users(admin: &Client) -> Result<Vec<String>> {
 }
 
 /// What every `tmp105` measures, in thousandths of a degree.
-async fn heat(bmc: &Bmc, millidegrees: i64) -> Result<()> {
+async fn heat(bmc: &Bmc, millidegrees: i32) -> Result<()> {
     for sensor in bmc.qmp()?.devices("tmp105").await? {
         bmc.qmp()?.set(&sensor, "temperature", millidegrees).await?;
     }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use media::Notice;
@@ -16,6 +16,7 @@ use testkit::{ADMIN_PASSWORD, Credential, FileSession, ImageServer, Suite, bench
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 /// Bytes of the image; none of it fits into what is kept of a medium.
 const SIZE: usize = 64 << 20;

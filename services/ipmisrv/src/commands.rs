@@ -726,41 +726,9 @@ fn lan_parameter(channel: u8, selector: u8, set: u8, world: &mut World<'_>) -> R
     }
     let value = match parameters::lan_parameter(selector, set, world) {
         Some(value) => value?,
-        None => fixed_parameter(selector, world).ok_or(Completion::PARAMETER_NOT_SUPPORTED)?,
+        None => lan::fixed_parameter(selector, world).ok_or(Completion::PARAMETER_NOT_SUPPORTED)?,
     };
     Ok(Outcome::Answer(Ok([&[lan::REVISION][..], &value].concat())))
-}
-
-/// A LAN parameter that is as it is.
-pub(crate) fn fixed_parameter(selector: u8, world: &World<'_>) -> Option<Vec<u8>> {
-    let suites: Vec<u8> = world.suites.iter().map(|suite| suite.id()).collect();
-    Some(match selector {
-        // Types of authentication of IPMI 1.5: none.
-        1 => vec![0],
-        2 => vec![0; 5],
-        8 => world.port.to_le_bytes().to_vec(),
-        // The kernel answers ARP, and sends none without a reason.
-        10 => vec![0x02],
-        // So none is sent after any time.
-        11 => vec![0],
-        // Packets are as the kernel sends them: 64 hops, not in pieces, of no kind.
-        7 => vec![0x40, 0x40, 0x00],
-        // IPv4 and IPv6 together, and both are on.
-        50 | 51 => vec![0x02],
-        22 => vec![u8::try_from(suites.len()).unwrap_or_default()],
-        23 => [&[0][..], &suites].concat(),
-        // Each up to administrator: a nibble for each suite.
-        24 => {
-            let mut levels = vec![0; 9];
-            for (at, _) in suites.iter().enumerate() {
-                if let Some(byte) = levels.get_mut(1 + at / 2) {
-                    *byte |= 4 << (at % 2 * 4);
-                }
-            }
-            levels
-        }
-        _ => return None,
-    })
 }
 
 /// How the channel is: always there, with alerts by PEF; and up to which privilege (§22.22).

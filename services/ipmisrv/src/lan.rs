@@ -6,8 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipmi::Completion;
 use schema::v1alpha1 as v1;
 
-use crate::parameters::READ_ONLY;
-use crate::world::Answer;
+use crate::world::{Answer, World};
 
 /// The parameters, by their numbers.
 const ADDRESS: u8 = 3;
@@ -31,8 +30,42 @@ const ENABLED: u8 = 0x80;
 /// Both kinds of dynamic addresses are there.
 const DYNAMIC_KINDS: u8 = 0x03;
 
+/// Completion code of a parameter that is only read (§23.1).
+pub(crate) const READ_ONLY: Completion = Completion(0x82);
 /// The revision of the parameters, which comes before each (table 23-2).
 pub(crate) const REVISION: u8 = 0x11;
+
+/// A LAN parameter that is as it is.
+pub(crate) fn fixed_parameter(selector: u8, world: &World<'_>) -> Option<Vec<u8>> {
+    let suites: Vec<u8> = world.suites.iter().map(|suite| suite.id()).collect();
+    Some(match selector {
+        // Types of authentication of IPMI 1.5: none.
+        1 => vec![0],
+        2 => vec![0; 5],
+        8 => world.port.to_le_bytes().to_vec(),
+        // The kernel answers ARP, and sends none without a reason.
+        10 => vec![0x02],
+        // So none is sent after any time.
+        11 => vec![0],
+        // Packets are as the kernel sends them: 64 hops, not in pieces, of no kind.
+        7 => vec![0x40, 0x40, 0x00],
+        // IPv4 and IPv6 together, and both are on.
+        50 | 51 => vec![0x02],
+        22 => vec![u8::try_from(suites.len()).unwrap_or_default()],
+        23 => [&[0][..], &suites].concat(),
+        // Each up to administrator: a nibble for each suite.
+        24 => {
+            let mut levels = vec![0; 9];
+            for (at, _) in suites.iter().enumerate() {
+                if let Some(byte) = levels.get_mut(1 + at / 2) {
+                    *byte |= 4 << (at % 2 * 4);
+                }
+            }
+            levels
+        }
+        _ => return None,
+    })
+}
 
 /// Whether this parameter is one of them.
 pub(crate) fn is_of_network(selector: u8) -> bool {

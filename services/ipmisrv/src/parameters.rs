@@ -5,14 +5,13 @@ use std::net::Ipv4Addr;
 use ipmi::{Command, Completion, Request, pef};
 
 use crate::chunks::{Target, Written};
-use crate::lan;
+use crate::lan::{self, READ_ONLY};
 use crate::outcome::Outcome;
 use crate::settings::{Block, Settings, Text};
 use crate::world::{Answer, World};
 
 /// Completion codes of parameters (tables 22-16b and 23-1): not supported, set by somebody else, read only.
 const NOT_SUPPORTED: Completion = Completion::PARAMETER_NOT_SUPPORTED;
-pub(crate) const READ_ONLY: Completion = Completion(0x82);
 /// Bytes of a block of a text (table 22-16c); the first has the encoding and the length before it.
 const BLOCK: usize = 16;
 /// System info parameters that are texts: firmware, name, operating system's names and version, the controller's URL and the hypervisor's.
@@ -173,7 +172,7 @@ pub(crate) fn set_lan(request: &Request, world: &mut World<'_>) -> Result<Outcom
             return Ok(Outcome::Network { selector: *selector, set: 0, wanted: Some(value.to_vec()) });
         }
         (selector, value) => {
-            return match crate::commands::fixed_parameter(*selector, world) {
+            return match lan::fixed_parameter(*selector, world) {
                 Some(is) if is == value => Ok(Outcome::Answer(Ok(Vec::new()))),
                 Some(_) => Err(READ_ONLY),
                 None => Err(NOT_SUPPORTED),

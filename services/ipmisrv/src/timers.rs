@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use service::Folder;
 
 use crate::boot_flags::BootOptions;
-use crate::watch::Watch;
+use crate::watch::{Runs, Watch};
 
 const FILE: &str = "timers";
 /// Bytes that name a boot.
@@ -32,13 +32,6 @@ pub(crate) struct Timers {
     outlasts: bool,
     /// The number of the last event of the log that was filtered.
     pub(crate) filtered: Option<u64>,
-}
-
-/// The machine that a watchdog runs for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Runs {
-    /// How often it had begun, as far as that is known.
-    pub(crate) reboots: Option<u32>,
 }
 
 impl Timers {

@@ -2,12 +2,19 @@
 
 use ipmi::watchdog::{Timeout, Watchdog};
 use ipmi::{Command, sel};
+use serde::{Deserialize, Serialize};
 use units::{Allowance, Millis, Mono};
 
 use crate::pursuit::Pursuit;
-use crate::timers::Runs;
 
 const MINUTE: Millis = Millis::from_secs(60);
+
+/// The machine that a watchdog runs for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Runs {
+    /// How often it had begun, as far as that is known.
+    pub(crate) reboots: Option<u32>,
+}
 
 /// The timer.
 #[derive(Debug)]

@@ -724,7 +724,7 @@ async fn every_subcommand_shows_what_the_api_says_and_what_a_peer_answers() -> R
             wrong.push(format!("the peer to {words}, not {theirs:?} ({why}):\n{peers}"));
         }
         for suite in [17, 3] {
-            let begun = std::time::Instant::now();
+            let begun = tokio::time::Instant::now();
             loop {
                 let (fine, said) = bmc.ipmitool(suite, BOSS, &args).await?;
                 anyhow::ensure!(fine, "{words} with {suite}:\n{said}");
