@@ -2,7 +2,9 @@
 
 mod common;
 
-use anyhow::{Result, ensure};
+use std::cell::RefCell;
+
+use anyhow::{Context as _, Result, ensure};
 use common::{FOLLOW, act, becomes, every_boot, image, reset_bmc, restart, step};
 use emulate::Bmc;
 use serde_json::{Value, json};
@@ -11,6 +13,9 @@ use twin::Role;
 
 /// Longest wait for tachometers: each is a transfer of the emulated I2C controller, and a busy machine takes its time for it.
 const FANS: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Between two looks at them.
+const BETWEEN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The names of all accounts.
 async fn users(admin: &Client) -> Result<Vec<String>> {
@@ -34,16 +39,26 @@ async fn turning(admin: &Client, temperature: f64, low: f64, high: f64) -> Resul
     let turns = |fan: &Value| {
         fan["speedRpm"].as_f64().is_some_and(|rpm| rpm > low * 300.0 - 150.0 && rpm < high * 300.0 + 150.0)
     };
-    eventually(&format!("the fans turn at {low} to {high} %"), FANS, || async {
-        let zone = admin.get("/api/v1alpha1/thermal-zones/system").await?.json()?;
-        let fans = admin.get("/api/v1alpha1/cooling-devices").await?.json()?;
+    let last = RefCell::new(String::new());
+    let found = eventually(&format!("the fans turn at {low} to {high} %"), FANS, || async {
+        // Each question is work for the processor that the fan loop runs on, too.
+        tokio::time::sleep(BETWEEN).await;
+        let zone = admin.get("/api/v1alpha1/thermal-zones/system").await?;
+        let fans = admin.get("/api/v1alpha1/cooling-devices").await?;
+        last.replace(format!("{}\n{}", zone.text(), fans.text()));
+        let (zone, fans) = (zone.json()?, fans.json()?);
         let fans = fans["coolingDevices"].as_array().cloned().unwrap_or_default();
         let measured = zone["thermalZone"]["currentTemperature"].as_f64();
         Ok(measured.is_some_and(|measured| (measured - temperature).abs() < 0.2)
             && fans.len() == 6
             && fans.iter().all(turns))
     })
-    .await
+    .await;
+    if found.is_err() {
+        let log = admin.get("/api/v1alpha1/system/log?contains=fan").await?;
+        return found.with_context(|| format!("{}\n{}", last.into_inner(), log.text()));
+    }
+    found
 }
 
 /// What the sensor of a supply's line says.

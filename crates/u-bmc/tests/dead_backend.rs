@@ -59,7 +59,7 @@ fn mend(message: &mut DynamicMessage, path: &str, attempt: usize) -> Option<()> 
         Kind::Float => Value::F32(1.0),
         Kind::Double => Value::F64(1.0),
     };
-    message.set_field(&field, value);
+    message.set_field(&field, if field.is_list() { Value::List(vec![value]) } else { value });
     Some(())
 }
 

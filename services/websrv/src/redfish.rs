@@ -37,6 +37,8 @@ const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 const IDENTITY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a resource waits for what is only shown beside it; without it the rest is shown.
 const BESIDE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an owner is waited for where there is what it said last.
+const KNOWN_PATIENCE: Duration = Duration::from_secs(3);
 /// How much longer an owner is waited for of whom the model knows that he is late.
 const SILENT_PATIENCE: Duration = Duration::from_millis(500);
 /// What streams events.
@@ -318,7 +320,12 @@ impl Gateway {
         // Nothing that is shown is made of consoles and screens, they are only shown beside; and most of what the network, drives and IPMI are shown in is not about them.
         let is_beside =
             matches!(need, Need::Consoles | Need::Screens | Need::Network | Need::Ipmi | Need::Media);
-        let most = if is_beside { BESIDE_PATIENCE } else { Duration::MAX };
+        let is_known = in_memory && last::known(need, &snapshot).is_some();
+        let most = match (is_beside, is_known) {
+            (true, _) => BESIDE_PATIENCE,
+            (false, true) => KNOWN_PATIENCE,
+            (false, false) => Duration::MAX,
+        };
         let asking = self.ask(wanted, most, held, parts, call);
         // Its owner may stand still: once the model knows that, who only reads waits no longer.
         let answer = if in_memory {
@@ -334,7 +341,11 @@ impl Gateway {
         } else {
             asking.await
         };
-        let is_away = answer.as_ref().is_err_and(|status| status.code == ipc::Code::Unavailable);
+        let is_away = answer.as_ref().is_err_and(|status| match status.code {
+            ipc::Code::Unavailable => true,
+            ipc::Code::DeadlineExceeded => is_known,
+            _ => false,
+        });
         if is_away && let Some(known) = last::known(need, &self.model.snapshot()) {
             return Ok(Found::Own(known));
         }
