@@ -8,16 +8,19 @@ const FORMATS: [u8; 2] = [0x04, 0x03];
 /// Class of events of thresholds (table 42-1).
 const THRESHOLD: u8 = 0x01;
 
+/// Bytes of a message, its generator not counted.
+const MESSAGE: usize = 7;
 /// Who sends a message from the network: software of a remote console (table 32-1).
 const REMOTE: u8 = 0x41;
 
-/// How serious it is, what it says, and its record. One by the system interface names its generator before all else, one from the network does not (§29.3).
+/// How serious it is, what it says, and its record. One by the system interface names its generator before all else, one from the network does not (§29.3);
+/// ipmitool does so only where it knows its interface for one, so the shorter message is taken of the machine as well.
 pub(crate) fn read(
     data: &[u8],
     is_by_machine: bool,
 ) -> Result<(EventSeverity, String, [u8; sel::LENGTH]), Completion> {
     let (generator, message) = match (is_by_machine, data) {
-        (true, [generator, message @ ..]) => (*generator, message),
+        (true, [generator, message @ ..]) if message.len() == MESSAGE => (*generator, message),
         (_, message) => (REMOTE, message),
     };
     let &[format, kind, number, class, first, second, third] = message else {
@@ -82,7 +85,7 @@ mod tests {
             let by_machine = [&[0x31], data].concat();
             assert_eq!(read(&by_machine, true).unwrap().2[7], 0x31);
             assert_eq!(read(&by_machine, false), Err(Completion::LENGTH));
-            assert_eq!(read(data, true), Err(Completion::LENGTH));
+            assert_eq!(read(data, true).unwrap().2[7], REMOTE);
         }
         let (_, text, record) = read(&[0x04, 0x01, 0x30, 0x81, 0x59, 0x10, 0x20], false).unwrap();
         assert!(text.ends_with("sensor 48 of type 01h ended: class 01h, data 59h 10h 20h"), "{text}");
@@ -92,5 +95,7 @@ mod tests {
         assert!(text.ends_with("type C0h: 00 00 00 00 01 02 03 04 05 06 07 08 09"), "{text}");
         assert_eq!(read(&[0x05, 1, 1, 1, 1, 1, 1], false), Err(Completion::INVALID_FIELD));
         assert_eq!(read(&[0x04; 6], false), Err(Completion::LENGTH));
+        assert_eq!(read(&[0x04; 6], true), Err(Completion::LENGTH));
+        assert_eq!(read(&[0x04; 9], true), Err(Completion::LENGTH));
     }
 }

@@ -25,6 +25,18 @@ pub(super) async fn machine() -> Result<Bmc> {
         Ok(bmc.suite.admin().get("/api/v1alpha1/asset/system-cpu0").await?.status == 200)
     })
     .await?;
+    // Drives have their power from it.
+    eventually("the drives are read", FOLLOW, || async {
+        let drives = ["nvme0", "nvme1"];
+        for drive in drives {
+            let drive = bmc.suite.admin().get(&format!("/api/v1alpha1/asset/{drive}")).await?.json()?;
+            if drive["asset"]["info"]["serialNumber"].is_null() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+    .await?;
     for args in [
         &["chassis", "policy", "always-on"][..],
         &["chassis", "bootdev", "pxe", "options=persistent,efiboot"],

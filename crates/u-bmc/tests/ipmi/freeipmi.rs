@@ -373,6 +373,8 @@ async fn what_freeipmi_checks_out_it_commits_again() -> Result {
     let config = async |args: &[&str]| {
         bmc.freeipmi_said("ipmi-config", &[&[cache.as_str(), "--sdr-cache-recreate"], args].concat()).await
     };
+    // Values of its files have no blanks.
+    bmc.tool(&["dcmi", "set_asset_tag", "rack17"]).await?;
     for (category, key, value, sections) in CATEGORIES {
         let path = bmc.suite.scratch().join(category);
         let (file, of) = (format!("--filename={}", path.display()), format!("--category={category}"));
