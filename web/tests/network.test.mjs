@@ -87,6 +87,8 @@ describe("the network", () => {
     await person.page.screenshot({ path: join(artefacts, "pages", "time-managed.png"), fullPage: true });
     await person.goto("/network");
     await person.sees(".link", "Live");
+    // What was never shown cannot become old.
+    await person.sees(`${eth0} .badge`, "Up");
     ip("-n", FAR, "link", "set", "eth0", "down");
     // Not a word comes through it: that it is gone is told by the page itself.
     await person.sees("[role=alert]", "No connection to the BMC.");
