@@ -161,8 +161,8 @@ def use_cases(args, password):
     return []
 
 
-def new_account(args, password):
-    """An account that must change its password first does so with its session, and nothing else until then, by DMTF's library."""
+def by_library(args):
+    """DMTF's library: problems, how one is found in an answer, and a client for a name and a password."""
     import redfish
 
     problems = []
@@ -175,6 +175,12 @@ def new_account(args, password):
     def client(name, secret):
         return redfish.redfish_client(base_url=f"https://{args.host}", username=name, password=secret)
 
+    return problems, expect, client
+
+
+def new_account(args, password):
+    """An account that must change its password first does so with its session, and nothing else until then, by DMTF's library."""
+    problems, expect, client = by_library(args)
     admin = client(args.user, password)
     admin.login(auth="session")
     # One that is logged in sends its own token, whatever it is given.
@@ -238,18 +244,7 @@ def media(root, image):
 
 def roles(args, password):
     """A role of one's own, by DMTF's library: made, given, narrowed while its account is logged in, and not deleted while there is one."""
-    import redfish
-
-    problems = []
-
-    def expect(what, response, status):
-        if response.status != status:
-            problems.append(f"{what}: {response.status} and not {status}: {response.text[:300]}")
-        return response
-
-    def client(name, secret):
-        return redfish.redfish_client(base_url=f"https://{args.host}", username=name, password=secret)
-
+    problems, expect, client = by_library(args)
     admin = client(args.user, password)
     admin.login(auth="session")
     service = "/redfish/v1/AccountService"

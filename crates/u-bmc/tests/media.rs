@@ -1,5 +1,6 @@
 //! Virtual media of the running suite: discs from a server, from a client and from the store, and what becomes of them when something dies.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -365,7 +366,7 @@ async fn redfish_inserts_and_ejects_as_clients_expect() -> Result {
 fn ctl(suite: &Suite, arguments: &[&str]) -> Result<tokio::process::Command> {
     let password = suite.scratch().join("ctl-password");
     std::fs::write(&password, ADMIN_PASSWORD)?;
-    let mut command = tokio::process::Command::new(std::path::Path::new(U_BMC).with_file_name("ubmcctl"));
+    let mut command = tokio::process::Command::new(Path::new(U_BMC).with_file_name("ubmcctl"));
     command
         .args(["--server", &format!("https://{}", suite.https()), "--insecure", "--user", "admin"])
         .arg("--password-file")
@@ -405,10 +406,28 @@ async fn boot(admin: &Client, console: &mut Console, target: &str, says: &str) -
     .await
 }
 
+/// A suite whose host is a guest with this disk, and its console.
+async fn real_machine(disk: &Path, sets: &[&str]) -> Result<(Suite, Console)> {
+    let mut builder = Suite::builder(U_BMC)
+        .set("sim.host=qemu")
+        .set(format!("sim.qemu.disk={}", disk.display()))
+        .set("mediasrv.allow_http=true")
+        .set("mediasrv.allow_local=true");
+    for set in sets {
+        builder = builder.set(*set);
+    }
+    let suite = builder.start().await?;
+    let authorization = authorization();
+    let headers = [("authorization", authorization.as_str())];
+    let opened = Console::open(suite.https(), "/api/v1alpha1/consoles/system/socket", &headers).await?;
+    let console = opened.map_err(|status| anyhow::anyhow!("the console is refused with {status}"))?;
+    Ok((suite, console))
+}
+
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
 async fn a_real_machine_boots_from_a_disc_by_each_way() -> Result {
-    if !std::path::Path::new("/usr/bin/qemu-system-x86_64").exists() {
+    if !Path::new("/usr/bin/qemu-system-x86_64").exists() {
         println!("SKIP: no QEMU; install qemu-system-x86");
         return Ok(());
     }
@@ -418,18 +437,8 @@ async fn a_real_machine_boots_from_a_disc_by_each_way() -> Result {
         std::fs::write(&path, content).map(|()| path.to_string_lossy().into_owned())
     };
     let disk = file("disk.img", bootable::disk("disk"))?;
-    let suite = Suite::builder(U_BMC)
-        .set("sim.host=qemu")
-        .set(format!("sim.qemu.disk={disk}"))
-        .set("mediasrv.allow_http=true")
-        .set("mediasrv.allow_local=true")
-        .start()
-        .await?;
+    let (suite, mut console) = real_machine(Path::new(&disk), &[]).await?;
     let admin = suite.admin();
-    let authorization = authorization();
-    let headers = [("authorization", authorization.as_str())];
-    let opened = Console::open(suite.https(), "/api/v1alpha1/consoles/system/socket", &headers).await?;
-    let mut console = opened.map_err(|status| anyhow::anyhow!("the console is refused with {status}"))?;
 
     // From a server, inserted while the machine is off, by the command line.
     let server = ImageServer::start(bootable::cd("server"), None).await?;
@@ -484,19 +493,8 @@ async fn debians_installer_starts_from_a_disc_at_a_server() -> Result {
     let dir = tempfile::tempdir()?;
     let disk = dir.path().join("disk.img");
     std::fs::write(&disk, bootable::disk("disk"))?;
-    let suite = Suite::builder(U_BMC)
-        .set("sim.host=qemu")
-        .set(format!("sim.qemu.disk={}", disk.display()))
-        .set("sim.qemu.memory_mib=768")
-        .set("mediasrv.allow_http=true")
-        .set("mediasrv.allow_local=true")
-        .start()
-        .await?;
+    let (suite, mut console) = real_machine(&disk, &["sim.qemu.memory_mib=768"]).await?;
     let admin = suite.admin();
-    let authorization = authorization();
-    let headers = [("authorization", authorization.as_str())];
-    let opened = Console::open(suite.https(), "/api/v1alpha1/consoles/system/socket", &headers).await?;
-    let mut console = opened.map_err(|status| anyhow::anyhow!("the console is refused with {status}"))?;
     let server = ImageServer::start(std::fs::read(disc)?, None).await?;
     let (status, text) = insert(&admin, "cd", json!({ "url": server.url("http", "debian.iso") })).await?;
     ensure!(status == 200, "{text}");

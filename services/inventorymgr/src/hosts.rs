@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipc::{CallContext, Client};
+use ipc::{CallContext, Client, News};
 use schema::rpc::power_service::LIST_HOSTS;
 use schema::v1alpha1 as v1;
 use service::ErrorChain;
@@ -75,11 +75,9 @@ impl Hosts {
 
 /// Tells which hosts have power, as often as that may have changed. Ends with its listener.
 pub(crate) async fn watch(bus: Client, tell: mpsc::Sender<Said>) {
-    let mut events = None;
+    let mut news = News::of(bus.clone(), "event.host.*.state", EVERY);
     loop {
-        if events.is_none() {
-            events = bus.subscribe_events("event.host.*.state").await.ok();
-        }
+        news.next().await;
         let context = CallContext::new().with_timeout(WITHIN);
         match bus.call(LIST_HOSTS, &v1::PowerListHostsRequest {}, &context).await {
             Ok(list) => {
@@ -91,15 +89,6 @@ pub(crate) async fn watch(bus: Client, tell: mpsc::Sender<Said>) {
             Err(error) => {
                 tracing::debug!(error = %ErrorChain(&error), "cannot read host power from powermgr: retrying");
             }
-        }
-        let news = async {
-            match &mut events {
-                Some(events) => events.next().await,
-                None => std::future::pending().await,
-            }
-        };
-        if let Ok(None) = tokio::time::timeout(EVERY, news).await {
-            events = None;
         }
     }
 }

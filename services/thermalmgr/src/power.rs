@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ipc::{CallContext, Client};
+use ipc::{CallContext, Client, News};
 use schema::rpc::power_service::{APPLY, LIST_HOSTS};
 use schema::v1alpha1 as v1;
 use service::ErrorChain;
@@ -25,12 +25,10 @@ pub(crate) type Off = Vec<String>;
 
 /// Tells which hosts are off, as often as that may have changed. Ends with its listener.
 pub(crate) async fn watch(bus: Client, tell: mpsc::Sender<Off>) {
-    let mut events = None;
+    let mut news = News::of(bus.clone(), "event.host.*.state", EVERY);
     let mut known = Instant::now();
     loop {
-        if events.is_none() {
-            events = bus.subscribe_events("event.host.*.state").await.ok();
-        }
+        news.next().await;
         let context = CallContext::new().with_timeout(WITHIN);
         let off = match bus.call(LIST_HOSTS, &v1::PowerListHostsRequest {}, &context).await {
             Ok(list) => {
@@ -46,15 +44,6 @@ pub(crate) async fn watch(bus: Client, tell: mpsc::Sender<Off>) {
             && tell.send(off).await.is_err()
         {
             return;
-        }
-        let news = async {
-            match &mut events {
-                Some(events) => events.next().await,
-                None => std::future::pending().await,
-            }
-        };
-        if let Ok(None) = tokio::time::timeout(EVERY, news).await {
-            events = None;
         }
     }
 }

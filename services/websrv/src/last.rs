@@ -30,9 +30,15 @@ pub(crate) fn is_without(daemon: &str, snapshot: &Snapshot) -> bool {
     is_known && snapshot.daemons().get(daemon).is_none()
 }
 
+/// Whether anything was said that can be shown as old.
+pub(crate) fn is_known(need: Need, snapshot: &Snapshot) -> bool {
+    domain(need)
+        .is_some_and(|domain| !matches!(snapshot.status(domain).state, State::Starting | State::Absent))
+}
+
 /// What was last said, as an answer of the owner's; `None` when nothing was.
 pub(crate) fn known(need: Need, snapshot: &Snapshot) -> Option<Bytes> {
-    if matches!(snapshot.status(domain(need)?).state, State::Starting | State::Absent) {
+    if !is_known(need, snapshot) {
         return None;
     }
     let answer = match need {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::{Change, Domain, Quality, SensorView, Snapshot, State};
+use model::{Change, Domain, Quality, Reason, SensorView, Snapshot, State};
 use prost::Message as _;
 use redfish::{Need, Supply};
 use schema::time::timestamp;
@@ -67,7 +67,8 @@ fn domains(need: Need) -> &'static [Domain] {
 
 /// Whether the model knows that the owner of a need is gone or late.
 pub(crate) fn is_silent(need: Need, snapshot: &Snapshot) -> bool {
-    domains(need).iter().any(|domain| matches!(snapshot.status(*domain).state, State::Stale(_)))
+    let is_late = |state| matches!(state, State::Stale(Reason::Gone | Reason::Overdue));
+    domains(need).iter().any(|domain| is_late(snapshot.status(*domain).state))
 }
 
 /// How long an answer of the owner's is good for others; `None`: as long as the model says the same.

@@ -320,7 +320,7 @@ impl Gateway {
         // Nothing that is shown is made of consoles and screens, they are only shown beside; and most of what the network, drives and IPMI are shown in is not about them.
         let is_beside =
             matches!(need, Need::Consoles | Need::Screens | Need::Network | Need::Ipmi | Need::Media);
-        let is_known = in_memory && last::known(need, &snapshot).is_some();
+        let is_known = in_memory && last::is_known(need, &snapshot);
         let most = match (is_beside, is_known) {
             (true, _) => BESIDE_PATIENCE,
             (false, true) => KNOWN_PATIENCE,

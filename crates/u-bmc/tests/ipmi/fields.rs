@@ -205,6 +205,31 @@ fn is_shown(want: &Want, lines: &[String]) -> bool {
     }
 }
 
+/// What ipmitool shows of a number that is not there.
+const NOTHING: [&str; 2] = ["na", ""];
+
+/// Whether a number is shown as it is said, or as one of the words for `nothing`.
+pub(super) fn near(shown: &str, said: Option<f64>, step: f64, nothing: &[&str]) -> bool {
+    match (shown.parse::<f64>(), said) {
+        (Ok(shown), Some(said)) => (shown - said).abs() <= step,
+        (Err(_), None) => nothing.contains(&shown),
+        _ => false,
+    }
+}
+
+/// The first threshold that is shown otherwise than it is, from the lowest up.
+pub(super) fn other_threshold(sensor: &Value, shown: &[&str], nothing: &[&str]) -> Option<&'static str> {
+    let lower = ["fatal", "critical", "warning"].map(|level| ("lower", level));
+    let upper = ["warning", "critical", "fatal"].map(|level| ("upper", level));
+    let places = lower.into_iter().chain(upper).zip(shown);
+    let mut other = places.filter(|((side, level), shown)| {
+        let said = threshold(sensor, side, level);
+        // Half a step: at most a 360th of what the record can say.
+        !near(shown, said, said.unwrap_or(0.0).abs() / 120.0 + 0.5, nothing)
+    });
+    other.next().map(|((_, level), _)| level)
+}
+
 /// The rows of `sensor list`: value, unit, state, thresholds.
 fn sensor_list(api: &Api, lines: &[String]) -> Same {
     let names = api.names();
@@ -218,14 +243,9 @@ fn sensor_list(api: &Api, lines: &[String]) -> Same {
         if *shown != name {
             return differs("name");
         }
-        let near = |shown: &str, said: Option<f64>, step: f64| match (shown.parse::<f64>(), said) {
-            (Ok(shown), Some(said)) => (shown - said).abs() <= step,
-            (Err(_), None) => shown == "na" || shown.is_empty(),
-            _ => false,
-        };
         let is_good = sensor["quality"] == "SENSOR_QUALITY_GOOD";
         let said = sensor["analogReading"]["value"].as_f64().filter(|_| is_good);
-        if !near(value, said, tolerance(sensor, said.unwrap_or(0.0))) {
+        if !near(value, said, tolerance(sensor, said.unwrap_or(0.0)), &NOTHING) {
             return differs("value");
         }
         let said = match sensor["unit"].as_str().unwrap_or_default() {
@@ -253,20 +273,8 @@ fn sensor_list(api: &Api, lines: &[String]) -> Same {
         if is_good && *state != said {
             return differs("state");
         }
-        let places = [
-            ("lower", "fatal"),
-            ("lower", "critical"),
-            ("lower", "warning"),
-            ("upper", "warning"),
-            ("upper", "critical"),
-            ("upper", "fatal"),
-        ];
-        for ((side, level), shown) in places.into_iter().zip(thresholds) {
-            let said = threshold(sensor, side, level);
-            // Half a step: at most a 360th of what the record can say.
-            if !near(shown, said, said.unwrap_or(0.0).abs() / 120.0 + 0.5) {
-                return differs(level);
-            }
+        if let Some(level) = other_threshold(sensor, thresholds, &NOTHING) {
+            return differs(level);
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::fields::{Api, SETTLES, Same, machine, plain, threshold, tolerance};
+use super::fields::{Api, SETTLES, Same, machine, near, other_threshold, plain, threshold, tolerance};
 use super::*;
 
 /// What a peer says instead of a command that it has not.
@@ -34,6 +34,9 @@ const ROWS: [(&str, &str, &str); 19] = [
     ("ipmi-config --category=core --checkout --section=User2", "Lan_Privilege_Limit Administrator", ""),
 ];
 
+/// What FreeIPMI shows of a number that is not there.
+const NOTHING: [&str; 1] = ["N/A"];
+
 /// The rows of ipmi-sensors: number, name, type, value, unit, thresholds, event.
 fn sensors(api: &Api, lines: &[String]) -> Same {
     let names = api.names();
@@ -54,14 +57,9 @@ fn sensors(api: &Api, lines: &[String]) -> Same {
         if *shown != name || *kind != said {
             return differs("name or type");
         }
-        let near = |shown: &str, said: Option<f64>, step: f64| match (shown.parse::<f64>(), said) {
-            (Ok(shown), Some(said)) => (shown - said).abs() <= step,
-            (Err(_), None) => shown == "N/A",
-            _ => false,
-        };
         let said = sensor["analogReading"]["value"].as_f64();
         let said = said.filter(|_| sensor["quality"] == "SENSOR_QUALITY_GOOD");
-        if !near(value, said, tolerance(sensor, said.unwrap_or(0.0))) {
+        if !near(value, said, tolerance(sensor, said.unwrap_or(0.0)), &NOTHING) {
             return differs("value");
         }
         let said = match sensor["unit"].as_str().unwrap_or_default() {
@@ -75,19 +73,8 @@ fn sensors(api: &Api, lines: &[String]) -> Same {
         if *unit != said {
             return differs("unit");
         }
-        let places = [
-            ("lower", "fatal"),
-            ("lower", "critical"),
-            ("lower", "warning"),
-            ("upper", "warning"),
-            ("upper", "critical"),
-            ("upper", "fatal"),
-        ];
-        for ((side, level), shown) in places.into_iter().zip(thresholds) {
-            let said = threshold(sensor, side, level);
-            if !near(shown, said, said.unwrap_or(0.0).abs() / 120.0 + 0.5) {
-                return differs(level);
-            }
+        if let Some(level) = other_threshold(sensor, thresholds, &NOTHING) {
+            return differs(level);
         }
     }
     Ok(())
