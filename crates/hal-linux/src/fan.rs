@@ -14,8 +14,11 @@ const BY_HAND: u32 = 1;
 /// `pwmN_enable`: nothing is controlled, and the fan runs as fast as it can.
 const FULL_SPEED: u32 = 0;
 
-/// The driver of these takes parts of 255, as all do, and gives percents back (seen with Linux 6.12: 128 is read as 50, 255 as 100).
-const GIVES_PERCENT: &str = "max31785";
+/// The driver of these is like no other (Linux 6.12, `drivers/hwmon/pmbus/max31785.c`).
+///
+/// It takes parts of 255, as all do, and gives percents back: 128 is read as 50, 255 as 100. `pwmN` takes the output over by itself, whatever its mode was. A 1 written to
+/// `pwmN_enable` is refused (ENXIO) unless `pwmN` was read since it was written; then it scales the percents it remembers once more, and the fan runs at two fifths of them.
+const PECULIAR: &str = "max31785";
 
 /// The outputs of one controller, below a folder that is laid out as `/sys`.
 #[derive(Debug)]
@@ -36,8 +39,8 @@ struct Open {
     value: File,
     /// Not every chip has another mode than ours.
     mode: Option<File>,
-    /// What is read there are percents, not parts of 255.
-    is_percent: bool,
+    /// The driver is the one that gives percents and takes no mode.
+    is_peculiar: bool,
 }
 
 impl SysfsFans {
@@ -86,7 +89,7 @@ impl Open {
         if self.value.metadata()?.nlink() == 0 {
             return Err(io::ErrorKind::NotFound.into());
         }
-        if let Some(mode) = &self.mode
+        if let Some(mode) = self.mode.as_ref().filter(|_| !self.is_peculiar)
             && number(mode)? != BY_HAND
         {
             write(mode, BY_HAND)?;
@@ -98,7 +101,7 @@ impl Open {
     fn value(&self) -> Option<u8> {
         match &self.mode {
             Some(mode) if number(mode).ok()? == FULL_SPEED => Some(u8::MAX),
-            _ if self.is_percent => {
+            _ if self.is_peculiar => {
                 // Rounded up: who keeps more than the least would else take something away.
                 let parts = number(&self.value).ok()?.saturating_mul(u8::MAX.into()).div_ceil(100);
                 Some(parts.try_into().unwrap_or(u8::MAX))
@@ -150,7 +153,7 @@ fn find(root: &Path, output: &FanOutput) -> io::Result<Open> {
         Err(error) => return Err(error),
     };
     let name = std::fs::read_to_string(folder.join("name")).unwrap_or_default();
-    Ok(Open { value: open(&output.output)?, mode, is_percent: name.starts_with(GIVES_PERCENT) })
+    Ok(Open { value: open(&output.output)?, mode, is_peculiar: name.starts_with(PECULIAR) })
 }
 
 fn is_gone(error: &io::Error) -> bool {

@@ -51,6 +51,16 @@ fn fans(sys: &Sys) -> SysfsFans {
     SysfsFans::new(sys.path(), vec![output("pwm1"), output("pwm2")])
 }
 
+/// The same outputs, whatever the driver is called.
+fn fans_of_any_driver(sys: &Sys) -> SysfsFans {
+    let output = |output: &str| FanOutput {
+        location: Location::Path(DEVICE.to_owned()),
+        driver: None,
+        output: output.to_owned(),
+    };
+    SysfsFans::new(sys.path(), vec![output("pwm1"), output("pwm2")])
+}
+
 const DEVICE: &str = "platform/fan-controller";
 const FILES: [(&str, &str); 4] =
     [("name", "sim\n"), ("pwm1", "255\n"), ("pwm1_enable", "2\n"), ("pwm2", "77\n")];
@@ -100,15 +110,36 @@ fn an_output_that_is_read_in_percent_is_not_slowed_down_either() {
         0,
         &[("name", "max31785a\n"), ("pwm1", "100\n"), ("pwm1_enable", "1\n"), ("pwm2", "50\n")],
     );
-    let output = |output: &str| FanOutput {
-        location: Location::Path(DEVICE.to_owned()),
-        driver: None,
-        output: output.to_owned(),
-    };
-    let mut fans = SysfsFans::new(sys.path(), vec![output("pwm1"), output("pwm2")]);
+    let mut fans = fans_of_any_driver(&sys);
     fans.raise(0, 204).unwrap();
     fans.raise(1, 204).unwrap();
     assert_eq!((read(&folder, "pwm1"), read(&folder, "pwm2")), (255, 204));
+}
+
+/// The same driver takes an output over with the value alone. Its mode it refuses to set while it does not know the value (ENXIO), and otherwise it sets two fifths of that with it
+/// (Linux 6.12, `max31785_pwm_enable`).
+#[test]
+fn an_output_that_a_value_takes_over_is_asked_for_no_mode() {
+    let sys = Sys::new();
+    let folder = sys.add(
+        DEVICE,
+        0,
+        &[
+            ("name", "max31785\n"),
+            ("pwm1", "40\n"),
+            ("pwm1_enable", "0\n"),
+            ("pwm2", "40\n"),
+            ("pwm2_enable", "3\n"),
+        ],
+    );
+    let mut fans = fans_of_any_driver(&sys);
+    fans.set(0, 120).unwrap();
+    fans.set(1, 90).unwrap();
+    assert_eq!((read(&folder, "pwm1"), read(&folder, "pwm1_enable")), (120, 0));
+    assert_eq!((read(&folder, "pwm2"), read(&folder, "pwm2_enable")), (90, 3));
+    // What it does by itself is looked at all the same: nothing controls the first, so it is at full speed.
+    fans.raise(0, 10).unwrap();
+    assert_eq!(read(&folder, "pwm1"), 255);
 }
 
 #[test]
