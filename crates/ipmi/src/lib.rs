@@ -37,6 +37,7 @@ mod completion;
 mod crypto;
 mod level;
 mod packet;
+mod path;
 pub mod pef;
 pub mod pet;
 pub mod scale;
@@ -55,6 +56,7 @@ pub use completion::{Completion, Reply};
 pub use crypto::{PASSWORD_MAX, Suite, is_same};
 pub use level::Level;
 pub use packet::{Malformed, Message, Packet};
+pub use path::Path;
 pub use server::{
     Action, Admitted, AskId, Challenge, Config, Rejected, Request, RequestId, Server, SessionInfo, Verify,
 };

@@ -9,7 +9,7 @@
 //! address that has most gives up its oldest.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use units::{Allowance, Millis, Mono, network};
 use zeroize::Zeroizing;
@@ -21,6 +21,7 @@ use crate::completion::{Completion, Reply};
 use crate::crypto::{self, BLOCK, Keys, Suite};
 use crate::level::Level;
 use crate::packet::{self, Message, Origin, Packet, Sealed, Wrapper, payload};
+use crate::path::Path;
 use crate::window::Window;
 
 /// How long a login may take from Open Session on (§13.17 leaves it open; OpenBMC has the same).
@@ -97,7 +98,7 @@ pub struct Challenge {
     /// Who wants to log in.
     pub username: String,
     /// From where.
-    pub from: SocketAddr,
+    pub from: Path,
     /// Whose HMAC.
     pub suite: Suite,
     /// Of what.
@@ -112,7 +113,7 @@ pub struct Verify {
     /// Who wants to log in.
     pub username: String,
     /// From where.
-    pub from: SocketAddr,
+    pub from: Path,
     /// Whose HMAC.
     pub suite: Suite,
     /// What was to be proved.
@@ -165,7 +166,7 @@ pub struct SessionInfo {
     /// Its account.
     pub account: String,
     /// From where.
-    pub from: SocketAddr,
+    pub from: Path,
     /// What it may do now.
     pub level: Level,
 }
@@ -188,8 +189,8 @@ pub struct Request {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send these bytes.
-    Send(SocketAddr, Vec<u8>),
+    /// Send these bytes, from the address that was asked.
+    Send(Path, Vec<u8>),
     /// Ask who keeps accounts.
     Challenge(Challenge),
     /// Ask who keeps accounts.
@@ -238,7 +239,7 @@ struct Setup {
     id: u32,
     /// Number at the other.
     remote: u32,
-    from: SocketAddr,
+    from: Path,
     suite: Suite,
     /// What the session may do at most, as Open Session wants it; `None` for as much as the account.
     most: Option<Level>,
@@ -279,7 +280,7 @@ impl Answered {
 struct Live {
     id: u32,
     remote: u32,
-    from: SocketAddr,
+    from: Path,
     /// 1 to the number of sessions.
     handle: u8,
     keys: Keys,
@@ -453,7 +454,8 @@ impl Server {
     }
 
     /// A datagram.
-    pub fn input(&mut self, now: Mono, from: SocketAddr, datagram: &[u8], out: &mut Vec<Action>) {
+    pub fn input(&mut self, now: Mono, from: impl Into<Path>, datagram: &[u8], out: &mut Vec<Action>) {
+        let from = from.into();
         self.tick(now, out);
         let Ok(packet) = Packet::parse(datagram) else { return };
         match packet {
@@ -475,7 +477,7 @@ impl Server {
 
     /// Whether a stranger at this address may have one more answer. One with a login under way has been reached there: what all strangers ask
     /// together does not keep it out.
-    fn affords(&mut self, from: SocketAddr, now: Mono, packet: &Packet<'_>) -> bool {
+    fn affords(&mut self, from: Path, now: Mono, packet: &Packet<'_>) -> bool {
         let address = network(from.ip());
         let goes_on = match packet {
             Packet::Setup { kind: payload::RAKP1 | payload::RAKP3, data } => {
@@ -508,7 +510,7 @@ impl Server {
     }
 
     /// A message outside of a session: two commands are for everybody, the others are not answered.
-    fn plain(&mut self, from: SocketAddr, wrapper: Wrapper, message: &Message<'_>, out: &mut Vec<Action>) {
+    fn plain(&mut self, from: Path, wrapper: Wrapper, message: &Message<'_>, out: &mut Vec<Action>) {
         let Some(row) = Command::of(message.function, message.command, message.data) else { return };
         if row.level.is_some() {
             return;
@@ -571,7 +573,7 @@ impl Server {
     }
 
     /// §13.17: Open Session Request.
-    fn open(&mut self, now: Mono, from: SocketAddr, data: &[u8], out: &mut Vec<Action>) -> Option<()> {
+    fn open(&mut self, now: Mono, from: Path, data: &[u8], out: &mut Vec<Action>) -> Option<()> {
         let mut bytes = Bytes::new(data);
         let ([tag, level, _, _], remote) = (bytes.array()?, bytes.u32()?);
         if remote == 0 || level & 0xf > Level::Administrator as u8 {
@@ -670,7 +672,7 @@ impl Server {
     #[allow(clippy::unused_self, reason = "stands at the end of steps")]
     fn refuse(
         &self,
-        to: SocketAddr,
+        to: Path,
         kind: u8,
         tag: u8,
         why: u8,
@@ -684,7 +686,7 @@ impl Server {
     }
 
     /// §13.20.
-    fn rakp1(&mut self, from: SocketAddr, data: &[u8], out: &mut Vec<Action>) -> Option<()> {
+    fn rakp1(&mut self, from: Path, data: &[u8], out: &mut Vec<Action>) -> Option<()> {
         let mut bytes = Bytes::new(data);
         let ([tag, _, _, _], id, theirs) = (bytes.array()?, bytes.u32()?, bytes.array::<RANDOM>()?);
         let [role, _, _, length] = bytes.array()?;
@@ -760,7 +762,7 @@ impl Server {
     }
 
     /// §13.22.
-    fn rakp3(&mut self, from: SocketAddr, data: &[u8], out: &mut Vec<Action>) -> Option<()> {
+    fn rakp3(&mut self, from: Path, data: &[u8], out: &mut Vec<Action>) -> Option<()> {
         let mut bytes = Bytes::new(data);
         let ([tag, said, _, _], id) = (bytes.array()?, bytes.u32()?);
         let code = bytes.rest();
@@ -915,7 +917,7 @@ impl Server {
     }
 
     /// A packet of a session.
-    fn sealed(&mut self, now: Mono, from: SocketAddr, packet: &Sealed<'_>, out: &mut Vec<Action>) {
+    fn sealed(&mut self, now: Mono, from: Path, packet: &Sealed<'_>, out: &mut Vec<Action>) {
         let Some(at) = self.live.iter().position(|live| live.id == packet.session && live.from == from)
         else {
             return;
@@ -1171,7 +1173,7 @@ fn a_second(rate: u32) -> Allowance {
 }
 
 /// An answer of RAKP once more, with the tag of who asks now.
-fn again(to: SocketAddr, kind: u8, tag: u8, answer: &[u8]) -> Action {
+fn again(to: Path, kind: u8, tag: u8, answer: &[u8]) -> Action {
     let answer = [&[tag], answer.get(1..).unwrap_or_default()].concat();
     Action::Send(to, packet::setup(kind, &answer))
 }

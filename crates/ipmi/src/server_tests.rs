@@ -1,5 +1,7 @@
 //! The server beside a client of our own: what real clients do to it is tested with them.
 
+use std::net::SocketAddr;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -39,7 +41,7 @@ fn server(sha1: bool, sessions: u8) -> Server {
 
 /// Who logs in.
 struct Client {
-    from: SocketAddr,
+    from: Path,
     suite: Suite,
     id: u32,
     session: u32,
@@ -57,16 +59,16 @@ fn sent(out: &[Action]) -> Vec<&[u8]> {
         .collect()
 }
 
-fn step(server: &mut Server, now: Mono, from: SocketAddr, bytes: &[u8]) -> Vec<Action> {
+fn step(server: &mut Server, now: Mono, from: impl Into<Path>, bytes: &[u8]) -> Vec<Action> {
     let mut out = Vec::new();
     server.input(now, from, bytes, &mut out);
     out
 }
 
 impl Client {
-    fn new(from: SocketAddr, suite: Suite) -> Self {
+    fn new(from: impl Into<Path>, suite: Suite) -> Self {
         Self {
-            from,
+            from: from.into(),
             suite,
             id: 0x11_22_33_44,
             session: 0,
@@ -203,7 +205,7 @@ impl Client {
     }
 }
 
-fn logged_in(server: &mut Server, from: SocketAddr, suite: Suite) -> Client {
+fn logged_in(server: &mut Server, from: impl Into<Path>, suite: Suite) -> Client {
     let mut client = Client::new(from, suite);
     assert_eq!(client.log_in(server, Mono::ZERO, 4, Level::Administrator, PASSWORD), 0);
     client
@@ -224,6 +226,30 @@ fn a_login_with_each_suite_ends_in_a_session_that_answers() {
         assert_eq!(client.call(&mut server, Mono::ZERO, 6, 0x3c, &id), [0]);
         assert_eq!(server.sessions(), 0);
     }
+}
+
+#[test]
+fn whatever_is_sent_goes_back_the_way_that_was_asked_by() {
+    let mut server = server(false, 15);
+    let path = Path { peer: address(1, 1000), local: Some([192, 0, 2, 77].into()) };
+    let ways = |out: &[Action]| -> Vec<Path> {
+        out.iter().filter_map(|action| if let Action::Send(to, _) = action { Some(*to) } else { None }).collect()
+    };
+    let ping = [0x06, 0x00, 0xff, 0x06, 0x00, 0x00, 0x11, 0xbe, 0x80, 0x07, 0x00, 0x00];
+    assert_eq!(ways(&step(&mut server, Mono::ZERO, path, &ping)), [path]);
+    let mut client = logged_in(&mut server, path, Suite::Sha256);
+    let request = client.next(6, 0x01, &[]);
+    let out = step(&mut server, Mono::ZERO, path, &request);
+    let mut answer = Vec::new();
+    let [Action::Request(asked)] = &out[..] else { panic!("{out:?}") };
+    assert_eq!(asked.session.from, path);
+    server.replied(Mono::ZERO, asked.id, Ok(vec![1]), &mut answer);
+    // Nobody asks for what a console shows.
+    server.sol(client.session, &[1], &mut answer);
+    assert_eq!(ways(&answer), [path, path]);
+    let other = Path { local: Some([192, 0, 2, 78].into()), ..path };
+    let request = client.next(6, 0x01, &[]);
+    assert!(step(&mut server, Mono::ZERO, other, &request).is_empty(), "the session is at another address");
 }
 
 /// FreeIPMI counts its tags up with each packet it sends, repeated ones as well.

@@ -284,7 +284,7 @@ impl Bench {
         let session = SessionInfo {
             id: self.session,
             account: "u1".to_owned(),
-            from: SocketAddr::from(([192, 0, 2, 1], 1)),
+            from: SocketAddr::from(([192, 0, 2, 1], 1)).into(),
             level: self.level,
         };
         let request = Request { id: 1, session, command, lun: 0, data: data.to_vec() };

@@ -48,6 +48,7 @@ mod sel;
 mod sel_log;
 mod settings;
 mod shell;
+mod socket;
 mod sol;
 mod switch;
 mod thresholds;

@@ -13,8 +13,8 @@ use ipc::{Bucket, CallContext, Client, Code, EventBuilder, Outbox, RawEvents, Ra
 use ipmi::sol::Link;
 use ipmi::watchdog::Due;
 use ipmi::{
-    Action, Admitted, AskId, Challenge, Command, Completion, Rejected, Request, RequestId, Server, Suite,
-    Verify,
+    Action, Admitted, AskId, Challenge, Command, Completion, Path, Rejected, Request, RequestId, Server,
+    Suite, Verify,
 };
 use model::{Domain, Snapshot};
 use model_feed::{Feed, Reader};
@@ -48,6 +48,7 @@ use crate::repository::Repository;
 use crate::sel::{Hidden, Sel};
 use crate::sel_log::{self, Read};
 use crate::settings::{Memory, Settings};
+use crate::socket::{self, Received, Socket};
 use crate::sol::{self, Bridge, Kept, Sol};
 use crate::switch::{Seen, Switch};
 use crate::timers::TimersFile;
@@ -65,8 +66,6 @@ mod timers;
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// Owners whose changes are read back at once, by number or place: what is asked next is about what was set.
 const READ_BACK: [&str; 3] = ["usermgr", "sensormon", "inventorymgr"];
-/// Largest datagram of IPMI there is here; what is longer is cut, and then is none.
-const DATAGRAM: usize = 1100;
 /// How long usermgr may take over a step of a login, whose client waits a second.
 const LOGIN: Duration = Duration::from_secs(2);
 /// How long an owner may take: a client asks again after a second or two, and gets the answer then.
@@ -144,7 +143,7 @@ struct Shell {
     gate: Gate,
     model: Reader,
     /// `None` while it is off for the network.
-    socket: Option<Arc<UdpSocket>>,
+    socket: Option<Arc<Socket>>,
     host: Host,
     server: Server,
     repository: Repository,
@@ -333,7 +332,7 @@ impl Serving {
     async fn go_on(mut self, switch: &mut Switch, heartbeat: &mut Heartbeat, shutdown: &mut Shutdown) {
         let clock = self.shell.clock;
         let shell = &mut self.shell;
-        let mut buffer = vec![0; DATAGRAM];
+        let mut buffer = vec![0; socket::BUFFER];
         loop {
             let mut out = Vec::new();
             shell.resume_watchdog();
@@ -378,9 +377,10 @@ impl Serving {
                     None => break,
                 },
                 received = receive(socket.as_deref(), &mut buffer), if socket.is_some() && is_known => match received {
-                    Ok((length, from)) => {
-                        let datagram = buffer.get(..length).unwrap_or_default();
-                        shell.server.input(clock.now(), from, datagram, &mut out);
+                    Ok(received) => {
+                        for datagram in received.datagrams(&buffer) {
+                            shell.server.input(clock.now(), received.path, datagram, &mut out);
+                        }
                     }
                     // Somebody is not there any more to whom something was sent.
                     Err(error) => tracing::debug!(%error, "cannot receive datagram"),
@@ -683,7 +683,7 @@ impl Shell {
             match action {
                 Action::Send(to, bytes) => {
                     if let Some(socket) = &self.socket
-                        && let Err(error) = socket.send_to(&bytes, to).await
+                        && let Err(error) = socket.send(to, &bytes).await
                     {
                         tracing::debug!(%error, "cannot send datagram");
                     }
@@ -919,7 +919,7 @@ impl Shell {
                     self.record(&request);
                     let bus = self.bus.clone();
                     self.calls.spawn(async move {
-                        let answer = alerts::test(&bus, username, &password, request.session.from).await;
+                        let answer = alerts::test(&bus, username, &password, request.session.from.ip()).await;
                         Done::Replied(request.session.id, request.id, answer.map(|()| Vec::new()))
                     });
                     return;
@@ -1017,15 +1017,15 @@ fn unix(wall: std::time::SystemTime) -> u32 {
     u32::try_from(since).unwrap_or(u32::MAX)
 }
 
-/// A datagram; of no socket none.
-async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> std::io::Result<(usize, SocketAddr)> {
+/// Datagrams; of no socket none.
+async fn receive(socket: Option<&Socket>, buffer: &mut [u8]) -> std::io::Result<Received> {
     match socket {
-        Some(socket) => socket.recv_from(buffer).await,
+        Some(socket) => socket.receive(buffer).await,
         None => std::future::pending().await,
     }
 }
 
-fn local_port(socket: Option<&UdpSocket>) -> u16 {
+fn local_port(socket: Option<&Socket>) -> u16 {
     socket.and_then(|socket| socket.local_addr().ok()).map_or(0, |address| address.port())
 }
 
@@ -1120,10 +1120,13 @@ fn admitted(
 /// A LAN parameter that is about the controller's own network.
 async fn network(
     (selector, set): (u8, u8),
-    peer: SocketAddr,
+    path: Path,
     netmgr: Option<Client>,
 ) -> Result<Vec<u8>, Completion> {
-    let local = local_address(peer).await;
+    let local = match path.local {
+        None => local_address(path.peer).await,
+        local => local,
+    };
     let interfaces = match netmgr {
         Some(bus) if !lan::is_said_by(local, selector) => {
             let context = CallContext::new().with_timeout(CALL);
@@ -1136,7 +1139,7 @@ async fn network(
     lan::parameter((selector, set), local, &interfaces)
 }
 
-/// The address at which a client reaches this controller: the one from which packets to it leave.
+/// The address from which packets to somebody leave.
 async fn local_address(peer: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = if peer.is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() };
     let socket = UdpSocket::bind((any, 0)).await.ok()?;

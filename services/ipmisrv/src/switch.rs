@@ -10,12 +10,12 @@ use schema::server::IpmiServiceCall as Call;
 use schema::v1alpha1 as v1;
 use serde::{Deserialize, Serialize};
 use service::{Clock, Notifier};
-use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::socket::Socket;
 
 /// The bucket, and the key of what was chosen.
 const BUCKET: &str = "ipmi";
@@ -64,7 +64,7 @@ enum Work {
     /// This was chosen, with what it is served at from now on, and by whom.
     Set {
         chosen: Chosen,
-        socket: Option<Arc<UdpSocket>>,
+        socket: Option<Arc<Socket>>,
         by: (String, String),
         reply: Option<Reply<v1::SetIpmiResponse>>,
         result: Result<(), Status>,
@@ -89,7 +89,7 @@ pub(crate) struct Switch {
     chosen: Chosen,
     /// `None` until the store has it.
     bucket: Option<Bucket>,
-    socket: Option<Arc<UdpSocket>>,
+    socket: Option<Arc<Socket>>,
     /// Why it is not served although it shall be.
     fault: String,
     again: Option<Instant>,
@@ -129,7 +129,7 @@ impl Switch {
     }
 
     /// What datagrams come by; `None` while it is off.
-    pub(crate) fn socket(&self) -> Option<Arc<UdpSocket>> {
+    pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
         self.socket.clone()
     }
 
@@ -199,7 +199,7 @@ impl Switch {
         }
     }
 
-    fn serves(&mut self, socket: Arc<UdpSocket>) {
+    fn serves(&mut self, socket: Arc<Socket>) {
         if let Ok(address) = socket.local_addr() {
             self.notify.listening("ipmi", address);
             tracing::info!(listener = "ipmi", %address, "listening");
@@ -284,7 +284,7 @@ impl Switch {
     }
 
     /// What is chosen by a request, and the socket that it takes. Nothing is changed yet.
-    fn chosen(&self, request: &v1::SetIpmiRequest) -> Result<(Chosen, Option<Arc<UdpSocket>>), Status> {
+    fn chosen(&self, request: &v1::SetIpmiRequest) -> Result<(Chosen, Option<Arc<Socket>>), Status> {
         if self.bucket.is_none() {
             return Err(Status::unavailable(self.fault.clone()));
         }
@@ -321,7 +321,7 @@ impl Switch {
     fn set(
         &mut self,
         chosen: Chosen,
-        socket: Option<Arc<UdpSocket>>,
+        socket: Option<Arc<Socket>>,
         (by, request): &(String, String),
         reply: Option<Reply<v1::SetIpmiResponse>>,
         result: Result<(), Status>,
@@ -333,7 +333,7 @@ impl Switch {
             let (is_on, address) = wanted(self.config.listen, &self.chosen);
             self.works();
             let is_same =
-                |new: &Arc<UdpSocket>| self.socket.as_ref().is_some_and(|old| Arc::ptr_eq(old, new));
+                |new: &Arc<Socket>| self.socket.as_ref().is_some_and(|old| Arc::ptr_eq(old, new));
             match socket {
                 Some(socket) if !is_same(&socket) => self.serves(socket),
                 Some(_) => {}
@@ -356,12 +356,8 @@ impl Switch {
 }
 
 /// A socket at an address; otherwise why not, and what helps.
-fn bind(address: SocketAddr) -> Result<Arc<UdpSocket>, String> {
-    let bound = std::net::UdpSocket::bind(address).and_then(|socket| {
-        socket.set_nonblocking(true)?;
-        UdpSocket::from_std(socket)
-    });
-    bound.map(Arc::new).map_err(|error| {
+fn bind(address: SocketAddr) -> Result<Arc<Socket>, String> {
+    Socket::bind(address).map(Arc::new).map_err(|error| {
         let helps = match error.kind() {
             std::io::ErrorKind::AddrInUse => ": another program has this port",
             std::io::ErrorKind::PermissionDenied => {

@@ -97,7 +97,9 @@ impl Running {
 /// Whether a presence ping (§13.2.3) is answered.
 async fn pings(address: SocketAddr) -> bool {
     let asked = tokio::task::spawn_blocking(move || {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let own = if address.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+        let socket = UdpSocket::bind(own).unwrap();
+        // What comes from another address than this one is not for it.
         socket.connect(address).unwrap();
         socket.set_read_timeout(Some(WAIT)).unwrap();
         let ping = [0x06, 0x00, 0xff, 0x06, 0x00, 0x00, 0x11, 0xbe, 0x80, 0x07, 0x00, 0x00];
@@ -165,7 +167,11 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
         let ipmi = set(&client, true, Some(port.into())).await.unwrap();
         assert!(ipmi.enabled && ipmi.listening && u16::try_from(ipmi.port) == Ok(port), "{ipmi:?}");
         let here = SocketAddr::from(([127, 0, 0, 1], port));
-        assert!(pings(here).await);
+        // Whichever of its addresses is asked answers, also one that the kernel would not answer from.
+        let others = [SocketAddr::from(([127, 0, 0, 2], port)), (std::net::Ipv6Addr::LOCALHOST, port).into()];
+        for address in [here].into_iter().chain(others) {
+            assert!(pings(address).await, "{address}");
+        }
         ipmisrv.stop().await;
 
         // As it was, after a restart; and off, also after one, whatever the configuration says.

@@ -236,7 +236,7 @@ pub(super) async fn test(
     bus: &Client,
     username: String,
     password: &[u8],
-    from: SocketAddr,
+    from: IpAddr,
 ) -> Result<(), Completion> {
     const WRONG: Completion = Completion(0x80);
     let mut data = vec![0; 16];
@@ -248,7 +248,7 @@ pub(super) async fn test(
         data,
         code,
         session: Vec::new(),
-        address: from.ip().to_canonical().to_string(),
+        address: from.to_canonical().to_string(),
         only_test: true,
     };
     let context = CallContext::new().with_timeout(LOGIN).with_patience(LOGIN);

@@ -79,7 +79,7 @@ impl Shell {
                     let session = SessionInfo {
                         id: host::SESSION,
                         account: String::new(),
-                        from: SocketAddr::from((OUTWARD, 9)),
+                        from: SocketAddr::from((OUTWARD, 9)).into(),
                         level: Level::Administrator,
                     };
                     let request = Request { id, session, command: row.command, lun: asked.lun, data };
