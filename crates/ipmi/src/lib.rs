@@ -45,6 +45,7 @@ pub mod sdr;
 pub mod sel;
 mod server;
 pub mod sol;
+mod status;
 pub mod vm;
 pub mod watchdog;
 mod window;

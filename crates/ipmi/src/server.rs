@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Open Session ─► Opened ─ RAKP 1 ─► Challenging ┄┄► Challenged ─ RAKP 3 ─► Verifying ┄┄► live ─► closed, idle, revoked
-//!      └──────────────────────── three seconds in all ─────────────────────────────────┘
+//!      └──────────────── three seconds in all ────────────────┘   three more
 //! ```
 //!
 //! What strangers can fill is bounded: so many logins under way, so many of one address, so many answers a second. When there is no room, the
@@ -22,6 +22,7 @@ use crate::crypto::{self, BLOCK, Keys, Suite};
 use crate::level::Level;
 use crate::packet::{self, Message, Origin, Packet, Sealed, Wrapper, payload};
 use crate::path::Path;
+use crate::status;
 use crate::window::Window;
 
 /// How long a login may take from Open Session on (§13.17 leaves it open; OpenBMC has the same).
@@ -56,21 +57,6 @@ const RANDOM: usize = 16;
 const NAME_MAX: usize = 16;
 /// Cipher suites' records that go into one answer (§22.15.1).
 const LIST_MAX: usize = 16;
-
-/// Status codes of RMCP+ and RAKP (table 13-15).
-mod status {
-    pub(super) const OK: u8 = 0x00;
-    pub(super) const RESOURCES: u8 = 0x01;
-    pub(super) const SESSION: u8 = 0x02;
-    pub(super) const INACTIVE: u8 = 0x08;
-    pub(super) const ROLE: u8 = 0x09;
-    pub(super) const UNAUTHORIZED_ROLE: u8 = 0x0a;
-    pub(super) const NAME_LENGTH: u8 = 0x0c;
-    pub(super) const UNAUTHORIZED_NAME: u8 = 0x0d;
-    pub(super) const INTEGRITY: u8 = 0x0f;
-    pub(super) const NO_SUITE: u8 = 0x11;
-    pub(super) const PARAMETER: u8 = 0x12;
-}
 
 /// What is set.
 #[derive(Clone, Copy, Debug)]
@@ -182,6 +168,8 @@ pub struct Request {
     pub command: Command,
     /// The logical unit it is for.
     pub lun: u8,
+    /// Whose event it is that it tells of, as the SEL has it (table 32-1).
+    pub generator: [u8; 2],
     /// Its data, without the group's byte.
     pub data: Vec<u8>,
 }
@@ -245,6 +233,14 @@ struct Setup {
     most: Option<Level>,
     since: Mono,
     stage: Stage,
+}
+
+impl Setup {
+    /// When it is over. Who is asked whether a proof is right has its own time for the answer, and notes the login: what that opens is not over before it.
+    fn end(&self) -> Mono {
+        let is_asked = matches!(self.stage, Stage::Verifying(..));
+        self.since.saturating_add(SETUP).saturating_add(if is_asked { SETUP } else { Millis::default() })
+    }
 }
 
 /// A request that waits for its answer.
@@ -402,7 +398,7 @@ impl Server {
     /// When [`Server::tick`] is due; `None` while nothing waits for time to pass.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
-        let setups = self.setups.iter().map(|setup| setup.since.saturating_add(SETUP));
+        let setups = self.setups.iter().map(Setup::end);
         let live = self
             .live
             .iter()
@@ -412,7 +408,7 @@ impl Server {
 
     /// Ends what has waited too long.
     pub fn tick(&mut self, now: Mono, out: &mut Vec<Action>) {
-        self.setups.retain(|setup| now < setup.since.saturating_add(SETUP));
+        self.setups.retain(|setup| now < setup.end());
         let idle = self.config.idle;
         self.end(out, "idle", |live| now >= live.used.saturating_add(idle));
         self.end(out, "as old as a session may be", |live| now >= live.since.saturating_add(AGE_MAX));
@@ -670,15 +666,7 @@ impl Server {
 
     /// A step that is refused (§13.18 to §13.23).
     #[allow(clippy::unused_self, reason = "stands at the end of steps")]
-    fn refuse(
-        &self,
-        to: Path,
-        kind: u8,
-        tag: u8,
-        why: u8,
-        remote: u32,
-        out: &mut Vec<Action>,
-    ) -> Option<()> {
+    fn refuse(&self, to: Path, kind: u8, tag: u8, why: u8, remote: u32, out: &mut Vec<Action>) -> Option<()> {
         let mut answer = vec![tag, why, 0, 0];
         answer.extend(remote.to_le_bytes());
         out.push(Action::Send(to, packet::setup(kind, &answer)));
@@ -993,6 +981,7 @@ impl Server {
                     session: live.info(),
                     command,
                     lun: message.lun,
+                    generator: message.origin().generator(),
                     data: data.to_vec(),
                 };
                 let pending = Pending {

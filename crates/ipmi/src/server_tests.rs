@@ -233,7 +233,9 @@ fn whatever_is_sent_goes_back_the_way_that_was_asked_by() {
     let mut server = server(false, 15);
     let path = Path { peer: address(1, 1000), local: Some([192, 0, 2, 77].into()) };
     let ways = |out: &[Action]| -> Vec<Path> {
-        out.iter().filter_map(|action| if let Action::Send(to, _) = action { Some(*to) } else { None }).collect()
+        out.iter()
+            .filter_map(|action| if let Action::Send(to, _) = action { Some(*to) } else { None })
+            .collect()
     };
     let ping = [0x06, 0x00, 0xff, 0x06, 0x00, 0x00, 0x11, 0xbe, 0x80, 0x07, 0x00, 0x00];
     assert_eq!(ways(&step(&mut server, Mono::ZERO, path, &ping)), [path]);
@@ -559,6 +561,26 @@ fn packets_of_serial_over_lan_go_both_ways_and_keep_a_session_alive() {
     assert_eq!(client.call(&mut server, later, 6, 0x3b, &[0]), [0, 2]);
     server.sol(client.session ^ 1, b"\x01\x00\x00\x00text", &mut out);
     assert!(out.is_empty(), "of a session that is over");
+}
+
+#[test]
+fn a_proof_that_is_found_right_opens_a_session_though_the_time_of_the_login_is_over() {
+    let mut server = server(false, 15);
+    let mut client = Client::new(address(1, 1000), Suite::Sha256);
+    let out = step(&mut server, Mono::ZERO, client.from, &client.open());
+    client.session = u32::from_le_bytes(sent(&out)[0][24..28].try_into().unwrap());
+    let out = step(&mut server, Mono::ZERO, client.from, &client.rakp1(4, NAME));
+    let [Action::Challenge(asked)] = &out[..] else { panic!("{out:?}") };
+    server.challenged(asked.id, Some(&[7; 32]), &mut Vec::new());
+    let out = step(&mut server, Mono::from_millis(2999), client.from, &client.rakp3(&[0; 32]));
+    let [Action::Verify(asked)] = &out[..] else { panic!("{out:?}") };
+    // It was asked in time, and who was asked takes two seconds.
+    let (late, mut out) = (Mono::from_millis(4999), Vec::new());
+    server.tick(late, &mut out);
+    let admitted =
+        Admitted { key: vec![7; 32].into(), limit: Level::User, account: "u1".to_owned(), number: 2 };
+    assert!(server.verified(late, asked.id, Ok(admitted), &mut out).is_some());
+    assert_eq!((server.sessions(), server.setups.len()), (1, 0));
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn sel(sequences: &[u64]) -> Sel {
     for sequence in sequences.iter().copied() {
         sel.take(entry(sequence));
     }
-    sel.take(Read::Whole);
+    sel.take(Read::Whole(9));
     sel
 }
 
@@ -243,6 +243,7 @@ struct Bench {
     memory: Memory,
     session: u32,
     level: Level,
+    has_way: bool,
 }
 
 impl Bench {
@@ -267,6 +268,7 @@ impl Bench {
             memory: Memory::default(),
             session: 7,
             level: Level::Administrator,
+            has_way: false,
         }
     }
 
@@ -287,7 +289,8 @@ impl Bench {
             from: SocketAddr::from(([192, 0, 2, 1], 1)).into(),
             level: self.level,
         };
-        let request = Request { id: 1, session, command, lun: 0, data: data.to_vec() };
+        let generator = [0x81, 0x10];
+        let request = Request { id: 1, session, command, lun: 0, generator, data: data.to_vec() };
         let mut world = World {
             snapshot: self.model.snapshot(),
             repository: &mut self.repository,
@@ -299,6 +302,7 @@ impl Bench {
             sessions: 1,
             suites: &[Suite::Sha256],
             config: &self.config,
+            has_way: self.has_way,
             port: self.port,
             watchdog: &mut self.watchdog,
             mono: self.mono,
@@ -457,19 +461,8 @@ fn records_of_the_sel_are_hidden_with_a_reservation_that_holds() {
     let held = reserve(&mut bench);
     assert_eq!(bench.hides(Command::ClearSel, &clear(&held, b"CLR", 0xaa)), [1]);
     let info = bench.said(Command::GetSelInfo, &[]).unwrap();
-    assert_eq!((info[1], &info[9..13], info[13]), (0, &NOW.to_le_bytes()[..], 0x0a));
+    assert_eq!((info[1], &info[9..13], info[13]), (0, &NOW.to_le_bytes()[..], 0x0b));
     bench.refuses(Command::GetSelEntry, &[0, 0, 0, 0, 0, 0xff], Completion::NOT_PRESENT);
-}
-
-#[test]
-fn before_the_log_is_read_nothing_of_the_sel_is_shown_or_hidden() {
-    let mut bench = Bench::new();
-    bench.sel = Sel::default();
-    let held = bench.said(Command::ReserveSel, &[]).unwrap();
-    bench.refuses(Command::GetSelInfo, &[], Completion::BUSY);
-    bench.refuses(Command::GetSelEntry, &[0, 0, 0, 0, 0, 0xff], Completion::BUSY);
-    bench.refuses(Command::DeleteSelEntry, &[&held[..], &[0, 0]].concat(), Completion::BUSY);
-    bench.refuses(Command::ClearSel, &[&held[..], b"CLR", &[0xaa]].concat(), Completion::BUSY);
 }
 
 #[test]
@@ -496,6 +489,9 @@ fn dcmi_shows_what_its_settings_name() {
     ] {
         assert_eq!(bench.said(Command::GetDcmiCapabilities, &[parameter]), Ok(shown), "{parameter}");
     }
+    bench.has_way = true;
+    assert_eq!(bench.said(Command::GetDcmiCapabilities, &[1]), Ok(vec![1, 5, 2, 0, 1, 1]));
+    bench.has_way = false;
     for parameter in [0, 6] {
         bench.refuses(Command::GetDcmiCapabilities, &[parameter], Completion::RANGE);
     }
@@ -910,7 +906,7 @@ fn parameters_of_serial_over_lan_are_those_of_the_table_and_stay_as_they_are_set
         (&[CHANNEL, 5, 6], Completion(0x82)),
         (&[CHANNEL, 8, 1, 2], Completion(0x82)),
         (&[CHANNEL, 9, 1], Completion(0x80)),
-        (&[CHANNEL, 0, 2], Completion::INVALID_FIELD),
+        (&[CHANNEL, 0, 3], Completion::INVALID_FIELD),
         (&[3, 1, 1], Completion::INVALID_FIELD),
     ] {
         bench.refuses(Command::SetSolParameters, data, code);
@@ -922,6 +918,8 @@ fn parameters_of_serial_over_lan_are_those_of_the_table_and_stay_as_they_are_set
     bench.refuses(Command::SetSolParameters, &[CHANNEL, 0, 1], Completion(0x81));
     bench.sol.ended(7);
     assert_eq!(bench.said(Command::SetSolParameters, &[CHANNEL, 0, 1]), Ok(Vec::new()));
+    // What is set counts at once: a commit is done.
+    assert_eq!(bench.said(Command::SetSolParameters, &[CHANNEL, 0, 2]), Ok(Vec::new()));
     assert_eq!(bench.said(Command::SetSolParameters, &[CHANNEL, 0, 0]), Ok(Vec::new()));
     shows(&mut bench, 0, &[0]);
 }
@@ -1090,6 +1088,8 @@ fn boot_flags_are_an_override_of_the_machines_owner_and_what_else_there_is_is_ke
 
 #[path = "kept_tests.rs"]
 mod kept;
+#[path = "start_tests.rs"]
+mod start;
 
 #[test]
 fn who_reserved_something_else_is_told_so() {

@@ -15,6 +15,9 @@ use tokio::net::{UnixListener, UnixStream};
 
 /// The number of its session, which no session of the network has.
 pub(crate) const SESSION: u32 = 0;
+/// Whose events are that it tells of without saying it: its system management software, by the system interface (table 32-1; the software id is the upper
+/// seven bits, table 5-4).
+pub(crate) const GENERATOR: [u8; 2] = [0x41, 0x00];
 /// As whom it asks, which is no name of an account.
 pub(crate) const NAME: &str = "host over IPMI";
 /// Its requests have numbers from here on, so that they are none of the network's.

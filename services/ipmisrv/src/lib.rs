@@ -35,6 +35,7 @@ mod commands;
 mod config;
 mod dcmi;
 mod error;
+mod faults;
 mod host;
 mod lan;
 mod outcome;

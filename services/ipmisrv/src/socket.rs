@@ -81,8 +81,13 @@ impl Socket {
     /// The kernel does not send it.
     pub(crate) async fn send(&self, to: Path, bytes: &[u8]) -> io::Result<()> {
         let send = async |from: Option<IpAddr>| {
-            let transmit =
-                Transmit { destination: to.peer, ecn: None, contents: bytes, segment_size: None, src_ip: from };
+            let transmit = Transmit {
+                destination: to.peer,
+                ecn: None,
+                contents: bytes,
+                segment_size: None,
+                src_ip: from,
+            };
             let write = || self.state.try_send((&self.socket).into(), &transmit);
             self.socket.async_io(Interest::WRITABLE, write).await
         };

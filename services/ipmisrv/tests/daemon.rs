@@ -195,6 +195,38 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
     });
 }
 
+#[test]
+fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
+    runtime().block_on(async {
+        let bus = Bus::start().await;
+        operator(&bus).await;
+        bus.create_bucket("ipmi").await;
+        let bucket = bus.client("ipmisrv").await.bucket("ipmi").await.unwrap();
+        for key in ["service", "sel", "sol", "settings"] {
+            bucket.put(key, &ipc::Json("no settings".to_owned())).await.unwrap();
+        }
+        let client = bus.client("websrv").await;
+        let mut ipmisrv = Running::start(&bus, "listen = \"127.0.0.1:0\"").await;
+        let said = ipmisrv.status().await;
+        assert!(said.starts_with("whether IPMI is switched on cannot be read: it is off"), "{said}");
+        ipmisrv.is_ready().await;
+        let context = ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT);
+        let ipmi = client.call(GET_IPMI, &v1::GetIpmiRequest {}, &context).await.unwrap().ipmi.unwrap();
+        assert!(!ipmi.enabled && ipmi.fault.starts_with("whether IPMI is switched on"), "{ipmi:?}");
+        // To what it is already: it is stored all the same.
+        let ipmi = set(&client, false, None).await.unwrap();
+        assert_eq!((ipmi.enabled, ipmi.fault.as_str()), (false, ""));
+        assert_eq!(ipmisrv.status().await, "");
+        assert!(set(&client, true, None).await.unwrap().listening);
+        let parts = ["hidden of the SEL", "settings of Serial over LAN", "settings of IPMI"];
+        let mut said = String::new();
+        while !parts.iter().all(|part| said.contains(part)) {
+            said = ipmisrv.status().await;
+        }
+        ipmisrv.stop().await;
+    });
+}
+
 /// The socket is closed once what serves has ended, which is after the answer.
 async fn eventually_silent(address: SocketAddr) {
     let silent = async { while pings(address).await {} };
