@@ -44,6 +44,8 @@ pub mod sdr;
 pub mod sel;
 mod server;
 pub mod sol;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod vm;
 pub mod watchdog;
 mod window;
