@@ -111,6 +111,7 @@ commands! {
         0x01 GetChassisStatus user 0..=0, "Get Chassis Status";
         0x02 ChassisControl operator 1..=1, "Chassis Control";
         0x04 ChassisIdentify operator 0..=2, "Chassis Identify";
+        0x05 SetChassisCapabilities admin 5..=6, "Set Chassis Capabilities";
         0x06 SetPowerRestorePolicy operator 1..=1, "Set Power Restore Policy";
         0x07 GetSystemRestartCause user 0..=0, "Get System Restart Cause";
         0x08 SetSystemBootOptions operator 1..=18, "Set System Boot Options";
@@ -126,6 +127,9 @@ commands! {
         0x14 SetLastProcessed admin 3..=3, "Set Last Processed Event ID";
         0x15 GetLastProcessed admin 0..=0, "Get Last Processed Event ID";
         0x16 AlertImmediate admin 3..=12, "Alert Immediate";
+        0x20 GetDeviceSdrInfo user 0..=1, "Get Device SDR Info";
+        0x21 GetDeviceSdr user 6..=6, "Get Device SDR";
+        0x22 ReserveDeviceSdr user 0..=0, "Reserve Device SDR Repository";
         0x23 GetSensorFactors user 2..=2, "Get Sensor Reading Factors";
         0x24 SetSensorHysteresis operator 4..=4, "Set Sensor Hysteresis";
         0x25 GetSensorHysteresis user 2..=2, "Get Sensor Hysteresis";
@@ -142,6 +146,8 @@ commands! {
         0x02 ColdReset admin 0..=0, "Cold Reset";
         0x03 WarmReset admin 0..=0, "Warm Reset";
         0x04 GetSelfTestResults user 0..=0, "Get Self Test Results";
+        0x06 SetAcpiPowerState admin 2..=2, "Set ACPI Power State";
+        0x07 GetAcpiPowerState user 0..=0, "Get ACPI Power State";
         0x08 GetDeviceGuid user 0..=0, "Get Device GUID";
         0x09 GetNetFnSupport user 1..=1, "Get NetFn Support";
         0x0a GetCommandSupport user 3..=4, "Get Command Support";
@@ -190,6 +196,7 @@ commands! {
         0x23 GetSdr user 6..=6, "Get SDR";
         0x28 GetSdrTime user 0..=0, "Get SDR Repository Time";
         0x40 GetSelInfo user 0..=0, "Get SEL Info";
+        0x41 GetSelAllocation user 0..=0, "Get SEL Allocation Info";
         0x42 ReserveSel user 0..=0, "Reserve SEL";
         0x43 GetSelEntry user 6..=6, "Get SEL Entry";
         0x44 AddSelEntry operator 16..=16, "Add SEL Entry";
@@ -253,12 +260,16 @@ impl Command {
             Self::GetChassisCapabilities
                 | Self::GetChassisStatus
                 | Self::ChassisControl
+                | Self::SetChassisCapabilities
                 | Self::SetPowerRestorePolicy
                 | Self::GetSystemRestartCause
                 | Self::SetSystemBootOptions
                 | Self::GetSystemBootOptions
                 | Self::GetPohCounter
                 | Self::PlatformEvent
+                | Self::GetDeviceSdrInfo
+                | Self::GetDeviceSdr
+                | Self::ReserveDeviceSdr
                 | Self::GetSensorFactors
                 | Self::GetSensorHysteresis
                 | Self::GetSensorThresholds
@@ -268,6 +279,8 @@ impl Command {
                 | Self::GetSensorType
                 | Self::GetDeviceId
                 | Self::GetSelfTestResults
+                | Self::SetAcpiPowerState
+                | Self::GetAcpiPowerState
                 | Self::GetDeviceGuid
                 | Self::ResetWatchdog
                 | Self::SetWatchdog
@@ -286,6 +299,7 @@ impl Command {
                 | Self::GetSdr
                 | Self::GetSdrTime
                 | Self::GetSelInfo
+                | Self::GetSelAllocation
                 | Self::ReserveSel
                 | Self::GetSelEntry
                 | Self::AddSelEntry

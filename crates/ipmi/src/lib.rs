@@ -37,6 +37,7 @@ mod completion;
 mod crypto;
 mod level;
 mod packet;
+mod path;
 pub mod pef;
 pub mod pet;
 pub mod scale;
@@ -44,6 +45,9 @@ pub mod sdr;
 pub mod sel;
 mod server;
 pub mod sol;
+mod status;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod vm;
 pub mod watchdog;
 mod window;
@@ -55,6 +59,7 @@ pub use completion::{Completion, Reply};
 pub use crypto::{PASSWORD_MAX, Suite, is_same};
 pub use level::Level;
 pub use packet::{Malformed, Message, Packet};
+pub use path::Path;
 pub use server::{
     Action, Admitted, AskId, Challenge, Config, Rejected, Request, RequestId, Server, SessionInfo, Verify,
 };

@@ -1,6 +1,7 @@
 //! What is in a datagram: RMCP (§13.1), the sessions of IPMI 1.5 and 2.0 (§13.6), the messages of IPMI (§13.8).
 
 use crate::bytes::Bytes;
+use crate::channel::CHANNEL;
 
 /// Longest datagram that is looked at, bytes. The largest message of ours has some 300.
 pub(crate) const DATAGRAM_MAX: usize = 1024;
@@ -149,6 +150,13 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Who sent it, as a record of the SEL names whose event it is (table 32-1): its address or what software it is, and the channel it came by, with its
+    /// logical unit where it is an address.
+    pub(crate) fn generator(self) -> [u8; 2] {
+        let is_software = self.requester & 1 != 0;
+        [self.requester, CHANNEL << 4 | if is_software { 0 } else { self.requester_lun & 3 }]
+    }
+
     /// The answer: `data` begins with the completion code.
     pub(crate) fn answer(self, data: &[u8]) -> Vec<u8> {
         let mut out = vec![self.requester, (self.function | 1) << 2 | self.requester_lun];

@@ -9,21 +9,33 @@ const VERSION: u8 = 0x51;
 /// The controller's address.
 const OWNER: u8 = 0x20;
 
-/// Sensors that a number and a logical unit can name (§5.1: unit 2 is for messages): 255 in each of three, as FF is none.
-pub const SENSORS_MAX: usize = 3 * 255;
+/// The number of the watchdog as a sensor of unit 0: its events are on the SEL, and it has no record. No sensor with one has this number there.
+pub const WATCHDOG: u8 = 0xfe;
+/// Logical units of sensors (§5.1: unit 2 is for messages), and how many numbers each has for those with a record: FF is none.
+const UNITS: [(u8, usize); 3] = [(0, 254), (1, 255), (3, 255)];
+/// Sensors that a number and a logical unit can name.
+pub const SENSORS_MAX: usize = 254 + 2 * 255;
 
 /// The logical unit and the number of the sensor at this place.
 #[must_use]
 pub fn place(index: usize) -> Option<(u8, u8)> {
-    let lun = [0, 1, 3].get(index / 255)?;
-    Some((*lun, u8::try_from(index % 255).ok()?))
+    let mut number = index;
+    for (lun, numbers) in UNITS {
+        match number.checked_sub(numbers) {
+            None => return Some((lun, u8::try_from(number).ok()?)),
+            Some(rest) => number = rest,
+        }
+    }
+    None
 }
 
 /// The place of the sensor with this logical unit and number.
 #[must_use]
 pub fn index(lun: u8, number: u8) -> Option<usize> {
-    let unit = [0, 1, 3].iter().position(|unit| *unit == lun)?;
-    (number != 255).then_some(unit * 255 + usize::from(number))
+    let unit = UNITS.iter().position(|(unit, _)| *unit == lun)?;
+    let before: usize = UNITS.iter().take(unit).map(|(_, numbers)| numbers).sum();
+    let (_, numbers) = UNITS.get(unit)?;
+    (usize::from(number) < *numbers).then_some(before + usize::from(number))
 }
 
 /// Thresholds, of which a record says which there are: a bit for each (§35.9), lower non-critical first.
@@ -104,10 +116,14 @@ fn record(id: u16, kind: u8, body: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// A name of at most [`NAME_MAX`] bytes: 8-bit ASCII and Latin 1 (§43.15). What is in no Latin 1 is a question mark.
+/// A name of at most [`NAME_MAX`] bytes: 8-bit ASCII and Latin 1 (§43.15). What is in no Latin 1 is a question mark. A length of one is none (it would end a
+/// list of fields), so a blank follows a single character.
 fn name(text: &str) -> Vec<u8> {
-    let bytes: Vec<u8> =
+    let mut bytes: Vec<u8> =
         text.chars().take(NAME_MAX).map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect();
+    if bytes.len() == 1 {
+        bytes.push(b' ');
+    }
     let mut out = vec![0xc0 | u8::try_from(bytes.len()).unwrap_or_default()];
     out.extend(bytes);
     out
@@ -168,11 +184,18 @@ mod tests {
     fn a_place_has_a_number_and_the_number_a_place() {
         for at in 0..SENSORS_MAX {
             let (lun, number) = place(at).unwrap();
-            assert!(lun != 2 && number != 255);
+            assert!(lun != 2 && number != 255 && (lun, number) != (0, WATCHDOG));
             assert_eq!(index(lun, number), Some(at));
         }
         assert_eq!(place(SENSORS_MAX), None);
-        assert_eq!((index(2, 0), index(0, 255)), (None, None));
+        assert_eq!((index(2, 0), index(1, 255), index(0, WATCHDOG)), (None, None, None));
+        assert_eq!((place(253), place(254)), (Some((0, 0xfd)), Some((1, 0))));
+    }
+
+    #[test]
+    fn a_name_of_one_character_is_two_bytes_long() {
+        assert_eq!(name("x"), [0xc2, b'x', b' ']);
+        assert_eq!((name(""), name("ab")), (vec![0xc0], vec![0xc2, b'a', b'b']));
     }
 
     #[test]

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  Open Session ─► Opened ─ RAKP 1 ─► Challenging ┄┄► Challenged ─ RAKP 3 ─► Verifying ┄┄► live ─► closed, idle, revoked
-//!      └──────────────────────── three seconds in all ─────────────────────────────────┘
+//!      └──────────────── three seconds in all ────────────────┘   three more
 //! ```
 //!
 //! What strangers can fill is bounded: so many logins under way, so many of one address, so many answers a second. When there is no room, the
 //! address that has most gives up its oldest.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use units::{Allowance, Millis, Mono, network};
 use zeroize::Zeroizing;
@@ -21,6 +21,8 @@ use crate::completion::{Completion, Reply};
 use crate::crypto::{self, BLOCK, Keys, Suite};
 use crate::level::Level;
 use crate::packet::{self, Message, Origin, Packet, Sealed, Wrapper, payload};
+use crate::path::Path;
+use crate::status;
 use crate::window::Window;
 
 /// How long a login may take from Open Session on (§13.17 leaves it open; OpenBMC has the same).
@@ -56,21 +58,6 @@ const NAME_MAX: usize = 16;
 /// Cipher suites' records that go into one answer (§22.15.1).
 const LIST_MAX: usize = 16;
 
-/// Status codes of RMCP+ and RAKP (table 13-15).
-mod status {
-    pub(super) const OK: u8 = 0x00;
-    pub(super) const RESOURCES: u8 = 0x01;
-    pub(super) const SESSION: u8 = 0x02;
-    pub(super) const INACTIVE: u8 = 0x08;
-    pub(super) const ROLE: u8 = 0x09;
-    pub(super) const UNAUTHORIZED_ROLE: u8 = 0x0a;
-    pub(super) const NAME_LENGTH: u8 = 0x0c;
-    pub(super) const UNAUTHORIZED_NAME: u8 = 0x0d;
-    pub(super) const INTEGRITY: u8 = 0x0f;
-    pub(super) const NO_SUITE: u8 = 0x11;
-    pub(super) const PARAMETER: u8 = 0x12;
-}
-
 /// What is set.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -97,7 +84,7 @@ pub struct Challenge {
     /// Who wants to log in.
     pub username: String,
     /// From where.
-    pub from: SocketAddr,
+    pub from: Path,
     /// Whose HMAC.
     pub suite: Suite,
     /// Of what.
@@ -112,7 +99,7 @@ pub struct Verify {
     /// Who wants to log in.
     pub username: String,
     /// From where.
-    pub from: SocketAddr,
+    pub from: Path,
     /// Whose HMAC.
     pub suite: Suite,
     /// What was to be proved.
@@ -165,7 +152,7 @@ pub struct SessionInfo {
     /// Its account.
     pub account: String,
     /// From where.
-    pub from: SocketAddr,
+    pub from: Path,
     /// What it may do now.
     pub level: Level,
 }
@@ -181,6 +168,8 @@ pub struct Request {
     pub command: Command,
     /// The logical unit it is for.
     pub lun: u8,
+    /// Whose event it is that it tells of, as the SEL has it (table 32-1).
+    pub generator: [u8; 2],
     /// Its data, without the group's byte.
     pub data: Vec<u8>,
 }
@@ -188,8 +177,8 @@ pub struct Request {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send these bytes.
-    Send(SocketAddr, Vec<u8>),
+    /// Send these bytes, from the address that was asked.
+    Send(Path, Vec<u8>),
     /// Ask who keeps accounts.
     Challenge(Challenge),
     /// Ask who keeps accounts.
@@ -238,12 +227,20 @@ struct Setup {
     id: u32,
     /// Number at the other.
     remote: u32,
-    from: SocketAddr,
+    from: Path,
     suite: Suite,
     /// What the session may do at most, as Open Session wants it; `None` for as much as the account.
     most: Option<Level>,
     since: Mono,
     stage: Stage,
+}
+
+impl Setup {
+    /// When it is over. Who is asked whether a proof is right has its own time for the answer, and notes the login: what that opens is not over before it.
+    fn end(&self) -> Mono {
+        let is_asked = matches!(self.stage, Stage::Verifying(..));
+        self.since.saturating_add(SETUP).saturating_add(if is_asked { SETUP } else { Millis::default() })
+    }
 }
 
 /// A request that waits for its answer.
@@ -279,7 +276,7 @@ impl Answered {
 struct Live {
     id: u32,
     remote: u32,
-    from: SocketAddr,
+    from: Path,
     /// 1 to the number of sessions.
     handle: u8,
     keys: Keys,
@@ -401,7 +398,7 @@ impl Server {
     /// When [`Server::tick`] is due; `None` while nothing waits for time to pass.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
-        let setups = self.setups.iter().map(|setup| setup.since.saturating_add(SETUP));
+        let setups = self.setups.iter().map(Setup::end);
         let live = self
             .live
             .iter()
@@ -411,7 +408,7 @@ impl Server {
 
     /// Ends what has waited too long.
     pub fn tick(&mut self, now: Mono, out: &mut Vec<Action>) {
-        self.setups.retain(|setup| now < setup.since.saturating_add(SETUP));
+        self.setups.retain(|setup| now < setup.end());
         let idle = self.config.idle;
         self.end(out, "idle", |live| now >= live.used.saturating_add(idle));
         self.end(out, "as old as a session may be", |live| now >= live.since.saturating_add(AGE_MAX));
@@ -453,7 +450,8 @@ impl Server {
     }
 
     /// A datagram.
-    pub fn input(&mut self, now: Mono, from: SocketAddr, datagram: &[u8], out: &mut Vec<Action>) {
+    pub fn input(&mut self, now: Mono, from: impl Into<Path>, datagram: &[u8], out: &mut Vec<Action>) {
+        let from = from.into();
         self.tick(now, out);
         let Ok(packet) = Packet::parse(datagram) else { return };
         match packet {
@@ -475,7 +473,7 @@ impl Server {
 
     /// Whether a stranger at this address may have one more answer. One with a login under way has been reached there: what all strangers ask
     /// together does not keep it out.
-    fn affords(&mut self, from: SocketAddr, now: Mono, packet: &Packet<'_>) -> bool {
+    fn affords(&mut self, from: Path, now: Mono, packet: &Packet<'_>) -> bool {
         let address = network(from.ip());
         let goes_on = match packet {
             Packet::Setup { kind: payload::RAKP1 | payload::RAKP3, data } => {
@@ -508,7 +506,7 @@ impl Server {
     }
 
     /// A message outside of a session: two commands are for everybody, the others are not answered.
-    fn plain(&mut self, from: SocketAddr, wrapper: Wrapper, message: &Message<'_>, out: &mut Vec<Action>) {
+    fn plain(&mut self, from: Path, wrapper: Wrapper, message: &Message<'_>, out: &mut Vec<Action>) {
         let Some(row) = Command::of(message.function, message.command, message.data) else { return };
         if row.level.is_some() {
             return;
@@ -571,7 +569,7 @@ impl Server {
     }
 
     /// §13.17: Open Session Request.
-    fn open(&mut self, now: Mono, from: SocketAddr, data: &[u8], out: &mut Vec<Action>) -> Option<()> {
+    fn open(&mut self, now: Mono, from: Path, data: &[u8], out: &mut Vec<Action>) -> Option<()> {
         let mut bytes = Bytes::new(data);
         let ([tag, level, _, _], remote) = (bytes.array()?, bytes.u32()?);
         if remote == 0 || level & 0xf > Level::Administrator as u8 {
@@ -668,15 +666,7 @@ impl Server {
 
     /// A step that is refused (§13.18 to §13.23).
     #[allow(clippy::unused_self, reason = "stands at the end of steps")]
-    fn refuse(
-        &self,
-        to: SocketAddr,
-        kind: u8,
-        tag: u8,
-        why: u8,
-        remote: u32,
-        out: &mut Vec<Action>,
-    ) -> Option<()> {
+    fn refuse(&self, to: Path, kind: u8, tag: u8, why: u8, remote: u32, out: &mut Vec<Action>) -> Option<()> {
         let mut answer = vec![tag, why, 0, 0];
         answer.extend(remote.to_le_bytes());
         out.push(Action::Send(to, packet::setup(kind, &answer)));
@@ -684,7 +674,7 @@ impl Server {
     }
 
     /// §13.20.
-    fn rakp1(&mut self, from: SocketAddr, data: &[u8], out: &mut Vec<Action>) -> Option<()> {
+    fn rakp1(&mut self, from: Path, data: &[u8], out: &mut Vec<Action>) -> Option<()> {
         let mut bytes = Bytes::new(data);
         let ([tag, _, _, _], id, theirs) = (bytes.array()?, bytes.u32()?, bytes.array::<RANDOM>()?);
         let [role, _, _, length] = bytes.array()?;
@@ -760,7 +750,7 @@ impl Server {
     }
 
     /// §13.22.
-    fn rakp3(&mut self, from: SocketAddr, data: &[u8], out: &mut Vec<Action>) -> Option<()> {
+    fn rakp3(&mut self, from: Path, data: &[u8], out: &mut Vec<Action>) -> Option<()> {
         let mut bytes = Bytes::new(data);
         let ([tag, said, _, _], id) = (bytes.array()?, bytes.u32()?);
         let code = bytes.rest();
@@ -915,7 +905,7 @@ impl Server {
     }
 
     /// A packet of a session.
-    fn sealed(&mut self, now: Mono, from: SocketAddr, packet: &Sealed<'_>, out: &mut Vec<Action>) {
+    fn sealed(&mut self, now: Mono, from: Path, packet: &Sealed<'_>, out: &mut Vec<Action>) {
         let Some(at) = self.live.iter().position(|live| live.id == packet.session && live.from == from)
         else {
             return;
@@ -945,7 +935,7 @@ impl Server {
         let prefix =
             Command::of(message.function, message.command, message.data).and_then(|row| row.group.prefix());
         // Without an answer somebody else answers.
-        if let Some((answer, ends)) = self.dispatch(at, &message, out) {
+        if let Some((answer, ends)) = self.dispatch(at, &message, &code, out) {
             self.answer(now, at, origin, code, prefix, answer.into(), out);
             if let Some(id) = ends {
                 self.end(out, "closed", |live| live.id == id);
@@ -959,6 +949,7 @@ impl Server {
         &mut self,
         at: usize,
         message: &Message<'_>,
+        code: &[u8],
         out: &mut Vec<Action>,
     ) -> Option<(Result<Vec<u8>, Completion>, Option<u32>)> {
         let live = self.live.get(at)?;
@@ -991,12 +982,13 @@ impl Server {
                     session: live.info(),
                     command,
                     lun: message.lun,
+                    generator: message.origin().generator(),
                     data: data.to_vec(),
                 };
                 let pending = Pending {
                     id: self.next,
                     origin: message.origin(),
-                    data: live.keys.code(message.data),
+                    data: code.to_vec(),
                     prefix: row.group.prefix(),
                 };
                 self.next += 1;
@@ -1171,7 +1163,7 @@ fn a_second(rate: u32) -> Allowance {
 }
 
 /// An answer of RAKP once more, with the tag of who asks now.
-fn again(to: SocketAddr, kind: u8, tag: u8, answer: &[u8]) -> Action {
+fn again(to: Path, kind: u8, tag: u8, answer: &[u8]) -> Action {
     let answer = [&[tag], answer.get(1..).unwrap_or_default()].concat();
     Action::Send(to, packet::setup(kind, &answer))
 }

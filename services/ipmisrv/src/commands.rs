@@ -20,6 +20,7 @@ use crate::parts;
 use crate::payloads;
 use crate::platform_event;
 use crate::sel::Sel;
+use crate::sel_log::EVENTS;
 use crate::thresholds;
 use crate::users;
 use crate::world::{Answer, World};
@@ -28,10 +29,13 @@ use crate::world::{Answer, World};
 const IDENTIFY: u8 = 15;
 /// The SEL and its events are on, nothing else is (§22.1).
 const GLOBAL_ENABLES: u8 = 0x08;
+/// No lock, no interlock and no interrupt of the chassis; FRU data, sensors, SEL and system management are at this controller (§28.1).
+const CHASSIS: [u8; 5] = [0, 0x20, 0x20, 0x20, BRIDGE];
+const BRIDGE: u8 = 0x20;
 /// How far a time may be off that is the same, seconds: a client sets the time it has read.
 const SAME_TIME: u32 = 2;
 /// Most bytes of one answer.
-const ANSWER_MAX: usize = 200;
+pub(crate) const ANSWER_MAX: usize = 200;
 
 /// What a request comes to.
 pub(crate) fn answer(request: &Request, world: &mut World<'_>) -> Outcome {
@@ -46,9 +50,17 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
     let data = &request.data[..];
     let byte = |at: usize| data.get(at).copied().ok_or(Completion::LENGTH);
     let word = |at: usize| Ok::<u16, Completion>(u16::from_le_bytes([byte(at)?, byte(at + 1)?]));
-    let sensor = || world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT);
+    let sensor = || {
+        is_known(world, Domain::Sensors)?;
+        world.repository.sensor(request.lun, byte(0)?).ok_or(Completion::NOT_PRESENT)
+    };
     let answer: Vec<u8> = match request.command {
-        Command::GetChassisCapabilities => vec![0, 0x20, 0x20, 0x20, 0x20],
+        Command::GetChassisCapabilities => CHASSIS.to_vec(),
+        // As it is, so what sets it to that is done; the bridge, which is said behind it, is this controller as well (§28.7).
+        Command::SetChassisCapabilities => match data.strip_prefix(&CHASSIS) {
+            Some([] | [BRIDGE]) => Vec::new(),
+            _ => return Err(Completion::INVALID_FIELD),
+        },
         Command::GetChassisStatus => chassis_status(world)?,
         Command::ChassisControl => return chassis_control(byte(0)?, world),
         Command::ChassisIdentify => {
@@ -64,8 +76,8 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             [&[60][..], &u32::try_from(on).unwrap_or(u32::MAX).to_le_bytes()].concat()
         }
         Command::PlatformEvent => {
-            let (severity, text, record) =
-                platform_event::read(data, request.session.id == crate::host::SESSION)?;
+            let is_by_machine = request.session.id == crate::host::SESSION;
+            let (severity, text, record) = platform_event::read(data, is_by_machine, request.generator)?;
             return Ok(Outcome::Add { severity, text, record, is_numbered: false });
         }
         Command::GetPefCapabilities => parameters::pef_capabilities(),
@@ -82,6 +94,7 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             parameters::processed(newest, world)
         }
         Command::AlertImmediate => return parameters::alert(data, world),
+        Command::GetDeviceSdrInfo => device_sdr_info(data.first().copied().unwrap_or(0), request.lun, world)?,
         Command::GetSensorReading => reading(request.lun, byte(0)?, world)?,
         Command::GetSensorFactors => {
             // The same for all readings (§35.5).
@@ -137,6 +150,12 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         Command::ColdReset => return reset(v1::ManagementControllerAction::ColdReset, world),
         Command::WarmReset => return reset(v1::ManagementControllerAction::WarmReset, world),
         Command::GetSelfTestResults => self_test(world),
+        // What the machine says of itself, until it goes off or begins anew (§20.6).
+        Command::SetAcpiPowerState => {
+            world.memory.acpi.set(byte(0)?, byte(1)?)?;
+            Vec::new()
+        }
+        Command::GetAcpiPowerState => world.memory.acpi.get().to_vec(),
         Command::GetDeviceGuid | Command::GetSystemGuid => world.guid.to_vec(),
         Command::ResetWatchdog => {
             world.watchdog.reset(world.mono)?;
@@ -223,8 +242,9 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             out.push(0x02);
             out
         }
-        Command::ReserveSdr => world.repository.reserve().to_le_bytes().to_vec(),
-        Command::GetSdr => {
+        Command::ReserveSdr | Command::ReserveDeviceSdr => world.repository.reserve().to_le_bytes().to_vec(),
+        // The records of its own sensors are those of the repository.
+        Command::GetSdr | Command::GetDeviceSdr => {
             let (reservation, id, offset, count) = (word(0)?, word(2)?, byte(4)?, byte(5)?);
             sdr_part(world, reservation, id, offset, count)?
         }
@@ -255,8 +275,17 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             out.extend([0xff, 0xff]);
             out.extend(newest.to_le_bytes());
             out.extend(sel.hidden.at.unwrap_or(u32::MAX).to_le_bytes());
-            // Records are deleted, and reserved.
-            out.push(0x0a);
+            // Records are deleted, and reserved; how much room there is can be asked for.
+            out.push(0x0b);
+            out
+        }
+        // A unit is a record: so many are shown at most, of which the oldest gives way to a new one (§31.3).
+        Command::GetSelAllocation => {
+            let shown = u16::try_from(known_sel(world)?.records.len()).unwrap_or(u16::MAX);
+            let (size, free) =
+                (u16::try_from(ipmi::sel::LENGTH).unwrap_or(u16::MAX), EVENTS.saturating_sub(shown));
+            let mut out = [EVENTS, size, free, free].map(u16::to_le_bytes).concat();
+            out.push(1);
             out
         }
         Command::AddSelEntry => {
@@ -278,7 +307,7 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         Command::SetLanParameters => return parameters::set_lan(request, world),
         // To whom alerts go, and with which community, is no matter of the machine's, and the latter of administrators alone.
         Command::GetLanParameters
-            if matches!(byte(1)?, 18 | 19) && request.session.id == crate::host::SESSION =>
+            if matches!(byte(1)?, 18 | 19 | 25) && request.session.id == crate::host::SESSION =>
         {
             return Err(Completion::PARAMETER_NOT_SUPPORTED);
         }
@@ -292,7 +321,7 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
             [&[lan::REVISION][..], &[0; 18]].concat()
         }
         Command::GetLanParameters => return lan_parameter(byte(0)?, byte(1)?, byte(2)?, world),
-        Command::GetDcmiCapabilities => dcmi::capabilities(byte(0)?, world.config)?,
+        Command::GetDcmiCapabilities => dcmi::capabilities(byte(0)?, world.config, world.has_way)?,
         Command::GetPowerReading => dcmi::power(byte(0)?, world)?,
         Command::GetPowerLimit => return Ok(Outcome::Partly(dcmi::no_limit())),
         Command::SetPowerLimit => dcmi::set_limit(data)?,
@@ -510,6 +539,7 @@ fn restart_cause(world: &World<'_>) -> Result<u8, Completion> {
 
 /// §35.14.
 fn reading(lun: u8, number: u8, world: &World<'_>) -> Answer {
+    is_known(world, Domain::Sensors)?;
     is_known(world, Domain::Readings)?;
     let sensor = world.repository.sensor(lun, number).ok_or(Completion::NOT_PRESENT)?;
     let view = world.snapshot.sensor(&sensor.id).ok_or(Completion::NOT_PRESENT)?;
@@ -531,15 +561,37 @@ fn reading(lun: u8, number: u8, world: &World<'_>) -> Answer {
 /// §20.1.
 fn device_id(world: &World<'_>) -> Vec<u8> {
     let version = world.snapshot.system().and_then(|view| view.value.version.clone()).unwrap_or_default();
+    let [major, minor] = revision(&version);
+    // Chassis device, FRU inventory, SEL, SDR repository, sensors; of no manufacturer's numbers.
+    // It also has the records of its sensors by themselves.
+    vec![0x20, 0x80, major, minor, 0x02, 0x8f, 0, 0, 0, 0, 0]
+}
+
+/// A version as the revision of firmware: the first number in seven bits, the second in two digits.
+fn revision(version: &str) -> [u8; 2] {
+    // What there is no room for is shown as the most there is room for: another number would be another version's.
     let mut numbers = version
         .split(|c: char| !c.is_ascii_digit())
-        .filter_map(|digits| digits.parse::<u8>().ok())
-        .chain([0, 0]);
-    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0).min(99));
+        .filter(|digits| !digits.is_empty())
+        .map(|digits| digits.parse().unwrap_or(u8::MAX));
+    let (major, minor) = (numbers.next().unwrap_or(0).min(0x7f), numbers.next().unwrap_or(0).min(99));
     let bcd = ((minor / 10) << 4) | (minor % 10);
-    // Chassis device, FRU inventory, SEL, SDR repository, sensors; of no manufacturer's numbers.
-    // It has no SDRs of the device kind: those are in the repository.
-    vec![0x20, 0x00, major & 0x7f, bcd, 0x02, 0x8f, 0, 0, 0, 0, 0]
+    [major, bcd]
+}
+
+/// §35.2: how many sensors this logical unit has, or how many records there are; which units have some, and since when they are as they are.
+fn device_sdr_info(operation: u8, lun: u8, world: &World<'_>) -> Answer {
+    is_known(world, Domain::Sensors)?;
+    let of = |lun: u8| {
+        let places = (0..world.repository.sensors.len()).filter_map(sdr::place);
+        places.filter(|(of, _)| *of == lun).count()
+    };
+    let count = if operation & 1 != 0 { world.repository.records.len() } else { of(lun & 3) };
+    let units = (0..4_u8).filter(|lun| of(*lun) > 0).fold(0, |units, lun| units | 1 << lun);
+    // Sensors come and go.
+    let mut out = vec![u8::try_from(count).unwrap_or(u8::MAX), 0x80 | units];
+    out.extend(world.repository.made.to_le_bytes());
+    Ok(out)
 }
 
 /// §20.4: what cannot be reached.

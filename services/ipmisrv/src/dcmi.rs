@@ -15,12 +15,12 @@ const SENSORS_MAX: usize = 8;
 const TEMPERATURE: u8 = 0x01;
 
 /// §6.1, tables 6-2 and 6-3.
-pub(crate) fn capabilities(parameter: u8, config: &Config) -> Answer {
+pub(crate) fn capabilities(parameter: u8, config: &Config, has_way: bool) -> Answer {
     // DCMI 1.5, revision 2 of the parameters.
     let mut out = vec![1, 5, 2];
     match parameter {
-        // Power is shown where it is known which sensor that is. No channel inside the machine, no mode of terminals, no second LAN.
-        1 => out.extend([0, u8::from(config.input_power.is_some()), 0]),
+        // Power is shown where it is known which sensor that is. The machine's own way, where it has one; no mode of terminals, no second LAN.
+        1 => out.extend([0, u8::from(config.input_power.is_some()), u8::from(has_way)]),
         // The oldest records make room for new ones, each by itself; temperatures are as new as the model, within a second.
         2 => {
             out.extend((EVENTS | 1 << 15 | 1 << 13).to_le_bytes());

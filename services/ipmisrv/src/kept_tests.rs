@@ -100,7 +100,8 @@ fn who_is_alerted_of_what_is_read_as_it_was_set() {
     }
     for (command, data, code) in [
         (Command::SetLanParameters, &[1, 17, 1][..], Completion(0x82)),
-        (Command::SetLanParameters, &[1, 25, 1], Completion(0x80)),
+        (Command::SetLanParameters, &[1, 25, 1], Completion::LENGTH),
+        (Command::SetLanParameters, &[1, 26, 1], Completion(0x80)),
         (Command::SetLanParameters, &[2, 16, 1], Completion::INVALID_FIELD),
         (Command::SetLanParameters, &[1, 16, 7], Completion::INVALID_FIELD),
         (Command::SetLanParameters, &[1, 18, 5, 0, 0, 0], Completion::RANGE),
@@ -144,25 +145,39 @@ fn who_is_alerted_of_what_is_read_as_it_was_set() {
 fn the_firewall_says_what_there_is_and_takes_nothing_that_sessions_need() {
     let mut bench = Bench::new();
     let said = bench.said(Command::GetNetFnSupport, &[1]).unwrap();
-    // 00, 04, 06, 0A, 0C; 2C.
-    assert_eq!(said[..5], [0x01, 0b0110_1101, 0, 0b0100_0000, 0]);
+    // 00, 04, 06, 0A, 0C; 2C. Of the units 1 and 3, which have sensors as well, 04.
+    let sensors = [0b0000_0100, 0, 0, 0];
+    assert_eq!(said, [&[0x45, 0b0110_1101, 0, 0b0100_0000, 0][..], &sensors, &[0; 4], &sensors].concat());
     let supported = bench.said(Command::GetCommandSupport, &[1, 0x00, 0]).unwrap();
-    assert_eq!(supported[..2], [!0xd7, !0x83]);
+    assert_eq!(supported[..2], [!0xf7, !0x83]);
     let configurable = bench.said(Command::GetConfigurableCommands, &[1, 0x06, 0]).unwrap();
     assert_eq!(configurable[0x38 / 8] & 1, 0, "nobody could log in");
     assert_eq!(configurable[0x24 / 8] >> (0x24 % 8) & 1, 1);
     let enabled = bench.said(Command::GetCommandEnables, &[1, 0x00, 0]).unwrap();
-    assert_eq!(enabled[..2], [0xd7, 0x83]);
-    sets(&mut bench, Command::SetCommandEnables, &[&[1, 0x00, 0, 0xd3], &enabled[1..]].concat());
+    assert_eq!(enabled[..2], [0xf7, 0x83]);
+    sets(&mut bench, Command::SetCommandEnables, &[&[1, 0x00, 0, 0xf3], &enabled[1..]].concat());
     assert_eq!(bench.memory.settings.forbidden(), [Command::ChassisControl]);
-    assert_eq!(bench.said(Command::GetCommandEnables, &[1, 0x00, 0]).unwrap()[0], 0xd3);
+    assert_eq!(bench.said(Command::GetCommandEnables, &[1, 0x00, 0]).unwrap()[0], 0xf3);
     bench.refuses(
         Command::SetCommandEnables,
         &[&[1, 0x06, 0][..], &[0; 16]].concat(),
         Completion::INVALID_FIELD,
     );
     bench.refuses(Command::GetCommandSupport, &[1, 0x86, 0], Completion::INVALID_FIELD);
-    bench.refuses(Command::GetCommandSupport, &[1, 0x06, 1], Completion::INVALID_FIELD);
+    bench.refuses(Command::GetCommandSupport, &[1, 0x06, 2], Completion::INVALID_FIELD);
+    // What there is of a unit beside the first one is about its sensors, and is switched by the first.
+    let of_units =
+        |bench: &mut Bench, command, function, lun| bench.said(command, &[1, function, lun]).unwrap();
+    assert_eq!(of_units(&mut bench, Command::GetCommandSupport, 0x06, 1), [0xff; 16]);
+    let supported = of_units(&mut bench, Command::GetCommandSupport, 0x04, 3);
+    assert_eq!(supported[..6], [0xff, 0xff, 0xff, 0xff, 0x00, !0xab]);
+    let enabled = of_units(&mut bench, Command::GetCommandEnables, 0x04, 1);
+    assert_eq!(enabled[..6], [0, 0, 0, 0, 0xff, 0xab]);
+    assert_eq!(of_units(&mut bench, Command::GetConfigurableCommands, 0x04, 1), [0; 16]);
+    let data = [&[1, 0x04, 1][..], &enabled].concat();
+    bench.refuses(Command::SetCommandEnables, &data, Completion::INVALID_FIELD);
+    bench.refuses(Command::GetSubFunctionSupport, &[1, 0x04, 1, 0x10], Completion::NOT_PRESENT);
+    assert!(bench.said(Command::GetSubFunctionSupport, &[1, 0x04, 1, 0x2d]).is_ok());
     bench.refuses(Command::GetSubFunctionSupport, &[1, 0x06, 0, 0x7f], Completion::NOT_PRESENT);
     assert_eq!(bench.said(Command::GetSubFunctionEnables, &[1, 0x06, 0, 0x24]), Ok(vec![0; 4]));
 }
@@ -223,10 +238,10 @@ fn what_the_configuration_forbids_is_shown_so_and_switched_on_by_nobody() {
     let mut bench = Bench::new();
     bench.config.forbidden = vec!["00 02".to_owned()];
     let enabled = bench.said(Command::GetCommandEnables, &[1, 0x00, 0]).unwrap();
-    assert_eq!(enabled[0], 0xd3);
+    assert_eq!(enabled[0], 0xf3);
     sets(&mut bench, Command::SetCommandEnables, &[&[1, 0x00, 0][..], &enabled].concat());
     assert!(bench.memory.settings.forbidden().is_empty(), "as it is");
-    let all = [&[1, 0x00, 0, 0xd7][..], &enabled[1..]].concat();
+    let all = [&[1, 0x00, 0, 0xf7][..], &enabled[1..]].concat();
     bench.refuses(Command::SetCommandEnables, &all, Completion::INVALID_FIELD);
 }
 
@@ -291,9 +306,11 @@ fn each_lan_parameter_is_shown_or_not_and_is_set_or_refused() {
         // The secondary port.
         (9..=9, NotThere, Err(NONE)),
         (10..=11, Here(1), Err(READ_ONLY)),
-        // The gateway; its MAC address, and another gateway.
+        // The gateway, another one, and their MAC addresses.
         (12..=12, Network, Err(READ_ONLY)),
-        (13..=15, NotThere, Err(NONE)),
+        (13..=13, NotThere, Err(NONE)),
+        (14..=14, Network, Err(READ_ONLY)),
+        (15..=15, NotThere, Err(NONE)),
         (16..=16, Here(18), Ok(b"rack7")),
         (17..=17, Here(1), Err(READ_ONLY)),
         (18..=18, Here(4), Ok(&[1, 0, 3, 2])),
@@ -302,8 +319,10 @@ fn each_lan_parameter_is_shown_or_not_and_is_set_or_refused() {
         (22..=22, Here(1), Err(READ_ONLY)),
         (23..=23, Here(2), Err(READ_ONLY)),
         (24..=24, Here(9), Err(READ_ONLY)),
-        // VLAN of destinations, threshold of bad passwords, and what nobody has a number for.
-        (25..=49, NotThere, Err(NONE)),
+        // VLAN of destinations: none.
+        (25..=25, Here(4), Ok(&[1, 0, 0, 0])),
+        // Threshold of bad passwords, and what nobody has a number for.
+        (26..=49, NotThere, Err(NONE)),
         (50..=51, Here(1), Err(READ_ONLY)),
         (52..=54, NotThere, Err(NONE)),
         (55..=56, Network, Err(READ_ONLY)),
@@ -315,7 +334,7 @@ fn each_lan_parameter_is_shown_or_not_and_is_set_or_refused() {
     ] {
         for selector in selectors {
             let mut bench = Bench::new();
-            let set_number = if matches!(selector, 18 | 19) { 1 } else { 0 };
+            let set_number = if matches!(selector, 18 | 19 | 25) { 1 } else { 0 };
             match (bench.ask(Command::GetLanParameters, &[CHANNEL, selector, set_number, 0]), &read) {
                 (Outcome::Answer(Ok(value)), Here(length)) => {
                     assert_eq!(value.len(), 1 + length, "{selector}")
@@ -335,10 +354,12 @@ fn each_lan_parameter_is_shown_or_not_and_is_set_or_refused() {
             match set {
                 Err(_) if matches!(read, Network) => {
                     let outcome = bench.ask(Command::SetLanParameters, &data);
-                    let Outcome::Network { selector: asked, wanted: Some(wanted), .. } = outcome else {
+                    let Outcome::Network { selector: asked, set, wanted: Some(wanted) } = outcome else {
                         panic!("{selector} is set without netmgr");
                     };
-                    assert_eq!((asked, &wanted[..]), (selector, value));
+                    // Which one of several is meant the first byte says.
+                    let which = if matches!(selector, 56 | 59 | 74) { 1 } else { 0 };
+                    assert_eq!((asked, set, &wanted[..]), (selector, which, value));
                 }
                 Err(code) => {
                     bench.refuses(Command::SetLanParameters, &data, code);
@@ -356,6 +377,18 @@ fn each_lan_parameter_is_shown_or_not_and_is_set_or_refused() {
                         );
                     }
                 }
+                Ok(_) if selector == 25 => {
+                    assert_eq!(bench.said(Command::SetLanParameters, &data), Ok(Vec::new()));
+                    for (odd, code) in
+                        [(&[9, 0, 0, 0], Completion::RANGE), (&[1, 0x10, 7, 0], Completion::INVALID_FIELD)]
+                    {
+                        bench.refuses(
+                            Command::SetLanParameters,
+                            &[&[CHANNEL, selector], &odd[..]].concat(),
+                            code,
+                        );
+                    }
+                }
                 Ok(_) => {
                     sets(&mut bench, Command::SetLanParameters, &data);
                     let read = [CHANNEL, selector, set_number, 0];
@@ -369,5 +402,68 @@ fn each_lan_parameter_is_shown_or_not_and_is_set_or_refused() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn the_chassis_is_as_it_is() {
+    let mut bench = Bench::new();
+    let shown = bench.said(Command::GetChassisCapabilities, &[]).unwrap();
+    for same in [&shown[..], &[&shown[..], &[0x20]].concat()] {
+        assert_eq!(bench.said(Command::SetChassisCapabilities, same), Ok(Vec::new()), "{same:02x?}");
+    }
+    for at in 0..6 {
+        let mut other = [&shown[..], &[0x20]].concat();
+        other[at] ^= 2;
+        bench.refuses(Command::SetChassisCapabilities, &other, Completion::INVALID_FIELD);
+    }
+}
+
+#[test]
+fn records_of_the_controllers_own_sensors_are_those_of_the_repository() {
+    let mut bench = Bench::new();
+    let made = bench.said(Command::GetSdrInfo, &[]).unwrap()[5..9].to_vec();
+    // Four sensors, and six records: the controller's, theirs, and a part's.
+    for (operation, count) in [(&[][..], 4), (&[0], 4), (&[1], 6)] {
+        let said = bench.said(Command::GetDeviceSdrInfo, operation);
+        assert_eq!(said, Ok([&[count, 0x81], &made[..]].concat()), "{operation:?}");
+    }
+    let held = bench.said(Command::ReserveDeviceSdr, &[]).unwrap();
+    assert_eq!(held, bench.said(Command::ReserveSdr, &[]).unwrap());
+    let asked = [&held[..], &[2, 0, 0, 0xff]].concat();
+    let record = bench.said(Command::GetDeviceSdr, &asked);
+    assert!(record.is_ok());
+    assert_eq!(record, bench.said(Command::GetSdr, &asked));
+    bench.refuses(Command::GetDeviceSdr, &[&held[..], &[7, 0, 0, 0xff]].concat(), Completion::NOT_PRESENT);
+    bench.refuses(Command::GetDeviceSdr, &[0, 0, 2, 0, 1, 5], Completion::RESERVATION);
+}
+
+#[test]
+fn the_sel_has_room_for_so_many_records() {
+    let mut bench = Bench::new();
+    // 256 records of 16 bytes, of which 3 are there.
+    assert_eq!(bench.said(Command::GetSelAllocation, &[]), Ok(vec![0, 1, 16, 0, 253, 0, 253, 0, 1]));
+    bench.sel = Sel::default();
+    bench.refuses(Command::GetSelAllocation, &[], Completion::BUSY);
+}
+
+#[test]
+fn the_machine_says_what_power_it_takes() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.said(Command::GetAcpiPowerState, &[]), Ok(vec![0x2a, 0x2a]));
+    for (set, is) in [
+        // S0 and D0; S3 alone; nothing; what is not to be set does not count.
+        ([0x80, 0x80], [0x00, 0x00]),
+        ([0x83, 0xff], [0x03, 0x00]),
+        ([0xff, 0xff], [0x03, 0x00]),
+        ([0x00, 0x03], [0x03, 0x00]),
+        ([0xa1, 0xaa], [0x21, 0x2a]),
+    ] {
+        assert_eq!(bench.said(Command::SetAcpiPowerState, &set), Ok(Vec::new()), "{set:02x?}");
+        assert_eq!(bench.said(Command::GetAcpiPowerState, &[]), Ok(is.to_vec()), "{set:02x?}");
+    }
+    for odd in [[0x8d, 0x80], [0xa2, 0x80], [0x80, 0x84]] {
+        bench.refuses(Command::SetAcpiPowerState, &odd, Completion::INVALID_FIELD);
+        assert_eq!(bench.said(Command::GetAcpiPowerState, &[]), Ok(vec![0x21, 0x2a]), "{odd:02x?}");
     }
 }

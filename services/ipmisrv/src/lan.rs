@@ -14,6 +14,7 @@ const ADDRESS_SOURCE: u8 = 4;
 const MAC_ADDRESS: u8 = 5;
 const SUBNET_MASK: u8 = 6;
 const GATEWAY: u8 = 12;
+const BACKUP_GATEWAY: u8 = 14;
 const VLAN: u8 = 20;
 const VLAN_PRIORITY: u8 = 21;
 const IPV6_STATUS: u8 = 55;
@@ -74,8 +75,20 @@ pub(crate) fn is_of_network(selector: u8) -> bool {
     is_of_ipv6
         || matches!(
             selector,
-            ADDRESS | ADDRESS_SOURCE | MAC_ADDRESS | SUBNET_MASK | GATEWAY | VLAN | VLAN_PRIORITY
+            ADDRESS
+                | ADDRESS_SOURCE
+                | MAC_ADDRESS
+                | SUBNET_MASK
+                | GATEWAY
+                | BACKUP_GATEWAY
+                | VLAN
+                | VLAN_PRIORITY
         )
+}
+
+/// Whether the first byte of this parameter says which one of several it is.
+pub(crate) fn has_set(selector: u8) -> bool {
+    matches!(selector, IPV6_STATIC | IPV6_DYNAMIC | IPV6_ROUTER)
 }
 
 /// Whether the address that a client reaches says it all.
@@ -129,7 +142,7 @@ fn ipv6(selector: u8, set: u8, interface: &v1::NetworkInterface) -> Result<Vec<u
     })
 }
 
-/// The answer, from the address that the client reaches and what netmgr tells. By IPv6 it is the first IPv4 address of the same interface. `set` is
+/// The answer, from the address that the client reaches, if it reaches one, and what netmgr tells. By IPv6 it is the first IPv4 address of the same interface. `set` is
 /// which one of several.
 pub(crate) fn parameter(
     (selector, set): (u8, u8),
@@ -140,7 +153,17 @@ pub(crate) fn parameter(
     let has = |one: &&v1::NetworkInterface| {
         one.addresses.iter().filter_map(parsed).any(|(address, _)| Some(address) == local)
     };
-    let interface = interfaces.iter().find(has);
+    // Who is on the machine reaches no address: it hears of the first interface that others reach.
+    let is_reached = |one: &&v1::NetworkInterface| {
+        one.addresses.iter().filter_map(parsed).any(|(address, _)| match address {
+            IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
+            IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
+        })
+    };
+    let interface = match local {
+        Some(_) => interfaces.iter().find(has),
+        None => interfaces.iter().find(is_reached),
+    };
     let fours = || {
         let addresses = interface.into_iter().flat_map(|one| &one.addresses);
         addresses.filter_map(|told| match parsed(told)? {
@@ -168,8 +191,9 @@ pub(crate) fn parameter(
             mask.to_be_bytes().to_vec()
         }),
         // Zeros where there is none.
-        GATEWAY => interface.map(|one| {
-            let four = one.gateways.iter().find_map(|gateway| gateway.parse::<Ipv4Addr>().ok());
+        GATEWAY | BACKUP_GATEWAY => interface.map(|one| {
+            let mut fours = one.gateways.iter().filter_map(|gateway| gateway.parse::<Ipv4Addr>().ok());
+            let four = fours.nth(usize::from(selector == BACKUP_GATEWAY));
             four.unwrap_or(Ipv4Addr::UNSPECIFIED).octets().to_vec()
         }),
         // Whether it is one, and its number of twelve bits.
@@ -244,6 +268,7 @@ mod tests {
             ("192.0.2.5", MAC_ADDRESS, &[2, 0, 0, 0, 0, 6]),
             ("192.0.2.5", SUBNET_MASK, &[255, 255, 255, 0]),
             ("192.0.2.5", GATEWAY, &[192, 0, 2, 1]),
+            ("192.0.2.5", BACKUP_GATEWAY, &[0, 0, 0, 0]),
             ("192.0.2.5", VLAN, &[7, 0x80]),
             ("198.51.100.9", VLAN, &[0, 0]),
             ("198.51.100.9", VLAN_PRIORITY, &[0]),
@@ -260,6 +285,20 @@ mod tests {
             assert_eq!(said, Ok([&[REVISION][..], value].concat()), "{selector} at {local}");
             assert!(is_of_network(selector));
         }
+    }
+
+    #[test]
+    fn who_reaches_no_address_hears_of_the_first_interface_that_others_reach() {
+        use v1::AddressOrigin::{LinkLocal, Static, Unspecified};
+        let mut all = vec![
+            interface("aa", &[("127.0.0.1/8", Static), ("::1/128", Static)], &[]),
+            interface("bbb", &[("169.254.7.7/16", LinkLocal), ("fe80::7/64", Unspecified)], &[]),
+        ];
+        all.extend(interfaces());
+        let get = |selector| parameter((selector, 0), None, &all);
+        assert_eq!(get(ADDRESS), Ok(vec![REVISION, 198, 51, 100, 9]));
+        assert_eq!(get(MAC_ADDRESS), Ok(vec![REVISION, 2, 0, 0, 0, 0, 4]));
+        assert_eq!(get(SUBNET_MASK), Ok(vec![REVISION, 255, 255, 255, 252]));
     }
 
     #[test]
@@ -313,9 +352,9 @@ mod tests {
                 unknown
             );
         }
-        for local in [None, Some("2001:db8::77".parse().unwrap())] {
-            assert_eq!(parameter((ADDRESS, 0), local, &interfaces()), unknown);
-        }
+        let elsewhere = Some("2001:db8::77".parse().unwrap());
+        assert_eq!(parameter((ADDRESS, 0), elsewhere, &interfaces()), unknown);
+        assert_eq!(parameter((ADDRESS, 0), None, &[]), unknown);
         // Bytes of an owner that are no address.
         let mut odd = interfaces();
         odd[1].addresses[1].address = "192.0.2.5/999".to_owned();

@@ -28,6 +28,8 @@
 /// The daemon's name.
 pub const NAME: &str = "ipmisrv";
 
+#[cfg(any(test, feature = "testing"))]
+pub mod bench;
 mod boot_flags;
 mod boot_options;
 mod chunks;
@@ -35,6 +37,7 @@ mod commands;
 mod config;
 mod dcmi;
 mod error;
+mod faults;
 mod host;
 mod lan;
 mod outcome;
@@ -48,6 +51,7 @@ mod sel;
 mod sel_log;
 mod settings;
 mod shell;
+mod socket;
 mod sol;
 mod switch;
 mod thresholds;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ipmi::{Command, Completion, Request, pef};
+use ipmi::{Command, Completion, Group, Request, pef};
 
 use crate::chunks::{Target, Written};
 use crate::lan::{self, READ_ONLY};
@@ -20,6 +20,8 @@ const TEXTS: std::ops::RangeInclusive<u8> = 1..=7;
 const COMMUNITY_MAX: usize = 18;
 /// Bytes of half of a function's commands, one bit each (§21.7).
 const MASK: usize = 16;
+/// Commands about one sensor, by their numbers (§35).
+const OF_SENSORS: std::ops::RangeInclusive<u8> = 0x20..=0x30;
 
 fn keep(settings: Settings, world: &World<'_>) -> Outcome {
     if settings == world.memory.settings {
@@ -129,6 +131,7 @@ pub(crate) fn lan_parameter(selector: u8, set: u8, world: &mut World<'_>) -> Opt
         17 => Ok(vec![u8::try_from(pef::DESTINATIONS).unwrap_or(0)]),
         18 => one().map(|one| vec![set, 0, one.timeout, one.retries]),
         19 => one().map(|one| [&[set, 0, 0][..], &one.address.octets(), &one.mac].concat()),
+        25 => one().map(|_| vec![set, 0, 0, 0]),
         _ => return None,
     })
 }
@@ -165,11 +168,19 @@ pub(crate) fn set_lan(request: &Request, world: &mut World<'_>) -> Result<Outcom
             one.address = Ipv4Addr::new(a, b, c, d);
             one.mac = mac.try_into().map_err(|_| Completion::LENGTH)?;
         }
-        (16 | 18 | 19, _) => return Err(Completion::LENGTH),
+        // No destination is in a VLAN of its own.
+        (25, &[set, format, _, _]) => {
+            settings.destinations.get(number(set)).ok_or(Completion::RANGE)?;
+            if format >> 4 != 0 {
+                return Err(Completion::INVALID_FIELD);
+            }
+        }
+        (16 | 18 | 19 | 25, _) => return Err(Completion::LENGTH),
         (17, _) => return Err(READ_ONLY),
         // What it is already is done: clients write back all that they have read.
         (selector, value) if lan::is_of_network(*selector) => {
-            return Ok(Outcome::Network { selector: *selector, set: 0, wanted: Some(value.to_vec()) });
+            let set = if lan::has_set(*selector) { value.first().copied().unwrap_or(0) } else { 0 };
+            return Ok(Outcome::Network { selector: *selector, set, wanted: Some(value.to_vec()) });
         }
         (selector, value) => {
             return match lan::fixed_parameter(*selector, world) {
@@ -332,15 +343,19 @@ pub(crate) fn firewall(command: Command, data: &[u8], world: &World<'_>) -> Answ
     let channel = data.first().copied().ok_or(Completion::LENGTH)?;
     ipmi::is_this_channel(channel)?;
     if command == Command::GetNetFnSupport {
-        // Commands of the specification, for logical unit 0; each pair of functions is a bit.
-        let mut pairs = [0_u8; 16];
-        for row in Command::ROWS {
-            let pair = usize::from(row.group.function() / 2);
-            if let Some(byte) = pairs.get_mut(pair / 8) {
-                *byte |= 1 << (pair % 8);
+        // Commands of the specification, for logical unit 0 and those of sensors: two bits each. Each pair of functions is a bit of a unit's four bytes.
+        let mut out = vec![0x45];
+        for lun in 0..4_u8 {
+            let mut pairs = [0_u8; 4];
+            for row in Command::ROWS.iter().filter(|row| serves(lun, row.group.function(), row.number)) {
+                let pair = usize::from(row.group.function() / 2);
+                if let Some(byte) = pairs.get_mut(pair / 8) {
+                    *byte |= 1 << (pair % 8);
+                }
             }
+            out.extend(pairs);
         }
-        return Ok([&[0x01], &pairs[..]].concat());
+        return Ok(out);
     }
     let with_number = matches!(
         command,
@@ -353,7 +368,7 @@ pub(crate) fn firewall(command: Command, data: &[u8], world: &World<'_>) -> Answ
     if with_number {
         let number = data.get(3).copied().ok_or(Completion::LENGTH)?;
         let row = Command::ROWS.iter().find(|row| asked.is(row.group.function()) && row.number == number);
-        row.ok_or(Completion::NOT_PRESENT)?;
+        row.filter(|_| serves(asked.lun, asked.function, number)).ok_or(Completion::NOT_PRESENT)?;
         // None has parts that could be there or not. The first answer also says which book it is of: 0 the specification's, 2.0, revision 1.1.
         return Ok(match command {
             Command::GetSubFunctionSupport => vec![0, 0x20, 0x11, 0, 0, 0, 0],
@@ -366,7 +381,8 @@ pub(crate) fn firewall(command: Command, data: &[u8], world: &World<'_>) -> Answ
     for row in Command::ROWS.iter().filter(|row| asked.is(row.group.function()) && asked.has(row.number)) {
         let is_set = match command {
             Command::GetCommandSupport => true,
-            Command::GetConfigurableCommands => row.command.is_configurable(),
+            // What is switched is switched for all units, by the first.
+            Command::GetConfigurableCommands => asked.lun == 0 && row.command.is_configurable(),
             _ => {
                 !settings.disabled.contains(&(row.group.function(), row.number))
                     && !forbidden.contains(&row.command)
@@ -387,6 +403,9 @@ pub(crate) fn firewall(command: Command, data: &[u8], world: &World<'_>) -> Answ
 pub(crate) fn set_enables(data: &[u8], world: &World<'_>) -> Result<Outcome, Completion> {
     ipmi::is_this_channel(data.first().copied().ok_or(Completion::LENGTH)?)?;
     let asked = Asked::read(data, MASK)?;
+    if asked.lun != 0 {
+        return Err(Completion::INVALID_FIELD);
+    }
     let mask = data.get(3..3 + MASK).ok_or(Completion::LENGTH)?;
     let forbidden = world.config.forbidden().unwrap_or_default();
     let mut settings = world.memory.settings.clone();
@@ -405,8 +424,18 @@ pub(crate) fn set_enables(data: &[u8], world: &World<'_>) -> Result<Outcome, Com
     Ok(keep(settings, world))
 }
 
+/// Whether a logical unit has this command: the units beside the first one have sensors, beyond those that one has numbers for (§5.1).
+fn serves(lun: u8, function: u8, number: u8) -> bool {
+    match lun {
+        0 => true,
+        1 | 3 => function == Group::Sensor.function() && OF_SENSORS.contains(&number),
+        _ => false,
+    }
+}
+
 /// Which half of which function's commands is asked for.
 struct Asked {
+    lun: u8,
     /// A network function that there is.
     function: u8,
     is_upper: bool,
@@ -421,7 +450,9 @@ impl Asked {
             1 => true,
             _ => return Err(Completion::INVALID_FIELD),
         };
-        if lun & 3 != 0 {
+        let lun = lun & 3;
+        // Unit 2 is for messages, of which there are none.
+        if lun == 2 {
             return Err(Completion::INVALID_FIELD);
         }
         let function = wanted & 0x3e;
@@ -434,7 +465,7 @@ impl Asked {
             (Some([_]), Some(_)) => return Err(Completion::INVALID_FIELD),
             (Some(_), _) => return Err(Completion::LENGTH),
         }
-        Ok(Self { function, is_upper })
+        Ok(Self { lun, function, is_upper })
     }
 
     fn is(&self, function: u8) -> bool {
@@ -442,6 +473,6 @@ impl Asked {
     }
 
     fn has(&self, number: u8) -> bool {
-        (number >= 0x80) == self.is_upper
+        (number >= 0x80) == self.is_upper && serves(self.lun, self.function, number)
     }
 }

@@ -195,7 +195,8 @@ pub(crate) fn set_parameter(request: &Request, world: &mut World<'_>) -> Result<
             (1, Some(setter)) if setter != session => return Err(IN_PROGRESS),
             (1, _) => world.sol.setter = Some(session),
             (0, _) => world.sol.setter = None,
-            // What is set counts at once: there is nothing to commit.
+            // What is set counts at once.
+            (2, _) => {}
             _ => return Err(Completion::INVALID_FIELD),
         }
         return Ok(Outcome::Answer(Ok(Vec::new())));

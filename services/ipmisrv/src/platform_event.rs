@@ -10,18 +10,17 @@ const THRESHOLD: u8 = 0x01;
 
 /// Bytes of a message, its generator not counted.
 const MESSAGE: usize = 7;
-/// Who sends a message from the network: software of a remote console (table 32-1).
-const REMOTE: u8 = 0x41;
 
-/// How serious it is, what it says, and its record. One by the system interface names its generator before all else, one from the network does not (§29.3);
-/// ipmitool does so only where it knows its interface for one, so the shorter message is taken of the machine as well.
+/// How serious it is, what it says, and its record. One by the system interface names its generator before all else, one from the network does not, and is of
+/// whoever sent it (§29.3); ipmitool does so only where it knows its interface for one, so the shorter message is taken of the machine as well.
 pub(crate) fn read(
     data: &[u8],
     is_by_machine: bool,
+    sender: [u8; 2],
 ) -> Result<(EventSeverity, String, [u8; sel::LENGTH]), Completion> {
     let (generator, message) = match (is_by_machine, data) {
-        (true, [generator, message @ ..]) if message.len() == MESSAGE => (*generator, message),
-        (_, message) => (REMOTE, message),
+        (true, [generator, message @ ..]) if message.len() == MESSAGE => ([*generator, 0], message),
+        (_, message) => (sender, message),
     };
     let &[format, kind, number, class, first, second, third] = message else {
         return Err(Completion::LENGTH);
@@ -29,7 +28,9 @@ pub(crate) fn read(
     if !FORMATS.contains(&format) {
         return Err(Completion::INVALID_FIELD);
     }
-    let record = [0, 0, 0x02, 0, 0, 0, 0, generator, 0, format, kind, number, class, first, second, third];
+    let [generator, channel] = generator;
+    let record =
+        [0, 0, 0x02, 0, 0, 0, 0, generator, channel, format, kind, number, class, first, second, third];
     let (severity, text) = told((kind, number, class), [first, second, third]);
     Ok((severity, text, record))
 }
@@ -72,6 +73,12 @@ mod tests {
 
     #[test]
     fn an_event_says_what_it_is_of_and_how_serious_it_is() {
+        // As ipmitool calls itself, over the LAN; and as the machine's own software is called.
+        const REMOTE: [u8; 2] = [0x81, 0x10];
+        const MACHINE: [u8; 2] = crate::host::GENERATOR;
+        let read = |data: &[u8], is_by_machine: bool| {
+            super::read(data, is_by_machine, if is_by_machine { MACHINE } else { REMOTE })
+        };
         for (data, severity) in [
             // As `ipmitool event 1` and 2 send it.
             (&[0x04, 0x01, 0x30, 0x01, 0x59, 0x00, 0x00][..], EventSeverity::Critical),
@@ -83,13 +90,14 @@ mod tests {
             assert_eq!(read(data, false).unwrap().0, severity, "{data:02x?}");
             // Of the machine's firmware.
             let by_machine = [&[0x31], data].concat();
-            assert_eq!(read(&by_machine, true).unwrap().2[7], 0x31);
+            assert_eq!(read(&by_machine, true).unwrap().2[7..9], [0x31, 0]);
             assert_eq!(read(&by_machine, false), Err(Completion::LENGTH));
-            assert_eq!(read(data, true).unwrap().2[7], REMOTE);
+            assert_eq!(read(data, true).unwrap().2[7..9], [0x41, 0]);
+            assert_eq!(read(data, false).unwrap().2[7..9], [0x81, 0x10]);
         }
         let (_, text, record) = read(&[0x04, 0x01, 0x30, 0x81, 0x59, 0x10, 0x20], false).unwrap();
         assert!(text.ends_with("sensor 48 of type 01h ended: class 01h, data 59h 10h 20h"), "{text}");
-        assert_eq!(record[7..], [0x41, 0, 4, 1, 0x30, 0x81, 0x59, 0x10, 0x20]);
+        assert_eq!(record[7..], [0x81, 0x10, 4, 1, 0x30, 0x81, 0x59, 0x10, 0x20]);
         assert_eq!(added(&record), (EventSeverity::Info, text));
         let (_, text) = added(&[0, 0, 0xc0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert!(text.ends_with("type C0h: 00 00 00 00 01 02 03 04 05 06 07 08 09"), "{text}");

@@ -1,6 +1,6 @@
 //! The SDR repository: a record for the controller, for each sensor with a value and a unit, and for each part with FRU data.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipmi::scale::Scale;
@@ -108,17 +108,13 @@ impl Repository {
             self.records.push(full.encode(id));
         }
         let names = distinct(parts::of(snapshot).map(|part| named(&part.name, &part.id)));
+        let mut instances = Instances::default();
         for (device, (part, name)) in parts::of(snapshot).zip(&names).enumerate() {
             let (Ok(device), Ok(id)) = (u8::try_from(device), u16::try_from(self.records.len() + 1)) else {
                 break;
             };
-            self.records.push(sdr::fru(
-                id,
-                device,
-                parts::entity(part.r#type()),
-                device.saturating_add(1),
-                name,
-            ));
+            let entity = parts::entity(part.r#type());
+            self.records.push(sdr::fru(id, device, entity, instances.next(entity), name));
         }
         self.sensors = found.into_iter().map(|(sensor, _)| sensor).collect();
         // Statistics of sensors are no change of a record.
@@ -176,6 +172,22 @@ impl Repository {
         let at = self.sensors.iter().position(|sensor| &*sensor.id == id)?;
         let (lun, number) = sdr::place(at)?;
         Some((self.sensors.get(at)?, lun, number))
+    }
+}
+
+/// The last instance of an entity in the whole system: what is above is counted within a device, or a container (§39.1, table 43-13).
+const INSTANCE_MAX: u8 = 0x5f;
+
+/// Counts the parts of each kind.
+#[derive(Debug, Default)]
+struct Instances(BTreeMap<u8, u8>);
+
+impl Instances {
+    /// Which one of its kind the next part is, from 1 on; there is no number for more than 95.
+    fn next(&mut self, entity: u8) -> u8 {
+        let instance = self.0.entry(entity).or_default();
+        *instance = (*instance + 1).min(INSTANCE_MAX);
+        *instance
     }
 }
 
@@ -311,6 +323,14 @@ mod tests {
             distinct(long.into_iter()),
             ["Memory channel A", "Memory channel~2", "Fan", "Fan~2", "Fan~2~2"]
         );
+    }
+
+    #[test]
+    fn each_kind_of_part_is_counted_by_itself_and_none_is_of_a_device_or_a_container() {
+        let mut instances = Instances::default();
+        assert_eq!([3, 32, 32, 3].map(|entity| instances.next(entity)), [1, 1, 2, 2]);
+        let last = (0..200).map(|_| instances.next(32)).last();
+        assert_eq!(last, Some(0x5f));
     }
 
     #[test]

@@ -41,17 +41,20 @@ pub(crate) struct Hidden {
 }
 
 impl Hidden {
-    /// Opens the bucket and reads what is hidden. What cannot be read hides nothing, and is told.
+    /// Opens the bucket and reads what is hidden, and what is wrong with it: what cannot be read hides nothing.
     ///
     /// # Errors
     /// The store does not answer.
-    pub(crate) async fn load(bus: &Client) -> Result<(Bucket, Self), StateError> {
+    pub(crate) async fn load(bus: &Client) -> Result<(Bucket, Self, Option<String>), StateError> {
         let bucket = bus.bucket(BUCKET).await?;
         match bucket.get::<Json<Self>>(KEY).await {
-            Ok(entry) => Ok((bucket, entry.map(|entry| entry.value.0).unwrap_or_default())),
+            Ok(entry) => Ok((bucket, entry.map(|entry| entry.value.0).unwrap_or_default(), None)),
             Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-                tracing::warn!(%error, "cannot read what is hidden of the SEL: all of it is shown");
-                Ok((bucket, Self::default()))
+                let what = format!(
+                    "what is hidden of the SEL cannot be read: all that was ever cleared is shown until it is cleared again: {error}"
+                );
+                tracing::warn!("{what}");
+                Ok((bucket, Self::default(), Some(what)))
             }
             Err(error) => Err(error),
         }
@@ -302,7 +305,7 @@ mod tests {
     #[test]
     fn before_it_is_known_what_is_hidden_nothing_is() {
         let mut sel = Sel::default();
-        sel.take(Read::Whole);
+        sel.take(Read::Whole(9));
         assert!(!sel.is_known());
         sel.loaded(Hidden::default());
         assert!(sel.is_known());
@@ -313,7 +316,7 @@ mod tests {
         let (repository, mut sel) = (repository(), hiding(Hidden::default()));
         assert!(!sel.is_known());
         sel.take(entry(7, "sensor", crossed()));
-        sel.take(Read::Whole);
+        sel.take(Read::Whole(9));
         sel.refresh(&repository);
         let reserved = sel.reserve();
         sel.take(entry(60_000, "sensor", crossed()));

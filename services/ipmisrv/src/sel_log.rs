@@ -22,6 +22,14 @@ use crate::thresholds;
 /// Events that have a form in the SEL: of sensors, which the bus lets nobody but their owner publish, and those that clients of IPMI add, which are
 /// this daemon's. Each is followed by itself, so they come out of order.
 const SUBJECTS: [&str; 2] = ["event.sensor.>", "event.ipmi.>"];
+/// Which of [`SUBJECTS`] an event of this subject comes by: within one of them numbers ascend.
+pub(crate) fn stream(subject: &str) -> usize {
+    usize::from(subject.starts_with("event.ipmi."))
+}
+
+/// Up to where the streams of [`SUBJECTS`] were looked at: the numbers of events in the log, `None` before any.
+pub(crate) type Looked = [Option<u64>; SUBJECTS.len()];
+
 /// Events kept, of which the SEL is made, and bytes of them as they travel on the bus.
 pub(crate) const EVENTS: u16 = 256;
 const BYTES: usize = 256 * 1024;
@@ -58,8 +66,8 @@ pub(crate) enum Read {
     Anew,
     /// An event of it.
     Entry(LogEntry),
-    /// All it had when the reading began is read.
-    Whole,
+    /// All it had when the reading began is read; the number of its newest event, of any kind.
+    Whole(u64),
 }
 
 /// The newest events that have a form in the SEL.
@@ -77,7 +85,7 @@ impl Window {
     pub(crate) fn take(&mut self, read: Read) {
         match read {
             Read::Anew => *self = Self { change: self.change + 1, ..Self::default() },
-            Read::Whole => self.is_whole = true,
+            Read::Whole(_) => self.is_whole = true,
             Read::Entry(entry) => self.entry(&entry),
         }
     }
@@ -213,7 +221,7 @@ async fn session(log: &EventLog, to: &mpsc::Sender<Read>, last: &mut [u64; 2]) -
     loop {
         if is_whole == (true, true) && !is_told {
             is_told = true;
-            if to.send(Read::Whole).await.is_err() {
+            if to.send(Read::Whole(newest)).await.is_err() {
                 return Ok(());
             }
         }

@@ -157,6 +157,47 @@ pub(crate) enum Block {
     Pef,
 }
 
+/// ACPI power states (§20.6): of the system, and of the device that the controller is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Acpi([u8; 2]);
+
+/// Nobody said.
+const UNKNOWN: u8 = 0x2a;
+/// In a request: it stays as it is.
+const NO_CHANGE: u8 = 0x7f;
+/// In a request: the state counts.
+const SETS: u8 = 0x80;
+
+impl Default for Acpi {
+    fn default() -> Self {
+        Self([UNKNOWN; 2])
+    }
+}
+
+impl Acpi {
+    /// Sets those that are to be set.
+    ///
+    /// # Errors
+    /// [`Completion::INVALID_FIELD`] for a state that there is not; nothing changes then.
+    pub(crate) fn set(&mut self, system: u8, device: u8) -> Result<(), Completion> {
+        let Self([of_system, of_device]) = *self;
+        let new = |wanted: u8, is: u8, states: &[std::ops::RangeInclusive<u8>]| match wanted & !SETS {
+            _ if wanted & SETS == 0 => Ok(is),
+            NO_CHANGE => Ok(is),
+            state if state == UNKNOWN || states.iter().any(|states| states.contains(&state)) => Ok(state),
+            _ => Err(Completion::INVALID_FIELD),
+        };
+        // S0 to G3 and what of them is not told apart; legacy on and off.
+        let system = new(system, of_system, &[0x00..=0x0c, 0x20..=0x21])?;
+        *self = Self([system, new(device, of_device, &[0..=3])?]);
+        Ok(())
+    }
+
+    pub(crate) fn get(self) -> [u8; 2] {
+        self.0
+    }
+}
+
 /// What is kept until ipmisrv ends.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -168,6 +209,8 @@ pub(crate) struct Memory {
     pub(crate) filtered: u16,
     /// How the last alert that somebody asked for ended: 0 none, 1 sent, 3 not.
     pub(crate) alert: u8,
+    /// What the machine said of its power, as long as it goes on.
+    pub(crate) acpi: Acpi,
 }
 
 impl Memory {

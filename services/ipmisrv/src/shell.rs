@@ -13,8 +13,8 @@ use ipc::{Bucket, CallContext, Client, Code, EventBuilder, Outbox, RawEvents, Ra
 use ipmi::sol::Link;
 use ipmi::watchdog::Due;
 use ipmi::{
-    Action, Admitted, AskId, Challenge, Command, Completion, Rejected, Request, RequestId, Server, Suite,
-    Verify,
+    Action, Admitted, AskId, Challenge, Command, Completion, Path, Rejected, Request, RequestId, Server,
+    Suite, Verify,
 };
 use model::{Domain, Snapshot};
 use model_feed::{Feed, Reader};
@@ -26,7 +26,7 @@ use schema::rpc::host_service::CHANGE_HOST_STATE;
 use schema::rpc::network_service::LIST_NETWORK_INTERFACES;
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as v1;
-use service::{Clock, Context, ErrorChain, Heartbeat, LocalContext, Notifier, Shutdown};
+use service::{Clock, Context, ErrorChain, Heartbeat, LocalContext, Shutdown};
 use tokio::net::{UdpSocket, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -40,14 +40,16 @@ use crate::chunks::Written;
 use crate::commands::{self, WATCHDOG};
 use crate::config::Config;
 use crate::error::Error;
+use crate::faults::{Faults, Part};
 use crate::host::Host;
 use crate::lan;
 use crate::outcome::Outcome;
 use crate::pursuit::{Machine, Over, Step, WANTED};
 use crate::repository::Repository;
 use crate::sel::{Hidden, Sel};
-use crate::sel_log::{self, Read};
-use crate::settings::{Memory, Settings};
+use crate::sel_log::{self, Looked, Read};
+use crate::settings::{Acpi, Memory, Settings};
+use crate::socket::{self, Received, Socket};
 use crate::sol::{self, Bridge, Kept, Sol};
 use crate::switch::{Seen, Switch};
 use crate::timers::TimersFile;
@@ -65,8 +67,6 @@ mod timers;
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// Owners whose changes are read back at once, by number or place: what is asked next is about what was set.
 const READ_BACK: [&str; 3] = ["usermgr", "sensormon", "inventorymgr"];
-/// Largest datagram of IPMI there is here; what is longer is cut, and then is none.
-const DATAGRAM: usize = 1100;
 /// How long usermgr may take over a step of a login, whose client waits a second.
 const LOGIN: Duration = Duration::from_secs(2);
 /// How long an owner may take: a client asks again after a second or two, and gets the answer then.
@@ -82,14 +82,9 @@ const EVENT_EVERY: Millis = Millis::from_secs(6);
 const SEEN_WITHIN: Duration = Duration::from_secs(3);
 /// How old statistics of sensors may be for who polls them.
 const STATISTICS_MS: u64 = 5000;
-/// Commands by which something is written in pieces, and the one that boot flags wait for.
-const SETTLED: [Command; 5] = [
-    Command::WriteFru,
-    Command::SetSystemInfo,
-    Command::SetAssetTag,
-    Command::SetControllerId,
-    Command::ChassisControl,
-];
+/// Commands by which something is written in pieces.
+const WRITES: [Command; 4] =
+    [Command::WriteFru, Command::SetSystemInfo, Command::SetAssetTag, Command::SetControllerId];
 /// How long what was told last may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Steps of logins at once. Strangers cause them, so they have a share of their own; what is beyond is refused.
@@ -115,7 +110,7 @@ enum Done {
     /// What the owner of the machine said to the ask of this number.
     Watchdog(u64, Result<(), Status>),
     /// What the SEL hides is this, this is set of Serial over LAN, and how far the log was filtered.
-    Loaded(Box<(Bucket, Hidden, Kept, Settings, Option<u64>)>),
+    Loaded(Box<(Bucket, Hidden, Kept, Settings, Looked)>),
     /// An event was told.
     Told,
     /// This is set of what clients set here, or was not stored.
@@ -144,7 +139,10 @@ struct Shell {
     gate: Gate,
     model: Reader,
     /// `None` while it is off for the network.
-    socket: Option<Arc<UdpSocket>>,
+    socket: Option<Arc<Socket>>,
+    /// It is switched off for the network: nobody there is alerted.
+    is_off: bool,
+    faults: Faults,
     host: Host,
     server: Server,
     repository: Repository,
@@ -165,7 +163,7 @@ struct Shell {
     adding: Vec<(String, u32, RequestId)>,
     /// Changes that the machine itself may make.
     changes: Allowance,
-    /// How many traps were sent.
+    /// The number of the last trap that was sent.
     traps: u16,
     /// When usermgr said what accounts there are, as far as sessions were looked at by it.
     confirmed: u64,
@@ -194,24 +192,32 @@ pub async fn run(context: Context) -> Result<(), Error> {
     config.check()?;
     let Context { local, bus } = context;
     let (outbox, sender) = Outbox::new(bus.clone());
-    let mut switch = Switch::new(bus.clone(), outbox, local.notify.clone(), config.clone()).await?;
+    let faults = Faults::new(local.notify.clone());
+    let told = (local.notify.clone(), faults.clone());
+    let mut switch = Switch::new(bus.clone(), outbox, told, config.clone()).await?;
     let (mut heartbeat, mut shutdown) = (local.heartbeat(), local.shutdown.clone());
     let folder = local.run_dir.join(crate::NAME);
     let host = host::open(&config, local.board.as_deref(), &folder);
     let is_carried_on = TimersFile::open(&folder).saved().waits();
     // What there is when it begins is there at once, or the operator tries again.
     let begun = match switch.socket().is_some() || host.is_there() || is_carried_on {
-        true => Some(Serving::begin(&bus, &local, &config).await?),
+        true => Some(Serving::begin(&bus, &local, &config, &faults).await?),
         false => None,
     };
     local.ready();
     let mut begun = begun;
-    if begun.is_none() && !rest(&mut switch, &mut heartbeat, &mut shutdown).await {
-        begun = begin(&bus, &local, &config, (&mut switch, &mut heartbeat, &mut shutdown)).await;
+    let mut was_off = switch.is_off();
+    if begun.is_none() && !rest(&mut switch, &mut heartbeat, &mut shutdown, &mut was_off).await {
+        let beside = (&mut switch, &mut heartbeat, &mut shutdown);
+        begun = begin(&bus, &local, &config, &faults, beside).await;
     }
     if let Some(mut serving) = begun {
         serving.shell.host = host;
         serving.shell.socket = switch.socket();
+        serving.shell.is_off = switch.is_off();
+        if was_off {
+            serving.shell.progress.forget();
+        }
         serving.go_on(&mut switch, &mut heartbeat, &mut shutdown).await;
     }
     drop(switch);
@@ -219,14 +225,19 @@ pub async fn run(context: Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// While it is off there is nothing but the switch. Whether all is over.
-async fn rest(switch: &mut Switch, heartbeat: &mut Heartbeat, shutdown: &mut Shutdown) -> bool {
+/// While it is off there is nothing but the switch. Whether all is over; `was_off` is set where it is not just that it cannot be served.
+async fn rest(
+    switch: &mut Switch,
+    heartbeat: &mut Heartbeat,
+    shutdown: &mut Shutdown,
+    was_off: &mut bool,
+) -> bool {
     let nothing = Seen::default();
     while switch.socket().is_none() {
         tokio::select! {
             () = shutdown.wait() => return true,
             () = heartbeat.tick() => {}
-            () = switch.turn(&nothing) => {}
+            () = switch.turn(&nothing) => *was_off |= switch.is_off(),
         }
     }
     false
@@ -237,12 +248,13 @@ async fn begin(
     bus: &Client,
     local: &LocalContext,
     config: &Config,
+    faults: &Faults,
     (switch, heartbeat, shutdown): (&mut Switch, &mut Heartbeat, &mut Shutdown),
 ) -> Option<Serving> {
     let nothing = Seen::default();
     let begun = async {
         loop {
-            match Serving::begin(bus, local, config).await {
+            match Serving::begin(bus, local, config, faults).await {
                 Ok(serving) => return serving,
                 Err(error) => {
                     tracing::warn!(error = %ErrorChain(&error), "cannot serve IPMI yet: retrying every 5 s");
@@ -272,7 +284,12 @@ struct Serving {
 }
 
 impl Serving {
-    async fn begin(bus: &Client, local: &LocalContext, config: &Config) -> Result<Self, Error> {
+    async fn begin(
+        bus: &Client,
+        local: &LocalContext,
+        config: &Config,
+        faults: &Faults,
+    ) -> Result<Self, Error> {
         // Before anybody logs in: from here on no change of an account is missed.
         let events = bus.subscribe_raw("event.>").await?;
         let (model, feed) = Feed::subscribe(bus.clone()).await?;
@@ -284,7 +301,7 @@ impl Serving {
         let gate = Gate::new(bus.clone(), policy).map_err(Error::Entropy)?;
         let guid = guid(bus).await?;
         let mut calls = JoinSet::new();
-        calls.spawn(load(bus.clone(), local.notify.clone()));
+        calls.spawn(load(bus.clone(), faults.clone()));
         let idle = Millis::from_secs(config.idle_secs);
         let settings = ipmi::Config { guid, sha1: config.suite_3, sessions: config.sessions, idle };
         let mut server = Server::new(settings, |bytes| getrandom::fill(bytes).is_ok());
@@ -296,6 +313,8 @@ impl Serving {
             gate,
             model,
             socket: None,
+            is_off: true,
+            faults: faults.clone(),
             host: Host::default(),
             server,
             repository: Repository::default(),
@@ -312,7 +331,7 @@ impl Serving {
             memory: Memory::default(),
             adding: Vec::new(),
             changes: Allowance::new(EVENTS_AT_ONCE, 1, EVENT_EVERY),
-            traps: 0,
+            traps: alerts::first_trap(),
             confirmed: 0,
             events: Allowance::new(EVENTS_AT_ONCE, 1, EVENT_EVERY),
             before: Vec::new(),
@@ -333,11 +352,12 @@ impl Serving {
     async fn go_on(mut self, switch: &mut Switch, heartbeat: &mut Heartbeat, shutdown: &mut Shutdown) {
         let clock = self.shell.clock;
         let shell = &mut self.shell;
-        let mut buffer = vec![0; DATAGRAM];
+        let mut buffer = vec![0; socket::BUFFER];
         loop {
             let mut out = Vec::new();
             shell.resume_watchdog();
-            let (deadline, watchdog) = (shell.server.deadline(), shell.watch.timer.deadline());
+            let (deadline, watchdog) = (shell.server.deadline(), shell.watch.deadline());
+            let (model, doubt) = (shell.model.clone(), shell.watch.doubt);
             let pursuit = shell.watch.pursuit.deadline();
             let link = shell.bridge.as_ref().map(|bridge| &bridge.link);
             let boot = shell.boot.deadline();
@@ -355,6 +375,7 @@ impl Serving {
                 }
                 () = switch.turn(&seen) => {
                     let new = switch.socket();
+                    shell.is_off = switch.is_off();
                     if new.as_ref().map(Arc::as_ptr) != shell.socket.as_ref().map(Arc::as_ptr) {
                         let why = if new.is_some() { "served at another port" } else { "switched off" };
                         shell.server.end_all(why, &mut out);
@@ -364,6 +385,8 @@ impl Serving {
                 }
                 (way, came) = shell.host.next(), if shell.host.is_there() => shell.came(way, came, &mut out),
                 () = clock.sleep_until(watchdog), if watchdog.is_some() => shell.watchdog(),
+                // It is looked at with the next turn.
+                () = watch::is_settled(model, doubt), if doubt.is_some() => {}
                 () = clock.sleep_until(pursuit), if pursuit.is_some() => shell.pursue(),
                 () = clock.sleep_until(boot), if boot.is_some() => shell.boot_flags(),
                 () = clock.sleep_until(due), if due.is_some() => shell.show(&mut out),
@@ -378,9 +401,10 @@ impl Serving {
                     None => break,
                 },
                 received = receive(socket.as_deref(), &mut buffer), if socket.is_some() && is_known => match received {
-                    Ok((length, from)) => {
-                        let datagram = buffer.get(..length).unwrap_or_default();
-                        shell.server.input(clock.now(), from, datagram, &mut out);
+                    Ok(received) => {
+                        for datagram in received.datagrams(&buffer) {
+                            shell.server.input(clock.now(), received.path, datagram, &mut out);
+                        }
                     }
                     // Somebody is not there any more to whom something was sent.
                     Err(error) => tracing::debug!(%error, "cannot receive datagram"),
@@ -394,29 +418,30 @@ impl Serving {
 }
 
 /// Opens the bucket and reads what the SEL hides, for as long as that takes: until then nobody knows what is in it, and all else is served.
-async fn load(bus: Client, notify: Notifier) -> Done {
+async fn load(bus: Client, faults: Faults) -> Done {
     let mut is_told = false;
     loop {
         let found = async {
-            let (bucket, hidden) = Hidden::load(&bus).await?;
-            let kept = Kept::load(&bucket).await?;
-            let (settings, lost) = Settings::load(&bucket).await?;
+            let (bucket, hidden, of_sel) = Hidden::load(&bus).await?;
+            let (kept, of_sol) = Kept::load(&bucket).await?;
+            let (settings, of_settings) = Settings::load(&bucket).await?;
             let filtered = alerts::Progress::load(&bucket).await?;
+            let lost = [(Part::Sel, of_sel), (Part::Sol, of_sol), (Part::Settings, of_settings)];
             Ok::<_, StateError>(((bucket, hidden, kept, settings, filtered), lost))
         };
         match found.await {
             Ok((found, lost)) => {
-                if is_told || lost.is_some() {
-                    notify.status(lost.unwrap_or_default());
+                faults.set(Part::Store, "");
+                for (part, lost) in lost {
+                    faults.set(part, lost.unwrap_or_default());
                 }
                 return Done::Loaded(Box::new(found));
             }
             Err(error) => {
                 if !is_told {
                     tracing::warn!(%error, "cannot read what is hidden of the SEL: the SEL is not shown");
-                    notify.status(format!(
-                        "the SEL is not shown: what is hidden of it cannot be read: {error}"
-                    ));
+                    let what = format!("the SEL is not shown: what is hidden of it cannot be read: {error}");
+                    faults.set(Part::Store, what);
                 }
                 is_told = true;
             }
@@ -438,26 +463,19 @@ async fn heard(mut model: Reader, owner: &str) {
 
 impl Shell {
     fn event(&mut self, event: &RawItem, out: &mut Vec<Action>) {
-        if let RawItem::Message { subject, payload } = event
-            && self.host.is_there()
-            && commands::ends_watchdog(subject, payload, &self.model.snapshot())
-        {
-            self.machine_ended();
-        }
-        if self.watch.timer.deadline().is_some() {
-            let is_over = match event {
-                RawItem::Message { subject, payload } => {
-                    commands::ends_watchdog(subject, payload, &self.model.snapshot())
+        match event {
+            RawItem::Message { subject, payload } => {
+                if commands::ends_watchdog(subject, payload, &self.model.snapshot()) {
+                    if self.host.is_there() {
+                        self.machine_ended();
+                    }
+                    self.memory.acpi = Acpi::default();
+                    self.watch.stop(self.clock.now());
                 }
-                // The machine may have gone off or begun anew. Whoever lives there resets it again, which starts it.
-                RawItem::Resync => {
-                    tracing::warn!("watchdog of IPMI is stopped until it is reset: events may be missing");
-                    true
-                }
-            };
-            if is_over {
-                self.watch.timer.stop(self.clock.now());
             }
+            // The machine may have gone off or begun anew.
+            RawItem::Resync if self.watch.timer.deadline().is_some() => self.doubt_watchdog(),
+            RawItem::Resync => {}
         }
         let change = match event {
             RawItem::Message { subject, payload } => Change::of_event(subject, payload),
@@ -492,10 +510,11 @@ impl Shell {
                 }
             }
             Done::Replied(session, id, answer) => {
+                // A piece of what it writes was refused; another command says nothing of that.
                 if answer.is_err()
+                    && self.before.iter().any(|(of, _, command, _)| *of == id && WRITES.contains(command))
                     && let Some(seat) = self.seats.get_mut(&session)
                 {
-                    // It may be a piece of it that was refused.
                     seat.written = None;
                 }
                 self.replied(id, answer, out);
@@ -503,6 +522,7 @@ impl Shell {
             Done::Hidden(id, hidden, answer) => {
                 self.storing = false;
                 if answer.is_ok() {
+                    self.faults.set(Part::Sel, "");
                     self.sel.hide(*hidden);
                 }
                 self.replied(id, answer, out);
@@ -510,6 +530,7 @@ impl Shell {
             Done::Kept(id, kept, answer) => {
                 self.storing = false;
                 if answer.is_ok() {
+                    self.faults.set(Part::Sol, "");
                     if let Some(bridge) = &mut self.bridge {
                         bridge.link.set(kept.settings());
                     }
@@ -542,7 +563,7 @@ impl Shell {
                 self.sel.loaded(hidden);
                 self.sol.keep(kept);
                 self.set(settings.with_volatile_of(&self.memory.settings));
-                self.progress.last = self.progress.last.or(filtered);
+                self.progress.loaded(filtered);
                 self.filter(false, out);
             }
             Done::Told => {}
@@ -550,6 +571,7 @@ impl Shell {
             Done::Set(id, settings, answer) => {
                 self.storing = false;
                 if answer.is_ok() {
+                    self.faults.set(Part::Settings, "");
                     // Filters that are switched on now are not for what came before.
                     self.progress.is_due();
                     self.set(settings.with_volatile_of(&self.memory.settings));
@@ -683,7 +705,7 @@ impl Shell {
             match action {
                 Action::Send(to, bytes) => {
                     if let Some(socket) = &self.socket
-                        && let Err(error) = socket.send_to(&bytes, to).await
+                        && let Err(error) = socket.send(to, &bytes).await
                     {
                         tracing::debug!(%error, "cannot send datagram");
                     }
@@ -790,6 +812,7 @@ impl Shell {
             sessions: self.server.sessions(),
             suites: &self.suites,
             config: &self.config,
+            has_way: !self.host.names().is_empty(),
             port: local_port(self.socket.as_deref()),
             watchdog: &mut self.watch.timer,
             mono: self.clock.now(),
@@ -800,7 +823,8 @@ impl Shell {
         if !self.may_change(&request.session, &outcome) {
             outcome = Outcome::Answer(Err(Completion::BUSY));
         }
-        if SETTLED.contains(&request.command) {
+        // The last one is that which boot flags wait for.
+        if WRITES.contains(&request.command) || request.command == Command::ChassisControl {
             self.before.push((request.id, request.session.id, request.command, before));
         }
         let answer = match outcome {
@@ -919,7 +943,7 @@ impl Shell {
                     self.record(&request);
                     let bus = self.bus.clone();
                     self.calls.spawn(async move {
-                        let answer = alerts::test(&bus, username, &password, request.session.from).await;
+                        let answer = alerts::test(&bus, username, &password, request.session.from.ip()).await;
                         Done::Replied(request.session.id, request.id, answer.map(|()| Vec::new()))
                     });
                     return;
@@ -971,7 +995,8 @@ impl Shell {
     /// Who polls the power reads statistics that are not much older than the reading: those of the model are asked for twice a minute.
     fn ask_statistics(&self, snapshot: &Snapshot) {
         let now = u64::from(unix(self.clock.wall())) * 1000;
-        if now.saturating_sub(snapshot.status(Domain::Sensors).confirmed_ms) > STATISTICS_MS {
+        // It lies ahead where the clock was set back.
+        if now.abs_diff(snapshot.status(Domain::Sensors).confirmed_ms) > STATISTICS_MS {
             self.model.refresh(Domain::Sensors.owner());
         }
     }
@@ -1017,15 +1042,15 @@ fn unix(wall: std::time::SystemTime) -> u32 {
     u32::try_from(since).unwrap_or(u32::MAX)
 }
 
-/// A datagram; of no socket none.
-async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> std::io::Result<(usize, SocketAddr)> {
+/// Datagrams; of no socket none.
+async fn receive(socket: Option<&Socket>, buffer: &mut [u8]) -> std::io::Result<Received> {
     match socket {
-        Some(socket) => socket.recv_from(buffer).await,
+        Some(socket) => socket.receive(buffer).await,
         None => std::future::pending().await,
     }
 }
 
-fn local_port(socket: Option<&UdpSocket>) -> u16 {
+fn local_port(socket: Option<&Socket>) -> u16 {
     socket.and_then(|socket| socket.local_addr().ok()).map_or(0, |address| address.port())
 }
 
@@ -1120,10 +1145,13 @@ fn admitted(
 /// A LAN parameter that is about the controller's own network.
 async fn network(
     (selector, set): (u8, u8),
-    peer: SocketAddr,
+    path: Path,
     netmgr: Option<Client>,
 ) -> Result<Vec<u8>, Completion> {
-    let local = local_address(peer).await;
+    let local = match path.local {
+        None => local_address(path.peer).await,
+        local => local,
+    };
     let interfaces = match netmgr {
         Some(bus) if !lan::is_said_by(local, selector) => {
             let context = CallContext::new().with_timeout(CALL);
@@ -1136,7 +1164,7 @@ async fn network(
     lan::parameter((selector, set), local, &interfaces)
 }
 
-/// The address at which a client reaches this controller: the one from which packets to it leave.
+/// The address from which packets to somebody leave.
 async fn local_address(peer: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = if peer.is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() };
     let socket = UdpSocket::bind((any, 0)).await.ok()?;

@@ -68,17 +68,21 @@ impl Default for Kept {
 }
 
 impl Kept {
-    /// Reads it. While it cannot be read there is no console, which is told.
+    /// Reads it, and what is wrong with it: while it cannot be read there is no console.
     ///
     /// # Errors
     /// The store does not answer.
-    pub(crate) async fn load(bucket: &Bucket) -> Result<Self, StateError> {
+    pub(crate) async fn load(bucket: &Bucket) -> Result<(Self, Option<String>), StateError> {
         match bucket.get::<Json<Self>>(KEY).await {
-            Ok(entry) => Ok(entry.map(|entry| entry.value.0).unwrap_or_default()),
+            Ok(entry) => Ok((entry.map(|entry| entry.value.0).unwrap_or_default(), None)),
             Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
                 // It may have been switched off, or denied to some.
-                tracing::warn!(%error, "cannot read settings of Serial over LAN: it is off until somebody sets them");
-                Ok(Self { enabled: false, level: Level::Administrator as u8, ..Self::default() })
+                let what = format!(
+                    "settings of Serial over LAN cannot be read: it is off until somebody sets them: {error}"
+                );
+                tracing::warn!("{what}");
+                let lost = Self { enabled: false, level: Level::Administrator as u8, ..Self::default() };
+                Ok((lost, Some(what)))
             }
             Err(error) => Err(error),
         }

@@ -10,12 +10,13 @@ use schema::server::IpmiServiceCall as Call;
 use schema::v1alpha1 as v1;
 use serde::{Deserialize, Serialize};
 use service::{Clock, Notifier};
-use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::faults::{Faults, Part};
+use crate::socket::Socket;
 
 /// The bucket, and the key of what was chosen.
 const BUCKET: &str = "ipmi";
@@ -39,13 +40,17 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    async fn load(bus: &Client) -> Result<(Bucket, Self), StateError> {
+    /// Opens the bucket and reads it, and what is wrong with it.
+    async fn load(bus: &Client) -> Result<(Bucket, Self, Option<String>), StateError> {
         let bucket = bus.bucket(BUCKET).await?;
         match bucket.get::<Json<Self>>(KEY).await {
-            Ok(entry) => Ok((bucket, entry.map(|entry| entry.value.0).unwrap_or_default())),
+            Ok(entry) => Ok((bucket, entry.map(|entry| entry.value.0).unwrap_or_default(), None)),
             Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-                tracing::warn!(%error, "cannot read whether IPMI is switched on: it is off until somebody says so");
-                Ok((bucket, Self { enabled: Some(false), port: None }))
+                let what = format!(
+                    "whether IPMI is switched on cannot be read: it is off until somebody says so: {error}"
+                );
+                tracing::warn!("{what}");
+                Ok((bucket, Self { enabled: Some(false), port: None }, Some(what)))
             }
             Err(error) => Err(error),
         }
@@ -58,13 +63,16 @@ fn wanted(configured: Option<SocketAddr>, chosen: &Chosen) -> (bool, SocketAddr)
     (chosen.enabled.unwrap_or(configured.is_some()), configured.unwrap_or(free))
 }
 
+/// What the store has, with what is wrong with it.
+type Loaded = (Box<Bucket>, Chosen, Option<String>);
+
 /// Work beside the loop that has ended.
 enum Work {
-    Loaded(Result<(Box<Bucket>, Chosen), StateError>),
+    Loaded(Result<Loaded, StateError>),
     /// This was chosen, with what it is served at from now on, and by whom.
     Set {
         chosen: Chosen,
-        socket: Option<Arc<UdpSocket>>,
+        socket: Option<Arc<Socket>>,
         by: (String, String),
         reply: Option<Reply<v1::SetIpmiResponse>>,
         result: Result<(), Status>,
@@ -83,15 +91,18 @@ pub(crate) struct Switch {
     bus: Client,
     outbox: Outbox,
     notify: Notifier,
+    faults: Faults,
     clock: Clock,
     calls: Calls<Call<Request>>,
     config: Config,
     chosen: Chosen,
     /// `None` until the store has it.
     bucket: Option<Bucket>,
-    socket: Option<Arc<UdpSocket>>,
+    socket: Option<Arc<Socket>>,
     /// Why it is not served although it shall be.
     fault: String,
+    /// Why nobody knows whether it shall be.
+    lost: String,
     again: Option<Instant>,
     work: JoinSet<Work>,
 }
@@ -101,7 +112,7 @@ impl Switch {
     pub(crate) async fn new(
         bus: Client,
         outbox: Outbox,
-        notify: Notifier,
+        (notify, faults): (Notifier, Faults),
         config: Config,
     ) -> Result<Self, Error> {
         let calls = bus.calls().await?;
@@ -109,6 +120,7 @@ impl Switch {
             bus,
             outbox,
             notify,
+            faults,
             clock: Clock::new(),
             calls,
             config,
@@ -116,20 +128,26 @@ impl Switch {
             bucket: None,
             socket: None,
             fault: String::new(),
+            lost: String::new(),
             again: None,
             work: JoinSet::new(),
         };
         let loaded = tokio::time::timeout(LOADED_WITHIN, Chosen::load(&switch.bus)).await;
         switch.loaded(match loaded {
-            Ok(Ok((bucket, chosen))) => Ok((Box::new(bucket), chosen)),
+            Ok(Ok((bucket, chosen, lost))) => Ok((Box::new(bucket), chosen, lost)),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("the store does not answer".to_owned()),
         });
         Ok(switch)
     }
 
+    /// Whether it is known that it is switched off, which is another thing than that it cannot be served.
+    pub(crate) fn is_off(&self) -> bool {
+        self.bucket.is_some() && !wanted(self.config.listen, &self.chosen).0
+    }
+
     /// What datagrams come by; `None` while it is off.
-    pub(crate) fn socket(&self) -> Option<Arc<UdpSocket>> {
+    pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
         self.socket.clone()
     }
 
@@ -161,17 +179,19 @@ impl Switch {
                     let bus = self.bus.clone();
                     self.work.spawn(async move {
                         let loaded = Chosen::load(&bus).await;
-                        Work::Loaded(loaded.map(|(bucket, chosen)| (Box::new(bucket), chosen)))
+                        Work::Loaded(loaded.map(|(bucket, chosen, lost)| (Box::new(bucket), chosen, lost)))
                     });
                 }
             }
         }
     }
 
-    fn loaded(&mut self, loaded: Result<(Box<Bucket>, Chosen), String>) {
+    fn loaded(&mut self, loaded: Result<Loaded, String>) {
         match loaded {
-            Ok((bucket, chosen)) => {
+            Ok((bucket, chosen, lost)) => {
                 self.bucket = Some(*bucket);
+                self.lost = lost.unwrap_or_default();
+                self.faults.set(Part::Chosen, self.lost.clone());
                 self.chosen = chosen;
                 let (is_on, address) = wanted(self.config.listen, &self.chosen);
                 if is_on {
@@ -199,7 +219,7 @@ impl Switch {
         }
     }
 
-    fn serves(&mut self, socket: Arc<UdpSocket>) {
+    fn serves(&mut self, socket: Arc<Socket>) {
         if let Ok(address) = socket.local_addr() {
             self.notify.listening("ipmi", address);
             tracing::info!(listener = "ipmi", %address, "listening");
@@ -208,9 +228,7 @@ impl Switch {
     }
 
     fn works(&mut self) {
-        if !self.fault.is_empty() {
-            self.notify.status("");
-        }
+        self.faults.set(Part::Switch, "");
         self.fault.clear();
         self.again = None;
     }
@@ -218,7 +236,7 @@ impl Switch {
     fn fails(&mut self, why: String) {
         if self.fault != why {
             tracing::warn!(error = why, "IPMI is not served: retrying every 5 s");
-            self.notify.status(format!("IPMI is not served: {why}"));
+            self.faults.set(Part::Switch, format!("IPMI is not served: {why}"));
         }
         self.fault = why;
         self.again = Some(Instant::now() + AGAIN);
@@ -247,7 +265,7 @@ impl Switch {
             listening: self.socket.is_some(),
             address: bound.ip().to_string(),
             port: bound.port().into(),
-            fault: self.fault.clone(),
+            fault: if self.fault.is_empty() { self.lost.clone() } else { self.fault.clone() },
             sessions: u32::try_from(seen.sessions).unwrap_or(u32::MAX),
             sessions_max: self.config.sessions.into(),
             cipher_suites: suites,
@@ -259,7 +277,7 @@ impl Switch {
     fn choose(&mut self, request: &v1::SetIpmiRequest, reply: Reply<v1::SetIpmiResponse>, seen: &Seen) {
         match self.chosen(request) {
             // As it is: what is stored says so already.
-            Ok((chosen, socket)) if chosen == self.chosen => {
+            Ok((chosen, socket)) if chosen == self.chosen && self.lost.is_empty() => {
                 if let Some(socket) = socket.filter(|_| self.socket.is_none()) {
                     self.works();
                     self.serves(socket);
@@ -284,7 +302,7 @@ impl Switch {
     }
 
     /// What is chosen by a request, and the socket that it takes. Nothing is changed yet.
-    fn chosen(&self, request: &v1::SetIpmiRequest) -> Result<(Chosen, Option<Arc<UdpSocket>>), Status> {
+    fn chosen(&self, request: &v1::SetIpmiRequest) -> Result<(Chosen, Option<Arc<Socket>>), Status> {
         if self.bucket.is_none() {
             return Err(Status::unavailable(self.fault.clone()));
         }
@@ -321,7 +339,7 @@ impl Switch {
     fn set(
         &mut self,
         chosen: Chosen,
-        socket: Option<Arc<UdpSocket>>,
+        socket: Option<Arc<Socket>>,
         (by, request): &(String, String),
         reply: Option<Reply<v1::SetIpmiResponse>>,
         result: Result<(), Status>,
@@ -332,8 +350,10 @@ impl Switch {
             self.chosen = chosen;
             let (is_on, address) = wanted(self.config.listen, &self.chosen);
             self.works();
-            let is_same =
-                |new: &Arc<UdpSocket>| self.socket.as_ref().is_some_and(|old| Arc::ptr_eq(old, new));
+            // What is stored can be read now.
+            self.lost.clear();
+            self.faults.set(Part::Chosen, "");
+            let is_same = |new: &Arc<Socket>| self.socket.as_ref().is_some_and(|old| Arc::ptr_eq(old, new));
             match socket {
                 Some(socket) if !is_same(&socket) => self.serves(socket),
                 Some(_) => {}
@@ -356,12 +376,8 @@ impl Switch {
 }
 
 /// A socket at an address; otherwise why not, and what helps.
-fn bind(address: SocketAddr) -> Result<Arc<UdpSocket>, String> {
-    let bound = std::net::UdpSocket::bind(address).and_then(|socket| {
-        socket.set_nonblocking(true)?;
-        UdpSocket::from_std(socket)
-    });
-    bound.map(Arc::new).map_err(|error| {
+fn bind(address: SocketAddr) -> Result<Arc<Socket>, String> {
+    Socket::bind(address).map(Arc::new).map_err(|error| {
         let helps = match error.kind() {
             std::io::ErrorKind::AddrInUse => ": another program has this port",
             std::io::ErrorKind::PermissionDenied => {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use service::Folder;
 
 use crate::boot_flags::BootOptions;
+use crate::sel_log::Looked;
 use crate::watch::{Runs, Watch};
 
 const FILE: &str = "timers";
@@ -30,25 +31,28 @@ pub(crate) struct Timers {
     flags: Option<(String, String)>,
     /// Flags outlast a client that sends no Chassis Control.
     outlasts: bool,
-    /// The number of the last event of the log that was filtered.
-    pub(crate) filtered: Option<u64>,
+    /// How far the log was filtered.
+    pub(crate) looked: Looked,
 }
 
 impl Timers {
-    /// As it is now; `reboots` is how often the machine has begun, and `filtered` how far the log was filtered.
+    /// As it is now; `reboots` is how often the machine has begun, and `looked` how far the log was filtered.
     pub(crate) fn of(
         watch: &Watch,
         boot: &BootOptions,
-        filtered: Option<u64>,
+        looked: Looked,
         reboots: impl FnOnce() -> Option<u32>,
     ) -> Self {
         let is_running = watch.timer.deadline().is_some() || watch.pursuit.wants_something();
         Self {
             watchdog: watch.timer.saved(),
-            runs: watch.resumes.or_else(|| is_running.then(|| Runs { reboots: reboots() })),
+            runs: watch
+                .resumes
+                .or(watch.doubt.map(|doubt| doubt.runs))
+                .or_else(|| is_running.then(|| Runs { reboots: reboots() })),
             flags: boot.to_be_taken_back(),
             outlasts: boot.outlasts,
-            filtered,
+            looked,
         }
     }
 
@@ -152,11 +156,11 @@ mod tests {
         assert!(!file.saved().waits());
         // SMS/OS, hard reset, 10 s.
         watch.timer.set(at(0), &[0x04, 0x01, 0, 0, 100, 0]).unwrap();
-        file.save(Timers::of(&watch, &boot, None, || panic!("it does not run")));
+        file.save(Timers::of(&watch, &boot, Looked::default(), || panic!("it does not run")));
         assert!(!TimersFile::open(dir.path()).saved().waits(), "it is set, and does not run");
         watch.timer.reset(at(1)).unwrap();
         boot.set(at(2), "system".to_owned(), "b1".to_owned());
-        file.save(Timers::of(&watch, &boot, None, || Some(7)));
+        file.save(Timers::of(&watch, &boot, Looked::default(), || Some(7)));
         // Killed twice, before anything was known of the machine.
         for _ in 0..2 {
             (watch, boot) = (Watch::default(), BootOptions::default());
@@ -168,18 +172,18 @@ mod tests {
             assert_eq!(watch.timer.get(at(100)), [0x04, 0x01, 0, 0, 100, 0, 100, 0]);
             // The minute of the flags begins anew.
             assert_eq!(boot.deadline(), Some(at(160)));
-            file.save(Timers::of(&watch, &boot, None, || panic!("it is not asked for")));
+            file.save(Timers::of(&watch, &boot, Looked::default(), || panic!("it is not asked for")));
         }
         // Flags that are being taken back are, until that is done.
         let request = boot.due(at(160)).unwrap();
-        file.save(Timers::of(&watch, &boot, None, || None));
+        file.save(Timers::of(&watch, &boot, Looked::default(), || None));
         assert!(TimersFile::open(dir.path()).saved().flags.is_some());
         boot.not_taken_back(at(161), request);
         assert!(boot.due(at(166)).is_some());
         boot.taken_back();
         // Whoever sets it himself lives, and wants what he says.
         watch.used(Command::SetWatchdog);
-        file.save(Timers::of(&watch, &boot, None, || panic!("it does not run")));
+        file.save(Timers::of(&watch, &boot, Looked::default(), || panic!("it does not run")));
         assert!(!TimersFile::open(dir.path()).saved().waits());
     }
 
@@ -189,7 +193,7 @@ mod tests {
         let mut boot = BootOptions::default();
         boot.set(at(0), "system".to_owned(), "b1".to_owned());
         let mut file = TimersFile::open(dir.path());
-        file.save(Timers::of(&Watch::default(), &boot, None, || None));
+        file.save(Timers::of(&Watch::default(), &boot, Looked::default(), || None));
         assert!(TimersFile::open(dir.path()).saved().waits());
         let path = dir.path().join(FILE);
         let bytes = std::fs::read(&path).unwrap();

@@ -1,11 +1,13 @@
 //! The watchdog timer, with what is told and recorded of it: each by itself for who uses it as it is meant, and bounded for who does not.
 
 use ipmi::watchdog::{Timeout, Watchdog};
-use ipmi::{Command, sel};
+use ipmi::{Command, sdr, sel};
+use model::{Domain, Snapshot, State};
+use model_feed::Reader;
 use serde::{Deserialize, Serialize};
 use units::{Allowance, Millis, Mono};
 
-use crate::pursuit::Pursuit;
+use crate::pursuit::{Machine, Pursuit};
 
 const MINUTE: Millis = Millis::from_secs(60);
 
@@ -16,12 +18,41 @@ pub(crate) struct Runs {
     pub(crate) reboots: Option<u32>,
 }
 
+/// Nobody knows whether the machine that the watchdog runs for went on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    /// As it was.
+    pub(crate) runs: Runs,
+    /// When its owner had last spoken, milliseconds since 1970: what it says after that settles it.
+    since_ms: u64,
+}
+
+impl Doubt {
+    /// The machine, once its owner has spoken.
+    fn settled(self, snapshot: &Snapshot) -> Option<Machine> {
+        let status = snapshot.status(Domain::Hosts);
+        let has_spoken = status.state == State::Live && status.confirmed_ms != self.since_ms;
+        Machine::of(snapshot).filter(|_| has_spoken)
+    }
+}
+
+/// Ends once this is settled; never without a doubt.
+pub(crate) async fn is_settled(mut model: Reader, doubt: Option<Doubt>) {
+    let Some(doubt) = doubt else { return std::future::pending().await };
+    if model.until(|snapshot| doubt.settled(snapshot).is_some()).await.is_none() {
+        // Nobody says anything of it any more.
+        std::future::pending().await
+    }
+}
+
 /// The timer.
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) timer: Watchdog,
     /// It ran when an earlier process of this daemon ended: it starts once it is known that its machine goes on.
     pub(crate) resumes: Option<Runs>,
+    /// It runs, and its machine may not be the one it was started for.
+    pub(crate) doubt: Option<Doubt>,
     /// What its end wants of the machine.
     pub(crate) pursuit: Pursuit,
     /// Why that was not taken so far.
@@ -35,7 +66,7 @@ pub(crate) struct Watch {
     by: Option<u32>,
 }
 
-/// What stands on the SEL of its end: Watchdog 2, by the controller, of a sensor that has no record (table 42-3).
+/// What stands on the SEL of its end: Watchdog 2, by the controller, of a sensor that has no record (table 42-3), and a number that is nobody else's.
 pub(crate) fn record(timeout: Timeout, timer_use: u8) -> [u8; sel::LENGTH] {
     let offset = match timeout {
         Timeout::Tell => 0,
@@ -45,7 +76,7 @@ pub(crate) fn record(timeout: Timeout, timer_use: u8) -> [u8; sel::LENGTH] {
     };
     // The second byte is there, and says of what use the timer was; no interrupt is of the end itself.
     let said = 0xf0 | timer_use & 0x0f;
-    [0, 0, 0x02, 0, 0, 0, 0, 0x20, 0, 0x04, 0x23, 0, 0x6f, 0xc0 | offset, said, 0xff]
+    [0, 0, 0x02, 0, 0, 0, 0, 0x20, 0, 0x04, 0x23, sdr::WATCHDOG, 0x6f, 0xc0 | offset, said, 0xff]
 }
 
 impl Default for Watch {
@@ -53,6 +84,7 @@ impl Default for Watch {
         Self {
             timer: Watchdog::default(),
             resumes: None,
+            doubt: None,
             pursuit: Pursuit::default(),
             why: String::new(),
             events: Allowance::new(4, 1, MINUTE),
@@ -77,8 +109,36 @@ impl Watch {
     pub(crate) fn used(&mut self, command: Command) {
         if matches!(command, Command::SetWatchdog | Command::ResetWatchdog) {
             self.pursuit.recall();
-            self.resumes = None;
+            (self.resumes, self.doubt) = (None, None);
         }
+    }
+
+    /// When something of the timer is due. What it would do is not for a machine that may be another by now.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        self.timer.deadline().filter(|_| self.doubt.is_none())
+    }
+
+    /// Its machine went off or began anew.
+    pub(crate) fn stop(&mut self, now: Mono) {
+        self.timer.stop(now);
+        self.doubt = None;
+    }
+
+    /// Events may be missing: the machine was as `runs` says.
+    pub(crate) fn doubts(&mut self, runs: Runs, snapshot: &Snapshot) {
+        let runs = self.doubt.map_or(runs, |doubt| doubt.runs);
+        self.doubt = Some(Doubt { runs, since_ms: snapshot.status(Domain::Hosts).confirmed_ms });
+    }
+
+    /// Whether the machine went on, once that is known: the timer then goes on as well, or stops.
+    pub(crate) fn settle(&mut self, now: Mono, snapshot: &Snapshot) -> Option<bool> {
+        let doubt = self.doubt?;
+        let goes_on = doubt.settled(snapshot)?.goes_on_since(doubt.runs.reboots);
+        self.doubt = None;
+        if !goes_on {
+            self.timer.stop(now);
+        }
+        Some(goes_on)
     }
 
     /// Whether this command, which has gone well, is recorded: each Set, and a Reset that starts the timer or is another session's. Those that keep
@@ -136,7 +196,9 @@ mod tests {
     #[test]
     fn its_end_has_a_record_that_says_what_it_did() {
         let bytes = record(Timeout::PowerCycle, 4);
-        assert_eq!(bytes[7..], [0x20, 0, 4, 0x23, 0, 0x6f, 0xc3, 0xf4, 0xff]);
+        // Its number is that of no sensor with a record.
+        assert_eq!(bytes[7..], [0x20, 0, 4, 0x23, 0xfe, 0x6f, 0xc3, 0xf4, 0xff]);
+        assert_eq!(sdr::index(0, 0xfe), None);
         assert_eq!(record(Timeout::Tell, 1)[13..15], [0xc0, 0xf1]);
     }
 

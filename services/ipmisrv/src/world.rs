@@ -28,6 +28,8 @@ pub(crate) struct World<'a> {
     pub(crate) sessions: usize,
     pub(crate) suites: &'a [Suite],
     pub(crate) config: &'a Config,
+    /// The machine has a way of its own.
+    pub(crate) has_way: bool,
     /// The port that clients reach.
     pub(crate) port: u16,
     pub(crate) watchdog: &'a mut Watchdog,

@@ -97,7 +97,9 @@ impl Running {
 /// Whether a presence ping (§13.2.3) is answered.
 async fn pings(address: SocketAddr) -> bool {
     let asked = tokio::task::spawn_blocking(move || {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let own = if address.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+        let socket = UdpSocket::bind(own).unwrap();
+        // What comes from another address than this one is not for it.
         socket.connect(address).unwrap();
         socket.set_read_timeout(Some(WAIT)).unwrap();
         let ping = [0x06, 0x00, 0xff, 0x06, 0x00, 0x00, 0x11, 0xbe, 0x80, 0x07, 0x00, 0x00];
@@ -165,7 +167,11 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
         let ipmi = set(&client, true, Some(port.into())).await.unwrap();
         assert!(ipmi.enabled && ipmi.listening && u16::try_from(ipmi.port) == Ok(port), "{ipmi:?}");
         let here = SocketAddr::from(([127, 0, 0, 1], port));
-        assert!(pings(here).await);
+        // Whichever of its addresses is asked answers, also one that the kernel would not answer from.
+        let others = [SocketAddr::from(([127, 0, 0, 2], port)), (std::net::Ipv6Addr::LOCALHOST, port).into()];
+        for address in [here].into_iter().chain(others) {
+            assert!(pings(address).await, "{address}");
+        }
         ipmisrv.stop().await;
 
         // As it was, after a restart; and off, also after one, whatever the configuration says.
@@ -185,6 +191,38 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
         let ipmi = set(&client, true, None).await.unwrap();
         assert!(ipmi.listening && ipmi.address == "127.0.0.1", "{ipmi:?}");
         assert!(pings(here).await);
+        ipmisrv.stop().await;
+    });
+}
+
+#[test]
+fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
+    runtime().block_on(async {
+        let bus = Bus::start().await;
+        operator(&bus).await;
+        bus.create_bucket("ipmi").await;
+        let bucket = bus.client("ipmisrv").await.bucket("ipmi").await.unwrap();
+        for key in ["service", "sel", "sol", "settings"] {
+            bucket.put(key, &ipc::Json("no settings".to_owned())).await.unwrap();
+        }
+        let client = bus.client("websrv").await;
+        let mut ipmisrv = Running::start(&bus, "listen = \"127.0.0.1:0\"").await;
+        let said = ipmisrv.status().await;
+        assert!(said.starts_with("whether IPMI is switched on cannot be read: it is off"), "{said}");
+        ipmisrv.is_ready().await;
+        let context = ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT);
+        let ipmi = client.call(GET_IPMI, &v1::GetIpmiRequest {}, &context).await.unwrap().ipmi.unwrap();
+        assert!(!ipmi.enabled && ipmi.fault.starts_with("whether IPMI is switched on"), "{ipmi:?}");
+        // To what it is already: it is stored all the same.
+        let ipmi = set(&client, false, None).await.unwrap();
+        assert_eq!((ipmi.enabled, ipmi.fault.as_str()), (false, ""));
+        assert_eq!(ipmisrv.status().await, "");
+        assert!(set(&client, true, None).await.unwrap().listening);
+        let parts = ["hidden of the SEL", "settings of Serial over LAN", "settings of IPMI"];
+        let mut said = String::new();
+        while !parts.iter().all(|part| said.contains(part)) {
+            said = ipmisrv.status().await;
+        }
         ipmisrv.stop().await;
     });
 }

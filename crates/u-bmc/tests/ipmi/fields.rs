@@ -386,8 +386,9 @@ fn wanted(words: &str, api: &Api) -> Vec<Want> {
         "mc selftest" => vec![line("Selftest:passed")],
         "mc info" => {
             let version = text(&api.system["version"]);
-            let mut numbers = version.split(['.', ' ']).filter_map(|word| word.parse::<u8>().ok());
-            let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+            // Seven bits and two digits: what is more is shown as the most there is room for.
+            let mut numbers = version.split(['.', ' ']).filter_map(|word| word.parse::<u32>().ok());
+            let (major, minor) = (numbers.next().unwrap_or(0).min(127), numbers.next().unwrap_or(0).min(99));
             let has = [
                 "Sensor Device",
                 "SDR Repository Device",
@@ -596,7 +597,7 @@ fn wanted(words: &str, api: &Api) -> Vec<Want> {
         .collect(),
         "firewall info channel 1 lun 0 netfn 0" => ["support:", "configurable:", "enabled:"]
             .into_iter()
-            .map(|name| Line(format!("{name}d7830000{}", " 00000000".repeat(7))))
+            .map(|name| Line(format!("{name}f7830000{}", " 00000000".repeat(7))))
             .collect(),
         _ => vec![Line(format!("nobody says what {words} has to show"))],
     }

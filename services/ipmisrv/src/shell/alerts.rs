@@ -8,12 +8,13 @@ use ipmi::pet::Trap;
 use ipmi::{Action, Completion, Suite};
 use schema::rpc::auth_service::VERIFY_IPMI;
 use schema::v1alpha1 as v1;
+use serde::{Deserialize, Serialize};
 use tokio::net::UdpSocket;
 use units::{Allowance, Millis};
 
 use super::{Done, LOGIN, Shell, local_address, unix};
 use crate::commands;
-use crate::sel_log::{self, Read};
+use crate::sel_log::{self, Looked, Read};
 use crate::settings::Settings;
 
 /// The key of how far the log was filtered, in the bucket of ipmisrv.
@@ -26,40 +27,82 @@ const KEPT_EVERY: Millis = Millis::from_secs(60);
 /// How far the log was filtered: what came since an earlier process ended alerts as well.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// The number of the last event that was looked at; `None` before any.
-    pub(super) last: Option<u64>,
-    /// Those that were read and not looked at, oldest first.
-    unseen: VecDeque<u64>,
+    /// The last event of each stream that was looked at: what comes by the other one may be older.
+    pub(super) last: Looked,
+    /// Those that were read and not looked at, with the stream each came by.
+    unseen: VecDeque<(usize, u64)>,
+    /// The newest event of the log, of any kind, when all it had was read.
+    newest: u64,
+    /// What an earlier process has looked at does not count.
+    is_forgotten: bool,
     /// It is to be kept on flash.
     is_due: bool,
     writes: Allowance,
 }
 
+/// It on flash.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Each(Looked),
+    /// One number for all, as the release before has it.
+    All(u64),
+}
+
+impl Stored {
+    fn looked(self) -> Looked {
+        match self {
+            Self::Each(each) => each,
+            Self::All(last) => Looked::default().map(|_: Option<u64>| Some(last)),
+        }
+    }
+}
+
 impl Default for Progress {
     fn default() -> Self {
-        Self { last: None, unseen: VecDeque::new(), is_due: false, writes: Allowance::new(1, 1, KEPT_EVERY) }
+        Self {
+            last: Looked::default(),
+            unseen: VecDeque::new(),
+            newest: 0,
+            is_forgotten: false,
+            is_due: false,
+            writes: Allowance::new(1, 1, KEPT_EVERY),
+        }
     }
 }
 
 impl Progress {
     /// An event was read.
-    fn came(&mut self, sequence: u64) {
+    fn came(&mut self, stream: usize, sequence: u64) {
         if self.unseen.len() >= usize::from(sel_log::EVENTS) {
             self.unseen.pop_front();
         }
-        self.unseen.push_back(sequence);
+        self.unseen.push_back((stream, sequence));
     }
 
-    /// Those that are to be looked at now: what came behind the last one. Without that, and where the log begins anew, none of those that are old.
+    /// The log is another one: what it has when it was read is old.
+    fn begins_anew(&mut self) {
+        self.unseen.clear();
+        self.last = Looked::default();
+    }
+
+    /// Those that are to be looked at now, oldest first: what came behind the last one of its stream. The first time, where `is_new` is false, all the log
+    /// has was read: where nobody knows how far it was looked at, or that is beyond all it has, it is another log, and none of what it has is new.
     fn take(&mut self, is_new: bool) -> Vec<u64> {
         let unseen = std::mem::take(&mut self.unseen);
-        let newest = unseen.back().copied();
-        let last = if is_new { newest.map(|newest| newest.saturating_sub(1)) } else { newest };
-        let last = self.last.or(last);
-        if let Some(newest) = newest {
-            self.last = Some(newest);
+        if !is_new {
+            self.last = self.last.map(|last| last.filter(|last| *last <= self.newest).or(Some(self.newest)));
         }
-        let mut found: Vec<u64> = unseen.into_iter().filter(|sequence| Some(*sequence) > last).collect();
+        let mut found: Vec<u64> = Vec::new();
+        for (stream, sequence) in unseen {
+            if let Some(last) = self.last.get_mut(stream)
+                && last.is_none_or(|last| sequence > last)
+            {
+                *last = Some(sequence);
+                found.push(sequence);
+            }
+        }
+        found.sort_unstable();
         found.drain(..found.len().saturating_sub(MISSED_MAX));
         found
     }
@@ -68,12 +111,25 @@ impl Progress {
     ///
     /// # Errors
     /// The store does not answer.
-    pub(super) async fn load(bucket: &Bucket) -> Result<Option<u64>, StateError> {
-        match bucket.get::<Json<u64>>(KEY).await {
-            Ok(entry) => Ok(entry.map(|entry| entry.value.0)),
+    pub(super) async fn load(bucket: &Bucket) -> Result<Looked, StateError> {
+        match bucket.get::<Json<Stored>>(KEY).await {
+            Ok(entry) => Ok(entry.map(|entry| entry.value.0.looked()).unwrap_or_default()),
             // What came meanwhile is not known then.
-            Err(StateError::Unreadable { .. } | StateError::NotRead { .. }) => Ok(None),
+            Err(StateError::Unreadable { .. } | StateError::NotRead { .. }) => Ok(Looked::default()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Nobody is alerted of what came while IPMI was off.
+    pub(super) fn forget(&mut self) {
+        self.last = Looked::default();
+        self.is_forgotten = true;
+    }
+
+    /// As the flash has it, where this process has not looked yet.
+    pub(super) fn loaded(&mut self, stored: Looked) {
+        for (last, stored) in self.last.iter_mut().zip(stored).filter(|_| !self.is_forgotten) {
+            *last = last.or(stored);
         }
     }
 
@@ -86,17 +142,15 @@ impl Progress {
 impl Shell {
     /// Keeps how far the log was filtered, now and then.
     pub(super) fn keep_progress(&mut self) {
-        let (Some(bucket), Some(last), true) = (&self.bucket, self.progress.last, self.progress.is_due)
-        else {
-            return;
-        };
+        let (Some(bucket), true) = (&self.bucket, self.progress.is_due) else { return };
+        let last = self.progress.last;
         if !self.progress.writes.take(self.clock.now()) {
             return;
         }
         self.progress.is_due = false;
         let bucket = bucket.clone();
         self.calls.spawn(async move {
-            if let Err(error) = bucket.commit(KEY, &Json(last), None).await {
+            if let Err(error) = bucket.commit(KEY, &Json(Stored::Each(last)), None).await {
                 tracing::warn!(%error, "cannot keep how far the log was filtered: alerts may come twice");
             }
             Done::Told
@@ -116,10 +170,10 @@ impl Shell {
     pub(super) fn read(&mut self, read: Read, out: &mut Vec<Action>) {
         let was_known = self.sel.is_known();
         match &read {
-            Read::Entry(entry) => self.progress.came(entry.sequence),
+            Read::Entry(entry) => self.progress.came(sel_log::stream(&entry.subject), entry.sequence),
             // All there is follows.
-            Read::Anew => self.progress.unseen.clear(),
-            Read::Whole => {}
+            Read::Anew => self.progress.begins_anew(),
+            Read::Whole(newest) => self.progress.newest = *newest,
         }
         self.sel.take(read);
         self.filter(was_known, out);
@@ -145,6 +199,10 @@ impl Shell {
             }
             self.memory.filtered = id;
             self.progress.is_due |= tables.control != 0;
+            // Alerts are IPMI over LAN as well.
+            if self.is_off {
+                continue;
+            }
             for alert in tables.alerts(&bytes) {
                 let Some(address) = self.memory.settings.destination(alert.destination) else { continue };
                 let severity = if alert.severity == 0 { severity(&bytes) } else { alert.severity };
@@ -188,7 +246,7 @@ impl Shell {
         severity: u8,
         record: [u8; ipmi::sel::LENGTH],
     ) -> impl Future<Output = bool> + use<> {
-        self.traps = self.traps.wrapping_add(1);
+        self.traps = after(self.traps);
         let (sequence, guid) = (self.traps, self.guid);
         let community = self.memory.settings.community.clone();
         let ticks = u32::try_from(self.clock.now().as_millis() / 10 % u64::from(u32::MAX)).unwrap_or(0);
@@ -222,8 +280,26 @@ impl Shell {
     }
 }
 
+/// The number before that of the first trap. Receivers take the same number once more for the same trap, so each process begins somewhere else.
+pub(super) fn first_trap() -> u16 {
+    let mut bytes = [0; 2];
+    // Without any it is the first of all.
+    let _ = getrandom::fill(&mut bytes);
+    u16::from_le_bytes(bytes)
+}
+
+/// The number of the next trap: 0 is that of none (PET 1.0, table 3).
+fn after(number: u16) -> u16 {
+    number.checked_add(1).unwrap_or(1)
+}
+
 /// How serious a record is, as traps say it: what its filter does not say.
 pub(super) fn severity(record: &[u8; ipmi::sel::LENGTH]) -> u8 {
+    let [_, _, kind, _, _, _, _, _, _, _, _, _, class, first, ..] = *record;
+    // Thresholds that are not recoverable (table 42-2), as they are crossed.
+    if (kind, class) == (0x02, 0x01) && matches!(first & 0x0f, 4 | 5 | 10 | 11) {
+        return 0x20;
+    }
     match crate::platform_event::added(record).0 {
         v1::EventSeverity::Critical => 0x10,
         v1::EventSeverity::Warning => 0x08,
@@ -236,7 +312,7 @@ pub(super) async fn test(
     bus: &Client,
     username: String,
     password: &[u8],
-    from: SocketAddr,
+    from: IpAddr,
 ) -> Result<(), Completion> {
     const WRONG: Completion = Completion(0x80);
     let mut data = vec![0; 16];
@@ -248,7 +324,7 @@ pub(super) async fn test(
         data,
         code,
         session: Vec::new(),
-        address: from.ip().to_canonical().to_string(),
+        address: from.to_canonical().to_string(),
         only_test: true,
     };
     let context = CallContext::new().with_timeout(LOGIN).with_patience(LOGIN);
@@ -264,7 +340,8 @@ mod tests {
     use super::*;
 
     fn come(progress: &mut Progress, sequences: std::ops::RangeInclusive<u64>, is_new: bool) -> Vec<u64> {
-        sequences.for_each(|sequence| progress.came(sequence));
+        progress.newest = *sequences.end();
+        sequences.for_each(|sequence| progress.came(0, sequence));
         progress.take(is_new)
     }
 
@@ -275,7 +352,7 @@ mod tests {
         assert_eq!(come(&mut progress, 10..=10, true), [10]);
         // The log is read once more, by this process or by the next one.
         assert_eq!(come(&mut progress, 2..=12, false), [11, 12]);
-        let mut next = Progress { last: progress.last, ..Progress::default() };
+        let mut next = Progress { last: progress.last, newest: 12, ..Progress::default() };
         assert_eq!(come(&mut next, 3..=12, false), [0; 0]);
         assert_eq!(come(&mut next, 3..=200, false), (137..=200).collect::<Vec<_>>(), "the newest of them");
         // A log that begins anew.
@@ -284,5 +361,68 @@ mod tests {
         assert_eq!(next.take(true), [0; 0]);
         // The first event there ever is.
         assert_eq!(come(&mut Progress::default(), 1..=1, true), [1]);
+    }
+
+    #[test]
+    fn an_event_that_is_read_behind_a_later_one_of_the_other_stream_is_looked_at() {
+        let mut progress = Progress::default();
+        assert_eq!(progress.take(false), [0; 0]);
+        progress.came(1, 101);
+        assert_eq!(progress.take(true), [101]);
+        progress.came(0, 100);
+        assert_eq!(progress.take(true), [100]);
+        // Both are read once more, with what came while nobody looked.
+        for (stream, sequence) in [(1, 101), (1, 104), (0, 100), (0, 102), (0, 103)] {
+            progress.came(stream, sequence);
+        }
+        assert_eq!(progress.take(true), [102, 103, 104]);
+        // The next process goes on with it, also where the log says one stream before the other.
+        let mut next = Progress { newest: 110, ..Progress::default() };
+        next.loaded(progress.last);
+        for (stream, sequence) in [(1, 104), (1, 107), (0, 103), (0, 106)] {
+            next.came(stream, sequence);
+        }
+        assert_eq!(next.take(false), [106, 107]);
+    }
+
+    #[test]
+    fn a_trap_is_as_serious_as_its_threshold_and_no_two_have_the_same_number() {
+        for (class, first, expected) in [
+            (1, 0x57, 0x08),
+            (1, 0x59, 0x10),
+            (1, 0x5b, 0x20),
+            (1, 0x54, 0x20),
+            (0x81, 0x5b, 0x02),
+            (0x6f, 4, 0x02),
+        ] {
+            let record = [1, 0, 2, 0, 0, 0, 0, 0x20, 0, 4, 1, 0x30, class, first, 0, 0];
+            assert_eq!(severity(&record), expected, "{class:02x} {first:02x}");
+        }
+        assert_eq!((after(0), after(7), after(u16::MAX)), (1, 8, 1));
+    }
+
+    #[test]
+    fn the_first_event_of_a_log_that_begins_anew_is_looked_at() {
+        let mut progress = Progress { last: [Some(500), Some(400)], ..Progress::default() };
+        progress.came(0, 501);
+        progress.begins_anew();
+        // It has one of another kind.
+        progress.newest = 1;
+        assert_eq!(progress.take(false), [0; 0], "it has none");
+        progress.came(0, 2);
+        assert_eq!(progress.take(true), [2]);
+        // Of another log as well, that began while nobody was there.
+        let mut next = Progress { last: [Some(500), Some(400)], ..Progress::default() };
+        assert_eq!(next.take(false), [0; 0]);
+        next.came(1, 1);
+        assert_eq!(next.take(true), [1]);
+    }
+
+    #[test]
+    fn what_the_release_before_has_kept_is_read() {
+        let looked = |text: &str| serde_json::from_str::<Stored>(text).unwrap().looked();
+        assert_eq!(looked("7"), [Some(7), Some(7)]);
+        assert_eq!(looked("[7,null]"), [Some(7), None]);
+        assert_eq!(serde_json::to_string(&Stored::Each([Some(7), None])).unwrap(), "[7,null]");
     }
 }

@@ -79,10 +79,11 @@ impl Shell {
                     let session = SessionInfo {
                         id: host::SESSION,
                         account: String::new(),
-                        from: SocketAddr::from((OUTWARD, 9)),
+                        from: SocketAddr::from((OUTWARD, 9)).into(),
                         level: Level::Administrator,
                     };
-                    let request = Request { id, session, command: row.command, lun: asked.lun, data };
+                    let (command, lun, generator) = (row.command, asked.lun, host::GENERATOR);
+                    let request = Request { id, session, command, lun, generator, data };
                     self.request(request, out);
                 }
                 Asked::Refused(row) if self.refusals.take(self.clock.now()) => {

@@ -182,3 +182,25 @@ fn a_test_of_a_password_opens_nothing_and_is_no_login_and_a_wrong_one_counts() {
     }
     assert!(locked, "who guesses is locked out");
 }
+
+#[test]
+fn the_password_of_an_account_that_is_disabled_can_be_tested_and_opens_nothing() {
+    let mut bench = bench();
+    set_password(&mut bench, NAME, "glockenspiel-7").unwrap();
+    let ticket = bench.ask(
+        update(NAME, AccountPatch { enabled: Some(false), ..AccountPatch::default() }),
+        Some(("admin", "")),
+    );
+    while let Some(_batch) = bench.batch() {
+        bench.step(Event::Written(Outcome::Stored));
+    }
+    bench.answer(ticket).unwrap().unwrap();
+    // More often than an account may fail.
+    for _ in 0..=limits().lockout.threshold {
+        assert_eq!(verify(&mut bench, NAME, b"glockenspiel-7", true), Ok(v1::VerifyIpmiResponse::default()));
+    }
+    let refused = verify(&mut bench, NAME, b"glockenspiel-8", true).unwrap_err();
+    assert_eq!(refused.reason(), "INVALID_CREDENTIALS");
+    let refused = log_in_by_ipmi(&mut bench, NAME, b"glockenspiel-7").unwrap_err();
+    assert_eq!(refused.reason(), "INVALID_CREDENTIALS");
+}
