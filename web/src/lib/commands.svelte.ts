@@ -89,6 +89,7 @@ export function commands(): Command[] {
   if (session.may(CertificateService.method.generateCsr)) {
     list.push({ id: "csr", group: t("nav.certificate"), title: t("certificate.request"), run: () => router.go("/certificate?open=request") });
     list.push({ id: "certificate", group: t("nav.certificate"), title: t("certificate.replace"), run: () => router.go("/certificate?open=replace") });
+    list.push({ id: "certificate reset", group: t("nav.certificate"), title: t("certificate.reset"), run: () => router.go("/certificate?open=reset") });
   }
   if (session.may(IpmiService.method.setIpmi) && machine.info.data?.health?.details.some((detail) => detail.component === "ipmisrv")) {
     list.push({ id: "ipmi", group: t("nav.network"), title: t("ipmi.title"), run: () => router.go("/network") });

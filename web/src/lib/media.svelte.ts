@@ -157,6 +157,12 @@ class AllServed {
     this.list = this.list.filter((other) => other !== one);
   }
 
+  /** Whose files they are has left. */
+  clear(): void {
+    for (const one of this.list) one.end();
+    this.list = [];
+  }
+
   /** Whether a host or the store needs this tab. */
   get isNeeded(): boolean {
     return this.list.some((one) => !one.isOver);
