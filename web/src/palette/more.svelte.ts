@@ -15,6 +15,7 @@ import { act, asking } from "../lib/act.svelte";
 import { hosts, leds, lockouts, media, sessions, thermal, users } from "../lib/api";
 import type { Command } from "../lib/commands.svelte";
 import { label, t, type Key } from "../lib/i18n.svelte";
+import { live } from "../lib/live.svelte";
 import { machine } from "../lib/machine.svelte";
 import { router } from "../lib/router.svelte";
 import { session } from "../lib/session.svelte";
@@ -46,6 +47,8 @@ export class More {
 
   get commands(): Command[] {
     const list: Command[] = [];
+    // What would act is not offered while nobody hears of it.
+    if (live.link === "lost") return list;
     const add = (id: string, group: Key, title: string, run: () => void) => list.push({ id, group: t(group), title, run });
     const go = (needs: DescMethod, id: string, group: Key, title: string, to: string) => {
       if (session.may(needs)) add(id, group, title, () => router.go(to));
