@@ -1,7 +1,7 @@
 // Who may do what, and what becomes of a session: what one person does must not undo what another one did, and nobody stays in who should not.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { ADMIN, browser, PASSWORD, Person, Suite } from "./suite.mjs";
+import { ADMIN, browser, PASSWORD, Person, settled, Suite } from "./suite.mjs";
 
 const REFUSED = /status of 401/;
 const AWAY = /status of 503/;
@@ -180,6 +180,30 @@ describe("roles", () => {
     assert.equal(await clara.page.getByLabel("Configure the BMC").count(), 0);
     await clara.leave();
   });
+});
+
+describe("every page", () => {
+  for (const [role, privileges] of [["ReadOnly"], ["Operator"], ["Onlooker", ["PRIVILEGE_LOGIN"]]]) {
+    test(`that a ${role} is offered asks for nothing that is refused`, async () => {
+      if (privileges) await suite.api("POST", "roles", { role: { id: role, privileges } });
+      const name = `of-${role.toLowerCase()}`;
+      await create(name, role);
+      const person = await Person.at(chrome, suite.url);
+      const refused = [];
+      person.page.on("response", (answer) => answer.status() === 403 && refused.push(answer.url()));
+      await person.signIn(name, PASSWORD);
+      const paths = await person.page.locator("nav a").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
+      assert.ok(paths.length > 12, paths.join());
+      for (const path of paths) {
+        await person.follow(path);
+        await settled(person.page);
+      }
+      await person.page.keyboard.press("Control+k");
+      await person.page.waitForSelector("dialog [role=option]");
+      assert.deepEqual(refused, []);
+      await person.leave();
+    });
+  }
 });
 
 describe("a session", () => {

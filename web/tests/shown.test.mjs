@@ -321,6 +321,33 @@ describe("a text that is typed at a screen", () => {
   });
 });
 
+describe("the chart of zones", () => {
+  test("has a gap where nothing was measured", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    // What is drawn, without looking at pixels: a line with a gap is drawn within the boxes that are beside it.
+    await person.page.addInitScript(() => {
+      globalThis.boxes = new Set();
+      const { rect } = Path2D.prototype;
+      Path2D.prototype.rect = function (x, y, width, height) {
+        globalThis.boxes.add(`${x} ${width}`);
+        return rect.call(this, x, y, width, height);
+      };
+    });
+    await person.goto("/thermal");
+    await person.page.waitForSelector(".uplot canvas");
+    const drawn = () => person.page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => (globalThis.boxes.clear(), setTimeout(() => resolve(globalThis.boxes.size), 1500)))));
+    const before = await drawn();
+    const asked = /ThermalService\/ListThermalZones/;
+    const until = Date.now() + 6500;
+    await person.page.route(asked, (route) => (Date.now() < until ? away(route) : route.fallback()));
+    await person.page.waitForSelector("main [role=alert]");
+    await person.page.waitForSelector("main [role=alert]", { state: "detached" });
+    assert.ok((await drawn()) > before, "the line does not go on over what nobody measured");
+    await person.leave([AWAY]);
+  });
+});
+
 describe("the palette", () => {
   test("does what the pages do", async () => {
     const person = await Person.at(chrome, suite.url);

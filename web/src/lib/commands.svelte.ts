@@ -110,7 +110,7 @@ export function commands(): Command[] {
   for (const { id, name } of LOCALES) {
     list.push({ id: `language ${id}`, group: t("settings.language"), title: `${t("settings.language")}: ${name}`, run: () => prefs.set({ language: id }) });
   }
-  list.push({ id: "password", group: t("palette.session"), title: t("password.submit"), run: () => router.go("/settings") });
+  if (session.may(UserService.method.changePassword)) list.push({ id: "password", group: t("palette.session"), title: t("password.submit"), run: () => router.go("/settings") });
   list.push({ id: "sign out", group: t("palette.session"), title: t("nav.signout"), run: () => void session.signOut() });
   return list;
 }

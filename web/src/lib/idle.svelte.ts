@@ -100,8 +100,8 @@ class Idle {
       this.endsAt = 0;
       return;
     }
-    // A host that reads a disc of this computer would lose it in the middle of its installation.
-    if (served.isNeeded) {
+    // A host that reads a disc of this computer would lose it in the middle of its installation. One that is out of reach reads nothing.
+    if (served.isRead) {
       this.stay();
       return;
     }

@@ -163,6 +163,11 @@ class AllServed {
     this.list = [];
   }
 
+  /** Whether a host or the store reads from this tab now. */
+  get isRead(): boolean {
+    return this.list.some((one) => one.state === "connecting" || one.state === "served");
+  }
+
   /** Whether a host or the store needs this tab. */
   get isNeeded(): boolean {
     return this.list.some((one) => !one.isOver);

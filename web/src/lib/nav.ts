@@ -26,6 +26,7 @@ import Workflow from "@lucide/svelte/icons/workflow";
 import { ConsoleService } from "../gen/schema/v1alpha1/console_pb";
 import { EventService } from "../gen/schema/v1alpha1/event_pb";
 import { KvmService } from "../gen/schema/v1alpha1/kvm_pb";
+import { SessionService } from "../gen/schema/v1alpha1/session_pb";
 import { UserService } from "../gen/schema/v1alpha1/user_pb";
 import type { Key } from "./i18n.svelte";
 import type { PageName } from "./router.svelte";
@@ -59,7 +60,7 @@ export const NAV: { title: Key; pages: Entry[] }[] = [
     title: "nav.groupAccess",
     pages: [
       { page: "users", icon: Users, keys: "g u", needs: UserService.method.listUsers },
-      { page: "sessions", icon: MonitorCheck, keys: "g n" },
+      { page: "sessions", icon: MonitorCheck, keys: "g n", needs: SessionService.method.listSessions },
       { page: "roles", icon: ShieldCheck, keys: "g r" },
     ],
   },
