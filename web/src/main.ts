@@ -5,7 +5,18 @@ import App from "./App.svelte";
 import { startI18n } from "./lib/i18n.svelte";
 import { session } from "./lib/session.svelte";
 
-await startI18n();
 const target = document.getElementById("app");
-if (target) mount(App, { target });
-await session.refresh();
+if (target) {
+  try {
+    await startI18n();
+    mount(App, { target });
+    await session.refresh();
+  } catch {
+    // Without words there are none to say it with but these.
+    const again = document.createElement("button");
+    again.textContent = "Reload";
+    again.onclick = () => location.reload();
+    target.setAttribute("role", "alert");
+    target.replaceChildren("The pages of the BMC could not be loaded. ", again);
+  }
+}

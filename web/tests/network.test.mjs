@@ -1,9 +1,10 @@
 // The controller's own network, in one that is made for it: netmgr sets the address by which the browser comes.
+import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { artefacts, browser, Cable, Person, Suite } from "./suite.mjs";
+import { artefacts, browser, Cable, findings, Person, settled, Suite } from "./suite.mjs";
 
 // Two namespaces, as whatever changes in the browser's own network cuts its connections.
 const BMC = `u-bmc-web-${process.pid}`;
@@ -80,11 +81,26 @@ describe("the network", () => {
     await person.sees(`${eth0} li`, "198.18.7.2/30");
     await person.sees(`${eth0} li`, "configured");
     mkdirSync(join(artefacts, "pages"), { recursive: true });
-    await person.page.screenshot({ path: join(artefacts, "pages", "network-managed.png"), fullPage: true });
+    const found = [];
+    const look = async (name) => {
+      await settled(person.page);
+      for (const viewport of [{ width: 360, height: 740 }, { width: 1280, height: 800 }]) {
+        await person.page.setViewportSize(viewport);
+        for (const theme of ["light", "dark", "contrast"]) {
+          await person.prefer({ theme });
+          const wide = await person.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          if (wide > 0) found.push(`${name} at ${viewport.width}: ${wide} px too wide`);
+          for (const finding of await findings(person.page)) found.push(`${name} at ${viewport.width}, ${theme}: ${finding}`);
+        }
+      }
+      await person.page.screenshot({ path: join(artefacts, "pages", `${name}.png`), fullPage: true });
+    };
+    await look("network-managed");
     await person.goto("/time");
     await person.sees("[data-sources]", "198.18.7.1");
     await person.sees("[data-sources] .badge", "Not in sync");
-    await person.page.screenshot({ path: join(artefacts, "pages", "time-managed.png"), fullPage: true });
+    await look("time-managed");
+    assert.deepEqual(found, []);
     await person.goto("/network");
     await person.sees(".link", "Live");
     // What was never shown cannot become old.

@@ -1,15 +1,13 @@
 // Every page in every theme and size: nothing inaccessible, nothing too wide, nothing too large. Leaves a picture of each.
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { artefacts, browser, PASSWORD, Person, root, Suite } from "./suite.mjs";
+import { ADMIN, artefacts, browser, findings, PASSWORD, Person, root, settled, Suite } from "./suite.mjs";
 
 /** How long live sensors are watched; 0 as short as shows anything. */
 const LIVE_MINUTES = Number(process.env.UBMC_TEST_LIVE_MINUTES ?? 0);
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const PAGES = ["/", "/power", "/console", "/kvm", "/media", "/sensors", "/sensors/cpu0_temp", "/thermal", "/leds", "/inventory", "/inventory/mainboard", "/events", "/users", "/sessions", "/roles", "/controller", "/network", "/time", "/certificate", "/services", "/services/websrv", "/api-explorer", "/settings", "/about"];
+const PAGES = ["/", "/power", "/console", "/kvm", "/media", "/sensors", "/sensors/cpu0_temp", "/thermal", "/leds", "/inventory", "/inventory/mainboard", "/events", "/users", "/sessions", "/roles", "/controller", "/network", "/time", "/subscriptions", "/certificate", "/services", "/services/websrv", "/api-explorer", "/settings", "/about"];
 const SIZES = { phone: { width: 360, height: 740 }, desk: { width: 1280, height: 800 }, wall: { width: 3840, height: 2160 } };
 /** Pictures that docs/webui.md shows, each in a theme. */
 const DOCS = { overview: "dark", power: "light", thermal: "dark", sensors: "light", certificate: "light" };
@@ -25,23 +23,6 @@ after(async () => {
   await chrome?.close();
   await suite?.stop();
 });
-
-/** What axe finds by the rules of WCAG 2.2 AA. */
-async function findings(page) {
-  if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(axe);
-  const { violations } = await page.evaluate(() =>
-    globalThis.axe.run(document, {
-      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-      resultTypes: ["violations"],
-    }),
-  );
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary?.split("\n")[1] ?? ""}`).slice(0, 4).join(" | ")}`);
-}
-
-/** The page has what it shows. */
-async function settled(page) {
-  await page.waitForFunction(() => document.querySelector("main[data-page]") && !document.querySelector("main .wait, main [data-link=connecting]"));
-}
 
 const wider = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 
@@ -85,13 +66,99 @@ describe("every page", () => {
       await settled(page);
       await look(nameOf(path));
     }
-    await page.setViewportSize(SIZES.desk);
-    await page.keyboard.press("Control+k");
-    await page.waitForSelector("dialog [role=option]");
-    await look("palette");
-    await page.keyboard.press("Escape");
     assert.deepEqual(found, []);
     await person.leave();
+  });
+
+  test("every window, and what tells that something failed, is accessible and fits", async () => {
+    const person = await Person.at(chrome, suite.url);
+    const { page } = person;
+    await suite.api("POST", "roles", { role: { id: "NightShift", privileges: ["PRIVILEGE_LOGIN"] } });
+    await suite.api("POST", "users", { user: { username: "reader", role: "ReadOnly", enabled: true }, password: PASSWORD });
+    await person.signIn();
+    const found = [];
+    const look = async (name, what = "dialog[open]") => {
+      await page.waitForSelector(what);
+      for (const size of ["phone", "desk"]) {
+        await page.setViewportSize(SIZES[size]);
+        for (const theme of LOOKED_AT.desk) {
+          await person.prefer({ theme });
+          const wide = await page.evaluate((what) => Math.max(document.documentElement.scrollWidth - innerWidth, ...[...document.querySelectorAll(what)].map((one) => one.scrollWidth - one.clientWidth)), what);
+          if (wide > 0) found.push(`${name} at ${size}, ${theme}: ${wide} px too wide`);
+          for (const finding of await findings(page)) found.push(`${name} at ${size}, ${theme}: ${finding}`);
+        }
+        await page.screenshot({ path: join(artefacts, "pages", `window-${name}-${size}.png`) });
+      }
+      await page.setViewportSize(SIZES.desk);
+    };
+    const closed = async () => {
+      await page.keyboard.press("Escape");
+      await page.waitForSelector("dialog", { state: "detached" });
+    };
+    await page.keyboard.press("Control+k");
+    await look("palette", "dialog [role=option]");
+    await closed();
+    await page.keyboard.press("?");
+    await look("keys");
+    await closed();
+    for (const [path, name] of [["/users?new=1", "user"], ["/roles?new=1", "role"], ["/subscriptions?new=1", "subscription"], ["/certificate?open=request", "request"], ["/certificate?open=replace", "certificate"]]) {
+      await page.goto(suite.url + path);
+      await look(name);
+      await closed();
+    }
+    await person.goto("/kvm");
+    await page.waitForSelector("[data-kvm][data-link=open] canvas");
+    await page.getByRole("button", { name: "Type text" }).click();
+    await look("text");
+    await closed();
+    await person.goto("/users");
+    await page.locator("[data-user=reader]").getByRole("button", { name: "Delete" }).click();
+    await look("confirm");
+    await closed();
+    await page.locator("[data-user=reader]").getByRole("button", { name: "Reset" }).click();
+    await page.locator("dialog").getByRole("button", { name: "Reset" }).click();
+    await page.waitForSelector("dialog pre");
+    await look("password");
+    await closed();
+    // What failed: an answer that does not come, one to an action, and a page that is not there.
+    await page.route(/SessionService\/ListSessions|EventService\/ListEvents/, (route) => route.fulfill({ status: 503, contentType: "application/json", headers: { "x-request-id": "r-1" }, body: JSON.stringify({ code: "unavailable", message: "nobody is there" }) }));
+    await person.follow("/events");
+    await page.getByRole("button", { name: "JSON" }).click();
+    await look("refused", ".toast.bad");
+    await person.follow("/sessions");
+    await look("fault", "main .note.crit[role=alert]");
+    await page.goto(`${suite.url}/no/such/page`);
+    await look("missing", "main h1");
+    await person.follow("/inventory?q=there-is-no-such-part");
+    await look("empty", "main h1");
+    assert.deepEqual(found, []);
+    await person.leave([/status of 503/]);
+  });
+
+  test("the first password's page and the question whether one is there are accessible", async () => {
+    const own = await Suite.start({ withPassword: false });
+    try {
+      const person = await Person.at(chrome, own.url);
+      await person.page.clock.install();
+      await person.page.goto(own.url);
+      await person.enter(ADMIN, own.firstPassword);
+      await person.page.waitForSelector("input[name=next]");
+      const found = await findings(person.page);
+      await person.page.fill("input[name=current]", own.firstPassword);
+      await person.page.fill("input[name=next]", PASSWORD);
+      await person.page.fill("input[name=again]", PASSWORD);
+      await person.page.click("form button.primary");
+      await person.prefer({ idle: 5 });
+      await person.page.reload();
+      await person.page.waitForSelector("main[data-page]");
+      await person.page.clock.fastForward("04:30");
+      await person.sees("dialog", "Are you still there?");
+      found.push(...(await findings(person.page)));
+      assert.deepEqual(found, []);
+      await person.leave();
+    } finally {
+      await own.stop();
+    }
   });
 
   test("fits the smallest screen in every language", async () => {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, watch, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { request } from "node:https";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -100,6 +101,26 @@ export class Suite {
   }
 }
 
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** What axe finds by the rules of WCAG 2.2 AA. */
+export async function findings(page) {
+  if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(axe);
+  const { violations } = await page.evaluate(() =>
+    globalThis.axe.run(document, {
+      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+      resultTypes: ["violations"],
+    }),
+  );
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary?.split("\n")[1] ?? ""}`).slice(0, 4).join(" | ")}`);
+}
+
+/** The page has what it shows, and no fault instead. */
+export async function settled(page) {
+  await page.waitForFunction(() => document.querySelector("main[data-page]") && !document.querySelector("main .wait, main [data-link=connecting]"));
+  assert.deepEqual(await page.locator("main .note.crit[role=alert]").allTextContents(), [], `a fault on ${page.url()}`);
+}
+
 /** A cable that can be cut: what comes to its port goes to the BMC. */
 export class Cable {
   /** To the suite, or to the socket of a relay that leads there. */
@@ -188,6 +209,16 @@ export class Person {
       dispatchEvent(new PopStateEvent("popstate"));
     }, path);
     await page.waitForFunction((to) => location.pathname + location.search === to && document.querySelector("main[data-page]"), path);
+    await this.shows(path, page);
+  }
+
+  /** Waits for the page that a path leads to: what is shown, and not what the address says. */
+  async shows(path, page = this.page) {
+    const [, first = "", rest] = /^\/([^/?]*)\/?([^?]*)/.exec(path);
+    // A page of one thing has a name of its own; some are one page for both.
+    const names = { "": "overview", "api-explorer": "api" };
+    const one = { sensors: "sensor", inventory: "asset", services: "service" }[first] ?? `${first}Of`;
+    await page.waitForSelector(`main[data-page="${rest ? one : (names[first] ?? first)}"]`);
   }
 
   /** Changes what this person likes, as another tab does. */

@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
-import { ADMIN, browser, Cable, Person, Suite } from "./suite.mjs";
+import { ADMIN, browser, Cable, Person, settled, Suite } from "./suite.mjs";
 
 const REFUSED = /Failed to load resource: the server responded with a status of 401/;
 const CUT = /Failed to load resource: net::ERR_|net::ERR_/;
@@ -569,16 +569,26 @@ describe("getting around", () => {
   test("every page can be reloaded and gone back to, and an unknown one says so", async () => {
     const person = await Person.at(chrome, suite.url);
     await person.signIn();
-    const paths = ["/", "/power", "/console/system", "/kvm/system", "/media", "/sensors?context=TEMPERATURE", "/sensors/fan0", "/thermal", "/leds", "/inventory", "/inventory/psu0", "/events?severity=3", "/users", "/sessions", "/roles", "/controller", "/network", "/time", "/certificate", "/services", "/services/websrv", "/api-explorer?q=hosts", "/settings", "/about"];
+    const paths = ["/", "/power", "/console/system", "/kvm/system", "/media", "/sensors?context=TEMPERATURE", "/sensors/fan0", "/thermal", "/leds", "/inventory", "/inventory/psu0", "/events?severity=3", "/users", "/sessions", "/roles", "/controller", "/network", "/time", "/subscriptions", "/certificate", "/services", "/services/websrv", "/api-explorer?q=hosts", "/settings", "/about"];
     const titles = [];
+    const heads = [];
+    /** Waits for the page of a path, without a fault; answers what it says it is. */
+    const settledOn = async (path) => {
+      await person.shows(path);
+      await settled(person.page);
+      return person.page.locator("main h1").first().textContent();
+    };
     for (const path of paths) {
       await person.follow(path);
       // The name of what it shows may come after it.
       await person.page.waitForFunction((before) => document.title !== before, titles.at(-1));
+      const shown = await settledOn(path);
       await person.page.reload();
-      await person.page.waitForSelector("main[data-page]");
       assert.ok(person.page.url().endsWith(path), person.page.url());
+      // What is shown is that, and not only what the address says.
+      assert.equal(await settledOn(path), shown, path);
       titles.push(await person.page.title());
+      heads.push(shown);
     }
     assert.equal(new Set(titles).size, titles.length, titles.join());
     // Each has the name of the BMC and its colour.
@@ -588,6 +598,7 @@ describe("getting around", () => {
     for (const [at, path] of [...paths.entries()].slice(0, -1).reverse()) {
       await person.page.goBack();
       await person.page.waitForFunction(([path, title]) => location.pathname + location.search === path && document.title === title && document.querySelector("main[data-page]"), [path, titles[at]]);
+      assert.equal(await settledOn(path), heads[at], path);
     }
     await person.page.goto(`${suite.url}/no/such/page`);
     await person.sees("main h1", "There is no such page");

@@ -10,15 +10,27 @@ export interface Toast {
   failure?: Failure;
 }
 
+/** So many are shown of what went well, and kept of what went wrong. */
+const OK_MOST = 3;
+const BAD_MOST = 20;
+
 class Toasts {
   list = $state<Toast[]>([]);
   #next = 1;
 
   add(toast: Omit<Toast, "id">): void {
     const id = this.#next++;
-    this.list = [...this.list.slice(-3), { ...toast, id }];
-    // What went wrong stays until it has been read.
+    const all = [...this.list, { ...toast, id }];
+    // What went wrong stays until it has been read: what went well makes room.
+    const of = (kind: Toast["kind"], most: number) => all.filter((one) => one.kind === kind).slice(-most);
+    const kept = new Set([...of("ok", OK_MOST), ...of("bad", BAD_MOST)]);
+    this.list = all.filter((one) => kept.has(one));
     if (toast.kind === "ok") setTimeout(() => this.drop(id), 5000);
+  }
+
+  /** What one person was told is no other's business. */
+  clear(): void {
+    this.list = [];
   }
 
   drop(id: number): void {

@@ -120,12 +120,18 @@ interface RestStatus {
   details?: { reason?: string; metadata?: Record<string, string>; fieldViolations?: Failure["fields"] }[];
 }
 
+/** How long it may take to say who is signed in, ms. */
+const PATIENCE = 10_000;
+
 /** A request of `/ui/session`. */
 async function uiSession(method: string, body?: unknown): Promise<unknown> {
+  // Who is signed in is asked before anything is shown: it must not take for ever to learn that nobody answers.
+  const limit = method === "GET" ? { signal: AbortSignal.timeout(PATIENCE) } : {};
   let response: Response;
   try {
     response = await fetch("/ui/session", {
       method,
+      ...limit,
       headers: { [UI_HEADER]: "1", ...(body ? { "content-type": "application/json" } : {}) },
       ...(body ? { body: JSON.stringify(body) } : {}),
     });

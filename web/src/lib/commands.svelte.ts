@@ -89,6 +89,7 @@ export function commands(): Command[] {
   if (session.may(CertificateService.method.generateCsr)) {
     list.push({ id: "csr", group: t("nav.certificate"), title: t("certificate.request"), run: () => router.go("/certificate?open=request") });
     list.push({ id: "certificate", group: t("nav.certificate"), title: t("certificate.replace"), run: () => router.go("/certificate?open=replace") });
+    list.push({ id: "certificate reset", group: t("nav.certificate"), title: t("certificate.reset"), run: () => router.go("/certificate?open=reset") });
   }
   if (session.may(IpmiService.method.setIpmi) && machine.info.data?.health?.details.some((detail) => detail.component === "ipmisrv")) {
     list.push({ id: "ipmi", group: t("nav.network"), title: t("ipmi.title"), run: () => router.go("/network") });
@@ -109,7 +110,7 @@ export function commands(): Command[] {
   for (const { id, name } of LOCALES) {
     list.push({ id: `language ${id}`, group: t("settings.language"), title: `${t("settings.language")}: ${name}`, run: () => prefs.set({ language: id }) });
   }
-  list.push({ id: "password", group: t("palette.session"), title: t("password.submit"), run: () => router.go("/settings") });
+  if (session.may(UserService.method.changePassword)) list.push({ id: "password", group: t("palette.session"), title: t("password.submit"), run: () => router.go("/settings") });
   list.push({ id: "sign out", group: t("palette.session"), title: t("nav.signout"), run: () => void session.signOut() });
   return list;
 }

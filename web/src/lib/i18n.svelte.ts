@@ -31,11 +31,15 @@ function preferred(): Locale {
 class I18n {
   locale = $state<Locale>("en");
   #messages = $state.raw<Partial<Messages>>({});
+  #turn = 0;
 
-  /** Loads the language that is wanted. */
+  /** Loads the language that is wanted. Where it cannot be loaded the one before stays, and this throws. */
   async use(language: Language): Promise<void> {
     const locale = language === "auto" ? preferred() : language;
+    const turn = ++this.#turn;
     const { default: messages } = await load[locale]();
+    // The last choice counts, whichever comes first.
+    if (turn !== this.#turn) return;
     this.#messages = messages;
     this.locale = locale;
     document.documentElement.lang = locale === "zh" ? "zh-Hans" : locale;

@@ -2,6 +2,7 @@
 import { untrack } from "svelte";
 import { seconds } from "./format";
 import { users } from "./api";
+import { live } from "./live.svelte";
 import { served } from "./media.svelte";
 import { prefs } from "./prefs.svelte";
 import { session } from "./session.svelte";
@@ -10,7 +11,7 @@ import { session } from "./session.svelte";
 const NOTICE = 60_000;
 /** What a person does. */
 const SIGNS = ["pointerdown", "pointermove", "keydown", "wheel", "touchstart"] as const;
-/** Pause before a sign-out that failed is tried again, ms. */
+/** Pause before a sign-out, or a question for the limit, that failed is tried again, ms. */
 const AGAIN = 10_000;
 /** Other tabs hear of it so often at most, ms. */
 const TELL = 5000;
@@ -37,15 +38,39 @@ class Idle {
     this.#channel.onmessage = () => this.#heard();
     const timer = setInterval(() => this.#look(), 1000);
     untrack(() => this.#heard());
-    void users.getAccountPolicy({}).then(
-      ({ policy }) => (this.limit = (seconds(policy?.sessionIdle) ?? 0) * 1000),
-      () => {},
-    );
+    const forget = this.#know();
     return () => {
+      forget();
       for (const sign of SIGNS) removeEventListener(sign, moved, { capture: true });
       clearInterval(timer);
       this.#channel.onmessage = null;
       this.endsAt = 0;
+    };
+  }
+
+  /** Reads the BMC's limit until it is known, and again when it may have changed; ends with the answer. */
+  #know(): () => void {
+    let isOver = false;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const read = async () => {
+      clearTimeout(timer);
+      const limit = await users.getAccountPolicy({}).then(
+        ({ policy }) => (seconds(policy?.sessionIdle) ?? 0) * 1000,
+        () => undefined,
+      );
+      if (isOver) return;
+      if (limit === undefined) timer = setTimeout(() => void read(), AGAIN);
+      else this.limit = limit;
+    };
+    const ends = [
+      live.onEvent((event) => void (event.domain === "user" && event.component === "policy" && read())),
+      live.onReset(() => void read()),
+    ];
+    void read();
+    return () => {
+      isOver = true;
+      clearTimeout(timer);
+      ends.forEach((end) => end());
     };
   }
 
@@ -75,8 +100,8 @@ class Idle {
       this.endsAt = 0;
       return;
     }
-    // A host that reads a disc of this computer would lose it in the middle of its installation.
-    if (served.isNeeded) {
+    // A host that reads a disc of this computer would lose it in the middle of its installation. One that is out of reach reads nothing.
+    if (served.isRead) {
       this.stay();
       return;
     }

@@ -157,6 +157,17 @@ class AllServed {
     this.list = this.list.filter((other) => other !== one);
   }
 
+  /** Whose files they are has left. */
+  clear(): void {
+    for (const one of this.list) one.end();
+    this.list = [];
+  }
+
+  /** Whether a host or the store reads from this tab now. */
+  get isRead(): boolean {
+    return this.list.some((one) => one.state === "connecting" || one.state === "served");
+  }
+
   /** Whether a host or the store needs this tab. */
   get isNeeded(): boolean {
     return this.list.some((one) => !one.isOver);

@@ -17,12 +17,16 @@ import MonitorCheck from "@lucide/svelte/icons/monitor-check";
 import Network from "@lucide/svelte/icons/network";
 import Power from "@lucide/svelte/icons/power";
 import ScrollText from "@lucide/svelte/icons/scroll-text";
+import Send from "@lucide/svelte/icons/send";
 import Settings from "@lucide/svelte/icons/settings";
 import ShieldCheck from "@lucide/svelte/icons/shield-check";
 import SquareTerminal from "@lucide/svelte/icons/square-terminal";
 import Users from "@lucide/svelte/icons/users";
 import Workflow from "@lucide/svelte/icons/workflow";
 import { ConsoleService } from "../gen/schema/v1alpha1/console_pb";
+import { EventService } from "../gen/schema/v1alpha1/event_pb";
+import { KvmService } from "../gen/schema/v1alpha1/kvm_pb";
+import { SessionService } from "../gen/schema/v1alpha1/session_pb";
 import { UserService } from "../gen/schema/v1alpha1/user_pb";
 import type { Key } from "./i18n.svelte";
 import type { PageName } from "./router.svelte";
@@ -43,7 +47,7 @@ export const NAV: { title: Key; pages: Entry[] }[] = [
       { page: "overview", icon: LayoutDashboard, keys: "g o" },
       { page: "power", icon: Power, keys: "g p" },
       { page: "console", icon: SquareTerminal, keys: "g m", needs: ConsoleService.method.openConsole },
-      { page: "kvm", icon: Monitor, keys: "g k" },
+      { page: "kvm", icon: Monitor, keys: "g k", needs: KvmService.method.viewScreen },
       { page: "media", icon: Disc, keys: "g v" },
       { page: "sensors", icon: Activity, keys: "g s" },
       { page: "thermal", icon: Fan, keys: "g t" },
@@ -56,7 +60,7 @@ export const NAV: { title: Key; pages: Entry[] }[] = [
     title: "nav.groupAccess",
     pages: [
       { page: "users", icon: Users, keys: "g u", needs: UserService.method.listUsers },
-      { page: "sessions", icon: MonitorCheck, keys: "g n" },
+      { page: "sessions", icon: MonitorCheck, keys: "g n", needs: SessionService.method.listSessions },
       { page: "roles", icon: ShieldCheck, keys: "g r" },
     ],
   },
@@ -66,6 +70,7 @@ export const NAV: { title: Key; pages: Entry[] }[] = [
       { page: "controller", icon: Cpu, keys: "g c" },
       { page: "network", icon: Network, keys: "g w" },
       { page: "time", icon: Clock, keys: "g z" },
+      { page: "subscriptions", icon: Send, keys: "g x", needs: EventService.method.createEventSubscription },
       { page: "certificate", icon: BadgeCheck, keys: "g f" },
       { page: "services", icon: Workflow, keys: "g d" },
       { page: "api", icon: Braces, keys: "g a" },

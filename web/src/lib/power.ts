@@ -2,7 +2,7 @@
 import { ChassisAction } from "../gen/schema/v1alpha1/chassis_pb";
 import { HostAction, HostStatus } from "../gen/schema/v1alpha1/host_pb";
 import { ManagementControllerAction } from "../gen/schema/v1alpha1/managementcontroller_pb";
-import { act, asking, toasts } from "./act.svelte";
+import { act, asking, toasts, words } from "./act.svelte";
 import { chassis, controllers, hosts } from "./api";
 import { label, t } from "./i18n.svelte";
 
@@ -62,6 +62,7 @@ export const CHASSIS_ACTIONS = [ChassisAction.ON, ChassisAction.OFF, ChassisActi
 /** As {@link askHost}, for all hosts of a chassis. */
 export function askChassis(box: string, action: ChassisAction): void {
   const name = label("chassisAction", ChassisAction, action);
+  let requestId = "";
   asking.ask({
     title: t("power.ask", { action: name, host: box }),
     text: label("chassisActionAbout", ChassisAction, action),
@@ -70,8 +71,11 @@ export function askChassis(box: string, action: ChassisAction): void {
     ...(action === ChassisAction.EMERGENCY_SHUTDOWN ? { typed: box } : {}),
     then: () =>
       void act(async () => {
-        const answer = await chassis.changeChassisState({ chassisName: box, action });
-        for (const refusal of answer.refusals) toasts.add({ kind: "bad", text: `${refusal.hostName}: ${refusal.message}` });
+        const { refusals } = await chassis.changeChassisState({ chassisName: box, action }, { onHeader: (headers) => (requestId = headers.get("x-request-id") ?? "") });
+        for (const { hostName, code, reason, message } of refusals) {
+          const failure = { code, reason, message, metadata: {}, fields: [], requestId };
+          toasts.add({ kind: "bad", text: `${hostName}: ${words(failure)}`, failure });
+        }
       }, "power.started", { action: name, host: box }),
   });
 }

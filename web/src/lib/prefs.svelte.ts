@@ -27,9 +27,14 @@ function read(): Kept {
 
 class Prefs {
   #kept = $state<Kept>(read());
+  /** Whether the system is dark, which counts where nothing else was chosen. */
+  isSystemDark = $state(false);
 
   constructor() {
     this.#apply();
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    this.isSystemDark = dark.matches;
+    dark.addEventListener("change", () => (this.isSystemDark = dark.matches));
     addEventListener("storage", (event) => {
       if (event.key === KEY) {
         this.#kept = read();

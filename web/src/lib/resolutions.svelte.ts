@@ -12,6 +12,8 @@ interface Mark {
   resolution: EventResolution | undefined;
   /** The BMC has not answered yet. */
   isPending: boolean;
+  /** Which one it was, counted. */
+  at?: number;
 }
 
 /** So many are taken in one call. */
@@ -20,6 +22,7 @@ const AT_ONCE = 100;
 export class Resolutions {
   /** What was heard since the events were read. */
   #marks = $state.raw<ReadonlyMap<string, Mark>>(new Map());
+  #count = 0;
 
   of(event: Event): Mark {
     return this.#marks.get(event.id) ?? { resolution: event.resolution, isPending: false };
@@ -31,9 +34,14 @@ export class Resolutions {
     return wanted === undefined || isPending || wanted === (resolution !== undefined);
   }
 
-  /** The events were read anew. */
-  clear(): void {
-    this.#mark([...this.#marks].filter(([, { isPending }]) => isPending), true);
+  /** Until here, for {@link clear}. */
+  get now(): number {
+    return this.#count;
+  }
+
+  /** The events were read anew, by a question that was asked at `since`: what was heard after that may be newer than its answer. */
+  clear(since: number): void {
+    this.#marks = new Map([...this.#marks].filter(([, { isPending, at }]) => isPending || (at ?? 0) > since));
   }
 
   /** Somebody resolved or reopened events. */
@@ -71,7 +79,8 @@ export class Resolutions {
     return well && isKnown;
   }
 
-  #mark(marks: [string, Mark][], isAll = false): void {
-    this.#marks = new Map([...(isAll ? [] : this.#marks), ...marks]);
+  #mark(marks: [string, Mark][]): void {
+    const at = ++this.#count;
+    this.#marks = new Map([...this.#marks, ...marks.map(([id, mark]): [string, Mark] => [id, { ...mark, at }])]);
   }
 }

@@ -31,6 +31,7 @@ export const PAGES = {
   controller: { path: "/controller", title: "nav.controller", load: () => import("../pages/Controller.svelte") },
   network: { path: "/network", title: "nav.network", load: () => import("../pages/Network.svelte") },
   time: { path: "/time", title: "nav.time", load: () => import("../pages/Time.svelte") },
+  subscriptions: { path: "/subscriptions", title: "nav.subscriptions", load: () => import("../pages/Subscriptions.svelte") },
   certificate: { path: "/certificate", title: "nav.certificate", load: () => import("../pages/Certificate.svelte") },
   services: { path: "/services", title: "nav.services", load: () => import("../pages/Services.svelte") },
   service: { path: "/services/:id", title: "nav.services", load: () => import("../pages/Services.svelte") },

@@ -6,6 +6,7 @@ import { ChassisService } from "../gen/schema/v1alpha1/chassis_pb";
 import { ConsoleService } from "../gen/schema/v1alpha1/console_pb";
 import { EventService } from "../gen/schema/v1alpha1/event_pb";
 import { HostService } from "../gen/schema/v1alpha1/host_pb";
+import { IpmiService } from "../gen/schema/v1alpha1/ipmi_pb";
 import { KvmService } from "../gen/schema/v1alpha1/kvm_pb";
 import { LedService } from "../gen/schema/v1alpha1/led_pb";
 import { LockoutService } from "../gen/schema/v1alpha1/lockout_pb";
@@ -26,6 +27,7 @@ export const SERVICES: DescService[] = [
   ConsoleService,
   EventService,
   HostService,
+  IpmiService,
   KvmService,
   LedService,
   LockoutService,

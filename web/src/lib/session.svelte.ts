@@ -1,7 +1,8 @@
 // Who is signed in, and what they may do. The contract says which privilege a method needs; the page offers what the account has.
 import { getOption, type DescMethod } from "@bufbuild/protobuf";
 import { Privilege, privilege as privilegeOption } from "../gen/schema/v1alpha1/options_pb";
-import { toasts, words } from "./act.svelte";
+import { Code } from "@connectrpc/connect";
+import { asking, toasts, words } from "./act.svelte";
 import * as api from "./api";
 
 /** Where signing in stands. */
@@ -14,6 +15,10 @@ class Session {
   wasEnded = $state(false);
   /** Signed out as nobody was there. */
   wasIdle = $state(false);
+  /** Signed out here, while the BMC could not end the session. */
+  wasLeftOpen = $state(false);
+  /** Who was signed in last in this page. */
+  #last = "";
   #channel = new BroadcastChannel("u-bmc-session");
 
   constructor() {
@@ -38,9 +43,12 @@ class Session {
   async signIn(username: string, password: string): Promise<void> {
     await api.signIn(username, password);
     const who = await api.whoAmI();
-    if (who) this.#is(who);
-    this.wasEnded = this.wasIdle = false;
+    if (!who) throw { code: Code.FailedPrecondition, reason: "COOKIE_NOT_KEPT", message: "", metadata: {}, fields: [], requestId: "" } satisfies api.Failure;
     this.#channel.postMessage("in");
+    // What was read for somebody else is not to be seen.
+    if (this.#last && this.#last !== who.userId) return location.reload();
+    this.#is(who);
+    this.wasEnded = this.wasIdle = this.wasLeftOpen = false;
   }
 
   /** Ends the session; `isIdle` when nobody was there for too long. */
@@ -49,13 +57,20 @@ class Session {
       await api.signOut();
     } catch (thrown) {
       const failure = api.failureOf(thrown);
-      // Nobody is there to read it.
+      // Who answers has taken the cookie back in any case; where nobody does, the person is still signed in.
+      await this.refresh();
+      if (this.phase === "out") {
+        this.wasEnded = false;
+        this.wasLeftOpen = true;
+        this.#channel.postMessage("out");
+        return;
+      }
+      // When nobody was there, nobody is there to read it.
       if (!isIdle) toasts.add({ kind: "bad", text: words(failure), failure });
-      // The BMC says whether the session still counts; where it is out of reach, the person is still signed in.
-      return this.refresh();
+      return;
     }
     this.#isNobody();
-    this.wasEnded = false;
+    this.wasEnded = this.wasLeftOpen = false;
     this.wasIdle = isIdle;
     this.#channel.postMessage("out");
   }
@@ -72,17 +87,21 @@ class Session {
 
   #is(who: api.Principal): void {
     this.who = who;
+    this.#last = who.userId;
     this.phase = who.passwordChangeRequired ? "change-password" : "in";
   }
 
   #isNobody(): void {
     this.who = undefined;
     this.phase = "out";
+    toasts.clear();
+    asking.question = undefined;
   }
 
   #ended(): void {
     if (this.phase !== "in" && this.phase !== "change-password") return;
     this.wasEnded = true;
+    this.wasLeftOpen = false;
     this.#isNobody();
   }
 }
