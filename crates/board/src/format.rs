@@ -15,7 +15,7 @@ use crate::{consoles, cooling, inventory, lighting, media, screens, sensing};
 const HOSTS_MAX: usize = 16;
 
 /// The top-level tables; overrides that start with one of these are for the board.
-pub(crate) const TABLES: [&str; 17] = [
+pub(crate) const TABLES: [&str; 18] = [
     "board",
     "chassis",
     "management_controller",
@@ -29,6 +29,7 @@ pub(crate) const TABLES: [&str; 17] = [
     "zones",
     "leds",
     "led_groups",
+    "serial_muxes",
     "consoles",
     "screens",
     "media",
@@ -113,7 +114,9 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
     let cooling = cooling::walk(root, devices, measured);
     let lighting = lighting::walk(root, hosts.as_deref().unwrap_or_default());
     let is_sim = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Sim));
-    let consoles = consoles::walk(root, hosts.as_deref().unwrap_or_default(), is_sim);
+    let muxes = consoles::muxes(root, is_sim);
+    let shared = muxes.as_deref().unwrap_or_default();
+    let consoles = consoles::walk(root, hosts.as_deref().unwrap_or_default(), shared, is_sim);
     let screens = screens::walk(root, hosts.as_deref().unwrap_or_default(), is_sim);
     let media = media::walk(
         root,
@@ -160,6 +163,7 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         zones: cooling.zones,
         leds: lighting.leds,
         led_groups: lighting.groups,
+        serial_muxes: muxes?,
         consoles: consoles?,
         screens: screens?,
         media: media?,

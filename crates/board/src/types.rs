@@ -49,6 +49,9 @@ pub struct Board {
     pub leds: Vec<Led>,
     /// What they show, and when.
     pub led_groups: Vec<LedGroup>,
+    /// Serial ports that several hosts share.
+    #[serde(default)]
+    pub serial_muxes: Vec<SerialMux>,
     /// Serial ports of hosts.
     pub consoles: Vec<Console>,
     /// Screens of hosts. Simulated ones have theirs without being named here.
@@ -665,12 +668,36 @@ pub struct Console {
     pub host: Id,
     /// The BMC's end. `None` on a simulated board.
     pub device: Option<PathBuf>,
+    /// Where it is behind a port that others share.
+    #[serde(default)]
+    pub mux: Option<MuxPlace>,
     /// Bits per second.
     pub baud: u32,
     /// The parity bit of each byte.
     pub parity: Parity,
     /// How either end holds up the other.
     pub flow: FlowControl,
+}
+
+/// A place at a shared port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MuxPlace {
+    /// The id of the port's [`SerialMux`].
+    pub id: Name,
+    /// What its lines say when this one is selected: a bit for each, the first line the lowest.
+    pub position: u8,
+}
+
+/// A serial port that several hosts share: lines say whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SerialMux {
+    /// Its id.
+    pub id: Name,
+    /// The BMC's end. `None` on a simulated board.
+    pub device: Option<PathBuf>,
+    /// The lines, one to four; the first is the lowest bit.
+    pub select: Vec<hal::Line>,
 }
 
 /// A host's screen, with keyboard and pointer.

@@ -50,3 +50,53 @@ fn a_simulated_board_has_no_device() {
     let told = report(&text).to_string();
     assert!(told.contains("device is for boards"), "{told}");
 }
+
+/// A board with two hosts, and these tables.
+fn two(rest: &str) -> String {
+    let second = LINUX
+        .split_once("[[hosts]]")
+        .map(|(_, host)| host.replace("id = \"system\"", "id = \"host1\"").replace("offset = ", "offset = 1"))
+        .unwrap();
+    format!("{LINUX}\n[[hosts]]{second}\n{rest}\n")
+}
+
+const MUX: &str =
+    "[[serial_muxes]]\nid = \"uart1\"\ndevice = \"/dev/ttyS1\"\nselect = [{ line = \"uart-sel0\" }]\n";
+
+#[test]
+fn hosts_share_a_port_that_lines_choose_for() {
+    let text = two(&format!(
+        "{MUX}[[consoles]]\nhost = \"system\"\nmux = \"uart1\"\n[[consoles]]\nhost = \"host1\"\nmux = \"uart1\"\nposition = 1\nbaud = 9600"
+    ));
+    let report = report(&text);
+    let board = report.board().unwrap_or_else(|| panic!("{report}\n{text}"));
+    let places: Vec<_> =
+        board.consoles.iter().map(|console| console.mux.as_ref().unwrap().position).collect();
+    assert_eq!(places, [0, 1]);
+    assert!(board.consoles.iter().all(|console| console.device.as_deref() == Some(Path::new("/dev/ttyS1"))));
+    assert_eq!(board.serial_muxes[0].select, [hal::Line::named("uart-sel0")]);
+}
+
+#[test]
+fn what_is_wrong_with_a_shared_port_is_told() {
+    let at = |position: &str| format!("{MUX}[[consoles]]\nhost = \"system\"\nmux = \"uart1\"\n{position}\n");
+    for (rest, said) in [
+        (at("position = 2"), "has 2 of them"),
+        (at("device = \"/dev/ttyS2\""), "has the device of that"),
+        (format!("{MUX}[[consoles]]\nhost = \"system\"\ndevice = \"/dev/ttyS1\""), "name its mux"),
+        (format!("{MUX}[[consoles]]\nhost = \"system\"\nmux = \"uart2\""), "there is no shared serial port"),
+        ("[[consoles]]\nhost = \"system\"\ndevice = \"/dev/ttyS1\"\nposition = 1".to_owned(), "with a mux"),
+        (
+            format!("{}[[consoles]]\nhost = \"host1\"\nmux = \"uart1\"", at("")),
+            "two consoles are at position 0",
+        ),
+        (MUX.replace("select = [{ line = \"uart-sel0\" }]", ""), "needs its lines"),
+        (MUX.replace("device = \"/dev/ttyS1\"", ""), "needs a device"),
+        (MUX.replace("\"uart-sel0\"", "{ chip = \"gpiochip0\", offset = 1 }"), "a line has one owner"),
+        (format!("{MUX}{}", MUX.replace("sel0", "sel1")), "two shared serial ports"),
+    ] {
+        let report = report(&two(&rest));
+        let told = report.to_string();
+        assert!(report.board().is_none() && told.contains(said), "{rest}: {told}");
+    }
+}

@@ -5,6 +5,8 @@
 //!            ◄── the line's descriptor, its chip's name ──┘
 //! ```
 //!
+//! A line that is driven is not handed over: who may have it driven says how, and it is done for it ([`HandedLines::select`]).
+//!
 //! The descriptor is that of a request of one line (`gpio_v2_line_request`), so the kernel shows the daemon as its holder, and gives the line back when the
 //! daemon ends.
 
@@ -36,6 +38,44 @@ const HANDED: char = 'H';
 const MISSING: char = 'M';
 const HELD: char = 'B';
 const FAILED: char = 'F';
+/// It is done, or known: there is no line with it.
+const DONE: char = 'D';
+/// What the name begins with of lines that choose whose a shared port is.
+const MUX: &str = "mux ";
+
+/// What one who asks gets.
+#[derive(Debug)]
+pub enum Given {
+    /// A line, and the name of its chip.
+    Line(OwnedFd, String),
+    /// Which position the lines of a shared port have.
+    Position(u8),
+}
+
+/// What is asked for at the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked<'a> {
+    /// The line with this name.
+    Line(&'a str),
+    /// That the lines of this shared port take this position, or with none which one they have.
+    Mux(&'a str, Option<u8>),
+}
+
+impl<'a> Asked<'a> {
+    /// Reads a question.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Self {
+        let Some(rest) = text.strip_prefix(MUX) else { return Self::Line(text) };
+        match rest.split_once(' ') {
+            None => Self::Mux(rest, None),
+            Some((id, position)) => match position.parse() {
+                Ok(position) => Self::Mux(id, Some(position)),
+                // No line is called so, which is what is answered.
+                Err(_) => Self::Line(text),
+            },
+        }
+    }
+}
 
 /// Lines that are asked for at a socket.
 #[derive(Debug, Clone)]
@@ -83,6 +123,30 @@ impl HandedLines {
         }
     }
 
+    /// Has the lines of a shared serial port take `position`, or tells with `None` which one they have.
+    ///
+    /// # Errors
+    /// As [`Self::input`]; lines that were changed may be left at a position between.
+    pub async fn select(&self, mux: &str, position: Option<u8>) -> Result<u8, Error> {
+        let what = || format!("lines of the shared serial port {mux:?}");
+        let name =
+            position.map_or_else(|| format!("{MUX}{mux}"), |position| format!("{MUX}{mux} {position}"));
+        match tokio::time::timeout(ASK_WITHIN, ask(&self.socket, &name)).await {
+            Ok(Ok((DONE, position, _))) => position.parse().map_err(|_| Error::Io {
+                operation: "ask for",
+                what: what(),
+                source: io::ErrorKind::InvalidData.into(),
+            }),
+            Ok(Ok((_, why, _))) => {
+                Err(Error::Io { operation: "switch", what: what(), source: io::Error::other(why) })
+            }
+            Ok(Err(source)) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Io { operation: "ask for", what: what(), source })
+            }
+            Ok(Err(_)) | Err(_) => Err(Error::Unavailable { what: what() }),
+        }
+    }
+
     /// The thread of a chip: one that hangs holds no other.
     fn chip(&self, name: &str) -> io::Result<Arc<Worker>> {
         let mut chips = self.chips.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,13 +191,13 @@ fn receive(stream: &UnixStream, text: &mut [u8]) -> io::Result<(usize, Option<Ow
     Ok((got.bytes, line))
 }
 
-/// Answers one who asks at the socket. `open` is told what is asked for, and opens it: the descriptor of the line, and the name of its chip.
+/// Answers one who asks at the socket. `open` is told what is asked for, and gives it.
 ///
 /// # Errors
 /// Whatever keeps the answer from going out; who asks for what nobody may have is answered.
 pub async fn hand_over(
     mut stream: UnixStream,
-    open: impl AsyncFnOnce(&str) -> Result<(OwnedFd, String), Error>,
+    open: impl AsyncFnOnce(&str) -> Result<Given, Error>,
 ) -> io::Result<()> {
     let mut name = Vec::new();
     let mut byte = [0];
@@ -145,7 +209,8 @@ pub async fn hand_over(
     }
     let name = String::from_utf8_lossy(&name).into_owned();
     let (kind, text, line) = match open(&name).await {
-        Ok((line, chip)) => (HANDED, chip, Some(line)),
+        Ok(Given::Line(line, chip)) => (HANDED, chip, Some(line)),
+        Ok(Given::Position(position)) => (DONE, position.to_string(), None),
         Err(Error::NotFound { .. }) => (MISSING, String::new(), None),
         Err(Error::Busy { owner, .. }) => (HELD, owner, None),
         Err(error) => (FAILED, error.to_string(), None),
@@ -189,7 +254,7 @@ mod tests {
     /// Serves one who asks.
     async fn served(
         listener: &UnixListener,
-        open: impl AsyncFnOnce(&str) -> Result<(OwnedFd, String), Error>,
+        open: impl AsyncFnOnce(&str) -> Result<Given, Error>,
     ) -> io::Result<()> {
         let (stream, _) = listener.accept().await?;
         hand_over(stream, open).await
@@ -205,7 +270,7 @@ mod tests {
             ask(&path, "psu0_present"),
             served(&listener, async |name: &str| {
                 assert_eq!(name, "psu0_present");
-                Ok((OwnedFd::from(far), "gpiochip3".to_owned()))
+                Ok(Given::Line(OwnedFd::from(far), "gpiochip3".to_owned()))
             })
         );
         served.unwrap();
@@ -215,6 +280,35 @@ mod tests {
         let mut got = String::new();
         near.read_to_string(&mut got).unwrap();
         assert_eq!(got, "it");
+    }
+
+    #[tokio::test]
+    async fn a_shared_port_is_switched_by_who_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lines.sock");
+        let lines = HandedLines::new(&path);
+        assert_eq!(lines.select("uart1", None).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        let listener = UnixListener::bind(&path).unwrap();
+        for (asked, position) in [(Some(3), "mux uart1 3"), (None, "mux uart1")] {
+            let (told, served) = tokio::join!(
+                lines.select("uart1", asked),
+                served(&listener, async |name: &str| {
+                    assert_eq!(name, position);
+                    assert_eq!(Asked::parse(name), Asked::Mux("uart1", asked));
+                    Ok(Given::Position(3))
+                })
+            );
+            served.unwrap();
+            assert_eq!(told.unwrap(), 3);
+        }
+        let refused = Error::Permission { what: "uart1".to_owned(), source: io::Error::other("no") };
+        let (told, served) =
+            tokio::join!(lines.select("uart1", Some(1)), served(&listener, async |_: &str| Err(refused)));
+        served.unwrap();
+        assert_eq!(told.unwrap_err().kind(), ErrorKind::Failed);
+        for name in ["psu0_present", "mux uart1 256", "mux uart1 x", "mux"] {
+            assert_eq!(Asked::parse(name), Asked::Line(name));
+        }
     }
 
     #[tokio::test]

@@ -71,7 +71,7 @@ pub use fan::{SysfsFans, output_files};
 #[cfg(feature = "gpio")]
 pub use gpio::LinuxGpio;
 #[cfg(feature = "gpio")]
-pub use handed::{HandedLines, hand_over};
+pub use handed::{Asked, Given, HandedLines, hand_over};
 pub use i2c::{LinuxI2c, i2c_device};
 #[cfg(feature = "gpio")]
 pub use led::LinuxLeds;

@@ -26,6 +26,7 @@ mod fans;
 mod levels;
 mod lights;
 mod mailbox;
+mod muxes;
 mod parts;
 mod patience;
 mod sensors;
@@ -41,6 +42,7 @@ pub use hal_linux::place::probe as probe_chip;
 pub use levels::{Levels, lines_socket};
 pub use lights::Lights;
 pub use mailbox::{BootPath, boot_paths};
+pub use muxes::Muxes;
 pub use parts::{Parts, eeprom_files, tables_of, unbound_chips};
 pub use sensors::{SYS, Sampled, Sensors, SysRoot, i2c_files};
 

@@ -13,8 +13,8 @@ use crate::metadata;
 use crate::pointer::Pointer;
 use crate::privilege::{Asker, Method};
 use crate::query::{Expand, Follow, Query, QueryError, TOP_MAX};
-use crate::resource::{Action, Change, Deed, Given, Kind, Made, Patch, Resource, pointer, prune};
-use crate::resources;
+use crate::resource::{Action, Answered, Change, Deed, Given, Kind, Made, Patch, Resource, pointer, prune};
+use crate::resources::{self, Outcome};
 use crate::route::{Route, Target};
 use crate::world::{About, Call, Need, Supply, World};
 
@@ -324,8 +324,9 @@ impl Exchange {
             return Step::Read(missing);
         }
         Step::Done(match ended {
-            Ok(Some(true)) => Answer::empty(204),
-            Ok(Some(false)) => Answer::error(500, &[base::OPERATION_FAILED.plain()]),
+            Ok(Some(Outcome::Running)) => Answer::empty(202).with("location", self.route.uri.clone()),
+            Ok(Some(Outcome::Done)) => Answer::empty(204),
+            Ok(Some(Outcome::Failed)) => Answer::error(500, &[base::OPERATION_FAILED.plain()]),
             Ok(None) => self.not_found(),
             Err(fault) => self.refusal(&fault),
         })
@@ -766,8 +767,10 @@ impl Exchange {
             && let Some(answers) = resource.answers
         {
             return Step::Done(match answers(action.name, bytes) {
-                Ok(Some(value)) => Answer::json(200, value),
-                Ok(None) => Answer::empty(204),
+                Ok(Answered::Value(value)) => Answer::json(200, value),
+                Ok(Answered::Nothing) => Answer::empty(204),
+                // DSP0266, 12.4: it goes on, and this says where that is told.
+                Ok(Answered::Task(id)) => Answer::empty(202).with("location", resources::monitor(&id)),
                 Err(fault) => self.refusal(&fault),
             });
         }

@@ -34,12 +34,23 @@ pub struct Resource {
     pub delete: Option<Delete>,
     /// What can be done with it.
     pub actions: &'static [Action],
-    /// What an action of this name answers, of what the owner answered; `None` as nearly all: that it is done.
+    /// What an action of this name answers, of what the owner answered; without it, as nearly all: that it is done.
     pub answers: Option<Answers>,
 }
 
 /// What an action answers.
-pub type Answers = fn(&str, &[u8]) -> Result<Option<Value>, Fault>;
+pub type Answers = fn(&str, &[u8]) -> Result<Answered, Fault>;
+
+/// What it is.
+#[derive(Debug)]
+pub enum Answered {
+    /// That it is done.
+    Nothing,
+    /// This.
+    Value(Value),
+    /// That it goes on, as the task with this id.
+    Task(String),
+}
 
 /// Names out of the path of a request, in their order.
 pub type Names<'n> = &'n [String];

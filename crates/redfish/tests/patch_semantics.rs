@@ -140,7 +140,7 @@ fn calls(property: &Property) -> usize {
 /// Whether a property can be set without another: how a medium is to be had is of no use without its image (`virtual_media.rs` has them
 /// together).
 fn is_alone(path: &str, property: &Property) -> bool {
-    !path.contains("/VirtualMedia/") || property.path == "Image"
+    !path.contains("/VirtualMedia/") || ["Image", "VerifyCertificate"].contains(&property.path)
 }
 
 #[test]

@@ -61,7 +61,10 @@ fn a_drive_is_shown_below_the_manager_and_below_its_machine() {
         state: v1::MediaState::Empty.into(),
         ..v1::MediaSlot::default()
     };
-    bench.say("rpc.MediaService.ListMedia", &v1::ListMediaResponse { slots: vec![empty] });
+    bench.say(
+        "rpc.MediaService.ListMedia",
+        &v1::ListMediaResponse { slots: vec![empty], ..Default::default() },
+    );
     let shown = bench.shown("/redfish/v1/Systems/system/VirtualMedia/usb");
     assert_eq!((&shown["Inserted"], &shown["ConnectedVia"]), (&json!(false), &json!("NotConnected")));
     // What clients compare with is there, and null.
@@ -108,7 +111,7 @@ fn media_is_inserted_as_the_clients_ask() {
     for (body, wrong) in [
         (json!({}), "ActionParameterMissing"),
         (json!({"Image": url, "Inserted": false}), "ActionParameterNotSupported"),
-        (json!({"Image": url, "TransferMethod": "Upload"}), "ActionParameterValueNotInList"),
+        (json!({"Image": url, "TransferMethod": "Push"}), "ActionParameterValueNotInList"),
         (json!({"Image": url, "TransferProtocolType": "CIFS"}), "ActionParameterValueNotInList"),
     ] {
         let said = inserted(&mut bench, Method::Post, &action, &body).unwrap_err();
@@ -121,6 +124,90 @@ fn media_is_inserted_as_the_clients_ask() {
     bench.refuse("rpc.MediaService.InsertMedia", dead);
     let answer = bench.send(Method::Post, &action, &json!({"Image": url}));
     assert_eq!((answer.status, said(&answer).contains("CouldNotEstablishConnection")), (409, true));
+}
+
+#[test]
+fn an_image_that_is_copied_first_is_a_task_until_it_is_inserted() {
+    let mut bench = bench();
+    let copy = |state: v1::MediaCopyState, received_bytes| v1::MediaCopy {
+        id: "copy-1".into(),
+        slot_name: "cd".into(),
+        image_name: "a.iso".into(),
+        state: state.into(),
+        size_bytes: 1000,
+        received_bytes,
+        ..v1::MediaCopy::default()
+    };
+    let running = copy(v1::MediaCopyState::Running, 250);
+    bench.say(
+        "rpc.MediaService.InsertMedia",
+        &v1::InsertMediaResponse { copy: Some(running.clone()), ..v1::InsertMediaResponse::default() },
+    );
+    let body = json!({"Image": "https://images.example/a.iso", "TransferMethod": "Upload"});
+    let action = format!("{OF_SYSTEM}/Actions/VirtualMedia.InsertMedia");
+    let answer = bench.send(Method::Post, &action, &body);
+    let monitor = "/redfish/v1/TaskService/TaskMonitors/copy-1";
+    assert_eq!((answer.status, answer.header("location")), (202, Some(monitor)));
+    let asked = v1::InsertMediaRequest::decode(bench.called.last().unwrap().request.as_slice()).unwrap();
+    assert!(asked.copy);
+    for (copy, state, percent, status) in [
+        (running, "Running", 25, 202),
+        (copy(v1::MediaCopyState::Done, 1000), "Completed", 100, 204),
+        (copy(v1::MediaCopyState::Failed, 1000), "Exception", 99, 500),
+        (copy(v1::MediaCopyState::Stopped, 500), "Cancelled", 50, 500),
+    ] {
+        bench.say(
+            "rpc.MediaService.ListMedia",
+            &v1::ListMediaResponse { slots: Vec::new(), copies: vec![copy] },
+        );
+        let task = bench.shown("/redfish/v1/TaskService/Tasks/copy-1");
+        assert_eq!(
+            (&task["TaskState"], &task["PercentComplete"]),
+            (&json!(state), &json!(percent)),
+            "{task}"
+        );
+        assert_eq!(
+            (task["TaskMonitor"].as_str(), task["Name"].as_str()),
+            (Some(monitor), Some("cd: copy a.iso"))
+        );
+        assert_eq!(bench.get(monitor).status, status, "{state}");
+        let tasks = bench.shown("/redfish/v1/TaskService/Tasks").to_string();
+        assert!(tasks.contains("Tasks/copy-1") && tasks.contains("Tasks/op-1"), "{tasks}");
+    }
+}
+
+#[test]
+fn whether_a_certificate_is_verified_is_said_before_an_insertion() {
+    let mut bench = bench();
+    let answer = bench.send(Method::Patch, OF_SYSTEM, &json!({"VerifyCertificate": false}));
+    assert!(matches!(answer.status, 200 | 204), "{}", said(&answer));
+    let call = bench.called.last().unwrap();
+    assert_eq!(call.method.method, "ConfigureMedia");
+    let asked = v1::ConfigureMediaRequest::decode(call.request.as_slice()).unwrap();
+    assert_eq!((asked.name.as_str(), asked.verify_certificate), ("cd", Some(false)));
+    // Together with an image it is said first; the insertion itself leaves it to the drive.
+    bench.called.clear();
+    let body = json!({"Image": "https://images.example/b.iso", "VerifyCertificate": true});
+    let answer = bench.send(Method::Patch, OF_SYSTEM, &body);
+    assert!(matches!(answer.status, 200 | 204), "{}", said(&answer));
+    let methods: Vec<&str> = bench.called.iter().map(|call| call.method.method).collect();
+    assert_eq!(methods, ["ConfigureMedia", "InsertMedia"]);
+    let asked = v1::InsertMediaRequest::decode(bench.called[1].request.as_slice()).unwrap();
+    assert_eq!(asked.verify_certificate, None);
+    // An empty drive says how the next one is inserted.
+    let empty = v1::MediaSlot {
+        name: "cd".into(),
+        host_name: "system".into(),
+        kind: v1::MediaKind::Cd.into(),
+        state: v1::MediaState::Empty.into(),
+        verify_certificate: true,
+        ..v1::MediaSlot::default()
+    };
+    bench.say(
+        "rpc.MediaService.ListMedia",
+        &v1::ListMediaResponse { slots: vec![empty], ..Default::default() },
+    );
+    assert_eq!(bench.shown(OF_MANAGER)["VerifyCertificate"], true);
 }
 
 #[test]

@@ -146,8 +146,13 @@ impl Log {
         // Empty lines are not logged.
         let Some((_, wall)) = self.began.take() else { return };
         let line = std::mem::take(&mut self.line);
+        self.put(&line, now, wall);
+    }
+
+    /// Takes in a whole line, without its end, as [`Log::push`] has it: at most [`LINE_MAX`] bytes and a name, or it cannot be read again.
+    pub fn put(&mut self, line: &[u8], now: Mono, wall: i64) {
         self.refill(now);
-        let text = line_text(wall, &line);
+        let text = line_text(wall, line);
         if self.spend(text.len()) {
             if self.left_out > 0 {
                 let count = std::mem::take(&mut self.left_out);
@@ -218,8 +223,8 @@ pub struct LogLine {
 /// Reads a line of the file, without its end. `None` for what is no line of ours: a write that a loss of power cut short.
 #[must_use]
 pub fn parse_line(line: &[u8]) -> Option<LogLine> {
-    // Each byte is written as four at most, after the time.
-    if line.len() > 40 + 4 * LINE_MAX {
+    // Each byte is written as four at most, after the time and, of what was typed, after who did.
+    if line.len() > 256 + 4 * LINE_MAX {
         return None;
     }
     let (time, text) = std::str::from_utf8(line).ok()?.split_once(' ')?;

@@ -29,7 +29,10 @@ async fn open(suite: &Suite, query: &str) -> Result<Console> {
 
 /// A suite whose host is on and whose console has somebody logged in, on that session.
 async fn logged_in() -> Result<(Suite, Console)> {
-    let suite = Suite::builder(U_BMC).start().await?;
+    log_in(Suite::builder(U_BMC).start().await?).await
+}
+
+async fn log_in(suite: Suite) -> Result<(Suite, Console)> {
     let mut console = open(&suite, "").await?;
     let first = console.told(|notice| notice["type"] == "state" && notice["connected"] == true).await?;
     ensure!(first["console"] == "system" && first["writer"] == "", "{first}");
@@ -240,15 +243,156 @@ async fn daemons_that_are_killed_come_back_and_no_line_that_was_logged_is_lost()
     let after = log(&suite).await?;
     ensure!(after.starts_with(&before), "{before:?} {after:?}");
 
+    let logged = log(&suite).await?;
     suite.kill_daemon("websrv")?;
     ann.ends().await?;
     eventually("websrv is back", FOLLOW, || async { Ok(open(&suite, "").await.is_ok()) }).await?;
+    let after = log(&suite).await?;
+    ensure!(after.starts_with(&logged), "{logged:?} {after:?}");
     let mut ann = open(&suite, "").await?;
     ann.types("echo once more\r").await?;
     ann.says("\r\nonce more\r\n").await?;
     // The sessions of the websrv that died are gone; those that were tried are, too.
     eventually("one session is left", FOLLOW, || async { Ok(console(&suite).await?["sessions"] == 1) })
         .await?;
+    suite.stop().await
+}
+
+/// What was typed: who, and what.
+async fn typed(suite: &Suite) -> Result<Vec<(String, String)>> {
+    let reply = suite.admin().get("/api/v1alpha1/consoles/system/input?pageSize=1000").await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    let reply = reply.json()?;
+    ensure!(reply["kept"] == true, "{reply}");
+    let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
+    let lines = reply["lines"].as_array().cloned().unwrap_or_default();
+    Ok(lines.iter().map(|line| (text(line, "username"), text(line, "text"))).collect())
+}
+
+#[tokio::test]
+async fn what_is_typed_is_kept_where_that_is_wanted_and_secrets_are_not() -> Result {
+    let suite = Suite::builder(U_BMC)
+        .set("consolesrv.audit.enabled=true")
+        .set("consolesrv.audit.redact=['(token=)\\S+']")
+        .start()
+        .await?;
+    account(&suite, "worker", "Operator").await?;
+    let (suite, mut ann) = log_in(suite).await?;
+    ann.types("echo token=topmost\r").await?;
+    ann.says("\r\ntoken=topmost\r\n").await?;
+    // Another goes on where this one did not end its line.
+    ann.types("echo un").await?;
+    ann.says("echo un").await?;
+    let mut bob = open(&suite, "?takeOver=true").await?;
+    bob.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
+    bob.types("x\r").await?;
+    let wanted = ["ann", "[redacted]", "echo token=[redacted]", "echo un", "x"];
+    eventually("the lines are kept", FOLLOW, || async {
+        let texts: Vec<String> = typed(&suite).await?.into_iter().map(|(_, text)| text).collect();
+        Ok(texts == wanted)
+    })
+    .await?;
+    ensure!(typed(&suite).await?.iter().all(|(who, _)| who == "admin"));
+    ensure!(console(&suite).await?["inputKept"] == true);
+    let worker = suite.client(Credential::Basic("worker".into(), PASSWORD.into()));
+    ensure!(worker.get("/api/v1alpha1/consoles/system/input").await?.status == 403);
+
+    // What was acknowledged stays; the file has nothing of the secrets.
+    suite.kill_daemon("consolesrv")?;
+    eventually("the lines are there after a kill", FOLLOW, || async {
+        let kept = typed(&suite).await.unwrap_or_default();
+        Ok(kept.iter().map(|(_, text)| text.as_str()).eq(wanted))
+    })
+    .await?;
+    let folder = suite.state_dir().join("consolesrv");
+    let mut files = 0;
+    for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.to_string_lossy().contains(".typed.") {
+            let text = std::fs::read_to_string(&path)?;
+            ensure!(!text.contains("secret") && !text.contains("topmost"), "{text}");
+            files += 1;
+        }
+    }
+    ensure!(files == 1, "{files} files");
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn hosts_that_share_a_port_have_it_one_at_a_time_and_a_switch_is_seen() -> Result {
+    let board = testkit::root().join("crates/u-bmc/tests/consoles/board.toml");
+    let suite = Suite::builder(U_BMC).board(board).start().await?;
+    let admin = suite.admin();
+    let shown = async |name: &str| {
+        let reply = admin.get(&format!("/api/v1alpha1/consoles/{name}")).await?.json()?;
+        Ok::<_, anyhow::Error>(reply["console"].clone())
+    };
+    let select = async |name: &str, takes_over: bool| {
+        let path = format!("/api/v1alpha1/consoles/{name}/select");
+        admin.post(&path, &json!({ "takeOver": takes_over })).await
+    };
+    for host in ["system", "host1"] {
+        let path = format!("/api/v1alpha1/hosts/{host}/state");
+        let reply = admin.post(&path, &json!({ "action": "HOST_ACTION_ON" })).await?;
+        ensure!(reply.status == 200, "{}", reply.text());
+    }
+    eventually("the first one has the port", FOLLOW, || async {
+        Ok(shown("system").await?["connected"] == true)
+    })
+    .await?;
+    let other = shown("host1").await?;
+    ensure!(other["sharedPort"] == "uart1" && other["selected"] != true, "{other}");
+    ensure!(other["fault"] == "the serial port is switched to system", "{other}");
+    let mut ann = open(&suite, "").await?;
+    ann.types("\r").await?;
+    ann.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
+
+    // Not while somebody types at the other, unless that is asked for.
+    let refused = select("host1", false).await?;
+    ensure!(
+        refused.status == 400 && refused.text().contains("has the keyboard of system"),
+        "{}",
+        refused.text()
+    );
+    let done = select("host1", true).await?;
+    ensure!(done.status == 200 && done.json()?["console"]["selected"] == true, "{}", done.text());
+    ann.says("switched the serial port to host1]").await?;
+    ann.told(|notice| notice["type"] == "state" && notice["writer"] == "" && notice["connected"] == false)
+        .await?;
+    let authorization = basic("admin", ADMIN_PASSWORD);
+    let path = "/api/v1alpha1/consoles/host1/socket?replayBytes=4096";
+    let opened = Console::open(suite.https(), path, &[("authorization", &authorization)]).await?;
+    let mut bob = opened.map_err(|status| anyhow::anyhow!("refused with {status}"))?;
+    bob.says("switched the serial port to this host;").await?;
+    bob.told(|notice| notice["type"] == "state" && notice["connected"] == true).await?;
+    bob.types("\r").await?;
+    bob.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
+
+    // The lines are as the board says, and what happened is in the logs.
+    let trace = suite.twin().await?.trace(0).await?;
+    let level = |pin: &str| {
+        let last = trace.iter().rev().find(|entry| entry.pin == pin);
+        last.is_some_and(|entry| entry.active)
+    };
+    ensure!(level("mux.uart1.1") && !level("mux.uart1.0"), "{trace:?}");
+    eventually("the log has the switch", FOLLOW, || async {
+        Ok(log(&suite).await?.iter().any(|line| line.ends_with("switched the serial port to host1]")))
+    })
+    .await?;
+    eventually("the event is there", FOLLOW, || async {
+        let events = admin.get("/api/v1alpha1/events?domain=console").await?.json()?.to_string();
+        Ok(events.contains("CHANGE_KIND_SWITCHED"))
+    })
+    .await?;
+
+    // A daemon that starts anew leaves it so.
+    suite.kill_daemon("consolesrv")?;
+    eventually("the second one has the port still", FOLLOW, || async {
+        Ok(shown("host1")
+            .await
+            .is_ok_and(|console| console["connected"] == true && console["selected"] == true))
+    })
+    .await?;
     suite.stop().await
 }
 

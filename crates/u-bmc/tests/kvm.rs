@@ -149,6 +149,16 @@ async fn to_look_is_not_to_type_and_a_daemon_that_is_killed_comes_back() -> Resu
     let mut ann = open(&suite, TYPE).await?;
     ann.input(key(true)).await?;
     ann.shows(key_is_down).await?;
+
+    // With websrv goes the session, and what it held down comes up: kvmsrv stays, and so does its test picture.
+    let kvmsrv = suite.pid_of("kvmsrv");
+    suite.kill_daemon("websrv")?;
+    ann.ends().await?;
+    eventually("websrv is back once more", FOLLOW, || async { Ok(open(&suite, LOOK).await.is_ok()) }).await?;
+    let mut bob = open(&suite, LOOK).await?;
+    bob.shows(key_is_up).await.context("what was held down when websrv died")?;
+    bob.told(|notice| notice["type"] == "state" && notice["writer"] == "").await?;
+    ensure!(kvmsrv.is_some() && suite.pid_of("kvmsrv") == kvmsrv);
     suite.stop().await
 }
 

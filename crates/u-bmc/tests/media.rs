@@ -311,6 +311,107 @@ async fn servers_are_verified_and_the_controller_itself_is_none() -> Result {
     Ok(())
 }
 
+/// A server of one image that knows no ranges. It sends half of it, and the rest once it is told to.
+async fn whole_server(
+    content: Vec<u8>,
+    go_on: Arc<tokio::sync::Semaphore>,
+) -> Result<(std::net::SocketAddr, tokio::task::JoinHandle<()>)> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let task = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (content, go_on) = (content.clone(), Arc::clone(&go_on));
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { return };
+                    head.push(byte);
+                }
+                let (first, rest) = content.split_at(content.len() / 2);
+                let said = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", content.len());
+                // A client that goes is no concern of the server.
+                let _ = stream.write_all(said.as_bytes()).await;
+                let _ = stream.write_all(first).await;
+                if let Ok(permit) = go_on.acquire().await {
+                    permit.forget();
+                    let _ = stream.write_all(rest).await;
+                }
+            });
+        }
+    });
+    Ok((address, task))
+}
+
+#[tokio::test]
+async fn an_image_of_a_server_without_ranges_is_copied_into_the_store_and_inserted() -> Result {
+    let suite = start().await?;
+    let (admin, mut twin) = (suite.admin(), suite.twin().await?);
+    let content = image("WHOLE");
+    let go_on = Arc::new(tokio::sync::Semaphore::new(0));
+    let (address, server) = whole_server(content.clone(), Arc::clone(&go_on)).await?;
+    let url = format!("http://{address}/images/whole%20disc.iso?token=secret");
+    let direct = insert(&admin, "cd", json!({ "url": url })).await?;
+    ensure!(direct.0 >= 400 && direct.1.contains("no ranges"), "{direct:?}");
+
+    // By Redfish it is a task, whose progress is shown, as is the drive's.
+    let action = format!("{REDFISH}/Actions/VirtualMedia.InsertMedia");
+    let reply = admin.post(&action, &json!({ "Image": url, "TransferMethod": "Upload" })).await?;
+    ensure!(reply.status == 202, "{} {}", reply.status, reply.text());
+    let monitor = reply.headers.get("location").context("no place")?.to_str()?.to_owned();
+    let task = monitor.replace("TaskMonitors", "Tasks");
+    eventually("half of it is there", LONG, || async {
+        let task = admin.get(&task).await?.json()?;
+        Ok(task["TaskState"] == "Running" && task["PercentComplete"].as_u64().is_some_and(|done| done >= 40))
+    })
+    .await?;
+    ensure!(admin.get(&monitor).await?.status == 202);
+    let shown = slot(&admin, "cd").await?;
+    ensure!(shown["state"] == "MEDIA_STATE_INSERTING" && shown["imageName"] == "whole_disc.iso", "{shown}");
+    ensure!(!admin.get(MEDIA).await?.text().contains("secret"));
+    let second = insert(&admin, "cd", json!({ "storeFile": "other.iso" })).await?;
+    ensure!(second.0 >= 400 && second.1.contains("eject it first"), "{second:?}");
+
+    // To eject ends it, and leaves nothing.
+    eject(&admin, "cd").await?;
+    ensure!(admin.get(&task).await?.json()?["TaskState"] == "Cancelled");
+    eventually("the store is empty", LONG, || async {
+        let files = admin.get("/api/v1alpha1/media-files").await?.json()?;
+        Ok(files["files"].as_array().is_none_or(Vec::is_empty))
+    })
+    .await?;
+
+    // Once more, to its end. Those who went wait for their other half, too.
+    go_on.add_permits(16);
+    let (status, text) = insert(&admin, "cd", json!({ "url": url, "copy": true })).await?;
+    ensure!(status == 200 && text.contains("MEDIA_COPY_STATE_RUNNING"), "{text}");
+    until_state(&admin, "cd", "INSERTED").await?;
+    let shown = slot(&admin, "cd").await?;
+    ensure!(shown["source"] == "MEDIA_SOURCE_STORE", "{shown}");
+    ensure!(twin.read_drive("cd", 1 << 20, 4096).await?.as_deref() == Ok(&content[1 << 20..][..4096]));
+    eventually("the copy is over", LONG, || async {
+        let copies = admin.get(MEDIA).await?.json()?["copies"].clone();
+        Ok(copies[0]["state"] == "MEDIA_COPY_STATE_DONE" && copies[1]["state"] == "MEDIA_COPY_STATE_STOPPED")
+    })
+    .await?;
+
+    // A server that is gone: it fails, with the reason.
+    eject(&admin, "cd").await?;
+    server.abort();
+    let (status, text) =
+        insert(&admin, "cd", json!({ "url": "http://127.0.0.1:9/x.iso", "copy": true })).await?;
+    ensure!(status == 200, "{text}");
+    until_told(&admin, &["INSERTED", "INSERT_FAILED"]).await?;
+    let copies = admin.get(MEDIA).await?.json()?["copies"].clone();
+    ensure!(
+        copies[0]["state"] == "MEDIA_COPY_STATE_FAILED"
+            && !copies[0]["fault"].as_str().unwrap_or_default().is_empty(),
+        "{copies}"
+    );
+    suite.stop().await
+}
+
 #[tokio::test]
 async fn redfish_inserts_and_ejects_as_clients_expect() -> Result {
     let suite = start().await?;
@@ -350,6 +451,17 @@ async fn redfish_inserts_and_ejects_as_clients_expect() -> Result {
     ensure!(reply.status == 200 && reply.json()?["Inserted"] == true, "{} {}", reply.status, reply.text());
     let reply = patch(json!({ "Image": null })).await?;
     ensure!(reply.status == 200 && reply.json()?["Inserted"] == false, "{} {}", reply.status, reply.text());
+    // Whether a certificate is verified is said before, and until the next ejection.
+    let verifies = async || Ok::<_, anyhow::Error>(get(REDFISH).await?["VerifyCertificate"].clone());
+    ensure!(verifies().await? == true, "it is, unless somebody says otherwise");
+    let reply = patch(json!({ "VerifyCertificate": false })).await?;
+    ensure!(reply.status == 200 && verifies().await? == false, "{} {}", reply.status, reply.text());
+    let reply = patch(json!({ "Image": url })).await?;
+    ensure!(reply.status == 200 && verifies().await? == false, "{} {}", reply.status, reply.text());
+    let reply = patch(json!({ "VerifyCertificate": true })).await?;
+    ensure!(reply.status == 409 || reply.status == 400, "{} {}", reply.status, reply.text());
+    let reply = patch(json!({ "Image": null })).await?;
+    ensure!(reply.status == 200 && verifies().await? == true, "{} {}", reply.status, reply.text());
     let reply = admin.post(&action("InsertMedia"), &json!({ "Image": "http://127.0.0.1:9/x.iso" })).await?;
     ensure!(
         reply.status == 409 && reply.text().contains("CouldNotEstablishConnection"),

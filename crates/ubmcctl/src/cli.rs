@@ -451,6 +451,25 @@ pub(crate) enum ConsoleCommand {
         #[arg(long, value_name = "SPAN", value_parser = parse_span)]
         since: Option<Duration>,
     },
+    /// Switch a serial port that hosts share to one of them
+    Select {
+        /// Which host
+        host: String,
+        /// Also while somebody has the keyboard of the host that has the port now
+        #[arg(long)]
+        take_over: bool,
+    },
+    /// What was typed and by whom, as far as that is kept (consolesrv.audit)
+    Typed {
+        /// Which host [default: the first]
+        host: Option<String>,
+        /// The last so many lines
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        lines: u32,
+        /// No older ones than this
+        #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+        since: Option<Duration>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -5,9 +5,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 use serial::frame::Notice;
-use serial::{Allowances, Holder, Log, Outgoing, RING, Rate, Refused, Ring, SessionId, Sessions, Typed};
+use serial::{
+    Allowances, Audit, Batch, Holder, Log, Outgoing, RING, Rate, Redaction, Refused, Ring, SessionId,
+    Sessions, Typed,
+};
 use service::Clock;
 use tokio::sync::{Notify, watch};
+use units::Mono;
 
 /// What may be logged of one console: two boots of a chatty server at once, and then 22 MB a day.
 const LOG_RATE: Rate = Rate { burst: 128 * 1024, per_second: 256 };
@@ -18,12 +22,23 @@ const STUCK: Duration = Duration::from_secs(5);
 /// A break waits so long for what was typed before it.
 const BREAK_AFTER: Duration = Duration::from_secs(1);
 
+/// What is kept on the medium of a console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// What the host prints.
+    Printed,
+    /// What is typed, where that is kept.
+    Typed,
+}
+
 /// What all share, under a lock that nobody holds while he waits.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) ring: Ring,
     pub(crate) sessions: Sessions,
-    pub(crate) log: Log,
+    log: Log,
+    /// What is kept of what is typed, where it is.
+    audit: Option<Audit>,
     pub(crate) outgoing: Outgoing,
     pub(crate) allowances: Allowances,
     /// Of those who come and go: each time is told, and kept on flash.
@@ -32,6 +47,32 @@ pub(crate) struct State {
     stuck: bool,
     pub(crate) connected: bool,
     pub(crate) fault: String,
+}
+
+impl State {
+    /// The lines to be written now, if it is time.
+    pub(crate) fn take(&mut self, what: Kept, now: Mono) -> Option<Batch> {
+        match what {
+            Kept::Printed => self.log.take(now),
+            Kept::Typed => self.audit.as_mut()?.take(now),
+        }
+    }
+
+    /// When there are some without more coming.
+    pub(crate) fn due(&self, what: Kept) -> Option<Mono> {
+        match what {
+            Kept::Printed => self.log.due(),
+            Kept::Typed => self.audit.as_ref()?.due(),
+        }
+    }
+
+    /// All that there is: the daemon ends.
+    pub(crate) fn finish(&mut self, what: Kept, now: Mono) -> Option<Batch> {
+        match what {
+            Kept::Printed => self.log.finish(now),
+            Kept::Typed => self.audit.as_mut()?.finish(now),
+        }
+    }
 }
 
 /// One console.
@@ -53,10 +94,16 @@ pub(crate) struct Desk {
 impl Desk {
     /// A console, whose port is not open yet.
     pub(crate) fn new(name: &str, clock: Clock) -> Self {
+        Self::audited(name, clock, None)
+    }
+
+    /// One where what is typed is kept, but for what `redaction` says.
+    pub(crate) fn audited(name: &str, clock: Clock, redaction: Option<Redaction>) -> Self {
         let state = State {
             ring: Ring::new(RING),
             sessions: Sessions::default(),
             log: Log::new(LOG_RATE),
+            audit: redaction.map(Audit::new),
             outgoing: Outgoing::default(),
             allowances: Allowances::default(),
             comings: Allowances::default(),
@@ -96,6 +143,34 @@ impl Desk {
         self.change(|state| {
             state.ring.push(bytes);
             state.log.push(bytes, now, wall);
+            if let Some(audit) = &mut state.audit {
+                audit.printed(bytes);
+            }
+        });
+    }
+
+    /// Something about the port that who looks here and who reads the log later has to know. It stands in both, on a line of its own.
+    pub(crate) fn mark(&self, text: &str) {
+        let (now, wall) = (self.clock.now(), self.wall());
+        let line = format!("[{text}]");
+        self.change(|state| {
+            state.ring.push(format!("\r\n{line}\r\n").as_bytes());
+            // What the host printed before it is a line, whether it ended or not.
+            state.log.push(b"\n", now, wall);
+            state.log.put(line.as_bytes(), now, wall);
+        });
+    }
+
+    /// The keyboard is nobody's.
+    pub(crate) fn free(&self) {
+        let now = self.clock.now();
+        self.change(|state| {
+            if let Some(writer) = state.sessions.writer() {
+                state.sessions.release(writer);
+            }
+            if let Some(audit) = &mut state.audit {
+                audit.end(now);
+            }
         });
     }
 
@@ -169,6 +244,9 @@ impl Desk {
             }
             state.sessions.take_over(id).map_err(|refused| refused.to_string())?;
             Ok(from.map(|from| {
+                if let Some(audit) = &mut state.audit {
+                    audit.end(now);
+                }
                 state.outgoing.keep_only(id);
                 state.sessions.who(from).to_owned()
             }))
@@ -196,9 +274,18 @@ impl Desk {
                 if state.stuck && matches!(typed, Typed::Bytes(_)) {
                     return Err("the host does not take what is typed".to_owned());
                 }
+                let kept = match (&state.audit, &typed) {
+                    (Some(_), Typed::Bytes(bytes)) => bytes.clone(),
+                    _ => Vec::new(),
+                };
                 match state.outgoing.push(id, typed) {
                     Ok(()) => {
+                        let has_ended = self.keep_typed(&mut state, id, &kept);
+                        drop(state);
                         self.more.notify_one();
+                        if has_ended {
+                            self.changed.send_modify(|count| *count = count.wrapping_add(1));
+                        }
                         return Ok(());
                     }
                     Err(back) => typed = back,
@@ -207,6 +294,52 @@ impl Desk {
             room.as_mut().await;
             room.set(self.room.notified());
         }
+    }
+
+    /// Takes down what a session typed, where that is kept; whether lines ended.
+    fn keep_typed(&self, state: &mut State, id: SessionId, bytes: &[u8]) -> bool {
+        let State { audit, sessions, .. } = state;
+        let Some(audit) = audit.as_mut().filter(|_| !bytes.is_empty()) else { return false };
+        let account = sessions.account(id);
+        // As the others are told who it is: the account, and where from in brackets.
+        let address = sessions.who(id).strip_prefix(account).unwrap_or_default();
+        audit.typed(
+            id,
+            [account, address.trim_matches([' ', '(', ')'])],
+            bytes,
+            self.clock.now(),
+            self.wall(),
+        )
+    }
+
+    /// Whether what is typed here is kept.
+    pub(crate) fn is_audited(&self) -> bool {
+        self.lock().audit.is_some()
+    }
+
+    /// A session gives back the keyboard, if it has it.
+    pub(crate) fn release(&self, id: SessionId) {
+        let now = self.clock.now();
+        self.change(|state| {
+            if state.sessions.release(id).is_some()
+                && let Some(audit) = &mut state.audit
+            {
+                audit.end(now);
+            }
+        });
+    }
+
+    /// A session has ended.
+    pub(crate) fn leave(&self, id: SessionId) {
+        let now = self.clock.now();
+        self.change(|state| {
+            if state.sessions.writer() == Some(id)
+                && let Some(audit) = &mut state.audit
+            {
+                audit.end(now);
+            }
+            state.sessions.leave(id);
+        });
     }
 
     /// What is to be written next, and for [`Desk::given_up`] since when.

@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serial::{Batch, LogLine, parse_line, wants_rotation};
 use service::ErrorChain;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, Kept};
 
-/// Bytes of both files together.
-const ROOM: u64 = 256 * 1024;
+/// Bytes of both files of what a console printed together.
+pub(crate) const ROOM: u64 = 256 * 1024;
 /// More than a file has, however it came to be.
-const FILE_MAX: u64 = 2 * ROOM;
+const FILE_MAX: u64 = 2 * 1024 * 1024;
 
 /// The files of one console. What is read from them has been synced: both happen under one lock.
 #[derive(Debug)]
 pub(crate) struct Disk {
+    /// Bytes of both files together.
+    room: u64,
     newer: PathBuf,
     older: PathBuf,
     open: Option<(File, u64)>,
@@ -26,9 +28,10 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    pub(crate) fn new(folder: &Path, console: &str) -> Self {
+    /// Those of a console, or of what else has a name, of `room` bytes together.
+    pub(crate) fn new(folder: &Path, console: &str, room: u64) -> Self {
         let file = |ending: &str| folder.join(format!("{console}.log{ending}"));
-        Self { newer: file(""), older: file(".1"), open: None, missed: 0 }
+        Self { room, newer: file(""), older: file(".1"), open: None, missed: 0 }
     }
 
     /// Looks at the files once, and says what is wrong with which. What is no file is put aside: it would keep every line from being written.
@@ -105,7 +108,7 @@ impl Disk {
             told.extend_from_slice(text.as_bytes());
         }
         let more = (told.len() + batch.bytes.len()) as u64;
-        if self.open.as_ref().is_some_and(|(_, size)| wants_rotation(*size, more, ROOM)) {
+        if self.open.as_ref().is_some_and(|(_, size)| wants_rotation(*size, more, self.room)) {
             self.open = None;
             std::fs::rename(&self.newer, &self.older)?;
             self.open = Some(self.reopen()?);
@@ -184,16 +187,16 @@ impl Disk {
 }
 
 /// Writes what there is to be logged, until the daemon ends.
-pub(crate) async fn keep(desk: &Desk, disk: &Arc<Mutex<Disk>>) {
+pub(crate) async fn keep(desk: &Desk, disk: &Arc<Mutex<Disk>>, what: Kept) {
     let mut changes = desk.changes();
     let mut failing = false;
     loop {
-        let batch = desk.lock().log.take(desk.clock.now());
+        let batch = desk.lock().take(what, desk.clock.now());
         if let Some(batch) = batch {
             failing = store(desk, disk, batch, failing).await;
             continue;
         }
-        let due = desk.lock().log.due();
+        let due = desk.lock().due(what);
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
             () = desk.clock.sleep_until(due) => {}
@@ -202,8 +205,8 @@ pub(crate) async fn keep(desk: &Desk, disk: &Arc<Mutex<Disk>>) {
 }
 
 /// The rest, when the daemon ends.
-pub(crate) async fn finish(desk: &Desk, disk: &Arc<Mutex<Disk>>) {
-    let batch = desk.lock().log.finish(desk.clock.now());
+pub(crate) async fn finish(desk: &Desk, disk: &Arc<Mutex<Disk>>, what: Kept) {
+    let batch = desk.lock().finish(what, desk.clock.now());
     if let Some(batch) = batch {
         store(desk, disk, batch, false).await;
     }
@@ -246,7 +249,7 @@ mod tests {
     #[test]
     fn lines_are_read_back_over_both_files_and_the_room_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let mut disk = Disk::new(dir.path(), "system");
+        let mut disk = Disk::new(dir.path(), "system", ROOM);
         assert_eq!(texts(&disk, 10), [""; 0]);
         for number in 0..5000 {
             disk.append(&batch(&format!("{number:0100}"))).unwrap();
@@ -265,7 +268,7 @@ mod tests {
     fn a_line_that_was_cut_short_is_passed_over_and_the_next_is_whole() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("system.log"), b"2026-11-28T23:30:00.000Z one\n2026-11").unwrap();
-        let mut disk = Disk::new(dir.path(), "system");
+        let mut disk = Disk::new(dir.path(), "system", ROOM);
         disk.append(&batch("two")).unwrap();
         assert_eq!(texts(&disk, 10), ["one", "two"]);
     }
@@ -275,7 +278,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lines = "2026-11-28T23:30:00.000Z old\n2026-11-28T23:50:00.000Z young\n1970-01-01T00:00:09.000Z no clock\n";
         std::fs::write(dir.path().join("system.log"), lines).unwrap();
-        let disk = Disk::new(dir.path(), "system");
+        let disk = Disk::new(dir.path(), "system", ROOM);
         let since = parse_line(b"2026-11-28T23:40:00.000Z x").unwrap().wall;
         let found = disk.last(10, since, 1 << 20).unwrap();
         assert_eq!(found.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["young"]);
@@ -285,21 +288,21 @@ mod tests {
     fn what_is_wrong_with_the_files_is_told_and_the_next_line_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("system.log");
-        let mut disk = Disk::new(dir.path(), "system");
+        let mut disk = Disk::new(dir.path(), "system", ROOM);
         assert_eq!(disk.inspect(), []);
         disk.append(&batch("one")).unwrap();
         assert_eq!(disk.inspect(), []);
         let whole = std::fs::read(&file).unwrap();
         for bytes in [&b""[..], &whole[..9], &[0; 30], &[&whole[..], b"2026-11"].concat()] {
             std::fs::write(&file, bytes).unwrap();
-            let mut disk = Disk::new(dir.path(), "system");
+            let mut disk = Disk::new(dir.path(), "system", ROOM);
             assert_eq!(disk.inspect().len(), 1, "{bytes:?}");
             disk.append(&batch("two")).unwrap();
             assert_eq!(texts(&disk, 1), ["two"]);
         }
         std::fs::remove_file(&file).unwrap();
         std::fs::create_dir(&file).unwrap();
-        let mut disk = Disk::new(dir.path(), "system");
+        let mut disk = Disk::new(dir.path(), "system", ROOM);
         assert!(
             matches!(&disk.inspect()[..], [(name, what)] if name == "system.log" && what.contains("put aside"))
         );
@@ -310,7 +313,7 @@ mod tests {
     #[test]
     fn a_write_that_failed_midway_leaves_nothing_of_it() {
         let dir = tempfile::tempdir().unwrap();
-        let mut disk = Disk::new(dir.path(), "system");
+        let mut disk = Disk::new(dir.path(), "system", ROOM);
         disk.append(&batch("one")).unwrap();
         // As ENOSPC leaves it: a part is there, and the size before it is known.
         let (mut file, size) = disk.open.take().unwrap();
@@ -326,7 +329,7 @@ mod tests {
     fn lines_that_were_not_taken_are_told_in_the_log() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("later");
-        let mut disk = Disk::new(&folder, "system");
+        let mut disk = Disk::new(&folder, "system", ROOM);
         disk.append(&batch("lost")).unwrap_err();
         disk.append(&batch("lost, too")).unwrap_err();
         std::fs::create_dir(&folder).unwrap();

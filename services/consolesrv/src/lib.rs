@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!  serial port ◄──► port ──► Desk: serial::Ring, Sessions, Log ──► disk: state/<host>.log, <host>.log.1
-//!  (pty of the twin)          ▲  │
+//!  (pty of the twin;          ▲  │
+//!   mux: one of several desks)│  │
 //!  websrv ──► console.sock ──► session, one for each ──► frames (serial::frame)
+//!                                └──► serial::Audit, where it is enabled ──► disk: state/<host>.typed.log, <host>.typed.log.1
 //!  websrv ──► ConsoleService: OpenConsole gives the ticket of a session
 //!         ◄── event.console.<host>.session   who came, went, took over
 //! ```
@@ -24,14 +26,17 @@
     )
 )]
 
+mod config;
 mod desk;
 mod disk;
+mod mux;
 mod port;
 mod session;
 mod shared;
 mod shell;
 
-pub use service::{NoConfig as Config, StartError as Error};
+pub use config::{Audit, Config};
+pub use service::StartError as Error;
 pub use shell::run;
 
 /// The daemon's name: on the bus, in logs, in the binary.

@@ -23,7 +23,7 @@ use units::Millis;
 use crate::desk::Desk;
 
 /// Pause before a port that failed is opened again.
-const AGAIN: Duration = Duration::from_millis(500);
+pub(crate) const AGAIN: Duration = Duration::from_millis(500);
 /// Bytes taken at a time.
 const READ: usize = 4096;
 /// How long after bytes are read the next are: a port hands them out by the FIFO of its UART, a few at a time, and each would wake all readers.
@@ -79,6 +79,10 @@ fn open(device: &Path, console: &Console) -> io::Result<Port> {
     let software = InputModes::IXON | InputModes::IXOFF;
     settings.input_modes.set(software, console.flow == FlowControl::XonXoff);
     tcsetattr(&port.0, OptionalActions::Now, &settings)?;
+    if console.mux.is_some() {
+        // What is there came from the host that had the port before.
+        tcflush(&port.0, QueueSelector::IOFlush)?;
+    }
     Ok(port)
 }
 

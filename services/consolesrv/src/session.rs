@@ -74,7 +74,7 @@ struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.desk.change(|state| state.sessions.leave(self.id));
+        self.desk.leave(self.id);
         if self.is_told.load(Ordering::Relaxed) {
             self.tell(SessionEventKind::Closed, 0);
         }
@@ -170,7 +170,7 @@ impl Session {
                     Err(wrong) => Err(wrong),
                     Ok(Command::TakeOver) => self.take_over(),
                     Ok(Command::Release) => {
-                        self.desk.change(|state| state.sessions.release(self.id));
+                        self.desk.release(self.id);
                         Ok(())
                     }
                     Ok(Command::Break) => self.typed(Typed::Break).await,
@@ -296,7 +296,8 @@ mod tests {
         let (tell, told) = mpsc::channel(256);
         let reading = Arc::new(Semaphore::new(1));
         let (desks, clock) = (vec![Arc::clone(&desk)], Clock::new());
-        let shared = Shared { desks, tickets: Default::default(), tell, clock, reading };
+        let (muxes, tickets) = (Vec::new(), Default::default());
+        let shared = Shared { desks, muxes, tickets, tell, clock, reading };
         (Arc::new(shared), desk, told)
     }
 

@@ -8,6 +8,7 @@ use service::Clock;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use crate::desk::Desk;
+use crate::mux::Mux;
 
 /// What a session may do, and for whom it is.
 #[derive(Clone, Debug)]
@@ -22,9 +23,18 @@ pub(crate) struct Pass {
     pub(crate) bytes_only: bool,
 }
 
+impl Shared {
+    /// The shared port that this console is behind.
+    pub(crate) fn mux_of(&self, desk: usize) -> Option<&Mux> {
+        self.muxes.iter().find(|mux| mux.has(desk))
+    }
+}
+
 /// What sessions share.
 pub(crate) struct Shared {
     pub(crate) desks: Vec<Arc<Desk>>,
+    /// Ports that several of these share.
+    pub(crate) muxes: Vec<Mux>,
     pub(crate) tickets: Mutex<Tickets<Pass>>,
     pub(crate) tell: mpsc::Sender<SessionEvent>,
     pub(crate) clock: Clock,
@@ -50,4 +60,9 @@ pub(crate) enum SessionEventKind {
         from: String,
     },
     Break,
+    /// The port was switched to this console.
+    Switched {
+        /// From which one.
+        from: String,
+    },
 }

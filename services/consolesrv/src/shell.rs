@@ -6,16 +6,18 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use board::{Board, Console, FlowControl, Parity};
 use host_session::{Opener, Sessions};
+use hw::Muxes;
 use ipc::{EventBuilder, Outbox, Request, Status};
 use schema::server::ConsoleServiceCall;
 use schema::v1alpha1 as v1;
-use serial::Holder;
+use serial::{AuditLine, Holder, LogLine};
 use service::{Context, ErrorChain};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, Kept, TOO_OFTEN};
 use crate::disk::{self, Disk};
+use crate::mux::{self, Mux};
 use crate::shared::{Pass, SessionEvent, SessionEventKind, Shared};
 use crate::{Config, Error, SOCKET, port, session};
 
@@ -30,7 +32,9 @@ const ANSWER_MAX: usize = 512 * 1024;
 /// Logs that are read at a time: each takes up to 512 KiB and a thread.
 const READING_MAX: usize = 2;
 
-type Disks = Vec<Arc<std::sync::Mutex<Disk>>>;
+/// The files of one console: of what it printed, of what was typed there.
+type Files = Arc<std::sync::Mutex<Disk>>;
+type Disks = Vec<[Files; 2]>;
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -38,31 +42,56 @@ type Disks = Vec<Arc<std::sync::Mutex<Disk>>>;
 ///
 /// [`Error`], with the exit code the operator needs.
 pub async fn run(context: Context) -> Result<(), Error> {
-    let Config {} = context.config()?;
+    let Config { audit } = context.config()?;
     let board = context.board()?;
     let (tell, mut told) = mpsc::channel(TOLD);
-    let (mut desks, mut disks) = (Vec::new(), Disks::new());
+    let (mut consoles, mut disks) = (Vec::new(), Disks::new());
     let (mut ports, mut logs) = (JoinSet::new(), JoinSet::new());
     for console in &board.consoles {
-        let desk = Arc::new(Desk::new(console.host.as_str(), context.clock));
+        let redaction = audit.enabled.then(|| audit.redaction());
+        let desk = Arc::new(Desk::audited(console.host.as_str(), context.clock, redaction));
         let console = console.clone();
         // A simulated host's port is where the twin puts it.
         let device = console.device.clone();
         let device = device.unwrap_or_else(|| context.run_dir.join(format!("console-{}", console.host)));
-        let disk = Disk::new(&context.state_dir, &desk.name);
-        for (file, what) in disk.inspect() {
-            tracing::warn!(console = desk.name, file, what, "console log damaged: some of it is lost");
-            context.notify.finding(&file, &what);
+        let files = |name: &str, room| {
+            let disk = Disk::new(&context.state_dir, name, room);
+            for (file, what) in disk.inspect() {
+                tracing::warn!(console = name, file, what, "console log damaged: some of it is lost");
+                context.notify.finding(&file, &what);
+            }
+            Arc::new(std::sync::Mutex::new(disk))
+        };
+        let printed = files(&desk.name, disk::ROOM);
+        // Also where nothing is kept any more: what was is shown.
+        let typed = files(&format!("{}.typed", desk.name), u64::from(audit.kib) * 1024);
+        if console.mux.is_none() {
+            let (served, console, device) = (Arc::clone(&desk), console.clone(), device.clone());
+            ports.spawn(async move { port::serve(&served, &console, device).await });
         }
-        let disk = Arc::new(std::sync::Mutex::new(disk));
-        let (served, kept, files) = (Arc::clone(&desk), Arc::clone(&desk), Arc::clone(&disk));
-        ports.spawn(async move { port::serve(&served, &console, device).await });
-        logs.spawn(async move { disk::keep(&kept, &files).await });
-        desks.push(desk);
-        disks.push(disk);
+        for (what, files) in [(Kept::Printed, &printed), (Kept::Typed, &typed)] {
+            let (kept, files) = (Arc::clone(&desk), Arc::clone(files));
+            if what == Kept::Printed || audit.enabled {
+                logs.spawn(async move { disk::keep(&kept, &files, what).await });
+            }
+        }
+        consoles.push((desk, console, device));
+        disks.push([printed, typed]);
     }
+    let mut muxes = Vec::new();
+    if !board.serial_muxes.is_empty() {
+        let hardware = hw::open(&board, &context.run_dir, crate::NAME);
+        let lines = Arc::new(Muxes::new(&board, &context.run_dir, hardware.gpio, crate::NAME));
+        for of in &board.serial_muxes {
+            let (mux, task) = mux::mux(of, &consoles, &lines);
+            ports.spawn(task.serve());
+            muxes.push(mux);
+        }
+    }
+    let desks = consoles.into_iter().map(|(desk, ..)| desk).collect();
     let shared = Arc::new(Shared {
         desks,
+        muxes,
         tickets: tokio::sync::Mutex::default(),
         tell,
         clock: context.clock,
@@ -101,8 +130,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
     }
     logs.shutdown().await;
     // Before the ports are closed, which is up to their drivers.
-    for (desk, disk) in shared.desks.iter().zip(&disks) {
-        disk::finish(desk, disk).await;
+    for (desk, [printed, typed]) in shared.desks.iter().zip(&disks) {
+        disk::finish(desk, printed, Kept::Printed).await;
+        disk::finish(desk, typed, Kept::Typed).await;
     }
     while let Ok(tell) = told.try_recv() {
         outbox.event(event(&context, &shared, tell));
@@ -115,7 +145,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
 
 async fn answer(
     board: &Board,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     disks: &Disks,
     outbox: &Outbox,
     call: ConsoleServiceCall<Request>,
@@ -124,8 +154,7 @@ async fn answer(
         let names = || board.consoles.iter().map(|console| console.host.as_str());
         names().position(|known| known == name).ok_or_else(|| Status::no_such("console", name, names()))
     };
-    let shown =
-        |index: usize| board.consoles.get(index).zip(shared.desks.get(index)).map(|(c, d)| to_wire(c, d));
+    let shown = |index: usize| Some(to_wire(shared, board.consoles.get(index)?, index));
     match call {
         ConsoleServiceCall::ListConsoles(_, reply) => {
             let consoles = (0..board.consoles.len()).filter_map(shown).collect();
@@ -136,26 +165,76 @@ async fn answer(
             outbox.answer(reply, found);
         }
         ConsoleServiceCall::ListConsoleLog(list, reply) => {
-            let disk = find(&list.name)
-                .and_then(|index| disks.get(index).cloned().ok_or_else(|| Status::internal("no log")));
-            let disk = match disk {
-                Ok(disk) => disk,
+            let [printed, _] = match find(&list.name).and_then(|index| files_of(disks, index)) {
+                Ok(files) => files,
+                Err(status) => return outbox.answer(reply, Err(status)),
+            };
+            let turn = match turn(shared) {
+                Ok(turn) => turn,
                 Err(status) => return outbox.answer(reply, Err(status)),
             };
             let outbox = outbox.clone();
             // A medium may take its time.
-            let turn = match shared.reading.clone().try_acquire_owned() {
-                Ok(turn) => turn,
-                Err(_) => {
-                    let text = "logs of consoles are being read by others: ask again";
-                    return outbox.answer(reply, Err(Status::unavailable(text)));
-                }
-            };
             tokio::spawn(async move {
-                let found = log(disk, &list).await;
+                let found = last(printed, list.page_size, list.since).await;
                 drop(turn);
-                outbox.answer(reply, found);
+                let to_line =
+                    |line: LogLine| v1::ConsoleLogLine { time: Some(at(line.wall)), text: line.text };
+                let answer = found.map(|found| v1::ListConsoleLogResponse {
+                    lines: found.into_iter().map(to_line).collect(),
+                });
+                outbox.answer(reply, answer);
             });
+        }
+        ConsoleServiceCall::ListConsoleInput(list, reply) => {
+            let found = find(&list.name).and_then(|index| {
+                let kept = shared.desks.get(index).is_some_and(|desk| desk.is_audited());
+                files_of(disks, index).map(|[_, typed]| (typed, kept))
+            });
+            let (typed, kept) = match found {
+                Ok(found) => found,
+                Err(status) => return outbox.answer(reply, Err(status)),
+            };
+            let turn = match turn(shared) {
+                Ok(turn) => turn,
+                Err(status) => return outbox.answer(reply, Err(status)),
+            };
+            let outbox = outbox.clone();
+            tokio::spawn(async move {
+                let found = last(typed, list.page_size, list.since).await;
+                drop(turn);
+                let to_line = |line: LogLine| {
+                    let AuditLine { account, address, text } = AuditLine::parse(&line.text);
+                    v1::ConsoleInputLine { time: Some(at(line.wall)), username: account, address, text }
+                };
+                let answer = found.map(|found| v1::ListConsoleInputResponse {
+                    lines: found.into_iter().map(to_line).collect(),
+                    kept,
+                });
+                outbox.answer(reply, answer);
+            });
+        }
+        ConsoleServiceCall::SelectConsole(select, reply) => {
+            let by = Opener::of(reply.context());
+            let found = find(&select.name);
+            let mux = found.and_then(|desk| Ok((desk, may_select(shared, desk, select.take_over, &by)?)));
+            match mux {
+                Err(status) => outbox.answer(reply, Err(status)),
+                Ok((desk, None)) => {
+                    outbox.answer(reply, Ok(v1::SelectConsoleResponse { console: shown(desk) }));
+                }
+                Ok((desk, Some(mux))) => {
+                    let (outbox, shared) = (outbox.clone(), Arc::clone(shared));
+                    let console = board.consoles.get(desk).cloned();
+                    tokio::spawn(async move {
+                        let switched = switch(&shared, &mux, desk, by).await;
+                        let answer = switched.map(|()| v1::SelectConsoleResponse {
+                            console: console.map(|console| to_wire(&shared, &console, desk)),
+                        });
+                        outbox.answer(reply, answer);
+                    });
+                }
+            }
         }
         ConsoleServiceCall::OpenConsole(open, reply) => {
             let issued = match find(&open.name) {
@@ -183,27 +262,80 @@ async fn issue(shared: &Shared, pass: Pass) -> Result<String, Status> {
     host_session::issue(&shared.tickets, room.unwrap_or(Ok(())), &account, pass, shared.clock.now()).await
 }
 
-async fn log(
-    disk: Arc<std::sync::Mutex<Disk>>,
-    list: &v1::ListConsoleLogRequest,
-) -> Result<v1::ListConsoleLogResponse, Status> {
-    let lines = usize::try_from(list.page_size).ok().filter(|lines| *lines > 0).unwrap_or(LINES);
-    let since = list.since.map_or(0, |since| {
+/// The files of one console.
+fn files_of(disks: &Disks, index: usize) -> Result<[Files; 2], Status> {
+    disks.get(index).cloned().ok_or_else(|| Status::internal("no log"))
+}
+
+/// A turn at reading them.
+fn turn(shared: &Shared) -> Result<OwnedSemaphorePermit, Status> {
+    let turn = shared.reading.clone().try_acquire_owned();
+    turn.map_err(|_| Status::unavailable("logs of consoles are being read by others: ask again"))
+}
+
+/// The last lines of a file, not older than `since`.
+async fn last(
+    disk: Files,
+    lines: u32,
+    since: Option<prost_types::Timestamp>,
+) -> Result<Vec<LogLine>, Status> {
+    let lines = usize::try_from(lines).ok().filter(|lines| *lines > 0).unwrap_or(LINES);
+    let since = since.map_or(0, |since| {
         since.seconds.saturating_mul(1000).saturating_add(i64::from(since.nanos) / 1_000_000)
     });
     let read = tokio::task::spawn_blocking(move || {
         disk.lock().unwrap_or_else(PoisonError::into_inner).last(lines, since, ANSWER_MAX)
     });
     let found = read.await.map_err(io::Error::other).flatten();
-    let found = found.map_err(|error| Status::unavailable(format!("the log cannot be read: {error}")))?;
-    let to_line = |line: serial::LogLine| {
-        let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(line.wall).unwrap_or(0));
-        v1::ConsoleLogLine { time: Some(at.into()), text: line.text }
-    };
-    Ok(v1::ListConsoleLogResponse { lines: found.into_iter().map(to_line).collect() })
+    found.map_err(|error| Status::unavailable(format!("the log cannot be read: {error}")))
 }
 
-fn to_wire(console: &Console, desk: &Desk) -> v1::Console {
+/// A time of a log, which is in milliseconds since 1970.
+fn at(wall: i64) -> prost_types::Timestamp {
+    (UNIX_EPOCH + Duration::from_millis(u64::try_from(wall).unwrap_or(0))).into()
+}
+
+/// The port to be switched so that this console has it; none where nothing is to be done.
+fn may_select(shared: &Shared, desk: usize, takes_over: bool, by: &Opener) -> Result<Option<Mux>, Status> {
+    let Some(mux) = shared.mux_of(desk) else { return Ok(None) };
+    let selected = mux.selected();
+    if selected == Some(desk) {
+        return Ok(None);
+    }
+    let other = selected.and_then(|other| shared.desks.get(other));
+    let writer = other.and_then(|other| {
+        let state = other.lock();
+        let writer = state.sessions.writer()?;
+        Some((state.sessions.who(writer).to_owned(), other.name.clone()))
+    });
+    if let Some((who, name)) = writer.filter(|_| !takes_over) {
+        let text = format!("{who} has the keyboard of {name}, whose the port is: ask with take_over");
+        return Err(Status::failed_precondition(text));
+    }
+    let now = shared.clock.now();
+    let may = shared.desks.get(desk).is_some_and(|desk| desk.lock().allowances.take(&by.holder.account, now));
+    if may { Ok(Some(mux.clone())) } else { Err(Status::resource_exhausted(TOO_OFTEN)) }
+}
+
+/// Switches a shared port, and tells that.
+async fn switch(shared: &Shared, mux: &Mux, desk: usize, by: Opener) -> Result<(), Status> {
+    let before = mux.select(desk, &by.who()).await?;
+    if before == Some(desk) {
+        return Ok(());
+    }
+    let from = before.and_then(|before| shared.desks.get(before)).map(|desk| desk.name.clone());
+    let pass = Pass { desk, by, replay: 0, read_only: true, take_over: false, bytes_only: false };
+    let what = SessionEventKind::Switched { from: from.unwrap_or_default() };
+    if shared.tell.try_send(SessionEvent { desk, pass, what, untold: 0 }).is_err() {
+        tracing::warn!(port = mux.id, "cannot tell about switch of serial port: too many at once");
+    }
+    Ok(())
+}
+
+fn to_wire(shared: &Shared, console: &Console, index: usize) -> v1::Console {
+    let Some(desk) = shared.desks.get(index) else { return v1::Console::default() };
+    let mux = shared.mux_of(index);
+    let is_audited = desk.is_audited();
     let state = desk.lock();
     let writer = state.sessions.writer();
     v1::Console {
@@ -227,6 +359,9 @@ fn to_wire(console: &Console, desk: &Desk) -> v1::Console {
         sessions: u32::try_from(state.sessions.count()).unwrap_or(u32::MAX),
         writer: writer.map(|writer| state.sessions.who(writer).to_owned()).unwrap_or_default(),
         received_bytes: state.ring.end(),
+        input_kept: is_audited,
+        shared_port: mux.map(|mux| mux.id.clone()).unwrap_or_default(),
+        selected: mux.is_none_or(|mux| mux.selected() == Some(index)),
     }
 }
 
@@ -234,6 +369,7 @@ fn event(context: &Context, shared: &Shared, tell: SessionEvent) -> v1::Event {
     let name = shared.desks.get(tell.desk).map(|desk| desk.name.clone()).unwrap_or_default();
     let Opener { holder: Holder { account: username, .. }, address, request_id } = tell.pass.by;
     let wall = context.clock.wall();
+    let mut switched_from = String::new();
     let (kind, said, taken_from) = match tell.what {
         SessionEventKind::Opened => {
             (v1::ConsoleSessionChangeKind::Opened, format!("{username} opened the console"), String::new())
@@ -251,6 +387,12 @@ fn event(context: &Context, shared: &Shared, tell: SessionEvent) -> v1::Event {
             format!("{username} sent a break to the console"),
             String::new(),
         ),
+        SessionEventKind::Switched { from } => {
+            let said = format!("{username} switched the serial port to this host");
+            let said = if from.is_empty() { said } else { format!("{said} from {from}") };
+            switched_from = from;
+            (v1::ConsoleSessionChangeKind::Switched, said, String::new())
+        }
     };
     let payload = v1::ConsoleSessionChange {
         console_name: name.clone(),
@@ -260,6 +402,7 @@ fn event(context: &Context, shared: &Shared, tell: SessionEvent) -> v1::Event {
         taken_from,
         changed_at: Some(wall.into()),
         untold: tell.untold,
+        switched_from,
     };
     let said =
         if tell.untold > 0 { format!("{said} ({} times before are not told)", tell.untold) } else { said };

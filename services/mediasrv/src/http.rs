@@ -11,8 +11,8 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, ETAG, HOST, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE,
-    USER_AGENT,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HOST, IF_RANGE, LAST_MODIFIED,
+    LOCATION, RANGE, USER_AGENT,
 };
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -78,6 +78,15 @@ struct Found {
     validator: Option<String>,
 }
 
+/// All of an image, on its way.
+pub(crate) struct Whole {
+    /// Its bytes, as the server says.
+    pub(crate) size: u64,
+    pub(crate) body: Incoming,
+    /// What it comes by.
+    _connection: Connection,
+}
+
 /// An image at a server.
 #[derive(Debug)]
 pub(crate) struct HttpImage {
@@ -136,7 +145,7 @@ impl HttpImage {
         let first = self.servers.judge(&self.wanted.url)?;
         let mut to = first.clone();
         for _ in 0..=REDIRECTS_MAX {
-            let (response, connection) = self.ask(&to, &first, (0, 0), None).await?;
+            let (response, connection) = self.ask(&to, &first, Some((0, 0)), None).await?;
             match response.status() {
                 StatusCode::PARTIAL_CONTENT => {
                     let (_, _, size) = content_range(response.headers())
@@ -149,20 +158,11 @@ impl HttpImage {
                 }
                 StatusCode::OK => {
                     return Err(
-                        "the server serves no ranges of it: bring it into the store, or serve it by another"
-                            .to_owned(),
+                        "the server serves no ranges of it: have it copied into the store (copy)".to_owned()
                     );
                 }
                 StatusCode::RANGE_NOT_SATISFIABLE => return Err("it is empty".to_owned()),
-                status if status.is_redirection() => {
-                    let next = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-                    let next = next.ok_or_else(|| format!("the server answered {status} without a place"))?;
-                    let next = self.servers.judge(&absolute(&to, next)?)?;
-                    if to.tls && !next.tls {
-                        return Err("the server leads from HTTPS to HTTP".to_owned());
-                    }
-                    to = next;
-                }
+                status if status.is_redirection() => to = self.next(&to, &response)?,
                 status => return Err(refusal(status)),
             }
         }
@@ -186,7 +186,7 @@ impl HttpImage {
         let found = self.find().await.map_err(failed)?;
         let first = self.servers.judge(&self.wanted.url).map_err(last)?;
         let end = offset + u64::from(length).saturating_sub(1);
-        let asked = self.ask(&found.to, &first, (offset, end), found.validator.as_deref()).await;
+        let asked = self.ask(&found.to, &first, Some((offset, end)), found.validator.as_deref()).await;
         let (response, connection) = asked.map_err(failed)?;
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
@@ -211,20 +211,62 @@ impl HttpImage {
         }
     }
 
-    /// Asks for a range, by a connection that is there or a new one. Credentials go to the server that was named and to no other.
+    /// Asks for all of it at once, from a server that need not know ranges: how large it is, and its bytes. It is over with the connection.
+    ///
+    /// # Errors
+    /// Why it is not to be had, for people.
+    pub(crate) async fn whole(&self) -> Result<Whole, String> {
+        let late = |_| Err(format!("the server did not answer within {} s", OPEN_WITHIN.as_secs()));
+        tokio::time::timeout(OPEN_WITHIN, self.ask_for_all()).await.unwrap_or_else(late)
+    }
+
+    async fn ask_for_all(&self) -> Result<Whole, String> {
+        let first = self.servers.judge(&self.wanted.url)?;
+        let mut to = first.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let (response, connection) = self.ask(&to, &first, None, None).await?;
+            match response.status() {
+                StatusCode::OK => {
+                    let length = response.headers().get(CONTENT_LENGTH);
+                    let size = length.and_then(|size| size.to_str().ok()?.parse().ok());
+                    let size = size.ok_or("the server does not say how large it is (Content-Length)")?;
+                    return Ok(Whole { size, body: response.into_body(), _connection: connection });
+                }
+                status if status.is_redirection() => to = self.next(&to, &response)?,
+                status => return Err(refusal(status)),
+            }
+        }
+        Err(format!("the server leads on more than {REDIRECTS_MAX} times"))
+    }
+
+    /// Where a server leads on to.
+    fn next(&self, from: &Destination, response: &Response<Incoming>) -> Result<Destination, String> {
+        let next = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        let next =
+            next.ok_or_else(|| format!("the server answered {} without a place", response.status()))?;
+        let next = self.servers.judge(&absolute(from, next)?)?;
+        if from.tls && !next.tls {
+            return Err("the server leads from HTTPS to HTTP".to_owned());
+        }
+        Ok(next)
+    }
+
+    /// Asks for a range or all, by a connection that is there or a new one. Credentials go to the server that was named and to no other.
     async fn ask(
         &self,
         to: &Destination,
         first: &Destination,
-        (begin, end): (u64, u64),
+        range: Option<(u64, u64)>,
         validator: Option<&str>,
     ) -> Result<(Response<Incoming>, Connection), String> {
         let build = || {
             let mut request = Request::get(to.path.as_str())
                 .header(HOST, to.authority.as_str())
                 .header(USER_AGENT, "u-bmc")
-                .header(ACCEPT_ENCODING, "identity")
-                .header(RANGE, format!("bytes={begin}-{end}"));
+                .header(ACCEPT_ENCODING, "identity");
+            if let Some((begin, end)) = range {
+                request = request.header(RANGE, format!("bytes={begin}-{end}"));
+            }
             if let Some(validator) = validator {
                 request = request.header(IF_RANGE, validator);
             }

@@ -27,6 +27,7 @@
 )]
 
 mod config;
+mod copies;
 mod drive;
 mod hand;
 mod http;

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::drive::{Counters, Drive, News};
-use crate::http::Servers;
+use crate::http::{Servers, Wanted};
 use crate::pass::{Pass, What};
 use crate::session::{self, Shared, Told};
 use crate::slots::{Parts, Slots};
@@ -196,7 +196,8 @@ impl Desk {
     async fn answer(&mut self, call: MediaServiceCall<Request>) {
         match call {
             MediaServiceCall::ListMedia(_, reply) => {
-                self.outbox.answer(reply, Ok(v1::ListMediaResponse { slots: self.slots.all() }));
+                let (slots, copies) = (self.slots.all(), self.slots.copies());
+                self.outbox.answer(reply, Ok(v1::ListMediaResponse { slots, copies }));
             }
             MediaServiceCall::GetMedia(get, reply) => {
                 let found = self.slots.find(&get.name);
@@ -206,6 +207,16 @@ impl Desk {
             MediaServiceCall::InsertMedia(insert, reply) => {
                 let by = Opener::of(reply.context());
                 match self.wanted(&insert, &by) {
+                    Ok((slot, medium)) if insert.copy => match medium.source {
+                        Source::Url { url, verify, username, password } => {
+                            let wanted = Wanted { url, verify, username, password };
+                            self.slots.copy(slot, (wanted, &medium.name, medium.is_read_only), by, reply);
+                        }
+                        _ => {
+                            let text = "copy: it is in the store already";
+                            self.outbox.answer(reply, Err(Status::invalid_argument(text)));
+                        }
+                    },
                     Ok((slot, medium)) => self.slots.insert(slot, medium, by, reply),
                     Err(status) => self.outbox.answer(reply, Err(status)),
                 }
@@ -216,6 +227,13 @@ impl Desk {
                     Ok(slot) => self.slots.eject(slot, by, reply),
                     Err(status) => self.outbox.answer(reply, Err(status)),
                 }
+            }
+            MediaServiceCall::ConfigureMedia(set, reply) => {
+                let done = self.slots.find(&set.name).and_then(|slot| {
+                    self.slots.configure(slot, set.verify_certificate)?;
+                    Ok(v1::ConfigureMediaResponse { slot: self.slots.shown(slot) })
+                });
+                self.outbox.answer(reply, done);
             }
             MediaServiceCall::OpenMedia(open, reply) => {
                 let ticket = self.open(&open, Opener::of(reply.context())).await;
@@ -254,7 +272,7 @@ impl Desk {
                 let to = self.servers.judge(&insert.url).map_err(Status::invalid_argument)?;
                 let source = Source::Url {
                     url: insert.url.clone(),
-                    verify: insert.verify_certificate.unwrap_or(true),
+                    verify: insert.verify_certificate.unwrap_or_else(|| self.slots.verifies(slot)),
                     username: insert.source_username.clone(),
                     password: insert.source_password.clone(),
                 };

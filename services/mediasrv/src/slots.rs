@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use units::Mono;
 
+use crate::copies::{self, Copied, Copies, End};
 use crate::drive::{Counters, Load, News, Order};
 use crate::hand::{Attach, Call, Came, Hand};
 use crate::http::{HttpImage, Servers, Wanted};
@@ -44,6 +45,16 @@ pub(crate) enum Done {
     Kept {
         slot: usize,
         nth: u64,
+        result: Result<(), String>,
+    },
+    /// An image is in the store, or is not.
+    Copied {
+        id: String,
+        result: Result<(), String>,
+    },
+    /// It was inserted from there, or was not.
+    CopyInserted {
+        id: String,
         result: Result<(), String>,
     },
     /// A call at a drive.
@@ -91,6 +102,8 @@ struct Place {
     /// Who did what is told next.
     by: Option<Opener>,
     is_looking: bool,
+    /// The certificate of the next one's server is verified, unless its insertion says otherwise.
+    verifies: bool,
 }
 
 /// What there is to keep, on its way to the medium.
@@ -103,6 +116,7 @@ struct Keeping {
 /// The drives.
 pub(crate) struct Slots {
     places: Vec<Place>,
+    copies: Copies,
     servers: Arc<Servers>,
     store: Store,
     outbox: Outbox,
@@ -183,10 +197,12 @@ impl Slots {
                 keeps: 0,
                 by: None,
                 is_looking: false,
+                verifies: true,
             }
         };
         let places = parts.into_iter().enumerate().map(place).collect();
-        Self { places, servers, store, outbox, clock, work: JoinSet::new(), keeping, ended }
+        let (copies, work) = (Copies::default(), JoinSet::new());
+        Self { places, copies, servers, store, outbox, clock, work, keeping, ended }
     }
 
     /// The drive of this name.
@@ -198,12 +214,44 @@ impl Slots {
     /// A drive as it is shown.
     pub(crate) fn shown(&self, slot: usize) -> Option<v1::MediaSlot> {
         let place = self.places.get(slot)?;
-        Some(wire::slot(&place.name, &place.host, &place.slot, &place.counters))
+        let mut shown = wire::slot(&place.name, &place.host, &place.slot, &place.counters, place.verifies);
+        self.copies.show(slot, &mut shown);
+        Some(shown)
+    }
+
+    /// What is being copied, and was.
+    pub(crate) fn copies(&self) -> Vec<v1::MediaCopy> {
+        self.copies.list()
     }
 
     /// All drives as they are shown.
     pub(crate) fn all(&self) -> Vec<v1::MediaSlot> {
         (0..self.places.len()).filter_map(|slot| self.shown(slot)).collect()
+    }
+
+    /// Whether the certificate of a server is verified where an insertion does not say.
+    pub(crate) fn verifies(&self, slot: usize) -> bool {
+        self.places.get(slot).is_none_or(|place| place.verifies)
+    }
+
+    /// Says how the next medium is inserted.
+    ///
+    /// # Errors
+    /// There is one, and it stays as it was inserted.
+    pub(crate) fn configure(&mut self, slot: usize, verifies: Option<bool>) -> Result<(), Status> {
+        let Some(place) = self.places.get_mut(slot) else { return Err(Status::internal("no drive")) };
+        let Some(verifies) = verifies else { return Ok(()) };
+        match place.slot.medium() {
+            // What is so already may be said.
+            Some(medium) if !matches!(medium.source, Source::Url { verify, .. } if verify == verifies) => {
+                Err(Status::failed_precondition(format!("{} is inserted: eject it first", medium.name)))
+            }
+            Some(_) => Ok(()),
+            None => {
+                place.verifies = verifies;
+                Ok(())
+            }
+        }
     }
 
     /// Whether a session may serve this for a drive, before a ticket is given for it.
@@ -266,6 +314,73 @@ impl Slots {
         self.begin(slot, medium, None, by, Waiter::Insert(reply));
     }
 
+    /// Copies an image into the store, and inserts it from there. That it goes on is answered at once.
+    pub(crate) fn copy(
+        &mut self,
+        slot: usize,
+        (wanted, name, is_read_only): (Wanted, &str, bool),
+        by: Opener,
+        reply: Reply<v1::InsertMediaResponse>,
+    ) {
+        let Some(place) = self.places.get(slot) else { return };
+        let may = match place.slot.medium() {
+            Some(medium) => Err((format!("{} is inserted: eject it first", medium.name), false)),
+            None => self.copies.may_begin(slot),
+        };
+        if let Err((why, is_too_many)) = may {
+            let status =
+                if is_too_many { Status::resource_exhausted(why) } else { Status::failed_precondition(why) };
+            return self.outbox.answer(reply, Err(status));
+        }
+        let name = copies::stored_name(name);
+        let order = copies::Order {
+            slot,
+            slot_name: place.name.clone(),
+            name: name.clone(),
+            url: wanted.url.clone(),
+            is_read_only,
+            by,
+        };
+        let (id, progress) = self.copies.begin(order, self.clock.wall());
+        tracing::info!(drive = place.name, medium = name, "copying medium into store");
+        let (store, copied) = (self.store.clone(), id.clone());
+        let image = HttpImage::new(Arc::clone(&self.servers), wanted, None);
+        let work = self.work.spawn(async move {
+            let result = copies::copy(&store, &name, &image, &progress).await;
+            Done::Copied { id: copied, result }
+        });
+        self.copies.is_done_by(&id, work);
+        let answer = v1::InsertMediaResponse { slot: self.shown(slot), copy: self.copies.one(&id) };
+        self.outbox.answer(reply, Ok(answer));
+    }
+
+    /// What was copied is inserted, or it is told that it is not.
+    fn copied(&mut self, id: String, result: Result<(), String>) {
+        let Some(Copied { slot, name, is_read_only, by }) = self.copies.copied(&id) else { return };
+        let wall = self.clock.wall();
+        let since = wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let medium = Medium {
+            source: Source::Store,
+            name,
+            is_read_only,
+            account: by.holder.account.clone(),
+            inserted_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            size: 0,
+            validator: None,
+        };
+        if let Err(why) = result {
+            self.copies.ended(&id, End::Failed(why.clone()), wall);
+            return self.tell_of(slot, &Change::Failed(why), Some(&medium), Some(by));
+        }
+        let (answer, answered) = oneshot::channel();
+        self.work.spawn(async move {
+            let gone = || Err("it was ejected".to_owned());
+            let result = answered.await.unwrap_or_else(|_| gone());
+            Done::CopyInserted { id, result }
+        });
+        self.begin(slot, medium, None, by, Waiter::Session(answer));
+    }
+
     /// A client serves a file: it is inserted by that, or goes on.
     pub(crate) fn serve(
         &mut self,
@@ -295,6 +410,12 @@ impl Slots {
     }
 
     fn begin(&mut self, slot: usize, medium: Medium, client: Option<Client>, by: Opener, waiter: Waiter) {
+        // What was copied is inserted by who waits for it.
+        if let Err((why, false)) = self.copies.may_begin(slot)
+            && !self.copies.is_for(slot, &medium.name)
+        {
+            return self.refuse(waiter, why);
+        }
         let Some(place) = self.places.get_mut(slot) else { return };
         // What is inserted already is claimed already.
         let claimed = if place.slot.medium().is_none() { claim(&self.store, &medium) } else { Ok(None) };
@@ -331,6 +452,11 @@ impl Slots {
     }
 
     pub(crate) fn eject(&mut self, slot: usize, by: Opener, reply: Reply<v1::EjectMediaResponse>) {
+        let wall = self.clock.wall();
+        if let Some(Copied { name, .. }) = self.copies.stop(slot, wall) {
+            let who = &by.holder.account;
+            tracing::info!(medium = name, by = who, "stopped copying medium into store");
+        }
         let Some(place) = self.places.get_mut(slot) else { return };
         let waiter = Waiter::Eject(reply);
         let (now, before, mut out) = (self.clock.now(), place.slot.state(), Vec::new());
@@ -368,6 +494,8 @@ impl Slots {
                 Some(done) = self.ended.recv() => return done,
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => return done,
+                    // A copy that nobody wants any more.
+                    Err(error) if error.is_cancelled() => {}
                     // It is over in its time, whatever became of it.
                     Err(error) => tracing::error!(%error, "cannot look at source of medium"),
                 },
@@ -383,6 +511,11 @@ impl Slots {
                 if self.places.get(slot).is_some_and(|place| place.keeps == nth) {
                     self.act(slot, |slot, now, out| slot.kept(result, now, out));
                 }
+            }
+            Done::Copied { id, result } => self.copied(id, result),
+            Done::CopyInserted { id, result } => {
+                let end = result.map_or_else(End::Failed, |()| End::Done);
+                self.copies.ended(&id, end, self.clock.wall());
             }
             Done::Came { slot, turn, came } => self.came(slot, turn, came),
         }
@@ -538,13 +671,22 @@ impl Slots {
 
     fn tell(&mut self, slot: usize, change: &Change) {
         let Some(place) = self.places.get_mut(slot) else { return };
+        if matches!(change, Change::Ejected(_)) {
+            place.verifies = true;
+        }
         let by = place.by.clone();
         // What happens by itself is nobody's doing.
         let by =
             by.filter(|_| matches!(change, Change::Inserted | Change::Failed(_) | Change::Ejected(Some(_))));
+        let subject = place.slot.subject().cloned();
+        self.tell_of(slot, change, subject.as_ref(), by);
+    }
+
+    /// Tells something of this medium.
+    fn tell_of(&self, slot: usize, change: &Change, medium: Option<&Medium>, by: Option<Opener>) {
+        let Some(place) = self.places.get(slot) else { return };
         let wall = self.clock.wall();
-        let (severity, said, payload) =
-            wire::change(&place.name, change, place.slot.subject(), by.as_ref(), wall);
+        let (severity, said, payload) = wire::change(&place.name, change, medium, by.as_ref(), wall);
         tracing::info!(drive = place.name, medium = payload.image_name, ?change, "medium changed");
         let (account, request_id) = by.map(|by| (by.holder.account, by.request_id)).unwrap_or_default();
         let event = ipc::EventBuilder::new(crate::NAME, "media", &place.name, "change")
@@ -571,7 +713,8 @@ impl Slots {
                     Status::failed_precondition(format!("cannot insert it: {why}"))
                         .with_reason("MEDIA_SOURCE_FAILED")
                 };
-                let answer = inserted.map(|()| v1::InsertMediaResponse { slot: self.shown(slot) });
+                let answer =
+                    inserted.map(|()| v1::InsertMediaResponse { slot: self.shown(slot), copy: None });
                 self.outbox.answer(reply, answer.map_err(status));
             }
             Waiter::Eject(reply) => {

@@ -11,7 +11,14 @@ use crate::drive::Counters;
 use crate::store::Stored;
 
 /// A drive as it is shown. Passwords never are.
-pub(crate) fn slot(name: &str, host: &str, slot: &Slot, counters: &Counters) -> v1::MediaSlot {
+/// `verifies`: whether the certificate of the next one's server is verified.
+pub(crate) fn slot(
+    name: &str,
+    host: &str,
+    slot: &Slot,
+    counters: &Counters,
+    verifies: bool,
+) -> v1::MediaSlot {
     let mut out = v1::MediaSlot {
         name: name.to_owned(),
         host_name: host.to_owned(),
@@ -32,7 +39,10 @@ pub(crate) fn slot(name: &str, host: &str, slot: &Slot, counters: &Counters) -> 
         progress_percent: slot.percent(),
         ..v1::MediaSlot::default()
     };
-    let Some(medium) = slot.medium() else { return out };
+    let Some(medium) = slot.medium() else {
+        out.verify_certificate = verifies;
+        return out;
+    };
     out.source = source(medium).into();
     if let Source::Url { url, verify, .. } = &medium.source {
         url.split('?').next().unwrap_or_default().clone_into(&mut out.url);

@@ -96,7 +96,8 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
         }
     }
     let bind = match row.reach {
-        Connects::Served => start.served.to_vec(),
+        // What comes in by its own setting as well.
+        Connects::Served => start.served.iter().copied().chain(port(settings, "vnc")).collect(),
         Connects::Listens(key) => port(settings, key).into_iter().collect(),
         Connects::Bus | Connects::Names | Connects::Outward => Vec::new(),
     };

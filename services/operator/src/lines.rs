@@ -1,8 +1,10 @@
-//! Hands the lines of sensors over, one by one: who reads them has no chip, and so no line that a host hangs on.
+//! Hands the lines of sensors over, one by one: who reads them has no chip, and so no line that a host hangs on. Lines that choose whose a shared serial port is
+//! are driven here for who serves consoles.
 //!
 //! ```text
 //!  sensormon ── its sensor's id ──► lines.sock ──► who asks? is that a sensor of the board? ──► chip
 //!            ◄── the line ─────────────────────────────────────────────────────────────────┘
+//!  consolesrv ── mux, position ──► lines.sock ──► who asks? is that a shared port of the board? ──► lines
 //! ```
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,8 +14,9 @@ use std::time::Duration;
 
 use board::{Board, HalKind, Input};
 use hal::Error;
-use hal_linux::{LinuxGpio, hand_over};
-use roster::{Daemon, SHARED_GROUP};
+use hal_linux::{Asked, Given, LinuxGpio, hand_over};
+use hw::Muxes;
+use roster::{Daemon, Row, SHARED_GROUP};
 use rustix::fs::{AtFlags, CWD, Gid, chownat};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -45,9 +48,26 @@ struct Rule {
     /// The user of the daemon that reads sensors.
     user: u32,
     owner: &'static str,
+    /// The user of the daemon that serves consoles, and what it may have switched.
+    consoles: u32,
+    muxes: Muxes,
 }
 
 impl Rule {
+    /// Has a shared port switched, or tells whose it is.
+    async fn select(&self, user: u32, id: &str, position: Option<u8>) -> Result<u8, Error> {
+        if user != self.consoles || !self.muxes.has(id, position) {
+            let why = if user == self.consoles {
+                "the board has no such serial port"
+            } else {
+                "it is switched for another daemon"
+            };
+            let what = format!("the shared serial port {id:?}");
+            return Err(Error::Permission { what, source: std::io::Error::other(why) });
+        }
+        self.muxes.select(id, position).await
+    }
+
     /// The line that this user asks for by the id of its sensor.
     fn line(&self, user: u32, id: &str) -> Result<&hal::Line, Error> {
         let refused = |why: &str| Error::Permission {
@@ -66,16 +86,21 @@ impl Rule {
 }
 
 impl Lines {
-    /// Begins to hand over lines, where the board has sensors that are lines of the kernel.
+    /// Begins to hand over lines, where the board has sensors that are lines of the kernel, or serial ports that hosts share.
     pub(crate) fn serve(board: &Board, run_dir: &Path, own_users: bool) -> Option<Self> {
         let has = board.sensors.iter().any(|sensor| matches!(sensor.input, Input::Line { .. }));
-        if board.hal != HalKind::Linux || !has {
+        if board.hal != HalKind::Linux || !has && board.serial_muxes.is_empty() {
             return None;
         }
-        let daemon = Daemon::ALL.iter().copied().find(|daemon| daemon.row().lines)?;
         let own = rustix::process::geteuid().as_raw();
-        let user = if own_users { daemon.row().user? } else { own };
-        let rule = Rule { board: Arc::new(board.clone()), user, owner: daemon.name() };
+        let find = |wanted: fn(&Row) -> bool| {
+            let daemon = Daemon::ALL.iter().copied().find(|daemon| wanted(daemon.row()))?;
+            Some((daemon.name(), if own_users { daemon.row().user? } else { own }))
+        };
+        let (owner, user) = find(|row| row.lines)?;
+        let (serves, consoles) = find(|row| row.consoles)?;
+        let muxes = Muxes::driven(board, Arc::new(LinuxGpio::new()), serves);
+        let rule = Rule { board: Arc::new(board.clone()), user, owner, consoles, muxes };
         let socket = hw::lines_socket(run_dir);
         match listen(&socket, own_users) {
             Ok(listener) => {
@@ -128,7 +153,14 @@ async fn attend(listener: UnixListener, rule: Arc<Rule>, gpio: LinuxGpio) {
 
 async fn answer(stream: UnixStream, rule: &Rule, gpio: &LinuxGpio) -> std::io::Result<()> {
     let user = stream.peer_cred()?.uid();
-    hand_over(stream, async |id: &str| gpio.hand_input(rule.line(user, id)?, rule.owner).await).await
+    let give = async |asked: &str| match Asked::parse(asked) {
+        Asked::Line(id) => {
+            let (line, chip) = gpio.hand_input(rule.line(user, id)?, rule.owner).await?;
+            Ok(Given::Line(line, chip))
+        }
+        Asked::Mux(id, position) => rule.select(user, id, position).await.map(Given::Position),
+    };
+    hand_over(stream, give).await
 }
 
 #[cfg(test)]
@@ -140,7 +172,8 @@ mod tests {
     fn rule() -> Rule {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
         let board = Board::load(&file, &[]).unwrap();
-        Rule { board: Arc::new(board), user: 64_008, owner: "sensormon" }
+        let muxes = Muxes::driven(&board, Arc::new(LinuxGpio::new()), "consolesrv");
+        Rule { board: Arc::new(board), user: 64_008, owner: "sensormon", consoles: 64_013, muxes }
     }
 
     #[test]
@@ -159,6 +192,28 @@ mod tests {
         ] {
             assert_eq!(rule.line(user, id).unwrap_err().kind(), ErrorKind::Permission, "{user} {id}");
         }
+    }
+
+    #[tokio::test]
+    async fn only_shared_ports_of_the_board_are_switched_and_only_for_who_serves_consoles() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
+        let mut text = std::fs::read_to_string(file).unwrap();
+        text.push_str("\n[[serial_muxes]]\nid = \"uart1\"\nselect = [{ line = \"no-such-line\" }]\n");
+        let board = board::parse(Path::new("board.toml"), &text, &[]).into_board().unwrap();
+        let muxes = Muxes::driven(&board, Arc::new(LinuxGpio::new()), "consolesrv");
+        let rule = Rule { muxes, ..rule() };
+        for (user, id, position) in [
+            (64_008, "uart1", Some(0)),
+            (0, "uart1", None),
+            (64_013, "uart2", Some(0)),
+            (64_013, "uart1", Some(2)),
+        ] {
+            let refused = rule.select(user, id, position).await.unwrap_err();
+            assert!(matches!(refused, Error::Permission { .. }), "{user} {id} {position:?}: {refused:?}");
+        }
+        // Who may is let through to the line, which no machine has.
+        let through = rule.select(64_013, "uart1", Some(1)).await.unwrap_err();
+        assert!(!through.to_string().contains("switched for another"), "{through}");
     }
 
     #[tokio::test]

@@ -79,6 +79,11 @@ impl Pins {
         self.push(None, false, chassis, format!("led.{led}"), line);
     }
 
+    /// Adds a pin that chooses whose a shared serial port is. The hosts have ports of their own here, whatever it says.
+    pub(crate) fn add_mux(&mut self, chassis: &str, mux: &str, bit: usize, line: &hal::Line) {
+        self.push(None, false, chassis, format!("mux.{mux}.{bit}"), line);
+    }
+
     /// Adds the pin of a sensor, inactive.
     pub(crate) fn add_sensor(&mut self, chassis: &str, sensor: &str, line: &hal::Line) {
         self.push(None, true, chassis, format!("sensor.{sensor}"), line);

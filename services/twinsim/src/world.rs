@@ -65,6 +65,11 @@ impl World {
                 pins.add_light(board.chassis.id.as_str(), led.id.as_str(), line);
             }
         }
+        for mux in &board.serial_muxes {
+            for (bit, line) in mux.select.iter().enumerate() {
+                pins.add_mux(board.chassis.id.as_str(), mux.id.as_str(), bit, line);
+            }
+        }
         for sensor in &board.sensors {
             if let Measured::Line { line, .. } = &sensor.input {
                 pins.add_sensor(board.chassis.id.as_str(), sensor.id.as_str(), line);

@@ -16,6 +16,8 @@ pub struct Config {
     pub https: Listen,
     /// Address and port that redirects plain HTTP to HTTPS, or `off`. No API is served there.
     pub http: Listen,
+    /// Address and port at which desktop viewers of VNC see the hosts' screens, by TLS with a login (VeNCrypt, X509Plain), or `off`.
+    pub vnc: Listen,
     /// Whether to serve HTTP/3 and announce it with `Alt-Svc`.
     pub http3: bool,
     /// Certificate and protocol versions.
@@ -35,6 +37,7 @@ impl Default for Config {
         Self {
             https: Listen::At(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 0], 443))),
             http: Listen::At(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 0], 80))),
+            vnc: Listen::Off,
             http3: true,
             tls: Tls::default(),
             auth: Auth::default(),
@@ -234,6 +237,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] naming the key.
     pub fn check(&self) -> Result<(), ConfigError> {
+        if self.vnc != Listen::Off && (self.https == Listen::Off || !self.auth.basic) {
+            return Err(ConfigError::Vnc);
+        }
         let l = &self.limits;
         for (key, value) in [
             ("limits.connections", l.connections),

@@ -19,6 +19,11 @@ pub enum ConfigError {
     /// What no certificate can name.
     #[error("tls.names: {0:?} is neither an address nor a host name such as bmc-7.example.net")]
     Name(String),
+    /// Viewers without what they need.
+    #[error(
+        "vnc needs https, whose certificate it has, and auth.basic, as its logins are by name and password"
+    )]
+    Vnc,
     /// Not an origin.
     #[error("cors.origins: {0:?} is not an origin such as https://console.example.net")]
     Origin(String),

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use gate::audit::Level;
+use gate::{Admitted, Checked};
 use http::StatusCode;
 use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
@@ -173,12 +174,7 @@ async fn open(
     call: &mut Call,
     way: &'static Way,
 ) -> Result<Response, Failure> {
-    let route = gateway.routes.named(way.method).ok_or_else(|| Status::internal("no method for sessions"))?;
-    call.traced = Level::of(route.info);
-    let most = route.deadline.min(Duration::from_millis(gateway.config.limits.deadline_ms));
-    call.due(Some(most));
-    let admitted = gateway.identify(route, parts, call).await?;
-    let message = asked(route, parts)?;
+    let (admitted, message) = identify(gateway, parts, call, way).await?;
     // To a client of bytes alone text is one more way to type.
     let bytes_only =
         message.get_field_by_name("bytes_only").is_some_and(|value| value.as_bool() == Some(true));
@@ -193,17 +189,7 @@ async fn open(
         let status = rejection.into_response().status();
         Failure::from(Status::invalid_argument("this is no handshake of a WebSocket")).http(status)
     })?;
-    let checked = gateway.confirm(checked, parts, call).await?;
-    let guard = gateway.guard(Some(route.info), gateway.access(call)?, None)?;
-    let answer = gateway.gate.forward(checked, call.context()).await?;
-    let shown = (way.ticket)(answer)
-        .map_err(|_| Status::internal(format!("{} gave a ticket that is none", way.daemon)))?;
-    let path = gateway.run_dir.join(way.socket);
-    let daemon = connect(gateway, &path, shown.as_bytes()).await.map_err(|error| {
-        tracing::warn!(daemon = way.daemon, path = %path.display(), %error, "cannot connect to daemon of sessions");
-        let text = format!("{} does not take the session", way.daemon);
-        Status::unavailable(text).with_reason(way.unreachable)
-    })?;
+    let (daemon, guard) = begin(gateway, checked, parts, call, way).await?;
     let conn = Arc::clone(&call.conn);
     let upgrade = upgrade
         .protocols(way.protocols.iter().copied())
@@ -221,6 +207,59 @@ async fn open(
         }
         drop((active, ticket));
     }))
+}
+
+/// A session for who shows the same as a request would, and has no WebSocket: the daemon's socket, and what watches whether it may go on.
+///
+/// # Errors
+/// As those of the request.
+pub(crate) async fn plain(
+    gateway: &Arc<Gateway>,
+    parts: &Parts,
+    call: &mut Call,
+    way: &'static Way,
+) -> Result<(UnixStream, Guard), Failure> {
+    let (admitted, message) = identify(gateway, parts, call, way).await?;
+    let (checked, _) = gateway::check(admitted, message, None, parts, call)?;
+    begin(gateway, checked, parts, call, way).await
+}
+
+/// Who asks, and for what.
+async fn identify(
+    gateway: &Arc<Gateway>,
+    parts: &Parts,
+    call: &mut Call,
+    way: &'static Way,
+) -> Result<(Admitted, DynamicMessage), Failure> {
+    let route = gateway.routes.named(way.method).ok_or_else(|| Status::internal("no method for sessions"))?;
+    call.traced = Level::of(route.info);
+    let most = route.deadline.min(Duration::from_millis(gateway.config.limits.deadline_ms));
+    call.due(Some(most));
+    let admitted = gateway.identify(route, parts, call).await?;
+    Ok((admitted, asked(route, parts)?))
+}
+
+/// Has the daemon begin what the caller may still have.
+async fn begin(
+    gateway: &Arc<Gateway>,
+    checked: Checked,
+    parts: &Parts,
+    call: &mut Call,
+    way: &'static Way,
+) -> Result<(UnixStream, Guard), Failure> {
+    let route = gateway.routes.named(way.method).ok_or_else(|| Status::internal("no method for sessions"))?;
+    let checked = gateway.confirm(checked, parts, call).await?;
+    let guard = gateway.guard(Some(route.info), gateway.access(call)?, None)?;
+    let answer = gateway.gate.forward(checked, call.context()).await?;
+    let shown = (way.ticket)(answer)
+        .map_err(|_| Status::internal(format!("{} gave a ticket that is none", way.daemon)))?;
+    let path = gateway.run_dir.join(way.socket);
+    let daemon = connect(gateway, &path, shown.as_bytes()).await.map_err(|error| {
+        tracing::warn!(daemon = way.daemon, path = %path.display(), %error, "cannot connect to daemon of sessions");
+        let text = format!("{} does not take the session", way.daemon);
+        Status::unavailable(text).with_reason(way.unreachable)
+    })?;
+    Ok((daemon, guard))
 }
 
 /// What the target asks for, as in every other request of REST: the query first, then the path.
@@ -369,6 +408,11 @@ async fn listen(
 
 /// Until the session may not go on.
 async fn watch(guard: &mut Guard) -> Ended {
+    Some((close_code::POLICY, over(guard).await.message))
+}
+
+/// Why a session may not go on any more, once it may not.
+pub(crate) async fn over(guard: &mut Guard) -> Status {
     loop {
         let over = match guard.check().await {
             Err(status) => Some(status),
@@ -378,7 +422,7 @@ async fn watch(guard: &mut Guard) -> Ended {
             },
         };
         if let Some(status) = over {
-            return Some((close_code::POLICY, status.message));
+            return status;
         }
     }
 }

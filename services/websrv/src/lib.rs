@@ -74,6 +74,7 @@ mod transport;
 mod turns;
 mod ui_cookie;
 mod ui_session;
+mod vnc;
 mod x509;
 
 /// Reads bytes as a certificate that is given, for the fuzz target: whether they are one.

@@ -224,7 +224,7 @@ fn host_only(authority: &str) -> Option<&str> {
 }
 
 /// The accept loop: admits, and gives each connection its own task in its lane.
-async fn accept<H, F, Fut>(listener: TcpListener, shared: Shared<H>, serve: F)
+pub(crate) async fn accept<H, F, Fut>(listener: TcpListener, shared: Shared<H>, serve: F)
 where
     H: Handle,
     F: Fn(TcpStream, Arc<Ticket>, Shared<H>) -> Fut,
@@ -282,6 +282,13 @@ fn is_peer_error(error: &io::Error) -> bool {
 pub(crate) struct Metered {
     tcp: TcpStream,
     conn: Arc<Conn>,
+}
+
+impl Metered {
+    /// The socket of this connection.
+    pub(crate) fn new(tcp: TcpStream, conn: Arc<Conn>) -> Self {
+        Self { tcp, conn }
+    }
 }
 
 impl AsyncRead for Metered {

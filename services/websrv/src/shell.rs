@@ -21,7 +21,7 @@ use crate::lanes::Lanes;
 use crate::served::Served;
 use crate::site::Site;
 use crate::transport::Shared;
-use crate::{listener, quic, tls};
+use crate::{listener, quic, tls, vnc};
 
 /// How long open requests may take to end after the order to stop. The operator gives a daemon 2 s.
 const GOODBYE: Duration = Duration::from_millis(1200);
@@ -43,6 +43,7 @@ struct Addresses {
     https: Option<SocketAddr>,
     http3: Option<SocketAddr>,
     http: Option<SocketAddr>,
+    vnc: Option<SocketAddr>,
 }
 
 /// Serves until told to stop.
@@ -99,7 +100,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
     for (file, what) in std::mem::take(&mut sockets.findings) {
         local.notify.finding(file, &what);
     }
-    sockets.serve(&shared, &mut tasks);
+    // A viewer that names no host means the first.
+    let first = local.board().map(|board| board.hosts.first().map(|host| host.id.to_string()));
+    let first = first.ok().flatten().unwrap_or_default();
+    sockets.serve(&shared, (&gateway, first), &mut tasks);
     let feed = tokio::spawn(Arc::clone(&gateway.feed).run());
     let following = tokio::spawn(following.run());
     let certificates = tokio::spawn(certificate::serve(asked, keeper, outbox, local.notify.clone()));
@@ -167,8 +171,12 @@ fn on_bus(gateway: &Gateway, item: RawItem) {
 }
 
 fn announce(notify: &Notifier, addresses: Addresses) {
-    for (name, address) in [("https", addresses.https), ("http3", addresses.http3), ("http", addresses.http)]
-    {
+    for (name, address) in [
+        ("https", addresses.https),
+        ("http3", addresses.http3),
+        ("http", addresses.http),
+        ("vnc", addresses.vnc),
+    ] {
         if let Some(address) = address {
             notify.listening(name, address);
             info!(listener = name, %address, "listening");
@@ -181,6 +189,7 @@ struct Sockets {
     https: Option<(tokio::net::TcpListener, Arc<rustls::ServerConfig>)>,
     quic: Option<quinn::Endpoint>,
     http: Option<tokio::net::TcpListener>,
+    vnc: Option<tokio::net::TcpListener>,
     /// What is wrong with the certificate.
     complaint: Option<String>,
     /// And with the files of the self-made one.
@@ -208,7 +217,11 @@ impl Sockets {
             // Nothing to redirect to.
             _ => None,
         };
-        Ok(Self { https, quic, http, complaint, findings, served })
+        let vnc = match config.vnc {
+            Listen::At(address) if https.is_some() => Some(listener::bind("VNC", address).await?),
+            _ => None,
+        };
+        Ok(Self { https, quic, http, vnc, complaint, findings, served })
     }
 
     /// TCP and UDP on one port: `Alt-Svc` could name another, but firewalls and people expect the same.
@@ -242,11 +255,16 @@ impl Sockets {
             https: self.https.as_ref().and_then(|(tcp, _)| tcp.local_addr().ok()),
             http3: self.quic.as_ref().and_then(|quic| quic.local_addr().ok()),
             http: self.http.as_ref().and_then(|tcp| tcp.local_addr().ok()),
+            vnc: self.vnc.as_ref().and_then(|tcp| tcp.local_addr().ok()),
         }
     }
 
-    fn serve(self, shared: &Shared<Front>, tasks: &mut JoinSet<()>) {
+    fn serve(self, shared: &Shared<Front>, viewers: (&Arc<Gateway>, String), tasks: &mut JoinSet<()>) {
         let https_port = self.addresses().https.map_or(443, |address| address.port());
+        if let (Some(tcp), Some((_, tls))) = (self.vnc, &self.https) {
+            let (gateway, first) = viewers;
+            tasks.spawn(vnc::serve(tcp, Arc::clone(tls), Arc::clone(gateway), first, shared.clone()));
+        }
         if let Some((tcp, tls)) = self.https {
             tasks.spawn(listener::https(tcp, tls, shared.clone()));
         }

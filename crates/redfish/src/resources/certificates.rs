@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::message::base;
 use crate::privilege::entity;
-use crate::resource::{Action, Given, Kind, Names, Parameter, Property, Resource, collection, link, pointer};
+use crate::resource::{
+    Action, Answered, Given, Kind, Names, Parameter, Property, Resource, collection, link, pointer,
+};
 use crate::world::{Call, World};
 use crate::{Fault, Message};
 
@@ -197,13 +199,13 @@ fn elsewhere(uri: &str, parameter: &str, action: &str) -> Message {
 }
 
 /// A request for a certificate is what its action answers (DSP0268, `GenerateCSRResponse`).
-fn answer(action: &str, bytes: &[u8]) -> Result<Option<Value>, Fault> {
+fn answer(action: &str, bytes: &[u8]) -> Result<Answered, Fault> {
     if action != GENERATE {
-        return Ok(None);
+        return Ok(Answered::Nothing);
     }
     let made = v1::GenerateCsrResponse::decode(bytes);
     let made = made.map_err(|error| {
         Fault::new(Code::Internal, &format!("a request came as bytes that are none: {error}"))
     })?;
-    Ok(Some(json!({"CSRString": made.csr, "CertificateCollection": link(OF_HTTPS)})))
+    Ok(Answered::Value(json!({"CSRString": made.csr, "CertificateCollection": link(OF_HTTPS)})))
 }

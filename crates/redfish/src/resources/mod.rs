@@ -37,7 +37,7 @@ use crate::resource::Resource;
 
 pub use events::STREAM;
 pub use log::{EVENT_TYPES, REGISTRY as OWN_REGISTRY, StreamFilter, event_payload, is_sent, selects};
-pub(crate) use tasks::outcome_of;
+pub(crate) use tasks::{Outcome, monitor, outcome_of};
 pub(crate) use update::{PUSH, disabled as updates_disabled};
 
 /// All of them, what lies above first.

@@ -1,8 +1,9 @@
 //! TaskService: what went on for longer. Power operations are, as the event log has them when they have ended; who asked for one was answered when it was
-//! accepted. They stay as long as their events, over restarts.
+//! accepted. They stay as long as their events, over restarts. Images that are copied into the store are, from their begin on, as mediasrv knows them: the last
+//! eight, until it starts anew.
 
 use schema::v1alpha1 as v1;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Fault;
 use crate::message::task_event;
@@ -32,8 +33,9 @@ pub(super) static COLLECTION: Resource = Resource::new(
     "TaskCollection.TaskCollection",
     &entity::TASK_COLLECTION,
     |world, _| {
-        let uris =
-            operations(world)?.map(|(_, one)| format!("/redfish/v1/TaskService/Tasks/{}", one.operation_id));
+        let ids = operations(world)?.map(|(_, one)| one.operation_id.as_str());
+        let ids = ids.chain(copies(world).map(|copy| copy.id.as_str()));
+        let uris = ids.map(|id| format!("/redfish/v1/TaskService/Tasks/{id}"));
         Ok(Some(collection("Tasks", uris.collect())))
     },
 );
@@ -41,6 +43,9 @@ pub(super) static COLLECTION: Resource = Resource::new(
 pub(super) static TASK: Resource =
     Resource::new("TaskService/Tasks/{}", "Task.v1_4_0.Task", &entity::TASK, |world, names| {
         let id = name(names, 0);
+        if let Some(copy) = copies(world).find(|copy| copy.id == id) {
+            return Ok(Some(of_copy(copy)));
+        }
         let Some((event, one)) = operations(world)?.find(|(_, one)| one.operation_id == id) else {
             return Ok(None);
         };
@@ -58,7 +63,7 @@ pub(super) static TASK: Resource =
             "Description": why,
             "TaskState": state,
             "TaskStatus": health,
-            "TaskMonitor": format!("/redfish/v1/TaskService/TaskMonitors/{id}"),
+            "TaskMonitor": monitor(id),
             "PercentComplete": 100,
             "StartTime": began(one).map(|at| at.to_string()),
             "EndTime": one.completed_at.or(event.time).map(|at| at.to_string()),
@@ -66,13 +71,71 @@ pub(super) static TASK: Resource =
         })))
     });
 
-/// Whether an operation that has ended was done; `None` where there is none of that name.
+/// Images that are copied, and were.
+fn copies(world: &World) -> impl Iterator<Item = &v1::MediaCopy> {
+    // A board without drives has none.
+    let copies = world.media().map(|media| media.copies.as_slice()).unwrap_or_default();
+    copies.iter().filter(|copy| is_id(&copy.id))
+}
+
+fn of_copy(copy: &v1::MediaCopy) -> Value {
+    let id = copy.id.as_str();
+    let percent = match copy.state() {
+        v1::MediaCopyState::Done => 100,
+        // All of it only once it is inserted.
+        _ => copy.received_bytes.saturating_mul(100).checked_div(copy.size_bytes).unwrap_or(0).min(99),
+    };
+    let (state, health, message) = match copy.state() {
+        v1::MediaCopyState::Done => ("Completed", "OK", task_event::TASK_COMPLETED_OK.with(&[id])),
+        v1::MediaCopyState::Stopped => ("Cancelled", "OK", task_event::TASK_CANCELLED.with(&[id])),
+        v1::MediaCopyState::Failed => ("Exception", "Critical", task_event::TASK_ABORTED.with(&[id])),
+        _ => ("Running", "OK", task_event::TASK_PROGRESS_CHANGED.with(&[id, &percent.to_string()])),
+    };
+    let why = Some(copy.fault.as_str()).filter(|why| !why.is_empty());
+    json!({
+        "Name": format!("{}: copy {}", copy.slot_name, copy.image_name),
+        "Description": why,
+        "TaskState": state,
+        "TaskStatus": health,
+        "TaskMonitor": monitor(id),
+        "PercentComplete": percent,
+        "StartTime": copy.started_at.map(|at| at.to_string()),
+        "EndTime": copy.ended_at.map(|at| at.to_string()),
+        "Messages": [message.to_json()],
+    })
+}
+
+/// What tells how a task is, and at last what the request that began it would have been answered.
+pub(crate) fn monitor(id: &str) -> String {
+    format!("/redfish/v1/TaskService/TaskMonitors/{id}")
+}
+
+/// How what was begun is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It goes on.
+    Running,
+    /// It was done.
+    Done,
+    /// It was not.
+    Failed,
+}
+
+/// How an operation is; `None` where there is none of that name.
 ///
 /// # Errors
 /// As [`World::events`].
-pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<bool>, Fault> {
+pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<Outcome>, Fault> {
+    if let Some(copy) = copies(world).find(|copy| copy.id == id) {
+        return Ok(Some(match copy.state() {
+            v1::MediaCopyState::Done => Outcome::Done,
+            v1::MediaCopyState::Failed | v1::MediaCopyState::Stopped => Outcome::Failed,
+            _ => Outcome::Running,
+        }));
+    }
     let found = operations(world)?.find(|(_, one)| one.operation_id == id);
-    Ok(found.map(|(_, one)| one.result() == v1::OperationResult::Done))
+    let is_done = |one: &v1::PowerOperationResult| one.result() == v1::OperationResult::Done;
+    Ok(found.map(|(_, one)| if is_done(one) { Outcome::Done } else { Outcome::Failed }))
 }
 
 /// When it was accepted.

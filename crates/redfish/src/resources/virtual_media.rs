@@ -1,6 +1,8 @@
 //! VirtualMedia: the drives of hosts whose medium comes from elsewhere. They are mediasrv's (`MediaService`), and shown below the manager and below each machine:
 //! clients look at either.
 
+use prost::Message as _;
+use schema::Code;
 use schema::rpc::media_service;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
@@ -8,8 +10,8 @@ use serde_json::{Value, json};
 use crate::message::base;
 use crate::privilege::entity;
 use crate::resource::{
-    Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, pointer,
-    status,
+    Action, Answered, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link,
+    pointer, status,
 };
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
@@ -25,18 +27,35 @@ const INSERT: &str = "VirtualMedia.InsertMedia";
 /// What else an insertion may be told.
 const PROTOCOL: Property =
     Property { path: "TransferProtocolType", kind: Kind::Enum(&["HTTPS", "HTTP"]), nullable: true };
-const METHOD: Property = Property { path: "TransferMethod", kind: Kind::Enum(&["Stream"]), nullable: true };
+const METHOD: Property =
+    Property { path: "TransferMethod", kind: Kind::Enum(&["Stream", "Upload"]), nullable: true };
 const USER_NAME: Property = Property { path: "UserName", kind: Kind::Text(256), nullable: true };
 const PASSWORD: Property = Property { path: "Password", kind: Kind::Secret(256), nullable: true };
 const INSERTED: Property = Property::new("Inserted", Kind::Bool);
 const WRITE_PROTECTED: Property = Property::new("WriteProtected", Kind::Bool);
 
-/// An image is inserted, null is ejected (DSP0268, `Image`). How is said to the action alone.
+/// An image is inserted, null is ejected (DSP0268, `Image`). Whether the certificate of its server is verified is said before, as the action has no parameter for
+/// it; how else it is inserted is said to the action alone.
 const PATCH: Patch = Patch {
-    properties: &[Property { path: "Image", kind: Kind::Text(2048), nullable: true }],
+    properties: &[
+        Property::new("VerifyCertificate", Kind::Bool),
+        Property { path: "Image", kind: Kind::Text(2048), nullable: true },
+    ],
     apply: |_, names, given| {
-        let call = if given.text("Image").is_some() { insert(names, given) } else { Ok(eject(names)) };
-        vec![Change::of("Image", call)]
+        let mut changes = Vec::new();
+        if given.bool("VerifyCertificate").is_some() {
+            let request = v1::ConfigureMediaRequest {
+                name: name(names, 1).to_owned(),
+                verify_certificate: given.bool("VerifyCertificate"),
+            };
+            let call = Call::new(media_service::CONFIGURE_MEDIA, &request);
+            changes.push(Change::of("VerifyCertificate", Ok(call)));
+        }
+        if given.get("Image").is_some() {
+            let call = if given.text("Image").is_some() { insert(names, given) } else { Ok(eject(names)) };
+            changes.push(Change::of("Image", call));
+        }
+        changes
     },
     changes: &[Need::Media],
 };
@@ -99,6 +118,7 @@ pub(super) static AT_MANAGER: Resource = Resource {
     nulls: &["Image", "ImageName"],
     patch: Some(PATCH),
     actions: ACTIONS,
+    answers: Some(answer),
     ..Resource::new("Managers/{}/VirtualMedia/{}", KIND, &entity::VIRTUAL_MEDIA, show)
 };
 
@@ -106,6 +126,7 @@ pub(super) static AT_SYSTEM: Resource = Resource {
     nulls: &["Image", "ImageName"],
     patch: Some(PATCH),
     actions: ACTIONS,
+    answers: Some(answer),
     ..Resource::new("Systems/{}/VirtualMedia/{}", KIND, &entity::VIRTUAL_MEDIA, show)
 };
 
@@ -159,7 +180,8 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "TransferMethod": (is_inserted && is_url).then_some("Stream"),
         "TransferProtocolType": (is_inserted && is_url)
             .then(|| if slot.url.starts_with("http://") { "HTTP" } else { "HTTPS" }),
-        "VerifyCertificate": (is_inserted && is_url).then_some(slot.verify_certificate),
+        // Without a medium: of the next one.
+        "VerifyCertificate": (is_url || slot.state() == v1::MediaState::Empty).then_some(slot.verify_certificate),
         "Status": match slot.state() {
             v1::MediaState::NotReady => status("Enabled", Some("Warning")),
             v1::MediaState::Inserting | v1::MediaState::Ejecting => status("Updating", Some("OK")),
@@ -187,9 +209,23 @@ fn insert(names: Names<'_>, given: &Given) -> Result<Call, Message> {
         writable: given.bool("WriteProtected") == Some(false),
         source_username: text("UserName"),
         source_password: text("Password"),
+        // DSP0268: the service has all of the image before it is used.
+        copy: given.text("TransferMethod") == Some("Upload"),
         ..v1::InsertMediaRequest::default()
     };
     Ok(Call::new(media_service::INSERT_MEDIA, &request))
+}
+
+/// What is copied first goes on as a task.
+fn answer(action: &str, bytes: &[u8]) -> Result<Answered, Fault> {
+    if action != INSERT {
+        return Ok(Answered::Nothing);
+    }
+    let done = v1::InsertMediaResponse::decode(bytes);
+    let done = done.map_err(|error| {
+        Fault::new(Code::Internal, &format!("an answer came as bytes that are none: {error}"))
+    })?;
+    Ok(done.copy.map_or(Answered::Nothing, |copy| Answered::Task(copy.id)))
 }
 
 fn eject(names: Names<'_>) -> Call {

@@ -254,6 +254,7 @@ impl Bench {
         self.say("rpc.EventService.ReopenEvents", &v1::ReopenEventsResponse::default());
         self.say("rpc.MediaService.InsertMedia", &v1::InsertMediaResponse::default());
         self.say("rpc.MediaService.EjectMedia", &v1::EjectMediaResponse::default());
+        self.say("rpc.MediaService.ConfigureMedia", &v1::ConfigureMediaResponse::default());
         self.say("rpc.AssetService.SetAssetInfo", &v1::SetAssetInfoResponse::default());
         self.say("rpc.ChassisService.ChangeChassisState", &v1::ChangeChassisStateResponse::default());
         self.say("rpc.IpmiService.SetIpmi", &v1::SetIpmiResponse::default());
@@ -346,7 +347,10 @@ impl Bench {
             verify_certificate: true,
             ..v1::MediaSlot::default()
         };
-        self.say("rpc.MediaService.ListMedia", &v1::ListMediaResponse { slots: vec![cd] });
+        self.say(
+            "rpc.MediaService.ListMedia",
+            &v1::ListMediaResponse { slots: vec![cd], ..Default::default() },
+        );
         let controller = v1::ManagementController {
             name: "bmc".into(),
             description: Some("the bmc".into()),

@@ -40,6 +40,9 @@ pub(crate) struct MediaInsert {
     /// Let the host write: a file of the store in a USB stick only
     #[arg(long)]
     pub(crate) writable: bool,
+    /// Have it copied into the store first: for servers that serve no ranges, and drives that take files of the store only
+    #[arg(long)]
+    pub(crate) copy: bool,
     /// Take any certificate of the server
     #[arg(long)]
     pub(crate) no_verify: bool,

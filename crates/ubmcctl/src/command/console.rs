@@ -9,7 +9,9 @@ use std::time::Duration;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use schema::rpc::console_service;
-use schema::v1alpha1::{ListConsoleLogRequest, ListConsolesRequest};
+use schema::v1alpha1::{
+    ListConsoleInputRequest, ListConsoleLogRequest, ListConsolesRequest, SelectConsoleRequest,
+};
 use serial::frame::{Command as Wish, Notice};
 use serial::{Escape, Escapes, HELP, Key};
 use tokio::signal::unix::{SignalKind, signal};
@@ -62,6 +64,34 @@ pub(crate) async fn run(session: Session, console: Console, output: Output) -> R
                 let mut table = Table::new(&["TIME", "TEXT"]).empty("nothing is logged");
                 for line in &reply.lines {
                     table.row([time(line.time.as_ref()), clean(&line.text)]);
+                }
+                table
+            })
+        }
+        Some(ConsoleCommand::Select { host, take_over }) => {
+            let name = host_or_first(&client, Some(host)).await?;
+            let request = SelectConsoleRequest { name: name.clone(), take_over };
+            let reply = client.call(console_service::SELECT_CONSOLE, &request).await?;
+            output.line(&reply, || match reply.console.as_ref().map(|console| console.shared_port.as_str()) {
+                Some("") | None => format!("{name} has a serial port of its own"),
+                Some(port) => format!("the serial port {port} is switched to {name}"),
+            })
+        }
+        Some(ConsoleCommand::Typed { host, lines, since }) => {
+            let name = host_or_first(&client, host).await?;
+            let since = since.map(super::event::before_now).transpose()?;
+            let request = ListConsoleInputRequest { name, page_size: lines, since };
+            let reply = client.call(console_service::LIST_CONSOLE_INPUT, &request).await?;
+            output.reply(&reply, || {
+                let nothing = if reply.kept { "nothing was typed" } else { "what is typed is not kept" };
+                let mut table = Table::new(&["TIME", "USER", "FROM", "TEXT"]).empty(nothing);
+                for line in &reply.lines {
+                    table.row([
+                        time(line.time.as_ref()),
+                        clean(&line.username),
+                        clean(&line.address),
+                        clean(&line.text),
+                    ]);
                 }
                 table
             })

@@ -12,7 +12,7 @@ use media::{Ask, Notice};
 use schema::rpc::media_service;
 use schema::v1alpha1::{
     DeleteMediaFileRequest, EjectMediaRequest, EjectMediaResponse, InsertMediaRequest, ListMediaFilesRequest,
-    ListMediaRequest, MediaFile, MediaSlot, MediaState,
+    ListMediaRequest, MediaCopy, MediaCopyState, MediaFile, MediaSlot, MediaState,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -115,6 +115,9 @@ async fn insert(
     let name = named_or_first(client, insert.slot, |_| true).await?;
     let is_url = insert.image.contains("://");
     let stored = insert.image.strip_prefix(STORE);
+    if insert.copy && !is_url {
+        return Err(Failure::Usage("--copy is for images at servers".to_owned()));
+    }
     if !is_url && stored.is_none() {
         if insert.writable {
             return Err(Failure::Usage(
@@ -135,10 +138,44 @@ async fn insert(
         verify_certificate: insert.no_verify.then_some(false),
         source_username: insert.source_username.unwrap_or_default(),
         source_password,
+        copy: insert.copy,
     };
     let reply = client.call(media_service::INSERT_MEDIA, &request).await?;
+    if let Some(copy) = &reply.copy {
+        return follow(client, copy, output).await;
+    }
     let slot = reply.slot.clone().unwrap_or_default();
     output.line(&reply, || format!("{name}: {}, {}", slot.image_name, bytes(slot.size_bytes)))
+}
+
+/// Waits until what is copied is inserted, and says how far it is.
+async fn follow(client: &Client, begun: &MediaCopy, output: Output) -> Result<(), Failure> {
+    let mut told = u64::MAX;
+    loop {
+        let reply = client.call(media_service::LIST_MEDIA, &ListMediaRequest::default()).await?;
+        let copy = reply.copies.into_iter().find(|copy| copy.id == begun.id);
+        let copy =
+            copy.ok_or_else(|| Failure::Local("the BMC knows nothing of the copy any more".to_owned()))?;
+        let named = || format!("{}: {}", copy.slot_name, clean(&copy.image_name));
+        match copy.state() {
+            MediaCopyState::Done => {
+                return output.line(&copy, || format!("{}, {}", named(), bytes(copy.size_bytes)));
+            }
+            MediaCopyState::Failed => {
+                return Err(Failure::Local(format!("{} was not inserted: {}", named(), clean(&copy.fault))));
+            }
+            MediaCopyState::Stopped => {
+                return Err(Failure::Local(format!("{} was not inserted: {EJECTED}", named())));
+            }
+            _ => {}
+        }
+        let percent = copy.received_bytes.saturating_mul(100).checked_div(copy.size_bytes).unwrap_or(0);
+        if percent != told {
+            told = percent;
+            note(&format!("{}: {percent} % of {}", named(), bytes(copy.size_bytes)));
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Serves a file until it is ejected, however often the BMC or the way there is lost meanwhile.

@@ -1,0 +1,106 @@
+//! What can be set.
+
+use serde::Deserialize;
+use serial::Redaction;
+
+/// KiB of flash that the audit log of one console may have.
+const KIB: std::ops::RangeInclusive<u16> = 16..=1024;
+
+/// consolesrv's own configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What is kept of what is typed.
+    pub audit: Audit,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Given")]
+pub struct Audit {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// KiB of flash for each console.
+    pub kib: u16,
+    prompts: Vec<String>,
+    redact: Vec<String>,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        let Given { enabled, kib, prompts, redact } = Given::default();
+        Self { enabled, kib, prompts, redact }
+    }
+}
+
+impl Audit {
+    /// What is not kept.
+    #[must_use]
+    pub fn redaction(&self) -> Redaction {
+        // They were tried when they were read.
+        Redaction::new(&self.prompts, &self.redact).unwrap_or_default()
+    }
+}
+
+/// As it stands in the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Given {
+    enabled: bool,
+    kib: u16,
+    prompts: Vec<String>,
+    redact: Vec<String>,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        let prompts = ["password", "passphrase", "passcode", "passwort", "kennwort", r"\bpin\b", "secret"];
+        Self {
+            enabled: false,
+            kib: 128,
+            // With what it is for before the colon, and what some print for each key behind it.
+            prompts: vec![format!(r"(?i)({})[^:]*: *\**$", prompts.join("|"))],
+            redact: Vec::new(),
+        }
+    }
+}
+
+impl TryFrom<Given> for Audit {
+    type Error = String;
+
+    fn try_from(given: Given) -> Result<Self, String> {
+        let Given { enabled, kib, prompts, redact } = given;
+        if !KIB.contains(&kib) {
+            return Err(format!("kib = {kib}: {} to {} is possible", KIB.start(), KIB.end()));
+        }
+        Redaction::new(&prompts, &redact)?;
+        Ok(Self { enabled, kib, prompts, redact })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Audit, String> {
+        let read: Result<Config, _> = toml::from_str(text);
+        read.map(|config| config.audit).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_example_shows_every_default() {
+        let example: toml::Table = toml::from_str(include_str!("../config.example.toml")).unwrap();
+        let shown: Config = example["consolesrv"].clone().try_into().unwrap();
+        assert_eq!(shown, Config::default());
+        assert_eq!(shown.audit, Audit::try_from(Given::default()).unwrap(), "they are possible");
+        assert!(!Config::default().audit.enabled, "nothing is kept unless it is asked for");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_reason() {
+        assert!(read("[audit]\nenabled = true\nredact = ['token=\\S+']").unwrap().enabled);
+        assert!(read("[audit]\nredact = ['(']").unwrap_err().contains("is none"));
+        assert!(read("[audit]\nkib = 8").unwrap_err().contains("16 to 1024"));
+        assert!(read("[audit]\nkeep = 8").unwrap_err().contains("keep"));
+    }
+}
