@@ -1,5 +1,6 @@
 //! `[[fans]]` and `[[zones]]`: what is cooled, by what, and how.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hal::Location;
@@ -346,25 +347,34 @@ fn zone(t: &mut Table<'_>, kind: &str, fans: &[Fan], sensors: &[Sensor]) -> Opti
             return None;
         }
     }
+    // One mistake of a zone is one message, however many sensors it has.
+    let mut faults: BTreeMap<&'static str, String> = BTreeMap::new();
     for sensor in sensors.iter().filter(|sensor| members.contains(&sensor.id)) {
-        let most = sensor.spec.plausible.1;
+        let (id, most) = (sensor.id.as_str(), sensor.spec.plausible.1);
         for (key, value) in [("full_at", full_at), ("critical", critical)] {
             if value.is_some_and(|value| value > most) {
-                t.fault(
-                    t.place(key),
-                    format!("is never reached: {:?} shows {most} at most", sensor.id.as_str()),
-                );
+                faults.entry(key).or_insert_with(|| format!("is never reached: {id:?} shows {most} at most"));
             }
         }
         let upper = &sensor.spec.thresholds.upper;
+        // Where the zone states none, the thresholds of its sensors are its limits: an emergency that can never come is none.
+        let own = upper.fatal.or(upper.critical).filter(|at| critical.is_none() && *at > most);
+        if let Some(own) = own {
+            let why =
+                || format!("{id:?} is critical at {own}, which is never reached: it shows {most} at most");
+            faults.entry("sensors").or_insert_with(why);
+        }
         let full = full_at.or(upper.warning).or(upper.critical).or(critical).or(upper.fatal);
         if let (Some(Control::Pid { target: Some(target), .. }), Some(full), false) =
             (&control, full, combine == Combine::Margin)
             && *target >= full
         {
-            let why = format!("has to be below {full}, where {:?} wants full speed", sensor.id.as_str());
-            t.fault(t.place("target"), why);
+            let why = || format!("has to be below {full}, where {id:?} wants full speed");
+            faults.entry("target").or_insert_with(why);
         }
+    }
+    for (key, why) in faults {
+        t.fault(t.place(key), why);
     }
     let weights = weights.into_iter().collect::<Option<Vec<_>>>()?;
     if let Some((stranger, _)) = weights.iter().find(|(name, _)| !members.contains(name)) {

@@ -31,24 +31,7 @@ pub(crate) fn walk(root: &mut Table<'_>, buses: &[I2cBus], hosts: &[Host]) -> Op
             if names.contains(id) {
                 t.fault(t.place("id"), format!("two FRUs have the id {:?}", id.as_str()));
             }
-            if id.as_str() == PLATFORM {
-                t.fault(
-                    t.place("id"),
-                    format!("{PLATFORM:?} is the board itself, which needs no EEPROM to be listed"),
-                );
-            }
-            let of_host = |host: &&Host| {
-                id.as_str().strip_prefix(host.id.as_str()).is_some_and(|rest| rest.starts_with('-'))
-            };
-            if let Some(host) = hosts.iter().find(of_host) {
-                t.fault(
-                    t.place("id"),
-                    format!(
-                        "ids that begin with \"{}-\" are those of the parts that host tells of",
-                        host.id.as_str()
-                    ),
-                );
-            }
+            is_free(t, id, hosts);
             names.push(id.clone());
         }
         let name = t.maybe_text("name", "A name for people.");
@@ -82,6 +65,25 @@ pub(crate) fn walk(root: &mut Table<'_>, buses: &[I2cBus], hosts: &[Host]) -> Op
     frus.into_iter().collect()
 }
 
+/// Whether a part of the board may have this id: it is neither the board's own nor like those that hosts tell of.
+fn is_free(t: &mut Table<'_>, id: &Name, hosts: &[Host]) {
+    if id.as_str() == PLATFORM {
+        t.fault(
+            t.place("id"),
+            format!("{PLATFORM:?} is the board itself, which needs no EEPROM to be listed"),
+        );
+    }
+    let of_host =
+        |host: &&Host| id.as_str().strip_prefix(host.id.as_str()).is_some_and(|rest| rest.starts_with('-'));
+    if let Some(host) = hosts.iter().find(of_host) {
+        let host = host.id.as_str();
+        t.fault(
+            t.place("id"),
+            format!("ids that begin with \"{host}-\" are those of the parts that host tells of"),
+        );
+    }
+}
+
 /// Walks `[[drives]]`. `None` only together with a fault.
 pub(crate) fn drives(
     root: &mut Table<'_>,
@@ -97,6 +99,7 @@ pub(crate) fn drives(
             if names.contains(id) {
                 t.fault(t.place("id"), format!("two FRUs or drives have the id {:?}", id.as_str()));
             }
+            is_free(t, id, hosts);
             names.push(id.clone());
         }
         let name = t.maybe_text("name", "A name for people.");

@@ -577,7 +577,9 @@ fn spec(t: &mut Table<'_>, kind: Kind, source: &'static str) -> Option<Spec> {
             0.0..=1e12,
             0.0,
         );
-        if let Err(error) = spec.thresholds.check() {
+        // As when they are set later: what is never reached or never left tells nothing.
+        let fits = spec.thresholds.check().and_then(|()| spec.thresholds.check_range(spec.plausible));
+        if let Err(error) = fits {
             let key = if t.has("upper") { "upper" } else { "lower" };
             t.fault(t.place(key), error.to_string());
             return None;

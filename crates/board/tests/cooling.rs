@@ -71,6 +71,10 @@ sensors = ["cpu_temp"]
 fans = ["fan0", "blower"]
 "#;
 
+fn report_of(rest: &str) -> String {
+    report(rest).to_string()
+}
+
 fn report(rest: &str) -> board::Report {
     board::parse(Path::new("board.toml"), &format!("{BASE}{rest}"), &[])
 }
@@ -228,6 +232,21 @@ fn what_cannot_be_is_said_where_it_stands() {
     says(&ZONE.replace("target = 70", "target = 79"), "zone cpu: its target is not below");
     says(&format!("{ZONE}forward = {{ sensor = \"sum\" }}"), "\"sum\" is not read of a device");
     says(&format!("{ZONE}full_at = 260\ncritical = 270"), "is never reached: \"cpu_temp\" shows 250 at most");
+    let low = |most: &str| {
+        let base =
+            BASE.replace("host = \"system\"\nupper", &format!("host = \"system\"\nmax = {most}\nupper"));
+        board::parse(Path::new("b.toml"), &format!("{base}{ZONE}"), &[]).to_string()
+    };
+    // An emergency that can never come: within what thresholds may be beyond the range, and not within what is measured.
+    let report = low("95");
+    assert!(
+        report.contains("\"cpu_temp\" is critical at 100, which is never reached: it shows 95 at most"),
+        "{report}"
+    );
+    assert!(low("60").contains("the threshold 80 is never reached"), "{}", low("60"));
+    let both = format!("{ZONE}full_at = 260\ncritical = 270")
+        .replace("[\"cpu_temp\"]", "[\"cpu_temp\", \"bare_temp\"]");
+    assert_eq!(report_of(&both).matches("is never reached").count(), 2, "one mistake is one message");
     says(&format!("{ZONE}full_at = 70"), "has to be below 70, where \"cpu_temp\" wants full speed");
     let doubled = BASE.replace("pwm2", "pwm1");
     let report = board::parse(Path::new("b.toml"), &format!("{doubled}{ZONE}"), &[]).to_string();

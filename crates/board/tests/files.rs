@@ -244,8 +244,10 @@ fn what_is_there_once_is_named_once() {
         let report = board::parse(Path::new("b.toml"), &fine, &[]);
         assert_eq!(report.exit_code(), 0, "{report}");
     }
-    says(&format!("{bus}{}", table("frus", "platform", at)), "\"platform\" is the board itself");
-    says(&format!("{bus}{}", table("frus", "system-dimm-a1", at)), "ids that begin with \"system-\"");
+    for kind in ["frus", "drives"] {
+        says(&format!("{bus}{}", table(kind, "platform", at)), "\"platform\" is the board itself");
+        says(&format!("{bus}{}", table(kind, "system-nvme0", at)), "ids that begin with \"system-\"");
+    }
 }
 
 #[test]

@@ -1,4 +1,7 @@
 //! Codes of voltages: tables of processor makers, which VOUT_MODE names by a number (Part II, section 8.3.2).
+//!
+//! Of VR11 the guidelines of VRM and EVRD 11.1 have the table. The documents of the others are not public: their first code, first voltage and step are those
+//! by which Linux reads the same codes (`pmbus_reg2data_vid` of drivers/hwmon/pmbus/pmbus_core.c).
 
 /// A table of codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +71,8 @@ impl Vid {
 mod tests {
     use super::*;
 
-    /// The ends of each table, and one of the middle.
+    /// The ends of each table, and one of the middle. Of VR11 they stand in table 2-1 of the guidelines; of the others no document is public, so they are
+    /// worked out by hand from first code, first voltage and step, and hold the arithmetic and not the makers' word.
     #[test]
     fn worked_values() {
         for (vid, code, volts) in [

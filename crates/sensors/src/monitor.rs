@@ -510,7 +510,8 @@ impl Monitor {
             return;
         }
         // One that is found on has been on for a while.
-        let since = known.on.is_some().then_some(now);
+        let was_known = known.on.is_some();
+        let since = was_known.then_some(now);
         *known = Host { on: Some(on), since, ..*known };
         let of: Vec<usize> = (0..self.places.len())
             .filter(|index| self.sensor(*index).is_some_and(|sensor| sensor.spec().host == Some(host)))
@@ -521,7 +522,12 @@ impl Monitor {
                 continue;
             }
             let mut changes = Vec::new();
-            place.sensor.unavailable(Reason::HostOff, &mut changes);
+            if on && !was_known {
+                // What was crossed before the monitor was is crossed until a value says otherwise.
+                place.sensor.unread(Reason::NotRead);
+            } else {
+                place.sensor.unavailable(Reason::HostOff, &mut changes);
+            }
             (place.due, place.heard) = (now, None);
             // A line that did not change since is as it was.
             place.waits = place.said.is_some();
@@ -557,8 +563,7 @@ impl Monitor {
         // Of one that has failed, and was told of, nothing is to be found out, and nothing of an empty place.
         let is_news = |(index, sample): &(usize, Result<f64, Fault>)| {
             let sensor = self.sensor(*index);
-            Heard::of(sample) == Heard::Silence
-                && sensor.is_some_and(|sensor| sensor.reading().quality != Quality::Failed)
+            Heard::of(sample) == Heard::Silence && sensor.is_some_and(|sensor| !sensor.has_told_failure())
         };
         let is_old = |at: Mono| now.since(at) > ALIVE && samples.iter().any(is_news);
         let may_hang = silent && others.is_none_or(is_old);
@@ -653,12 +658,15 @@ impl Monitor {
             let inputs: Vec<_> =
                 inputs.iter().filter_map(|input| Some(*self.places.get(*input)?.sensor.reading())).collect();
             let reading = op.compute(&inputs);
-            let gated = self.places.get(index).is_some_and(|place| place.sensor.spec().host.is_some());
-            let usable = !gated || self.is_usable(now, index);
+            let host = self.places.get(index).and_then(|place| place.sensor.spec().host);
+            let is_known = host.is_none_or(|host| self.hosts.get(host).is_some_and(|host| host.on.is_some()));
+            let usable = host.is_none() || self.is_usable(now, index);
             let Some(place) = self.places.get_mut(index) else { continue };
             let mut changes = Vec::new();
             if usable {
                 place.sensor.computed(now, reading, &mut changes);
+            } else if !is_known {
+                place.sensor.unread(Reason::HostUnknown);
             } else {
                 place.sensor.unavailable(Reason::HostOff, &mut changes);
             }

@@ -297,6 +297,11 @@ impl Sensor {
         self.told_failed = false;
     }
 
+    /// Whether it has failed, and that was told.
+    pub(crate) fn has_told_failure(&self) -> bool {
+        self.told_failed && self.reading.quality == Quality::Failed
+    }
+
     /// What it is.
     pub fn spec(&self) -> &Spec {
         &self.spec
@@ -388,6 +393,10 @@ impl Sensor {
                 self.watch.interrupt();
                 self.reading = Reading { value, ..reading };
             }
+            // One of them at least was not read since the start.
+            (Quality::Unavailable, _) if matches!(reading.reason, Reason::NotRead | Reason::HostUnknown) => {
+                self.unread(reading.reason);
+            }
             (Quality::Unavailable, _) => self.unavailable(reading.reason, out),
             (Quality::Failed | Quality::Good, _) => {
                 // The sensors it is made of have told of themselves.
@@ -408,6 +417,12 @@ impl Sensor {
             (self.missing_since, self.was_there) = (None, self.was_there || self.was_read);
             self.was_read = false;
         }
+    }
+
+    /// It was not read since the start, for this reason: what was crossed before that is, until a value says otherwise.
+    pub(crate) fn unread(&mut self, reason: Reason) {
+        self.watch.interrupt();
+        self.reading = Reading::absent(Quality::Unavailable, reason);
     }
 
     /// When it becomes stale unless a sample comes.

@@ -781,6 +781,84 @@ fn what_a_line_of_a_host_says_before_it_settled_counts_once_it_has() {
     assert_eq!(quality(&monitor, 0).0, Quality::Unavailable);
 }
 
+/// What a bus that is asked as it wants to be told, from one time to another.
+fn run(
+    monitor: &mut Monitor,
+    times: std::ops::Range<u64>,
+    sample: impl Fn(usize) -> Result<f64, Fault>,
+) -> Vec<Action> {
+    let mut all = Vec::new();
+    for now in times.step_by(100) {
+        let mut next = step(monitor, now, Event::Tick);
+        while !next.is_empty() {
+            let asked = polls(&next);
+            all.append(&mut next);
+            for (bus, sensors) in asked {
+                let samples: Vec<_> = sensors.iter().map(|index| (*index, sample(*index))).collect();
+                next.extend(step(monitor, now, answer(bus, &samples)));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn a_supply_that_is_put_back_while_its_bus_hangs_has_not_failed() {
+    let spec = Spec::new(Kind::Temperature);
+    let supply = Spec { removable: true, ..spec };
+    let rare = Spec { rate: Millis::from_secs(5), ..spec };
+    let sensors = vec![(supply, Source::Polled(0)), (rare, Source::Polled(0))];
+    let mut monitor = Monitor::new(at(0), sensors, 1, 0);
+    run(&mut monitor, 0..100, |_| Ok(20.0));
+    let away = |index: usize| if index == 0 { Err(Fault::Missing) } else { Ok(20.0) };
+    let told = run(&mut monitor, 1_000..10_100, away);
+    assert!(told.contains(&Action::Changed(0, Change::Removed)), "{told:?}");
+    assert_eq!(quality(&monitor, 0), (Quality::Unavailable, Reason::NotPresent));
+    // It is back, and nothing on the bus answers.
+    let told = run(&mut monitor, 10_100..30_000, |_| Err(Fault::TimedOut));
+    let failed = |action: &&Action| matches!(action, Action::Changed(_, Change::Failed(_)));
+    assert_eq!(told.iter().find(failed), None);
+    assert!(told.contains(&Action::Bus { bus: 0, answers: false }));
+    let told = run(&mut monitor, 30_000..40_000, |_| Ok(20.0));
+    assert!(told.contains(&Action::Changed(0, Change::Inserted)), "{told:?}");
+}
+
+/// A restart tells neither that an alarm of a host that is on is over nor that it began, and it tells that it ended.
+#[test]
+fn what_was_crossed_before_a_restart_is_crossed_until_a_value_says_otherwise() {
+    let warning = |at| Levels { warning: Some(at), ..Levels::default() };
+    let thresholds = |at| Thresholds { upper: warning(at), ..Thresholds::default() };
+    let spec = |at| Spec { thresholds: thresholds(at), ..Spec::new(Kind::Temperature) };
+    let of_host = |at| Spec { host: Some(0), ..spec(at) };
+    let before = sensors::Told { crossed: vec![(Side::Upper, Level::Warning)], ..sensors::Told::default() };
+    let restarted = || {
+        let sensors = vec![
+            (of_host(80.0), Source::Polled(0)),
+            (spec(1_000.0), Source::Polled(1)),
+            (spec(80.0), Source::Computed(Op::Max, vec![0, 1])),
+            (of_host(80.0), Source::Computed(Op::Max, vec![0, 1])),
+        ];
+        let mut monitor = Monitor::new(at(0), sensors, 2, 1);
+        for index in [0, 2, 3] {
+            monitor.remember(index, &before);
+        }
+        monitor
+    };
+    let happens = |value, power| {
+        let mut monitor = restarted();
+        let mut all = step(&mut monitor, 0, Event::Tick);
+        all.extend(step(&mut monitor, 10, answer(1, &[(1, Ok(20.0))])));
+        all.extend(step(&mut monitor, 20, Event::Host(0, power)));
+        all.extend(step(&mut monitor, 30, answer(0, &[(0, Ok(value))])));
+        all.extend(step(&mut monitor, 60_000, Event::Tick));
+        changes(&all)
+    };
+    assert_eq!(happens(85.0, HostPower::On), [], "as it was told");
+    let ended = vec![(Level::Warning, false); 3];
+    assert_eq!(happens(20.0, HostPower::On), ended, "each once");
+    assert_eq!(happens(85.0, HostPower::Off), ended, "what has no power is not hot");
+}
+
 #[test]
 fn what_names_nothing_on_the_board_harms_nobody() {
     let spec = Spec { host: Some(7), ..Spec::new(Kind::Power) };

@@ -1,4 +1,7 @@
 //! Tables made by hand, what is read in them, and what another program reads.
+//!
+//! DSP0134 has tables of offsets and no worked structures but those of the UUID (7.2.1) and of sizes of memory (7.18.5): the bytes here stand at its offsets, and
+//! dmidecode, which was written by others, says where it is installed whether they mean what is read in them.
 
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 

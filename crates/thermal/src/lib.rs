@@ -50,5 +50,5 @@ pub use machine::{Action, Denial, Event, LONGEST_OVERRIDE, Machine};
 pub use pid::PidConfig;
 pub use schedule::{Periodic, Rounds};
 pub use source::{Reading, SensorConfig, SensorFault};
-pub use status::{FanStatus, Mode, Note, Reason, Redundancy, ZoneStatus};
+pub use status::{FanStatus, Mode, Note, Reason, Redundancy, Said, ZoneStatus};
 pub use tune::{Model, Progress, Response, Seen, StepTest, Stopped, TuneConfig};

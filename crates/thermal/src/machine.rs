@@ -6,7 +6,7 @@ use crate::config::{BadConfig, Config, Law, Profile};
 use crate::fan::{Fan, FanFault};
 use crate::schedule::Periodic;
 use crate::source::{Reading, SensorFault, Source, seconds};
-use crate::status::{FanStatus, Note, Redundancy, ZoneStatus};
+use crate::status::{FanStatus, Note, Reason, Redundancy, Said, ZoneStatus};
 use crate::told::Told;
 use crate::zone::{Turn, Zone};
 
@@ -14,8 +14,8 @@ use crate::zone::{Turn, Zone};
 pub const LONGEST_OVERRIDE: Millis = Millis::from_secs(24 * 3_600);
 /// After a loop stood still, its next turn counts for so many periods at most.
 const LONGEST_STEP: u64 = 5;
-/// A host that is still on and still too hot is to be cut off again after so long.
-const ASK_AGAIN: Millis = Millis::from_secs(10);
+/// After a restart so much more than the longest time of a sensor or a fan, until all that is known is known.
+const SETTLES: Millis = Millis::from_secs(1);
 /// A duty that cannot be set is tried again at least so often: well within the two seconds in which fans are to run at full speed.
 const RETRY_MAX: Millis = Millis::from_secs(1);
 
@@ -32,6 +32,8 @@ pub enum Event {
     Driven(usize, bool),
     /// All hosts of a zone are off.
     Off(usize),
+    /// What became of [`Action::PowerOff`]: whether the power of all hosts of this zone is being cut, or that was refused.
+    Cut(usize, bool),
     /// [`Machine::deadline`] is reached.
     Tick,
 }
@@ -41,7 +43,8 @@ pub enum Event {
 pub enum Action {
     /// Set the duty of a fan and say with [`Event::Driven`] how that went.
     Set(usize, Duty),
-    /// Cut the power of the hosts of this zone, now, whatever they are doing, and say with [`Event::Off`] that they are off.
+    /// Cut the power of the hosts of this zone, now, whatever they are doing, and say with [`Event::Cut`] what became of that and with [`Event::Off`] that
+    /// they are off.
     PowerOff {
         /// The zone that is too hot.
         zone: usize,
@@ -83,6 +86,8 @@ pub struct Machine {
     orders: Vec<Order>,
     redundancy: Vec<Redundancy>,
     said: SaidOf,
+    /// Until then, after a restart, what was told before holds as far as nothing else is known yet.
+    settled_at: Mono,
     profile: Profile,
     fan_loop: Periodic,
     thermal_loop: Periodic,
@@ -120,7 +125,20 @@ struct SaidOf {
     fans: Vec<Told<Option<FanFault>>>,
     failsafe: Vec<Told<bool>>,
     critical: Vec<Told<bool>>,
+    refused: Vec<Told<bool>>,
     working: Vec<Told<usize>>,
+}
+
+/// What was told last of each.
+fn last<T: Copy + PartialEq>(said: &[Told<T>]) -> Vec<T> {
+    said.iter().map(Told::last).collect()
+}
+
+/// These were told before.
+fn remember<T: Copy + PartialEq>(said: &mut [Told<T>], before: &[T]) {
+    for (said, before) in said.iter_mut().zip(before) {
+        said.remember(*before);
+    }
 }
 
 impl Machine {
@@ -144,6 +162,7 @@ impl Machine {
             fans: fans.iter().map(|fan| Told::new(fan.fault())).collect(),
             failsafe: zones.iter().map(|zone| Told::new(zone.is_failsafe())).collect(),
             critical: vec![Told::new(false); zones.len()],
+            refused: vec![Told::new(false); zones.len()],
             working: config.groups.iter().map(|group| Told::new(group.fans.len())).collect(),
         };
         Ok(Self {
@@ -151,6 +170,7 @@ impl Machine {
             fans,
             zones,
             said,
+            settled_at: Mono::ZERO,
             orders: vec![Order::default(); config.fans.len()],
             redundancy: redundancy.collect(),
             profile,
@@ -162,11 +182,48 @@ impl Machine {
         })
     }
 
-    /// An emergency that was latched before a restart holds on, without a word: it was told when it began.
-    pub fn latch(&mut self, now: Mono, zone: usize) {
+    /// An emergency that was latched before a restart holds on, without a word: it was told when it began. With `uncut` the hosts of the zone were to be cut
+    /// off and not known to be off: that is asked for again, at once when the zone is measured as critical, and after 10 s when it is not measured at all;
+    /// not when it is measured as cool.
+    pub fn latch(&mut self, now: Mono, zone: usize, uncut: bool) {
         if let Some(zone) = self.zones.get_mut(zone) {
-            zone.restore_emergency(now);
+            zone.restore_emergency(now, uncut);
         }
+    }
+
+    /// Whether the hosts of a zone were to be cut off, and are not known to be off yet.
+    pub fn is_uncut(&self, zone: usize) -> bool {
+        self.zones.get(zone).is_some_and(Zone::is_uncut)
+    }
+
+    /// What was told last.
+    pub fn said(&self) -> Said {
+        let SaidOf { sensors, fans, failsafe, critical, refused, working } = &self.said;
+        Said {
+            sensors: last(sensors),
+            fans: last(fans),
+            failsafe: last(failsafe),
+            critical: last(critical),
+            refused: last(refused),
+            working: last(working),
+        }
+    }
+
+    /// Goes on from what was told before a restart: what lasts is not told again, and that it ended is. What a start brings with it is not told: that nothing
+    /// was measured yet, and full speed because of that, unless it lasts.
+    pub fn remember(&mut self, now: Mono, before: &Said) {
+        let SaidOf { sensors, fans, failsafe, critical, refused, working } = &mut self.said;
+        remember(sensors, &before.sensors);
+        remember(fans, &before.fans);
+        remember(failsafe, &before.failsafe);
+        remember(critical, &before.critical);
+        remember(refused, &before.refused);
+        remember(working, &before.working);
+        let sensors = self.config.sensors.iter().map(|sensor| sensor.missing_after + sensor.recover);
+        let tachs = self.config.fans.iter().filter_map(|fan| fan.tach.as_ref());
+        let fans = tachs.map(|tach| tach.missing_after + tach.fail_after + tach.recover);
+        let longest = sensors.chain(fans).max().unwrap_or(Millis::ZERO);
+        self.settled_at = now + longest + SETTLES;
     }
 
     /// The zones whose emergency nobody has cleared.
@@ -247,6 +304,11 @@ impl Machine {
                     zone.set_uncut(false);
                 }
             }
+            Event::Cut(index, ok) => {
+                if let Some(zone) = self.zones.get_mut(index) {
+                    zone.set_refused(!ok);
+                }
+            }
             Event::Tick => {}
         }
         self.run_due(now, out);
@@ -274,54 +336,70 @@ impl Machine {
 
     /// What is believed, of sensors and fans, and what follows for the zones.
     fn judge(&mut self, now: Mono, out: &mut Vec<Action>) {
-        for (index, (source, config)) in self.sources.iter_mut().zip(&self.config.sensors).enumerate() {
+        let settles = now < self.settled_at;
+        for ((index, (source, config)), said) in
+            self.sources.iter_mut().zip(&self.config.sensors).enumerate().zip(&mut self.said.sensors)
+        {
             source.judge(now, config);
             let fault = source.fault();
-            if self.said.sensors.get_mut(index).is_some_and(|said| said.news(now, fault, fault.is_none())) {
+            // Who said nothing more before a restart says nothing after it.
+            let is_old = fault == Some(SensorFault::NoData)
+                && (settles || matches!(said.last(), Some(SensorFault::Missing | SensorFault::Stale)));
+            if !is_old && said.news(now, fault, fault.is_none()) {
                 out.push(Action::Note(Note::Sensor(index, fault)));
             }
         }
-        for (index, (fan, config)) in self.fans.iter_mut().zip(&self.config.fans).enumerate() {
+        for ((index, (fan, config)), said) in
+            self.fans.iter_mut().zip(&self.config.fans).enumerate().zip(&mut self.said.fans)
+        {
             fan.judge(now, config);
             let fault = fan.fault();
-            if self.said.fans.get_mut(index).is_some_and(|said| said.news(now, fault, fault.is_none())) {
+            // A fan is not known to work because it was not looked at for long enough yet.
+            if !(settles && fault.is_none()) && said.news(now, fault, fault.is_none()) {
                 out.push(Action::Note(Note::Fan(index, fault)));
             }
         }
-        self.count(now, out);
+        self.count(now, settles, out);
         for (index, (zone, config)) in self.zones.iter_mut().zip(&self.config.zones).enumerate() {
             let critical = zone.look_critical(now, config, &self.config.sensors, &self.sources);
-            if self.said.critical.get_mut(index).is_some_and(|said| said.news(now, critical, !critical)) {
+            let said = self.said.critical.get_mut(index);
+            if !(settles && !critical) && said.is_some_and(|said| said.news(now, critical, !critical)) {
                 out.push(Action::Note(Note::Critical { zone: index, on: critical }));
             }
             let after = config.power_off_after.filter(|_| zone.may_cut() || zone.is_uncut());
-            if let (Some(since), Some(after)) = (zone.critical_since(), after) {
-                let asked = zone.emergency();
-                let due = asked.map_or(since + after, |asked| (asked + ASK_AGAIN).max(since + after));
-                if now >= due {
-                    if asked.is_none() {
-                        out.push(Action::Note(Note::Emergency { zone: index }));
-                    }
-                    zone.set_emergency(Some(now));
-                    zone.set_uncut(true);
-                    out.push(Action::PowerOff { zone: index });
+            if after.and_then(|after| zone.cut_at(now, after)).is_some_and(|at| now >= at) {
+                if zone.emergency().is_none() {
+                    out.push(Action::Note(Note::Emergency { zone: index }));
                 }
+                zone.set_emergency(Some(now));
+                zone.set_uncut(true);
+                out.push(Action::PowerOff { zone: index });
+            }
+            let refused = zone.is_refused();
+            let said = self.said.refused.get_mut(index);
+            if !(settles && !refused && zone.is_uncut())
+                && said.is_some_and(|said| said.news(now, refused, !refused))
+            {
+                out.push(Action::Note(Note::Refused { zone: index, on: refused }));
             }
             zone.look(config, &self.sources, &self.fans);
             let on = zone.is_failsafe();
-            if self.said.failsafe.get_mut(index).is_some_and(|said| said.news(now, on, !on)) {
+            let is_start = |reason| matches!(reason, Reason::Sensor(_, SensorFault::NoData));
+            let is_old = settles && (!on || zone.reasons(config, &self.sources, &self.fans).all(is_start));
+            if !is_old && self.said.failsafe.get_mut(index).is_some_and(|said| said.news(now, on, !on)) {
                 out.push(Action::Note(Note::Failsafe { zone: index, on }));
             }
         }
     }
 
-    fn count(&mut self, now: Mono, out: &mut Vec<Action>) {
+    fn count(&mut self, now: Mono, settles: bool, out: &mut Vec<Action>) {
         for (index, (known, group)) in self.redundancy.iter_mut().zip(&self.config.groups).enumerate() {
             let works = |fan: &&usize| self.fans.get(**fan).is_some_and(|fan| fan.fault().is_none());
             let working = group.fans.iter().filter(works).count();
             known.working = working;
             let well = working == known.total;
-            if self.said.working.get_mut(index).is_some_and(|said| said.news(now, working, well)) {
+            let Some(said) = self.said.working.get_mut(index) else { continue };
+            if !(settles && working > said.last()) && said.news(now, working, well) {
                 out.push(Action::Note(Note::Redundancy { group: index, now: *known }));
             }
         }

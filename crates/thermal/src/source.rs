@@ -217,6 +217,11 @@ impl Source {
         matches!(self.data, Data::Off)
     }
 
+    /// Whether nothing is known of it: it has measured nothing yet, or what it says cannot be true.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self.data, Data::Never | Data::Implausible)
+    }
+
     /// Whether it was critical when it last said something. A sensor that falls silent over that is still critical.
     pub(crate) fn is_critical(&self) -> bool {
         self.critical.is_some()

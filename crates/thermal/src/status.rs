@@ -91,6 +91,23 @@ impl Redundancy {
     }
 }
 
+/// What was told last of everything, in the order of the configuration. It outlives a restart: see [`crate::Machine::remember`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Faults of sensors.
+    pub sensors: Vec<Option<SensorFault>>,
+    /// Faults of fans.
+    pub fans: Vec<Option<FanFault>>,
+    /// Whether the fans of each zone run at full speed.
+    pub failsafe: Vec<bool>,
+    /// Whether each zone is over critical.
+    pub critical: Vec<bool>,
+    /// Whether it was refused to cut the power of the hosts of each zone.
+    pub refused: Vec<bool>,
+    /// How many fans of each group work.
+    pub working: Vec<usize>,
+}
+
 /// What is worth a line in the log and an event.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Note {
@@ -134,6 +151,13 @@ pub enum Note {
     Emergency {
         /// The zone.
         zone: usize,
+    },
+    /// The power of a zone's hosts was to be cut and that is refused, or not any more: it is done, or need not be.
+    Refused {
+        /// The zone.
+        zone: usize,
+        /// Whether.
+        on: bool,
     },
     /// Somebody has seen to it.
     EmergencyCleared {

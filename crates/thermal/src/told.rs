@@ -20,6 +20,16 @@ impl<T: Copy + PartialEq> Told<T> {
         Self { state, budget: Allowance::new(AT_ONCE, 1, EACH) }
     }
 
+    /// As it was told last.
+    pub(crate) fn last(&self) -> T {
+        self.state
+    }
+
+    /// It was told so before a restart.
+    pub(crate) fn remember(&mut self, state: T) {
+        self.state = state;
+    }
+
     /// Whether it is to be told that it is so now: it was told otherwise, and either all is `well` again or there is room. To be asked in each turn, so that
     /// what lasts is always told.
     pub(crate) fn news(&mut self, now: Mono, state: T, well: bool) -> bool {

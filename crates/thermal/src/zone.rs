@@ -9,6 +9,9 @@ use crate::pid::Pid;
 use crate::source::{SensorConfig, Source};
 use crate::status::{Mode, Reason};
 
+/// A host that is still on and still too hot is to be cut off again after so long.
+const ASK_AGAIN: Millis = Millis::from_secs(10);
+
 /// A turn of the thermal loop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Turn {
@@ -37,6 +40,12 @@ pub(crate) struct Zone {
     critical: bool,
     /// The power was to be cut, and its hosts are not known to be off yet.
     uncut: bool,
+    /// So it was before a restart, at this time, and that has not ended since: what was measured then counts until it is measured anew.
+    uncut_since: Option<Mono>,
+    /// And it was not asked for since.
+    unasked: bool,
+    /// Cutting the power was refused when it was asked for last.
+    refused: bool,
 }
 
 impl Zone {
@@ -54,6 +63,9 @@ impl Zone {
             restored: false,
             critical: false,
             uncut: false,
+            uncut_since: None,
+            unasked: false,
+            refused: false,
         }
     }
 
@@ -192,7 +204,9 @@ impl Zone {
         let powered = config.sensors.iter().any(|(index, _)| is_critical(index) && has_power(index));
         self.critical_since = if powered { self.critical_since.or(Some(now)) } else { None };
         // Measured as cool, or without power.
-        self.uncut &= powered;
+        if !powered && !self.waits_for_measures(now, config, sensors, sources) {
+            self.set_uncut(false);
+        }
         let after = config.power_off_after.unwrap_or(Millis::ZERO);
         self.may_cut = config.sensors.iter().any(|(index, _)| {
             let known = sources.get(*index).zip(sensors.get(*index));
@@ -201,6 +215,28 @@ impl Zone {
             })
         });
         self.critical
+    }
+
+    /// Whether an emergency from before a restart holds although nothing is measured as critical: a member that can be has not been measured since. One that is
+    /// read late is waited for; then what any of them says counts.
+    fn waits_for_measures(
+        &self,
+        now: Mono,
+        config: &ZoneConfig,
+        sensors: &[SensorConfig],
+        sources: &[Source],
+    ) -> bool {
+        let Some(since) = self.uncut_since else { return false };
+        let mut known = config
+            .sensors
+            .iter()
+            .filter(|(index, _)| sensors.get(*index).is_some_and(|sensor| sensor.critical.is_finite()))
+            .filter_map(|(index, _)| sources.get(*index));
+        if now.since(since) < ASK_AGAIN {
+            known.any(Source::is_unknown)
+        } else {
+            known.all(Source::is_unknown)
+        }
     }
 
     /// Whether a member is over its critical temperature, whoever has power.
@@ -221,20 +257,44 @@ impl Zone {
 
     pub(crate) fn set_uncut(&mut self, uncut: bool) {
         self.uncut = uncut;
+        self.unasked = false;
+        if !uncut {
+            (self.uncut_since, self.refused) = (None, false);
+        }
     }
 
-    /// An emergency from before a restart.
-    pub(crate) fn restore_emergency(&mut self, now: Mono) {
+    /// When the power is to be cut, if it is, `after` the zone became critical: once, and again and again until its hosts are off.
+    pub(crate) fn cut_at(&self, now: Mono, after: Millis) -> Option<Mono> {
+        match (self.critical_since, self.emergency) {
+            // It was to be cut already when this ended.
+            (Some(_), Some(_)) if self.unasked => Some(now),
+            (Some(since), Some(asked)) if self.uncut_since.is_none() => {
+                Some((asked + ASK_AGAIN).max(since + after))
+            }
+            (Some(since), None) => Some(since + after),
+            (_, Some(asked)) => self.uncut.then_some(asked + ASK_AGAIN),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether it was refused to cut the power of its hosts.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    pub(crate) fn set_refused(&mut self, refused: bool) {
+        self.refused = refused && self.uncut;
+    }
+
+    /// An emergency from before a restart; with `uncut` its hosts were not off yet.
+    pub(crate) fn restore_emergency(&mut self, now: Mono, uncut: bool) {
         (self.emergency, self.restored) = (Some(now), true);
+        (self.uncut, self.unasked, self.uncut_since) = (uncut, uncut, uncut.then_some(now));
     }
 
     /// Whether a member was measured as critical so lately that its silence since does not save the host.
     pub(crate) fn may_cut(&self) -> bool {
         self.may_cut
-    }
-
-    pub(crate) fn critical_since(&self) -> Option<Mono> {
-        self.critical_since
     }
 
     pub(crate) fn emergency(&self) -> Option<Mono> {

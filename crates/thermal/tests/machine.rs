@@ -416,7 +416,7 @@ fn of_an_emergency_from_before_a_restart_it_stays_unknown_which_sensor_it_was() 
     let mut config = config();
     config.zones[0].sensors.push((1, 1.0));
     let mut bench = Bench::new(config);
-    bench.machine.latch(Mono::ZERO, 0);
+    bench.machine.latch(Mono::ZERO, 0, false);
     bench.readings[0] = Reading::Failed;
     bench.run(20_000);
     // The other one is critical for a moment.
@@ -434,7 +434,7 @@ fn of_an_emergency_from_before_a_restart_it_stays_unknown_which_sensor_it_was() 
 #[test]
 fn an_emergency_from_before_a_restart_is_cleared_once_the_zone_can_be_read() {
     let mut bench = Bench::new(config());
-    bench.machine.latch(Mono::ZERO, 0);
+    bench.machine.latch(Mono::ZERO, 0, false);
     for reading in [Reading::Failed, Reading::Off] {
         bench.readings[0] = reading;
         bench.run(20_000);
@@ -526,8 +526,8 @@ fn what_comes_and_goes_all_the_time_is_told_eight_times_and_then_once_a_minute_a
 #[test]
 fn an_emergency_from_before_a_restart_holds_until_it_is_cleared_and_cuts_nothing_by_itself() {
     let mut bench = Bench::new(config());
-    bench.machine.latch(Mono::ZERO, 0);
-    bench.machine.latch(Mono::ZERO, 9);
+    bench.machine.latch(Mono::ZERO, 0, false);
+    bench.machine.latch(Mono::ZERO, 9, false);
     assert_eq!(bench.machine.latched().collect::<Vec<_>>(), [0]);
     bench.run(20_000);
     assert_eq!(bench.machine.zone(0).unwrap().reasons, [Reason::Emergency]);
@@ -551,6 +551,140 @@ fn an_emergency_from_before_a_restart_holds_until_it_is_cleared_and_cuts_nothing
     );
     assert_eq!(bench.machine.may_clear_emergency(0), Err(Denial::Nothing));
     assert_eq!(bench.machine.may_clear_emergency(7), Err(Denial::NoZone));
+}
+
+#[test]
+fn a_host_that_was_to_be_cut_before_a_restart_and_was_not_off_yet_is_cut_after_it() {
+    let restarted = || {
+        let mut bench = Bench::new(config());
+        bench.refuses = true;
+        bench.machine.latch(Mono::ZERO, 0, true);
+        bench
+    };
+    // As soon as it is measured, and again and again.
+    let mut bench = restarted();
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(500);
+    assert_eq!((bench.cuts, bench.machine.is_uncut(0)), (1, true));
+    bench.run(10_000);
+    assert_eq!(bench.cuts, 2);
+    assert!(!bench.notes.contains(&Note::Emergency { zone: 0 }), "it was told when it began");
+    bench.machine.step(bench.now, Event::Off(0), &mut Vec::new());
+    bench.run(60_000);
+    assert!(bench.cuts > 2 && bench.machine.is_uncut(0), "it is on and hot again");
+    // A sensor that died of the heat does not save its host.
+    let mut bench = restarted();
+    bench.readings[0] = Reading::Failed;
+    bench.run(9_900);
+    assert_eq!(bench.cuts, 0, "it may yet be read");
+    bench.run(60_100);
+    assert_eq!(bench.cuts, 7);
+    bench.machine.step(bench.now, Event::Off(0), &mut Vec::new());
+    bench.run(60_000);
+    assert_eq!((bench.cuts, bench.machine.is_uncut(0)), (7, false));
+    // One that is measured as cool is left alone; one that is read late is waited for.
+    let mut bench = restarted();
+    bench.run(60_000);
+    assert_eq!((bench.cuts, bench.machine.is_uncut(0)), (0, false));
+    let mut config = config();
+    config.zones[0].sensors.push((1, 1.0));
+    let mut bench = Bench::new(config);
+    bench.machine.latch(Mono::ZERO, 0, true);
+    bench.readings[1] = Reading::Failed;
+    bench.run(5_000);
+    assert!(bench.machine.is_uncut(0) && bench.cuts == 0);
+    bench.readings[1] = Reading::Value(91.0);
+    bench.run(500);
+    assert_eq!(bench.cuts, 1);
+}
+
+#[test]
+fn that_a_cut_is_refused_is_told_and_that_it_is_over() {
+    let mut bench = Bench::calm();
+    bench.refuses = true;
+    bench.readings[0] = Reading::Value(91.0);
+    bench.run(6_000);
+    let refused = |bench: &mut Bench, ok| {
+        bench.machine.step(bench.now, Event::Cut(0, ok), &mut Vec::new());
+        bench.notes.clear();
+        bench.run(1_000);
+        let notes = bench.notes.iter();
+        notes
+            .filter_map(|note| if let Note::Refused { zone: 0, on } = note { Some(*on) } else { None })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(refused(&mut bench, true), []);
+    assert_eq!(refused(&mut bench, false), [true]);
+    assert_eq!(refused(&mut bench, false), [], "once");
+    assert_eq!(refused(&mut bench, true), [false]);
+    assert_eq!(refused(&mut bench, false), [true]);
+    bench.machine.step(bench.now, Event::Off(0), &mut Vec::new());
+    bench.readings[0] = Reading::Value(30.0);
+    bench.notes.clear();
+    bench.run(1_000);
+    assert!(bench.notes.contains(&Note::Refused { zone: 0, on: false }), "it need not be any more");
+}
+
+#[test]
+fn what_was_told_before_a_restart_is_not_told_again_and_its_end_is() {
+    let mut bench = Bench::calm();
+    bench.rpm[0] = Some(0.0);
+    bench.readings[1] = Reading::Failed;
+    bench.run(60_000);
+    let said = bench.machine.said();
+    assert_eq!((said.fans[0], said.sensors[1]), (Some(FanFault::Stuck), Some(SensorFault::Missing)));
+    let restarted = || {
+        let mut bench = Bench::new(config());
+        bench.machine.remember(Mono::ZERO, &said);
+        bench
+    };
+    // All as it was.
+    let mut after = restarted();
+    (after.rpm[0], after.readings[1]) = (Some(0.0), Reading::Failed);
+    after.run(120_000);
+    assert_eq!((after.notes, after.machine.said()), (Vec::new(), said.clone()));
+    // All well meanwhile: each end is told, once.
+    let mut after = restarted();
+    after.run(120_000);
+    let ends = [
+        Note::Sensor(1, None),
+        Note::Fan(0, None),
+        Note::Failsafe { zone: 0, on: false },
+        Note::Failsafe { zone: 1, on: false },
+    ];
+    assert!(ends.iter().all(|end| after.notes.contains(end)) && after.notes.len() == 5, "{:?}", after.notes);
+    // Of what was well nothing is told that only the start brings; what lasts is.
+    let well = Bench::calm().machine.said();
+    let mut after = Bench::new(config());
+    after.machine.remember(Mono::ZERO, &well);
+    after.run(120_000);
+    assert_eq!(after.notes, []);
+    let mut after = Bench::new(config());
+    after.machine.remember(Mono::ZERO, &well);
+    after.readings[0] = Reading::Failed;
+    after.run(120_000);
+    assert_eq!(
+        after.notes,
+        [Note::Sensor(0, Some(SensorFault::NoData)), Note::Failsafe { zone: 0, on: true }]
+    );
+    // Over critical before and after, and over meanwhile.
+    let mut hot = Bench::calm();
+    hot.readings[0] = Reading::Value(91.0);
+    hot.run(2_000);
+    let said = hot.machine.said();
+    assert!(said.critical[0]);
+    for (reading, ended) in [(91.0, false), (30.0, true)] {
+        let mut after = Bench::new(config());
+        after.machine.remember(Mono::ZERO, &said);
+        after.readings[0] = Reading::Value(reading);
+        after.run(20_000);
+        let critical = after
+            .notes
+            .iter()
+            .filter(|note| matches!(note, Note::Critical { zone: 0, .. }))
+            .collect::<Vec<_>>();
+        assert_eq!(critical.len(), usize::from(ended), "{critical:?}");
+    }
 }
 
 #[test]

@@ -34,6 +34,13 @@ impl Allowance {
         }
     }
 
+    /// How long it takes until there is one; zero when there is.
+    #[must_use]
+    pub fn wait(&self, now: Mono) -> Millis {
+        let missing = self.span.get().saturating_sub(self.credit_at(now));
+        Millis::new(missing.div_ceil(self.per.max(1)))
+    }
+
     /// Whether all of it is there.
     #[must_use]
     pub fn is_full(&self, now: Mono) -> bool {
@@ -72,8 +79,9 @@ mod tests {
         let taken = |allowance: &mut Allowance, millis| (0..9).filter(|_| allowance.take(at(millis))).count();
         assert_eq!(taken(&mut allowance, 0), 3);
         assert!(!allowance.is_full(at(14_999)) && allowance.is_full(at(15_000)));
-        assert_eq!(taken(&mut allowance, 4_999), 0);
-        assert_eq!(taken(&mut allowance, 5_000), 1);
+        assert_eq!((taken(&mut allowance, 4_999), allowance.wait(at(4_999))), (0, Millis::new(1)));
+        assert_eq!(allowance.wait(at(5_000)), Millis::ZERO);
+        assert_eq!((taken(&mut allowance, 5_000), allowance.wait(at(5_000))), (1, Millis::from_secs(5)));
         assert_eq!(taken(&mut allowance, 1_000_000), 3);
         // A clock that is behind gives nothing.
         assert_eq!((taken(&mut allowance, 0), allowance.asked()), (0, at(1_000_000)));

@@ -74,6 +74,8 @@ pub(crate) struct Part {
     pub(crate) mac_addresses: Vec<String>,
     /// What of it could not be believed.
     pub(crate) damaged: String,
+    /// It cannot be pulled, was read before, and could not be when it was looked at last.
+    pub(crate) lost: bool,
 }
 
 impl Part {
@@ -119,6 +121,8 @@ pub(crate) struct OwnerData {
     /// of which part.
     #[serde(alias = "pending")]
     pub(crate) intent: Option<Intent>,
+    /// The last change of it, stored with it: who dies before it is told has it told by the next daemon.
+    pub(crate) told: Option<Told>,
 }
 
 /// Bytes that are to be in the EEPROM of one part, and of no other that comes in its place. The first two fields alone, as a list, are what `pending`
@@ -157,7 +161,7 @@ impl OwnerData {
             (Some(_), None) => part.damaged.is_empty() && part.says_something(),
             (None, _) => false,
         };
-        if other { Self { intent: self.intent, ..Self::default() } } else { self }
+        if other { Self { intent: self.intent, told: self.told, ..Self::default() } } else { self }
     }
 }
 
@@ -207,6 +211,8 @@ pub(crate) struct Inventory {
     /// How often parts may be told of, those that were; and how often they may be written without that.
     budgets: BTreeMap<String, Allowance>,
     writes: BTreeMap<String, Allowance>,
+    /// How often it may be told of sources that what they name is known, of those that were told of.
+    known: BTreeMap<String, Allowance>,
 }
 
 impl Inventory {
@@ -247,7 +253,8 @@ impl Inventory {
             // What is gone stays known as what it was.
             let kept = match was {
                 Some(was) if !part.present => {
-                    Part { present: false, unread: false, damaged: String::new(), ..was.clone() }
+                    let damaged = String::new();
+                    Part { present: false, unread: false, lost: false, damaged, ..was.clone() }
                 }
                 _ => part.clone(),
             };
@@ -361,11 +368,51 @@ impl Inventory {
         }
     }
 
-    /// No source is read for now. What the board file says stays as it is.
-    pub(crate) fn mark_all_stale(&mut self, why: &str) {
-        for entry in self.entries.values_mut().filter(|entry| entry.part.source != Source::Board) {
-            why.clone_into(&mut entry.stale);
+    /// What cannot be pulled was read, and cannot be now: that is a change, however old what is known of it gets.
+    pub(crate) fn lose(&mut self, from: &str, why: &str, now_ms: u64) -> Vec<Change> {
+        let is_lost = |entry: &&Entry| {
+            let part = &entry.part;
+            entry.from == from && entry.read_ms > 0 && part.present && !part.unread && !part.lost
+        };
+        let of: Vec<Entry> = self.entries.values().filter(is_lost).cloned().collect();
+        let mut changes = Vec::new();
+        for mut entry in of {
+            entry.part.lost = true;
+            let told = self.told(&entry.part.id).cloned();
+            let change = compare(told.as_ref(), &entry.part, now_ms);
+            entry.told = self.change(told, change, now_ms, &mut changes);
+            entry.stored = None;
+            self.put(entry, now_ms);
         }
+        self.note(&changes);
+        self.mark_stale(from, why);
+        changes
+    }
+
+    /// Whether any part of a source is known as it is now.
+    pub(crate) fn is_known(&self, from: &str) -> bool {
+        self.entries.values().any(|entry| entry.from == from && entry.read_ms > 0 && entry.stale.is_empty())
+    }
+
+    /// Whether a source was there when it was stored, and was not read since the start.
+    pub(crate) fn is_awaited(&self, from: &str) -> bool {
+        self.entries.values().any(|entry| entry.from == from && entry.part.present && entry.read_ms == 0)
+    }
+
+    /// Whether it may be told that the parts of a source are known now, of which none was. How many there are.
+    pub(crate) fn tell_known(&mut self, from: &str, now_ms: u64) -> Option<usize> {
+        let count = self.entries.values().filter(|entry| entry.from == from && entry.part.present).count();
+        (count > 0 && take(&mut self.known, from, now_ms)).then_some(count)
+    }
+
+    /// What was set and stored, and is not among the changes: who stored it died before it told of it. What the changes have no room for any more
+    /// was told.
+    pub(crate) fn untold(&self) -> Vec<Told> {
+        let oldest = self.changes.front().map_or(0, |change| change.at_ms);
+        let told = self.owned.values().filter_map(|owned| owned.told.as_ref());
+        told.filter(|told| told.change.at_ms >= oldest && !self.changes.contains(&told.change))
+            .cloned()
+            .collect()
     }
 
     /// Sets what the owner of a part says.
@@ -490,6 +537,10 @@ fn compare(was: Option<&Part>, now: &Part, at_ms: u64) -> Option<Change> {
         }
         (Some(was), true, true) if says(was) != says(now) => {
             change(ChangeKind::Changed, changed(was, now), was.serial.clone())
+        }
+        (Some(was), true, true) if was.lost != now.lost => {
+            let what = if now.lost { "cannot be read any more" } else { "is read again" };
+            change(ChangeKind::Changed, format!("{name} {what}"), was.serial.clone())
         }
         _ => None,
     }
@@ -674,6 +725,71 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_pulled_and_cannot_be_read_any_more_is_told_once_and_so_is_its_end() {
+        let mut inventory = Inventory::default();
+        inventory.observe("fru-m", vec![module("m", "11")], 1);
+        let told = inventory.lose("fru-m", "nobody answers", 2);
+        assert_eq!(said(&told), [(ChangeKind::Changed, "DIMM m cannot be read any more")]);
+        assert_eq!(inventory.lose("fru-m", "nobody answers", 3), []);
+        let entry = inventory.entry("m").unwrap();
+        assert_eq!((entry.stale.as_str(), entry.part.present, entry.read_ms), ("nobody answers", true, 1));
+        // Over a restart.
+        let stored = vec![("fru-m".to_owned(), inventory.to_store("fru-m"))];
+        let mut inventory = Inventory::restored(stored, BTreeMap::new(), told);
+        assert_eq!(inventory.lose("fru-m", "nobody answers", 4), []);
+        let told = inventory.observe("fru-m", vec![module("m", "11")], 5);
+        assert_eq!(said(&told), [(ChangeKind::Changed, "DIMM m is read again")]);
+        // What was not read since the start may only not be ready yet.
+        let stored = vec![("fru-m".to_owned(), inventory.to_store("fru-m"))];
+        let mut inventory = Inventory::restored(stored, BTreeMap::new(), Vec::new());
+        assert_eq!(inventory.lose("fru-m", "no driver yet", 6), []);
+    }
+
+    #[test]
+    fn what_was_set_and_stored_and_not_told_is_told_once_after_a_restart() {
+        let told = |at_ms| Told {
+            change: Change {
+                id: "m".to_owned(),
+                name: "M".to_owned(),
+                what: ChangeKind::Set,
+                at_ms,
+                message: format!("M: location {at_ms:?}"),
+                was_serial: None,
+                serial: None,
+                by: None,
+            },
+            request_id: String::new(),
+        };
+        let owned =
+            |told| BTreeMap::from([("m".to_owned(), OwnerData { told: Some(told), ..OwnerData::default() })]);
+        let after = |owned, changes| Inventory::restored(Vec::new(), owned, changes).untold();
+        assert_eq!(after(owned(told(7)), Vec::new()), [told(7)]);
+        assert_eq!(after(owned(told(7)), vec![told(3).change]), [told(7)]);
+        assert_eq!(after(owned(told(7)), vec![told(3).change, told(7).change, told(9).change]), []);
+        assert_eq!(
+            after(owned(told(7)), vec![told(8).change, told(9).change]),
+            [],
+            "there is no room for it any more"
+        );
+    }
+
+    #[test]
+    fn that_the_parts_of_a_host_are_known_is_told_when_none_was() {
+        let mut inventory = Inventory::default();
+        let from = "smbios-system";
+        assert!(!inventory.is_known(from) && inventory.tell_known(from, 0).is_none());
+        inventory.observe(from, vec![module("a1", "1"), module("a2", "")], 1);
+        assert!(inventory.is_known(from));
+        assert_eq!(inventory.tell_known(from, 1), Some(1));
+        inventory.mark_stale(from, "the tables cannot be read");
+        assert!(!inventory.is_known(from));
+        assert!(
+            (0..99).filter(|_| inventory.tell_known(from, 2).is_some()).count() < 8,
+            "tables that come and go"
+        );
+    }
+
+    #[test]
     fn what_was_stored_is_stale_and_is_compared_with() {
         let mut inventory =
             Inventory::restored(vec![("s".to_owned(), vec![module("a1", "1")])], BTreeMap::new(), Vec::new());
@@ -700,7 +816,7 @@ mod tests {
             asset_tag: Some("A-1".to_owned()),
             location: Some("rack 12".to_owned()),
             serial: Some("11".to_owned()),
-            intent: None,
+            ..OwnerData::default()
         };
         inventory.set("psu1", said.clone());
         let now = |inventory: &Inventory| inventory.owned(inventory.entry("psu1").unwrap());

@@ -9,8 +9,8 @@
 //!                     └───────────────────► FRU EEPROM: the asset tag, where the board says so
 //! ```
 //!
-//! Reads are answered from memory. One task, the collector, scans EEPROMs and SMBIOS tables and writes the inventory, the bucket and the
-//! EEPROMs; a bus that hangs holds the collector, not the answers.
+//! Reads are answered from memory. One task, the collector, scans EEPROMs and SMBIOS tables and has what it finds stored; changes that are asked for go on
+//! beside it, one at a time of a part. A bus or a store that hangs holds who waits for it, and neither the answers nor what else is read.
 //!
 //! Never: shows what it could not read as good (I-8); writes an EEPROM of which an area is damaged; answers before what was set is on the
 //! medium or in the part (I-4).
@@ -25,6 +25,7 @@
     )
 )]
 
+mod budget;
 mod collector;
 mod hosts;
 mod inventory;

@@ -77,7 +77,10 @@ pub(crate) fn of_image(fru: &board::Fru, bytes: &[u8]) -> Part {
         let text = image.field(area, name)?.shown(language(area));
         (!text.is_empty()).then_some(text)
     };
-    let first = |name| order.iter().find_map(|area| said(*area, name));
+    // What another area says in place of one that is damaged may be about something else: the number of the product is not the board's.
+    let is_damaged = |area: &Area| image.damaged().iter().any(|(damaged, _)| damaged == area);
+    let believed: Vec<Area> = order.into_iter().take_while(|area| !is_damaged(area)).collect();
+    let first = |name| believed.iter().find_map(|area| said(*area, name));
     part.manufacturer = first(Name::Manufacturer);
     part.product = first(Name::ProductName);
     part.part_number = first(Name::PartNumber);
@@ -413,6 +416,18 @@ mod tests {
         assert!(part.details["chassis_serial_number"].starts_with("C-"));
         assert_eq!((part.made_at, part.damaged.as_str()), (Some(1_709_294_400), ""));
         assert!(part.tag_in_part);
+    }
+
+    #[test]
+    fn a_board_whose_own_area_is_damaged_has_not_become_another() {
+        let board = sim();
+        let mut bytes = twin::image(FruPart::Board, "ACME", "Mainboard 2S", "mainboard", 256).unwrap();
+        let area = usize::from(bytes[3]) * 8;
+        bytes[area + 9] ^= 0x40;
+        let part = of_image(&board.frus[0], &bytes);
+        assert!(part.damaged.starts_with("board area: "), "{}", part.damaged);
+        assert_eq!((part.serial, part.part_number), (None, None), "those of the product are no board's");
+        assert!(part.details["product_serial_number"].starts_with("P-"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::hosts::{self, Said};
 use crate::store::Store;
 use crate::{Config, Error, wire};
 
-/// Changes that may wait for a bus that takes its time.
+/// Changes that are under way at once, and as many again that wait for a place.
 const WAITING: usize = 8;
 
 /// A change that is asked for.
@@ -100,23 +100,28 @@ pub async fn run(context: Context) -> Result<(), Error> {
 }
 
 async fn collect(mut collector: Collector, mut queue: mpsc::Receiver<Set>, mut hosts: mpsc::Receiver<Said>) {
-    collector.begin().await;
+    collector.begin();
+    let mut sets = JoinSet::new();
     let mut scan = tokio::time::interval(collector::SCAN_EVERY);
     scan.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            set = queue.recv() => {
+            Some(done) = sets.join_next() => {
+                if let Err(error) = done {
+                    tracing::error!(%error, "background task failed");
+                }
+            }
+            set = queue.recv(), if sets.len() < WAITING => {
                 let Some((wanted, reply)) = set else { return };
-                // It may have waited for a bus that takes its time.
-                let answer = match collector::in_time(reply.context()) {
-                    Ok(()) => collector.set(wanted, reply.context()).await,
-                    Err(over) => Err(over),
-                };
-                reply.send(answer.map(|asset| v1::SetAssetInfoResponse { asset: Some(asset) })).await;
+                let core = collector.core();
+                sets.spawn(async move {
+                    let answer = core.set(wanted, reply.context()).await;
+                    reply.send(answer.map(|asset| v1::SetAssetInfoResponse { asset: Some(asset) })).await;
+                });
             }
             Some(said) = hosts.recv() => collector.hear(said),
-            Some((item, answer)) = collector.next() => collector.take(item, answer).await,
+            Some((item, answer)) = collector.next() => collector.take(item, answer),
             _ = scan.tick() => collector.scan().await,
         }
     }

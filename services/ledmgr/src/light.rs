@@ -7,6 +7,8 @@ use leds::{Lamp, Light, Show};
 use service::ErrorChain;
 use units::{Millis, Mono};
 
+use crate::told::Told;
+
 /// First and longest pause between attempts to open an LED.
 const AGAIN: (Millis, Millis) = (Millis::new(100), Millis::from_secs(5));
 
@@ -25,7 +27,7 @@ pub(crate) enum Done {
 }
 
 /// An LED of the board.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Place {
     led: Option<(Arc<dyn Led>, Lamp)>,
     opening: bool,
@@ -34,6 +36,15 @@ pub(crate) struct Place {
     again: Option<(Millis, Mono)>,
     /// Why it does not show what it shall; empty when it does.
     fault: String,
+    /// Whether it was told that there is one.
+    told: Told<bool>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        let (led, opening, looking, again) = (None, false, false, None);
+        Self { led, opening, looking, again, fault: String::new(), told: Told::new(false) }
+    }
 }
 
 impl Place {
@@ -82,15 +93,25 @@ impl Place {
         }
     }
 
-    /// Takes in what came of a job. True when the fault began or ended.
+    /// Takes in what came of a job. True when it is to be told that the fault began or ended: it is told as rarely as what an LED shows, and its end whenever it
+    /// was told.
     pub(crate) fn done(&mut self, now: Mono, show: Show, done: Done) -> bool {
         let result = match done {
             Done::Opened(result) => {
                 self.opening = false;
-                result.map(|(led, has)| {
-                    let lamp = Lamp::new(now, led.ability(), has, show);
-                    (self.led, self.again) = (Some((led, lamp)), None);
-                })
+                match result {
+                    Ok((led, has)) => {
+                        let lamp = Lamp::new(now, led.ability(), has, show);
+                        // That it can be opened does not say that it can be set.
+                        let is_set = lamp.deadline(now).is_none_or(|at| at > now);
+                        self.led = Some((led, lamp));
+                        if !is_set {
+                            return false;
+                        }
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                }
             }
             Done::Written(result) => {
                 if let Some((_, lamp)) = &mut self.led {
@@ -120,9 +141,11 @@ impl Place {
                 }
             }
         };
-        let before = !self.fault.is_empty();
         match result {
-            Ok(()) => self.fault.clear(),
+            Ok(()) => {
+                self.fault.clear();
+                self.again = None;
+            }
             Err(error) => {
                 self.fault = ErrorChain(&error).to_string();
                 if self.led.is_none() || error.kind() == ErrorKind::Unavailable {
@@ -131,7 +154,8 @@ impl Place {
                 }
             }
         }
-        before == self.fault.is_empty()
+        let is_faulty = !self.fault.is_empty();
+        self.told.news(now, is_faulty, !is_faulty).is_some()
     }
 }
 
@@ -180,11 +204,45 @@ mod tests {
             now += pause;
         }
         place.job(at(now), true);
-        assert!(place.done(at(now), on, Done::Opened(Ok((Arc::new(Fake), None)))), "told that it is well");
+        assert!(!place.done(at(now), on, Done::Opened(Ok((Arc::new(Fake), None)))), "nothing is written yet");
         assert!(place.job(at(now), false).is_none(), "not before it is known what to show");
         assert!(matches!(place.job(at(now), true), Some(Job::Write(_, Light::Steady(1)))));
-        assert!(place.done(at(now), on, Done::Written(Err(gone()))));
+        assert!(!place.done(at(now), on, Done::Written(Err(gone()))));
         assert!(place.lamp().is_none() && place.fault().contains("LED x"));
+        now += 5_000;
+        assert_eq!(place.deadline(at(now - 1), true), Some(at(now)), "the pause is as long as before");
+        place.job(at(now), true);
+        place.done(at(now), on, Done::Opened(Ok((Arc::new(Fake), None))));
+        place.job(at(now), true);
+        assert!(place.done(at(now), on, Done::Written(Ok(()))), "told that it is well");
+        assert_eq!(place.fault(), "");
+        // One that has what it shall show is well at once.
+        place.done(at(now), on, Done::Seen(Err(gone())));
+        place.job(at(now + 100), true);
+        assert!(place.done(at(now + 100), on, Done::Opened(Ok((Arc::new(Fake), Some(Light::Steady(1)))))));
+    }
+
+    #[test]
+    fn a_fault_that_comes_and_goes_is_told_eight_times_and_then_once_a_minute() {
+        let blink = Show::full(State::Blink);
+        let failed = || Error::Invalid { what: "LED x".into(), reason: "it does not answer".into() };
+        let mut place = Place::default();
+        place.job(at(0), true);
+        place.done(at(0), blink, Done::Opened(Ok((Arc::new(Fake), None))));
+        let (mut begins, mut ends) = (0, 0);
+        for half in 0..7_200_u64 {
+            let done = Done::Written(if half % 2 == 0 { Err(failed()) } else { Ok(()) });
+            if place.done(at(half * 500), blink, done) {
+                if place.fault().is_empty() { ends += 1 } else { begins += 1 }
+            }
+        }
+        assert!((8..=8 + 61).contains(&begins) && begins - ends <= 1, "{begins} {ends}");
+        assert!(
+            (0..200)
+                .filter(|n| place.done(at(3_600_000 + n * 500), blink, Done::Written(Err(failed()))))
+                .count()
+                <= 1
+        );
     }
 
     #[test]

@@ -12,12 +12,12 @@ use schema::rpc::power_service;
 use schema::server::SensorServiceCall;
 use schema::v1alpha1 as v1;
 use sensors::{Action, Change, Crossing, Kind, Level, Monitor, Side, Source, Span, Thresholds};
-use service::{Clock, Context};
+use service::{Clock, Context, Keeper};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use units::{Millis, Mono};
 
-use crate::told::{Keeper, Told};
+use crate::told::Told;
 use crate::{Config, Error, lines, store, wire};
 
 /// Where readings are told.
@@ -156,9 +156,11 @@ struct Daemon {
     changed: Vec<bool>,
     /// A write of this sensor is under way.
     writing: Vec<bool>,
+    /// Whether thresholds of it are stored; none when a write failed, of which more than that is not known.
+    kept: Vec<Option<bool>>,
     /// Sensors that are not on the board, of which thresholds are stored.
     gone: Vec<String>,
-    told: Keeper,
+    told: Keeper<Told>,
     /// Thresholds that were crossed before the start of sensors whose own device has them, until it was asked.
     crossed_before: HashMap<usize, Vec<(Side, Level)>>,
     epoch: u64,
@@ -179,7 +181,7 @@ impl Daemon {
         root: &SysRoot,
         outbox: Outbox,
         bucket: Bucket,
-        stored: HashMap<String, Thresholds>,
+        stored: HashMap<String, Option<Thresholds>>,
     ) -> Self {
         let clock = Clock::since_boot();
         let buses = hw::Sensors::new(&board, root);
@@ -202,6 +204,7 @@ impl Daemon {
             limits_left: board.sensors.iter().map(limits_wanted).collect(),
             changed: vec![false; count],
             writing: vec![false; count],
+            kept: vec![Some(false); count],
             gone: Vec::new(),
             told: Keeper::default(),
             crossed_before: HashMap::new(),
@@ -227,6 +230,8 @@ impl Daemon {
                 daemon.gone.push(id);
                 continue;
             };
+            daemon.is_kept(index, Some(true));
+            let Some(thresholds) = thresholds else { continue };
             // They were stored for what the board had in its place then.
             match daemon.fits(index, &thresholds) {
                 Ok(()) => daemon.judge(index, Some(thresholds)),
@@ -813,6 +818,12 @@ impl Daemon {
                     Ok((index, self.wanted(index, &request)?))
                 });
                 match set {
+                    // Each write and each event is kept in flash.
+                    Ok((index, thresholds)) if self.holds(index, &thresholds) => {
+                        let answer = self.shown(index);
+                        let answer = answer.map(|sensor| v1::SetThresholdsResponse { sensor: Some(sensor) });
+                        self.outbox.answer(reply, answer);
+                    }
                     Ok((index, thresholds)) => {
                         self.write(Whose::Sensor(index), Some(thresholds), reply, Answer::Set);
                     }
@@ -820,6 +831,11 @@ impl Daemon {
                 }
             }
             SensorServiceCall::ResetThresholds(request, reply) => match self.resettable(&request.id) {
+                Ok(Whose::Sensor(index)) if self.kept.get(index) == Some(&Some(false)) => {
+                    let answer = self.shown(index);
+                    let answer = answer.map(|sensor| v1::ResetThresholdsResponse { sensor: Some(sensor) });
+                    self.outbox.answer(reply, answer);
+                }
                 Ok(whose) => self.write(whose, None, reply, Answer::Reset),
                 Err(status) => self.outbox.answer(reply, Err(status)),
             },
@@ -1066,6 +1082,18 @@ impl Daemon {
         });
     }
 
+    /// Whether these thresholds were set before, are stored and hold.
+    fn holds(&self, index: usize, thresholds: &Thresholds) -> bool {
+        let is_set = self.changed.get(index) == Some(&true) && self.kept.get(index) == Some(&Some(true));
+        is_set && self.monitor.sensor(index).is_some_and(|sensor| sensor.thresholds() == thresholds)
+    }
+
+    fn is_kept(&mut self, index: usize, is: Option<bool>) {
+        if let Some(kept) = self.kept.get_mut(index) {
+            *kept = is;
+        }
+    }
+
     fn is_writing(&mut self, whose: &Whose, is: bool) {
         if let Whose::Sensor(index) = whose
             && let Some(writing) = self.writing.get_mut(*index)
@@ -1077,6 +1105,9 @@ impl Daemon {
     /// What is stored is what holds, and only then it is answered.
     fn stored(&mut self, Stored { sensor, wanted, by, result, reply }: Stored) {
         self.is_writing(&sensor, false);
+        if let Whose::Sensor(index) = sensor {
+            self.is_kept(index, result.is_ok().then_some(wanted.is_some()));
+        }
         let answer = match (result, sensor) {
             (Ok(()), Whose::Sensor(index)) => {
                 // Before what they make of the present value.

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
-use ipc::{Bucket, Json, LOST_KEY, StateError, ValueError};
+use ipc::{Bucket, Json, LOST_KEY, StateError, Value as _, ValueError};
 use prost::Message;
 use schema::v1alpha1 as v1;
 use sensors::Thresholds;
 
 use crate::told::{self, Told};
 use crate::wire;
+
+/// What was told last is cut to this: a bucket takes 96 KiB of a value.
+const TOLD_MAX: usize = 90 * 1024;
 
 /// A stored record.
 #[derive(Debug, Clone)]
@@ -38,20 +41,16 @@ impl ipc::Value for Record {
     }
 }
 
-/// All that can be read; of others the board's hold.
-pub(crate) async fn load(bucket: &Bucket) -> Result<HashMap<String, Thresholds>, StateError> {
+/// All that is stored; none for what cannot be read: there the board's hold.
+pub(crate) async fn load(bucket: &Bucket) -> Result<HashMap<String, Option<Thresholds>>, StateError> {
     let mut found = HashMap::new();
     let others = [LOST_KEY, told::KEY];
     for (key, read) in bucket.all::<Record>().await?.into_iter().filter(|(key, _)| !others.contains(&&**key))
     {
-        match read {
-            Ok(entry) => {
-                found.insert(key, entry.value.0);
-            }
-            Err(error) => {
-                tracing::error!(sensor = key, %error, "cannot read stored thresholds: using those of the board");
-            }
-        }
+        let read = read.inspect_err(|error| {
+            tracing::error!(sensor = key, %error, "cannot read stored thresholds: using those of the board");
+        });
+        found.insert(key, read.ok().map(|entry| entry.value.0));
     }
     Ok(found)
 }
@@ -76,7 +75,8 @@ pub(crate) async fn told(bucket: &Bucket) -> Result<Told, StateError> {
     }
 }
 
-/// Keeps what was told last.
-pub(crate) async fn keep_told(bucket: &Bucket, told: Told) -> Result<(), StateError> {
+/// Keeps what was told last, as much of it as there is room for: of the rest it is told again after a restart what lasts.
+pub(crate) async fn keep_told(bucket: &Bucket, mut told: Told) -> Result<(), StateError> {
+    while Json(told.clone()).encode().len() > TOLD_MAX && told.shorten() {}
     bucket.put(told::KEY, &Json(told)).await.map(drop)
 }

@@ -5,13 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use board::Board;
 use sensors::{Change, Kind, Level, Side};
 use serde::{Deserialize, Serialize};
-use units::{Millis, Mono};
 
 /// Where it is kept. No sensor is called so: their names have no dot.
 pub(crate) const KEY: &str = "told.last";
-
-/// When it is stored again after that failed.
-const AGAIN: Millis = Millis::from_secs(10);
 
 /// What was told last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +84,19 @@ impl Told {
         }
     }
 
+    /// Forgets some of it, of sensors first; false when there is nothing left.
+    pub(crate) fn shorten(&mut self) -> bool {
+        let from = self.sensors.len() - self.sensors.len().div_ceil(8);
+        if let Some(from) = self.sensors.keys().nth(from).cloned() {
+            drop(self.sensors.split_off(&from));
+            return true;
+        }
+        let is_some = !self.devices.is_empty() || !self.buses.is_empty();
+        self.devices.clear();
+        self.buses.clear();
+        is_some
+    }
+
     /// Whether a device was pulled; none when nobody has seen it.
     pub(crate) fn removed(&self, device: &str) -> Option<bool> {
         self.devices.get(device).copied()
@@ -110,61 +119,6 @@ impl Told {
     }
 }
 
-/// What was told last, and whether it is stored so: at once, and while that is under way what is told meanwhile together. Events are rare, and bounded.
-#[derive(Debug, Default)]
-pub(crate) struct Keeper {
-    told: Told,
-    /// Something was told that is not in what is stored, or on its way there.
-    differs: bool,
-    /// It is being stored.
-    storing: bool,
-    /// When it is stored again after that failed.
-    from: Mono,
-}
-
-impl Keeper {
-    /// What is stored.
-    pub(crate) fn new(told: Told) -> Self {
-        Self { told, ..Self::default() }
-    }
-
-    /// What was told last.
-    pub(crate) fn last(&self) -> &Told {
-        &self.told
-    }
-
-    /// Something is told.
-    pub(crate) fn note(&mut self, told: impl FnOnce(&mut Told)) {
-        let before = self.told.clone();
-        told(&mut self.told);
-        self.differs |= self.told != before;
-    }
-
-    /// When it is to be stored.
-    pub(crate) fn due_at(&self) -> Option<Mono> {
-        (self.differs && !self.storing).then_some(self.from)
-    }
-
-    /// What is to be stored now; it is on its way then.
-    pub(crate) fn take_due(&mut self, now: Mono) -> Option<Told> {
-        self.due_at().filter(|at| *at <= now)?;
-        (self.differs, self.storing) = (false, true);
-        Some(self.told.clone())
-    }
-
-    /// It is stored, or could not be.
-    pub(crate) fn kept(&mut self, now: Mono, is: bool) {
-        self.storing = false;
-        self.differs |= !is;
-        self.from = if is { now } else { now + AGAIN };
-    }
-
-    /// What is not known to be stored.
-    pub(crate) fn unkept(&self) -> Option<Told> {
-        (self.differs || self.storing).then(|| self.told.clone())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sensors::{Crossing, Reason};
@@ -172,23 +126,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_is_stored_at_once_and_again_when_it_could_not_be() {
-        let at = |millis: u64| Mono::from_millis(millis);
-        let mut keeper = Keeper::default();
-        keeper.note(|told| told.bus("i2c3", true));
-        assert_eq!((keeper.due_at(), keeper.unkept()), (None, None), "it is as it was");
-        keeper.note(|told| told.bus("i2c3", false));
-        let stored = keeper.take_due(at(5)).unwrap();
-        assert!(stored.is_silent("i2c3") && keeper.unkept() == Some(stored));
-        keeper.note(|told| told.device("psu1", true));
-        assert_eq!((keeper.due_at(), keeper.take_due(at(9))), (None, None), "one at a time");
-        keeper.kept(at(20), true);
-        assert_eq!(keeper.take_due(at(20)).unwrap().removed("psu1"), Some(true));
-        keeper.kept(at(1_100), false);
-        assert_eq!((keeper.take_due(at(11_099)), keeper.due_at()), (None, Some(at(11_100))));
-        assert!(keeper.take_due(at(11_100)).is_some());
-        keeper.kept(at(11_200), true);
-        assert_eq!((keeper.due_at(), keeper.unkept()), (None, None));
+    fn what_has_no_room_is_forgotten_sensors_first() {
+        let mut told = Told::default();
+        for n in 0..20 {
+            told.found(&format!("s{n:02}"), true);
+        }
+        told.device("psu1", true);
+        assert!(told.shorten());
+        assert_eq!((told.sensors.len(), told.removed("psu1")), (17, Some(true)));
+        let mut steps = 0;
+        while told.shorten() {
+            steps += 1;
+        }
+        assert!(steps < 20 && told == Told::default(), "{steps}");
     }
 
     #[test]

@@ -217,6 +217,39 @@ async fn a_change_is_told_and_a_refused_one_is_not() {
     assert!(messages().await.ends_with("thresholds are those of the board again"));
 }
 
+/// Each write and each event is kept in flash.
+#[tokio::test]
+async fn thresholds_that_hold_already_are_neither_stored_nor_told_again() {
+    let mut bench = Bench::start().await;
+    let mut events = bench.client.subscribe_events("event.sensor.inlet_temp.thresholds").await.unwrap();
+    bench.set(30.0).await.unwrap();
+    for start_anew in [false, true] {
+        if start_anew {
+            bench.start_daemon().await;
+        }
+        // What would be written is refused.
+        bench.bus.takes_writes("sensors", false).await;
+        assert_eq!(warning_of(&bench.set(30.0).await.unwrap()), Some(30.0));
+        bench.set(31.0).await.unwrap_err();
+        bench.bus.takes_writes("sensors", true).await;
+        // Of one that was refused it is not known what is stored: the next is written whatever it is.
+        bench.set(30.0).await.unwrap();
+    }
+    bench.reset().await.unwrap();
+    bench.bus.takes_writes("sensors", false).await;
+    assert_eq!(warning_of(&bench.reset().await.unwrap()), Some(40.0));
+    bench.bus.takes_writes("sensors", true).await;
+    // What the board has, set, is another thing: it holds whatever the board has next.
+    bench.set(40.0).await.unwrap();
+    let mut told = Vec::new();
+    while told.len() < 5 {
+        if let Some(ipc::EventItem::Event(event)) = events.next().await {
+            told.push(event.message.ends_with("thresholds were set"));
+        }
+    }
+    assert_eq!(told, [true, true, true, false, true]);
+}
+
 #[tokio::test]
 async fn stored_thresholds_that_the_sensor_of_another_board_cannot_have_are_ignored_and_can_be_removed() {
     let line = "source = \"gpio\"\nline = \"inlet\"\ntype = \"alert\"\n";

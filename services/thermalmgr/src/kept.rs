@@ -1,4 +1,4 @@
-//! What outlives this daemon, on the medium: the profile, and the zones whose emergency nobody has cleared.
+//! What outlives this daemon, on the medium: the profile, the zones whose emergency nobody has cleared, and what was told last.
 
 use std::io;
 use std::path::Path;
@@ -6,13 +6,20 @@ use std::path::Path;
 use service::{ErrorChain, Folder};
 use thermal::Profile;
 
+use crate::told::Told;
+
 pub(crate) const PROFILE: &str = "profile";
 /// No word is longer.
 const PROFILE_MAX: usize = 64;
 /// How many zones, and then a line for each: a file that was cut does not count as none.
 pub(crate) const EMERGENCIES: &str = "emergencies";
 /// More than all zones a board may have.
-const EMERGENCIES_MAX: usize = 4_096;
+const EMERGENCIES_MAX: usize = 16_384;
+/// Behind the name of a zone whose hosts are off, or need not be cut off any more. No name has a blank.
+const OFF: &str = " off";
+const TOLD: &str = "told";
+/// A line for each sensor, fan and zone that a board may have.
+const TOLD_MAX: usize = 65_536;
 const MODE: u32 = 0o600;
 
 /// The word for a profile.
@@ -60,9 +67,19 @@ pub(crate) fn keep_profile(dir: &Path, profile: Profile) -> io::Result<()> {
     keep(dir, PROFILE, &format!("{}\n", word(profile)))
 }
 
+/// A zone whose emergency is latched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Latched {
+    pub(crate) zone: String,
+    /// Its hosts are to be cut off, and are not known to be off yet.
+    pub(crate) uncut: bool,
+}
+
 /// The zones of the board whose emergency was latched, and what is wrong with their file, for people. What cannot be read counts as all
-/// of them: their fans run at full speed until somebody has looked (I-3).
-pub(crate) fn emergencies(dir: &Path, zones: &[String]) -> (Vec<String>, Option<String>) {
+/// of them: their fans run at full speed until somebody has looked (I-3). So does what is latched of a zone that the board does not have: it may have another
+/// name now. Nobody's power is cut for either.
+pub(crate) fn emergencies(dir: &Path, zones: &[String]) -> (Vec<Latched>, Option<String>) {
+    let all = || zones.iter().map(|zone| Latched { zone: zone.clone(), uncut: false });
     let found = read(dir, EMERGENCIES, EMERGENCIES_MAX).and_then(|text| {
         let Some(text) = text else { return Ok(Vec::new()) };
         let mut lines = text.lines();
@@ -71,24 +88,68 @@ pub(crate) fn emergencies(dir: &Path, zones: &[String]) -> (Vec<String>, Option<
         if count != Some(names.len()) || !text.ends_with('\n') {
             return Err("it is damaged".to_owned());
         }
-        Ok(zones.iter().filter(|zone| names.contains(&zone.as_str())).cloned().collect())
+        let is_off = |zone: &str| names.iter().any(|name| name.strip_suffix(OFF) == Some(zone));
+        let of = names.iter().filter(|name| !name.ends_with(OFF));
+        Ok(of.map(|zone| Latched { zone: (*zone).to_owned(), uncut: !is_off(zone) }).collect())
     });
-    match found {
+    let (latched, what) = match found {
         Ok(latched) => (latched, None),
+        Err(what) => (Vec::new(), Some(what)),
+    };
+    let unknown: Vec<&str> = latched
+        .iter()
+        .map(|of| of.zone.as_str())
+        .filter(|zone| !zones.iter().any(|known| known == zone))
+        .collect();
+    let what = what.or_else(|| {
+        let names = unknown.join(", ");
+        (!unknown.is_empty())
+            .then(|| format!("the board has no zone {names}, which it may call otherwise now"))
+    });
+    let Some(what) = what else {
+        // In the order of the board.
+        let of = |zone: &String| latched.iter().find(|latched| latched.zone == *zone).cloned();
+        return (zones.iter().filter_map(of).collect(), None);
+    };
+    let what =
+        format!("{what}; the emergency of every zone counts as latched, and its fans run at full speed");
+    tracing::error!(what, "saved emergencies unusable: all zones count as latched");
+    let uncut = |zone: &Latched| latched.iter().any(|of| of.zone == zone.zone && of.uncut);
+    (all().map(|zone| Latched { uncut: uncut(&zone), ..zone }).collect(), Some(what))
+}
+
+/// Keeps the zones whose emergency is latched: when this returns they are on the medium. Waits for that. A zone whose hosts are off has a line of its own for
+/// that, so that a release that knows no such lines knows the zone.
+pub(crate) fn keep_emergencies(dir: &Path, latched: &[Latched]) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for Latched { zone, uncut } in latched {
+        lines.push(format!("{zone}\n"));
+        if !uncut {
+            lines.push(format!("{zone}{OFF}\n"));
+        }
+    }
+    keep(dir, EMERGENCIES, &format!("{}\n{}", lines.len(), lines.concat()))
+}
+
+/// What was told last, a line each; none when there is no such file, or it cannot be read: it is told again then.
+pub(crate) fn told(dir: &Path) -> Option<Told> {
+    match read(dir, TOLD, TOLD_MAX).map(|text| text.map(|text| Told::parse(&text))) {
+        Ok(None) => None,
+        Ok(Some(Some(told))) => Some(told),
+        Ok(Some(None)) => {
+            tracing::warn!("what was told last cannot be read: telling it again");
+            None
+        }
         Err(what) => {
-            let what = format!(
-                "{what}; the emergency of every zone counts as latched, and its fans run at full speed"
-            );
-            tracing::error!(what, "saved emergencies unusable: all zones count as latched");
-            (zones.to_vec(), Some(what))
+            tracing::warn!(what, "what was told last cannot be read: telling it again");
+            None
         }
     }
 }
 
-/// Keeps the zones whose emergency is latched: when this returns they are on the medium. Waits for that.
-pub(crate) fn keep_emergencies(dir: &Path, zones: &[String]) -> io::Result<()> {
-    let lines: String = zones.iter().map(|zone| format!("{zone}\n")).collect();
-    keep(dir, EMERGENCIES, &format!("{}\n{lines}", zones.len()))
+/// Keeps what was told last. Waits for the medium.
+pub(crate) fn keep_told(dir: &Path, told: &Told) -> io::Result<()> {
+    keep(dir, TOLD, &told.text())
 }
 
 #[cfg(test)]
@@ -117,22 +178,37 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("thermalmgr");
         let zones = ["cpu", "air", "drives"].map(str::to_owned);
+        let of = |uncut: bool| zones.clone().map(|zone| Latched { zone, uncut });
         assert_eq!(emergencies(&state, &zones), (Vec::new(), None));
-        for wanted in [&zones[..], &zones[1..2], &[]] {
+        let mixed = [of(true)[0].clone(), of(false)[2].clone()];
+        for wanted in [&of(true)[..], &of(false)[..], &of(true)[1..2], &mixed, &[]] {
             keep_emergencies(&state, wanted).unwrap();
             assert_eq!(emergencies(&state, &zones), (wanted.to_vec(), None));
         }
-        // A zone that the board no longer has needs nobody.
-        keep_emergencies(&state, &["gone".to_owned(), "air".to_owned()]).unwrap();
-        assert_eq!(emergencies(&state, &zones), (zones[1..2].to_vec(), None));
+        // As the release before wrote and reads it: the names are there.
+        std::fs::write(state.join(EMERGENCIES), "1\nair\n").unwrap();
+        assert_eq!(emergencies(&state, &zones), (of(true)[1..2].to_vec(), None));
+        keep_emergencies(&state, &mixed).unwrap();
+        assert_eq!(std::fs::read_to_string(state.join(EMERGENCIES)).unwrap(), "3\ncpu\ndrives\ndrives off\n");
         let large = "9".repeat(EMERGENCIES_MAX + 1);
         for damaged in ["", "1\n", "2\ncpu\n", "1\ncpu", "\0\0", "cpu\n", "-1\n", "1\ncpu\nair\n", &large] {
             std::fs::write(state.join(EMERGENCIES), damaged).unwrap();
             let (latched, what) = emergencies(&state, &zones);
-            assert_eq!(latched, zones, "{damaged:?}");
+            assert_eq!(latched, of(false), "nobody's power is cut for it: {damaged:?}");
             assert!(what.is_some_and(|what| what.ends_with(
                 "; the emergency of every zone counts as latched, and its fans run at full speed"
             )));
         }
+    }
+
+    #[test]
+    fn a_zone_that_was_renamed_does_not_lose_its_latch() {
+        let dir = tempfile::tempdir().unwrap();
+        let zones = ["cpus", "air"].map(str::to_owned);
+        let latched = |zone: &str, uncut| Latched { zone: zone.to_owned(), uncut };
+        keep_emergencies(dir.path(), &[latched("cpu", true), latched("air", true)]).unwrap();
+        let (found, what) = emergencies(dir.path(), &zones);
+        assert_eq!(found, [latched("cpus", false), latched("air", true)]);
+        assert!(what.is_some_and(|what| what.starts_with("the board has no zone cpu, ")));
     }
 }

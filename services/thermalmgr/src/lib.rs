@@ -29,6 +29,7 @@ mod kept;
 mod power;
 mod shell;
 mod tell;
+mod told;
 mod wire;
 
 use service::{Exit, Failure};

@@ -7,6 +7,7 @@ use schema::rpc::power_service::{APPLY, LIST_HOSTS};
 use schema::v1alpha1 as v1;
 use service::ErrorChain;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How often it is asked without news.
@@ -52,8 +53,18 @@ fn is_off(host: &v1::HostPower) -> bool {
     host.power_good == Some(false)
 }
 
-/// Cuts the power of a host, whatever it is doing.
-pub(crate) async fn cut(bus: Client, host: String) {
+/// Cuts the power of these hosts, whatever they are doing. The error is for people: why it is not done of all.
+pub(crate) async fn cut(bus: Client, hosts: Vec<String>) -> Result<(), String> {
+    let mut cuts: JoinSet<Result<(), String>> =
+        hosts.into_iter().map(|host| cut_one(bus.clone(), host)).collect();
+    let mut refused = Vec::new();
+    while let Some(cut) = cuts.join_next().await {
+        refused.extend(cut.unwrap_or_else(|error| Err(error.to_string())).err());
+    }
+    if refused.is_empty() { Ok(()) } else { Err(refused.join("; ")) }
+}
+
+async fn cut_one(bus: Client, host: String) -> Result<(), String> {
     let by = ipc::Principal { username: BY.to_owned(), ..ipc::Principal::default() };
     let context = CallContext::new().with_principal(by).with_timeout(CUT_WITHIN).with_patience(CUT_WITHIN);
     let request = v1::PowerApplyRequest {
@@ -70,6 +81,8 @@ pub(crate) async fn cut(bus: Client, host: String) {
         Ok(_) => tracing::warn!(host, "force off overheated host: over critical temperature for too long"),
         Err(error) => {
             tracing::error!(host, error = %ErrorChain(&error), "cannot force off overheated host: trying again");
+            return Err(format!("{host}: {}", ErrorChain(&error)));
         }
     }
+    Ok(())
 }

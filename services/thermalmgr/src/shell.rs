@@ -8,17 +8,22 @@ use hw::{Fans, Sensors, SysRoot};
 use ipc::{CallContext, Outbox, Reply, Request, Status};
 use schema::server::ThermalServiceCall as Call;
 use schema::v1alpha1 as v1;
-use service::{Clock, Context, ErrorChain};
-use thermal::{Action, Event, Machine, Periodic, Profile, Reading};
+use service::{Clock, Context, ErrorChain, Keeper};
+use thermal::{Action, Event, Machine, Note, Periodic, Profile, Reading};
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 use units::{Duty, Lasting, Millis, Mono};
 
 use crate::io::{Completion, Io, Role};
+use crate::kept::Latched;
 use crate::tell::By;
+use crate::told::Told;
 use crate::{Config, Error, kept, power, tell, wire};
 
 /// What waits for the medium at once: a profile and emergencies.
 const KEEPING: usize = 8;
+/// How long it may take to store what was told last when the daemon stops.
+const LAST_TOLD_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// Emergencies that could not be stored are tried again after so long.
 const STORE_AGAIN: Millis = Millis::from_secs(10);
 
@@ -54,9 +59,15 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
     if let Some(what) = damage {
         context.notify.finding(kept::EMERGENCIES, &what);
     }
-    for (index, zone) in zones.iter().enumerate().filter(|(_, zone)| latched.contains(zone)) {
-        tracing::warn!(zone, "emergency latched before the restart: fans at full speed");
-        machine.latch(clock.now(), index);
+    for Latched { zone, uncut } in &latched {
+        tracing::warn!(zone, uncut, "emergency latched before the restart: fans at full speed");
+        if let Some(index) = zones.iter().position(|known| known == zone) {
+            machine.latch(clock.now(), index, *uncut);
+        }
+    }
+    let told = kept::told(&context.state_dir);
+    if let Some(told) = &told {
+        machine.remember(clock.now(), &told.said(&board, &loops));
     }
     let (outbox, sender) = Outbox::new(context.bus.clone());
     let (keep, kept) = mpsc::channel(KEEPING);
@@ -67,6 +78,8 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
         undriven: vec![Lasting::default(); board.fans.len()],
         keeping: false,
         latch: Latch { stored: Some(latched), ..Latch::default() },
+        told: Keeper::new(told.unwrap_or_default()),
+        refusals: vec![String::new(); board.zones.len()],
         machine,
         io,
         board,
@@ -75,6 +88,7 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
         outbox,
         hosts,
         off: Vec::new(),
+        cuts: JoinSet::new(),
         bus: context.bus.clone(),
         state_dir: context.state_dir.clone(),
         keep,
@@ -107,14 +121,15 @@ fn hosts(board: &Board) -> Vec<Vec<String>> {
 /// What was put on the medium, or was not.
 enum Kept {
     Profile { profile: Profile, result: std::io::Result<()>, reply: Reply<v1::SetThermalProfileResponse> },
-    Emergencies { zones: Vec<String>, result: std::io::Result<()> },
+    Emergencies { zones: Vec<Latched>, result: std::io::Result<()> },
+    Told(std::io::Result<()>),
 }
 
 /// What the medium has of the latched emergencies.
 #[derive(Default)]
 struct Latch {
     /// The zones there; none when that is not known.
-    stored: Option<Vec<String>>,
+    stored: Option<Vec<Latched>>,
     /// Some are on their way.
     writing: bool,
     /// Not before that.
@@ -146,6 +161,11 @@ struct Daemon {
     /// A profile is on its way to the medium.
     keeping: bool,
     latch: Latch,
+    /// What was told last.
+    told: Keeper<Told>,
+    /// Why the power of the hosts of each zone could not be cut, when it was to be last.
+    refusals: Vec<String>,
+    cuts: JoinSet<(usize, Result<(), String>)>,
 }
 
 impl Daemon {
@@ -167,6 +187,7 @@ impl Daemon {
                 completion = self.io.next() => self.completed(completion),
                 () = heartbeat.tick() => {}
                 Some(off) = told.recv() => self.power(off),
+                Some(cut) = self.cuts.join_next() => self.cut_done(cut),
                 Some(kept) = kept.recv() => self.kept(kept),
                 call = calls.next() => match call {
                     Some(call) => self.call(call),
@@ -174,7 +195,12 @@ impl Daemon {
                 },
             }
         }
+        let last = self.told.unkept();
         self.io.leave().await;
+        if let Some(told) = last {
+            let keeps = on_medium(move || kept::keep_told(&self.state_dir, &told));
+            let _ = tokio::time::timeout(LAST_TOLD_WITHIN, keeps).await;
+        }
         Ok(())
     }
 
@@ -189,6 +215,7 @@ impl Daemon {
         let sensors = self.sampling.due(now).is_some();
         self.io.read(now, sensors);
         self.keep_emergencies();
+        self.keep_told();
     }
 
     fn step(&mut self, event: Event) {
@@ -199,22 +226,54 @@ impl Daemon {
 
     fn act(&mut self, actions: Vec<Action>, by: &By) {
         let mut duties: Vec<(usize, Duty)> = Vec::new();
+        let mut has_told = false;
         for action in actions {
             match action {
                 Action::Set(fan, duty) => duties.push((fan, duty)),
                 Action::PowerOff { zone } => self.cut(zone),
                 Action::Note(note) => {
-                    self.outbox.event(tell::tell(note, &self.board, &self.loops, &self.clock, by));
+                    let why = match note {
+                        Note::Refused { zone, .. } => self.refusals.get(zone).map_or("", String::as_str),
+                        _ => "",
+                    };
+                    self.outbox.event(tell::tell(note, &self.board, &self.loops, &self.clock, by, why));
+                    has_told = true;
                 }
             }
+        }
+        if has_told {
+            let told = Told::of(&self.machine.said(), &self.board, &self.loops);
+            self.told.note(|last| *last = told);
         }
         self.io.drive(&duties);
     }
 
-    fn cut(&self, zone: usize) {
-        for host in self.hosts.get(zone).into_iter().flatten() {
-            tokio::spawn(power::cut(self.bus.clone(), host.clone()));
+    fn cut(&mut self, zone: usize) {
+        let hosts = self.hosts.get(zone).cloned().unwrap_or_default();
+        let cut = power::cut(self.bus.clone(), hosts);
+        self.cuts.spawn(async move { (zone, cut.await) });
+    }
+
+    fn cut_done(&mut self, cut: Result<(usize, Result<(), String>), JoinError>) {
+        let (zone, result) = match cut {
+            Ok(cut) => cut,
+            Err(error) => return tracing::error!(%error, "background task failed"),
+        };
+        let is_cut = result.is_ok();
+        if let (Some(why), Err(error)) = (self.refusals.get_mut(zone), result) {
+            *why = error;
         }
+        self.step(Event::Cut(zone, is_cut));
+    }
+
+    /// Has the medium know what was told last. Behind the events: what is told twice is better than what never is.
+    fn keep_told(&mut self) {
+        let Some(told) = self.told.take_due(self.clock.now()) else { return };
+        let (dir, keep) = (self.state_dir.clone(), self.keep.clone());
+        tokio::spawn(async move {
+            let result = on_medium(move || kept::keep_told(&dir, &told)).await;
+            let _ = keep.send(Kept::Told(result)).await;
+        });
     }
 
     fn completed(&mut self, completion: Completion) {
@@ -430,6 +489,13 @@ impl Daemon {
                 self.outbox.answer(reply, Ok(v1::SetThermalProfileResponse { profile }));
             }
             Kept::Emergencies { zones, result } => self.kept_emergencies(zones, result),
+            Kept::Told(result) => {
+                if let Err(error) = &result {
+                    let error = ErrorChain(error);
+                    tracing::debug!(%error, "cannot store what was told of sensors, fans and zones: retrying");
+                }
+                self.told.kept(self.clock.now(), result.is_ok());
+            }
         }
     }
 
@@ -462,8 +528,12 @@ impl Daemon {
         }
         let cleared = self.latch.clearing.as_ref().map(|(zone, _)| *zone);
         let latched = self.machine.latched().filter(|zone| Some(*zone) != cleared);
-        let latched = latched.filter_map(|zone| self.board.zones.get(zone));
-        let zones: Vec<String> = latched.map(|zone| zone.id.as_str().to_owned()).collect();
+        let zones: Vec<Latched> = latched
+            .filter_map(|index| {
+                let zone = self.board.zones.get(index)?.id.as_str().to_owned();
+                Some(Latched { zone, uncut: self.machine.is_uncut(index) })
+            })
+            .collect();
         if self.latch.stored.as_ref() != Some(&zones) {
             self.latch.writing = true;
             let (dir, keep, wanted) = (self.state_dir.clone(), self.keep.clone(), zones.clone());
@@ -472,6 +542,13 @@ impl Daemon {
                 let _ = keep.send(Kept::Emergencies { zones, result }).await;
             });
         } else if let Some((zone, reply)) = self.latch.clearing.take() {
+            if reply.context().is_over() {
+                // The medium took its time, and nobody waits for it: the latch holds, and is stored again.
+                let status =
+                    Status::deadline_exceeded("the time was over before it was stored: nothing was done");
+                self.outbox.answer(reply, Err(status));
+                return self.keep_emergencies();
+            }
             let mut out = Vec::new();
             let cleared = self.machine.clear_emergency(zone, &mut out);
             self.act(out, &by(reply.context()));
@@ -486,7 +563,7 @@ impl Daemon {
         }
     }
 
-    fn kept_emergencies(&mut self, zones: Vec<String>, result: std::io::Result<()>) {
+    fn kept_emergencies(&mut self, zones: Vec<Latched>, result: std::io::Result<()>) {
         let now = self.clock.now();
         self.latch.writing = false;
         match result {

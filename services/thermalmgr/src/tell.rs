@@ -15,9 +15,9 @@ pub(crate) struct By {
     pub(crate) request_id: String,
 }
 
-/// Logs the note and makes an event of it.
-pub(crate) fn tell(note: Note, board: &Board, loops: &Loops, clock: &Clock, by: &By) -> Event {
-    let (component, what, severity, message) = words(note, board, loops, clock);
+/// Logs the note and makes an event of it; `why` says more where a note has a cause that the machine does not know.
+pub(crate) fn tell(note: Note, board: &Board, loops: &Loops, clock: &Clock, by: &By, why: &str) -> Event {
+    let (component, what, severity, message) = words(note, board, loops, clock, why);
     match severity {
         Severity::Critical => tracing::error!(component, what, "{message}"),
         Severity::Warning => tracing::warn!(component, what, "{message}"),
@@ -35,6 +35,7 @@ fn words(
     board: &Board,
     loops: &Loops,
     clock: &Clock,
+    why: &str,
 ) -> (String, &'static str, Severity, String) {
     let zone = |index: usize| board.zones.get(index).map(|zone| zone.id.to_string()).unwrap_or_default();
     let fan = |index: usize| board.fans.get(index).map(|fan| fan.id.to_string()).unwrap_or_default();
@@ -106,6 +107,16 @@ fn words(
             let message =
                 format!("zone {name} stays over its critical temperature: the power of its hosts is cut");
             (name, "emergency", Severity::Critical, message)
+        }
+        Note::Refused { zone: index, on: true } => {
+            let name = zone(index);
+            let message = format!("the power of the hosts of zone {name} cannot be cut: trying again: {why}");
+            (name, "cut", Severity::Critical, message)
+        }
+        Note::Refused { zone: index, on: false } => {
+            let name = zone(index);
+            let message = format!("the power of the hosts of zone {name} is cut, or need not be any more");
+            (name, "cut", Severity::Info, message)
         }
         Note::EmergencyCleared { zone: index } => {
             let name = zone(index);

@@ -8,7 +8,11 @@ use hal::{Eeprom, Error};
 use tokio::sync::oneshot;
 use twin::FruPart;
 
+use fru::{Area, Image, Name};
+use schema::v1alpha1::SetAssetInfoRequest;
+
 use super::*;
+use crate::inventory::{ChangeKind, OwnerData};
 
 /// A drive in the best of health.
 const READY: nvme::Status = nvme::Status {
@@ -59,6 +63,8 @@ struct Cells {
     read: Option<Gate>,
     /// What the next write waits for in its middle; then it fails.
     write: Option<Gate>,
+    /// Nobody answers at its address.
+    gone: bool,
 }
 
 impl Chip {
@@ -77,6 +83,9 @@ impl Eeprom for Chip {
     fn read(&mut self) -> Result<Vec<u8>, Error> {
         let gate = self.cells().read.take();
         pass(gate);
+        if self.cells().gone {
+            return Err(Error::Unavailable { what: "the chip".to_owned() });
+        }
         Ok(self.cells().bytes.clone())
     }
 
@@ -133,8 +142,7 @@ impl Bench {
         });
         let (outbox, _) = Outbox::new(client);
         let board = Arc::clone(&self.board);
-        let collector = Collector::new(board, inventory, store, root, outbox, Clock::new());
-        Collector { said: Arc::new(said), ..collector }
+        Collector::with_parts(Arc::new(said), board, inventory, store, root, outbox, Clock::new())
     }
 
     /// What is stored of the mainboard's owner.
@@ -145,8 +153,14 @@ impl Bench {
 }
 
 async fn look(collector: &mut Collector, index: usize) {
-    let (epoch, read) = (collector.epoch, collector.said.read(index).await);
-    collector.take(Item::Fru(index), Answer::Image(epoch, read)).await;
+    let epoch = collector.core.state().epoch;
+    let read = collector.core.said.read(index).await;
+    collector.take(Item::Fru(index), Answer::Image(epoch, read));
+    collector.settle().await;
+}
+
+fn place(location: &str) -> SetAssetInfoRequest {
+    SetAssetInfoRequest { asset_tag: None, location: Some(location.to_owned()), ..tag("") }
 }
 
 fn tag(tag: &str) -> SetAssetInfoRequest {
@@ -162,12 +176,12 @@ async fn an_answered_tag_is_not_overwritten_by_one_that_was_stored_before() {
     let bench = Bench::start().await;
     let mut collector = bench.collector().await;
     look(&mut collector, MAINBOARD).await;
-    collector.set(tag("A"), &CallContext::new()).await.unwrap();
+    collector.core.set(tag("A"), &CallContext::new()).await.unwrap();
     // Another tag is stored, and the daemon dies before it is written.
     let (write, begun, free) = gate();
     bench.chips[MAINBOARD].cells().write = Some(write);
     let before = bench.chips[MAINBOARD].cells().bytes.clone();
-    let dies = tokio::spawn(async move { collector.set(tag("B"), &CallContext::new()).await });
+    let dies = tokio::spawn(async move { collector.core.set(tag("B"), &CallContext::new()).await });
     begun.await.unwrap();
     dies.abort();
     let _ = dies.await;
@@ -176,7 +190,7 @@ async fn an_answered_tag_is_not_overwritten_by_one_that_was_stored_before() {
     assert!(bench.stored().await.intent.is_some());
 
     let mut collector = bench.collector().await;
-    collector.set(tag("A"), &CallContext::new()).await.unwrap();
+    collector.core.set(tag("A"), &CallContext::new()).await.unwrap();
     look(&mut collector, MAINBOARD).await;
     assert_eq!(bench.chips[MAINBOARD].tag(), "A");
     assert_eq!(bench.stored().await.intent, None);
@@ -190,7 +204,7 @@ async fn a_write_that_was_undone_and_is_stored_still_is_no_refusal() {
     let (write, begun, free) = gate();
     bench.chips[MAINBOARD].cells().write = Some(write);
     let set = tokio::spawn(async move {
-        let answer = collector.set(tag("B"), &CallContext::new()).await;
+        let answer = collector.core.set(tag("B"), &CallContext::new()).await;
         (collector, answer)
     });
     begun.await.unwrap();
@@ -216,7 +230,7 @@ async fn nothing_is_written_for_a_caller_whose_time_ended_while_the_store_took_i
     bench.chips[MAINBOARD].cells().read = Some(read);
     let context = CallContext::new().with_timeout(Duration::from_secs(2));
     let deadline = context.deadline.unwrap();
-    let set = tokio::spawn(async move { collector.set(tag("B"), &context).await });
+    let set = tokio::spawn(async move { collector.core.set(tag("B"), &context).await });
     begun.await.unwrap();
     bench.way.hold();
     drop(free);
@@ -240,11 +254,10 @@ async fn a_part_without_a_serial_number_keeps_no_tag() {
     let mut collector = bench.collector().await;
     look(&mut collector, MAINBOARD).await;
     // Whatever is stored could end in any part of the kind.
-    let status = collector.set(tag("A"), &CallContext::new()).await.unwrap_err();
+    let status = collector.core.set(tag("A"), &CallContext::new()).await.unwrap_err();
     assert_eq!(status.reason(), "ASSET_WITHOUT_SERIAL_NUMBER");
     assert_eq!(bench.chips[MAINBOARD].cells().writes, 0);
-    let place = SetAssetInfoRequest { asset_tag: None, location: Some("rack 12".to_owned()), ..tag("") };
-    let asset = collector.set(place, &CallContext::new()).await.unwrap();
+    let asset = collector.core.set(place("rack 12"), &CallContext::new()).await.unwrap();
     assert_eq!(asset.location.as_deref(), Some("rack 12"));
 }
 
@@ -255,66 +268,207 @@ async fn a_bus_that_hangs_holds_no_change() {
     look(&mut collector, MAINBOARD).await;
     let (read, begun, free) = gate();
     bench.chips[PSU0].cells().read = Some(read);
-    let said = Arc::clone(&collector.said);
+    let said = Arc::clone(&collector.core.said);
     let hangs = tokio::spawn(async move { said.read(PSU0).await });
     begun.await.unwrap();
     tokio::time::timeout(WAIT, async {
-        while collector.said.held(MAINBOARD).is_none_or(|held| held <= HELD_MAX) {
+        while collector.core.said.held(MAINBOARD).is_none_or(|held| held <= HELD_MAX) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await
     .unwrap();
     let asked = tokio::time::Instant::now();
-    let status = collector.set(tag("A"), &CallContext::new()).await.unwrap_err();
+    let status = collector.core.set(tag("A"), &CallContext::new()).await.unwrap_err();
     assert_eq!((status.code, status.reason().as_str()), (ipc::Code::Unavailable, "HARDWARE_FAILED"));
     assert!(asked.elapsed() < HELD_MAX, "{:?}", asked.elapsed());
     // What the controller keeps itself needs no bus.
-    let place = SetAssetInfoRequest { asset_tag: None, location: Some("rack 12".to_owned()), ..tag("") };
-    collector.set(place, &CallContext::new()).await.unwrap();
+    collector.core.set(place("rack 12"), &CallContext::new()).await.unwrap();
     drop(free);
     assert!(hangs.await.unwrap().is_ok());
-    collector.set(tag("A"), &CallContext::new()).await.unwrap();
+    collector.core.set(tag("A"), &CallContext::new()).await.unwrap();
     assert_eq!(bench.chips[MAINBOARD].tag(), "A");
 }
 
 #[tokio::test]
-async fn while_the_store_is_silent_no_part_is_shown_as_good() {
+async fn while_a_change_waits_for_a_silent_store_parts_are_read_and_shown_as_they_are() {
     let bench = Bench::start().await;
     let mut collector = bench.collector().await;
-    collector.begin().await;
+    collector.begin();
     look(&mut collector, MAINBOARD).await;
     look(&mut collector, PSU0).await;
-    let inventory = Arc::clone(&collector.inventory);
-    let stale = |id: &str| !inventory.lock().unwrap().entry(id).unwrap().stale.is_empty();
-    assert!(!stale("mainboard") && !stale("psu0"));
     bench.way.hold();
-    let place = SetAssetInfoRequest { asset_tag: None, location: Some("rack 12".to_owned()), ..tag("") };
-    let set = tokio::spawn(async move {
-        let answer = collector.set(place, &CallContext::new()).await;
-        (collector, answer)
-    });
-    tokio::time::timeout(WAIT, async {
-        while !stale("psu0") || !stale("mainboard") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .unwrap();
-    assert!(!stale("platform"), "what the board file says does not change");
+    let core = collector.core();
+    let set = tokio::spawn(async move { core.set(place("rack 12"), &CallContext::new()).await });
+    let other = collector.core();
+    let waits = tokio::spawn(async move { other.set(place("rack 13"), &CallContext::new()).await });
+    bench.chips[PSU0].cells().bytes =
+        twin::image(FruPart::PowerSupply, "ACME", "Model", "psu9", 256).unwrap();
+    let changes = |collector: &Collector| collector.core.inventory().changes().count();
+    // Looks go on, beside the change and beside the store of what they find.
+    for _ in 0..3 {
+        let read = collector.core.said.read(PSU0).await;
+        let epoch = collector.core.state().epoch;
+        collector.take(Item::Fru(PSU0), Answer::Image(epoch, read));
+    }
+    assert_eq!(changes(&collector), 1, "it was replaced");
+    for id in ["psu0", "mainboard"] {
+        assert_eq!(collector.core.inventory().entry(id).unwrap().stale, "", "{id}");
+    }
+    assert!(!set.is_finished() && !waits.is_finished());
     bench.way.release();
-    let (mut collector, answer) = set.await.unwrap();
-    assert_eq!(answer.unwrap().location.as_deref(), Some("rack 12"));
-    // The next look reads all, the mainboard too, which is read once only.
-    collector.scan().await;
+    assert_eq!(set.await.unwrap().unwrap().location.as_deref(), Some("rack 12"));
+    assert_eq!(waits.await.unwrap().unwrap().location.as_deref(), Some("rack 13"), "one after the other");
+    collector.settle().await;
+    collector.core.save().await;
+    let store = Store::open(&bench.bus.client("websrv").await).await.unwrap();
+    assert_eq!(store.inventory().await.unwrap().changes().count(), 3);
+}
+
+#[tokio::test]
+async fn changes_of_a_part_have_a_budget_and_one_that_is_refused_has_no_effect() {
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    look(&mut collector, MAINBOARD).await;
+    for n in 0..8 {
+        collector.core.set(place(&format!("rack {n}")), &CallContext::new()).await.unwrap();
+    }
+    for refused in [place("rack 8"), tag("A")] {
+        let status = collector.core.set(refused, &CallContext::new()).await.unwrap_err();
+        assert_eq!(
+            (status.code, status.reason().as_str()),
+            (ipc::Code::ResourceExhausted, "TOO_MANY_CHANGES")
+        );
+        let again: u64 = status.info().unwrap().metadata["retry_after_s"].parse().unwrap();
+        assert!((590..=600).contains(&again) && status.message.contains(&format!("{again} s")), "{status}");
+    }
+    assert_eq!(bench.chips[MAINBOARD].cells().writes, 0);
+    let stored = bench.stored().await;
+    assert_eq!((stored.location.as_deref(), stored.intent), (Some("rack 7"), None));
+    // What is so already is no change, with the blanks around it or without.
+    let asset = collector.core.set(place(" rack 7 "), &CallContext::new()).await.unwrap();
+    assert_eq!(asset.location.as_deref(), Some("rack 7"));
+    assert_eq!(collector.core.inventory().changes().count(), 8);
+    // Another part has its own.
+    look(&mut collector, PSU0).await;
+    let other = SetAssetInfoRequest { id: "psu0".to_owned(), ..place("rack 8") };
+    collector.core.set(other, &CallContext::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_part_is_found_to_be_when_it_is_to_be_written_is_shown_and_told_at_once() {
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    look(&mut collector, MAINBOARD).await;
+    let whole = bench.chips[MAINBOARD].cells().bytes.clone();
+    // The last byte of the board area, whose checksum is wrong then.
+    let mut bad = whole.clone();
+    let board = usize::from(bad[3]) * 8;
+    bad[board + 9] ^= 0x40;
+    bench.chips[MAINBOARD].cells().bytes = bad;
+    let status = collector.core.set(tag("A"), &CallContext::new()).await.unwrap_err();
+    assert_eq!(status.reason(), "FRU_DAMAGED");
+    let last = |collector: &Collector| {
+        let inventory = collector.core.inventory();
+        let change = inventory.changes().next_back().cloned().unwrap();
+        (change.what, change.message, inventory.changes().count())
+    };
+    let asset = collector.core.shown("mainboard").unwrap();
+    assert_eq!(asset.quality(), schema::v1alpha1::AssetQuality::Damaged);
+    let (what, message, count) = last(&collector);
+    assert!(what == ChangeKind::Changed && message.contains("condition") && count == 1, "{message}");
+    // It is whole again, and then it is not there any more.
+    bench.chips[MAINBOARD].cells().bytes = whole;
+    look(&mut collector, MAINBOARD).await;
+    bench.chips[MAINBOARD].cells().gone = true;
+    let status = collector.core.set(tag("A"), &CallContext::new()).await.unwrap_err();
+    assert_eq!(status.reason(), "ASSET_NOT_PRESENT");
+    let asset = collector.core.shown("mainboard").unwrap();
+    assert_eq!(asset.quality(), schema::v1alpha1::AssetQuality::Stale);
+    assert_eq!(last(&collector), (ChangeKind::Changed, "Mainboard cannot be read any more".to_owned(), 3));
+    assert!(collector.core.is_wanted(MAINBOARD) && collector.core.state().look, "it is looked at again soon");
+    // It goes while it is written: what was written half is not shown as good.
+    bench.chips[MAINBOARD].cells().gone = false;
+    look(&mut collector, MAINBOARD).await;
+    assert_eq!(collector.core.shown("mainboard").unwrap().quality(), schema::v1alpha1::AssetQuality::Good);
+    let (write, begun, free) = gate();
+    bench.chips[MAINBOARD].cells().write = Some(write);
+    let core = collector.core();
+    let set = tokio::spawn(async move { core.set(tag("A"), &CallContext::new()).await });
+    begun.await.unwrap();
+    bench.chips[MAINBOARD].cells().gone = true;
+    drop(free);
+    assert!(set.await.unwrap().is_err());
+    assert_eq!(collector.core.shown("mainboard").unwrap().quality(), schema::v1alpha1::AssetQuality::Stale);
+    // And one that can be pulled, before it is gone for the second look.
+    look(&mut collector, PSU0).await;
+    bench.chips[PSU0].cells().gone = true;
+    look(&mut collector, PSU0).await;
+    assert_eq!(collector.core.shown("psu0").unwrap().quality(), schema::v1alpha1::AssetQuality::Stale);
+    look(&mut collector, PSU0).await;
+    assert!(!collector.core.shown("psu0").unwrap().present);
+}
+
+/// After a boot its driver may be bound later than the first look.
+#[tokio::test]
+async fn a_supply_that_is_found_late_after_a_start_was_not_removed() {
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    look(&mut collector, PSU0).await;
+    let mut collector = bench.collector().await;
+    bench.chips[PSU0].cells().gone = true;
+    for _ in 0..4 {
+        look(&mut collector, PSU0).await;
+        let asset = collector.core.shown("psu0").unwrap();
+        assert!(
+            asset.present && asset.reason == "it was not found yet since the controller started",
+            "{asset:?}"
+        );
+    }
+    bench.chips[PSU0].cells().gone = false;
+    look(&mut collector, PSU0).await;
+    assert_eq!(collector.core.inventory().changes().count(), 0);
+    // And once it was read, two looks count.
+    bench.chips[PSU0].cells().gone = true;
+    look(&mut collector, PSU0).await;
+    look(&mut collector, PSU0).await;
+    assert!(!collector.core.shown("psu0").unwrap().present);
+}
+
+#[tokio::test]
+async fn a_location_that_was_stored_and_not_told_is_told_after_a_death() {
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    look(&mut collector, MAINBOARD).await;
+    let admin = ipc::Principal { username: "admin".to_owned(), ..ipc::Principal::default() };
+    let context = CallContext::new().with_principal(admin);
+    // The store has it, and the daemon dies before it hears so.
+    bench.way.hold_at("$KV.inventory.owned.mainboard");
+    let dies = tokio::spawn(async move { collector.core.set(place("rack 12"), &context).await });
     tokio::time::timeout(WAIT, async {
-        while stale("psu0") || stale("mainboard") {
-            let (item, answer) = collector.next().await.unwrap();
-            collector.take(item, answer).await;
+        while bench.stored().await.location.is_none() {
+            tokio::task::yield_now().await;
         }
     })
     .await
     .unwrap();
+    dies.abort();
+    let _ = dies.await;
+    bench.way.release();
+
+    let mut events = bench.bus.client("websrv").await.subscribe_events("event.inventory.>").await.unwrap();
+    for _ in 0..2 {
+        let mut collector = bench.collector().await;
+        collector.begin();
+        collector.core.save().await;
+        let inventory = collector.core.inventory();
+        let told: Vec<_> =
+            inventory.changes().map(|change| (change.message.as_str(), change.by.as_deref())).collect();
+        assert_eq!(told, [("Mainboard: location \"rack 12\"", Some("admin"))]);
+    }
+    let event = tokio::time::timeout(WAIT, events.next()).await.unwrap();
+    let Some(ipc::EventItem::Event(event)) = event else { panic!("{event:?}") };
+    assert_eq!((event.what.as_str(), event.principal.as_deref()), ("set", Some("admin")));
 }
 
 /// A drive whose host is off does not answer: nobody acknowledges its address.
@@ -327,7 +481,7 @@ async fn a_drive_without_power_was_not_pulled_and_one_that_is_silent_with_it_was
     let absent = || hal::Error::Unavailable { what: "the drive".to_owned() };
     let say = |power| vec![("system".to_owned(), power)];
     let shown = |collector: &Collector, id: &str| {
-        let inventory = collector.inventory();
+        let inventory = collector.core.inventory();
         let entry = inventory.entry(id).unwrap();
         (entry.part.present, entry.stale.clone(), inventory.changes().count())
     };
@@ -338,10 +492,10 @@ async fn a_drive_without_power_was_not_pulled_and_one_that_is_silent_with_it_was
         (Some(Power::On), "its host was switched on just now"),
     ] {
         collector.hear(told.map(say).unwrap_or_default());
-        collector.take(Item::Drive(0), Answer::Drive(Ok(drive()))).await;
+        collector.take(Item::Drive(0), Answer::Drive(Ok(drive())));
         for _ in 0..3 {
             for index in [0, 1] {
-                collector.take(Item::Drive(index), Answer::Drive(Err(absent()))).await;
+                collector.take(Item::Drive(index), Answer::Drive(Err(absent())));
             }
         }
         assert_eq!(shown(&collector, "nvme0"), (true, excuse.to_owned(), 0));
@@ -351,7 +505,7 @@ async fn a_drive_without_power_was_not_pulled_and_one_that_is_silent_with_it_was
     let mut collector = bench.collector().await;
     collector.hear(say(Power::On));
     for index in [0, 1, 0, 1] {
-        collector.take(Item::Drive(index), Answer::Drive(Err(absent()))).await;
+        collector.take(Item::Drive(index), Answer::Drive(Err(absent())));
     }
     assert_eq!(shown(&collector, "nvme0"), (false, String::new(), 1), "it was removed");
     assert_eq!(shown(&collector, "nvme1"), (false, String::new(), 1), "an empty bay");
@@ -383,9 +537,8 @@ async fn a_change_is_kept_before_its_part_is() {
     let mut events = observer.subscribe_events("event.inventory.>").await.unwrap();
     let mut collector = bench.collector().await;
     look(&mut collector, PSU0).await;
-    assert_eq!(collector.inventory().changes().count(), 1);
-    let place = SetAssetInfoRequest { asset_tag: None, location: Some("rack 12".to_owned()), ..tag("") };
-    collector.set(place, &CallContext::new()).await.unwrap();
+    assert_eq!(collector.core.inventory().changes().count(), 1);
+    collector.core.set(place("rack 12"), &CallContext::new()).await.unwrap();
     let event = tokio::time::timeout(WAIT, events.next()).await.unwrap();
     let Some(ipc::EventItem::Event(event)) = event else { panic!("{event:?}") };
     assert_eq!(event.what, "set", "it is not told twice");
@@ -401,7 +554,7 @@ async fn a_tag_that_is_in_the_part_after_a_death_is_told_once() {
     let request_id = context.request_id.clone();
     let (write, begun, free) = gate();
     bench.chips[MAINBOARD].cells().write = Some(write);
-    let dies = tokio::spawn(async move { collector.set(tag("B"), &context).await });
+    let dies = tokio::spawn(async move { collector.core.set(tag("B"), &context).await });
     begun.await.unwrap();
     dies.abort();
     let _ = dies.await;
@@ -413,7 +566,7 @@ async fn a_tag_that_is_in_the_part_after_a_death_is_told_once() {
         look(&mut collector, MAINBOARD).await;
         look(&mut collector, MAINBOARD).await;
         assert_eq!(bench.chips[MAINBOARD].tag(), "B");
-        let inventory = collector.inventory();
+        let inventory = collector.core.inventory();
         let told: Vec<_> =
             inventory.changes().map(|change| (change.message.as_str(), change.by.as_deref())).collect();
         assert_eq!(told, [("Mainboard: asset tag \"B\"", Some("admin"))]);
