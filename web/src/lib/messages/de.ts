@@ -83,7 +83,7 @@ const de: Messages = {
   "time.same": "Wie die dieses Browsers",
   "time.ahead": "{span} vor der dieses Browsers",
   "time.behind": "{span} hinter der dieses Browsers",
-  "time.differs": "Diese Seiten rechnen das Alter nach der Uhr dieses Browsers. Stellen Sie die, die falsch geht.",
+  "time.differs": "Wie alt etwas ist, zählen diese Seiten nach der Uhr des BMC. Stellen Sie die, die falsch geht.",
   "time.zone": "Angezeigt in",
   "time.sources": "Zeitserver",
   "time.unmanaged": "Die Uhr stellt, wer das Betriebssystem dieses BMC betreibt: Die Konfiguration hat keine Tabelle [netmgr].",
@@ -147,6 +147,7 @@ const de: Messages = {
   "overview.events": "Weitere unerledigte kritische Ereignisse",
   "overview.drawn": "Leistungsaufnahme",
   "overview.noPower": "Derzeit keine Leistungsmessung.",
+  "overview.drawnPart": "Ein Netzteil sagt nicht, was es aufnimmt.",
   "overview.health": "Zustand des BMC",
   "overview.services": "{n} Bestandteile",
   "overview.uptime": "Läuft seit {span}",
@@ -952,6 +953,7 @@ const de: Messages = {
   "place.voltage-regulator": "Spannungsregler",
   "place.other": "Anderswo",
 
+  "action.open": "Ob es getan wurde, ist nicht bekannt: Sehen Sie nach, bevor Sie es wieder versuchen.",
   "code.Canceled": "Die Anfrage wurde abgebrochen.",
   "code.Unknown": "Etwas Unerwartetes ging schief.",
   "code.InvalidArgument": "Etwas an der Anfrage stimmt nicht.",
@@ -1043,6 +1045,7 @@ const de: Messages = {
   "reason.IPMI_NAME_TOO_LONG": "Ein Benutzername von IPMI hat höchstens 16 Zeichen.",
   "reason.IPMI_PASSWORD_TOO_LONG": "Ein Passwort von IPMI hat höchstens 20 Zeichen.",
   "reason.IPMI_USER": "Diese Nummer von IPMI ist nicht frei.",
+  "reason.NO_CONNECTION": "Der BMC ist nicht zu erreichen: Es wurde nichts gesendet.",
   "reason.CROSS_ORIGIN": "Die Anfrage kam von einer anderen Seite und wurde abgelehnt.",
 };
 export default de;

@@ -81,7 +81,7 @@ const en = {
   "time.same": "The same as this browser's",
   "time.ahead": "{span} ahead of this browser's",
   "time.behind": "{span} behind this browser's",
-  "time.differs": "Ages on these pages are counted by this browser's clock. Set whichever is wrong.",
+  "time.differs": "Ages on these pages are counted by the BMC's clock. Set whichever is wrong.",
   "time.zone": "Shown in",
   "time.sources": "Time servers",
   "time.unmanaged": "Whoever runs this BMC's operating system sets its clock: the configuration has no [netmgr] table.",
@@ -145,6 +145,7 @@ const en = {
   "overview.events": "More critical events that nobody has resolved",
   "overview.drawn": "Power drawn",
   "overview.noPower": "No power reading at the moment.",
+  "overview.drawnPart": "A power supply does not tell what it draws.",
   "overview.health": "Health of the BMC",
   "overview.services": "{n} components",
   "overview.uptime": "Up for {span}",
@@ -950,6 +951,7 @@ const en = {
   "place.voltage-regulator": "Voltage regulators",
   "place.other": "Elsewhere",
 
+  "action.open": "It is not known whether it was done: look before you try again.",
   "code.Canceled": "The request was cancelled.",
   "code.Unknown": "Something unexpected went wrong.",
   "code.InvalidArgument": "Something in the request is not right.",
@@ -1041,6 +1043,7 @@ const en = {
   "reason.IPMI_NAME_TOO_LONG": "A user name of IPMI has at most 16 characters.",
   "reason.IPMI_PASSWORD_TOO_LONG": "A password of IPMI has at most 20 characters.",
   "reason.IPMI_USER": "That number of IPMI is not free.",
+  "reason.NO_CONNECTION": "The BMC is out of reach: nothing was sent.",
   "reason.CROSS_ORIGIN": "The request came from another site and was refused.",
 };
 export default en;

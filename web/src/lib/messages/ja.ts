@@ -83,7 +83,7 @@ const ja: Messages = {
   "time.same": "このブラウザーと一致",
   "time.ahead": "このブラウザーより {span} 進んでいます",
   "time.behind": "このブラウザーより {span} 遅れています",
-  "time.differs": "経過時間はこのブラウザーの時計で計算されます。ずれている方を合わせてください。",
+  "time.differs": "このページの経過時間は BMC の時計で数えます。間違っている方の時計を合わせてください。",
   "time.zone": "表示のタイムゾーン",
   "time.sources": "タイムサーバー",
   "time.unmanaged": "時計は BMC の OS の管理者が設定します: 設定に [netmgr] テーブルがありません。",
@@ -147,6 +147,7 @@ const ja: Messages = {
   "overview.events": "ほかにも未対応の重大なイベントがあります",
   "overview.drawn": "消費電力",
   "overview.noPower": "現在、電力の測定値はありません。",
+  "overview.drawnPart": "消費電力を報告しない電源があります。",
   "overview.health": "BMC の健全性",
   "overview.services": "構成要素 {n} 件",
   "overview.uptime": "稼働時間 {span}",
@@ -952,6 +953,7 @@ const ja: Messages = {
   "place.voltage-regulator": "電圧レギュレーター",
   "place.other": "その他",
 
+  "action.open": "実行されたかどうかは不明です。やり直す前に確認してください。",
   "code.Canceled": "リクエストは取り消されました。",
   "code.Unknown": "予期しない問題が発生しました。",
   "code.InvalidArgument": "リクエストの内容に誤りがあります。",
@@ -1043,6 +1045,7 @@ const ja: Messages = {
   "reason.IPMI_NAME_TOO_LONG": "IPMI のユーザー名は 16 文字までです。",
   "reason.IPMI_PASSWORD_TOO_LONG": "IPMI のパスワードは 20 文字までです。",
   "reason.IPMI_USER": "その IPMI のユーザー番号は使用中です。",
+  "reason.NO_CONNECTION": "BMC に接続できません。何も送信していません。",
   "reason.CROSS_ORIGIN": "別のサイトからの要求のため拒否されました。",
 };
 export default ja;

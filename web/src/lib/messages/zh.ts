@@ -83,7 +83,7 @@ const zh: Messages = {
   "time.same": "与此浏览器一致",
   "time.ahead": "比此浏览器快 {span}",
   "time.behind": "比此浏览器慢 {span}",
-  "time.differs": "这些页面按此浏览器的时钟计算时长。请校正有误的一方。",
+  "time.differs": "这些页面上的时长按 BMC 的时钟计算。请校正不准的那个时钟。",
   "time.zone": "显示时区",
   "time.sources": "时间服务器",
   "time.unmanaged": "时钟由此 BMC 的操作系统管理者设置：配置中没有 [netmgr] 表。",
@@ -147,6 +147,7 @@ const zh: Messages = {
   "overview.events": "还有其他未处理的严重事件",
   "overview.drawn": "功耗",
   "overview.noPower": "目前没有功率读数。",
+  "overview.drawnPart": "有电源未报告其消耗功率。",
   "overview.health": "BMC 健康状况",
   "overview.services": "{n} 个组件",
   "overview.uptime": "已运行 {span}",
@@ -952,6 +953,7 @@ const zh: Messages = {
   "place.voltage-regulator": "稳压器",
   "place.other": "其他",
 
+  "action.open": "不知道是否已执行：重试前请先查看。",
   "code.Canceled": "请求已取消。",
   "code.Unknown": "发生意外错误。",
   "code.InvalidArgument": "请求内容有误。",
@@ -1043,6 +1045,7 @@ const zh: Messages = {
   "reason.IPMI_NAME_TOO_LONG": "IPMI 用户名最多 16 个字符。",
   "reason.IPMI_PASSWORD_TOO_LONG": "IPMI 密码最多 20 个字符。",
   "reason.IPMI_USER": "该 IPMI 用户编号已被占用。",
+  "reason.NO_CONNECTION": "无法连接到 BMC：没有发送任何内容。",
   "reason.CROSS_ORIGIN": "请求来自其他站点，已被拒绝。",
 };
 export default zh;
