@@ -153,8 +153,9 @@ export class Cable {
   }
 
   mend() {
+    const wasHung = this.isHung;
     this.isCut = this.isHung = false;
-    for (const socket of this.sockets) {
+    for (const socket of wasHung ? this.sockets : []) {
       const end = this.ends.get(socket);
       // What was never connected is tried again.
       if (end) socket.pipe(end);
