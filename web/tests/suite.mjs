@@ -129,9 +129,17 @@ export class Cable {
     const [host, port] = suite.ready.https.split(":");
     cable.sockets = new Set();
     cable.isCut = false;
+    cable.isHung = false;
+    cable.ends = new WeakMap();
     cable.server = createServer((near) => {
       if (cable.isCut) {
         near.destroy();
+        return;
+      }
+      if (cable.isHung) {
+        cable.sockets.add(near);
+        near.on("error", () => {});
+        near.on("close", () => cable.sockets.delete(near));
         return;
       }
       const far = relay ? connect(relay) : connect(Number(port), host);
@@ -143,6 +151,7 @@ export class Cable {
           other.destroy();
         });
         one.pipe(other);
+        cable.ends.set(one, other);
       }
     });
     await new Promise((resolve) => cable.server.listen(0, "127.0.0.1", resolve));
@@ -155,8 +164,24 @@ export class Cable {
     for (const socket of this.sockets) socket.destroy();
   }
 
+  /** Cuts it without a word: nothing comes through, and no end hears of that. */
+  hang() {
+    this.isHung = true;
+    for (const socket of this.sockets) {
+      socket.unpipe();
+      socket.pause();
+    }
+  }
+
   mend() {
-    this.isCut = false;
+    const wasHung = this.isHung;
+    this.isCut = this.isHung = false;
+    for (const socket of wasHung ? this.sockets : []) {
+      const end = this.ends.get(socket);
+      // What was never connected is tried again.
+      if (end) socket.pipe(end);
+      else socket.destroy();
+    }
   }
 
   stop() {

@@ -227,3 +227,45 @@ async fn a_daemon_that_stands_still_keeps_nobody_from_what_is_known() -> Result<
     }
     suite.stop().await
 }
+
+/// Whoever follows the sensors is told that a daemon says nothing any more, and when it does again.
+#[tokio::test]
+async fn who_watches_the_sensors_is_told_that_nobody_reads_them() -> Result<()> {
+    let suite = Suite::builder(U_BMC).start().await?;
+    let password = suite.scratch().join("password-of-who-watches");
+    std::fs::write(&password, testkit::ADMIN_PASSWORD)?;
+    let mut watching = tokio::process::Command::new(std::path::Path::new(U_BMC).with_file_name("ubmcctl"))
+        .env("HOME", suite.scratch())
+        .args(["--server", &format!("https://{}", suite.https()), "--insecure", "--user", "admin"])
+        .arg("--password-file")
+        .arg(&password)
+        .args(["sensor", "watch", "inlet_temp"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start ubmcctl")?;
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(
+        watching.stdout.take().context("what it prints")?,
+    ));
+    let mut until = async |word: &str| -> Result<()> {
+        let read = async {
+            loop {
+                let line = lines.next_line().await?.context("it ended")?;
+                if line.split_whitespace().last() == Some(word) {
+                    return Ok::<_, anyhow::Error>(());
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.with_context(|| format!("it never says {word}"))?
+    };
+    until("ok").await?;
+    let pid = suite.pid_of("sensormon").context("it runs")?;
+    testkit::signal(pid, "STOP")?;
+    until("stale").await?;
+    // Before the operator ends it.
+    ensure!(suite.pid_of("sensormon") == Some(pid), "it was told by its silence");
+    testkit::signal(pid, "CONT")?;
+    until("ok").await?;
+    suite.stop().await
+}

@@ -96,7 +96,7 @@ impl Gateway {
             routes,
             gate: Gate::new(bus.clone(), policy).map_err(Error::Entropy)?,
             feed: Feed::new(bus.clone(), limits.stream_buffer),
-            readings: Readings::new(bus.clone()),
+            readings: Readings::new(bus.clone(), model.clone()),
             model,
             places: Places::new(limits),
             bodies: Arc::default(),

@@ -2,12 +2,19 @@
 //! may have been missed.
 //!
 //! Nothing is kept for a stream: all share what came last, and one that is slower than that has the snapshot again.
+//!
+//! Silence is no news of a sensor, but it may be that of a dead daemon. The live model knows the difference (docs/model.md), and a stream says it
+//! once: all readings again, as they were last known and marked as old (I-8). From then on nothing is told piece by piece until the daemon has
+//! answered for all of them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use ipc::{CallContext, Code, Status};
+use model::{Domain, Reason, Snapshot, State};
+use prost::Message as _;
+use schema::v1alpha1 as api;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
@@ -15,7 +22,7 @@ use tokio::time::Instant;
 const SHARED: usize = 32;
 /// Pause before a daemon that does not answer is asked again for the snapshot.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How long it may stay away until the stream ends.
+/// How long it may stay away until a stream ends whose client has not been told.
 const GIVE_UP: Duration = Duration::from_secs(30);
 /// How long the first snapshot is waited for while the daemon is not there.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -31,12 +38,13 @@ enum Told {
 #[derive(Debug)]
 pub(crate) struct Readings {
     bus: ipc::Client,
+    model: model_feed::Reader,
     told: broadcast::Sender<Told>,
 }
 
 impl Readings {
-    pub(crate) fn new(bus: ipc::Client) -> Self {
-        Self { bus, told: broadcast::channel(SHARED).0 }
+    pub(crate) fn new(bus: ipc::Client, model: model_feed::Reader) -> Self {
+        Self { bus, model, told: broadcast::channel(SHARED).0 }
     }
 
     /// A message of the bus.
@@ -66,70 +74,156 @@ impl Readings {
         let told = self.told.subscribe();
         let first = CallContext { patience: PATIENCE, ..context.clone() };
         let first = self.bus.raw_call(snapshot, Bytes::new(), &first).await?;
-        let bus = self.bus.clone();
         Ok(SnapshotStream {
-            bus,
+            bus: self.bus.clone(),
+            model: self.model.clone(),
             told,
             subject,
             snapshot,
             context,
             first: Some(first),
+            is_old: false,
             failing: None,
             pause: None,
         })
     }
 }
 
+/// Whether it is known that nobody says how the sensors are.
+fn is_silent(snapshot: &Snapshot) -> bool {
+    // What was missed is being asked for, here as there.
+    let is_away = |reason| matches!(reason, Reason::Gone | Reason::Overdue | Reason::BusAway);
+    matches!(snapshot.status(Domain::Readings).state, State::Stale(reason) if is_away(reason))
+}
+
+fn is_live(snapshot: &Snapshot) -> bool {
+    snapshot.status(Domain::Readings).state == State::Live
+}
+
+/// All readings as they were last known, at `now_ms` since 1970. What was good is stale; the life of the daemon is none, so that nothing that it
+/// said piece by piece fits.
+fn last_known(snapshot: &Snapshot, now_ms: u64) -> api::SensorReadings {
+    let quality = |quality| match quality {
+        model::Quality::Good | model::Quality::Stale => api::SensorQuality::Stale,
+        model::Quality::Unavailable => api::SensorQuality::Unavailable,
+        model::Quality::Failed => api::SensorQuality::Failed,
+    };
+    let mut readings = api::SensorReadings {
+        time: Some(schema::time::timestamp(now_ms)),
+        full: true,
+        ..api::SensorReadings::default()
+    };
+    for (number, sensor) in (0..).zip(snapshot.sensors()) {
+        let measured = sensor.measured_ms();
+        let age = if measured == 0 { 0 } else { now_ms.saturating_sub(measured) };
+        readings.ids.push(sensor.id.to_owned());
+        readings.numbers.push(number);
+        readings.values.push(sensor.value().unwrap_or(f64::NAN));
+        readings.qualities.push(quality(sensor.quality()).into());
+        readings.statuses.push(sensor.status().into());
+        readings.ages_ms.push(u32::try_from(age).unwrap_or(u32::MAX));
+    }
+    readings
+}
+
 /// One open stream.
 #[derive(Debug)]
 pub(crate) struct SnapshotStream {
     bus: ipc::Client,
+    model: model_feed::Reader,
     told: broadcast::Receiver<Told>,
     subject: String,
     snapshot: &'static str,
     context: CallContext,
     first: Option<Bytes>,
+    /// The client was told that what it has is old.
+    is_old: bool,
     /// Since when the snapshot is wanted and does not come.
     failing: Option<Instant>,
     pause: Option<Instant>,
+}
+
+/// What a stream waits for.
+enum Heard {
+    Told(Result<Told, broadcast::error::RecvError>),
+    /// The model says that nobody says anything any more.
+    Silent(Arc<Snapshot>),
+    /// The model says that the daemon is back.
+    Back,
 }
 
 impl SnapshotStream {
     /// The next message. Safe to cancel.
     ///
     /// # Errors
-    /// The owner says that there is no snapshot, or stays away for long.
+    /// The owner says that there is no snapshot, or stays away for long and nothing is known that could be shown as old.
     pub(crate) async fn next(&mut self) -> Result<Bytes, Status> {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
         loop {
             if let Some(since) = self.failing {
+                if let Some(old) = self.old() {
+                    return Ok(old);
+                }
                 if let Some(pause) = self.pause {
                     tokio::time::sleep_until(pause).await;
                 }
                 match self.bus.raw_call(self.snapshot, Bytes::new(), &self.context).await {
                     Ok(snapshot) => {
-                        (self.failing, self.pause) = (None, None);
+                        (self.failing, self.pause, self.is_old) = (None, None, false);
                         return Ok(snapshot);
                     }
-                    Err(status) if status.code != Code::Unavailable || since.elapsed() >= GIVE_UP => {
-                        return Err(status);
+                    Err(status) if status.code != Code::Unavailable && !self.is_old => return Err(status),
+                    Err(status) if since.elapsed() >= GIVE_UP => {
+                        if !self.is_old {
+                            return Err(status);
+                        }
+                        // The client knows: what the daemon says next is waited for.
+                        (self.failing, self.pause) = (None, None);
                     }
                     Err(_) => self.pause = Some(Instant::now() + AGAIN),
                 }
                 continue;
             }
-            match self.told.recv().await {
-                Ok(Told::Message(subject, payload)) if *subject == *self.subject => return Ok(payload),
-                Ok(Told::Message(..)) => {}
-                Ok(Told::Resync) | Err(broadcast::error::RecvError::Lagged(_)) => {
+            match self.heard().await {
+                Heard::Told(Ok(Told::Message(subject, payload))) if *subject == *self.subject => {
+                    if !self.is_old {
+                        return Ok(payload);
+                    }
                     self.failing = Some(Instant::now());
                 }
-                Err(broadcast::error::RecvError::Closed) => {
+                Heard::Told(Ok(Told::Message(..))) => {}
+                Heard::Told(Ok(Told::Resync) | Err(broadcast::error::RecvError::Lagged(_))) | Heard::Back => {
+                    self.failing = Some(Instant::now());
+                }
+                Heard::Told(Err(broadcast::error::RecvError::Closed)) => {
                     return Err(Status::unavailable("the bus is closed"));
                 }
+                Heard::Silent(snapshot) => return Ok(self.mark(&snapshot)),
             }
         }
+    }
+
+    async fn heard(&mut self) -> Heard {
+        let is_old = self.is_old;
+        tokio::select! {
+            biased;
+            told = self.told.recv() => Heard::Told(told),
+            Some(snapshot) = self.model.until(|snapshot| if is_old { is_live(snapshot) } else { is_silent(snapshot) }) => {
+                if is_old { Heard::Back } else { Heard::Silent(snapshot) }
+            }
+        }
+    }
+
+    /// What was last known, where nobody says anything any more and the client has not been told.
+    fn old(&mut self) -> Option<Bytes> {
+        let snapshot = (!self.is_old).then(|| self.model.snapshot())?;
+        is_silent(&snapshot).then(|| self.mark(&snapshot))
+    }
+
+    fn mark(&mut self, snapshot: &Snapshot) -> Bytes {
+        self.is_old = true;
+        last_known(snapshot, schema::time::unix_ms(SystemTime::now())).encode_to_vec().into()
     }
 }

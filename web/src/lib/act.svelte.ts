@@ -1,6 +1,6 @@
 // Actions: each says what came of it, good or bad, in words, with the number to hand to support.
 import { Code } from "@connectrpc/connect";
-import { failureOf, type Failure } from "./api";
+import { failureOf, isUnreachable, type Failure } from "./api";
 import { i18n, t, type Key } from "./i18n.svelte";
 
 export interface Toast {
@@ -48,7 +48,9 @@ export async function act(what: () => Promise<unknown>, done: Key, values?: Reco
     return true;
   } catch (thrown) {
     const failure = failureOf(thrown);
-    toasts.add({ kind: "bad", text: words(failure), failure });
+    // Nobody said anything: it may have been done, or be done yet.
+    const isOpen = isUnreachable(failure) && !failure.requestId && !failure.reason;
+    toasts.add({ kind: "bad", text: isOpen ? `${words(failure)} ${t("action.open")}` : words(failure), failure });
     return false;
   }
 }

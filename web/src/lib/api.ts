@@ -1,7 +1,9 @@
 // The one way to the BMC: the public API, by Connect. Who calls is in a cookie that no script can read; the header below is what a page of
 // another origin cannot send, and without it the BMC does not look at the cookie.
 import { createClient, Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { createConnectTransport } from "@connectrpc/connect-web";
+import { clock } from "./clock.svelte";
 import { ErrorInfoSchema, BadRequestSchema } from "../gen/google/rpc/error_details_pb";
 import { AssetService } from "../gen/schema/v1alpha1/asset_pb";
 import { CertificateService } from "../gen/schema/v1alpha1/certificate_pb";
@@ -45,6 +47,12 @@ export function onSessionEnd(then: () => void): void {
   ended = then;
 }
 
+let isLost: () => boolean = () => false;
+/** Says when the BMC is out of reach. */
+export function lostWhile(says: () => boolean): void {
+  isLost = says;
+}
+
 /** Whatever was thrown, as a failure. */
 export function failureOf(thrown: unknown): Failure {
   if (thrown && typeof thrown === "object" && "requestId" in thrown && "code" in thrown) return thrown as Failure;
@@ -67,9 +75,15 @@ export function isUnreachable(failure: Failure): boolean {
 }
 
 const marked: Interceptor = (next) => async (request) => {
+  // What would act is not sent into a cut: it might arrive long after the person has given up.
+  if (isLost() && request.method.idempotency !== MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS) {
+    throw new ConnectError("the BMC is out of reach", Code.Unavailable, undefined, [{ desc: ErrorInfoSchema, value: { reason: "NO_CONNECTION" } }]);
+  }
   request.header.set(UI_HEADER, "1");
+  const asked = Date.now();
   try {
     const response = await next(request);
+    if (!response.stream) clock.told(response.header.get("date"), asked);
     return response.stream ? { ...response, message: watched(response.message) } : response;
   } catch (thrown) {
     noteEnd(thrown);
@@ -91,7 +105,14 @@ async function* watched<T>(messages: AsyncIterable<T>): AsyncIterable<T> {
   }
 }
 
-const transport = createConnectTransport({ baseUrl: location.origin, useBinaryFormat: true, interceptors: [marked] });
+/** A daemon has 10 s to answer (`deadline_ms` of the schema), and 25 s where a server elsewhere is asked: who waits longer waits for nobody, ms. */
+const PATIENCE = 12_000;
+const LONG = 28_000;
+/** For streams, which have no end. */
+export const ENDLESS = { timeoutMs: 0 };
+
+const within = (defaultTimeoutMs: number) => createConnectTransport({ baseUrl: location.origin, useBinaryFormat: true, interceptors: [marked], defaultTimeoutMs });
+const transport = within(PATIENCE);
 
 export const assets = createClient(AssetService, transport);
 export const certificates = createClient(CertificateService, transport);
@@ -99,7 +120,7 @@ export const chassis = createClient(ChassisService, transport);
 export const consoles = createClient(ConsoleService, transport);
 export const ipmi = createClient(IpmiService, transport);
 export const kvm = createClient(KvmService, transport);
-export const media = createClient(MediaService, transport);
+export const media = createClient(MediaService, within(LONG));
 export const controllers = createClient(ManagementControllerService, transport);
 export const events = createClient(EventService, transport);
 export const hosts = createClient(HostService, transport);

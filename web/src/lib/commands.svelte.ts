@@ -1,4 +1,5 @@
 // Everything that can be reached from the command palette and by keys.
+import type { DescMethod } from "@bufbuild/protobuf";
 import { CertificateService } from "../gen/schema/v1alpha1/certificate_pb";
 import { ChassisService, ChassisAction } from "../gen/schema/v1alpha1/chassis_pb";
 import { HostAction, HostService, HostStatus } from "../gen/schema/v1alpha1/host_pb";
@@ -10,6 +11,7 @@ import { UserService } from "../gen/schema/v1alpha1/user_pb";
 import { act } from "./act.svelte";
 import { chassis, leds, thermal } from "./api";
 import { label, LOCALES, t } from "./i18n.svelte";
+import { live } from "./live.svelte";
 import { machine } from "./machine.svelte";
 import { NAV } from "./nav";
 import { askBmc, askChassis, askHost, BMC_ACTIONS, CHASSIS_ACTIONS, HOST_ACTIONS, isOffered } from "./power";
@@ -40,6 +42,8 @@ export function identify(name: string, isOn: boolean): void {
 
 export function commands(): Command[] {
   const list: Command[] = [];
+  // What would act is not offered while nobody hears of it.
+  const may = (method: DescMethod) => !live.isLost && session.may(method);
   for (const group of NAV) {
     for (const { page, keys, needs } of group.pages) {
       if (needs && !session.may(needs)) continue;
@@ -47,7 +51,7 @@ export function commands(): Command[] {
       list.push({ id: `page ${page}`, group: t("palette.pages"), title: t(title), keys, run: () => router.go(path) });
     }
   }
-  if (session.may(HostService.method.changeHostState)) {
+  if (may(HostService.method.changeHostState)) {
     for (const host of machine.hosts.data ?? []) {
       for (const action of HOST_ACTIONS) {
         if (!isOffered(action, host.status ?? HostStatus.UNSPECIFIED)) continue;
@@ -56,13 +60,13 @@ export function commands(): Command[] {
       }
     }
   }
-  if (session.may(HostService.method.updateHost)) {
+  if (may(HostService.method.updateHost)) {
     for (const host of machine.hosts.data ?? []) {
       if (!host.bootOverride) continue;
       list.push({ id: `boot ${host.name}`, group: t("nav.power"), title: `${host.name}: ${t("boot.change")}`, run: () => router.go(`/power?boot=${encodeURIComponent(host.name)}`) });
     }
   }
-  if (session.may(ChassisService.method.changeChassisState)) {
+  if (may(ChassisService.method.changeChassisState)) {
     for (const box of machine.chassis.data ?? []) {
       for (const action of CHASSIS_ACTIONS) {
         const title = `${box.name}: ${label("chassisAction", ChassisAction, action)}`;
@@ -72,30 +76,30 @@ export function commands(): Command[] {
       list.push({ id: `identify ${box.name}`, group: t("nav.leds"), title, run: () => identify(box.name, !box.identify) });
     }
   }
-  if (session.may(ThermalService.method.setThermalProfile)) {
+  if (may(ThermalService.method.setThermalProfile)) {
     for (const profile of PROFILES) {
       const name = label("profile", ThermalProfile, profile);
       const title = `${t("thermal.profile")}: ${name}`;
       list.push({ id: `profile ${profile}`, group: t("nav.thermal"), title, run: () => void act(() => thermal.setThermalProfile({ profile }), "thermal.profileSet", { profile: name }) });
     }
   }
-  if (session.may(LedService.method.testLeds)) {
+  if (may(LedService.method.testLeds)) {
     list.push({ id: "lamps", group: t("nav.leds"), title: t("leds.test"), run: () => void act(() => leds.testLeds({ duration: { seconds: 10n, nanos: 0 } }), "leds.testOn") });
   }
   list.push({ id: "unresolved", group: t("nav.events"), title: t("events.open"), run: () => router.go("/events?resolved=no") });
-  if (session.may(UserService.method.createUser)) {
+  if (may(UserService.method.createUser)) {
     list.push({ id: "new user", group: t("nav.users"), title: t("users.new"), run: () => router.go("/users?new=1") });
   }
-  if (session.may(CertificateService.method.generateCsr)) {
+  if (may(CertificateService.method.generateCsr)) {
     list.push({ id: "csr", group: t("nav.certificate"), title: t("certificate.request"), run: () => router.go("/certificate?open=request") });
     list.push({ id: "certificate", group: t("nav.certificate"), title: t("certificate.replace"), run: () => router.go("/certificate?open=replace") });
     list.push({ id: "certificate reset", group: t("nav.certificate"), title: t("certificate.reset"), run: () => router.go("/certificate?open=reset") });
   }
-  if (session.may(IpmiService.method.setIpmi) && machine.info.data?.health?.details.some((detail) => detail.component === "ipmisrv")) {
+  if (may(IpmiService.method.setIpmi) && machine.info.data?.health?.details.some((detail) => detail.component === "ipmisrv")) {
     list.push({ id: "ipmi", group: t("nav.network"), title: t("ipmi.title"), run: () => router.go("/network") });
   }
   const bmc = machine.controller.data;
-  if (bmc && session.may(ManagementControllerService.method.changeManagementControllerState)) {
+  if (bmc && may(ManagementControllerService.method.changeManagementControllerState)) {
     for (const action of BMC_ACTIONS) {
       list.push({ id: `bmc ${action}`, group: t("nav.controller"), title: `${bmc.name}: ${label("bmcAction", ManagementControllerAction, action)}`, run: () => askBmc(bmc.name, action) });
     }

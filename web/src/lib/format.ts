@@ -1,5 +1,6 @@
 // Numbers, units and times, as the reader's language and zone have them.
 import { timestampDate, type Duration, type Timestamp } from "@bufbuild/protobuf/wkt";
+import { clock } from "./clock.svelte";
 import { i18n, t } from "./i18n.svelte";
 import { prefs } from "./prefs.svelte";
 import { SensorUnit } from "../gen/schema/v1alpha1/sensor_pb";
@@ -10,11 +11,17 @@ export function date(at: Date | Timestamp | undefined): Date | undefined {
   return at === undefined || at instanceof Date ? at : timestampDate(at);
 }
 
-/** Date and time to the second. */
+/** Date and time to the second, and the zone they are in. */
 export function when(at: Date | Timestamp | undefined): string {
   const shown = date(at);
   if (!shown) return "–";
-  return new Intl.DateTimeFormat(i18n.locale, { dateStyle: "medium", timeStyle: "medium", ...zone() }).format(shown);
+  return new Intl.DateTimeFormat(i18n.locale, { dateStyle: "medium", timeStyle: "long", ...zone() }).format(shown);
+}
+
+/** The zone that times are shown in. */
+export function zoneName(): string {
+  const parts = new Intl.DateTimeFormat(i18n.locale, { timeZoneName: "short", ...zone() }).formatToParts(clock.quarter * 900_000);
+  return parts.find(({ type }) => type === "timeZoneName")?.value ?? "";
 }
 
 /** The time alone when it is today's. */
@@ -22,7 +29,7 @@ export function whenShort(at: Date | Timestamp | undefined): string {
   const shown = date(at);
   if (!shown) return "–";
   const day = (d: Date) => new Intl.DateTimeFormat("en", { dateStyle: "short", ...zone() }).format(d);
-  const today = day(shown) === day(new Date());
+  const today = day(shown) === day(new Date(clock.ahead + clock.quarter * 900_000));
   return new Intl.DateTimeFormat(i18n.locale, {
     ...(today ? {} : { month: "short", day: "numeric" }),
     hour: "2-digit",

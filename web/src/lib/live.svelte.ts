@@ -3,7 +3,7 @@
 import { untrack } from "svelte";
 import { Code } from "@connectrpc/connect";
 import type { Event } from "../gen/schema/v1alpha1/event_pb";
-import { events, failureOf } from "./api";
+import { ENDLESS, events, failureOf, lostWhile } from "./api";
 
 export type LinkState = "off" | "connecting" | "live" | "lost";
 
@@ -15,6 +15,8 @@ const QUIET = 8000;
 const PATIENCE = 4000;
 /** Events kept for pages that show the latest. */
 const KEPT = 200;
+/** What a page shows does not wait longer for the stream to begin, ms. */
+const HEAD = 1000;
 
 class Live {
   link = $state<LinkState>("off");
@@ -32,8 +34,13 @@ class Live {
   #hurry: (() => void) | undefined;
   #onEvent = new Set<(event: Event) => void>();
   #onReset = new Set<() => void>();
+  #onLost = new Set<() => void>();
+  #begun = Promise.resolve();
+  /** The first stream begins; answers whether in time. `undefined` once it has. */
+  #begin: (() => boolean) | undefined;
 
   constructor() {
+    lostWhile(() => this.isLost);
     addEventListener("online", () => this.retryNow());
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden && this.link === "lost") this.retryNow();
@@ -52,6 +59,22 @@ class Live {
     return () => this.#onReset.delete(then);
   }
 
+  /** Tells when the connection is lost: what still waits for it waits in vain. */
+  onLost(then: () => void): () => void {
+    this.#onLost.add(then);
+    return () => this.#onLost.delete(then);
+  }
+
+  /** Nothing is to be expected from the BMC: what is shown may be old, and what would act is not offered. */
+  get isLost(): boolean {
+    return this.link === "lost";
+  }
+
+  /** What is read after this has come is followed by events: none falls between. */
+  begun(): Promise<void> {
+    return this.#begun;
+  }
+
   /** Another stream showed life. */
   heard(): void {
     this.#heard = Date.now();
@@ -61,12 +84,26 @@ class Live {
     if (this.#stop) return;
     this.#stop = new AbortController();
     const { signal } = this.#stop;
+    this.#begun = new Promise((resolve) => {
+      let isLate = false;
+      const timer = setTimeout(() => {
+        isLate = true;
+        resolve();
+      }, HEAD);
+      this.#begin = () => {
+        clearTimeout(timer);
+        this.#begin = undefined;
+        resolve();
+        return !isLate;
+      };
+    });
     untrack(() => void this.#run(signal));
   }
 
   stop(): void {
     this.#stop?.abort();
     this.#stop = undefined;
+    this.#begin?.();
     this.#after = undefined;
     this.recent = [];
     this.link = "off";
@@ -99,6 +136,7 @@ class Live {
       if (this.link !== "lost") {
         this.link = "lost";
         this.lostAt = Date.now();
+        for (const then of this.#onLost) then();
       }
       const pause = PAUSES[Math.min(this.#attempt, PAUSES.length - 1)]!;
       this.#attempt += 1;
@@ -118,11 +156,13 @@ class Live {
     this.#heard = Date.now();
     const request = this.#after === undefined ? {} : { afterSequence: this.#after };
     const stream = events.watchEvents(request, {
+      ...ENDLESS,
       signal,
       onHeader: (headers) => {
         const began = headers.get("event-sequence");
         if (began && this.#after === undefined) this.#after = BigInt(began);
-        const isBack = this.link === "lost";
+        // What was read before the first stream began may have changed in between.
+        const isBack = this.link === "lost" || this.#begin?.() === false;
         this.link = "live";
         this.#attempt = 0;
         this.heard();

@@ -1,18 +1,25 @@
 // What every page shows something of: hosts, the chassis, the BMC and its health.
 import type { Event } from "../gen/schema/v1alpha1/event_pb";
 import { chassis, controllers, hosts, system } from "./api";
+import { clock } from "./clock.svelte";
 import { Resource } from "./resource.svelte";
 
 const of = (...domains: string[]) => (event: Event) => domains.includes(event.domain);
 
+/** Power is told by events, but not that who tells them hangs, ms. */
+const LOOK = 10_000;
+
 class Machine {
-  hosts = new Resource(async () => (await hosts.listHosts({})).hosts, { on: of("host", "chassis") });
-  chassis = new Resource(async () => (await chassis.listChassis({})).chassis, { on: of("chassis", "host") });
+  hosts = new Resource(async () => (await hosts.listHosts({})).hosts, { on: of("host", "chassis"), owner: "statemgr", every: LOOK });
+  chassis = new Resource(async () => (await chassis.listChassis({})).chassis, { on: of("chassis", "host"), owner: "statemgr" });
   controller = new Resource(async () => (await controllers.listManagementControllers({})).controllers[0], {
     on: of("bmc"),
+    owner: "statemgr",
   });
   info = new Resource(async () => (await system.getSystemInfo({})).systemInfo, {
-    on: of("daemon", "system", "bmc"),
+    on: of("daemon", "system", "bmc", "store"),
+    // A store that is full keeps no event of that.
+    every: LOOK,
   });
   #ends: (() => void)[] = [];
 
@@ -24,6 +31,11 @@ class Machine {
   stop(): void {
     this.#ends.forEach((end) => end());
     this.#ends = [];
+  }
+
+  /** A length of time that a resource has and that goes on, s. */
+  goesOn(length: number | undefined, from: Resource<unknown>): number | undefined {
+    return length === undefined ? undefined : length + Math.max(0, clock.now - from.at) / 1000;
   }
 
   /** The name by which this BMC is told apart from others: that of its chassis or what its owner wrote there. */

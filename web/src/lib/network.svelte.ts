@@ -13,7 +13,7 @@ export function isManaged(): boolean | undefined {
 
 /** The interfaces and what follows from them, read once it is known that somebody answers. */
 export function readNetwork(): Resource<Awaited<ReturnType<typeof network.listNetworkInterfaces>>> {
-  const made = new Resource(() => network.listNetworkInterfaces({}), { on: (event) => event.domain === "network", every: EVERY });
+  const made = new Resource(() => network.listNetworkInterfaces({}), { on: (event) => event.domain === "network", every: EVERY, owner: "netmgr" });
   const is = $derived(isManaged() === true);
   $effect(() => (is ? made.run() : undefined));
   return made;

@@ -5,11 +5,13 @@ import { Code } from "@connectrpc/connect";
 import type { Event } from "../gen/schema/v1alpha1/event_pb";
 import {
   SensorQuality,
+  SensorReason,
   SensorStatus,
   type Sensor,
   type SensorReadings,
 } from "../gen/schema/v1alpha1/sensor_pb";
-import { failureOf, sensors as api } from "./api";
+import { date } from "./format";
+import { ENDLESS, failureOf, sensors as api } from "./api";
 import { live } from "./live.svelte";
 import { Resource } from "./resource.svelte";
 
@@ -17,6 +19,10 @@ import { Resource } from "./resource.svelte";
 export const TRAIL = 90;
 /** How long readings are followed after the last one who looked, ms. */
 const GRACE = 3000;
+/** What changes together is asked for together, ms. */
+const SETTLE = 300;
+/** More sensors than these are asked for as a list. */
+const FEW = 4;
 
 /** One sensor as it is now. */
 export class LiveSensor {
@@ -37,11 +43,28 @@ export class LiveSensor {
     this.describe(info);
   }
 
+  /**
+   * Takes in what is known of it beside its value. What it shows is the stream's to say while there is one: a list may be older, and what was measured at one
+   * time may be judged otherwise since.
+   */
   describe(info: Sensor): void {
     this.info = info;
+    const at = date(info.lastReadingTimestamp)?.getTime() ?? 0;
+    if (at < this.at || (readings.isLive && this.beat > 0)) return;
+    this.at = at;
     this.status = info.status ?? SensorStatus.UNKNOWN;
     this.quality = info.quality;
     if (info.reading.case === "analogReading") this.value = info.reading.value.value ?? NaN;
+  }
+
+  /** What it shows is the last that is known of it. */
+  get isOld(): boolean {
+    return this.quality === SensorQuality.STALE || (!readings.isLive && this.quality !== SensorQuality.UNAVAILABLE);
+  }
+
+  /** Why it shows nothing good; what was told of another quality is over. */
+  get reason(): SensorReason {
+    return this.quality !== SensorQuality.GOOD && this.quality === this.info.quality ? this.info.reason : SensorReason.UNSPECIFIED;
   }
 
   take(value: number, status: SensorStatus, quality: SensorQuality, at: number): void {
@@ -87,16 +110,26 @@ class Readings {
   list = $state.raw<LiveSensor[]>([]);
   byId = $state.raw(new Map<string, LiveSensor>());
   /** The stream is open. */
-  isLive = $state(false);
+  #isOpen = $state(false);
   /** What is known of all sensors beside their values. */
-  index = new Resource(() => this.#read(), { on: concerns });
+  index = new Resource(() => this.#read(), { on: concerns, owner: "sensormon" });
+  /** What the stream said of each, by its number. */
+  #heard = new Map<number, [value: number, status: SensorStatus, quality: SensorQuality, at: number]>();
+  /** Those of which more is to be asked, as the stream says something else than what they are described as. */
+  #asking = new Set<string>();
   #users = 0;
   #isRunning = false;
+  #soon: ReturnType<typeof setTimeout> | undefined;
   #leaving: ReturnType<typeof setTimeout> | undefined;
   #stop: AbortController | undefined;
   #endIndex: (() => void) | undefined;
   #numbers: string[] = [];
   #epoch = 0n;
+
+  /** What is shown is what the BMC last said, and it would say what is new. */
+  get isLive(): boolean {
+    return this.#isOpen && !live.isLost;
+  }
 
   /** Follows the readings for as long as somebody looks; the answer ends that. Whoever goes from one page to the next keeps them. */
   use(): () => void {
@@ -130,8 +163,10 @@ class Readings {
     this.#stop?.abort();
     this.#endIndex?.();
     this.#endIndex = undefined;
+    clearTimeout(this.#soon);
+    this.#asking.clear();
     this.#isRunning = false;
-    this.isLive = false;
+    this.#isOpen = false;
   }
 
   /** Answers how many sensors there are. */
@@ -149,29 +184,56 @@ class Readings {
     if (isSame) return found.length;
     this.list = found.map((sensor) => known.get(sensor.id) ?? new LiveSensor(sensor));
     this.byId = new Map(this.list.map((sensor) => [sensor.id, sensor]));
+    // The stream may have begun before this answer, which is older then.
+    this.#numbers.forEach((id, number) => {
+      const [heard, sensor] = [this.#heard.get(number), this.byId.get(id)];
+      if (heard && sensor && !known.has(id)) sensor.take(...heard);
+    });
     return found.length;
   }
 
   async #run(stop: AbortSignal): Promise<void> {
     while (!stop.aborted) {
+      // Who has lost the connection waits in vain for a stream that nobody ends.
+      const cut = new AbortController();
+      const end = () => cut.abort();
+      const forget = live.onLost(end);
+      stop.addEventListener("abort", end);
       try {
-        for await (const message of api.watchReadings({}, { signal: stop })) {
-          this.isLive = true;
+        for await (const message of api.watchReadings({}, { ...ENDLESS, signal: cut.signal })) {
+          this.#isOpen = true;
           live.heard();
           this.#take(message);
         }
       } catch (thrown) {
         if (failureOf(thrown).code === Code.Unauthenticated) return;
+      } finally {
+        forget();
+        stop.removeEventListener("abort", end);
+        this.#isOpen = false;
       }
-      this.isLive = false;
       if (stop.aborted) return;
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
   }
 
+  /** Asks for the description of a sensor anew; of many for all at once. */
+  #ask(id: string): void {
+    if (!this.#asking.size)
+      this.#soon = setTimeout(() => {
+        const ids = [...this.#asking];
+        this.#asking.clear();
+        if (ids.length > FEW) void this.index.refresh();
+        // What fails here is told by the list.
+        else for (const one of ids) this.refresh(one).catch(() => {});
+      }, SETTLE);
+    this.#asking.add(id);
+  }
+
   #take(message: SensorReadings): void {
     if (message.full) {
       this.#numbers = message.ids;
+      this.#heard.clear();
       this.#epoch = message.epoch;
     } else if (message.epoch !== this.#epoch) {
       return;
@@ -179,15 +241,17 @@ class Readings {
     const time = message.time ? Number(message.time.seconds) * 1000 + message.time.nanos / 1e6 : Date.now();
     const heard = new Set<LiveSensor>();
     message.numbers.forEach((number, i) => {
+      const value = message.values[i] ?? NaN;
+      const quality = message.qualities[i] ?? SensorQuality.UNAVAILABLE;
+      const said = [value, message.statuses[i] ?? SensorStatus.UNKNOWN, quality, time - (message.agesMs[i] ?? 0)] as const;
+      this.#heard.set(number, [...said]);
       const sensor = this.byId.get(this.#numbers[number] ?? "");
       if (!sensor) return;
       heard.add(sensor);
-      sensor.take(
-        message.values[i] ?? NaN,
-        message.statuses[i] ?? SensorStatus.UNKNOWN,
-        message.qualities[i] ?? SensorQuality.UNAVAILABLE,
-        time - (message.agesMs[i] ?? 0),
-      );
+      // In words, and why it is not good, is in no message of the stream. Who is silent cannot be asked either.
+      const isOther = quality !== sensor.info.quality || (sensor.info.reading.case === "discreteReading" && sensor.value !== value && sensor.beat > 0);
+      if (isOther && message.epoch) this.#ask(sensor.id);
+      sensor.take(...said);
     });
     // Sensors of the bus that was read and are not in the message show the same, measured now.
     if (message.full || !message.bus) return;

@@ -2,6 +2,7 @@
 import { untrack } from "svelte";
 import { Code } from "@connectrpc/connect";
 import type { Event } from "../gen/schema/v1alpha1/event_pb";
+import { DaemonState } from "../gen/schema/v1alpha1/system_pb";
 import { failureOf, isUnreachable, type Failure } from "./api";
 import { live } from "./live.svelte";
 
@@ -10,11 +11,15 @@ export interface When {
   on?: (event: Event) => boolean;
   /** For what changes without events: how often it is read while the page can be seen, ms. */
   every?: number;
+  /** The daemon that knows it: what it said is in doubt once it is not there any more. */
+  owner?: string;
 }
 
 /** After an event others follow: one read for all of them, ms. */
 const SETTLE = 120;
 const RETRY = 3000;
+/** Who has not answered for so long may not be there, ms. */
+const SLOW = 4000;
 
 export class Resource<T> {
   data = $state.raw<T | undefined>();
@@ -25,7 +30,11 @@ export class Resource<T> {
   #load: () => Promise<T>;
   #when: When;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #turn = 0;
+  #isDoubted = $state(false);
+  #underway: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+  /** What was begun in an earlier one counts no more. */
+  #life = 0;
 
   constructor(load: () => Promise<T>, when: When = {}) {
     this.#load = load;
@@ -34,35 +43,68 @@ export class Resource<T> {
 
   /** The data is not known to be true any more: the BMC, or the daemon that owns it, does not answer. */
   get isStale(): boolean {
-    return this.data !== undefined && (this.failure !== undefined || live.link === "lost");
+    return this.data !== undefined && (this.failure !== undefined || this.#isDoubted || live.isLost);
   }
 
-  async refresh(): Promise<void> {
-    const turn = ++this.#turn;
+  /** Reads it. There is one read at a time: whoever asks during one waits for another that begins after it. */
+  refresh(): Promise<void> {
+    if (!this.#underway) return this.#start();
+    const life = this.#life;
+    this.#next ??= this.#underway.then(() => {
+      if (life !== this.#life) return;
+      this.#next = undefined;
+      return this.#start();
+    });
+    return this.#next;
+  }
+
+  #start(): Promise<void> {
+    const read = this.#read(this.#life).finally(() => {
+      if (this.#underway === read) this.#underway = undefined;
+    });
+    this.#underway = read;
+    return read;
+  }
+
+  async #read(life: number): Promise<void> {
     this.loading = true;
+    const slow = setTimeout(() => {
+      if (life === this.#life) this.#isDoubted = true;
+    }, SLOW);
     try {
       const data = await this.#load();
-      if (turn !== this.#turn) return;
+      if (life !== this.#life) return;
       this.data = data;
       this.failure = undefined;
+      this.#isDoubted = false;
       this.at = Date.now();
     } catch (thrown) {
-      if (turn !== this.#turn) return;
+      if (life !== this.#life) return;
       const failure = failureOf(thrown);
       if (failure.code !== Code.Canceled) this.failure = failure;
-      if (isUnreachable(failure)) this.#soon(RETRY);
+      if (isUnreachable(failure) || failure.code === Code.ResourceExhausted) this.#soon(RETRY);
     } finally {
-      if (turn === this.#turn) this.loading = false;
+      clearTimeout(slow);
+      if (life === this.#life) this.loading = false;
     }
   }
 
   /** Reads it, and goes on until the answer is called. */
   run(): () => void {
+    const life = this.#life;
     // Whoever starts it does not depend on what it reads.
-    untrack(() => void this.refresh());
+    untrack(() => void live.begun().then(() => life === this.#life && void this.refresh()));
     const ends = [live.onReset(() => void this.refresh())];
-    const { on, every } = this.#when;
-    if (on) ends.push(live.onEvent((event) => on(event) && this.#soon(SETTLE)));
+    const { on, every, owner } = this.#when;
+    if (on || owner)
+      ends.push(
+        live.onEvent((event) => {
+          const { case: kind, value } = event.payload;
+          const isOwner = kind === "daemonStateChange" && value.daemonName === owner;
+          if (isOwner && value.currentState !== DaemonState.READY) this.#isDoubted = true;
+          if (isOwner || on?.(event)) this.#soon(SETTLE);
+        }),
+      );
     if (every) {
       const timer = setInterval(() => {
         if (!document.hidden && !this.loading) void this.refresh();
@@ -72,8 +114,9 @@ export class Resource<T> {
     return () => {
       ends.forEach((end) => end());
       clearTimeout(this.#timer);
-      this.#timer = undefined;
-      this.#turn += 1;
+      this.#timer = this.#underway = this.#next = undefined;
+      this.#isDoubted = false;
+      this.#life += 1;
     };
   }
 
