@@ -666,6 +666,27 @@ describe("getting around", () => {
     await person.goto(`/api-explorer?op=${encodeURIComponent("patch /api/v1alpha1/hosts/{name}")}`);
     await person.page.getByLabel("name *").fill("system");
     await person.sees("[data-ubmcctl]", '"host_name":"system"');
+    await person.goto(`/api-explorer?op=${encodeURIComponent("get /api/v1alpha1/ipmi")}`);
+    await person.sees("[data-ubmcctl]", "call IpmiService.GetIpmi");
+    // Nobody is taught to send a token to whom they do not know.
+    await person.sees("pre", /^curl 'https:/);
+    // What comes late is no answer to what was chosen meanwhile.
+    await person.page.getByRole("button", { name: "Send" }).waitFor();
+    let release;
+    const gate = new Promise((resolve) => (release = resolve));
+    await person.page.route("**/api/v1alpha1/ipmi", async (route) => {
+      await gate;
+      await route.fallback();
+    });
+    const late = person.page.waitForResponse("**/api/v1alpha1/ipmi");
+    await person.page.getByRole("button", { name: "Send" }).click();
+    await person.page.getByRole("button", { name: "GET /hosts", exact: true }).click();
+    await person.sees("h2", "GET /api/v1alpha1/hosts");
+    release();
+    await (await late).finished();
+    await person.page.getByRole("button", { name: "Send" }).click();
+    await person.sees("[data-answer]", '"hosts"');
+    assert.equal(await person.page.locator("[data-answer]", { hasText: "listening" }).count(), 0);
     await person.leave();
   });
 
