@@ -77,68 +77,6 @@ async function late(page, pattern) {
 }
 const painted = (page) => page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 
-describe("a daemon that hangs or dies", () => {
-  test("sensormon: values are shown as old with their age, and heal", async () => {
-    const person = await Person.at(chrome, suite.url);
-    await person.signIn();
-    const other = await person.open();
-    await person.goto("/", other);
-    await person.sees("main", "Nothing needs attention.", other);
-    await person.goto("/sensors");
-    await person.page.waitForSelector("[data-sensor=inlet_temp] .badge:not(.stale)");
-    await hung("sensormon", async () => {
-      await person.page.waitForSelector("[data-sensor=inlet_temp] .num.stale");
-      await person.page.waitForSelector("[data-sensor=inlet_temp] .badge.stale");
-      await person.sees("[data-sensor=inlet_temp]", /\d+\s?s old/);
-      await person.sees("[data-attention]", "Sensors", other);
-      await other.waitForSelector("[data-power-drawn].stale");
-    });
-    await person.page.waitForSelector("[data-sensor=inlet_temp] .badge:not(.stale)");
-    await person.page.waitForSelector("[data-sensor=inlet_temp] .num:not(.stale)");
-    await person.sees("main", "Nothing needs attention.", other);
-    const before = await pidOf("sensormon");
-    await suite.kill("sensormon");
-    await other.waitForFunction(() => document.querySelector("[data-attention]") || document.querySelector("[data-well].stale"));
-    await person.sees("main", "Nothing needs attention.", other);
-    await person.page.waitForSelector("[data-sensor=inlet_temp] .num:not(.stale)");
-    assert.notEqual(await pidOf("sensormon"), before);
-    await person.leave([AWAY]);
-  });
-
-  test("thermalmgr: zones and fans are shown as old, and heal", async () => {
-    const person = await Person.at(chrome, suite.url);
-    await person.signIn();
-    await person.goto("/thermal");
-    await person.page.waitForSelector("[data-zone=cpu] .badge:not(.stale)");
-    await hung("thermalmgr", async () => {
-      await person.page.waitForSelector("[data-zone=cpu] .badge.stale");
-      await person.page.waitForSelector("[data-fan=fan0].stale");
-    });
-    await person.page.waitForSelector("[data-zone=cpu] .badge:not(.stale)");
-    await suite.kill("thermalmgr");
-    await person.page.waitForSelector("[data-zone=cpu] .badge.stale");
-    await person.page.waitForSelector("[data-zone=cpu] .badge:not(.stale)");
-    await person.leave([AWAY]);
-  });
-
-  test("statemgr: how the host stands is shown as old, nothing is offered, and it heals", async () => {
-    const person = await Person.at(chrome, suite.url);
-    await person.signIn();
-    await person.goto("/power");
-    const card = "[data-host-card=system]";
-    await person.page.waitForSelector(`${card}:not(.stale-block)`);
-    await hung("statemgr", async () => {
-      await person.page.waitForSelector(`${card}.stale-block`);
-      assert.ok(await person.page.locator(card).getByRole("button", { name: "Power on" }).isDisabled());
-    });
-    await person.page.waitForSelector(`${card}:not(.stale-block)`);
-    await suite.kill("statemgr");
-    await person.page.waitForSelector(`${card}.stale-block`);
-    await person.page.waitForSelector(`${card}:not(.stale-block)`);
-    await person.leave([AWAY]);
-  });
-});
-
 describe("a cable that is cut without a word", () => {
   test("values become old, what acts is not offered, and it heals", async () => {
     const cable = await Cable.to(suite);
@@ -328,7 +266,7 @@ describe("the overview", () => {
       await person.signIn();
       await person.sees("main", /Nothing needs attention\.|Needs attention.*(Soon|Now)/s);
       assert.equal(await person.page.locator("main", { hasText: "Loading" }).count(), 0);
-      await person.leave();
+      await person.leave([AWAY]);
     } finally {
       await own.stop();
     }
@@ -397,6 +335,8 @@ describe("times", () => {
       return [..."dhm"].reduce((sum, unit) => sum + Number(new RegExp(`(\\d+)${unit}`).exec(text)?.[1] ?? 0) * { d: 1440, h: 60, m: 1 }[unit], 0);
     };
     const first = await up();
+    // What the BMC says anew would be right in any case.
+    await held(person.page, /GetSystemInfo/);
     await person.page.clock.fastForward("10:00");
     await painted(person.page);
     assert.ok((await up()) >= first + 10, `${first} min, ten minutes later ${await up()} min`);
@@ -413,5 +353,68 @@ describe("times", () => {
     // It started within this run, and not in some hours.
     assert.match(await since(), /^\d+\s?(m|s|min)\b.* ago$/);
     await person.leave();
+  });
+});
+
+// At the end: what happens here needs attention afterwards.
+describe("a daemon that hangs or dies", () => {
+  test("sensormon: values are shown as old with their age, and heal", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    const other = await person.open();
+    await person.goto("/", other);
+    await person.sees("main", "Nothing needs attention.", other);
+    await person.goto("/sensors");
+    await person.page.waitForSelector("[data-sensor=inlet_temp] .badge:not(.stale)");
+    await hung("sensormon", async () => {
+      await person.page.waitForSelector("[data-sensor=inlet_temp] .num.stale");
+      await person.page.waitForSelector("[data-sensor=inlet_temp] .badge.stale");
+      await person.sees("[data-sensor=inlet_temp]", /\d+\s?s old/);
+      await person.sees("[data-attention]", "Sensors", other);
+      await other.waitForSelector("[data-power-drawn].stale");
+    });
+    await person.page.waitForSelector("[data-sensor=inlet_temp] .badge:not(.stale)");
+    await person.page.waitForSelector("[data-sensor=inlet_temp] .num:not(.stale)");
+    await person.sees("main", "Nothing needs attention.", other);
+    const before = await pidOf("sensormon");
+    await suite.kill("sensormon");
+    await other.waitForFunction(() => document.querySelector("[data-attention]") || document.querySelector("[data-well].stale"));
+    await person.sees("main", "Nothing needs attention.", other);
+    await person.page.waitForSelector("[data-sensor=inlet_temp] .num:not(.stale)");
+    assert.notEqual(await pidOf("sensormon"), before);
+    await person.leave([AWAY]);
+  });
+
+  test("thermalmgr: zones and fans are shown as old, and heal", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    await person.goto("/thermal");
+    await person.page.waitForSelector("[data-zone=cpu] .badge:not(.stale)");
+    await hung("thermalmgr", async () => {
+      await person.page.waitForSelector("[data-zone=cpu] .badge.stale");
+      await person.page.waitForSelector("[data-fan=fan0].stale");
+    });
+    await person.page.waitForSelector("[data-zone=cpu] .badge:not(.stale)");
+    await suite.kill("thermalmgr");
+    await person.page.waitForSelector("[data-zone=cpu] .badge.stale");
+    await person.page.waitForSelector("[data-zone=cpu] .badge:not(.stale)");
+    await person.leave([AWAY]);
+  });
+
+  test("statemgr: how the host stands is shown as old, nothing is offered, and it heals", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    await person.goto("/power");
+    const card = "[data-host-card=system]";
+    await person.page.waitForSelector(`${card}:not(.stale-block)`);
+    await hung("statemgr", async () => {
+      await person.page.waitForSelector(`${card}.stale-block`);
+      assert.ok(await person.page.locator(card).getByRole("button", { name: "Power on" }).isDisabled());
+    });
+    await person.page.waitForSelector(`${card}:not(.stale-block)`);
+    await suite.kill("statemgr");
+    await person.page.waitForSelector(`${card}.stale-block`);
+    await person.page.waitForSelector(`${card}:not(.stale-block)`);
+    await person.leave([AWAY]);
   });
 });

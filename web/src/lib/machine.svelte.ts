@@ -19,7 +19,7 @@ class Machine {
   info = new Resource(async () => (await system.getSystemInfo({})).systemInfo, {
     on: of("daemon", "system", "bmc", "store"),
     // A store that is full keeps no event of that.
-    every: LOOK,
+    every: 3 * LOOK,
   });
   #ends: (() => void)[] = [];
 
