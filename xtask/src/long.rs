@@ -1,9 +1,10 @@
 //! `cargo xtask test --long`: the random tests in the numbers that find what a short run does not, and every fuzz target for a while.
 //! Nothing of it is part of CI; it is run before something is called done.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use crate::count::{Count, run_tests};
@@ -31,9 +32,18 @@ const REDFISH_REQUESTS: u32 = 10_000;
 const LIVE_MINUTES: u32 = 30;
 /// How long each fuzz target runs, in seconds.
 const FUZZ_SECONDS: u32 = 60;
-/// Executions of the targets about IPMI, all together, and how long each of them takes at most, in seconds: what strangers send there is proved by nothing before it is read.
-const IPMI_EXECUTIONS: usize = 100_000_000;
-const IPMI_SECONDS: u32 = 3600;
+/// The targets about IPMI and how often each is executed, in the order they are run: what strangers send there is proved by nothing before it is read. One
+/// execution of the commands is a login and dozens of requests, and takes as long as many of the others.
+const IPMI_EXECUTIONS: [(&str, u64); 4] = [
+    ("ipmi_vm", 36_000_000),
+    ("ipmi_sol", 30_000_000),
+    ("ipmi_datagrams", 30_000_000),
+    ("ipmi_commands", 4_000_000),
+];
+/// Executions of all of them at least.
+const IPMI_ALL: u64 = 100_000_000;
+/// How long each of them takes at most, in seconds.
+const IPMI_SECONDS: u32 = 2 * 3600;
 
 /// A part of what takes long, in the order it is run.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +68,10 @@ pub(crate) enum Part {
     Redfish,
     /// 300 live sensors in a browser for half an hour.
     Live,
-    /// Every fuzz target for a minute, and those about IPMI for 100 million executions.
+    /// Every fuzz target for a minute, but for those about IPMI.
     Fuzz,
+    /// The fuzz targets about IPMI, for 100 million executions together.
+    FuzzIpmi,
     /// A daemon added by the steps of the docs.
     Daemon,
     /// Every boot of the images, and power cuts.
@@ -88,6 +100,7 @@ pub(crate) fn run(only: &[Part], count: &mut Count) -> Result<()> {
             Part::Redfish => redfish(count),
             Part::Live => live(count),
             Part::Fuzz => fuzz(count),
+            Part::FuzzIpmi => fuzz_ipmi(count),
             Part::Daemon => daemon(count),
             Part::Images => images(count),
             Part::Reproducible => reproducible(count),
@@ -240,38 +253,127 @@ fn daemon(count: &mut Count) -> Result<()> {
     Ok(())
 }
 
-/// Coverage-guided, by cargo-fuzz. Its flags are the nightly compiler's; the stable one takes them when told to.
-fn fuzz(count: &mut Count) -> Result<()> {
+/// The fuzz targets there are: those about IPMI, or all others. They are coverage-guided, by cargo-fuzz.
+fn fuzz_targets(of_ipmi: bool) -> Result<Vec<String>> {
     need::tools(&[need::CXX])?;
     need::cargo_fuzz()?;
     let listed = sh::output(fuzz_command().args(["fuzz", "list"]))?;
-    let is_ipmi = |target: &str| target.starts_with("ipmi_");
-    let of_ipmi = listed.split_whitespace().filter(|target| is_ipmi(target)).count();
+    let is_wanted = |target: &&str| target.starts_with("ipmi_") == of_ipmi;
+    Ok(listed.split_whitespace().filter(is_wanted).map(str::to_owned).collect())
+}
+
+fn fuzz(count: &mut Count) -> Result<()> {
     let mut failed = Vec::new();
-    for target in listed.split_whitespace() {
-        sh::say(&format!("$ cargo fuzz run {target}"));
-        let seconds = if is_ipmi(target) { IPMI_SECONDS } else { FUZZ_SECONDS };
-        let limit = format!("-max_total_time={seconds}");
-        let runs = format!(
-            "-runs={}",
-            if is_ipmi(target) { (IPMI_EXECUTIONS / of_ipmi.max(1)).to_string() } else { "-1".to_owned() }
-        );
-        let words = ["fuzz", "run", target, "--", &limit, &runs, "-rss_limit_mb=4096"];
-        match sh::run(fuzz_command().args(words)) {
-            Ok(()) => count.passed += 1,
-            Err(error) => {
-                let found = format!("what it failed on is in fuzz/artifacts/{target}");
-                sh::say(&format!("fuzz target {target}: {error:#}; {found}"));
-                failed.push(target);
-            }
-        }
+    for target in fuzz_targets(false)? {
+        let limit = format!("-max_total_time={FUZZ_SECONDS}");
+        let done = fuzz_target(&target, &[], &[&limit, "-rss_limit_mb=4096"]);
+        failed.extend(fuzzed(&target, done, count).is_none().then_some(target));
     }
     anyhow::ensure!(failed.is_empty(), "fuzz targets: {}", failed.join(", "));
     Ok(())
+}
+
+/// What a target does not come to in its time is missing at the end, which fails.
+fn fuzz_ipmi(count: &mut Count) -> Result<()> {
+    for target in fuzz_targets(true)? {
+        let is_listed = IPMI_EXECUTIONS.iter().any(|(listed, _)| *listed == target);
+        anyhow::ensure!(is_listed, "{target} is about IPMI, and nothing says how often it is executed");
+    }
+    let (mut all, mut failed) = (0, Vec::new());
+    for (target, share) in IPMI_EXECUTIONS {
+        let (limit, runs) = (format!("-max_total_time={IPMI_SECONDS}"), format!("-runs={share}"));
+        // Only what a target needs is compiled. None of it has unsafe code of ours, in which alone a sanitizer finds more than a panic does: without one
+        // there are several executions in the time of one.
+        let build = ["--sanitizer", "none", "--no-default-features"];
+        let with_daemon = ["--features", "ipmisrv"];
+        let more = if target == "ipmi_commands" { &with_daemon[..] } else { &[] };
+        // A datagram of IPMI that is looked at has 1,024 bytes at most.
+        let done = fuzz_target(
+            target,
+            &[&build[..], more].concat(),
+            &[&limit, &runs, "-rss_limit_mb=2048", "-max_len=1024"],
+        );
+        match fuzzed(target, done, count) {
+            Some(executions) => all += executions,
+            None => failed.push(target),
+        }
+    }
+    sh::say(&format!("{all} of {IPMI_ALL} executions of what is about IPMI"));
+    anyhow::ensure!(failed.is_empty(), "fuzz targets: {}", failed.join(", "));
+    anyhow::ensure!(
+        all >= IPMI_ALL,
+        "only {all} of {IPMI_ALL} executions, each target within {IPMI_SECONDS} s"
+    );
+    Ok(())
+}
+
+/// How many executions a target has done; `None` for one that failed, which is told.
+fn fuzzed(target: &str, done: Result<u64>, count: &mut Count) -> Option<u64> {
+    match done {
+        Ok(executions) => {
+            sh::say(&format!("fuzz target {target}: {executions} executions"));
+            count.passed += 1;
+            Some(executions)
+        }
+        Err(error) => {
+            sh::say(&format!(
+                "fuzz target {target}: {error:#}; what it failed on is in fuzz/artifacts/{target}"
+            ));
+            None
+        }
+    }
+}
+
+/// Runs a target, compiled and called with these, and returns how many executions libFuzzer counted at its end.
+fn fuzz_target(target: &str, build: &[&str], flags: &[&str]) -> Result<u64> {
+    sh::say(&format!("$ cargo fuzz run {target}"));
+    let mut child = fuzz_command()
+        .args(["fuzz", "run"])
+        .args(build)
+        .args([target, "--"])
+        .args(flags)
+        .arg("-print_final_stats=1")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cargo could not be started")?;
+    let said = child.stderr.take().context("cargo has no standard error")?;
+    let mut executions = None;
+    for line in BufReader::new(said).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        executions = counted(&line).or(executions);
+        sh::say(&line);
+    }
+    let status = child.wait()?;
+    anyhow::ensure!(status.success(), "it failed ({status})");
+    executions.context("it did not say how many executions it has done")
+}
+
+/// The count of a line of libFuzzer's statistics at its end.
+fn counted(line: &str) -> Option<u64> {
+    line.strip_prefix("stat::number_of_executed_units:")?.trim().parse().ok()
 }
 
 fn fuzz_command() -> Command {
     let mut command = sh::cargo_command();
     command.env("RUSTC_BOOTSTRAP", "1");
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_of_the_targets_about_ipmi_come_to_all_executions() {
+        assert_eq!(IPMI_EXECUTIONS.iter().map(|(_, executions)| executions).sum::<u64>(), IPMI_ALL);
+    }
+
+    #[test]
+    fn executions_are_what_libfuzzer_counts_at_its_end() {
+        assert_eq!(counted("stat::number_of_executed_units: 25000000"), Some(25_000_000));
+        assert_eq!(counted("stat::average_exec_per_sec:     9033"), None);
+        assert_eq!(counted("#2048\tpulse  cov: 93 ft: 94 corp: 1/1b exec/s: 1024 rss: 35Mb"), None);
+    }
 }

@@ -46,6 +46,8 @@ pub mod sel;
 mod server;
 pub mod sol;
 mod status;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod vm;
 pub mod watchdog;
 mod window;

@@ -935,7 +935,7 @@ impl Server {
         let prefix =
             Command::of(message.function, message.command, message.data).and_then(|row| row.group.prefix());
         // Without an answer somebody else answers.
-        if let Some((answer, ends)) = self.dispatch(at, &message, out) {
+        if let Some((answer, ends)) = self.dispatch(at, &message, &code, out) {
             self.answer(now, at, origin, code, prefix, answer.into(), out);
             if let Some(id) = ends {
                 self.end(out, "closed", |live| live.id == id);
@@ -949,6 +949,7 @@ impl Server {
         &mut self,
         at: usize,
         message: &Message<'_>,
+        code: &[u8],
         out: &mut Vec<Action>,
     ) -> Option<(Result<Vec<u8>, Completion>, Option<u32>)> {
         let live = self.live.get(at)?;
@@ -987,7 +988,7 @@ impl Server {
                 let pending = Pending {
                     id: self.next,
                     origin: message.origin(),
-                    data: live.keys.code(message.data),
+                    data: code.to_vec(),
                     prefix: row.group.prefix(),
                 };
                 self.next += 1;

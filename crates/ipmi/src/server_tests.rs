@@ -6,210 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::packet::checksum;
-
-const PASSWORD: &[u8] = b"a long passphrase";
-const GUID: [u8; 16] = *b"0123456789abcdef";
-const NAME: &[u8] = b"admin";
-
-fn address(host: u8, port: u16) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, host], port))
-}
-
-fn server(sha1: bool, sessions: u8) -> Server {
-    let mut counter = 0_u8;
-    let entropy = move |bytes: &mut [u8]| {
-        for byte in bytes {
-            counter = counter.wrapping_mul(5).wrapping_add(17);
-            *byte = counter;
-        }
-        true
-    };
-    let config = Config { guid: GUID, sha1, sessions, idle: Millis::from_secs(60) };
-    // A generator of one byte repeats itself too soon for many numbers of sessions.
-    let mut drawn = 0_u64;
-    let mut entropy = entropy;
-    let mixed = move |bytes: &mut [u8]| {
-        drawn += 1;
-        let fine = entropy(bytes);
-        for (byte, more) in bytes.iter_mut().zip(drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()) {
-            *byte ^= more;
-        }
-        fine
-    };
-    Server::new(config, mixed)
-}
-
-/// Who logs in.
-struct Client {
-    from: Path,
-    suite: Suite,
-    id: u32,
-    session: u32,
-    keys: Option<Keys>,
-    sequence: u32,
-    number: u8,
-    account: &'static str,
-    /// What Open Session wants at most.
-    most: u8,
-}
-
-fn sent(out: &[Action]) -> Vec<&[u8]> {
-    out.iter()
-        .filter_map(|action| if let Action::Send(_, bytes) = action { Some(&bytes[..]) } else { None })
-        .collect()
-}
-
-fn step(server: &mut Server, now: Mono, from: impl Into<Path>, bytes: &[u8]) -> Vec<Action> {
-    let mut out = Vec::new();
-    server.input(now, from, bytes, &mut out);
-    out
-}
-
-impl Client {
-    fn new(from: impl Into<Path>, suite: Suite) -> Self {
-        Self {
-            from: from.into(),
-            suite,
-            id: 0x11_22_33_44,
-            session: 0,
-            keys: None,
-            sequence: 0,
-            number: 0,
-            account: "u1",
-            most: 4,
-        }
-    }
-
-    fn open(&self) -> Vec<u8> {
-        let mut data = vec![1, self.most, 0, 0];
-        data.extend(self.id.to_le_bytes());
-        for (kind, algorithm) in [(0, self.suite.authentication()), (1, self.suite.integrity()), (2, 1)] {
-            data.extend([kind, 0, 0, 8, algorithm, 0, 0, 0]);
-        }
-        packet::setup(payload::OPEN, &data)
-    }
-
-    fn rakp1(&self, role: u8, name: &[u8]) -> Vec<u8> {
-        let mut data = vec![2, 0, 0, 0];
-        data.extend(self.session.to_le_bytes());
-        data.extend([0x5a; 16]);
-        data.extend([role, 0, 0, u8::try_from(name.len()).unwrap()]);
-        data.extend_from_slice(name);
-        packet::setup(payload::RAKP1, &data)
-    }
-
-    fn rakp3(&self, code: &[u8]) -> Vec<u8> {
-        let mut data = vec![3, 0, 0, 0];
-        data.extend(self.session.to_le_bytes());
-        data.extend_from_slice(code);
-        packet::setup(payload::RAKP3, &data)
-    }
-
-    /// Up to RAKP 4, by the book and not by the server's code; the status of the last step.
-    fn log_in(&mut self, server: &mut Server, now: Mono, role: u8, limit: Level, password: &[u8]) -> u8 {
-        let out = step(server, now, self.from, &self.open());
-        let opened = &sent(&out)[0][16..];
-        if opened[1] != 0 {
-            return opened[1];
-        }
-        assert_eq!(opened[4..8], self.id.to_le_bytes());
-        self.session = u32::from_le_bytes(opened[8..12].try_into().unwrap());
-        let out = step(server, now, self.from, &self.rakp1(role, NAME));
-        let Some(Action::Challenge(asked)) = out.into_iter().next() else { panic!("no challenge") };
-        assert_eq!((asked.username.as_bytes(), asked.suite, asked.from), (NAME, self.suite, self.from));
-        let mut out = Vec::new();
-        server.challenged(asked.id, Some(&self.suite.mac(PASSWORD, &asked.data)), &mut out);
-        let rakp2 = sent(&out)[0][16..].to_vec();
-        assert_eq!(rakp2[..2], [2, 0]);
-        let ours: [u8; 16] = rakp2[8..24].try_into().unwrap();
-        let who = [&[role, u8::try_from(NAME.len()).unwrap()][..], NAME].concat();
-        let ids = [self.id.to_le_bytes(), self.session.to_le_bytes()].concat();
-        let proved = [&ids[..], &[0x5a; 16], &ours, &GUID, &who].concat();
-        assert_eq!(
-            rakp2[40..],
-            *self.suite.mac(PASSWORD, &proved),
-            "RAKP 2 proves that the server knows the password"
-        );
-        let code = self.suite.mac(password, &[&ours[..], &self.id.to_le_bytes(), &who].concat());
-        let key = self.suite.mac(PASSWORD, &[&[0x5a; 16][..], &ours, &who].concat());
-        let out = step(server, now, self.from, &self.rakp3(&code));
-        let Some(Action::Verify(asked)) = out.into_iter().next() else { panic!("no question") };
-        let right = self.suite.mac(PASSWORD, &asked.data);
-        let verdict = if crypto::is_same(&right, &asked.code) {
-            let key = self.suite.mac(PASSWORD, &asked.session);
-            Ok(Admitted { key, limit, account: self.account.to_owned(), number: 2 })
-        } else {
-            Err(Rejected::Wrong)
-        };
-        let mut out = Vec::new();
-        server.verified(now, asked.id, verdict, &mut out);
-        let rakp4 = sent(&out)[0][16..].to_vec();
-        if rakp4[1] == 0 {
-            let proved = [&[0x5a; 16][..], &self.session.to_le_bytes(), &GUID].concat();
-            let proof = self.suite.mac(&key, &proved);
-            assert_eq!(rakp4[8..], proof[..self.suite.code_len()]);
-            self.keys = Keys::new(self.suite, &key);
-            // Once more: it was lost.
-            let again = step(server, now, self.from, &self.rakp3(&code));
-            assert_eq!(sent(&again)[0][16..], rakp4);
-        }
-        rakp4[1]
-    }
-
-    fn sealed(&self, sequence: u32, message: &[u8]) -> Vec<u8> {
-        self.sealed_as(payload::IPMI, sequence, message)
-    }
-
-    fn sealed_as(&self, kind: u8, sequence: u32, message: &[u8]) -> Vec<u8> {
-        let keys = self.keys.as_ref().unwrap();
-        let data = keys.encrypt(&[3; 16], message);
-        packet::sealed(kind, self.session, sequence, &data, |proved| keys.code(proved))
-    }
-
-    fn message(&self, function: u8, command: u8, data: &[u8]) -> Vec<u8> {
-        let mut out = vec![0x20, function << 2];
-        out.push(checksum(&out));
-        out.extend([0x81, self.number << 2, command]);
-        out.extend_from_slice(data);
-        out.push(checksum(&out[3..]));
-        out
-    }
-
-    fn next(&mut self, function: u8, command: u8, data: &[u8]) -> Vec<u8> {
-        self.sequence += 1;
-        self.number = (self.number + 1) % 64;
-        self.sealed(self.sequence, &self.message(function, command, data))
-    }
-
-    /// The answer's data, with its completion code.
-    fn read(&self, bytes: &[u8]) -> Vec<u8> {
-        let Ok(Packet::Sealed(found)) = Packet::parse(bytes) else { panic!("no packet of a session") };
-        let keys = self.keys.as_ref().unwrap();
-        assert_eq!(found.session, self.id);
-        let (proved, code) = found.proof(self.suite.code_len()).unwrap();
-        assert!(keys.proves(proved, code));
-        let plain = keys.decrypt(found.data).unwrap();
-        assert_eq!(plain[4] >> 2, self.number);
-        plain[6..plain.len() - 1].to_vec()
-    }
-
-    fn call(&mut self, server: &mut Server, now: Mono, function: u8, command: u8, data: &[u8]) -> Vec<u8> {
-        let bytes = self.next(function, command, data);
-        let mut out = step(server, now, self.from, &bytes);
-        if let Some(Action::Request(request)) = out.first() {
-            let (id, echo) = (request.id, request.data.clone());
-            out.clear();
-            server.replied(now, id, Ok(echo), &mut out);
-        }
-        self.read(sent(&out)[0])
-    }
-}
-
-fn logged_in(server: &mut Server, from: impl Into<Path>, suite: Suite) -> Client {
-    let mut client = Client::new(from, suite);
-    assert_eq!(client.log_in(server, Mono::ZERO, 4, Level::Administrator, PASSWORD), 0);
-    client
-}
+use crate::testing::{Client, NAME, PASSWORD, address, logged_in, sent, server, step};
 
 #[test]
 fn a_login_with_each_suite_ends_in_a_session_that_answers() {
@@ -577,8 +374,12 @@ fn a_proof_that_is_found_right_opens_a_session_though_the_time_of_the_login_is_o
     // It was asked in time, and who was asked takes two seconds.
     let (late, mut out) = (Mono::from_millis(4999), Vec::new());
     server.tick(late, &mut out);
-    let admitted =
-        Admitted { key: vec![7; 32].into(), limit: Level::User, account: "u1".to_owned(), number: 2 };
+    let admitted = Admitted {
+        key: vec![7; 32].into(),
+        limit: Level::Administrator,
+        account: "u1".to_owned(),
+        number: 2,
+    };
     assert!(server.verified(late, asked.id, Ok(admitted), &mut out).is_some());
     assert_eq!((server.sessions(), server.setups.len()), (1, 0));
 }
@@ -652,6 +453,82 @@ fn strangers_fill_nothing_and_push_nobody_out() {
     // When the flood is over, the next one gets in.
     let mut late = Client::new(address(2, 1000), Suite::Sha256);
     assert_eq!(late.log_in(&mut server, Mono::from_millis(3000), 4, Level::Administrator, PASSWORD), 0);
+}
+
+/// Bytes that a server holds beside itself.
+fn held(server: &Server) -> usize {
+    let setup = |setup: &Setup| match &setup.stage {
+        Stage::Opened => 0,
+        Stage::Challenging(_, rakp1) => rakp1.name.capacity() + rakp1.whole.capacity(),
+        Stage::Challenged(rakp1, code) | Stage::Verifying(_, rakp1, code) => {
+            rakp1.name.capacity() + rakp1.whole.capacity() + code.capacity()
+        }
+    };
+    let live = |live: &Live| {
+        let answered = live.answered.iter().map(|one| one.data.capacity() + one.answer.capacity());
+        let pending = live.pending.iter().map(|one| one.data.capacity());
+        live.answered.capacity() * size_of::<Answered>()
+            + live.pending.capacity() * size_of::<Pending>()
+            + answered.chain(pending).sum::<usize>()
+    };
+    server.setups.capacity() * size_of::<Setup>()
+        + server.setups.iter().map(setup).sum::<usize>()
+        + server.live.capacity() * size_of::<Live>()
+        + server.live.iter().map(live).sum::<usize>()
+        + server.rates.capacity() * size_of::<(IpAddr, Allowance)>()
+}
+
+/// From 60,000 addresses, each with each step of a login, and with packets of somebody's session that were heard, cut and changed: while one works on.
+#[test]
+fn a_flood_of_all_kinds_takes_no_more_memory_than_is_set_and_who_is_logged_in_works_on() {
+    let mut server = server(false, 15);
+    let mut own = logged_in(&mut server, address(1, 1000), Suite::Sha256);
+    let heard = own.next(6, 0x3b, &[0]);
+    step(&mut server, Mono::ZERO, own.from, &heard);
+    let (mut most, mut asked) = (0, 0);
+    for at in 0..60_000_u32 {
+        let [_, _, high, low] = at.to_be_bytes();
+        // A second and more goes by for each 1,000.
+        let now = Mono::from_millis(u64::from(at));
+        let from = SocketAddr::from(([198, 18, high, low], 623));
+        let mut one = Client::new(from, Suite::Sha256);
+        let mut all = Vec::new();
+        let out = step(&mut server, now, from, &one.open());
+        if let Some(opened) = sent(&out).first().filter(|opened| opened.len() == 52) {
+            one.session = u32::from_le_bytes(opened[24..28].try_into().unwrap());
+        }
+        all.extend(out);
+        all.extend(step(&mut server, now, from, &one.rakp1(4, NAME)));
+        all.extend(step(&mut server, now, from, &one.rakp3(&[7; 32])));
+        for bytes in [&heard[..], &heard[..heard.len() / 2], &[&heard[..20], &[0xff; 900]].concat()] {
+            all.extend(step(&mut server, now, from, bytes));
+            // As if it came from who is logged in.
+            all.extend(step(&mut server, now, own.from, bytes));
+        }
+        for action in all {
+            match action {
+                // Every other one is answered at once, the others never.
+                Action::Challenge(one) if at % 2 == 0 => {
+                    server.challenged(one.id, Some(&[7; 32]), &mut Vec::new());
+                }
+                Action::Challenge(_) => asked += 1,
+                Action::Verify(one) => {
+                    assert_eq!(server.verified(now, one.id, Err(Rejected::Wrong), &mut Vec::new()), None);
+                }
+                Action::Send(..) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        if at % 100 == 0 {
+            server.tick(now, &mut Vec::new());
+            assert_eq!(own.call(&mut server, now, 6, 0x3b, &[0]), [0, 2], "at {at}");
+        }
+        most = most.max(held(&server));
+    }
+    assert!(asked > 1000, "the flood gets somewhere: {asked}");
+    assert!(server.setups.len() <= SETUPS_MAX && server.rates.len() <= RATES_MAX);
+    assert!(most <= 64 * 1024, "{most} bytes");
+    assert_eq!(server.sessions(), 1);
 }
 
 #[test]

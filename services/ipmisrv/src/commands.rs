@@ -35,7 +35,7 @@ const BRIDGE: u8 = 0x20;
 /// How far a time may be off that is the same, seconds: a client sets the time it has read.
 const SAME_TIME: u32 = 2;
 /// Most bytes of one answer.
-const ANSWER_MAX: usize = 200;
+pub(crate) const ANSWER_MAX: usize = 200;
 
 /// What a request comes to.
 pub(crate) fn answer(request: &Request, world: &mut World<'_>) -> Outcome {

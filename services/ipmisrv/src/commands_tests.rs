@@ -1,353 +1,13 @@
 //! What commands answer, byte by byte, over a model that is filled as the owners fill it.
 
-use std::net::SocketAddr;
-
-use ipc::LogEntry;
 use ipmi::scale::Scale;
-use ipmi::watchdog::Watchdog;
-use ipmi::{SessionInfo, Suite};
-use model::{Answer as Said, Input, Model};
-use prost_types::Timestamp;
 use units::Mono;
 
 use super::*;
-use crate::boot_flags::BootOptions;
-use crate::config::Config;
+use crate::bench::{Bench, GENERATOR, NOW, accounts, assets, entry, host, model_with, sel, sensor, sensors};
 use crate::pursuit::Machine;
-use crate::repository::Repository;
-use crate::sel::{Hidden, Sel};
-use crate::sel_log::Read;
-use crate::settings::Memory;
-use crate::sol::{Kept, Owner, Sol};
-
-const NOW: u32 = 1_800_000_000;
-
-fn host() -> v1::Host {
-    v1::Host {
-        name: "system".to_owned(),
-        status: Some(v1::HostStatus::On.into()),
-        power_on_time: Some(Duration { seconds: 7300, nanos: 0 }),
-        chassis_name: "chassis".to_owned(),
-        ..v1::Host::default()
-    }
-}
-
-fn sensor(id: &str, number: u32, recorded: Option<v1::MinMaxRecorded>) -> v1::Sensor {
-    let analog = v1::AnalogSensorReading {
-        value: None,
-        upper_thresholds: Some(v1::Threshold { warning: Some(80.0), critical: Some(90.0), fatal: None }),
-        lower_thresholds: None,
-        min_max_recorded: recorded,
-        hysteresis: 2.0,
-        thresholds_changed: false,
-        crossed: Vec::new(),
-        ..v1::AnalogSensorReading::default()
-    };
-    v1::Sensor {
-        id: id.to_owned(),
-        name: id.to_owned(),
-        number,
-        context: Some(v1::SensorContext::Temperature.into()),
-        unit: Some(if recorded.is_some() { v1::SensorUnit::Watts } else { v1::SensorUnit::Celsius }.into()),
-        reading: Some(v1::sensor::Reading::AnalogReading(analog)),
-        ..v1::Sensor::default()
-    }
-}
-
-fn sensors() -> Vec<v1::Sensor> {
-    let recorded = v1::MinMaxRecorded {
-        min_value: Some(100.0),
-        max_value: Some(420.0),
-        average: Some(222.4),
-        since: Some(Timestamp { seconds: i64::from(NOW) - 60, nanos: 0 }),
-        samples: 60,
-        ..v1::MinMaxRecorded::default()
-    };
-    vec![
-        sensor("cpu0", 0, None),
-        sensor("cpu1", 1, None),
-        sensor("inlet", 2, None),
-        sensor("power", 3, Some(recorded)),
-    ]
-}
-
-fn readings() -> v1::SensorReadings {
-    v1::SensorReadings {
-        time: Some(Timestamp { seconds: i64::from(NOW), nanos: 0 }),
-        epoch: 1,
-        sequence: 1,
-        full: true,
-        ids: ["cpu0", "cpu1", "inlet", "power"].map(str::to_owned).to_vec(),
-        numbers: vec![0, 1, 2, 3],
-        values: vec![61.2, 58.0, -3.0, 300.0],
-        qualities: [
-            v1::SensorQuality::Good,
-            v1::SensorQuality::Stale,
-            v1::SensorQuality::Good,
-            v1::SensorQuality::Good,
-        ]
-        .map(i32::from)
-        .to_vec(),
-        statuses: vec![v1::SensorStatus::Enabled.into(); 4],
-        ages_ms: vec![0; 4],
-        ..v1::SensorReadings::default()
-    }
-}
-
-fn event(sequence: u64) -> v1::Event {
-    let crossed = v1::SensorThresholdCrossed {
-        sensor_id: "cpu0".to_owned(),
-        side: v1::ThresholdSide::Upper.into(),
-        level: v1::ThresholdLevel::Critical.into(),
-        asserted: true,
-        threshold: Some(90.0),
-        value: Some(91.0),
-        unit: v1::SensorUnit::Celsius.into(),
-    };
-    v1::Event {
-        id: format!("e{sequence}"),
-        time: Some(Timestamp { seconds: i64::from(NOW) - 100 + i64::try_from(sequence).unwrap(), nanos: 0 }),
-        payload: Some(v1::event::Payload::SensorThresholdCrossed(crossed)),
-        ..v1::Event::default()
-    }
-}
-
-/// It in the log.
-fn entry(sequence: u64) -> Read {
-    Read::Entry(LogEntry {
-        sequence,
-        subject: "event.sensor.cpu0.threshold".to_owned(),
-        time: std::time::SystemTime::UNIX_EPOCH,
-        payload: event(sequence).encode_to_vec().into(),
-    })
-}
-
-/// A SEL that has read these of the log.
-fn sel(sequences: &[u64]) -> Sel {
-    let mut sel = Sel::default();
-    sel.loaded(Hidden::default());
-    for sequence in sequences.iter().copied() {
-        sel.take(entry(sequence));
-    }
-    sel.take(Read::Whole(9));
-    sel
-}
-
-fn assets() -> Vec<v1::Asset> {
-    let info = v1::AssetInfo {
-        product_name: "Box".to_owned(),
-        asset_tag: Some("rack 4".to_owned()),
-        ..v1::AssetInfo::default()
-    };
-    let system = v1::Asset {
-        id: "system".to_owned(),
-        r#type: v1::AssetType::System.into(),
-        present: true,
-        info: Some(info),
-        ..v1::Asset::default()
-    };
-    vec![system]
-}
-
-fn accounts() -> Vec<v1::AccountName> {
-    let account = |id: &str, name: &str, role: &str, ipmi_user| v1::AccountName {
-        id: id.to_owned(),
-        username: name.to_owned(),
-        role: role.to_owned(),
-        enabled: true,
-        ipmi: ipmi_user != 0,
-        ipmi_user,
-        privileges: gate::privileges(auth::Role::from_name(role).unwrap().privileges()),
-    };
-    vec![
-        account("u1", "boss", "Administrator", 3),
-        account("u2", "guest", "ReadOnly", 17),
-        account("u3", "web", "Operator", 0),
-    ]
-}
-
-/// All that own something are ready.
-fn daemons() -> Vec<v1::Daemon> {
-    let mut names: Vec<&str> = Domain::ALL.into_iter().map(Domain::owner).collect();
-    names.sort_unstable();
-    names.dedup();
-    let daemon = |name: &str| v1::Daemon {
-        name: name.to_owned(),
-        state: v1::DaemonState::Ready.into(),
-        health: v1::HealthStatus::Ok.into(),
-        ..v1::Daemon::default()
-    };
-    names.into_iter().map(daemon).collect()
-}
-
-/// A model of which every owner has spoken.
-fn model() -> Model {
-    model_with(host())
-}
-
-/// With this machine.
-fn model_with(machine: v1::Host) -> Model {
-    let mut model = Model::new(1);
-    feed(&mut model, Mono::ZERO, vec![Input::Link(true), Input::Tick], &machine, &sensors());
-    model
-}
-
-/// Takes this in, with the answers to what is asked for it.
-fn feed(model: &mut Model, now: Mono, mut input: Vec<Input>, machine: &v1::Host, sensors: &[v1::Sensor]) {
-    let mut queries = Vec::new();
-    for _ in 0..100 {
-        let Some(next) = (!input.is_empty()).then(|| input.remove(0)) else { break };
-        model.step(now, u64::from(NOW) * 1000, next, &mut queries);
-        for query in queries.drain(..) {
-            let said = match query.domain {
-                Domain::Daemons => Said::Daemons(daemons()),
-                Domain::System => Said::System(Box::new(v1::SystemInfo {
-                    name: "bmc-17".to_owned(),
-                    version: Some("1.2.3".to_owned()),
-                    ..v1::SystemInfo::default()
-                })),
-                Domain::Hosts => Said::Hosts(vec![machine.clone()]),
-                Domain::Chassis => {
-                    Said::Chassis(vec![v1::Chassis { name: "chassis".to_owned(), ..v1::Chassis::default() }])
-                }
-                Domain::Controllers => Said::Controllers(vec![v1::ManagementController {
-                    name: "bmc".to_owned(),
-                    ..v1::ManagementController::default()
-                }]),
-                Domain::Sensors => Said::Sensors(sensors.to_vec()),
-                Domain::Readings => Said::Readings(readings()),
-                Domain::Zones => Said::Zones(Vec::new(), v1::ThermalProfile::Unspecified),
-                Domain::Fans => Said::Fans(Vec::new()),
-                Domain::Leds => Said::Leds(Vec::new(), None),
-                Domain::Assets => Said::Assets(assets()),
-                Domain::Accounts => Said::Accounts(accounts()),
-                Domain::Events => Said::Events(Vec::new()),
-            };
-            input.push(Input::Answered(query, Ok(said)));
-        }
-    }
-}
-
-/// The daemon without its sockets.
-struct Bench {
-    model: Model,
-    repository: Repository,
-    sel: Sel,
-    config: Config,
-    port: u16,
-    watchdog: Watchdog,
-    mono: Mono,
-    written: Option<Written>,
-    sol: Sol,
-    boot: BootOptions,
-    memory: Memory,
-    session: u32,
-    level: Level,
-    has_way: bool,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let config = Config {
-            input_power: Some("power".to_owned()),
-            inlet: vec!["inlet".to_owned()],
-            cpu: vec!["cpu0".to_owned(), "cpu1".to_owned()],
-            ..toml::from_str("").unwrap()
-        };
-        Self {
-            model: model(),
-            repository: Repository::default(),
-            sel: sel(&[1, 4, 9]),
-            config,
-            port: 623,
-            watchdog: Watchdog::default(),
-            mono: Mono::ZERO,
-            written: None,
-            sol: Sol::default(),
-            boot: BootOptions::default(),
-            memory: Memory::default(),
-            session: 7,
-            level: Level::Administrator,
-            has_way: false,
-        }
-    }
-
-    /// The owner of sensors says something else of them.
-    fn describe(&mut self, sensors: &[v1::Sensor]) {
-        // Owners are not asked twice at once.
-        self.mono += units::Millis::from_secs(60);
-        let refresh = vec![Input::Refresh("sensormon".to_owned())];
-        feed(&mut self.model, self.mono, refresh, &host(), sensors);
-    }
-
-    fn ask(&mut self, command: Command, data: &[u8]) -> Outcome {
-        let row = command.row().unwrap();
-        assert!(row.lengths.contains(&data.len()), "{}: {} bytes", row.name, data.len());
-        let session = SessionInfo {
-            id: self.session,
-            account: "u1".to_owned(),
-            from: SocketAddr::from(([192, 0, 2, 1], 1)).into(),
-            level: self.level,
-        };
-        let generator = [0x81, 0x10];
-        let request = Request { id: 1, session, command, lun: 0, generator, data: data.to_vec() };
-        let mut world = World {
-            snapshot: self.model.snapshot(),
-            repository: &mut self.repository,
-            sel: &mut self.sel,
-            sol: &mut self.sol,
-            boot: &mut self.boot,
-            memory: &mut self.memory,
-            guid: [7; 16],
-            sessions: 1,
-            suites: &[Suite::Sha256],
-            config: &self.config,
-            has_way: self.has_way,
-            port: self.port,
-            watchdog: &mut self.watchdog,
-            mono: self.mono,
-            written: &mut self.written,
-            now: NOW,
-        };
-        answer(&request, &mut world)
-    }
-
-    /// What is answered at once.
-    fn said(&mut self, command: Command, data: &[u8]) -> Answer {
-        match self.ask(command, data) {
-            Outcome::Answer(answer) => answer,
-            Outcome::Call { method, .. } => panic!("{} is asked", method.full_name),
-            Outcome::Hide { .. } => panic!("something is hidden"),
-            Outcome::Network { selector, .. } => panic!("netmgr is asked for {selector}"),
-            _ => panic!("it is about the console"),
-        }
-    }
-
-    fn refuses(&mut self, command: Command, data: &[u8], code: Completion) {
-        assert_eq!(self.said(command, data), Err(code), "{command:?} {data:02x?}");
-    }
-
-    /// What an owner is asked, and what is answered when it agrees.
-    fn asked<M: prost::Message + Default>(&mut self, command: Command, data: &[u8]) -> (M, Vec<u8>) {
-        match self.ask(command, data) {
-            Outcome::Call { request, data, .. } => (M::decode(&request[..]).unwrap(), data),
-            Outcome::Answer(answer) => panic!("{command:?} {data:02x?}: {answer:?}"),
-            _ => panic!("{command:?} asks no owner"),
-        }
-    }
-
-    /// What is hidden is stored.
-    fn hides(&mut self, command: Command, data: &[u8]) -> Vec<u8> {
-        match self.ask(command, data) {
-            Outcome::Hide { hidden, data } => {
-                self.sel.hide(hidden);
-                data
-            }
-            Outcome::Answer(answer) => panic!("{command:?} {data:02x?}: {answer:?}"),
-            _ => panic!("an owner is asked"),
-        }
-    }
-}
+use crate::sel::Sel;
+use crate::sol::{Kept, Owner};
 
 #[test]
 fn hours_resets_and_the_clock() {
@@ -1115,9 +775,6 @@ fn who_reserved_something_else_is_told_so() {
 
 #[test]
 fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
-    /// Those that docs/ipmi.md says there are.
-    const CODES: [u8; 15] =
-        [0x80, 0x81, 0x82, 0x83, 0x84, 0xc0, 0xc1, 0xc5, 0xc7, 0xc9, 0xcb, 0xcc, 0xd4, 0xd5, 0xff];
     let mut bench = Bench::new();
     bench.sol.keep(Kept::default());
     let mut random = 1_u32;
@@ -1133,38 +790,10 @@ fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
                         if kind & 1 == 0 { byte & 0x07 } else { byte }
                     })
                     .collect();
-                match bench.ask(row.command, &data) {
-                    Outcome::Answer(Ok(answer)) => {
-                        assert!(answer.len() <= ANSWER_MAX + 2, "{}: {data:02x?}", row.name);
-                        answers += 1;
-                    }
-                    Outcome::Answer(Err(Completion(code))) => {
-                        assert!(CODES.contains(&code), "{}: {data:02x?}: {code:02x}", row.name);
-                        refusals += 1;
-                    }
-                    Outcome::Call { method, request, .. } | Outcome::Boot { method, request, .. } => {
-                        let message =
-                            prost_reflect::DynamicMessage::decode(method.input(), &request[..]).unwrap();
-                        schema::mask::check(&message).unwrap();
-                        answers += 1;
-                    }
-                    Outcome::Keep { kept } => {
-                        bench.sol.keep(kept);
-                        answers += 1;
-                    }
-                    Outcome::Set { settings } => {
-                        bench.memory.settings = *settings;
-                        answers += 1;
-                    }
-                    Outcome::Partly(_)
-                    | Outcome::Hide { .. }
-                    | Outcome::Network { .. }
-                    | Outcome::Activate { .. }
-                    | Outcome::Deactivate
-                    | Outcome::Add { .. }
-                    | Outcome::Alert { .. }
-                    | Outcome::Test { .. }
-                    | Outcome::BitRate { .. } => answers += 1,
+                let (id, session, command, lun, generator) = (1, bench.asker(), row.command, 0, GENERATOR);
+                match bench.comes_to(&Request { id, session, command, lun, generator, data }).code {
+                    Completion::OK => answers += 1,
+                    _ => refusals += 1,
                 }
             }
         }
@@ -1176,3 +805,21 @@ fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
         );
     }
 }
+
+#[test]
+fn whatever_bytes_a_fuzzer_makes_are_requests_that_are_answered() {
+    let (mut fuzzed, mut random) = (crate::bench::Fuzzed::default(), 1_u32);
+    for _ in 0..2000 {
+        let bytes: Vec<u8> = (0..200)
+            .map(|_| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let [.., kind, byte] = random.to_le_bytes();
+                if kind & 1 == 0 { byte & 0x0f } else { byte }
+            })
+            .collect();
+        fuzzed.take(&bytes);
+    }
+}
+
+#[path = "wire_tests.rs"]
+mod wire;

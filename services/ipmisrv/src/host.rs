@@ -453,32 +453,32 @@ fn write_device(request: &vm::Request, answer: &[u8], is_bt: bool) -> Vec<u8> {
     [&[length, function, request.number, request.command], answer].concat()
 }
 
+/// With a device of which the test has the other end.
+#[cfg(test)]
+pub(crate) fn with_device(interface: Interface, is_bt: bool) -> (Host, std::os::unix::net::UnixDatagram) {
+    let (near, far) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    // It blocks, as the kernel's BT does however it is opened.
+    let mut host = Host::new(interface);
+    let kind = if is_bt { Kind::Bt } else { Kind::Kcs };
+    let device = Some(IpmiDevice::of(std::os::fd::OwnedFd::from(near), kind).unwrap());
+    let wire = Wire::Device { path: PathBuf::from("test"), device, is_bt };
+    host.ways.push(Way { name: "test".to_owned(), fault: String::new(), wire });
+    (host, far)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::OwnedFd;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     fn request(function: u8, command: u8, data: &[u8]) -> vm::Request {
         vm::Request { number: 7, function, lun: 0, command, data: data.to_vec() }
     }
 
-    /// A device of which the test has the other end.
-    fn device(is_bt: bool) -> (Host, std::os::unix::net::UnixDatagram) {
-        let (near, far) = std::os::unix::net::UnixDatagram::pair().unwrap();
-        // It blocks, as the kernel's BT does however it is opened.
-        let mut host = Host::new(Interface::Restricted);
-        let kind = if is_bt { Kind::Bt } else { Kind::Kcs };
-        let device = Some(IpmiDevice::of(OwnedFd::from(near), kind).unwrap());
-        let wire = Wire::Device { path: PathBuf::from("test"), device, is_bt };
-        host.ways.push(Way { name: "test".to_owned(), fault: String::new(), wire });
-        (host, far)
-    }
-
     #[tokio::test]
     async fn a_device_of_the_kernel_asks_and_is_answered() {
         for is_bt in [false, true] {
-            let (mut host, far) = device(is_bt);
+            let (mut host, far) = with_device(Interface::Restricted, is_bt);
             // Get Device ID, and one whose bytes are none.
             far.send(if is_bt { &[9, 1][..] } else { &[0x18] }).unwrap();
             far.send(if is_bt { &[3, 0x18, 5, 1][..] } else { &[0x18, 1] }).unwrap();
@@ -521,7 +521,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_late_answer_is_given_to_nobody_else() {
-        let (mut host, far) = device(false);
+        let (mut host, far) = with_device(Interface::Restricted, false);
         far.set_nonblocking(true).unwrap();
         let asked = |host: &mut Host, command| match host.ask(0, request(6, command, &[])) {
             Asked::Command(id, ..) => id,
@@ -535,7 +535,7 @@ mod tests {
         let count = far.recv(&mut answer).unwrap();
         assert_eq!(&answer[..count], [0x1c, 0x08, 0, 2]);
         // BT tells answers apart by their numbers.
-        let (mut host, far) = device(true);
+        let (mut host, far) = with_device(Interface::Restricted, true);
         let (first, second) = (asked(&mut host, 0x01), asked(&mut host, 0x08));
         for (id, command) in [(first, 0x01), (second, 0x08)] {
             host.replied(id, &Reply::from(Ok(Vec::new())));

@@ -28,6 +28,8 @@
 /// The daemon's name.
 pub const NAME: &str = "ipmisrv";
 
+#[cfg(any(test, feature = "testing"))]
+pub mod bench;
 mod boot_flags;
 mod boot_options;
 mod chunks;

@@ -1,6 +1,10 @@
 //! What is answered and done while not all is known: at the start, and after a gap of events.
 
+use model::{Answer as Said, Input, Model};
+
 use super::*;
+use crate::bench::model;
+use crate::boot_flags::BootOptions;
 use crate::timers::Timers;
 use crate::watch::{Runs, Watch};
 
