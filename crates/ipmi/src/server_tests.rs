@@ -374,8 +374,12 @@ fn a_proof_that_is_found_right_opens_a_session_though_the_time_of_the_login_is_o
     // It was asked in time, and who was asked takes two seconds.
     let (late, mut out) = (Mono::from_millis(4999), Vec::new());
     server.tick(late, &mut out);
-    let admitted =
-        Admitted { key: vec![7; 32].into(), limit: Level::User, account: "u1".to_owned(), number: 2 };
+    let admitted = Admitted {
+        key: vec![7; 32].into(),
+        limit: Level::Administrator,
+        account: "u1".to_owned(),
+        number: 2,
+    };
     assert!(server.verified(late, asked.id, Ok(admitted), &mut out).is_some());
     assert_eq!((server.sessions(), server.setups.len()), (1, 0));
 }

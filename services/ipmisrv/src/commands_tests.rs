@@ -4,7 +4,7 @@ use ipmi::scale::Scale;
 use units::Mono;
 
 use super::*;
-use crate::bench::{Bench, NOW, accounts, assets, entry, host, model_with, sel, sensor, sensors};
+use crate::bench::{Bench, GENERATOR, NOW, accounts, assets, entry, host, model_with, sel, sensor, sensors};
 use crate::pursuit::Machine;
 use crate::sel::Sel;
 use crate::sol::{Kept, Owner};
@@ -790,8 +790,8 @@ fn whatever_is_asked_of_any_command_comes_to_an_answer_that_fits() {
                         if kind & 1 == 0 { byte & 0x07 } else { byte }
                     })
                     .collect();
-                let (id, session, command) = (1, bench.asker(), row.command);
-                match bench.comes_to(&Request { id, session, command, lun: 0, data }).code {
+                let (id, session, command, lun, generator) = (1, bench.asker(), row.command, 0, GENERATOR);
+                match bench.comes_to(&Request { id, session, command, lun, generator, data }).code {
                     Completion::OK => answers += 1,
                     _ => refusals += 1,
                 }
