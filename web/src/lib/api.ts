@@ -142,12 +142,12 @@ interface RestStatus {
 }
 
 /** How long it may take to say who is signed in, ms. */
-const PATIENCE = 10_000;
+const ASK_PATIENCE = 10_000;
 
 /** A request of `/ui/session`. */
 async function uiSession(method: string, body?: unknown): Promise<unknown> {
   // Who is signed in is asked before anything is shown: it must not take for ever to learn that nobody answers.
-  const limit = method === "GET" ? { signal: AbortSignal.timeout(PATIENCE) } : {};
+  const limit = method === "GET" ? { signal: AbortSignal.timeout(ASK_PATIENCE) } : {};
   let response: Response;
   try {
     response = await fetch("/ui/session", {

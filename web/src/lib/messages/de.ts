@@ -32,7 +32,7 @@ const de: Messages = {
   "nav.network": "Netzwerk",
   "nav.time": "Zeit",
   "nav.certificate": "Zertifikat",
-  "nav.subscriptions": "Ereignis-Abonnements",
+  "nav.subscriptions": "Abonnements",
 
   "signin.title": "Anmelden",
   "signin.where": "Management-Controller unter {host}",

@@ -30,7 +30,7 @@ const en = {
   "nav.network": "Network",
   "nav.time": "Time",
   "nav.certificate": "Certificate",
-  "nav.subscriptions": "Event subscriptions",
+  "nav.subscriptions": "Subscriptions",
 
   "signin.title": "Sign in",
   "signin.where": "Management controller at {host}",
