@@ -76,6 +76,10 @@ impl Eeprom for SysfsEeprom {
         let file = File::open(self.find()?).map_err(failed)?;
         let mut bytes = Vec::new();
         file.take(self.size as u64).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.is_empty() {
+            // No EEPROM has nothing in it: that is no answer.
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+        }
         Ok(bytes)
     }
 

@@ -112,7 +112,8 @@ async fn parts_are_known_and_what_becomes_of_them_is_told() -> Result {
         let events = admin.get("/api/v1alpha1/events?domain=inventory").await?.json()?;
         let whats: Vec<_> =
             events["events"].as_array().into_iter().flatten().map(|e| e["what"].clone()).collect();
-        Ok(whats == ["added", "removed", "replaced"])
+        // And that the host's firmware named its parts when it came up.
+        Ok(whats == ["added", "removed", "replaced", "named"])
     })
     .await?;
     suite.stop().await

@@ -537,6 +537,14 @@ pub(crate) enum InventoryCommand {
         /// Those that were there once, too, and empty sockets and slots
         #[arg(long)]
         all: bool,
+        /// In which order
+        #[arg(long, value_enum, default_value_t = PartOrder::Id)]
+        sort: PartOrder,
+    },
+    /// Follow parts until interrupted
+    Watch {
+        /// Only these
+        ids: Vec<String>,
     },
     /// One part
     Show {
@@ -574,6 +582,16 @@ pub(crate) enum InventoryType {
     Slot,
     Firmware,
     Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PartOrder {
+    /// By id
+    Id,
+    /// By type, then id
+    Type,
+    /// What is damaged, old or gone first
+    State,
 }
 
 #[derive(Debug, Subcommand)]
@@ -670,10 +688,31 @@ pub(crate) struct ThresholdArgs {
     pub(crate) hysteresis: Option<f64>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ZoneOrder {
+    /// As the board has them
+    Board,
+    /// By name
+    Name,
+    /// The hottest first
+    Value,
+    /// The worst first
+    Status,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ThermalCommand {
     /// All zones with what they hold and want
-    List,
+    List {
+        /// In which order
+        #[arg(long, value_enum, default_value_t = ZoneOrder::Board)]
+        sort: ZoneOrder,
+    },
+    /// Follow zones until interrupted
+    Watch {
+        /// Only these
+        zones: Vec<String>,
+    },
     /// One zone, and what is wrong in it
     Show {
         /// Its name
@@ -948,6 +987,10 @@ mod tests {
             "led test --stop",
             "chassis cycle --wait",
             "thermal list",
+            "thermal list --sort status",
+            "thermal watch cpu",
+            "inventory list --sort state --all",
+            "inventory watch -o csv",
             "thermal show cpu",
             "thermal profile",
             "thermal profile quiet",

@@ -1,14 +1,17 @@
 //! Drivers for chips that were not there when the kernel looked for them: a supply that is put in later, an EEPROM behind power that came late.
 //!
 //! The kernel looks once, when driver and device meet; a chip that does not answer then stays without a driver, and whoever reads through it finds
-//! nothing. So the operator, which may, has the kernel look again, now and then.
+//! nothing. So the operator, which may, has the kernel look again: when it is told that something was put in, and now and then.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use units::{Millis, Mono};
 
+/// What is told when something is put in, or a device is back (sensormon).
+const PUT_IN: &str = "event.sensor.*.presence";
 /// How soon the kernel looks again, at first and at the longest. A look is one transfer on the bus, and a line in the kernel's log with some drivers.
 const AGAIN: Millis = Millis::from_secs(3);
 const AGAIN_MAX: Millis = Millis::from_secs(60);
@@ -39,6 +42,11 @@ impl Attempts {
         }
         due
     }
+
+    /// All are looked for as if for the first time.
+    fn anew(&mut self) {
+        self.chips.clear();
+    }
 }
 
 fn bus_of(name: &str) -> &str {
@@ -49,6 +57,8 @@ fn bus_of(name: &str) -> &str {
 #[derive(Debug, Default)]
 pub(crate) struct Bindings {
     attempts: Attempts,
+    /// It was told since the last turn that something was put in.
+    put_in: Arc<AtomicBool>,
     /// The buses on which a look is under way.
     busy: Arc<Mutex<Vec<String>>>,
 }
@@ -64,8 +74,28 @@ impl Drop for Busy {
 }
 
 impl Bindings {
+    /// From now on looks at once when it is told that something was put in. Who tells that too often is bounded by himself.
+    pub(crate) async fn listen(&self, bus: &ipc::Client) {
+        let mut events = match bus.subscribe_events(PUT_IN).await {
+            Ok(events) => events,
+            Err(error) => {
+                tracing::warn!(%error, "cannot hear what is put in: looking for drivers now and then");
+                return;
+            }
+        };
+        let put_in = Arc::clone(&self.put_in);
+        tokio::spawn(async move {
+            while events.next().await.is_some() {
+                put_in.store(true, Ordering::Relaxed);
+            }
+        });
+    }
+
     /// Begins what is due, and waits for nothing. `unbound` are the board's chips without a driver, `sys` is `/sys`.
     pub(crate) fn tend(&mut self, now: Mono, unbound: &[String], sys: &Path) {
+        if self.put_in.swap(false, Ordering::Relaxed) {
+            self.attempts.anew();
+        }
         let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for name in self.attempts.due(now, unbound, |bus| busy.iter().any(|known| known == bus)) {
             self.look(name, sys.to_owned());
@@ -122,6 +152,23 @@ mod tests {
         assert_eq!(attempts.due(at(60), &unbound, |bus| bus == "4"), ["5-0050"]);
         assert_eq!(attempts.due(at(61), &unbound[..1], |_| false), ["4-0050"]);
         assert_eq!(attempts.due(at(62), &unbound, |_| false), ["5-0050"], "pulled and back");
+    }
+
+    #[test]
+    fn what_was_put_in_is_looked_for_at_once() {
+        let mut attempts = Attempts::default();
+        let unbound = names(&["4-0050"]);
+        let at = |second: u64| Mono::from_millis(second * 1_000);
+        let looks = |attempts: &mut Attempts, from, to| {
+            (from..to)
+                .step_by(3)
+                .filter(|second| !attempts.due(at(*second), &unbound, |_| false).is_empty())
+                .count()
+        };
+        looks(&mut attempts, 0, 600);
+        assert!(looks(&mut attempts, 600, 630) <= 1);
+        attempts.anew();
+        assert_eq!(looks(&mut attempts, 630, 640), 3, "and again soon, as a supply takes its time");
     }
 
     #[test]

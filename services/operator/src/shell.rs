@@ -339,6 +339,7 @@ impl<'a> Operator<'a> {
     async fn serve(&mut self, signals: &mut Signals) -> Result<(), Error> {
         let Some(client) = self.bus.as_ref().map(|bus| bus.client.clone()) else { return Ok(()) };
         let mut calls = client.calls().await.map_err(|error| Error::Bus(Box::new(error)))?;
+        self.bindings.listen(&client).await;
         self.tell_ignored();
         for fault in self.privilege_faults.iter().take(IGNORED_SHOWN) {
             self.system_event("privileges", "not_given", fault.clone());

@@ -17,7 +17,7 @@ pub(crate) const EMERGENCIES: &str = "emergencies";
 const EMERGENCIES_MAX: usize = 16_384;
 /// Behind the name of a zone whose hosts are off, or need not be cut off any more. No name has a blank.
 const OFF: &str = " off";
-const TOLD: &str = "told";
+pub(crate) const TOLD: &str = "told";
 /// A line for each sensor, fan and zone that a board may have.
 const TOLD_MAX: usize = 65_536;
 const MODE: u32 = 0o600;
@@ -131,18 +131,18 @@ pub(crate) fn keep_emergencies(dir: &Path, latched: &[Latched]) -> io::Result<()
     keep(dir, EMERGENCIES, &format!("{}\n{}", lines.len(), lines.concat()))
 }
 
-/// What was told last, a line each; none when there is no such file, or it cannot be read: it is told again then.
-pub(crate) fn told(dir: &Path) -> Option<Told> {
-    match read(dir, TOLD, TOLD_MAX).map(|text| text.map(|text| Told::parse(&text))) {
-        Ok(None) => None,
-        Ok(Some(Some(told))) => Some(told),
-        Ok(Some(None)) => {
-            tracing::warn!("what was told last cannot be read: telling it again");
-            None
-        }
+/// What was told last; none without such a file. What is wrong with it is for people: it is told again then.
+pub(crate) fn told(dir: &Path) -> (Option<Told>, Option<String>) {
+    let found = read(dir, TOLD, TOLD_MAX).and_then(|text| {
+        let Some(text) = text else { return Ok(None) };
+        Told::parse(&text).map(Some).ok_or_else(|| "it is damaged".to_owned())
+    });
+    match found {
+        Ok(told) => (told, None),
         Err(what) => {
-            tracing::warn!(what, "what was told last cannot be read: telling it again");
-            None
+            let what = format!("{what}; what lasts of sensors, fans and zones is told again");
+            tracing::warn!(what, "cannot read what was told last: telling it again");
+            (None, Some(what))
         }
     }
 }

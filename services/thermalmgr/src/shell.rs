@@ -65,7 +65,10 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
             machine.latch(clock.now(), index, *uncut);
         }
     }
-    let told = kept::told(&context.state_dir);
+    let (told, damage) = kept::told(&context.state_dir);
+    if let Some(what) = damage {
+        context.notify.finding(kept::TOLD, &what);
+    }
     if let Some(told) = &told {
         machine.remember(clock.now(), &told.said(&board, &loops));
     }

@@ -99,27 +99,32 @@ impl Told {
         }
     }
 
-    /// As it stands in a file: how many lines, and then the lines.
+    /// As it stands in a file: how many lines, a sum of them, and then the lines.
     pub(crate) fn text(&self) -> String {
-        let lines: String = self
-            .0
-            .iter()
-            .map(|(what, name, how)| format!("{}\n", format!("{what} {name} {how}").trim_end()))
-            .collect();
-        format!("{}\n{lines}", self.0.len())
+        let line = |(what, name, how): &(String, String, String)| {
+            format!("{what} {name} {how}").trim_end().to_owned() + "\n"
+        };
+        let lines: String = self.0.iter().map(line).collect();
+        format!("{} {:016x}\n{lines}", self.0.len(), sum(&lines))
     }
 
-    /// What stands in a file; none of one that was cut or is something else.
+    /// What stands in a file; none of one that was cut, has a bit that turned or is something else.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines();
-        let count: usize = lines.next()?.parse().ok()?;
+        let (head, lines) = text.split_once('\n')?;
+        let (count, known) = head.split_once(' ')?;
         let line = |line: &str| {
             let mut words = line.split(' ').map(str::to_owned);
             Some((words.next()?, words.next()?, words.next().unwrap_or_default()))
         };
-        let told: Option<BTreeSet<_>> = lines.map(line).collect();
-        told.filter(|told| told.len() == count && text.ends_with('\n')).map(Self)
+        let told: BTreeSet<_> = lines.lines().map(line).collect::<Option<_>>()?;
+        (count == told.len().to_string() && known == format!("{:016x}", sum(lines))).then_some(Self(told))
     }
+}
+
+/// FNV-1a of 64 bits: against what a medium does, not against anybody.
+fn sum(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -155,9 +160,21 @@ mod tests {
         assert_eq!(Told::parse(&told.text()), Some(told.clone()));
         assert_eq!(told.said(&board, &loops), said);
         assert!(told.text().contains("\nfan fan1 stuck\n"), "{}", told.text());
-        for cut in ["", "1\n", "x\n", told.text().trim_end(), "1\nfan\n"] {
+        let whole = told.text();
+        for cut in ["", "1\n", "x\n", whole.trim_end(), "1 0\nfan\n", &whole[..whole.len() / 2]] {
             assert_eq!(Told::parse(cut), None, "{cut:?}");
         }
+        for at in 0..whole.len() {
+            let mut turned = whole.clone().into_bytes();
+            turned[at] ^= 1;
+            let turned = String::from_utf8_lossy(&turned).into_owned();
+            assert_eq!(Told::parse(&turned), None, "{turned}");
+        }
+        // FNV's own test vectors (draft-eastlake-fnv, appendix C).
+        assert_eq!(
+            (sum(""), sum("a"), sum("foobar")),
+            (0xcbf2_9ce4_8422_2325, 0xaf63_dc4c_8601_ec8c, 0x8594_4171_f739_67e8)
+        );
         for (known, word) in OF_FANS {
             assert_eq!(fault(&OF_FANS, word), Some(known));
         }

@@ -242,6 +242,11 @@ impl Buses {
         }
     }
 
+    /// Whether a bus hangs.
+    pub(crate) fn hangs(&self, bus: &str) -> bool {
+        self.hung.contains(bus)
+    }
+
     /// From now on a command of a chip hangs its bus, or does no longer.
     pub(crate) fn hang_at(&mut self, chip: usize, of: Quantity, hangs: bool) {
         let command = match of.what {

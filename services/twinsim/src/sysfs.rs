@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -97,10 +97,13 @@ struct Device {
 #[derive(Debug)]
 struct Eeprom {
     id: String,
+    bus: String,
     /// Folder of the device below `devices`.
     path: PathBuf,
     /// What is in it while it is pulled.
     pulled: Option<Vec<u8>>,
+    /// Its bus hangs, and who reads it waits.
+    hangs: bool,
 }
 
 /// The folder.
@@ -322,6 +325,7 @@ impl Tree {
                 return Err(format!("there is no bus or sensor {id:?}"));
             }
             self.buses.hang(id, true);
+            self.hang_eeproms(id, true).map_err(failed)?;
             return of
                 .into_iter()
                 .try_for_each(|index| self.break_attribute(index, Some(Broken::Hangs)))
@@ -417,6 +421,7 @@ impl Tree {
             wire.broken = false;
         }
         self.buses.hang(id, false);
+        self.hang_eeproms(id, false).map_err(failed)?;
         match self.devices.iter().position(|device| device.id == id) {
             Some(at) if !self.is_in(id) => self.plug(at).map_err(failed)?,
             Some(_) => {}
@@ -573,12 +578,20 @@ impl Tree {
         let link = self.root.join("bus/i2c/devices").join(name);
         remove(&link)?;
         // As the kernel's: relative.
-        symlink(Path::new("../../../devices").join(&eeprom.path), link)
+        symlink(Path::new("../../../devices").join(&eeprom.path), link)?;
+        if self.buses.hangs(&eeprom.bus) { eeprom.hang(&self.root, true) } else { Ok(()) }
+    }
+
+    /// The EEPROMs of a bus hang with it, or do no longer.
+    fn hang_eeproms(&mut self, bus: &str, hangs: bool) -> io::Result<()> {
+        let mut of = self.eeproms.iter_mut().filter(|eeprom| eeprom.bus == bus && eeprom.pulled.is_none());
+        of.try_for_each(|eeprom| eeprom.hang(&self.root, hangs))
     }
 
     /// Takes the EEPROM with this id away; it keeps what is in it.
     fn take_out(&mut self, id: &str) -> io::Result<()> {
         let Some(eeprom) = self.eeproms.iter_mut().find(|eeprom| eeprom.id == id) else { return Ok(()) };
+        eeprom.hang(&self.root, false)?;
         let file = self.root.join("devices").join(&eeprom.path).join("eeprom");
         eeprom.pulled = Some(fs::read(&file)?);
         remove(&file)
@@ -605,6 +618,32 @@ impl Tree {
     }
 }
 
+impl Eeprom {
+    /// Has who reads or writes it wait from now on, or fail now and be served again. What is in it stays.
+    fn hang(&mut self, root: &Path, hangs: bool) -> io::Result<()> {
+        if std::mem::replace(&mut self.hangs, hangs) == hangs {
+            return Ok(());
+        }
+        let device = root.join("devices").join(&self.path);
+        let (file, held) = (device.join("eeprom"), device.join(HELD));
+        if !hangs {
+            // Who waits for it to be opened goes on, and finds nothing in it.
+            let _open = OpenOptions::new().read(true).write(true).custom_flags(NONBLOCK).open(&file);
+            return fs::rename(held, file);
+        }
+        let whose = fs::metadata(&file)?;
+        fs::rename(&file, held)?;
+        mknodat(rustix::fs::CWD, &file, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
+        fs::set_permissions(&file, whose.permissions())?;
+        // As the operator has handed it over; who is not root made it for himself.
+        let _ = std::os::unix::fs::chown(&file, Some(whose.uid()), Some(whose.gid()));
+        Ok(())
+    }
+}
+
+/// Where the content of an EEPROM is while its bus hangs.
+const HELD: &str = ".eeprom";
+
 /// `O_NONBLOCK`.
 #[allow(clippy::cast_possible_wrap, reason = "it is one bit far from the sign")]
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
@@ -619,14 +658,18 @@ fn eeproms(board: &Board, adapters: &Adapters, root: &Path) -> Vec<Eeprom> {
             FruKind::PowerSupply => FruPart::PowerSupply,
             _ => FruPart::Other,
         };
-        let kept = fs::read(root.join("devices").join(&path).join("eeprom")).ok();
+        // In an earlier life its bus may have hung: whoever reads a file that stands for that waits.
+        let device = root.join("devices").join(&path);
+        let kept = [device.join("eeprom"), device.join(HELD)].into_iter().find(|file| file.is_file());
+        let kept = kept.and_then(|file| fs::read(file).ok());
         let bytes = kept.filter(|bytes| bytes.len() == size).unwrap_or_else(|| {
             twin::image(part, &board.vendor, &board.model, fru.id.as_str(), size).unwrap_or_else(|error| {
                 tracing::warn!(id = fru.id.as_str(), %error, "cannot write simulated EEPROM: left blank");
                 vec![0xff; size]
             })
         });
-        Eeprom { id: fru.id.as_str().to_owned(), path, pulled: Some(bytes) }
+        let bus = fru.bus.as_ref().map(|bus| bus.as_str().to_owned()).unwrap_or_default();
+        Eeprom { id: fru.id.as_str().to_owned(), bus, path, pulled: Some(bytes), hangs: false }
     };
     board.frus.iter().map(of).collect()
 }

@@ -7,8 +7,9 @@ use schema::v1alpha1::{
 };
 
 use super::Session;
-use crate::cli::{InventoryCommand, InventoryType};
+use crate::cli::{InventoryCommand, InventoryType, PartOrder};
 use crate::failure::Failure;
+use crate::follow::follow;
 use crate::output::{Card, Output, Table};
 use crate::text::{enum_word, when};
 
@@ -77,12 +78,13 @@ fn card(asset: &Asset) -> Card {
 
 pub(crate) async fn run(session: Session, command: InventoryCommand, output: Output) -> Result<(), Failure> {
     match command {
-        InventoryCommand::List { kind, host, all } => {
+        InventoryCommand::List { kind, host, all, sort } => {
             let request = ListAssetsRequest {
                 r#type: kind.map_or(AssetType::Unspecified, AssetType::from).into(),
                 host_name: host.unwrap_or_default(),
             };
-            let reply = session.client().await?.call(service::LIST_ASSETS, &request).await?;
+            let mut reply = session.client().await?.call(service::LIST_ASSETS, &request).await?;
+            order(&mut reply.assets, sort);
             output.reply(&reply, || {
                 let mut table =
                     Table::new(&["ID", "NAME", "TYPE", "STATE", "PRODUCT", "SERIAL NUMBER", "ASSET TAG"])
@@ -101,6 +103,33 @@ pub(crate) async fn run(session: Session, command: InventoryCommand, output: Out
                 }
                 table
             })
+        }
+        InventoryCommand::Watch { ids } => {
+            let client = session.client().await?;
+            let request = ListAssetsRequest::default();
+            let known = client.call(service::LIST_ASSETS, &request).await?.assets;
+            if let Some(unknown) = ids.iter().find(|id| !known.iter().any(|asset| asset.id == **id)) {
+                return Err(Failure::not_found(format!("there is no part `{unknown}`")));
+            }
+            let parts = async || {
+                let mut parts = client.call(service::LIST_ASSETS, &request).await?.assets;
+                parts.retain(|asset| if ids.is_empty() { asset.present } else { ids.contains(&asset.id) });
+                Ok::<_, Failure>(parts)
+            };
+            let head = ["ID", "STATE", "REASON", "PRODUCT", "SERIAL NUMBER", "ASSET TAG", "LOCATION"];
+            let row = |asset: &Asset| {
+                let info = asset.info.clone().unwrap_or_default();
+                vec![
+                    asset.id.clone(),
+                    state(asset),
+                    asset.reason.clone(),
+                    info.product_name,
+                    info.serial_number.unwrap_or_default(),
+                    info.asset_tag.unwrap_or_default(),
+                    asset.location.clone().unwrap_or_default(),
+                ]
+            };
+            follow(output, &head, parts, row).await
         }
         InventoryCommand::Show { id } => {
             let reply =
@@ -132,6 +161,20 @@ pub(crate) async fn run(session: Session, command: InventoryCommand, output: Out
                 table
             })
         }
+    }
+}
+
+fn order(assets: &mut [Asset], order: PartOrder) {
+    let badness = |asset: &Asset| match asset.quality() {
+        _ if !asset.present => 2,
+        AssetQuality::Damaged => 0,
+        AssetQuality::Stale | AssetQuality::Unspecified => 1,
+        AssetQuality::Good => 3,
+    };
+    match order {
+        PartOrder::Id => {}
+        PartOrder::Type => assets.sort_by_key(Asset::r#type),
+        PartOrder::State => assets.sort_by_key(badness),
     }
 }
 

@@ -7,7 +7,7 @@ use schema::v1alpha1::{
     ClearThermalEmergencyRequest, ClearThermalOverrideRequest, CoolingRedundancyStatus,
     GetThermalProfileRequest, GetThermalZoneRequest, ListCoolingDevicesRequest, ListThermalZonesRequest,
     ListThermalZonesResponse, OverrideThermalZoneRequest, SetThermalProfileRequest, ThermalControlMode,
-    ThermalProfile, ThermalZone,
+    ThermalProfile, ThermalZone, ThermalZoneStatus,
 };
 use serde_json::json;
 use thermal::{Model, Progress, Response, Seen, StepTest, Stopped, TuneConfig};
@@ -16,9 +16,10 @@ use units::{Duty, Millis, Mono};
 
 use super::Session;
 use crate::chart;
-use crate::cli::{Driven, EmergencyCommand, Profile, ThermalCommand, Tune};
+use crate::cli::{Driven, EmergencyCommand, Profile, ThermalCommand, Tune, ZoneOrder};
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::follow::follow;
 use crate::output::{Card, Format, Output, Table, note};
 use crate::text::{enum_word, time, when};
 use crate::wait::Spinner;
@@ -39,17 +40,20 @@ const STEADY: f64 = 0.3;
 pub(crate) async fn run(session: Session, command: ThermalCommand, output: Output) -> Result<(), Failure> {
     let reads = matches!(
         command,
-        ThermalCommand::List
+        ThermalCommand::List { .. }
+            | ThermalCommand::Watch { .. }
             | ThermalCommand::Show { .. }
             | ThermalCommand::Profile { profile: None }
             | ThermalCommand::Emergency(EmergencyCommand::List)
     );
     let client = if reads { session.client().await? } else { session.changing().await? };
     match command {
-        ThermalCommand::List => {
-            let reply = list(&client).await?;
+        ThermalCommand::List { sort } => {
+            let mut reply = list(&client).await?;
+            order(&mut reply.thermal_zones, sort);
             output.reply(&reply, || table(reply.thermal_zones.iter(), "no thermal zones"))
         }
+        ThermalCommand::Watch { zones } => watch(&client, &zones, output).await,
         ThermalCommand::Show { zone } => {
             let request = GetThermalZoneRequest { name: zone };
             let reply = client.call(thermal_service::GET_THERMAL_ZONE, &request).await?;
@@ -147,6 +151,53 @@ fn faults(zone: &ThermalZone) -> Vec<String> {
         format!("{}: {reason}", fault.component_name)
     };
     zone.faults.iter().map(fault).collect()
+}
+
+fn order(zones: &mut [ThermalZone], order: ZoneOrder) {
+    let badness = |zone: &ThermalZone| match zone.status() {
+        _ if zone.emergency => 0,
+        ThermalZoneStatus::Critical => 1,
+        ThermalZoneStatus::Error => 2,
+        ThermalZoneStatus::Warning => 3,
+        ThermalZoneStatus::Unspecified => 4,
+        ThermalZoneStatus::Normal => 5,
+    };
+    match order {
+        ZoneOrder::Board => {}
+        ZoneOrder::Name => zones.sort_by(|one, other| one.name.cmp(&other.name)),
+        // Those without a value come last.
+        ZoneOrder::Value => zones.sort_by(|one, other| {
+            let of = |zone: &ThermalZone| input(zone).unwrap_or(f64::NEG_INFINITY);
+            of(other).total_cmp(&of(one))
+        }),
+        ZoneOrder::Status => zones.sort_by_key(badness),
+    }
+}
+
+/// Prints zones until interrupted, each when it differs.
+async fn watch(client: &Client, names: &[String], output: Output) -> Result<(), Failure> {
+    let known = list(client).await?.thermal_zones;
+    if let Some(unknown) = names.iter().find(|name| !known.iter().any(|zone| zone.name == **name)) {
+        return Err(Failure::not_found(format!("there is no thermal zone `{unknown}`")));
+    }
+    let zones = async || {
+        let mut zones = list(client).await?.thermal_zones;
+        zones.retain(|zone| names.is_empty() || names.contains(&zone.name));
+        Ok::<_, Failure>(zones)
+    };
+    let head = ["ZONE", "STATUS", "MODE", "NOW", "DEMAND %", "FANS", "FAULTS"];
+    let row = |zone: &ThermalZone| {
+        vec![
+            zone.name.clone(),
+            status_word(zone),
+            mode_word(zone),
+            degrees(zone.current_temperature),
+            format!("{:.0}", zone.demand_percent),
+            fans_word(zone),
+            faults(zone).join(", "),
+        ]
+    };
+    follow(output, &head, zones, row).await
 }
 
 fn table<'a>(zones: impl Iterator<Item = &'a ThermalZone>, empty: &'static str) -> Table {
@@ -362,6 +413,37 @@ fn show(
                 output.text(&format!("{key} = {value}"))?;
             }
             Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_are_sorted_by_name_heat_and_how_bad_they_are() {
+        let zone = |name: &str, now: Option<f64>, status: ThermalZoneStatus| ThermalZone {
+            name: name.into(),
+            current_temperature: now,
+            status: status.into(),
+            ..ThermalZone::default()
+        };
+        let board = [
+            zone("b", None, ThermalZoneStatus::Normal),
+            zone("c", Some(40.0), ThermalZoneStatus::Warning),
+            zone("a", Some(70.0), ThermalZoneStatus::Normal),
+            ThermalZone { emergency: true, ..zone("d", Some(50.0), ThermalZoneStatus::Normal) },
+        ];
+        for (sort, wanted) in [
+            (ZoneOrder::Board, "bcad"),
+            (ZoneOrder::Name, "abcd"),
+            (ZoneOrder::Value, "adcb"),
+            (ZoneOrder::Status, "dcba"),
+        ] {
+            let mut zones = board.to_vec();
+            order(&mut zones, sort);
+            assert_eq!(zones.iter().map(|zone| zone.name.as_str()).collect::<String>(), wanted, "{sort:?}");
         }
     }
 }

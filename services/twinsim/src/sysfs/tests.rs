@@ -252,6 +252,45 @@ fn a_bus_that_hangs_holds_its_reader_until_it_heals() {
     assert!(cpu.read(0).is_ok());
 }
 
+/// EEPROMs hang with their bus, keep what is in them, and let go who waited without anything.
+#[test]
+fn a_bus_that_hangs_holds_who_reads_an_eeprom_on_it() {
+    use hal::Eeprom as _;
+    let dir = tempfile::tempdir().unwrap();
+    let board = board();
+    let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
+    let fru = board.frus.iter().find(|fru| fru.id.as_str() == "mainboard").unwrap();
+    let bus = fru.bus.as_ref().unwrap().as_str();
+    let reader = || {
+        let size = usize::try_from(fru.size).unwrap();
+        hal_linux::SysfsEeprom::new(&dir.path().join(SYS), fru.location.clone(), size)
+    };
+    let whole = reader().read().unwrap();
+    assert_eq!(set(&mut tree, bus, "hang"), Outcome::Done);
+    let (begun, waits) = std::sync::mpsc::channel();
+    let mut held = reader();
+    let thread = std::thread::spawn(move || {
+        begun.send(()).unwrap();
+        held.read()
+    });
+    waits.recv().unwrap();
+    // What is pulled while its bus hangs is in it when it is back.
+    assert_eq!(set(&mut tree, "psu0", "removed"), Outcome::Done);
+    assert_eq!(clear(&mut tree, Some(bus)), Outcome::Done);
+    // It may have come when the bus had healed already.
+    match thread.join().unwrap() {
+        Ok(bytes) => assert_eq!(bytes, whole),
+        Err(error) => assert!(!error.is_absence(), "{error}"),
+    }
+    assert_eq!(reader().read().unwrap(), whole);
+    assert_eq!(set(&mut tree, bus, "hang"), Outcome::Done);
+    // The simulated board starts anew while it hangs.
+    drop(tree);
+    let tree = Tree::make(&board, 1, dir.path()).unwrap();
+    assert_eq!(reader().read().unwrap(), whole);
+    drop(tree);
+}
+
 #[test]
 fn a_bus_that_heals_lets_go_whoever_comes_just_then() {
     let dir = tempfile::tempdir().unwrap();
