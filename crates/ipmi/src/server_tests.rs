@@ -478,7 +478,7 @@ fn held(server: &Server) -> usize {
         + server.rates.capacity() * size_of::<(IpAddr, Allowance)>()
 }
 
-/// From 60,000 addresses, each with each step of a login, and with packets of somebody's session that were heard, cut and changed: while one works on.
+/// From 15,000 addresses, each with each step of a login, and with packets of somebody's session that were heard, cut and changed: while one works on.
 #[test]
 fn a_flood_of_all_kinds_takes_no_more_memory_than_is_set_and_who_is_logged_in_works_on() {
     let mut server = server(false, 15);
@@ -486,7 +486,7 @@ fn a_flood_of_all_kinds_takes_no_more_memory_than_is_set_and_who_is_logged_in_wo
     let heard = own.next(6, 0x3b, &[0]);
     step(&mut server, Mono::ZERO, own.from, &heard);
     let (mut most, mut asked) = (0, 0);
-    for at in 0..60_000_u32 {
+    for at in 0..15_000_u32 {
         let [_, _, high, low] = at.to_be_bytes();
         // A second and more goes by for each 1,000.
         let now = Mono::from_millis(u64::from(at));
@@ -525,7 +525,7 @@ fn a_flood_of_all_kinds_takes_no_more_memory_than_is_set_and_who_is_logged_in_wo
         }
         most = most.max(held(&server));
     }
-    assert!(asked > 1000, "the flood gets somewhere: {asked}");
+    assert!(asked > 300, "the flood gets somewhere: {asked}");
     assert!(server.setups.len() <= SETUPS_MAX && server.rates.len() <= RATES_MAX);
     assert!(most <= 64 * 1024, "{most} bytes");
     assert_eq!(server.sessions(), 1);

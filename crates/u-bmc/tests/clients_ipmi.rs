@@ -86,8 +86,13 @@ impl Bmc {
 
     /// With these settings of ipmisrv, and one account for each role, all of which may log in over IPMI.
     async fn start(sets: &[&str]) -> Result<Self> {
+        Self::start_at("127.0.0.1", sets).await
+    }
+
+    /// The same, where IPMI is served at this address.
+    async fn start_at(address: &str, sets: &[&str]) -> Result<Self> {
         let port = port()?;
-        let mut builder = Suite::builder(U_BMC).arg("--ipmi").arg(format!("127.0.0.1:{port}"));
+        let mut builder = Suite::builder(U_BMC).arg("--ipmi").arg(format!("{address}:{port}"));
         for set in sets {
             builder = builder.set(format!("ipmisrv.{set}"));
         }

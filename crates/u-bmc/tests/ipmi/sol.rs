@@ -78,86 +78,243 @@ impl Terminal {
     }
 }
 
-/// Passes datagrams on, and loses some: a tenth of all, the same ones in each run as far as the order is the same.
+/// Passes datagrams on; when it is to, it loses a tenth of all, and delays each of the others by up to 20 ms, so that some overtake others. What it draws
+/// is the same in each run as far as the order is the same.
 struct Relay {
-    loses: Arc<AtomicBool>,
-    lost: Arc<AtomicUsize>,
+    seen: Arc<Seen>,
     _task: JoinSet<()>,
+}
+
+/// What became of datagrams.
+#[derive(Default)]
+struct Seen {
+    is_bad: AtomicBool,
+    drawn: AtomicU64,
+    lost: AtomicUsize,
+    /// Came after one that was sent later.
+    overtaken: AtomicUsize,
+}
+
+/// Longest delay, in milliseconds.
+const DELAY: u64 = 20;
+
+/// One direction of the relay to one client.
+#[derive(Default)]
+struct Direction {
+    seen: Arc<Seen>,
+    sent: u64,
+    newest: Arc<AtomicU64>,
+    under_way: JoinSet<()>,
+}
+
+impl Direction {
+    /// Passes a datagram on to there; not to any address where the socket has one.
+    fn pass(&mut self, socket: &Arc<UdpSocket>, to: Option<SocketAddr>, datagram: &[u8]) {
+        let next = |mut x: u64| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            x
+        };
+        let drawn = self.seen.drawn.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |x| Some(next(x)));
+        let (drawn, is_bad) = (drawn.unwrap_or(0), self.seen.is_bad.load(Ordering::SeqCst));
+        if is_bad && drawn.is_multiple_of(10) {
+            self.seen.lost.fetch_add(1, Ordering::SeqCst);
+            return;
+        }
+        self.sent += 1;
+        let (number, newest, seen) = (self.sent, Arc::clone(&self.newest), Arc::clone(&self.seen));
+        let (socket, datagram) = (Arc::clone(socket), datagram.to_vec());
+        while self.under_way.try_join_next().is_some() {}
+        self.under_way.spawn(async move {
+            if is_bad {
+                tokio::time::sleep(Duration::from_millis(drawn / 10 % (DELAY + 1))).await;
+            }
+            if newest.fetch_max(number, Ordering::SeqCst) > number {
+                seen.overtaken.fetch_add(1, Ordering::SeqCst);
+            }
+            let _ = match to {
+                Some(to) => socket.send_to(&datagram, to).await,
+                None => socket.send(&datagram).await,
+            };
+        });
+    }
 }
 
 impl Relay {
     /// At another address and the same port, which clients compare with what they are told.
-    async fn start(port: u16) -> Result<(Self, String)> {
+    async fn start(port: u16) -> Result<Self> {
         let front = Arc::new(UdpSocket::bind(("127.0.0.2", port)).await?);
-        let (loses, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let state = Arc::new(AtomicU64::new(0x2545_f491_4f6c_dd1d));
-        let passes = {
-            let (loses, lost) = (Arc::clone(&loses), Arc::clone(&lost));
-            move || {
-                let next = |mut x: u64| {
-                    x ^= x << 13;
-                    x ^= x >> 7;
-                    x ^= x << 17;
-                    x
-                };
-                let drawn = state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |x| Some(next(x)));
-                let is_lost = loses.load(Ordering::SeqCst) && drawn.unwrap_or(0).is_multiple_of(10);
-                lost.fetch_add(usize::from(is_lost), Ordering::SeqCst);
-                !is_lost
-            }
+        let seen = Arc::new(Seen { drawn: AtomicU64::new(0x2545_f491_4f6c_dd1d), ..Seen::default() });
+        let direction = {
+            let seen = Arc::clone(&seen);
+            move || Direction { seen: Arc::clone(&seen), ..Direction::default() }
         };
         let mut task = JoinSet::new();
         task.spawn(async move {
-            let (mut backs, mut ways) = (HashMap::<SocketAddr, Arc<UdpSocket>>::new(), JoinSet::new());
+            let (mut backs, mut ways) = (HashMap::<SocketAddr, _>::new(), JoinSet::new());
             let mut buffer = [0; 2048];
             while let Ok((length, from)) = front.recv_from(&mut buffer).await {
-                let back = if let Some(back) = backs.get(&from) {
-                    Arc::clone(back)
-                } else {
+                if !backs.contains_key(&from) {
                     let Ok(back) = UdpSocket::bind("127.0.0.1:0").await else { return };
                     if back.connect(("127.0.0.1", port)).await.is_err() {
                         return;
                     }
                     let back = Arc::new(back);
-                    backs.insert(from, Arc::clone(&back));
-                    let (front, passes, answers) = (Arc::clone(&front), passes.clone(), Arc::clone(&back));
+                    let (front, mut there, answers) = (Arc::clone(&front), direction(), Arc::clone(&back));
                     ways.spawn(async move {
                         let mut buffer = [0; 2048];
                         while let Ok(length) = answers.recv(&mut buffer).await {
-                            if passes() {
-                                let _ = front.send_to(buffer.get(..length).unwrap_or_default(), from).await;
-                            }
+                            there.pass(&front, Some(from), buffer.get(..length).unwrap_or_default());
                         }
                     });
-                    back
-                };
-                if passes() {
-                    let _ = back.send(buffer.get(..length).unwrap_or_default()).await;
+                    backs.insert(from, (back, direction()));
+                }
+                if let Some((back, here)) = backs.get_mut(&from) {
+                    here.pass(back, None, buffer.get(..length).unwrap_or_default());
                 }
             }
         });
-        Ok((Self { loses, lost, _task: task }, "127.0.0.2".to_owned()))
+        Ok(Self { seen, _task: task })
+    }
+}
+
+/// A client's network of its own, behind a pair of interfaces at which the kernel's netem loses, delays and reorders.
+struct Netem {
+    namespace: String,
+    near: String,
+}
+
+impl Netem {
+    const NEAR: &str = "198.18.61.1";
+
+    fn does(words: &[&str]) -> bool {
+        let done = std::process::Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
+        done.is_ok_and(|done| done.status.success())
     }
 
-    fn set(&self, loses: bool) {
-        self.loses.store(loses, Ordering::SeqCst);
+    /// `None` where it takes another user, `ip`, `tc` or another kernel.
+    fn make() -> Option<Self> {
+        let namespace = format!("ubmc-sol-{}", std::process::id());
+        let near = format!("sol{}", std::process::id());
+        let netem = Self { namespace, near };
+        let Self { namespace, near } = &netem;
+        let ip = |words: &str| Self::does(&[&["ip"][..], &words.split(' ').collect::<Vec<_>>()].concat());
+        let is_made = ip(&format!("netns add {namespace}"))
+            && ip(&format!("link add {near} type veth peer name far netns {namespace}"))
+            && ip(&format!("address add {}/30 dev {near}", Self::NEAR))
+            && ip(&format!("link set {near} up"))
+            && ip(&format!("-n {namespace} address add 198.18.61.2/30 dev far"))
+            && ip(&format!("-n {namespace} link set far up"))
+            && netem.set(true);
+        (is_made && netem.set(false)).then_some(netem)
+    }
+
+    /// Switches it on in both directions, or off.
+    fn set(&self, is_bad: bool) -> bool {
+        // Each of a fifth of all overtakes those that are delayed.
+        let how = "root netem limit 1000 delay 8ms 4ms loss 10% reorder 20%";
+        let how: Vec<&str> = if is_bad { how.split(' ').collect() } else { vec!["root"] };
+        let what = if is_bad { "replace" } else { "del" };
+        let near = [&["tc", "qdisc", what, "dev", &self.near][..], &how].concat();
+        let far = [&["tc", "-n", &self.namespace, "qdisc", what, "dev", "far"][..], &how].concat();
+        Self::does(&near) && Self::does(&far)
+    }
+
+    /// How many it has lost since it was switched on.
+    fn lost(&self) -> usize {
+        let shown = |words: &[&str]| {
+            let shown = std::process::Command::new("tc").args(words).output();
+            let shown =
+                shown.map(|shown| String::from_utf8_lossy(&shown.stdout).into_owned()).unwrap_or_default();
+            let dropped = shown.split_once("(dropped ").and_then(|(_, rest)| rest.split_once(','));
+            dropped.and_then(|(count, _)| count.parse::<usize>().ok()).unwrap_or(0)
+        };
+        shown(&["-s", "qdisc", "show", "dev", &self.near])
+            + shown(&["-s", "-n", &self.namespace, "qdisc", "show", "dev", "far"])
+    }
+}
+
+impl Drop for Netem {
+    /// Its interfaces go with it.
+    fn drop(&mut self) {
+        Self::does(&["ip", "link", "del", &self.near]);
+        Self::does(&["ip", "netns", "del", &self.namespace]);
+    }
+}
+
+/// A network that is bad when it is to be: the kernel's, where it can be, or a relay that is the same.
+enum Network {
+    Netem(Netem),
+    Relay(Relay),
+}
+
+impl Network {
+    /// The address of the controller there.
+    fn host(&self) -> &'static str {
+        match self {
+            Self::Netem(_) => Netem::NEAR,
+            Self::Relay(_) => "127.0.0.2",
+        }
+    }
+
+    /// A program that shows a console, at its other end.
+    fn terminal(&self, program: &str, args: &[&str]) -> Result<Terminal> {
+        match self {
+            Self::Netem(netem) => {
+                Terminal::start("ip", &[&["netns", "exec", &netem.namespace, program][..], args].concat())
+            }
+            Self::Relay(_) => Terminal::start(program, args),
+        }
+    }
+
+    fn set(&self, is_bad: bool) -> Result {
+        match self {
+            Self::Netem(netem) => anyhow::ensure!(netem.set(is_bad), "tc fails"),
+            Self::Relay(relay) => relay.seen.is_bad.store(is_bad, Ordering::SeqCst),
+        }
+        Ok(())
+    }
+
+    /// Whether it was bad, since it was told to be.
+    fn was_bad(&self) -> Result {
+        let lost = match self {
+            Self::Netem(netem) => netem.lost(),
+            Self::Relay(relay) => {
+                let overtaken = relay.seen.overtaken.swap(0, Ordering::SeqCst);
+                anyhow::ensure!(overtaken > 0, "no datagram was overtaken by another");
+                relay.seen.lost.swap(0, Ordering::SeqCst)
+            }
+        };
+        anyhow::ensure!(lost > 5, "only {lost} datagrams were lost");
+        Ok(())
     }
 }
 
 impl Bmc {
     /// A console by ipmitool.
-    fn ipmitool_sol(&self, host: &str, (user, level, password): Login<'_>) -> Result<Terminal> {
+    fn ipmitool_sol(&self, host: &str, login: Login<'_>) -> Result<Terminal> {
+        self.ipmitool_sol_by(Terminal::start, host, login)
+    }
+
+    /// The same, started by something else.
+    fn ipmitool_sol_by(
+        &self,
+        start: impl Fn(&str, &[&str]) -> Result<Terminal>,
+        host: &str,
+        (user, level, password): Login<'_>,
+    ) -> Result<Terminal> {
         let port = self.port.to_string();
         let args =
             ["-I", "lanplus", "-H", host, "-p", &port, "-C", "17", "-U", user, "-P", password, "-L", level];
-        Terminal::start("ipmitool", &[&args[..], &["sol", "activate"]].concat())
+        start("ipmitool", &[&args[..], &["sol", "activate"]].concat())
     }
 
     /// A console by FreeIPMI, which wants a terminal.
-    fn ipmiconsole(&self, host: &str, more: &str) -> Result<Terminal> {
-        let port = self.port;
-        let command = format!("ipmiconsole -h {host}:{port} -u boss -p {PASSWORD} -l ADMIN -I 17 {more}");
-        Terminal::start("script", &["-qefc", &command, "/dev/null"])
+    fn ipmiconsole(&self, network: &Network) -> Result<Terminal> {
+        let (host, port) = (network.host(), self.port);
+        let command = format!("ipmiconsole -h {host}:{port} -u boss -p {PASSWORD} -l ADMIN -I 17");
+        network.terminal("script", &["-qefc", &command, "/dev/null"])
     }
 
     /// Waits until the console is active, or is not.
@@ -243,17 +400,29 @@ async fn one_session_has_the_console_and_its_settings_stay() -> Result {
 }
 
 #[tokio::test]
-async fn every_byte_comes_once_and_in_order_over_a_network_that_loses_a_tenth() -> Result {
-    let Some(bmc) = Bmc::with("ipmiconsole", &[]).await? else { return Ok(()) };
+async fn every_byte_comes_once_and_in_order_over_a_network_that_loses_a_tenth_delays_and_reorders() -> Result
+{
+    if !has("ipmiconsole") {
+        skip("ipmiconsole");
+        return Ok(());
+    }
     anyhow::ensure!(has("script") && has("ipmitool"), "ipmiconsole is there; script or ipmitool is not");
-    bmc.on().await?;
-    let (relay, host) = Relay::start(bmc.port).await?;
+    let netem = Netem::make();
+    let bmc = Bmc::start_at(netem.as_ref().map_or("127.0.0.1", |_| Netem::NEAR), &[]).await?;
+    let network = match netem {
+        Some(netem) => Network::Netem(netem),
+        None => Network::Relay(Relay::start(bmc.port).await?),
+    };
+    let body = json!({ "action": "HOST_ACTION_ON" });
+    let reply = bmc.suite.admin().post("/api/v1alpha1/hosts/system/state", &body).await?;
+    anyhow::ensure!(reply.status == 200, "{}", reply.text());
+    eventually("host is on", FOLLOW, || async { Ok(bmc.host().await? == "HOST_STATUS_ON") }).await?;
     let lines = |last: u32| (1..=last).map(|number| format!("line {number}\r\n")).collect::<String>();
     // FreeIPMI sends what is not acknowledged again with the same number: both directions are held to it.
-    let mut console = bmc.ipmiconsole(&host, "")?;
+    let mut console = bmc.ipmiconsole(&network)?;
     console.says("[SOL established]").await?;
     console.log_in().await?;
-    relay.set(true);
+    network.set(true)?;
     console.types("count 2000\r").await?;
     let said = console.says(PROMPT).await?;
     anyhow::ensure!(said == format!("count 2000\r\n{}{PROMPT}", lines(2000)), "{said}");
@@ -265,28 +434,27 @@ async fn every_byte_comes_once_and_in_order_over_a_network_that_loses_a_tenth() 
         let text = text(number);
         anyhow::ensure!(said == format!("echo {text}\r\n{text}\r\n{PROMPT}"), "{said:?}");
     }
-    relay.set(false);
-    let lost = relay.lost.load(Ordering::SeqCst);
-    anyhow::ensure!(lost > 5, "only {lost} datagrams were lost");
+    network.was_bad()?;
+    network.set(false)?;
     // Another takes it: FreeIPMI ends whoever has it.
-    let mut thief = bmc.ipmiconsole(&host, "")?;
+    let mut thief = bmc.ipmiconsole(&network)?;
     thief.says("[SOL established]").await?;
     console.says("SOL session stolen").await?;
     console.ends().await?;
     thief.types("&.").await?;
     thief.ends().await?;
-    bmc.is_active(false).await?;
     // ipmitool gives what it sends again another number, and so may type it twice: it is held to what it shows.
-    let mut sol = bmc.ipmitool_sol(&host, BOSS)?;
+    let start = |program: &str, args: &[&str]| network.terminal(program, args);
+    let mut sol = bmc.ipmitool_sol_by(start, network.host(), BOSS)?;
     sol.types("\r").await?;
     sol.says(PROMPT).await?;
     sol.types("count 4000\r").await?;
     sol.says("line 1\r\n").await?;
-    relay.set(true);
+    network.set(true)?;
     let said = sol.says(PROMPT).await?;
     let expected = lines(4000);
     anyhow::ensure!(format!("line 1\r\n{said}") == format!("{expected}{PROMPT}"), "{said}");
-    anyhow::ensure!(relay.lost.load(Ordering::SeqCst) > lost, "nothing was lost");
+    network.was_bad()?;
     bmc.suite.stop().await
 }
 
