@@ -14,7 +14,7 @@ use crate::pointer::Pointer;
 use crate::privilege::{Asker, Method};
 use crate::query::{Expand, Follow, Query, QueryError, TOP_MAX};
 use crate::resource::{Action, Change, Deed, Given, Kind, Made, Patch, Resource, pointer, prune};
-use crate::resources;
+use crate::resources::{self, Outcome};
 use crate::route::{Route, Target};
 use crate::world::{About, Call, Need, Supply, World};
 
@@ -45,6 +45,8 @@ pub enum Step {
     Read(Vec<Need>),
     /// This is to be called: [`Exchange::written`] takes its answer.
     Write(Call),
+    /// Diagnostic data is to be collected, beside this; [`Exchange::written`] takes its name once that has begun.
+    Collect,
     /// This stream of events is to end; [`Exchange::written`] takes that it has.
     Close(String),
     /// It is over.
@@ -324,8 +326,13 @@ impl Exchange {
             return Step::Read(missing);
         }
         Step::Done(match ended {
-            Ok(Some(true)) => Answer::empty(204),
-            Ok(Some(false)) => Answer::error(500, &[base::OPERATION_FAILED.plain()]),
+            Ok(Some(Outcome::Done)) => Answer::empty(204),
+            Ok(Some(Outcome::Made(uri))) => Answer::empty(204).with("location", uri),
+            // DSP0266, "Asynchronous operations": it goes on.
+            Ok(Some(Outcome::Running)) => {
+                Answer::empty(202).with("location", self.route.uri.clone()).with("retry-after", "1")
+            }
+            Ok(Some(Outcome::Failed)) => Answer::error(500, &[base::OPERATION_FAILED.plain()]),
             Ok(None) => self.not_found(),
             Err(fault) => self.refusal(&fault),
         })
@@ -719,6 +726,10 @@ impl Exchange {
             let messages: Vec<Message> = found.wrong.into_iter().map(|(_, message)| message).collect();
             return Step::Done(Answer::error(400, &messages));
         }
+        if action.name == resources::COLLECT {
+            self.state = State::Waiting;
+            return Step::Collect;
+        }
         self.ask((action.run)(&self.world, &self.route.names, &found.given))
     }
 
@@ -762,6 +773,21 @@ impl Exchange {
     }
 
     fn succeeded(&mut self, bytes: &[u8]) -> Step {
+        if let Target::Action(_, action) = self.route.target
+            && action.name == resources::COLLECT
+        {
+            let id = String::from_utf8_lossy(bytes);
+            let monitor = resources::monitor_uri(&id);
+            let task = json!({
+                "@odata.id": resources::task_uri(&id),
+                "@odata.type": "#Task.v1_4_0.Task",
+                "Id": id,
+                "Name": "Diagnostic data",
+                "TaskState": "Running",
+                "TaskMonitor": monitor,
+            });
+            return Step::Done(Answer::json(202, task).with("location", monitor));
+        }
         if let Target::Action(resource, action) = self.route.target
             && let Some(answers) = resource.answers
         {
@@ -814,8 +840,9 @@ fn show_resource(
     if !resource.is_collection() {
         map.insert("Id".to_owned(), Value::String(id.to_owned()));
     }
-    if !resource.actions.is_empty() {
-        map.insert("Actions".to_owned(), actions(resource, uri));
+    let there: Vec<&Action> = resource.actions.iter().filter(|one| one.is_for(names)).collect();
+    if !there.is_empty() {
+        map.insert("Actions".to_owned(), actions(&there, uri));
     }
     let tag = etag::of(&value, resource.volatile);
     if let Value::Object(map) = &mut value {
@@ -835,9 +862,9 @@ fn with_tag(answer: Answer) -> Answer {
     }
 }
 
-fn actions(resource: &Resource, uri: &str) -> Value {
+fn actions(there: &[&Action], uri: &str) -> Value {
     let mut out = Map::new();
-    for action in resource.actions {
+    for action in there {
         let mut entry = json!({"target": format!("{uri}/Actions/{}", action.name)});
         if let Some(map) = entry.as_object_mut() {
             if !action.parameters.is_empty() {
@@ -869,7 +896,7 @@ fn action_info(action: &Action, uri: &str, id: &str) -> Value {
                 Kind::Enum(values) => ("String", Some(values)),
                 Kind::Texts(_) => ("StringArray", None),
                 Kind::Link => ("Object", None),
-                Kind::Links(_) | Kind::Headers(_) => ("ObjectArray", None),
+                Kind::Links(_) | Kind::Headers(_) | Kind::Ipv4(_) => ("ObjectArray", None),
             };
             let mut entry = json!({"Name": parameter.property.path, "Required": parameter.required, "DataType": kind, "AllowableValues": values});
             prune(&mut entry, &[]);

@@ -1,16 +1,16 @@
 //! TaskService: what went on for longer. Power operations are, as the event log has them when they have ended; who asked for one was answered when it was
-//! accepted. They stay as long as their events, over restarts.
+//! accepted. They stay as long as their events, over restarts. Diagnostic data is collected by one while it goes on, which is gone with websrv.
 
 use schema::v1alpha1 as v1;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Fault;
 use crate::message::task_event;
 use crate::privilege::entity;
 use crate::resource::{Resource, collection, link, status};
-use crate::world::World;
+use crate::world::{Collected, World};
 
-use super::name;
+use super::{log_services, name};
 
 pub(super) static SERVICE: Resource = Resource {
     volatile: &["DateTime"],
@@ -32,8 +32,8 @@ pub(super) static COLLECTION: Resource = Resource::new(
     "TaskCollection.TaskCollection",
     &entity::TASK_COLLECTION,
     |world, _| {
-        let uris =
-            operations(world)?.map(|(_, one)| format!("/redfish/v1/TaskService/Tasks/{}", one.operation_id));
+        let collected = world.about.collected.iter().map(|one| task_uri(&one.id));
+        let uris = collected.chain(operations(world)?.map(|(_, one)| task_uri(&one.operation_id)));
         Ok(Some(collection("Tasks", uris.collect())))
     },
 );
@@ -41,6 +41,9 @@ pub(super) static COLLECTION: Resource = Resource::new(
 pub(super) static TASK: Resource =
     Resource::new("TaskService/Tasks/{}", "Task.v1_4_0.Task", &entity::TASK, |world, names| {
         let id = name(names, 0);
+        if let Some(one) = world.about.collected.iter().find(|one| one.id == id) {
+            return Ok(Some(collecting(one)));
+        }
         let Some((event, one)) = operations(world)?.find(|(_, one)| one.operation_id == id) else {
             return Ok(None);
         };
@@ -58,7 +61,7 @@ pub(super) static TASK: Resource =
             "Description": why,
             "TaskState": state,
             "TaskStatus": health,
-            "TaskMonitor": format!("/redfish/v1/TaskService/TaskMonitors/{id}"),
+            "TaskMonitor": monitor_uri(id),
             "PercentComplete": 100,
             "StartTime": began(one).map(|at| at.to_string()),
             "EndTime": one.completed_at.or(event.time).map(|at| at.to_string()),
@@ -66,13 +69,65 @@ pub(super) static TASK: Resource =
         })))
     });
 
-/// Whether an operation that has ended was done; `None` where there is none of that name.
+/// Where a task is.
+pub(crate) fn task_uri(id: &str) -> String {
+    format!("/redfish/v1/TaskService/Tasks/{id}")
+}
+
+/// Where it is asked for what became of one.
+pub(crate) fn monitor_uri(id: &str) -> String {
+    format!("/redfish/v1/TaskService/TaskMonitors/{id}")
+}
+
+/// The task that collects diagnostic data.
+fn collecting(one: &Collected) -> Value {
+    let id = one.id.as_str();
+    let (state, health, message) = match (one.ended, one.bytes) {
+        (None, _) => ("Running", "OK", task_event::TASK_STARTED.with(&[id])),
+        (Some(_), Some(_)) => ("Completed", "OK", task_event::TASK_COMPLETED_OK.with(&[id])),
+        (Some(_), None) => ("Exception", "Critical", task_event::TASK_ABORTED.with(&[id])),
+    };
+    let at = |seconds: i64| prost_types::Timestamp { seconds, nanos: 0 }.to_string();
+    json!({
+        "Name": "Diagnostic data",
+        "Description": format!("Asked for by {}", one.username),
+        "TaskState": state,
+        "TaskStatus": health,
+        "TaskMonitor": monitor_uri(id),
+        "PercentComplete": one.percent,
+        "StartTime": at(one.began),
+        "EndTime": one.ended.map(at),
+        "Messages": [message.to_json()],
+    })
+}
+
+/// What became of what a task does.
+pub(crate) enum Outcome {
+    /// It goes on.
+    Running,
+    Done,
+    /// It is done, and what it made is there.
+    Made(String),
+    Failed,
+}
+
+/// What became of a task; `None` where there is none of that name.
 ///
 /// # Errors
 /// As [`World::events`].
-pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<bool>, Fault> {
+pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<Outcome>, Fault> {
+    if let Some(one) = world.about.collected.iter().find(|one| one.id == id) {
+        return Ok(Some(match (one.ended, one.bytes) {
+            (None, _) => Outcome::Running,
+            (Some(_), Some(_)) => Outcome::Made(log_services::data_entry(id)),
+            (Some(_), None) => Outcome::Failed,
+        }));
+    }
     let found = operations(world)?.find(|(_, one)| one.operation_id == id);
-    Ok(found.map(|(_, one)| one.result() == v1::OperationResult::Done))
+    Ok(found.map(|(_, one)| match one.result() {
+        v1::OperationResult::Done => Outcome::Done,
+        _ => Outcome::Failed,
+    }))
 }
 
 /// When it was accepted.
