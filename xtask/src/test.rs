@@ -271,9 +271,11 @@ fn budgets(count: &mut Count) -> Result<()> {
 const CLIENTS: &str = "clients*";
 
 /// The programs of tests that the tier `redfish` is.
-const REDFISH: [&str; 9] = [
+const REDFISH: [&str; 11] = [
     "any_request",
+    "audit",
     "changes",
+    "network",
     "patch_semantics",
     "reference",
     "resources",

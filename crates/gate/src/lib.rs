@@ -8,7 +8,7 @@
 //!                  └ UNAUTHENTICATED,     └ PERMISSION_DENIED                                         └ PERMISSION_DENIED,  └ the owner's status
 //!                    UNAVAILABLE                                                                        INVALID_ARGUMENT
 //!
-//!  audit::Entry::write: one line for each request, at its end
+//!  Gate::audit: one line for each request, at its end; and an event of the domain `audit` for what changes something
 //! ```
 //!
 //! Each step hands out what the next one takes: only [`authorise`] makes an [`Admitted`], only [`Admitted::check`] a [`Checked`], and

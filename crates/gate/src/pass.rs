@@ -12,6 +12,7 @@ use schema::{FieldOrigin, MethodInfo};
 use tokio::sync::watch;
 
 use crate::access;
+use crate::audit::{Entry, Level, Recorder};
 use crate::authenticator::{Authenticator, Change, Found, Policy};
 use crate::caller::{Caller, Peer};
 use crate::credential::Credential;
@@ -27,13 +28,20 @@ const USER_AGENT_MAX: usize = 256;
 pub struct Gate {
     bus: Client,
     authenticator: Authenticator,
+    recorder: Arc<Recorder>,
 }
 
 impl Gate {
     /// # Errors
     /// The kernel gives no random bytes for the key under which credentials are remembered.
     pub fn new(bus: Client, policy: Policy) -> Result<Self, getrandom::Error> {
-        Ok(Self { authenticator: Authenticator::new(bus.clone(), policy)?, bus })
+        let recorder = Arc::new(Recorder::new(bus.clone()));
+        Ok(Self { authenticator: Authenticator::new(bus.clone(), policy)?, bus, recorder })
+    }
+
+    /// Tells of a request that is over: a line of the daemon's log, and a record of what was to be changed, in the event log.
+    pub fn audit(&self, entry: &Entry<'_>, level: Level) {
+        self.recorder.write(entry, level);
     }
 
     /// Whose credential it is, after all changes that were announced. Waits for usermgr until the context's deadline, at most 10 s.

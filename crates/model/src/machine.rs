@@ -560,7 +560,9 @@ impl Model {
             self.refresh(now, *domain, out);
         }
         // One that is larger than all that may be kept is not worth all the others.
-        let is_fit = !event.id.is_empty() && event.bytes() <= Domain::Events.bounds().bytes;
+        // Records of requests are nobody's news.
+        let is_fit =
+            event.domain != "audit" && !event.id.is_empty() && event.bytes() <= Domain::Events.bounds().bytes;
         if is_fit && self.snapshot.events.row(&event.id).is_none() {
             let at = event.time.as_ref().map_or(wall_ms, timestamp_ms);
             let change = turn.changes();

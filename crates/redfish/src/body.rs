@@ -10,6 +10,8 @@ use crate::resource::{Action, Create, Given, Kind, Property, pointer};
 const DEPTH_MAX: usize = 8;
 /// What a link is made of.
 const LINK: &str = "@odata.id";
+/// What an address of IPv4 has.
+const ADDRESS: [&str; 4] = ["Address", "SubnetMask", "Gateway", "AddressOrigin"];
 
 /// A body that is an object.
 ///
@@ -253,6 +255,23 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
             if list.iter().filter_map(Value::as_object).map(Map::len).sum::<usize>().max(list.len()) > most {
                 Err(Wrong::Many(most))
             } else if list.iter().all(texts) {
+                Ok(())
+            } else {
+                Err(Wrong::Type)
+            }
+        }
+        (Kind::Ipv4(most), Value::Array(list)) => {
+            let of_texts = |item: &Value| {
+                item.is_null()
+                    || item.as_object().is_some_and(|map| {
+                        map.iter().all(|(name, value)| {
+                            ADDRESS.contains(&name.as_str()) && (value.is_string() || value.is_null())
+                        })
+                    })
+            };
+            if list.len() > most {
+                Err(Wrong::Many(most))
+            } else if list.iter().all(of_texts) {
                 Ok(())
             } else {
                 Err(Wrong::Type)

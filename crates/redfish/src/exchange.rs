@@ -45,6 +45,8 @@ pub enum Step {
     Read(Vec<Need>),
     /// This is to be called: [`Exchange::written`] takes its answer.
     Write(Call),
+    /// Diagnostic data is to be collected, beside this; [`Exchange::written`] takes its name once that has begun.
+    Collect,
     /// This stream of events is to end; [`Exchange::written`] takes that it has.
     Close(String),
     /// It is over.
@@ -324,8 +326,12 @@ impl Exchange {
             return Step::Read(missing);
         }
         Step::Done(match ended {
-            Ok(Some(Outcome::Running)) => Answer::empty(202).with("location", self.route.uri.clone()),
             Ok(Some(Outcome::Done)) => Answer::empty(204),
+            Ok(Some(Outcome::Made(uri))) => Answer::empty(204).with("location", uri),
+            // DSP0266, "Asynchronous operations": it goes on.
+            Ok(Some(Outcome::Running)) => {
+                Answer::empty(202).with("location", self.route.uri.clone()).with("retry-after", "1")
+            }
             Ok(Some(Outcome::Failed)) => Answer::error(500, &[base::OPERATION_FAILED.plain()]),
             Ok(None) => self.not_found(),
             Err(fault) => self.refusal(&fault),
@@ -720,6 +726,10 @@ impl Exchange {
             let messages: Vec<Message> = found.wrong.into_iter().map(|(_, message)| message).collect();
             return Step::Done(Answer::error(400, &messages));
         }
+        if action.name == resources::COLLECT {
+            self.state = State::Waiting;
+            return Step::Collect;
+        }
         self.ask((action.run)(&self.world, &self.route.names, &found.given))
     }
 
@@ -763,6 +773,21 @@ impl Exchange {
     }
 
     fn succeeded(&mut self, bytes: &[u8]) -> Step {
+        if let Target::Action(_, action) = self.route.target
+            && action.name == resources::COLLECT
+        {
+            let id = String::from_utf8_lossy(bytes);
+            let monitor = resources::monitor_uri(&id);
+            let task = json!({
+                "@odata.id": resources::task_uri(&id),
+                "@odata.type": "#Task.v1_4_0.Task",
+                "Id": id,
+                "Name": "Diagnostic data",
+                "TaskState": "Running",
+                "TaskMonitor": monitor,
+            });
+            return Step::Done(Answer::json(202, task).with("location", monitor));
+        }
         if let Target::Action(resource, action) = self.route.target
             && let Some(answers) = resource.answers
         {
@@ -770,7 +795,7 @@ impl Exchange {
                 Ok(Answered::Value(value)) => Answer::json(200, value),
                 Ok(Answered::Nothing) => Answer::empty(204),
                 // DSP0266, 12.4: it goes on, and this says where that is told.
-                Ok(Answered::Task(id)) => Answer::empty(202).with("location", resources::monitor(&id)),
+                Ok(Answered::Task(id)) => Answer::empty(202).with("location", resources::monitor_uri(&id)),
                 Err(fault) => self.refusal(&fault),
             });
         }
@@ -817,8 +842,9 @@ fn show_resource(
     if !resource.is_collection() {
         map.insert("Id".to_owned(), Value::String(id.to_owned()));
     }
-    if !resource.actions.is_empty() {
-        map.insert("Actions".to_owned(), actions(resource, uri));
+    let there: Vec<&Action> = resource.actions.iter().filter(|one| one.is_for(names)).collect();
+    if !there.is_empty() {
+        map.insert("Actions".to_owned(), actions(&there, uri));
     }
     let tag = etag::of(&value, resource.volatile);
     if let Value::Object(map) = &mut value {
@@ -838,9 +864,9 @@ fn with_tag(answer: Answer) -> Answer {
     }
 }
 
-fn actions(resource: &Resource, uri: &str) -> Value {
+fn actions(there: &[&Action], uri: &str) -> Value {
     let mut out = Map::new();
-    for action in resource.actions {
+    for action in there {
         let mut entry = json!({"target": format!("{uri}/Actions/{}", action.name)});
         if let Some(map) = entry.as_object_mut() {
             if !action.parameters.is_empty() {
@@ -872,7 +898,7 @@ fn action_info(action: &Action, uri: &str, id: &str) -> Value {
                 Kind::Enum(values) => ("String", Some(values)),
                 Kind::Texts(_) => ("StringArray", None),
                 Kind::Link => ("Object", None),
-                Kind::Links(_) | Kind::Headers(_) => ("ObjectArray", None),
+                Kind::Links(_) | Kind::Headers(_) | Kind::Ipv4(_) => ("ObjectArray", None),
             };
             let mut entry = json!({"Name": parameter.property.path, "Required": parameter.required, "DataType": kind, "AllowableValues": values});
             prune(&mut entry, &[]);

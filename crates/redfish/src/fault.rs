@@ -75,6 +75,7 @@ impl Fault {
             ("TRANSITION_IN_PROGRESS" | "MAINTENANCE" | "UPDATE_IN_PROGRESS", ..) => {
                 base::RESOURCE_IN_USE.plain()
             }
+            ("NETWORK_OBSERVED", _, Some((name, _))) => base::PROPERTY_NOT_WRITABLE.with(&[name]),
             ("ROLE_PREDEFINED", ..) => match named {
                 Some((name, _)) => base::PROPERTY_NOT_WRITABLE.with(&[name]),
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),

@@ -61,4 +61,4 @@ pub use resource::{
 };
 pub use route::Route;
 pub use select::{Select, SelectError};
-pub use world::{About, Call, Need, StreamOpen, Supply, World};
+pub use world::{About, Call, Collected, Need, StreamOpen, Supply, World};

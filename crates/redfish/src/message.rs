@@ -146,6 +146,22 @@ pub(crate) static CERTIFICATE_REFUSED: Template = Template {
     args: 1,
 };
 
+pub(crate) static NETWORK_ON_TRIAL: Template = Template {
+    id: "UBmc.1.0.NetworkOnTrial",
+    severity: Severity::Warning,
+    text: "Another IPv4 address is on trial, and is taken back at %1 unless it is confirmed.",
+    resolution: "Log in at the new address as somebody who may configure the manager.",
+    args: 1,
+};
+
+pub(crate) static KNOWN_TO_HOST_ONLY: Template = Template {
+    id: "UBmc.1.0.KnownToHostOnly",
+    severity: Severity::OK,
+    text: "Only the system that runs on the machine knows %1: nothing is said of it here.",
+    resolution: "Ask the system that runs on the machine.",
+    args: 1,
+};
+
 /// The body of an answer that is an error (DSP0266 §8.6).
 pub(crate) fn error_body(messages: &[Message]) -> Value {
     let general = base::GENERAL_ERROR.plain();

@@ -132,6 +132,8 @@ pub enum Kind {
     Links(usize),
     /// A list of at most so many objects of names with texts, which are not to be repeated: headers of HTTP.
     Headers(usize),
+    /// A list of at most so many addresses of IPv4, each of texts; null and empty objects, with which clients fill lists up, are none.
+    Ipv4(usize),
 }
 
 /// A property that a client may give.
@@ -260,6 +262,13 @@ pub struct Action {
 }
 
 impl Action {
+    /// Whether the resource of these names has it: of the logs of a manager one alone collects.
+    #[must_use]
+    pub(crate) fn is_for(&self, names: Names<'_>) -> bool {
+        self.name != crate::resources::COLLECT
+            || names.last().is_some_and(|log| crate::resources::is_of_data(log))
+    }
+
     /// `Reset`.
     #[must_use]
     pub fn short(&self) -> &'static str {

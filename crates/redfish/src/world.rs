@@ -210,6 +210,11 @@ needs! {
         event_service::LIST_EVENTS,
         &v1::ListEventsRequest { page_size: 1000, ..v1::ListEventsRequest::default() },
     );
+    /// The newest records of requests.
+    Audit audit: v1::ListEventsResponse = |_about| Call::new(
+        event_service::LIST_EVENTS,
+        &v1::ListEventsRequest { domain: "audit".to_owned(), page_size: 1000, ..v1::ListEventsRequest::default() },
+    );
     /// The log of the console of the host that the path names.
     ConsoleLog console_log: v1::ListConsoleLogResponse = |about| Call::new(
         console_service::LIST_CONSOLE_LOG,
@@ -243,6 +248,23 @@ pub struct StreamOpen {
     pub address: String,
 }
 
+/// Diagnostic data that is, or was, collected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Its name, as a task and as an entry of a log.
+    pub id: String,
+    /// Name of the account that asked for it.
+    pub username: String,
+    /// Seconds since 1970.
+    pub began: i64,
+    /// The same; `None` while it goes on.
+    pub ended: Option<i64>,
+    /// How much of it is done, percent.
+    pub percent: u8,
+    /// Bytes of the archive; `None` where there is none (yet).
+    pub bytes: Option<u64>,
+}
+
 /// What the service knows of itself and of the request, without asking anybody.
 #[derive(Clone, Debug, Default)]
 pub struct About {
@@ -258,6 +280,8 @@ pub struct About {
     pub host_name: String,
     /// The streams of events that are open.
     pub streams: Vec<StreamOpen>,
+    /// Diagnostic data that was asked for, the last first.
+    pub collected: Vec<Collected>,
     /// Identity of this installation, a UUID; empty when it is not known.
     pub uuid: String,
     /// Who asks; nobody in particular while nobody is logged in.

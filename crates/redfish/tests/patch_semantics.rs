@@ -117,6 +117,12 @@ fn misfits(property: &Property) -> Vec<(Value, &'static str)> {
             all.push((json!([{"X-Token": 1}]), TYPE));
             all.push((json!(vec![json!({"X-Token": "1"}); most + 1]), "ArraySizeTooLong"));
         }
+        Kind::Ipv4(most) => {
+            all.push((json!("192.0.2.9"), TYPE));
+            all.push((json!([{"Address": 1}]), TYPE));
+            all.push((json!([{"Nope": "192.0.2.9"}]), TYPE));
+            all.push((json!(vec![Value::Null; most + 1]), "ArraySizeTooLong"));
+        }
         Kind::Link | Kind::Links(_) => all.push((json!("/redfish/v1"), TYPE)),
     }
     // Of a list and a link another message fits as well: what is inside is wrong.

@@ -268,7 +268,7 @@ roster! {
         // netmgr is asked for what the LAN parameters show.
         calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Operator, Daemon::Netmgr],
         follows: &["sensors"],
-        events: &["ipmi"],
+        events: &["ipmi", "audit"],
         buckets: &["ipmi"],
         streams: &[Stream::Events],
         speaks: true,
@@ -285,7 +285,7 @@ roster! {
         pages: &["websrv"],
         after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv],
         calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv],
-        events: &["certificate"],
+        events: &["certificate", "audit"],
         follows: &["*"],
         streams: &[Stream::Events],
         speaks: true,
@@ -308,6 +308,7 @@ roster! {
             "AuthService.VerifyToken",
             "ConsoleService.OpenConsole",
         ],
+        events: &["audit"],
         speaks: true,
         // Its port may be 22.
         capabilities: CapabilitySet::NET_BIND_SERVICE,
@@ -321,7 +322,7 @@ roster! {
         when: When::Configured,
         after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Websrv],
         calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Websrv],
-        events: &["fleet"],
+        events: &["fleet", "audit"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],
         // Certificates of authorities lie in both; name servers in the first and in /run.

@@ -82,7 +82,9 @@ async fn measure(time: Duration) -> Result<()> {
     let an_hour = |bytes: u64| bytes * 3_600 / time.as_secs().max(1);
     println!("{sum} bytes by {} processes in {} s, {} an hour", after.len(), time.as_secs(), an_hour(sum));
     match reached {
-        Some(bytes) => println!("{bytes} bytes to the device, {} an hour (goal: less than {GOAL})", an_hour(bytes)),
+        Some(bytes) => {
+            println!("{bytes} bytes to the device, {} an hour (goal: less than {GOAL})", an_hour(bytes))
+        }
         None => println!("bytes to the device: not measured, which root alone can"),
     }
     ensure!(an_hour(reached.unwrap_or(sum)) < GOAL, "more than the goal is written");
@@ -102,11 +104,19 @@ impl Disk {
         std::fs::File::create(&image)?.set_len(ROOM)?;
         std::fs::create_dir(&at)?;
         // What mkfs leaves for later would be written while it is measured.
-        tell(Command::new("mkfs.ext4").args(["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0"]).arg(&image))?;
+        tell(
+            Command::new("mkfs.ext4")
+                .args(["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+                .arg(&image),
+        )?;
         let device = tell(Command::new("losetup").args(["--find", "--show"]).arg(&image))?;
         let disk = Self { at, device };
         // As the data partition of an image is mounted.
-        tell(Command::new("mount").args(["-t", "ext4", "-o", "noatime,errors=remount-ro", &disk.device]).arg(&disk.at))?;
+        tell(
+            Command::new("mount")
+                .args(["-t", "ext4", "-o", "noatime,errors=remount-ro", &disk.device])
+                .arg(&disk.at),
+        )?;
         Ok(disk)
     }
 
@@ -160,7 +170,8 @@ fn written(operator: u32) -> Result<BTreeMap<String, u64>> {
             continue;
         }
         let bytes = field(&entry.path().join("io"), "write_bytes:");
-        *all.entry(name.clone()).or_default() += bytes.with_context(|| format!("what {name} wrote cannot be read"))?;
+        *all.entry(name.clone()).or_default() +=
+            bytes.with_context(|| format!("what {name} wrote cannot be read"))?;
     }
     ensure!(all.len() > 1, "no daemons");
     Ok(all)

@@ -176,7 +176,7 @@ async fn nv_redfish_claims_a_host() -> Result {
 /// OCP's profiles, from the folder that `UBMC_TEST_OCP_PROFILES` names: they are OCP's and not here.
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
-async fn the_profiles_of_ocp_are_met_but_for_what_is_open() -> Result {
+async fn the_profiles_of_ocp_are_met_as_far_as_dmtf_s_schemas_let_them() -> Result {
     let Some(python) = python() else {
         skip();
         return Ok(());

@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use account::{Account, LockoutCommand, RoleCommand, SessionCommand, UserCommand};
-pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand};
+pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand, NetworkSet};
 pub(crate) use event::{EventCommand, EventFilter, Severity};
 pub(crate) use kvm::{KvmCommand, Layout as KvmLayout, Listen as KvmListen};
 pub(crate) use led::{LedCommand, Lit};

@@ -24,6 +24,8 @@ const INDEXED: usize = 32_768;
 const COST_MIN: u64 = ipc::KEPT_BYTES / ipc::KEPT_EVENTS;
 /// What a record takes beside its subject and payload, bytes; generous.
 const OVERHEAD: u64 = 48;
+/// Records of requests: events that are listed for who asks for this domain, and for nobody else.
+const APART: &str = "audit";
 /// What all events may cost together. The rest of the log, 5,000 events, is for what comes while nobody keeps it.
 pub(crate) const BUDGET: u64 = ipc::KEPT_BYTES / 4 * 3;
 /// So much more comes together before any go: removals are written in batches, which spares the flash.
@@ -52,7 +54,7 @@ impl Class {
         match subject.split('.').nth(1) {
             // Those of hosts as well: whoever may log in makes them.
             Some("session" | "kvm" | "console") => Self::Sessions,
-            Some("user" | "role") => Self::Accounts,
+            Some("user" | "role" | "audit") => Self::Accounts,
             Some("host" | "chassis") => Self::Hosts,
             _ => Self::Controller,
         }
@@ -305,6 +307,8 @@ impl Index {
         let (domain, component, what) = (name(&filter.domain), name(&filter.component), name(&filter.what));
         let (min_severity, since, until) = (filter.min_severity, filter.since, filter.until);
         let resolved = filter.resolved;
+        let apart = self.hash(APART);
+        let is_apart = filter.domain == APART;
         let end = self.entries.partition_point(|entry| below.is_none_or(|below| entry.sequence < below));
         let is = |wanted: Option<u32>, found: u32| wanted.is_none_or(|wanted| wanted == found);
         self.entries
@@ -313,6 +317,7 @@ impl Index {
             .filter(move |entry| {
                 entry.kept
                     && is(domain, entry.group.domain)
+                    && (is_apart || entry.group.domain != apart)
                     && is(component, entry.component)
                     && is(what, entry.what)
                     && entry.severity >= min_severity
@@ -357,6 +362,7 @@ impl Filter {
         let name = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
         let at = millis_of(event, logged);
         name(&self.domain, &event.domain)
+            && (self.domain == APART || event.domain != APART)
             && name(&self.component, &event.component)
             && name(&self.what, &event.what)
             && event.severity >= self.min_severity
@@ -440,6 +446,7 @@ mod tests {
         assert_eq!(found(&host, None), [10, 8, 6, 4, 2]);
         assert_eq!(found(&host, Some(6)), [4, 2]);
         assert_eq!(found(&Filter { since: Some(4_000), until: Some(8_000), ..host }, None), [6, 4]);
+        assert_eq!(found(&Filter { domain: APART.into(), ..Filter::default() }, None), [0; 0]);
         let critical = Filter { min_severity: v1::EventSeverity::Critical.into(), ..Filter::default() };
         assert_eq!(found(&critical, None), [4]);
     }

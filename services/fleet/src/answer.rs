@@ -64,7 +64,7 @@ impl Answerer {
             code: outcome.as_ref().map_or_else(|status| status.code, |_| Code::Ok),
             took: arrived.elapsed(),
         };
-        entry.write(call.level);
+        self.gate.audit(&entry, call.level);
         let (mut headers, payload) = match outcome {
             Ok(payload) => (HeaderMap::new(), payload),
             Err(status) => (status.reply_headers(), status.encode().into()),

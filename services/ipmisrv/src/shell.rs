@@ -717,7 +717,14 @@ impl Shell {
                     let by = self.seats.get(&session.id).map(|seat| seat.caller.principal.username.as_str());
                     let name = command.row().map_or("IPMI", |row| row.name);
                     let asked = (by, session.from.ip().into(), name);
-                    audit(asked, &CallContext::new(), Code::PermissionDenied, Duration::ZERO, Level::Record);
+                    audit(
+                        Some(&self.gate),
+                        asked,
+                        &CallContext::new(),
+                        Code::PermissionDenied,
+                        Duration::ZERO,
+                        Level::Record,
+                    );
                 }
                 Action::Sol(session, packet) => self.typed(&session, &packet, &mut more),
                 Action::Began(session) => {
@@ -779,7 +786,7 @@ impl Shell {
             let code = answer.as_ref().map_or_else(|status| status.code, |_| Code::Ok);
             let by = by.map(|by| by.username.as_str());
             let login = (by, asked.from.ip().into(), "login");
-            audit(login, &CallContext::new(), code, Duration::ZERO, Level::Record);
+            audit(None, login, &CallContext::new(), code, Duration::ZERO, Level::Record);
             let verdict = match answer {
                 Ok(answer) => admitted(answer, address, &model),
                 Err(status) => Err(match status.code {
@@ -1032,7 +1039,7 @@ impl Shell {
         let by = self.seats.get(&request.session.id).map(|seat| seat.caller.principal.username.as_str());
         let name = request.command.row().map_or("IPMI", |row| row.name);
         let asked = (by, host::peer(&request.session), name);
-        audit(asked, &CallContext::new(), Code::Ok, Duration::ZERO, Level::Record);
+        audit(Some(&self.gate), asked, &CallContext::new(), Code::Ok, Duration::ZERO, Level::Record);
     }
 }
 
@@ -1054,8 +1061,9 @@ fn local_port(socket: Option<&Socket>) -> u16 {
     socket.and_then(|socket| socket.local_addr().ok()).map_or(0, |address| address.port())
 }
 
-/// A line in the audit: who asked from where for what, how it ended, and how long it took.
+/// A line in the audit: who asked from where for what, how it ended, and how long it took; with the gate it stands in the event log as well.
 fn audit(
+    gate: Option<&Gate>,
     (by, peer, what): (Option<&str>, Peer, &str),
     context: &CallContext,
     code: Code,
@@ -1063,7 +1071,10 @@ fn audit(
     level: Level,
 ) {
     let entry = Entry { context, peer, by, verb: Some("IPMI"), path: what, status: None, code, took };
-    entry.write(level);
+    match gate {
+        Some(gate) => gate.audit(&entry, level),
+        None => entry.write(level),
+    }
 }
 
 /// How it ended that something was stored, with an event and a line in the audit that say who wanted it.
@@ -1090,7 +1101,8 @@ async fn told(
     }
     let code = stored.as_ref().map_or_else(|status| status.code, |()| Code::Ok);
     let peer = host::peer(&request.session);
-    audit((Some(by), peer, name), &context, code, begun.elapsed(), Level::Record);
+    // The event says it.
+    audit(None, (Some(by), peer, name), &context, code, begun.elapsed(), Level::Record);
     stored.map_err(|status| commands::completion(status.code))
 }
 
@@ -1117,7 +1129,7 @@ async fn ask(
     let answer = asked.await;
     let by = Some(caller.principal.username.as_str());
     let code = answer.as_ref().map_or_else(|status| status.code, |_| Code::Ok);
-    audit((by, peer, name), &context, code, begun.elapsed(), Level::of(method));
+    audit(Some(gate), (by, peer, name), &context, code, begun.elapsed(), Level::of(method));
     answer
 }
 

@@ -19,12 +19,22 @@ const FLOOR: u64 = 1_767_225_600;
 /// 2200-01-01: beyond that it is a mistake.
 const LAST_FLOOR: u64 = 7_258_118_400;
 
+/// Long enough to log in by another address, also by hand; short enough to be waited for by who is cut off.
+const CONFIRM_WITHIN_S: u32 = 120;
+
+/// The longest trial: a day.
+const CONFIRM_WITHIN_MAX_S: u32 = 24 * 3600;
+
 /// The daemon's configuration.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Host name; without it the one of the lease, or one made of the hardware address.
     pub hostname: Option<String>,
+    /// The controller's own domain, before those of leases.
+    pub domain: Option<String>,
+    /// Seconds after which another IPv4 address, asked for while the controller runs, is taken back unless it is confirmed; 0: it stays.
+    pub confirm_within_s: u32,
     /// The interfaces to care for, by name. No other is touched.
     #[serde(deserialize_with = "interfaces")]
     pub interfaces: BTreeMap<String, Interface>,
@@ -104,6 +114,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             hostname: None,
+            domain: None,
+            confirm_within_s: CONFIRM_WITHIN_S,
             interfaces: BTreeMap::new(),
             observe: false,
             time: Time::default(),
@@ -216,6 +228,17 @@ impl Config {
                 format!("{name:?} is not 1 to 63 letters, digits or inner hyphens"),
             );
         }
+        if let Some(domain) = &self.domain
+            && !crate::changes::is_domain(domain)
+        {
+            return refuse("domain".into(), format!("{domain:?} is not the name of a domain"));
+        }
+        if self.confirm_within_s > CONFIRM_WITHIN_MAX_S {
+            return refuse(
+                "confirm_within_s".into(),
+                format!("{} is more than a day, {CONFIRM_WITHIN_MAX_S}", self.confirm_within_s),
+            );
+        }
         for (name, interface) in &self.interfaces {
             let key = |key: &str| format!("interfaces.{name}.{key}");
             if name == "lo" {
@@ -312,7 +335,7 @@ mod tests {
         let config = read(text).unwrap();
         assert_eq!(config, Config { interfaces: config.interfaces.clone(), ..Config::default() });
         assert_eq!(config.interfaces["eth0"], Interface::default());
-        for optional in ["# hostname = ", "# mtu = ", "# rtc = ", "# ipv4 = {", "# ipv6 = {"] {
+        for optional in ["# hostname = ", "# domain = ", "# mtu = ", "# rtc = ", "# ipv4 = {", "# ipv6 = {"] {
             assert!(text.contains(optional), "{optional}");
         }
         // Each commented key is a valid one.
@@ -369,6 +392,8 @@ mod tests {
         for (text, key, allowed) in [
             ("hostname = 'a b'", "netmgr.hostname", "letters"),
             ("hostname = 'a.b'", "netmgr.hostname", "letters"),
+            ("domain = 'a b'", "netmgr.domain", "domain"),
+            ("confirm_within_s = 90000", "netmgr.confirm_within_s", "a day"),
             ("interfaces.lo = {}", "netmgr.interfaces.lo", "loopback"),
             ("interfaces.\"a/b\" = {}", "netmgr.interfaces", "eth0"),
             ("interfaces.\"../x\" = {}", "netmgr.interfaces", "eth0"),

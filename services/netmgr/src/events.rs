@@ -14,10 +14,19 @@ use crate::config::{Ipv4, Ipv6};
 use crate::iface::{Iface, is_link_local};
 use crate::sync::Sync;
 
-/// An event `event.network.<component>.<what>`.
-pub(crate) fn event(at: SystemTime, component: &str, what: &str, message: String, worse: bool) -> Event {
+/// An event `event.network.<component>.<what>`; `by` is who caused it, and with which request, both empty for nobody.
+pub(crate) fn event(
+    at: SystemTime,
+    component: &str,
+    what: &str,
+    message: String,
+    worse: bool,
+    by: (&str, &str),
+) -> Event {
     let severity = if worse { EventSeverity::Warning } else { EventSeverity::Info };
-    EventBuilder::new("netmgr", "network", &token(component), what).severity(severity).message(message).at(at)
+    let event =
+        EventBuilder::new("netmgr", "network", &token(component), what).severity(severity).message(message);
+    if by.0.is_empty() { event.at(at) } else { event.by(by.0, by.1).at(at) }
 }
 
 /// A name as one word of a subject: `eth0.100` is `eth0-100` there.
@@ -118,6 +127,7 @@ pub(crate) fn interface(iface: &Iface, wall: impl Fn(Mono) -> Timestamp) -> Netw
         router_advertisements: config.ipv6 == Ipv6::Auto,
         name_servers: iface.dns().map(|server| server.to_string()).collect(),
         static_name_servers: config.dns.iter().map(IpAddr::to_string).collect(),
+        fixed4: crate::changes::fixed(config.ipv4),
     }
 }
 
@@ -190,7 +200,7 @@ mod tests {
 
     #[test]
     fn an_interface_with_a_dot_is_one_word() {
-        let event = event(SystemTime::UNIX_EPOCH, "eth0.100", "state", "link up".into(), false);
+        let event = event(SystemTime::UNIX_EPOCH, "eth0.100", "state", "link up".into(), false, ("", ""));
         assert_eq!(event.component, "eth0-100");
     }
 }

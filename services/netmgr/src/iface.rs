@@ -135,6 +135,8 @@ pub(crate) struct Iface {
     config: Interface,
     pub(crate) client4: Option<dhcp4::Client>,
     pub(crate) client6: Option<dhcp6::Client>,
+    /// The lease from before a fixed address took its place.
+    put_by: Option<dhcp4::Lease>,
     /// What routers say.
     pub(crate) advertised: Advertised,
     pub(crate) owned: Owned,
@@ -169,6 +171,7 @@ impl Iface {
             config,
             client4,
             client6,
+            put_by: None,
             advertised: Advertised::default(),
             owned,
             seen: Observed::default(),
@@ -177,6 +180,21 @@ impl Iface {
             mode6: None,
             retry_at: None,
         }
+    }
+
+    /// Something else is configured from now on, which the next [`Iface::observe`] brings about. A lease that is not wanted any more is put by, for the
+    /// case that it is wanted again before it ends.
+    pub(crate) fn reconfigure(&mut self, now: Mono, config: Interface, seed: u64) {
+        if config.ipv4 != self.config.ipv4 {
+            if let Some(client) = self.client4.take() {
+                self.put_by = client.lease().cloned();
+            }
+            if config.ipv4 == Ipv4::Dhcp {
+                let lease = self.put_by.take().filter(|lease| lease.ends_at > now);
+                self.client4 = Some(dhcp4::Client::new(seed, lease));
+            }
+        }
+        self.config = config;
     }
 
     /// What is configured.

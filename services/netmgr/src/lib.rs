@@ -5,6 +5,8 @@
 //!   DHCP servers (v4, v6) ────────────────►│ Iface │──► DHCP servers
 //!   routers: name servers (netlink) ──────►│       │
 //!   what an earlier run left ─────────────►└───────┘──► what the next run needs (kept.json)
+//!                                              ▲ configuration, and what is changed of it (changes.json)
+//!   ChangeNetwork, ConfirmNetwork ───────────► Book
 //!                                              │ leases
 //!                                              ▼
 //!                                     resolv.conf, host name, time servers
@@ -31,6 +33,7 @@
     )
 )]
 
+mod changes;
 mod config;
 mod dhcp4;
 mod dhcp6;

@@ -1,5 +1,7 @@
 //! The daemon's loop.
 
+mod changing;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
@@ -12,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use units::{Millis, Mono};
 
+use crate::changes::Book;
 use crate::config::Config;
 use crate::error::{Error, Refused};
 use crate::iface::{Action, Iface};
@@ -110,6 +113,10 @@ struct Port {
 struct Net<S> {
     context: Context,
     outbox: Outbox,
+    /// What the configuration says, before anything was changed.
+    base: Config,
+    book: Book,
+    /// What is in force.
     config: Config,
     kernel: Kernel,
     system: S,
@@ -140,13 +147,14 @@ struct Net<S> {
 impl<S: System> Net<S> {
     fn new(
         context: Context,
-        config: Config,
+        base: Config,
         kernel: Kernel,
         system: S,
         packets: mpsc::Sender<Packet>,
         outbox: Outbox,
     ) -> Self {
         let now = context.clock.now();
+        let (book, config) = changing::begin(&context.state_dir, &base);
         let epoch = Epoch::new(now, system.since_boot());
         let mut kept = lease_file::load(&context.run_dir);
         let mut ports = BTreeMap::new();
@@ -174,6 +182,8 @@ impl<S: System> Net<S> {
         Self {
             context,
             outbox,
+            base,
+            book,
             config,
             kernel,
             system,
@@ -247,10 +257,18 @@ impl<S: System> Net<S> {
         Ok(())
     }
 
-    fn call(&self, call: Call<Request>) {
+    fn call(&mut self, call: Call<Request>) {
         match call {
             Call::ListNetworkInterfaces(_, reply) => {
                 self.outbox.answer(reply, Ok(self.described()));
+            }
+            Call::ChangeNetwork(request, reply) => {
+                let result = self.change(&request, reply.context());
+                self.outbox.answer(reply, result);
+            }
+            Call::ConfirmNetwork(request, reply) => {
+                let result = self.confirm(&request, reply.context());
+                self.outbox.answer(reply, result);
             }
         }
     }
@@ -258,7 +276,7 @@ impl<S: System> Net<S> {
     fn described(&self) -> ListNetworkInterfacesResponse {
         let ifaces = || self.ports.values().map(|port| &port.iface);
         let name_servers: Vec<_> = ifaces().flat_map(Iface::dns).collect();
-        let domains = names::domains(ifaces().flat_map(Iface::search));
+        let domains = names::domains(self.own_domain().chain(ifaces().flat_map(Iface::search)));
         let (now, wall) = (self.now(), self.system.wall());
         ListNetworkInterfacesResponse {
             interfaces: ifaces()
@@ -271,17 +289,25 @@ impl<S: System> Net<S> {
             static_time_servers: self.config.time.ntp.clone(),
             time_source: self.sync.synced().map(|synced| synced.server.clone()).unwrap_or_default(),
             time_offset_us: self.sync.synced().map(|synced| synced.offset_us),
+            trial_ends: self.book.trial_ends().map(|at| events::moment(at, now, wall)),
         }
+    }
+
+    /// The controller's own domain, where it is configured.
+    fn own_domain(&self) -> impl Iterator<Item = &str> {
+        self.config.domain.as_deref().into_iter()
     }
 
     fn deadline(&self) -> Option<Mono> {
         let ports = self.ports.values().filter_map(|port| port.iface.deadline());
-        let tries = [self.kept.deadline(), self.resolv.deadline(), self.named.deadline()];
+        let book = self.book.deadline(self.now());
+        let tries = [self.kept.deadline(), self.resolv.deadline(), self.named.deadline(), book];
         ports.chain(self.sync.deadline()).chain(self.look_at).chain(tries.into_iter().flatten()).min()
     }
 
     async fn due(&mut self, asked: &mut JoinSet<Result<Sample, Failed>>) -> Result<(), Error> {
         let now = self.now();
+        self.turn_back(now);
         let names: Vec<String> = self.ports.keys().cloned().collect();
         for name in names {
             let mut actions = Vec::new();
@@ -552,7 +578,7 @@ impl<S: System> Net<S> {
         // The resolver.
         let servers: Vec<_> = self.ports.values().flat_map(|port| port.iface.dns()).collect();
         let search = self.ports.values().flat_map(|port| port.iface.search());
-        let text = names::resolv_conf(search, &servers);
+        let text = names::resolv_conf(self.own_domain().chain(search), &servers);
         if self.resolv.is_due(now, &text) {
             let path = &self.config.resolv_conf;
             match names::replace_file(path, &text) {
@@ -666,7 +692,7 @@ impl<S: System> Net<S> {
         } else {
             tracing::info!("{message}");
         }
-        self.outbox.event(events::event(self.system.wall(), component, what, message, worse));
+        self.outbox.event(events::event(self.system.wall(), component, what, message, worse, ("", "")));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ipc::{Outbox, Request};
+use ipc::{Outbox, Request, Status};
 use schema::server::NetworkServiceCall as Call;
 use schema::v1alpha1::{ListNetworkInterfacesResponse, NetworkInterface};
 use service::Context;
@@ -56,6 +56,8 @@ pub(crate) async fn run(context: Context, kernel: Kernel) -> Result<(), Error> {
             Event::Beat => {}
             Event::Changed => look_at = look_at.min(clock.now().saturating_add(SETTLE)),
             Event::Call(Call::ListNetworkInterfaces(_, reply)) => outbox.answer(reply, Ok(known.clone())),
+            Event::Call(Call::ChangeNetwork(_, reply)) => outbox.answer(reply, Err(only_looks())),
+            Event::Call(Call::ConfirmNetwork(_, reply)) => outbox.answer(reply, Err(only_looks())),
             Event::Due => {
                 look_at = clock.now().saturating_add(LOOK);
                 match look(&kernel).await {
@@ -76,6 +78,11 @@ pub(crate) async fn run(context: Context, kernel: Kernel) -> Result<(), Error> {
     drop(outbox);
     let _ = tokio::time::timeout(Duration::from_millis(500), last).await;
     Ok(())
+}
+
+fn only_looks() -> Status {
+    Status::failed_precondition("netmgr only looks at this network (observe): it is configured elsewhere")
+        .with_reason("NETWORK_OBSERVED")
 }
 
 async fn look(kernel: &Kernel) -> Result<ListNetworkInterfacesResponse, Refused> {

@@ -208,6 +208,45 @@ fn fixed_addresses_on_two_interfaces_one_of_which_comes_late() {
     daemon.stop();
 }
 
+/// Who cuts himself off waits, and is back; who has come in by the new address keeps it, over restarts too.
+#[test]
+fn another_address_is_taken_back_unless_who_has_reached_it_confirms_it() {
+    let Some(lab) = lab() else { return };
+    let server = lab.server(&[RANGE, "--interface=lan0"]);
+    let config = "confirm_within_s = 6\n[netmgr.interfaces.eth0]\nipv6 = 'off'\n";
+    let daemon = lab.daemon(config);
+    lab.until("a lease", || lab.addresses("eth0").first().is_some_and(|one| in_range(one, 50, 60)));
+    let leased = lab.addresses("eth0");
+    let fixed = || lab.addresses("eth0") == ["192.0.2.9/24"];
+    let watch = lab.watch();
+    daemon.say("address eth0 192.0.2.9/24 192.0.2.1");
+    daemon.wait("ANSWER trial Ok(true)");
+    lab.until("the address on trial", fixed);
+    let discovers = server.count("DHCPDISCOVER");
+    daemon.wait("EVENT eth0 reverted");
+    lab.until("the lease again", || lab.addresses("eth0") == leased);
+    assert_eq!(server.count("DHCPDISCOVER"), discovers, "the lease holds still, so it is only asked about");
+    drop(watch);
+
+    daemon.forget();
+    daemon.say("address eth0 192.0.2.9/24 192.0.2.1");
+    lab.until("the address on trial", fixed);
+    // Who still comes by another way says nothing of this one.
+    daemon.say("confirm 198.51.100.1");
+    daemon.wait("ANSWER Ok(false)");
+    daemon.say("confirm ::ffff:192.0.2.9");
+    daemon.wait("ANSWER Ok(true)");
+    daemon.say("name bmc-9 rack.example");
+    daemon.wait("HOSTNAME bmc-9");
+    assert!(lab.resolv_conf().contains("search rack.example"), "{}", lab.resolv_conf());
+    assert_eq!(lab.default_routes("-4"), ["192.0.2.1 dev eth0 metric 100"]);
+    daemon.kill();
+    let daemon = lab.daemon(config);
+    daemon.wait("HOSTNAME bmc-9");
+    assert!(fixed(), "what was confirmed counts before the configuration: {:?}", lab.addresses("eth0"));
+    daemon.stop();
+}
+
 #[test]
 fn ipv6_comes_from_router_advertisements_or_dhcpv6() {
     let Some(lab) = lab() else { return };

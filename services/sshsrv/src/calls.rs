@@ -154,7 +154,7 @@ impl Shared {
             code: answer.as_ref().map_or_else(|status| status.code, |_| Code::Ok),
             took: begun.elapsed(),
         };
-        entry.write(Level::of(method));
+        self.gate.audit(&entry, Level::of(method));
         answer
     }
 }

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::hash::{Hash as _, Hasher as _};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -74,6 +74,8 @@ impl Homes {
 pub(crate) struct Conn {
     id: u64,
     peer: IpAddr,
+    /// The address of this machine it came to, as far as that is known.
+    reached_at: OnceLock<IpAddr>,
     homes: Arc<Homes>,
     /// It came from an administrator's address, and few others did so at that moment.
     early: bool,
@@ -99,6 +101,7 @@ impl Conn {
         let conn = Self {
             id,
             peer,
+            reached_at: OnceLock::new(),
             homes,
             early,
             base,
@@ -130,6 +133,16 @@ impl Conn {
     }
 
     /// The client's address; IPv4 that came over a dual-stack socket is shown as IPv4.
+    /// The address of this machine it came to, as far as that is known.
+    pub(crate) fn reached_at(&self) -> Option<IpAddr> {
+        self.reached_at.get().copied()
+    }
+
+    /// It came to this address of the machine.
+    pub(crate) fn reaches(&self, address: IpAddr) {
+        self.reached_at.get_or_init(|| address.to_canonical());
+    }
+
     pub(crate) fn peer(&self) -> IpAddr {
         self.peer
     }

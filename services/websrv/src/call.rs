@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gate::audit::{self, Level};
-use gate::{Caller, Login};
+use gate::{Caller, Gate, Login};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use ipc::{CallContext, Code, TraceContext};
@@ -131,8 +131,9 @@ impl Asked {
         }
     }
 
-    /// One line per request. Reads that went well are for debugging; all else is a record of who did what.
-    pub(crate) fn log(&self, call: &Call, status: StatusCode) {
+    /// One line per request. Reads that went well are for debugging; all else is a record of who did what, and what changes something stands in the event log
+    /// as well.
+    pub(crate) fn log(&self, gate: &Gate, call: &Call, status: StatusCode) {
         let entry = audit::Entry {
             context: &call.context(),
             peer: call.conn.peer().into(),
@@ -143,6 +144,6 @@ impl Asked {
             code: call.code,
             took: call.arrived.elapsed(),
         };
-        entry.write(call.traced);
+        gate.audit(&entry, call.traced);
     }
 }

@@ -144,7 +144,7 @@ impl Front {
         if asked.method == Method::HEAD {
             *response.body_mut() = ResponseBody::empty();
         }
-        asked.log(call, response.status());
+        asked.log(&self.gateway.gate, call, response.status());
         response
     }
 }

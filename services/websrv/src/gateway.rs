@@ -1,7 +1,7 @@
 //! The generic gateway: authenticate, authorise, validate, forward. It knows methods only as [`Route`]s.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use gate::audit::Level;
@@ -10,9 +10,11 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body::Body;
 use ipc::{CallContext, Code, Status};
+use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use schema::MethodInfo;
-use schema::v1alpha1::Privilege;
+use schema::rpc::network_service::{CHANGE_NETWORK, CONFIRM_NETWORK};
+use schema::v1alpha1::{ChangeNetworkResponse, ConfirmNetworkRequest, ConfirmNetworkResponse, Privilege};
 use tokio::time::Instant;
 
 use crate::admission::HttpVersion;
@@ -43,6 +45,8 @@ use crate::{extended, request, rest, ui_cookie};
 pub(crate) const API: &str = "/api/v1alpha1";
 /// Bytes an answer to a change is taken to have before it is there; most have less.
 const ANSWER: usize = 4 * 1024;
+/// How long who has come in waits for netmgr to hear that he has.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Everything the gateway needs to answer any request.
 #[derive(Debug)]
@@ -361,6 +365,7 @@ impl Gateway {
         held: Option<H>,
     ) -> Result<Bytes, Status> {
         let (gate, model, memory) = (self.gate.clone(), self.model.clone(), Arc::clone(&self.site.memory));
+        let trial = Arc::clone(&self.site.trial);
         let asking = async move {
             if !method.read_only() {
                 memory.changes(method.owner);
@@ -373,6 +378,13 @@ impl Gateway {
             if may_be_done && !method.read_only() {
                 model.refresh(method.owner);
                 memory.changes(method.owner);
+            }
+            if method.full_name == CHANGE_NETWORK.info.full_name
+                && let Ok(Ok(changed)) =
+                    answer.as_ref().map(|bytes| ChangeNetworkResponse::decode(bytes.clone()))
+                && let Some(until) = changed.trial_ends.and_then(|until| SystemTime::try_from(until).ok())
+            {
+                trial.begin(until, Instant::now());
             }
             answer
         };
@@ -475,8 +487,32 @@ impl Gateway {
             call.kept = Some(kept);
         }
         call.logged_in(login);
+        self.confirm_network(call).await;
         call.has_entered = true;
         in_time(call, self.turns.enter(call.caller.as_deref(), peer)).await
+    }
+
+    /// Who may change the network and has come in at an address that is on trial confirms it: he is not cut off.
+    async fn confirm_network(&self, call: &Call) {
+        if !self.site.trial.is_on() {
+            return;
+        }
+        let Some(address) = call.conn.reached_at() else { return };
+        let method = CONFIRM_NETWORK.info;
+        let Ok(admitted) = gate::authorise(method, call.caller.clone()) else { return };
+        if !self.site.trial.is_due(SystemTime::now(), Instant::now()) {
+            return;
+        }
+        let wire = Bytes::from(ConfirmNetworkRequest { reached_at: address.to_string() }.encode_to_vec());
+        let Ok(message) = DynamicMessage::decode(method.input(), wire.clone()) else { return };
+        let origin = Origin { peer: call.conn.peer().into(), user_agent: "" };
+        let Ok((checked, _)) = admitted.check(message, Some(wire), &origin) else { return };
+        let context = call.context().with_timeout(CONFIRM_PATIENCE);
+        let answer = self.hand_over(method, checked, context, None::<()>).await;
+        let answer = answer.ok().and_then(|bytes| ConfirmNetworkResponse::decode(bytes).ok());
+        if answer.is_some_and(|answer| answer.confirmed) {
+            self.site.trial.end();
+        }
     }
 
     fn body_limit(&self, route: &Route, call: &Call) -> usize {

@@ -36,6 +36,7 @@ mod builtin;
 mod call;
 mod certificate;
 mod config;
+mod diagnostics;
 mod dispatch;
 mod error;
 mod events;

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, header};
 use ipc::{CallContext, Status};
 use prost_reflect::DynamicMessage;
-use redfish::resources::{STREAM, StreamFilter};
+use redfish::resources::{DATA_TYPE, STREAM, StreamFilter, data_at};
 use redfish::{About, Answer, Asker, Exchange, Method, Need, Privileges, Request, Route, Step, Supply};
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as api;
@@ -51,6 +51,7 @@ enum Next {
     /// As [`Step`] has them.
     Read(Vec<Need>),
     Write(redfish::Call),
+    Collect,
     Close(String),
 }
 
@@ -106,6 +107,9 @@ impl Gateway {
         call.due(Some(Duration::from_millis(self.config.limits.deadline_ms)));
         if path.trim_end_matches('/') == STREAM {
             return self.events(parts, call).await;
+        }
+        if let Some(id) = data_at(path.trim_end_matches('/')) {
+            return self.archive(id, parts, call).await;
         }
         // Whoever it is from, what is open to all needs nobody to be asked.
         // But a query may ask for more than is open.
@@ -188,6 +192,7 @@ impl Gateway {
             }
             Step::Read(needs) => Next::Read(needs),
             Step::Write(wanted) => Next::Write(wanted),
+            Step::Collect => Next::Collect,
             Step::Close(id) => Next::Close(id),
         };
         let mut step =
@@ -235,6 +240,11 @@ impl Gateway {
                     };
                     self.turns.work(turn.as_deref(), fill).await
                 }
+                Next::Collect => {
+                    let begun = self.collect_data(call);
+                    let begun = begun.as_ref().map(String::as_bytes).map_err(extended::fault);
+                    next(exchange.written(begun), &mut shared, &mut made_of)
+                }
                 Next::Close(id) => {
                     self.site.streams.close(&id);
                     next(exchange.written(Ok(&[])), &mut shared, &mut made_of)
@@ -249,6 +259,33 @@ impl Gateway {
                 }
             };
         }
+    }
+
+    /// The archive of diagnostic data, for who may configure the controller.
+    async fn archive(
+        self: &Arc<Self>,
+        id: &str,
+        parts: &Parts,
+        call: &mut Call,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        self.login(parts, call).await?;
+        if !matches!(parts.method, http::Method::GET | http::Method::HEAD) {
+            return Err(Failure::method_not_allowed("GET, HEAD"));
+        }
+        // As its entry, whose resource it is a part of.
+        let asker = asker(call);
+        if !asker.privileges.has(Privileges::CONFIGURE_MANAGER) || asker.password_change_required {
+            return Err(Status::permission_denied("this takes CONFIGURE_MANAGER").into());
+        }
+        let archive = self.site.diagnostics.archive(id);
+        let archive = archive.ok_or_else(|| Status::not_found("there is no such diagnostic data"))?;
+        let mut share = self.bodies.share(call.caller.as_deref(), call.conn.peer());
+        let mut response = Response::new(ResponseBody::full(archive));
+        share.grow(response.body().kept())?;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(DATA_TYPE));
+        headers.insert(ODATA_VERSION, HeaderValue::from_static("4.0"));
+        Ok(response.map(|body| body.counted(share)))
     }
 
     /// A stream of events, as the log has them.
@@ -448,6 +485,7 @@ impl Gateway {
             http_port: site.http_port,
             basic: self.config.auth.basic,
             streams: site.streams.all(),
+            collected: site.diagnostics.all(),
             host_name: std::fs::read_to_string(HOST_NAME).unwrap_or_default().trim().to_owned(),
             uuid,
             asker: asker(call),

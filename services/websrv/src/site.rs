@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use redfish::StreamOpen;
 use tokio::sync::{Notify, OnceCell, OwnedMutexGuard};
+use tokio::time::Instant;
 
+use crate::diagnostics::Jobs;
 use crate::memory::{Memory, Ready};
 
 /// What Redfish is told of where it is served.
@@ -18,6 +21,9 @@ pub(crate) struct Site {
     /// What is known without asking, and answers that are made of that.
     pub memory: Arc<Memory>,
     pub ready: Ready,
+    /// Another address of the controller's that waits for who confirms it.
+    pub trial: Arc<Trial>,
+    pub diagnostics: Arc<Jobs>,
     changes: Arc<Changes>,
 }
 
@@ -39,6 +45,47 @@ impl Site {
         let mut changing = Changing { changes: Arc::clone(&self.changes), uri: uri.to_owned(), alone: None };
         changing.alone = Some(lock.lock_owned().await);
         changing
+    }
+}
+
+/// Pause between two questions whether who has come in confirms the network.
+const CONFIRM_EVERY: Duration = Duration::from_millis(500);
+
+/// Whether a change of the controller's network is on trial, as netmgr has said it when it was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Trial(Mutex<Option<(SystemTime, Instant)>>);
+
+impl Trial {
+    fn state(&self) -> MutexGuard<'_, Option<(SystemTime, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One is, until then.
+    pub(crate) fn begin(&self, until: SystemTime, now: Instant) {
+        *self.state() = Some((until, now));
+    }
+
+    /// None is any more.
+    pub(crate) fn end(&self) {
+        *self.state() = None;
+    }
+
+    /// Whether one may be.
+    pub(crate) fn is_on(&self) -> bool {
+        self.state().is_some()
+    }
+
+    /// Whether to ask netmgr for a confirmation, which is the next one's after [`CONFIRM_EVERY`].
+    pub(crate) fn is_due(&self, wall: SystemTime, now: Instant) -> bool {
+        let mut state = self.state();
+        state.take_if(|(until, _)| *until < wall);
+        match &mut *state {
+            Some((_, at)) if *at <= now => {
+                *at = now + CONFIRM_EVERY;
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -148,6 +195,19 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_trial_is_asked_about_now_and_then_until_it_is_over() {
+        let (trial, wall, now) = (Trial::default(), SystemTime::UNIX_EPOCH, Instant::now());
+        assert!(!trial.is_due(wall, now));
+        trial.begin(wall + Duration::from_secs(2), now);
+        assert!(trial.is_due(wall, now) && !trial.is_due(wall, now));
+        assert!(trial.is_due(wall, now + CONFIRM_EVERY));
+        assert!(!trial.is_due(wall + Duration::from_secs(3), now + Duration::from_secs(3)));
+        trial.begin(wall + Duration::from_secs(2), now);
+        trial.end();
+        assert!(!trial.is_due(wall, now));
+    }
 
     #[tokio::test]
     async fn who_changes_something_waits_for_those_who_change_the_same_and_for_nobody_else() {

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use crate::Message;
 use crate::answer::Answer;
 use crate::filter::Filter;
-use crate::message::{CERTIFICATE_REFUSED, Content, Registry, Severity, Template, base};
+use crate::message::{
+    CERTIFICATE_REFUSED, Content, KNOWN_TO_HOST_ONLY, NETWORK_ON_TRIAL, Registry, Severity, Template, base,
+};
 use crate::query::{Query, QueryError};
 use crate::resource::{link, prune};
 
@@ -18,7 +20,14 @@ pub static REGISTRY: Registry = Registry {
     version: "1.0.0",
     owner: "u-bmc",
     publication: None,
-    content: Content::Made(&[&EVENT_OK, &EVENT_WARNING, &EVENT_CRITICAL, &CERTIFICATE_REFUSED]),
+    content: Content::Made(&[
+        &EVENT_OK,
+        &EVENT_WARNING,
+        &EVENT_CRITICAL,
+        &CERTIFICATE_REFUSED,
+        &NETWORK_ON_TRIAL,
+        &KNOWN_TO_HOST_ONLY,
+    ]),
 };
 
 static EVENT_OK: Template =
@@ -107,6 +116,14 @@ pub fn event_payload(events: &[v1::Event], id: &str, context: &str) -> Value {
     value
 }
 
+/// Whether it is the record of a request, which the audit log has and nobody is sent.
+pub(super) fn is_audit(event: &v1::Event) -> bool {
+    event.domain == AUDIT
+}
+
+/// The domain of records of requests.
+const AUDIT: &str = "audit";
+
 /// The resource an event is about, and its type, if it has one.
 fn about(event: &v1::Event) -> Option<(&'static str, String)> {
     let component = said(Some(&event.component))?;
@@ -148,6 +165,9 @@ pub(super) fn severity_of(message_id: &str) -> Option<v1::EventSeverity> {
 /// Whether an event is one that a subscription asks for (DSP0268, `EventDestination`): all filters that are given hold.
 #[must_use]
 pub fn selects(subscription: &v1::EventSubscription, event: &v1::Event) -> bool {
+    if is_audit(event) {
+        return false;
+    }
     let id = key(template(event).id);
     let about = about(event);
     let any = |list: &[String], holds: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(holds);
@@ -198,6 +218,9 @@ impl StreamFilter {
     /// Whether an event is shown.
     #[must_use]
     pub fn selects(&self, event: &v1::Event) -> bool {
+        if is_audit(event) {
+            return false;
+        }
         let Some(filter) = &self.0 else { return true };
         let id = template(event).id;
         let about = about(event);
@@ -230,6 +253,7 @@ mod tests {
         let host = event("host", v1::EventSeverity::Info);
         let bad = event("host", v1::EventSeverity::Critical);
         let session = event("session", v1::EventSeverity::Info);
+        assert!(!selects(&v1::EventSubscription::default(), &event(AUDIT, v1::EventSeverity::Info)));
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let of = |prefixes: &[&str], types: &[&str], ids: &[&str], origins: &[&str], below: bool| {
             let subscription = v1::EventSubscription {

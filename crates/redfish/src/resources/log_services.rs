@@ -3,7 +3,8 @@
 //! | log | what |
 //! |---|---|
 //! | `Managers/bmc/LogServices/EventLog` | all events |
-//! | `Managers/bmc/LogServices/AuditLog` | those that somebody caused: logins, accounts, and what was asked for |
+//! | `Managers/bmc/LogServices/AuditLog` | those that somebody caused: logins, accounts, and what was asked for; and the record of each request that was to change something |
+//! | `Managers/bmc/LogServices/Diagnostics` | archives of what helps to find a fault, for who may configure the manager; websrv has them, in memory |
 //! | `Systems/system/LogServices/SEL` | those of the machine |
 //! | `Systems/system/LogServices/ConsoleLog` | lines of its serial console, for who may open that |
 
@@ -14,8 +15,10 @@ use serde_json::{Value, json};
 use crate::Fault;
 use crate::message::base;
 use crate::privilege::{Privileges, entity};
-use crate::resource::{Change, Given, Kind, Names, Patch, Property, Resource, collection, link, status};
-use crate::world::{Call, Need, World};
+use crate::resource::{
+    Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, status,
+};
+use crate::world::{Call, Collected, Need, World};
 
 use super::{log, name};
 
@@ -24,18 +27,43 @@ use super::{log, name};
 enum Log {
     Events,
     Audit,
+    Data,
     Sel,
     Console,
 }
 
+/// Who collects diagnostic data.
+pub(crate) const COLLECT: &str = "LogService.CollectDiagnosticData";
+/// The media type of an archive.
+pub const DATA_TYPE: &str = "application/gzip";
+/// Where the entries of archives are.
+const DATA: &str = "/redfish/v1/Managers/bmc/LogServices/Diagnostics/Entries/";
+
+/// Whether it is the log of diagnostic data.
+pub(crate) fn is_of_data(log: &str) -> bool {
+    log == Log::Data.id()
+}
+
+/// The entry of an archive.
+pub(super) fn data_entry(id: &str) -> String {
+    format!("{DATA}{id}")
+}
+
+/// Of which diagnostic data a path is the archive.
+#[must_use]
+pub fn data_at(path: &str) -> Option<&str> {
+    path.strip_prefix(DATA)?.strip_suffix("/Attachment").filter(|id| !id.contains('/'))
+}
+
 impl Log {
-    const OF_MANAGER: &[Self] = &[Self::Events, Self::Audit];
+    const OF_MANAGER: &[Self] = &[Self::Events, Self::Audit, Self::Data];
     const OF_SYSTEM: &[Self] = &[Self::Sel, Self::Console];
 
     const fn id(self) -> &'static str {
         match self {
             Self::Events => "EventLog",
             Self::Audit => "AuditLog",
+            Self::Data => "Diagnostics",
             Self::Sel => "SEL",
             Self::Console => "ConsoleLog",
         }
@@ -45,6 +73,7 @@ impl Log {
         match self {
             Self::Events => "Event log",
             Self::Audit => "Audit log",
+            Self::Data => "Diagnostic data",
             Self::Sel => "System event log",
             Self::Console => "Log of the serial console",
         }
@@ -55,7 +84,7 @@ impl Log {
         match self {
             Self::Events | Self::Audit => ("Event", "Event"),
             Self::Sel => ("SEL", "SEL"),
-            Self::Console => ("OEM", "Oem"),
+            Self::Console | Self::Data => ("OEM", "Oem"),
         }
     }
 
@@ -71,17 +100,22 @@ impl Log {
                 OF_MACHINE.contains(&event.domain.as_str())
                     || matches!(event.payload, Some(v1::event::Payload::IpmiSelRecord(_)))
             }
-            Self::Console => false,
+            Self::Console | Self::Data => false,
         }
     }
 }
+
+/// Entries of a log at most.
+const LOG_MAX: usize = 1000;
 
 /// Domains of the events that are about the machine, beside what its own software puts into the log over IPMI.
 const OF_MACHINE: [&str; 5] = ["host", "chassis", "sensor", "thermal", "inventory"];
 
 /// The logs there are, where the caller may read them; `None` if what they are of is not there.
 fn of_manager(world: &World, names: Names<'_>) -> Result<Option<Vec<Log>>, Fault> {
-    Ok(world.controller(name(names, 0))?.map(|_| Log::OF_MANAGER.to_vec()))
+    let may = world.about.asker.privileges.has(Privileges::CONFIGURE_MANAGER);
+    let all = Log::OF_MANAGER.iter().copied().filter(|log| *log != Log::Data || may);
+    Ok(world.controller(name(names, 0))?.map(|_| all.collect()))
 }
 
 fn of_system(world: &World, names: Names<'_>) -> Result<Option<Vec<Log>>, Fault> {
@@ -127,27 +161,57 @@ fn entries(world: &World, names: Names<'_>, top: &str, logs: Logs) -> Result<Opt
     let Some(log) = named(world, names, logs)? else { return Ok(None) };
     let ids: Vec<String> = match log {
         Log::Console => lines(world, names)?.into_iter().map(|(id, _)| id).collect(),
-        _ => world
-            .events()?
-            .events
-            .iter()
-            .filter(|event| log.has(event))
-            .map(|event| event.id.clone())
-            .collect(),
+        Log::Data => archives(world).map(|one| one.id.clone()).collect(),
+        _ => of_log(world, log)?.into_iter().map(|event| event.id.clone()).collect(),
     };
     let base = format!("/redfish/v1/{top}/{}/LogServices/{}/Entries", name(names, 0), log.id());
     let title = format!("Entries: {}", log.title());
     Ok(Some(collection(&title, ids.iter().map(|id| format!("{base}/{id}")).collect())))
 }
 
+/// What was collected and is there.
+fn archives(world: &World) -> impl Iterator<Item = &Collected> {
+    world.about.collected.iter().filter(|one| one.bytes.is_some())
+}
+
+fn archive(one: &Collected, kind: &str) -> Value {
+    json!({
+        "Name": "Diagnostic data",
+        "EntryType": kind,
+        "OemRecordFormat": "Archive (tar, gzip) of what the daemons answer, as JSON",
+        "Severity": "OK",
+        "Created": one.ended.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }.to_string()),
+        "Message": format!("Diagnostic data was collected for {}", one.username),
+        "DiagnosticDataType": "Manager",
+        "AdditionalDataURI": format!("{}/Attachment", data_entry(&one.id)),
+        "AdditionalDataSizeBytes": one.bytes,
+    })
+}
+
+/// The events of a log, newest first.
+fn of_log(world: &World, log: Log) -> Result<Vec<&v1::Event>, Fault> {
+    let mut all: Vec<&v1::Event> = world.events()?.events.iter().filter(|event| log.has(event)).collect();
+    if log == Log::Audit {
+        all.extend(world.audit()?.events.iter().filter(|event| log::is_audit(event)));
+        // Ids sort by time.
+        all.sort_by(|one, other| other.id.cmp(&one.id));
+        all.dedup_by(|one, other| one.id == other.id);
+        all.truncate(LOG_MAX);
+    }
+    Ok(all)
+}
+
 fn entry(world: &World, names: Names<'_>, logs: Logs) -> Result<Option<Value>, Fault> {
     let Some(log) = named(world, names, logs)? else { return Ok(None) };
     let kind = log.entry_types().1;
     let id = name(names, 2);
+    if log == Log::Data {
+        return Ok(archives(world).find(|one| one.id == id).map(|one| archive(one, kind)));
+    }
     if log != Log::Console {
-        let all = world.events()?;
-        let event = all.events.iter().find(|event| event.id == id && log.has(event));
-        let resolved = |event: &v1::Event| (!all.resolutions_unknown).then_some(event.resolution.is_some());
+        let unknown = world.events()?.resolutions_unknown;
+        let event = of_log(world, log)?.into_iter().find(|event| event.id == id);
+        let resolved = |event: &v1::Event| (!unknown).then_some(event.resolution.is_some());
         return Ok(event.map(|event| log::entry(event, kind, resolved(event))));
     }
     let found = lines(world, names)?.into_iter().find(|(other, _)| other == id);
@@ -169,7 +233,7 @@ const PATCH: Patch =
 
 fn resolve(_: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     let ids = vec![name(names, 2).to_owned()];
-    let call = if name(names, 1) == Log::Console.id() {
+    let call = if [Log::Console.id(), Log::Data.id()].contains(&name(names, 1)) {
         Err(base::PROPERTY_NOT_WRITABLE.with(&["Resolved"]))
     } else if given.bool("Resolved") == Some(true) {
         let request = v1::ResolveEventsRequest { ids, ..v1::ResolveEventsRequest::default() };
@@ -216,9 +280,19 @@ pub(super) static OF_MANAGER: Resource = Resource::new(
 
 pub(super) static SERVICE_OF_MANAGER: Resource = Resource {
     volatile: &["DateTime"],
+    actions: &[Action {
+        name: COLLECT,
+        parameters: &[Parameter {
+            property: Property::new("DiagnosticDataType", Kind::Enum(&["Manager"])),
+            required: true,
+        }],
+        is_there: |world, names| Ok(named(world, names, of_manager)? == Some(Log::Data)),
+        // It asks no owner alone: who serves does it, beside.
+        run: |_, _, _| Err(base::ACTION_NOT_SUPPORTED.with(&[COLLECT])),
+    }],
     ..Resource::new(
         "Managers/{}/LogServices/{}",
-        "LogService.v1_1_0.LogService",
+        "LogService.v1_2_0.LogService",
         &entity::LOG_SERVICE,
         |world, names| service(world, names, "Managers", of_manager),
     )
@@ -252,7 +326,7 @@ pub(super) static SERVICE_OF_SYSTEM: Resource = Resource {
     volatile: &["DateTime"],
     ..Resource::new(
         "Systems/{}/LogServices/{}",
-        "LogService.v1_1_0.LogService",
+        "LogService.v1_2_0.LogService",
         &entity::LOG_SERVICE,
         |world, names| service(world, names, "Systems", of_system),
     )

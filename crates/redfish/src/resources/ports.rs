@@ -2,12 +2,18 @@
 //! (`AssetService`); which addresses the machine's system gives them is not known here.
 
 use schema::v1alpha1 as v1;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::message::KNOWN_TO_HOST_ONLY;
 use crate::privilege::entity;
 use crate::resource::{Resource, status};
 
 use super::inventory::{Said, members, part};
+
+/// That a list is empty as nothing is known, and not as there is nothing.
+fn unknown(what: &str) -> Value {
+    KNOWN_TO_HOST_ONLY.with(&[what]).to_json()
+}
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Systems/{}/EthernetInterfaces",
@@ -38,6 +44,10 @@ pub(super) static INTERFACE: Resource = Resource {
                 "SpeedMbps": null,
                 "HostName": null,
                 "FQDN": null,
+                "IPv4Addresses": [],
+                "IPv4Addresses@Message.ExtendedInfo": [unknown("the addresses of its ports")],
+                "NameServers": [],
+                "NameServers@Message.ExtendedInfo": [unknown("its name servers")],
                 // Ironic counts ports whose health is good: one that its machine lists, of which nothing bad is said.
                 "Status": status(if enabled == Some(false) { "Disabled" } else { "Enabled" }, match asset.quality() {
                     v1::AssetQuality::Good => Some("OK"),

@@ -1,6 +1,6 @@
 //! TaskService: what went on for longer. Power operations are, as the event log has them when they have ended; who asked for one was answered when it was
 //! accepted. They stay as long as their events, over restarts. Images that are copied into the store are, from their begin on, as mediasrv knows them: the last
-//! eight, until it starts anew.
+//! eight, until it starts anew. Diagnostic data is collected by one while it goes on, which is gone with websrv.
 
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
@@ -9,9 +9,9 @@ use crate::Fault;
 use crate::message::task_event;
 use crate::privilege::entity;
 use crate::resource::{Resource, collection, link, status};
-use crate::world::World;
+use crate::world::{Collected, World};
 
-use super::name;
+use super::{log_services, name};
 
 pub(super) static SERVICE: Resource = Resource {
     volatile: &["DateTime"],
@@ -33,9 +33,10 @@ pub(super) static COLLECTION: Resource = Resource::new(
     "TaskCollection.TaskCollection",
     &entity::TASK_COLLECTION,
     |world, _| {
-        let ids = operations(world)?.map(|(_, one)| one.operation_id.as_str());
-        let ids = ids.chain(copies(world).map(|copy| copy.id.as_str()));
-        let uris = ids.map(|id| format!("/redfish/v1/TaskService/Tasks/{id}"));
+        let operations = operations(world)?.map(|(_, one)| one.operation_id.as_str());
+        let collected = world.about.collected.iter().map(|one| one.id.as_str());
+        let ids = collected.chain(operations).chain(copies(world).map(|copy| copy.id.as_str()));
+        let uris = ids.map(task_uri);
         Ok(Some(collection("Tasks", uris.collect())))
     },
 );
@@ -45,6 +46,9 @@ pub(super) static TASK: Resource =
         let id = name(names, 0);
         if let Some(copy) = copies(world).find(|copy| copy.id == id) {
             return Ok(Some(of_copy(copy)));
+        }
+        if let Some(one) = world.about.collected.iter().find(|one| one.id == id) {
+            return Ok(Some(collecting(one)));
         }
         let Some((event, one)) = operations(world)?.find(|(_, one)| one.operation_id == id) else {
             return Ok(None);
@@ -63,7 +67,7 @@ pub(super) static TASK: Resource =
             "Description": why,
             "TaskState": state,
             "TaskStatus": health,
-            "TaskMonitor": monitor(id),
+            "TaskMonitor": monitor_uri(id),
             "PercentComplete": 100,
             "StartTime": began(one).map(|at| at.to_string()),
             "EndTime": one.completed_at.or(event.time).map(|at| at.to_string()),
@@ -97,7 +101,7 @@ fn of_copy(copy: &v1::MediaCopy) -> Value {
         "Description": why,
         "TaskState": state,
         "TaskStatus": health,
-        "TaskMonitor": monitor(id),
+        "TaskMonitor": monitor_uri(id),
         "PercentComplete": percent,
         "StartTime": copy.started_at.map(|at| at.to_string()),
         "EndTime": copy.ended_at.map(|at| at.to_string()),
@@ -105,23 +109,49 @@ fn of_copy(copy: &v1::MediaCopy) -> Value {
     })
 }
 
+/// Where a task is.
+pub(crate) fn task_uri(id: &str) -> String {
+    format!("/redfish/v1/TaskService/Tasks/{id}")
+}
+
 /// What tells how a task is, and at last what the request that began it would have been answered.
-pub(crate) fn monitor(id: &str) -> String {
+pub(crate) fn monitor_uri(id: &str) -> String {
     format!("/redfish/v1/TaskService/TaskMonitors/{id}")
 }
 
-/// How what was begun is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The task that collects diagnostic data.
+fn collecting(one: &Collected) -> Value {
+    let id = one.id.as_str();
+    let (state, health, message) = match (one.ended, one.bytes) {
+        (None, _) => ("Running", "OK", task_event::TASK_STARTED.with(&[id])),
+        (Some(_), Some(_)) => ("Completed", "OK", task_event::TASK_COMPLETED_OK.with(&[id])),
+        (Some(_), None) => ("Exception", "Critical", task_event::TASK_ABORTED.with(&[id])),
+    };
+    let at = |seconds: i64| prost_types::Timestamp { seconds, nanos: 0 }.to_string();
+    json!({
+        "Name": "Diagnostic data",
+        "Description": format!("Asked for by {}", one.username),
+        "TaskState": state,
+        "TaskStatus": health,
+        "TaskMonitor": monitor_uri(id),
+        "PercentComplete": one.percent,
+        "StartTime": at(one.began),
+        "EndTime": one.ended.map(at),
+        "Messages": [message.to_json()],
+    })
+}
+
+/// What became of what a task does.
 pub(crate) enum Outcome {
     /// It goes on.
     Running,
-    /// It was done.
     Done,
-    /// It was not.
+    /// It is done, and what it made is there.
+    Made(String),
     Failed,
 }
 
-/// How an operation is; `None` where there is none of that name.
+/// What became of a task; `None` where there is none of that name.
 ///
 /// # Errors
 /// As [`World::events`].
@@ -133,9 +163,18 @@ pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<Outcome>, Fau
             _ => Outcome::Running,
         }));
     }
+    if let Some(one) = world.about.collected.iter().find(|one| one.id == id) {
+        return Ok(Some(match (one.ended, one.bytes) {
+            (None, _) => Outcome::Running,
+            (Some(_), Some(_)) => Outcome::Made(log_services::data_entry(id)),
+            (Some(_), None) => Outcome::Failed,
+        }));
+    }
     let found = operations(world)?.find(|(_, one)| one.operation_id == id);
-    let is_done = |one: &v1::PowerOperationResult| one.result() == v1::OperationResult::Done;
-    Ok(found.map(|(_, one)| if is_done(one) { Outcome::Done } else { Outcome::Failed }))
+    Ok(found.map(|(_, one)| match one.result() {
+        v1::OperationResult::Done => Outcome::Done,
+        _ => Outcome::Failed,
+    }))
 }
 
 /// When it was accepted.

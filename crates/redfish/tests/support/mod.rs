@@ -211,6 +211,7 @@ pub fn network() -> v1::ListNetworkInterfacesResponse {
         router_advertisements: true,
         name_servers: vec!["192.0.2.53".into(), "192.0.2.54".into()],
         static_name_servers: vec!["192.0.2.53".into()],
+        fixed4: None,
     };
     let state = v1::NetworkInterfaceState::Absent.into();
     v1::ListNetworkInterfacesResponse {
@@ -257,6 +258,7 @@ impl Bench {
         self.say("rpc.MediaService.ConfigureMedia", &v1::ConfigureMediaResponse::default());
         self.say("rpc.AssetService.SetAssetInfo", &v1::SetAssetInfoResponse::default());
         self.say("rpc.ChassisService.ChangeChassisState", &v1::ChangeChassisStateResponse::default());
+        self.say("rpc.NetworkService.ChangeNetwork", &v1::ChangeNetworkResponse::default());
         self.say("rpc.IpmiService.SetIpmi", &v1::SetIpmiResponse::default());
         self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
         self.say("rpc.HostService.ChangeHostState", &v1::ChangeHostStateResponse::default());
@@ -567,6 +569,23 @@ impl Bench {
                 username: "rita".into(),
                 address: "192.0.2.1".into(),
             }],
+            collected: vec![
+                redfish::Collected {
+                    id: "collect-2".into(),
+                    username: "admin".into(),
+                    began: 1_790_000_090,
+                    percent: 40,
+                    ..Default::default()
+                },
+                redfish::Collected {
+                    id: "collect-1".into(),
+                    username: "admin".into(),
+                    began: 1_790_000_000,
+                    ended: Some(1_790_000_002),
+                    percent: 100,
+                    bytes: Some(4711),
+                },
+            ],
             uuid: "92384634-2938-2342-8820-489239905423".into(),
             asker: self.asker.clone(),
             names: Vec::new(),
@@ -615,6 +634,10 @@ impl Bench {
                     }
                     exchange.step()
                 }
+                Step::Collect => {
+                    self.closed.push("collect".to_owned());
+                    exchange.written(Ok(b"collect-2"))
+                }
                 Step::Close(id) => {
                     self.closed.push(id);
                     exchange.written(Ok(&[]))
@@ -656,9 +679,8 @@ pub fn path(resource: &Resource) -> String {
         "Sensor" => "cpu0_temp",
         "Fan" => "fan0",
         "PowerSupply" => "psu0",
-        "LogService" | "LogEntryCollection" | "LogEntry" if resource.path.starts_with("Managers") => {
-            "EventLog"
-        }
+        "LogService" if resource.path.starts_with("Managers") => "Diagnostics",
+        "LogEntryCollection" | "LogEntry" if resource.path.starts_with("Managers") => "EventLog",
         "LogService" | "LogEntryCollection" | "LogEntry" => "SEL",
         "Processor" => "system-cpu0",
         "EthernetInterface" if resource.path.starts_with("Managers") => "eth0",
@@ -702,6 +724,9 @@ pub fn fitting(property: &Property) -> Value {
         ("Country", _) => json!("XX"),
         ("CertificateUri", _) => json!({"@odata.id": format!("{OF_HTTPS}/1")}),
         ("Destination", _) => json!("https://collector.example/events"),
+        (_, Kind::Ipv4(_)) => {
+            json!([{"Address": "192.0.2.9", "SubnetMask": "255.255.255.0", "Gateway": "192.0.2.1"}])
+        }
         (_, Kind::Bool) => json!(true),
         (_, Kind::Integer(from, _)) => json!(from),
         (_, Kind::Text(_)) => json!("text"),

@@ -390,7 +390,10 @@ async fn measure(span: Duration, sensors: usize, set: Option<String>) -> Result<
     ensure!(suite.pid_of("sensormon") == Some(sensormon), "sensormon ended");
     suite.stop().await?;
     ensure!(together <= PROCESSOR_GOAL, "more of a processor than the goal of {PROCESSOR_GOAL} %");
-    ensure!(rank(&mut late, 99) <= FAN_LOOP_GOAL, "the fan loop is later than the goal of {FAN_LOOP_GOAL} ms");
+    ensure!(
+        rank(&mut late, 99) <= FAN_LOOP_GOAL,
+        "the fan loop is later than the goal of {FAN_LOOP_GOAL} ms"
+    );
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// The curve of a key.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -61,6 +61,35 @@ pub(crate) enum NetworkCommand {
     List,
     /// Names, name servers, time servers
     Show,
+    /// Change it, also for restarts; another IPv4 address is taken back unless it is confirmed
+    Set(NetworkSet),
+    /// Keep the IPv4 address that is on trial
+    Confirm,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NetworkSet {
+    /// The interface that addresses and name servers are of
+    #[arg(default_value = "")]
+    pub interface: String,
+    /// Ask DHCP for the IPv4 address
+    #[arg(long, conflicts_with = "ipv4", requires = "interface")]
+    pub dhcp: bool,
+    /// IPv4 address with the length of its prefix, such as 192.0.2.5/24
+    #[arg(long, requires = "interface")]
+    pub ipv4: Option<String>,
+    /// Router of the route to everywhere
+    #[arg(long, requires = "ipv4", default_value = "")]
+    pub gateway: String,
+    /// Name server; can be given up to three times, and empty for none
+    #[arg(long, requires = "interface")]
+    pub dns: Option<Vec<String>>,
+    /// What the controller calls itself; empty: as configured
+    #[arg(long)]
+    pub host_name: Option<String>,
+    /// Its own domain; empty: as configured
+    #[arg(long)]
+    pub domain: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,15 +2,37 @@
 
 use data_encoding::HEXLOWER;
 use schema::rpc::network_service;
-use schema::v1alpha1::{ListNetworkInterfacesRequest, ListNetworkInterfacesResponse, NetworkInterface};
+use schema::v1alpha1::{
+    ChangeNetworkRequest, ConfirmNetworkRequest, FixedIpv4, ListNetworkInterfacesRequest,
+    ListNetworkInterfacesResponse, NameServers, NetworkInterface,
+};
 
 use super::Session;
-use crate::cli::NetworkCommand;
+use crate::cli::{NetworkCommand, NetworkSet};
 use crate::failure::Failure;
 use crate::output::{Card, Output, Table};
 use crate::text::{enum_word, time};
 
 pub(crate) async fn run(session: Session, command: NetworkCommand, output: Output) -> Result<(), Failure> {
+    match command {
+        NetworkCommand::Set(set) => {
+            let request = wanted(set);
+            let reply = session.changing().await?.call(network_service::CHANGE_NETWORK, &request).await?;
+            return output.line(&reply, || match &reply.trial_ends {
+                Some(at) => {
+                    format!("on trial until {}: log in at the new address, or confirm it", time(Some(at)))
+                }
+                None => "changed".to_owned(),
+            });
+        }
+        NetworkCommand::Confirm => {
+            let request = ConfirmNetworkRequest::default();
+            let reply = session.changing().await?.call(network_service::CONFIRM_NETWORK, &request).await?;
+            let said = if reply.confirmed { "confirmed" } else { "nothing is on trial" };
+            return output.line(&reply, || said.to_owned());
+        }
+        NetworkCommand::List | NetworkCommand::Show => {}
+    }
     let client = session.client().await?;
     let request = ListNetworkInterfacesRequest::default();
     let reply = client.call(network_service::LIST_NETWORK_INTERFACES, &request).await?;
@@ -31,7 +53,20 @@ pub(crate) async fn run(session: Session, command: NetworkCommand, output: Outpu
             }
             table
         }),
-        NetworkCommand::Show => output.card(&reply, || card(&reply)),
+        _ => output.card(&reply, || card(&reply)),
+    }
+}
+
+fn wanted(set: NetworkSet) -> ChangeNetworkRequest {
+    let NetworkSet { interface, dhcp, ipv4, gateway, dns, host_name, domain } = set;
+    let given = |addresses: Vec<String>| addresses.into_iter().filter(|one| !one.is_empty()).collect();
+    ChangeNetworkRequest {
+        interface,
+        dhcp4: dhcp,
+        fixed4: ipv4.map(|address| FixedIpv4 { address, gateway }),
+        name_servers: dns.map(|addresses| NameServers { addresses: given(addresses) }),
+        host_name,
+        domain,
     }
 }
 
@@ -66,7 +101,8 @@ fn card(reply: &ListNetworkInterfacesResponse) -> Card {
         .line("Name servers", reply.name_servers.join(" "))
         .line("Time servers", reply.time_servers.join(" "))
         .line("Time from", reply.time_source.clone())
-        .line("Time offset", reply.time_offset_us.map(offset).unwrap_or_default());
+        .line("Time offset", reply.time_offset_us.map(offset).unwrap_or_default())
+        .line("On trial until", reply.trial_ends.as_ref().map(|at| time(Some(at))).unwrap_or_default());
     card
 }
 

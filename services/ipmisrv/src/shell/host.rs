@@ -88,7 +88,14 @@ impl Shell {
                 }
                 Asked::Refused(row) if self.refusals.take(self.clock.now()) => {
                     let asked = (Some(host::NAME), Peer::Link(host::NAME), row.name);
-                    audit(asked, &CallContext::new(), Code::PermissionDenied, Duration::ZERO, Record);
+                    audit(
+                        Some(&self.gate),
+                        asked,
+                        &CallContext::new(),
+                        Code::PermissionDenied,
+                        Duration::ZERO,
+                        Record,
+                    );
                 }
                 Asked::Answered | Asked::Refused(_) => {}
             }

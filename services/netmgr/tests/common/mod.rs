@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -260,6 +260,12 @@ impl Process {
         let mut heard = self.heard.borrow_mut();
         heard.extend(self.lines.try_iter());
         std::mem::take(&mut heard)
+    }
+
+    /// Has it do something, as its role knows it.
+    pub(crate) fn say(&self, line: &str) {
+        let mut to = self.child.stdin.as_ref().unwrap();
+        writeln!(to, "{line}").unwrap();
     }
 
     /// Orders it to stop and says how long that took.

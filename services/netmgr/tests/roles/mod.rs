@@ -1,14 +1,15 @@
 //! What the test program does when it is started again in a namespace: the daemon on a bus of its own, a time server, a nuisance.
 
-use std::io::Read as _;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use ipc::EventItem;
 use netmgr::System;
-use schema::rpc::network_service::LIST_NETWORK_INTERFACES;
-use schema::v1alpha1::{InterfaceAddress, ListNetworkInterfacesRequest};
+use schema::rpc::network_service::{CHANGE_NETWORK, CONFIRM_NETWORK, LIST_NETWORK_INTERFACES};
+use schema::v1alpha1::{
+    ChangeNetworkRequest, ConfirmNetworkRequest, FixedIpv4, InterfaceAddress, ListNetworkInterfacesRequest,
+};
 use service::{Clock, Context, LocalContext, Notification, Notifier, Settings, Shutdown};
 
 use crate::common::{ROLE, ROLE_FILE};
@@ -80,6 +81,37 @@ async fn interfaces(bus: ipc::Client) {
     }
 }
 
+/// Changes the network as a line says, and says what the answer is.
+async fn change(bus: &ipc::Client, line: &str) {
+    let words: Vec<&str> = line.split(' ').collect();
+    let context = ipc::CallContext::new().with_patience(Duration::from_secs(60));
+    let request = match words.as_slice() {
+        ["confirm", by] => {
+            let request = ConfirmNetworkRequest { reached_at: (*by).to_owned() };
+            let answer = bus.call(CONFIRM_NETWORK, &request, &context).await;
+            println!("ANSWER {:?}", answer.map(|answer| answer.confirmed).map_err(|status| status.code));
+            return;
+        }
+        ["address", interface, address, gateway] => {
+            let fixed4 = Some(FixedIpv4 { address: (*address).to_owned(), gateway: (*gateway).to_owned() });
+            ChangeNetworkRequest { interface: (*interface).to_owned(), fixed4, ..Default::default() }
+        }
+        ["dhcp", interface] => {
+            ChangeNetworkRequest { interface: (*interface).to_owned(), dhcp4: true, ..Default::default() }
+        }
+        ["name", name, domain] => {
+            let (host_name, domain) = (Some((*name).to_owned()), Some((*domain).to_owned()));
+            ChangeNetworkRequest { host_name, domain, ..Default::default() }
+        }
+        _ => panic!("no change {line:?}"),
+    };
+    let answer = bus.call(CHANGE_NETWORK, &request, &context).await;
+    println!(
+        "ANSWER trial {:?}",
+        answer.map(|answer| answer.trial_ends.is_some()).map_err(|status| status.code)
+    );
+}
+
 fn daemon(config: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -109,9 +141,18 @@ fn daemon(config: &Path) {
             }
         });
         let (trigger, shutdown) = Shutdown::new();
+        let (said, mut lines) = tokio::sync::mpsc::unbounded_channel();
         std::thread::spawn(move || {
-            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                let _ = said.send(line);
+            }
             trigger.stop();
+        });
+        let bus_of_changer = bus.client("websrv").await;
+        tokio::spawn(async move {
+            while let Some(line) = lines.recv().await {
+                change(&bus_of_changer, &line).await;
+            }
         });
         let text = std::fs::read_to_string(config).unwrap();
         let settings = Settings::from_toml("config.toml", &text).unwrap();

@@ -1,0 +1,134 @@
+//! Interfaces of the controller as clients change them, in the ways they do.
+
+mod support;
+
+use prost::Message as _;
+use redfish::{Fault, Method};
+use schema::Code;
+use schema::v1alpha1 as v1;
+use serde_json::{Value, json};
+use support::{Bench, network, said};
+
+const ETH0: &str = "/redfish/v1/Managers/bmc/EthernetInterfaces/eth0";
+
+fn bench() -> Bench {
+    let mut bench = Bench::new();
+    bench.agree();
+    bench
+}
+
+/// What one PATCH asks netmgr for; none where it is asked for nothing.
+fn asked(body: &Value) -> Result<Option<v1::ChangeNetworkRequest>, String> {
+    let mut bench = bench();
+    let answer = bench.send(Method::Patch, ETH0, body);
+    if answer.status != 200 {
+        return Err(format!("{} {}", answer.status, said(&answer)));
+    }
+    assert!(bench.called.len() <= 1, "{body}: {:?}", bench.called);
+    Ok(bench.called.first().map(|call| {
+        assert_eq!(call.method.method, "ChangeNetwork");
+        v1::ChangeNetworkRequest::decode(call.request.as_slice()).unwrap()
+    }))
+}
+
+fn fixed4(address: &str, gateway: &str) -> Option<v1::FixedIpv4> {
+    Some(v1::FixedIpv4 { address: address.into(), gateway: gateway.into() })
+}
+
+#[test]
+fn an_address_is_asked_for_as_clients_do() {
+    let full = json!({"Address": "192.0.2.9", "SubnetMask": "255.255.255.0", "Gateway": "192.0.2.1"});
+    for (body, dhcp4, expected) in [
+        (json!({"DHCPv4": {"DHCPEnabled": true}}), true, None),
+        // The address that is there stays.
+        (json!({"DHCPv4": {"DHCPEnabled": false}}), false, fixed4("192.0.2.5/24", "192.0.2.1")),
+        (json!({"IPv4StaticAddresses": [full]}), false, fixed4("192.0.2.9/24", "192.0.2.1")),
+        (
+            json!({"DHCPv4": {"DHCPEnabled": false}, "IPv4StaticAddresses": [full, {}, null]}),
+            false,
+            fixed4("192.0.2.9/24", "192.0.2.1"),
+        ),
+        // As older clients have it.
+        (json!({"IPv4Addresses": [full]}), false, fixed4("192.0.2.9/24", "192.0.2.1")),
+        (json!({"IPv4Addresses": [{"AddressOrigin": "DHCP"}]}), true, None),
+        (json!({"IPv4StaticAddresses": [{"AddressOrigin": "DHCP"}]}), true, None),
+        // What is left out is as it was, a router of another network is not.
+        (
+            json!({"IPv4StaticAddresses": [{"Address": "192.0.2.9"}]}),
+            false,
+            fixed4("192.0.2.9/24", "192.0.2.1"),
+        ),
+        (json!({"IPv4StaticAddresses": [{"Address": "203.0.113.9"}]}), false, fixed4("203.0.113.9/24", "")),
+        (
+            json!({"IPv4StaticAddresses": [{"Address": "192.0.2.9", "Gateway": null}]}),
+            false,
+            fixed4("192.0.2.9/24", ""),
+        ),
+    ] {
+        let request = asked(&body).unwrap().unwrap();
+        assert_eq!((request.dhcp4, request.fixed4), (dhcp4, expected), "{body}");
+        assert_eq!((request.interface.as_str(), request.host_name), ("eth0", None));
+    }
+    for (body, expected) in [
+        (json!({"DHCPv4": {"DHCPEnabled": true}, "IPv4StaticAddresses": [full]}), "PropertyValueConflict"),
+        (
+            json!({"DHCPv4": {"DHCPEnabled": false}, "IPv4StaticAddresses": [{"AddressOrigin": "DHCP"}]}),
+            "PropertyValueConflict",
+        ),
+        (json!({"IPv4StaticAddresses": [full, full]}), "ArraySizeTooLong"),
+        (json!({"IPv4StaticAddresses": [{"Address": "192.0.2"}]}), "PropertyValueFormatError"),
+        (
+            json!({"IPv4StaticAddresses": [{"Address": "192.0.2.9", "SubnetMask": "255.0.255.0"}]}),
+            "PropertyValueFormatError",
+        ),
+    ] {
+        assert_eq!(asked(&body), Err(format!("400 {expected}")), "{body}");
+    }
+}
+
+#[test]
+fn names_and_name_servers_are_asked_for_with_an_address_in_one() {
+    let body = json!({
+        "HostName": "bmc-9", "StaticNameServers": ["192.0.2.54"],
+        "IPv4StaticAddresses": [{"Address": "192.0.2.9", "SubnetMask": "255.255.255.128"}],
+    });
+    let request = asked(&body).unwrap().unwrap();
+    assert_eq!(request.fixed4, fixed4("192.0.2.9/25", "192.0.2.1"));
+    assert_eq!(request.host_name.as_deref(), Some("bmc-9"));
+    assert_eq!(request.name_servers.unwrap().addresses, ["192.0.2.54"]);
+    let request = asked(&json!({"FQDN": "bmc-9.row.example"})).unwrap().unwrap();
+    assert_eq!(
+        (request.host_name.as_deref(), request.domain.as_deref()),
+        (Some("bmc-9"), Some("row.example"))
+    );
+    let request = asked(&json!({"NameServers": ["2001:db8::53"]})).unwrap().unwrap();
+    assert_eq!(request.name_servers.unwrap().addresses, ["2001:db8::53"]);
+    // Sent back as it was read, all of it says nothing.
+    let shown = bench().shown(ETH0);
+    let back: serde_json::Map<String, Value> =
+        ["IPv4Addresses", "IPv4StaticAddresses", "StaticNameServers", "NameServers", "FQDN"]
+            .into_iter()
+            .map(|name| (name.to_owned(), shown[name].clone()))
+            .collect();
+    let request = asked(&Value::Object(back)).unwrap().unwrap();
+    assert_eq!(request, v1::ChangeNetworkRequest { interface: "eth0".into(), ..Default::default() });
+}
+
+#[test]
+fn what_is_on_trial_says_so_and_what_is_refused_is_told() {
+    let mut bench = bench();
+    let mut all = network();
+    all.trial_ends = Some(prost_types::Timestamp { seconds: 1_790_000_120, nanos: 0 });
+    all.interfaces[0].fixed4 = fixed4("192.0.2.9/24", "192.0.2.1");
+    bench.say("rpc.NetworkService.ListNetworkInterfaces", &all);
+    let shown = bench.shown(ETH0);
+    let message = &shown["IPv4Addresses@Message.ExtendedInfo"][0];
+    assert_eq!(message["MessageId"], "UBmc.1.0.NetworkOnTrial");
+    assert!(message["Message"].as_str().unwrap().contains("2026-09-21"), "{message}");
+    assert_eq!(shown["IPv4StaticAddresses"][0]["Address"], "192.0.2.9");
+    let observed =
+        Fault { reason: "NETWORK_OBSERVED".into(), ..Fault::new(Code::FailedPrecondition, "only looks") };
+    bench.refuse("rpc.NetworkService.ChangeNetwork", observed);
+    let answer = bench.send(Method::Patch, ETH0, &json!({"HostName": "x"}));
+    assert_eq!((answer.status, said(&answer).as_str()), (409, "PropertyNotWritable"));
+}

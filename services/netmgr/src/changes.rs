@@ -1,0 +1,496 @@
+//! What is changed of the configuration while the controller runs: stored, and counted before what the configuration says. Pure, but for its file.
+//!
+//! ```text
+//!   ChangeNetwork ──► Book ─┬─► name, name servers: stored, then answered, then in force
+//!                           └─► another IPv4 address: on trial ─┬─ ConfirmNetwork ─► stored, then answered
+//!                                                               └─ time is over, or a restart ─► as it was before
+//! ```
+//!
+//! Terms. *On trial*: in force and not stored, so that nobody cuts himself off for good.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use ipc::Status;
+use ipnet::Ipv4Net;
+use schema::v1alpha1::{ChangeNetworkRequest, FixedIpv4};
+use serde::{Deserialize, Serialize};
+use service::Folder;
+use units::{Millis, Mono};
+
+use crate::config::{Config, Ipv4};
+use crate::error::Error;
+use crate::names;
+
+/// Until the answer to who asked for another address has left over the old one.
+const SETTLE: Millis = Millis::from_secs(1);
+/// The file.
+const FILE: &str = "changes.json";
+/// Longest file that is read, bytes: an interface takes some 200.
+const FILE_MAX: usize = 64 * 1024;
+
+/// What counts before the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Changes {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    interfaces: BTreeMap<String, Changed>,
+}
+
+/// Of one interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Changed {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipv4: Option<Source>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns: Option<Vec<IpAddr>>,
+}
+
+/// Where an IPv4 address comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Source {
+    Dhcp,
+    Fixed { address: Ipv4Net, gateway: Option<Ipv4Addr> },
+}
+
+impl From<Source> for Ipv4 {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Dhcp => Self::Dhcp,
+            Source::Fixed { address, gateway } => Self::Static { address, gateway },
+        }
+    }
+}
+
+impl Changes {
+    /// The configuration with these changes. Interfaces that are not configured any more are left out.
+    pub(crate) fn on(&self, base: &Config) -> Config {
+        let mut config = base.clone();
+        if let Some(name) = &self.hostname {
+            config.hostname = Some(name.clone());
+        }
+        if let Some(domain) = &self.domain {
+            config.domain = Some(domain.clone());
+        }
+        for (name, changed) in &self.interfaces {
+            let Some(interface) = config.interfaces.get_mut(name) else { continue };
+            if let Some(source) = changed.ipv4 {
+                interface.ipv4 = source.into();
+            }
+            if let Some(dns) = &changed.dns {
+                interface.dns.clone_from(dns);
+            }
+        }
+        config
+    }
+}
+
+/// What a change comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is so already.
+    Same,
+    /// These are to be stored, and in force once they are: [`Book::stored`].
+    Store(Changes),
+    /// It is on trial until this moment.
+    Tried(Mono),
+}
+
+/// A change that is not stored.
+#[derive(Clone, Debug)]
+struct Tried {
+    changes: Changes,
+    interface: String,
+    /// In force from then on, and until then.
+    from: Mono,
+    until: Mono,
+}
+
+/// What is changed, and what is tried.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Book {
+    stored: Changes,
+    tried: Option<Tried>,
+}
+
+impl Book {
+    /// What an earlier run has stored.
+    pub(crate) fn new(stored: Changes) -> Self {
+        Self { stored, tried: None }
+    }
+
+    /// What is in force now.
+    pub(crate) fn in_force(&self, now: Mono) -> &Changes {
+        match &self.tried {
+            Some(tried) if tried.from <= now => &tried.changes,
+            _ => &self.stored,
+        }
+    }
+
+    /// When [`Book::in_force`] is another one, and when [`Book::due`] has something to do.
+    pub(crate) fn deadline(&self, now: Mono) -> Option<Mono> {
+        self.tried.as_ref().map(|tried| if now < tried.from { tried.from } else { tried.until })
+    }
+
+    /// When the change on trial is taken back.
+    pub(crate) fn trial_ends(&self) -> Option<Mono> {
+        self.tried.as_ref().map(|tried| tried.until)
+    }
+
+    /// The interface whose trial is over now, if one is: as it was before.
+    pub(crate) fn due(&mut self, now: Mono) -> Option<String> {
+        self.tried.take_if(|tried| tried.until <= now).map(|tried| tried.interface)
+    }
+
+    /// A change is asked for; `trial` is how long one may stay unconfirmed, none for not at all.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for an interface that is not configured, `INVALID_ARGUMENT` for values that cannot be, `FAILED_PRECONDITION` with the reason
+    /// `NETWORK_ON_TRIAL` for anything else than the address that is on trial.
+    pub(crate) fn change(
+        &mut self,
+        now: Mono,
+        base: &Config,
+        request: &ChangeNetworkRequest,
+        trial: Option<Millis>,
+    ) -> Result<Outcome, Status> {
+        let before = self.tried.as_ref().map_or(&self.stored, |tried| &tried.changes);
+        let changes = changed(before, base, request)?;
+        if changes == *before {
+            return Ok(self.trial_ends().map_or(Outcome::Same, Outcome::Tried));
+        }
+        let moved = |other: &Changes| {
+            let ipv4 = |changes: &Changes| changes.interfaces.get(&request.interface).and_then(|of| of.ipv4);
+            ipv4(&changes) != ipv4(other)
+        };
+        match (&self.tried, trial) {
+            // Another try, or back: the way back is the same.
+            (Some(tried), _) if tried.interface != request.interface || !moved(before) => {
+                let text =
+                    "another IPv4 address is on trial: confirm it first, or wait until it is taken back";
+                Err(Status::failed_precondition(text).with_reason("NETWORK_ON_TRIAL"))
+            }
+            (Some(_), _) if changes == self.stored => {
+                self.tried = None;
+                Ok(Outcome::Same)
+            }
+            (_, Some(trial)) if moved(&self.stored) => {
+                let from = now.saturating_add(SETTLE);
+                let until = from.saturating_add(trial);
+                self.tried = Some(Tried { changes, interface: request.interface.clone(), from, until });
+                Ok(Outcome::Tried(until))
+            }
+            _ => Ok(Outcome::Store(changes)),
+        }
+    }
+
+    /// What is to be stored so that the change on trial stays: [`Book::stored`] then says that it is. None while nothing is, and where `reached` says that who
+    /// confirms has come by another way than the interface's addresses.
+    pub(crate) fn confirmed(&self, now: Mono, reached: impl Fn(&str) -> bool) -> Option<Changes> {
+        let tried = self.tried.as_ref()?;
+        (tried.from <= now && reached(&tried.interface)).then(|| tried.changes.clone())
+    }
+
+    /// These are on the medium.
+    pub(crate) fn stored(&mut self, changes: Changes) {
+        // Whatever was on trial is in them, or was given up for them.
+        (self.tried, self.stored) = (None, changes);
+    }
+}
+
+/// What is changed after this request.
+fn changed(before: &Changes, base: &Config, request: &ChangeNetworkRequest) -> Result<Changes, Status> {
+    let mut changes = before.clone();
+    let wrong = |field: &str, why: String| Status::invalid_argument(format!("{field}: {why}"));
+    if let Some(name) = &request.host_name {
+        changes.hostname = (!name.is_empty()).then(|| name.clone());
+    }
+    if let Some(domain) = &request.domain {
+        changes.domain = (!domain.is_empty()).then(|| domain.clone());
+    }
+    let source = match (request.dhcp4, &request.fixed4) {
+        (true, Some(_)) => {
+            return Err(wrong("fixed4", "an address is either fixed or asked of DHCP".into()));
+        }
+        (true, None) => Some(Source::Dhcp),
+        (false, Some(fixed)) => Some(fixed_source(fixed).map_err(|why| wrong("fixed4", why))?),
+        (false, None) => None,
+    };
+    let dns = match &request.name_servers {
+        Some(servers) => {
+            let all: Result<Vec<IpAddr>, _> = servers.addresses.iter().map(|one| one.parse()).collect();
+            let none = |_| wrong("name_servers.addresses", "one of them is no address".into());
+            Some(all.map_err(none)?)
+        }
+        None => None,
+    };
+    if source.is_some() || dns.is_some() {
+        if !base.interfaces.contains_key(&request.interface) {
+            return Err(Status::no_such(
+                "interface",
+                &request.interface,
+                base.interfaces.keys().map(String::as_str),
+            ));
+        }
+        let of = changes.interfaces.entry(request.interface.clone()).or_default();
+        of.ipv4 = source.or(of.ipv4);
+        of.dns = dns.or_else(|| of.dns.take());
+    }
+    match changes.on(base).check() {
+        Ok(()) => Ok(changes),
+        Err(Error::Config { key, why }) => Err(wrong(&key, why)),
+        Err(other) => Err(Status::invalid_argument(other.to_string())),
+    }
+}
+
+fn fixed_source(fixed: &FixedIpv4) -> Result<Source, String> {
+    let address: Ipv4Net = fixed
+        .address
+        .parse()
+        .map_err(|_| format!("{:?} is no IPv4 address with the length of its prefix", fixed.address))?;
+    let gateway = match fixed.gateway.as_str() {
+        "" => None,
+        text => {
+            Some(text.parse::<Ipv4Addr>().map_err(|_| format!("the gateway {text:?} is no IPv4 address"))?)
+        }
+    };
+    // One that is on no link of the interface would be asked for there all the same; nobody means that.
+    if gateway.is_some_and(|gateway| !address.contains(&gateway)) {
+        return Err(format!("the gateway is not in the network of {address}"));
+    }
+    Ok(Source::Fixed { address, gateway })
+}
+
+/// What is stored. Nothing where there is nothing; what cannot be read is told, and the configuration counts.
+pub(crate) fn load(state_dir: &Path) -> Changes {
+    let read = Folder::open(state_dir).and_then(|folder| folder.read(FILE, FILE_MAX));
+    let changes = match read {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Changes::default(),
+        read => read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?)),
+    };
+    changes.unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot read stored network changes: using the configuration");
+        Changes::default()
+    })
+}
+
+/// Stores it.
+///
+/// # Errors
+/// `UNAVAILABLE` when the medium refuses; what was stored before is there still.
+pub(crate) fn save(state_dir: &Path, changes: &Changes) -> Result<(), Status> {
+    let bytes = serde_json::to_vec(changes).map_err(|error| Status::internal(error.to_string()))?;
+    let stored = Folder::create(state_dir).and_then(|folder| folder.replace_decidedly(FILE, &bytes, 0o600));
+    stored.map_err(|error| {
+        tracing::error!(%error, "cannot store network changes");
+        Status::unavailable(format!("the change cannot be stored: {error}")).with_reason("STORE_FAILED")
+    })
+}
+
+/// The address of an interface that is configured, for who asks.
+pub(crate) fn fixed(ipv4: Ipv4) -> Option<FixedIpv4> {
+    match ipv4 {
+        Ipv4::Static { address, gateway } => Some(FixedIpv4 {
+            address: address.to_string(),
+            gateway: gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+        }),
+        Ipv4::Dhcp | Ipv4::Off => None,
+    }
+}
+
+/// What a change is, for people.
+pub(crate) fn told(request: &ChangeNetworkRequest) -> String {
+    let mut parts = Vec::new();
+    if request.dhcp4 {
+        parts.push("IPv4 by DHCP".to_owned());
+    }
+    if let Some(fixed) = &request.fixed4 {
+        let by = if fixed.gateway.is_empty() { String::new() } else { format!(" by {}", fixed.gateway) };
+        parts.push(format!("IPv4 {}{by}", fixed.address));
+    }
+    if let Some(servers) = &request.name_servers {
+        parts.push(format!("name servers {}", servers.addresses.join(" ")));
+    }
+    if let Some(name) = &request.host_name {
+        parts.push(format!("host name {name}"));
+    }
+    if let Some(domain) = &request.domain {
+        parts.push(format!("domain {domain}"));
+    }
+    parts.join(", ")
+}
+
+/// Whether a text is a domain's name.
+pub(crate) fn is_domain(text: &str) -> bool {
+    names::domain(text).as_deref() == Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Interface;
+    use proptest::prelude::*;
+    use schema::v1alpha1::NameServers;
+
+    const TRIAL: Option<Millis> = Some(Millis::from_secs(120));
+
+    fn base() -> Config {
+        let interfaces = ["eth0", "eth1"].map(|name| (name.to_owned(), Interface::default()));
+        Config { interfaces: interfaces.into(), ..Config::default() }
+    }
+
+    fn at(secs: u64) -> Mono {
+        Mono::from_millis(secs * 1000)
+    }
+
+    fn fixed4(interface: &str, address: &str, gateway: &str) -> ChangeNetworkRequest {
+        let fixed4 = Some(FixedIpv4 { address: address.into(), gateway: gateway.into() });
+        ChangeNetworkRequest { interface: interface.into(), fixed4, ..Default::default() }
+    }
+
+    fn name(name: &str) -> ChangeNetworkRequest {
+        ChangeNetworkRequest { host_name: Some(name.into()), ..Default::default() }
+    }
+
+    #[test]
+    fn another_address_is_on_trial_and_taken_back_unless_it_is_confirmed() {
+        let mut book = Book::default();
+        let wanted = fixed4("eth0", "192.0.2.9/24", "192.0.2.1");
+        let outcome = book.change(at(0), &base(), &wanted, TRIAL).unwrap();
+        assert_eq!(outcome, Outcome::Tried(at(121)));
+        // The answer leaves over the old address.
+        assert_eq!((book.in_force(at(0)), book.deadline(at(0))), (&Changes::default(), Some(at(1))));
+        assert_eq!(book.confirmed(at(0), |_| true), None, "nobody has seen it yet");
+        let ipv4 = |book: &Book, now| book.in_force(now).on(&base()).interfaces["eth0"].ipv4;
+        assert!(matches!(ipv4(&book, at(1)), Ipv4::Static { .. }));
+        // Asked for once more, it is the same trial.
+        assert_eq!(book.change(at(50), &base(), &wanted, TRIAL), Ok(Outcome::Tried(at(121))));
+        assert_eq!((book.due(at(120)), book.deadline(at(120))), (None, Some(at(121))));
+        assert_eq!(book.due(at(121)).as_deref(), Some("eth0"));
+        assert_eq!((ipv4(&book, at(121)), book.trial_ends()), (Ipv4::Dhcp, None));
+        // Confirmed by who came in at the interface.
+        book.change(at(200), &base(), &wanted, TRIAL).unwrap();
+        assert_eq!(book.confirmed(at(202), |interface| interface == "eth1"), None);
+        let changes = book.confirmed(at(202), |interface| interface == "eth0").unwrap();
+        assert!(book.trial_ends().is_some(), "it is not stored yet");
+        book.stored(changes);
+        assert_eq!((book.due(at(999)), book.trial_ends()), (None, None));
+        assert!(matches!(ipv4(&book, at(999)), Ipv4::Static { .. }));
+        assert_eq!(book.change(at(999), &base(), &wanted, TRIAL), Ok(Outcome::Same));
+    }
+
+    #[test]
+    fn names_hold_at_once_and_only_an_address_is_tried() {
+        let mut book = Book::default();
+        let Ok(Outcome::Store(changes)) = book.change(at(0), &base(), &name("bmc-7"), TRIAL) else {
+            panic!()
+        };
+        assert_eq!(book.in_force(at(0)), &Changes::default(), "not before it is stored");
+        book.stored(changes);
+        assert_eq!(book.in_force(at(0)).on(&base()).hostname.as_deref(), Some("bmc-7"));
+        book.change(at(0), &base(), &fixed4("eth0", "192.0.2.9/24", ""), TRIAL).unwrap();
+        for other in [name("bmc-8"), fixed4("eth1", "198.51.100.9/24", "")] {
+            let refused = book.change(at(5), &base(), &other, TRIAL).unwrap_err();
+            assert_eq!(refused.reason(), "NETWORK_ON_TRIAL");
+        }
+        // Another try of the same, and back to what was: the way back leads to what is stored.
+        let again = book.change(at(10), &base(), &fixed4("eth0", "192.0.2.10/24", ""), TRIAL).unwrap();
+        assert_eq!(again, Outcome::Tried(at(131)));
+        // Where trials are off all holds at once.
+        let mut book = Book::default();
+        let outcome = book.change(at(0), &base(), &fixed4("eth0", "192.0.2.9/24", ""), None).unwrap();
+        assert!(matches!(outcome, Outcome::Store(_)));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_and_changes_nothing() {
+        let servers = |list: &[&str]| ChangeNetworkRequest {
+            interface: "eth0".into(),
+            name_servers: Some(NameServers { addresses: list.iter().map(|one| (*one).into()).collect() }),
+            ..Default::default()
+        };
+        let both = ChangeNetworkRequest { dhcp4: true, ..fixed4("eth0", "192.0.2.9/24", "") };
+        for (request, code) in [
+            (fixed4("eth7", "192.0.2.9/24", ""), ipc::Code::NotFound),
+            (fixed4("eth0", "192.0.2.9", ""), ipc::Code::InvalidArgument),
+            (fixed4("eth0", "192.0.2.255/24", ""), ipc::Code::InvalidArgument),
+            (fixed4("eth0", "224.0.0.1/24", ""), ipc::Code::InvalidArgument),
+            (fixed4("eth0", "192.0.2.9/24", "198.51.100.1"), ipc::Code::InvalidArgument),
+            (fixed4("eth0", "192.0.2.9/24", "192.0.2.9"), ipc::Code::InvalidArgument),
+            (fixed4("eth0", "192.0.2.9/24", "x"), ipc::Code::InvalidArgument),
+            (both, ipc::Code::InvalidArgument),
+            (name("a b"), ipc::Code::InvalidArgument),
+            (name("a.b"), ipc::Code::InvalidArgument),
+            (servers(&["x"]), ipc::Code::InvalidArgument),
+            (servers(&["1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4"]), ipc::Code::InvalidArgument),
+            (
+                ChangeNetworkRequest { domain: Some("a b".into()), ..Default::default() },
+                ipc::Code::InvalidArgument,
+            ),
+        ] {
+            let mut book = Book::default();
+            let refused = book.change(at(0), &base(), &request, TRIAL).unwrap_err();
+            assert_eq!(refused.code, code, "{request:?}: {refused}");
+            assert_eq!((book.in_force(at(9)), book.trial_ends()), (&Changes::default(), None), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again_and_what_is_damaged_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        assert_eq!(load(&state), Changes::default());
+        let mut book = Book::default();
+        let mut request = fixed4("eth0", "192.0.2.9/24", "192.0.2.1");
+        request.name_servers = Some(NameServers { addresses: vec!["2001:db8::53".into()] });
+        request.domain = Some("rack.example".into());
+        let Ok(Outcome::Store(changes)) = book.change(at(0), &base(), &request, None) else { panic!() };
+        save(&state, &changes).unwrap();
+        assert_eq!(load(&state), changes);
+        std::fs::write(state.join(FILE), "{\"interfaces\":{\"eth0\":{\"ipv4\":7}}}").unwrap();
+        assert_eq!(load(&state), Changes::default());
+    }
+
+    proptest! {
+        #![proptest_config(crate::tests::cases(256))]
+        /// Whatever is asked for, in whatever order: what is stored is only what was confirmed or needs no trial, and without an answer all is as stored.
+        #[test]
+        fn without_a_confirmation_all_is_as_it_was_stored(
+            steps in proptest::collection::vec((0_u64..200, 0_u8..6, 2_u8..20), 1..30),
+        ) {
+            let mut book = Book::default();
+            let (mut now, mut stored) = (0, Changes::default());
+            for (wait, what, number) in steps {
+                now += wait;
+                book.due(at(now));
+                let request = match what {
+                    0..=2 => fixed4(["eth0", "eth1"][usize::from(what % 2)], &format!("192.0.2.{number}/24"), ""),
+                    3 => name(&format!("bmc-{number}")),
+                    4 => ChangeNetworkRequest { interface: "eth0".into(), dhcp4: true, ..Default::default() },
+                    _ => {
+                        if let Some(changes) = book.confirmed(at(now), |_| true) {
+                            stored = changes.clone();
+                            book.stored(changes);
+                        }
+                        continue;
+                    }
+                };
+                if let Ok(Outcome::Store(changes)) = book.change(at(now), &base(), &request, TRIAL) {
+                    stored = changes.clone();
+                    book.stored(changes);
+                }
+            }
+            now += 1000;
+            book.due(at(now));
+            prop_assert_eq!(book.in_force(at(now)), &stored);
+            prop_assert!(book.deadline(at(now)).is_none());
+        }
+    }
+}

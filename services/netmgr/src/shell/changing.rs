@@ -1,0 +1,136 @@
+//! What is changed while the daemon runs.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipc::{CallContext, Status};
+use schema::v1alpha1::{
+    ChangeNetworkRequest, ChangeNetworkResponse, ConfirmNetworkRequest, ConfirmNetworkResponse,
+};
+use units::{Millis, Mono};
+
+use super::{Net, seed};
+use crate::changes::{self, Book, Outcome};
+use crate::config::Config;
+use crate::events;
+use crate::system::System;
+
+/// What is stored, and the configuration with it.
+pub(super) fn begin(state_dir: &Path, base: &Config) -> (Book, Config) {
+    let stored = changes::load(state_dir);
+    let config = stored.on(base);
+    match config.check() {
+        Ok(()) => (Book::new(stored), config),
+        // The configuration was changed, or the file: a network as configured is better than none.
+        Err(error) => {
+            tracing::error!(%error, "stored network changes do not fit the configuration: using the configuration");
+            (Book::default(), base.clone())
+        }
+    }
+}
+
+impl<S: System> Net<S> {
+    pub(super) fn change(
+        &mut self,
+        request: &ChangeNetworkRequest,
+        context: &CallContext,
+    ) -> Result<ChangeNetworkResponse, Status> {
+        let now = self.now();
+        let seconds = self.base.confirm_within_s;
+        let trial = (seconds != 0).then(|| Millis::from_secs(seconds.into()));
+        let told = changes::told(request);
+        let trial_ends = match self.book.change(now, &self.base, request, trial)? {
+            Outcome::Same => None,
+            Outcome::Store(changes) => {
+                changes::save(&self.context.state_dir, &changes)?;
+                self.book.stored(changes);
+                self.tell(&request.interface, "changed", told, Some(context), false);
+                None
+            }
+            Outcome::Tried(until) => {
+                let text = format!("{told}: on trial, taken back after {seconds} s unless it is confirmed");
+                self.tell(&request.interface, "trial", text, Some(context), false);
+                Some(events::moment(until, now, self.system.wall()))
+            }
+        };
+        self.reconfigure();
+        Ok(ChangeNetworkResponse { trial_ends })
+    }
+
+    pub(super) fn confirm(
+        &mut self,
+        request: &ConfirmNetworkRequest,
+        context: &CallContext,
+    ) -> Result<ConfirmNetworkResponse, Status> {
+        let at: Option<IpAddr> = match request.reached_at.as_str() {
+            "" => None,
+            text => Some(
+                text.parse()
+                    .map_err(|_| Status::invalid_argument(format!("reached_at: {text:?} is no address")))?,
+            ),
+        };
+        // Who comes by IPv6 says nothing of an IPv4 address.
+        let reached = |interface: &str| {
+            let has = |ip: IpAddr| {
+                let port = self.ports.get(interface);
+                port.is_some_and(|port| ip.is_ipv4() && port.iface.addresses().any(|net| net.addr() == ip))
+            };
+            at.is_none_or(|ip| has(ip.to_canonical()))
+        };
+        let Some(changes) = self.book.confirmed(self.now(), reached) else {
+            return Ok(ConfirmNetworkResponse { confirmed: false });
+        };
+        changes::save(&self.context.state_dir, &changes)?;
+        self.book.stored(changes);
+        self.tell("", "confirmed", "the change on trial holds".to_owned(), Some(context), false);
+        Ok(ConfirmNetworkResponse { confirmed: true })
+    }
+
+    /// Brings what is in force by now to the interfaces, and takes back what nobody has confirmed.
+    pub(super) fn turn_back(&mut self, now: Mono) {
+        let is_tried = self.book.trial_ends().is_some();
+        if let Some(interface) = self.book.due(now) {
+            let text = "nobody has confirmed the change: taken back".to_owned();
+            self.tell(&interface, "reverted", text, None, true);
+        }
+        if is_tried {
+            self.reconfigure();
+        }
+    }
+
+    fn reconfigure(&mut self) {
+        let now = self.now();
+        let config = self.book.in_force(now).on(&self.base);
+        if config == self.config {
+            return;
+        }
+        for (name, port) in &mut self.ports {
+            if let Some(interface) = config.interfaces.get(name)
+                && interface != port.iface.config()
+            {
+                port.iface.reconfigure(now, interface.clone(), seed());
+                self.look_at = Some(now);
+            }
+        }
+        if config.hostname.is_none() && self.config.hostname.is_some() {
+            // It was not a lease's.
+            self.hostname = None;
+        }
+        self.config = config;
+        self.refresh();
+    }
+
+    fn tell(&self, interface: &str, what: &str, message: String, context: Option<&CallContext>, worse: bool) {
+        let by = context.and_then(|context| context.principal.as_ref());
+        let by = by.map(|principal| principal.username.as_str()).unwrap_or_default();
+        if worse {
+            tracing::warn!(interface, by, "{message}");
+        } else {
+            tracing::info!(interface, by, "{message}");
+        }
+        let component = if interface.is_empty() { "controller" } else { interface };
+        let request_id = context.map(|context| context.request_id.as_str()).unwrap_or_default();
+        let event = events::event(self.system.wall(), component, what, message, worse, (by, request_id));
+        self.outbox.event(event);
+    }
+}

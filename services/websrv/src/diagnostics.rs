@@ -1,0 +1,309 @@
+//! Diagnostic data: what the daemons answer, as JSON in an archive, for who looks for a fault and is not there. It is collected beside all else, as who asked
+//! for it, and kept in memory.
+//!
+//! ```text
+//!  LogService.CollectDiagnosticData ─► Jobs::begin ─► each method of METHODS through the gate ─► redacted ─► tar, gzip ─► Jobs::end ─► an entry of a log
+//! ```
+//!
+//! It must never hold a secret: only methods that are named here are asked, and of their answers fields that the contract calls secret are emptied.
+
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use gate::{Caller, Origin};
+use ipc::{CallContext, Status};
+use prost::Message as _;
+use prost_reflect::DynamicMessage;
+use redfish::Collected;
+use schema::v1alpha1::ListEventsRequest;
+
+use crate::call::Call;
+use crate::gateway::Gateway;
+use crate::json;
+
+/// What is asked. None of it names accounts' credentials, keys or sessions.
+const METHODS: [&str; 16] = [
+    "rpc.SystemService.GetSystemInfo",
+    "rpc.SystemService.ListDaemons",
+    "rpc.ManagementControllerService.ListManagementControllers",
+    "rpc.HostService.ListHosts",
+    "rpc.ChassisService.ListChassis",
+    "rpc.SensorService.ListSensors",
+    "rpc.ThermalService.ListThermalZones",
+    "rpc.ThermalService.ListCoolingDevices",
+    "rpc.LedService.ListLeds",
+    "rpc.AssetService.ListAssets",
+    "rpc.ConsoleService.ListConsoles",
+    "rpc.KvmService.ListScreens",
+    "rpc.NetworkService.ListNetworkInterfaces",
+    "rpc.IpmiService.GetIpmi",
+    EVENTS,
+    RECORDS,
+];
+/// The newest events, and the newest records of requests, which the same method answers.
+const EVENTS: &str = "rpc.EventService.ListEvents";
+const RECORDS: &str = "audit";
+/// Events that are asked for.
+const EVENTS_MAX: u32 = 500;
+/// How long a daemon is waited for.
+const WITHIN: Duration = Duration::from_secs(5);
+/// What of one answer is taken, bytes of JSON; a longer one is cut, which is said in its name.
+const ANSWER_MAX: usize = 512 * 1024;
+/// What an archive may take in memory, bytes; what is left then is left out.
+const ARCHIVE_MAX: usize = 1024 * 1024;
+/// Archives that are kept.
+const KEPT: usize = 2;
+/// Of jobs that came to nothing it is told so long.
+const TOLD: usize = 4;
+/// A block of tar (POSIX.1-1988, ustar).
+const BLOCK: usize = 512;
+
+/// What is collected, and was.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    last: u64,
+    /// The last first.
+    jobs: VecDeque<(Collected, Option<Bytes>)>,
+}
+
+impl Jobs {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more, and its name.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` while one goes on.
+    fn begin(&self, username: &str) -> Result<String, Status> {
+        let mut table = self.table();
+        if table.jobs.iter().any(|(job, _)| job.ended.is_none()) {
+            return Err(Status::resource_exhausted("diagnostic data is being collected"));
+        }
+        table.last += 1;
+        // Another start of the daemon begins to count anew.
+        let (began, id) = (now(), format!("collect-{:x}-{}", now(), table.last));
+        let job = Collected { id: id.clone(), username: username.to_owned(), began, ..Collected::default() };
+        table.jobs.push_front((job, None));
+        let archives = table.jobs.iter().skip(1).filter(|(job, _)| job.bytes.is_some()).count();
+        if archives >= KEPT
+            && let Some(at) = table.jobs.iter().rposition(|(job, _)| job.bytes.is_some())
+        {
+            table.jobs.remove(at);
+        }
+        table.jobs.truncate(TOLD);
+        Ok(id)
+    }
+
+    fn change(&self, id: &str, change: impl FnOnce(&mut Collected, &mut Option<Bytes>)) {
+        if let Some((job, archive)) = self.table().jobs.iter_mut().find(|(job, _)| job.id == id) {
+            change(job, archive);
+        }
+    }
+
+    /// All of them, the last first.
+    pub(crate) fn all(&self) -> Vec<Collected> {
+        self.table().jobs.iter().map(|(job, _)| job.clone()).collect()
+    }
+
+    /// The archive of one.
+    pub(crate) fn archive(&self, id: &str) -> Option<Bytes> {
+        self.table().jobs.iter().find(|(job, _)| job.id == id).and_then(|(_, archive)| archive.clone())
+    }
+}
+
+/// Ends a job whatever becomes of it.
+struct Ending {
+    jobs: Arc<Jobs>,
+    id: String,
+    archive: Option<Bytes>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let made = self.archive.take();
+        self.jobs.change(&self.id, |job, archive| {
+            job.ended = Some(now());
+            job.percent = 100;
+            job.bytes = made.as_ref().map(|made| made.len() as u64);
+            *archive = made;
+        });
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or_default()
+}
+
+impl Gateway {
+    /// Begins to collect, as the caller; its name.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` while one goes on.
+    pub(crate) fn collect_data(self: &Arc<Self>, call: &Call) -> Result<String, Status> {
+        let caller = call.caller.clone().ok_or_else(|| Status::unauthenticated("log in first"))?;
+        let jobs = Arc::clone(&self.site.diagnostics);
+        let id = jobs.begin(&caller.principal.username)?;
+        let ending = Ending { jobs, id: id.clone(), archive: None };
+        let (gateway, peer) = (Arc::clone(self), call.conn.peer());
+        tokio::spawn(async move { gateway.gather(caller, peer.into(), ending).await });
+        Ok(id)
+    }
+
+    async fn gather(self: Arc<Self>, caller: Arc<Caller>, peer: gate::Peer, mut ending: Ending) {
+        let mut archive = Archive::new(now());
+        for (at, name) in (1_usize..).zip(METHODS) {
+            let (file, body) = match self.told(name, &caller, peer).await {
+                Ok(body) => (format!("{}.json", name.trim_start_matches("rpc.")), body),
+                // That it says nothing is what may have been looked for.
+                Err(status) => {
+                    (format!("{}.error.txt", name.trim_start_matches("rpc.")), status.to_string().into())
+                }
+            };
+            archive.add(&file, &body);
+            let percent = u8::try_from(at * 100 / METHODS.len()).unwrap_or(100).min(99);
+            ending.jobs.change(&ending.id, |job, _| job.percent = percent);
+        }
+        ending.archive = archive.finish();
+    }
+
+    /// What one method answers, without what is secret.
+    async fn told(&self, name: &str, caller: &Arc<Caller>, peer: gate::Peer) -> Result<Bytes, Status> {
+        let subject = if name == RECORDS { EVENTS } else { name };
+        let method =
+            schema::method(subject).ok_or_else(|| Status::internal("the contract has no such method"))?;
+        let domain = if name == RECORDS { RECORDS.to_owned() } else { String::new() };
+        let request = match subject {
+            EVENTS => {
+                ListEventsRequest { domain, page_size: EVENTS_MAX, ..Default::default() }.encode_to_vec()
+            }
+            _ => Vec::new(),
+        };
+        let admitted = gate::authorise(method, Some(Arc::clone(caller)))?;
+        let message = DynamicMessage::decode(method.input(), request.as_slice())
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let (checked, _) = admitted.check(message, None, &Origin { peer, user_agent: "" })?;
+        let answer = self.gate.forward(checked, CallContext::new().with_timeout(WITHIN)).await?;
+        let mut answer = DynamicMessage::decode(method.output(), answer)
+            .map_err(|error| Status::internal(error.to_string()))?;
+        schema::redact(&mut answer);
+        json::encode(&answer)
+    }
+}
+
+/// An archive in the making.
+struct Archive {
+    packed: GzEncoder<Vec<u8>>,
+    mtime: i64,
+}
+
+impl Archive {
+    fn new(mtime: i64) -> Self {
+        Self { packed: GzEncoder::new(Vec::new(), Compression::default()), mtime }
+    }
+
+    /// One file more. What would make it larger than it may be is left out.
+    fn add(&mut self, name: &str, body: &[u8]) {
+        let (name, body) = match body.get(..ANSWER_MAX) {
+            Some(part) if part.len() < body.len() => (format!("{name}.cut"), part),
+            _ => (name.to_owned(), body),
+        };
+        if self.packed.get_ref().len() > ARCHIVE_MAX {
+            return;
+        }
+        let padding = vec![0; body.len().next_multiple_of(BLOCK) - body.len()];
+        for part in [&header(&name, body.len(), self.mtime)[..], body, &padding] {
+            // Into memory: nothing refuses it.
+            let _ = self.packed.write_all(part);
+        }
+    }
+
+    /// The whole; `None` for one that cannot be, or is too large.
+    fn finish(mut self) -> Option<Bytes> {
+        self.packed.write_all(&[0; 2 * BLOCK]).ok()?;
+        let whole = self.packed.finish().ok()?;
+        (whole.len() <= 2 * ARCHIVE_MAX).then(|| whole.into())
+    }
+}
+
+/// The head of a file in a tar.
+fn header(name: &str, size: usize, mtime: i64) -> [u8; BLOCK] {
+    let mut head = [0; BLOCK];
+    let mut put = |at: usize, text: &str| {
+        let bytes = text.as_bytes();
+        if let Some(field) = head.get_mut(at..at + bytes.len()) {
+            field.copy_from_slice(bytes);
+        }
+    };
+    put(0, &name.chars().filter(char::is_ascii).take(99).collect::<String>());
+    put(100, "0000600");
+    put(108, "0000000");
+    put(116, "0000000");
+    put(124, &format!("{size:011o}"));
+    put(136, &format!("{:011o}", mtime.max(0)));
+    // The sum is made with blanks in its own place.
+    put(148, "        ");
+    put(156, "0");
+    put(257, "ustar");
+    put(263, "00");
+    let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
+    let text = format!("{sum:06o}\0 ");
+    if let Some(field) = head.get_mut(148..156) {
+        field.copy_from_slice(text.as_bytes());
+    }
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn one_is_collected_at_a_time_and_the_last_ones_stay() {
+        let jobs = Arc::new(Jobs::default());
+        let end = |id: &str, archive: Option<Bytes>| {
+            drop(Ending { jobs: Arc::clone(&jobs), id: id.to_owned(), archive });
+        };
+        for nth in 0..6 {
+            let id = jobs.begin("ann").unwrap();
+            assert!(jobs.begin("bob").is_err());
+            end(&id, (nth != 1).then(|| Bytes::from_static(b"x")));
+            let archives = jobs.all().iter().filter(|job| job.bytes.is_some()).count();
+            assert!(archives <= KEPT + 1 && jobs.all().len() <= TOLD, "{:?}", jobs.all());
+            assert_eq!(jobs.archive(&id).is_some(), nth != 1);
+        }
+        let ids: std::collections::HashSet<String> = jobs.all().into_iter().map(|job| job.id).collect();
+        assert_eq!(ids.len(), jobs.all().len());
+    }
+
+    #[test]
+    fn an_archive_is_read_by_tar_and_bounded() {
+        let mut archive = Archive::new(1_790_000_000);
+        archive.add("a.json", b"{\"a\":1}");
+        archive.add("long.json", &vec![b' '; ANSWER_MAX + 1]);
+        let whole = archive.finish().unwrap();
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&whole[..]).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain.len() % BLOCK, 0);
+        assert_eq!((&plain[..6], &plain[257..262]), (&b"a.json"[..], &b"ustar"[..]));
+        assert_eq!(&plain[BLOCK..BLOCK + 7], b"{\"a\":1}");
+        assert!(plain[2 * BLOCK..].starts_with(b"long.json.cut\0"));
+        let sum: u32 = plain[..BLOCK]
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
+            .sum();
+        assert_eq!(&plain[148..154], format!("{sum:06o}").as_bytes());
+    }
+}
