@@ -93,6 +93,7 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// A console, whose port is not open yet.
+    #[cfg(test)]
     pub(crate) fn new(name: &str, clock: Clock) -> Self {
         Self::audited(name, clock, None)
     }

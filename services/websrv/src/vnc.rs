@@ -224,7 +224,7 @@ async fn open_by(
     if let Err(failure) = &opened {
         call.code = failure.status.code;
     }
-    asked.log(&call, status);
+    asked.log(&gateway.gate, &call, status);
     opened
 }
 
