@@ -364,7 +364,7 @@ mod tests {
     fn what_was_answered_here_is_not_said_twice_however_it_is_cut() {
         let all = [&SPOKEN[..], b"rest"].concat();
         for size in 1..=all.len() {
-            let (mut spoken, mut heard) = (0, Vec::new());
+            let (mut spoken, mut heard) = (0, Vec::<u8>::new());
             for piece in all.chunks(size) {
                 heard.extend(unspoken(&mut spoken, piece).unwrap());
             }
