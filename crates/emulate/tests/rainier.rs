@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use anyhow::{Context as _, Result, ensure};
 use common::{FANS, FOLLOW, act, becomes, every_boot, image, reset_bmc, restart, step};
 use emulate::Bmc;
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::{Client, eventually};
 use twin::Role;
 
