@@ -18,8 +18,8 @@ const TOO_OFTEN: &str = "take-overs are too many: one more is let through each 1
 const BLANK: (u16, u16) = (640, 480);
 /// Texts that are being typed at one host.
 const TEXTS_MAX: usize = 1;
-/// How long a source stays for what the last viewer left to be released.
-const RELEASED_WITHIN: Duration = Duration::from_millis(500);
+/// How long a source stays for what the last viewer left to be released, where its host takes nothing. A key that stays down repeats itself, so it is not given up soon.
+const RELEASED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What all share, under a lock that nobody holds while he waits.
 #[derive(Debug)]
