@@ -153,6 +153,8 @@ struct Shell {
     /// `None` until the store has it.
     bucket: Option<Bucket>,
     watch: Watch,
+    /// The connection to the bus, as it was when this was looked at last.
+    link: ipc::Link,
     /// Something is being stored.
     storing: bool,
     sol: Sol,
@@ -290,6 +292,7 @@ impl Serving {
         config: &Config,
         faults: &Faults,
     ) -> Result<Self, Error> {
+        let link = bus.link();
         // Before anybody logs in: from here on no change of an account is missed.
         let events = bus.subscribe_raw("event.>").await?;
         let (model, feed) = Feed::subscribe(bus.clone()).await?;
@@ -324,6 +327,7 @@ impl Serving {
             config: config.clone(),
             bucket: None,
             watch: Watch::default(),
+            link,
             storing: false,
             sol: Sol::default(),
             bridge: None,
@@ -355,9 +359,9 @@ impl Serving {
         let mut buffer = vec![0; socket::BUFFER];
         loop {
             let mut out = Vec::new();
+            shell.look_for_gap();
             shell.resume_watchdog();
             let (deadline, watchdog) = (shell.server.deadline(), shell.watch.deadline());
-            let (model, doubt) = (shell.model.clone(), shell.watch.doubt);
             let pursuit = shell.watch.pursuit.deadline();
             let link = shell.bridge.as_ref().map(|bridge| &bridge.link);
             let boot = shell.boot.deadline();
@@ -385,8 +389,6 @@ impl Serving {
                 }
                 (way, came) = shell.host.next(), if shell.host.is_there() => shell.came(way, came, &mut out),
                 () = clock.sleep_until(watchdog), if watchdog.is_some() => shell.watchdog(),
-                // It is looked at with the next turn.
-                () = watch::is_settled(model, doubt), if doubt.is_some() => {}
                 () = clock.sleep_until(pursuit), if pursuit.is_some() => shell.pursue(),
                 () = clock.sleep_until(boot), if boot.is_some() => shell.boot_flags(),
                 () = clock.sleep_until(due), if due.is_some() => shell.show(&mut out),
@@ -473,9 +475,11 @@ impl Shell {
                     self.watch.stop(self.clock.now());
                 }
             }
-            // The machine may have gone off or begun anew.
-            RawItem::Resync if self.watch.timer.deadline().is_some() => self.doubt_watchdog(),
-            RawItem::Resync => {}
+            // The machine may have gone off or begun anew. What it has set of its own way stays: its driver sets that once, and may well go on.
+            RawItem::Resync => {
+                self.look_for_gap();
+                self.memory.acpi = Acpi::default();
+            }
         }
         let change = match event {
             RawItem::Message { subject, payload } => Change::of_event(subject, payload),
@@ -613,6 +617,7 @@ impl Shell {
 
     /// The timer's interrupt, or its end.
     fn watchdog(&mut self) {
+        self.look_for_gap();
         let now = self.clock.now();
         while let Some(due) = self.watch.timer.tick(now) {
             let until = match due {
@@ -635,6 +640,7 @@ impl Shell {
 
     /// Goes on with what the timer's end wants of the machine. It was started by who may switch the machine, and switches it in nobody's name.
     fn pursue(&mut self) {
+        self.look_for_gap();
         let machine = Machine::of(&self.model.snapshot());
         while let Some(step) = self.watch.pursuit.due(self.clock.now(), machine.as_ref()) {
             self.step(step);
