@@ -80,6 +80,14 @@ pub struct Row {
     pub name: &'static str,
 }
 
+impl Row {
+    /// Whether it changes nothing, whoever may use it. A reservation is what a read of several parts begins with.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        ["Get ", "Read ", "Reserve "].iter().any(|verb| self.name.starts_with(verb))
+    }
+}
+
 macro_rules! commands {
     ($($group:ident { $($number:literal $command:ident $level:tt $lengths:expr, $name:literal;)+ })+) => {
         /// A command that is known here.
@@ -358,6 +366,28 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_only_reads_is_told_from_what_changes_something() {
+        let only_reads = |command: Command| command.row().unwrap().only_reads();
+        for command in
+            [Command::GetLanParameters, Command::ReadFru, Command::ReserveSel, Command::GetUserName]
+        {
+            assert!(only_reads(command), "{command:?}");
+        }
+        for command in [
+            Command::SetLanParameters,
+            Command::WriteFru,
+            Command::ClearSel,
+            Command::ColdReset,
+            Command::ResetWatchdog,
+            Command::ChassisControl,
+            Command::AlertImmediate,
+            Command::PlatformEvent,
+        ] {
+            assert!(!only_reads(command), "{command:?}");
+        }
+    }
 
     #[test]
     fn no_two_rows_are_of_the_same_numbers_or_command() {

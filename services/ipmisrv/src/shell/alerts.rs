@@ -307,16 +307,16 @@ pub(super) fn severity(record: &[u8; ipmi::sel::LENGTH]) -> u8 {
     }
 }
 
+/// What a client is told of a password that was not found right (§22.30).
+pub(super) fn untested(code: Code) -> Completion {
+    // It is wrong.
+    if code == Code::Unauthenticated { Completion(0x80) } else { commands::completion(code) }
+}
+
 /// Whether this is an account's password: a login that opens nothing. One that is wrong counts as any other.
-pub(super) async fn test(
-    bus: &Client,
-    username: String,
-    password: &[u8],
-    from: IpAddr,
-) -> Result<(), Completion> {
-    const WRONG: Completion = Completion(0x80);
+pub(super) async fn test(bus: &Client, username: String, password: &[u8], from: IpAddr) -> Result<(), Code> {
     let mut data = vec![0; 16];
-    getrandom::fill(&mut data).map_err(|_| Completion::UNSPECIFIED)?;
+    getrandom::fill(&mut data).map_err(|_| Code::Internal)?;
     let code = Suite::Sha256.mac(password, &data).to_vec();
     let request = v1::VerifyIpmiRequest {
         username,
@@ -328,11 +328,7 @@ pub(super) async fn test(
         only_test: true,
     };
     let context = CallContext::new().with_timeout(LOGIN).with_patience(LOGIN);
-    match bus.call(VERIFY_IPMI, &request, &context).await {
-        Ok(_) => Ok(()),
-        Err(status) if status.code == Code::Unauthenticated => Err(WRONG),
-        Err(status) => Err(commands::completion(status.code)),
-    }
+    bus.call(VERIFY_IPMI, &request, &context).await.map(drop).map_err(|status| status.code)
 }
 
 #[cfg(test)]
@@ -399,6 +395,13 @@ mod tests {
             assert_eq!(severity(&record), expected, "{class:02x} {first:02x}");
         }
         assert_eq!((after(0), after(7), after(u16::MAX)), (1, 8, 1));
+    }
+
+    #[test]
+    fn a_wrong_password_is_told_from_one_that_nobody_could_test() {
+        assert_eq!(untested(Code::Unauthenticated), Completion(0x80));
+        assert_eq!(untested(Code::Unavailable), Completion::BUSY);
+        assert_eq!(untested(Code::Internal), Completion::UNSPECIFIED);
     }
 
     #[test]
