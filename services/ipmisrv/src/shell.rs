@@ -140,8 +140,8 @@ struct Shell {
     model: Reader,
     /// `None` while it is off for the network.
     socket: Option<Arc<Socket>>,
-    /// It is switched off for the network: nobody there is alerted.
-    is_off: bool,
+    /// Whether it is switched on for the network, once that is known: nobody there is alerted before, nor while it is not.
+    is_on: Option<bool>,
     faults: Faults,
     host: Host,
     server: Server,
@@ -216,7 +216,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     if let Some(mut serving) = begun {
         serving.shell.host = host;
         serving.shell.socket = switch.socket();
-        serving.shell.is_off = switch.is_off();
+        serving.shell.is_on = switch.is_on();
         if was_off {
             serving.shell.progress.forget();
         }
@@ -235,7 +235,15 @@ async fn rest(
     was_off: &mut bool,
 ) -> bool {
     let nothing = Seen::default();
+    let mut is_erased = false;
     while switch.socket().is_none() {
+        if switch.is_off()
+            && !is_erased
+            && let Some(bucket) = switch.bucket()
+        {
+            is_erased = true;
+            tokio::spawn(alerts::erase(bucket));
+        }
         tokio::select! {
             () = shutdown.wait() => return true,
             () = heartbeat.tick() => {}
@@ -316,7 +324,7 @@ impl Serving {
             gate,
             model,
             socket: None,
-            is_off: true,
+            is_on: None,
             faults: faults.clone(),
             host: Host::default(),
             server,
@@ -379,7 +387,12 @@ impl Serving {
                 }
                 () = switch.turn(&seen) => {
                     let new = switch.socket();
-                    shell.is_off = switch.is_off();
+                    let was_known = shell.is_on.is_some();
+                    shell.is_on = switch.is_on();
+                    if !was_known && shell.is_on.is_some() {
+                        // What was read meanwhile waits for that.
+                        shell.filter(false, &mut out);
+                    }
                     if new.as_ref().map(Arc::as_ptr) != shell.socket.as_ref().map(Arc::as_ptr) {
                         let why = if new.is_some() { "served at another port" } else { "switched off" };
                         shell.server.end_all(why, &mut out);

@@ -14,6 +14,7 @@ use units::{Allowance, Millis};
 
 use super::{Done, LOGIN, Shell, local_address, unix};
 use crate::commands;
+use crate::sel::Record;
 use crate::sel_log::{self, Looked, Read};
 use crate::settings::Settings;
 
@@ -139,6 +140,25 @@ impl Progress {
     }
 }
 
+/// Nobody looks at the log while IPMI is off, and nobody is alerted later of what comes then, whoever switches it on: by a call, or by another start.
+pub(super) async fn erase(bucket: Bucket) {
+    let erased = async {
+        if let Some(revision) = bucket.revision_of(KEY).await? {
+            bucket.delete_at(KEY, revision).await?;
+        }
+        Ok::<_, StateError>(())
+    };
+    if let Err(error) = erased.await {
+        tracing::warn!(%error, "cannot erase how far the log was filtered: what comes while IPMI is off may alert later");
+    }
+}
+
+/// Whether this event is the last of those on the SEL that were filtered: what is read behind a later one of the other stream is not.
+fn is_last(records: &[Record], filtered: u16, sequence: u64) -> bool {
+    let last = records.iter().find(|record| record.id == filtered);
+    last.is_none_or(|last| last.sequence <= sequence)
+}
+
 impl Shell {
     /// Keeps how far the log was filtered, now and then.
     pub(super) fn keep_progress(&mut self) {
@@ -184,6 +204,8 @@ impl Shell {
         if !self.sel.is_known() {
             return;
         }
+        // Nor who is to be alerted, until it is known whether IPMI is on: what was read waits, but for the numbers of records.
+        let Some(is_on) = self.is_on else { return self.number_added(out) };
         let tables = self.memory.settings.tables();
         let found = self.progress.take(is_new);
         if found.is_empty() || (self.adding.is_empty() && tables.control == 0 && !self.host.is_there()) {
@@ -197,10 +219,12 @@ impl Shell {
             if is_new {
                 self.host.tell(&bytes);
             }
-            self.memory.filtered = id;
+            if is_last(&self.sel.records, self.memory.filtered, sequence) {
+                self.memory.filtered = id;
+            }
             self.progress.is_due |= tables.control != 0;
             // Alerts are IPMI over LAN as well.
-            if self.is_off {
+            if !is_on {
                 continue;
             }
             for alert in tables.alerts(&bytes) {
@@ -379,6 +403,22 @@ mod tests {
             next.came(stream, sequence);
         }
         assert_eq!(next.take(false), [106, 107]);
+    }
+
+    #[test]
+    fn the_last_record_that_was_filtered_is_the_newest_of_them() {
+        let record = |id, sequence| Record {
+            id,
+            seconds: 0,
+            event: String::new(),
+            sequence,
+            bytes: [0; ipmi::sel::LENGTH],
+        };
+        let records = [record(100, 100), record(101, 101)];
+        assert!(is_last(&records, 0, 101), "the first one");
+        assert!(!is_last(&records, 101, 100), "of the other stream");
+        assert!(is_last(&records, 100, 101));
+        assert!(is_last(&records, 7, 100), "it is not on the SEL any more");
     }
 
     #[test]
