@@ -80,6 +80,14 @@ pub struct Row {
     pub name: &'static str,
 }
 
+impl Row {
+    /// Whether it changes nothing, whoever may use it. A reservation is what a read of several parts begins with.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        ["Get ", "Read ", "Reserve "].iter().any(|verb| self.name.starts_with(verb))
+    }
+}
+
 macro_rules! commands {
     ($($group:ident { $($number:literal $command:ident $level:tt $lengths:expr, $name:literal;)+ })+) => {
         /// A command that is known here.
@@ -231,6 +239,17 @@ commands! {
 }
 
 impl Command {
+    /// Whether a logical unit has the command of these numbers, where there is one: the units beside the first one have sensors, beyond those that one has
+    /// numbers for, and so the commands about one sensor (§5.1, §35).
+    #[must_use]
+    pub fn is_of_unit(lun: u8, function: u8, number: u8) -> bool {
+        match lun {
+            0 => true,
+            1 | 3 => function == Group::Sensor.function() && (0x20..=0x30).contains(&number),
+            _ => false,
+        }
+    }
+
     /// Whether a channel's firewall may take it away: not what a session is made and ended with, nor the firewall itself (§21.1).
     #[must_use]
     pub const fn is_configurable(self) -> bool {
@@ -358,6 +377,44 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_only_reads_is_told_from_what_changes_something() {
+        let only_reads = |command: Command| command.row().unwrap().only_reads();
+        for command in
+            [Command::GetLanParameters, Command::ReadFru, Command::ReserveSel, Command::GetUserName]
+        {
+            assert!(only_reads(command), "{command:?}");
+        }
+        for command in [
+            Command::SetLanParameters,
+            Command::WriteFru,
+            Command::ClearSel,
+            Command::ColdReset,
+            Command::ResetWatchdog,
+            Command::ChassisControl,
+            Command::AlertImmediate,
+            Command::PlatformEvent,
+        ] {
+            assert!(!only_reads(command), "{command:?}");
+        }
+    }
+
+    #[test]
+    fn units_beside_the_first_one_have_sensors_alone() {
+        let units = |command: Command| {
+            let row = command.row().unwrap();
+            [0, 1, 2, 3].map(|lun| Command::is_of_unit(lun, row.group.function(), row.number))
+        };
+        for command in [Command::GetSensorReading, Command::SetSensorThresholds, Command::GetDeviceSdr] {
+            assert_eq!(units(command), [true, true, false, true], "{command:?}");
+        }
+        for command in
+            [Command::GetDeviceId, Command::ChassisControl, Command::PlatformEvent, Command::GetSdr]
+        {
+            assert_eq!(units(command), [true, false, false, false], "{command:?}");
+        }
+    }
 
     #[test]
     fn no_two_rows_are_of_the_same_numbers_or_command() {

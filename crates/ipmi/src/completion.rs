@@ -13,6 +13,8 @@ impl Completion {
     pub const BUSY: Self = Self(0xc0);
     /// There is no such command here.
     pub const INVALID_COMMAND: Self = Self(0xc1);
+    /// There is such a command, but not of this logical unit.
+    pub const INVALID_UNIT: Self = Self(0xc2);
     /// The reservation was cancelled, or never was.
     pub const RESERVATION: Self = Self(0xc5);
     /// The request is shorter or longer than the command's.

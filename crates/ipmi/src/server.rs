@@ -1008,6 +1008,9 @@ impl Server {
     ) -> Result<(&'static Row, &'a [u8]), Completion> {
         let row = Command::of(message.function, message.command, message.data)
             .ok_or(Completion::INVALID_COMMAND)?;
+        if !Command::is_of_unit(message.lun, message.function, message.command) {
+            return Err(Completion::INVALID_UNIT);
+        }
         if row.level.is_some_and(|level| level > live.level) || self.forbidden.contains(&row.command) {
             return Err(Completion::PRIVILEGE);
         }

@@ -248,6 +248,9 @@ impl Host {
             _ => {}
         }
         let row = Command::of(request.function, request.command, data).ok_or(Completion::INVALID_COMMAND)?;
+        if !Command::is_of_unit(request.lun, request.function, request.command) {
+            return Err(Completion::INVALID_UNIT);
+        }
         // There are no sessions by this way, so nothing of them, nor what goes in them.
         if matches!(
             row.command,
@@ -495,6 +498,8 @@ mod tests {
             // Network function 30 is nothing here, Set User Password is not the machine's, and one is too long.
             for (asked, code) in [
                 (request(0x30, 1, &[]), 0xc1),
+                (vm::Request { lun: 1, ..request(6, 0x01, &[]) }, 0xc2),
+                (vm::Request { lun: 2, ..request(4, 0x2d, &[1]) }, 0xc2),
                 (request(6, 0x47, &[2, 0]), 0xd4),
                 (request(6, 0x48, &[1, 1, 0, 0, 0, 0]), 0xc1),
                 (request(6, 0x01, &[1]), 0xc7),

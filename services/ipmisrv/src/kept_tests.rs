@@ -462,7 +462,7 @@ fn the_machine_says_what_power_it_takes() {
         assert_eq!(bench.said(Command::SetAcpiPowerState, &set), Ok(Vec::new()), "{set:02x?}");
         assert_eq!(bench.said(Command::GetAcpiPowerState, &[]), Ok(is.to_vec()), "{set:02x?}");
     }
-    for odd in [[0x8d, 0x80], [0xa2, 0x80], [0x80, 0x84]] {
+    for odd in [[0x8b, 0x80], [0x8c, 0x80], [0xa2, 0x80], [0x80, 0x84]] {
         bench.refuses(Command::SetAcpiPowerState, &odd, Completion::INVALID_FIELD);
         assert_eq!(bench.said(Command::GetAcpiPowerState, &[]), Ok(vec![0x21, 0x2a]), "{odd:02x?}");
     }

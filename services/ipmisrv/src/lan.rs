@@ -142,7 +142,7 @@ fn ipv6(selector: u8, set: u8, interface: &v1::NetworkInterface) -> Result<Vec<u
     })
 }
 
-/// The answer, from the address that the client reaches, if it reaches one, and what netmgr tells. By IPv6 it is the first IPv4 address of the same interface. `set` is
+/// The answer, from the address that the client reaches, if it reaches one, and what netmgr tells. By IPv6 it is the first IPv4 address of the same interface, rather one that is not of the link alone. `set` is
 /// which one of several.
 pub(crate) fn parameter(
     (selector, set): (u8, u8),
@@ -173,7 +173,11 @@ pub(crate) fn parameter(
     };
     let address = match local {
         Some(IpAddr::V4(address)) => Some(address),
-        _ => fours().next().map(|(address, ..)| address),
+        // One that nobody beyond the link reaches only where there is no other.
+        _ => {
+            let all = || fours().map(|(address, ..)| address);
+            all().find(|address| !address.is_link_local()).or_else(|| all().next())
+        }
     };
     let told = fours().find(|(one, ..)| Some(*one) == address);
     let value: Option<Vec<u8>> = match selector {
@@ -299,6 +303,20 @@ mod tests {
         assert_eq!(get(ADDRESS), Ok(vec![REVISION, 198, 51, 100, 9]));
         assert_eq!(get(MAC_ADDRESS), Ok(vec![REVISION, 2, 0, 0, 0, 0, 4]));
         assert_eq!(get(SUBNET_MASK), Ok(vec![REVISION, 255, 255, 255, 252]));
+    }
+
+    #[test]
+    fn an_address_of_the_link_alone_is_told_where_there_is_no_other() {
+        use v1::AddressOrigin::{LinkLocal, Static};
+        let (link, six) = (("169.254.7.7/16", LinkLocal), ("2001:db8::5/64", Static));
+        let get = |addresses: &[_], local: Option<&str>| {
+            let local = local.map(|local| local.parse().unwrap());
+            parameter((ADDRESS, 0), local, &[interface("eth0", addresses, &[])])
+        };
+        for local in [None, Some("2001:db8::5")] {
+            assert_eq!(get(&[link, six, ("192.0.2.5/24", Static)], local), Ok(vec![REVISION, 192, 0, 2, 5]));
+            assert_eq!(get(&[link, six], local), Ok(vec![REVISION, 169, 254, 7, 7]));
+        }
     }
 
     #[test]

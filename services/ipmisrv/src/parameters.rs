@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ipmi::{Command, Completion, Group, Request, pef};
+use ipmi::{Command, Completion, Request, pef};
 
 use crate::chunks::{Target, Written};
 use crate::lan::{self, READ_ONLY};
@@ -20,8 +20,6 @@ const TEXTS: std::ops::RangeInclusive<u8> = 1..=7;
 const COMMUNITY_MAX: usize = 18;
 /// Bytes of half of a function's commands, one bit each (§21.7).
 const MASK: usize = 16;
-/// Commands about one sensor, by their numbers (§35).
-const OF_SENSORS: std::ops::RangeInclusive<u8> = 0x20..=0x30;
 
 fn keep(settings: Settings, world: &World<'_>) -> Outcome {
     if settings == world.memory.settings {
@@ -347,7 +345,9 @@ pub(crate) fn firewall(command: Command, data: &[u8], world: &World<'_>) -> Answ
         let mut out = vec![0x45];
         for lun in 0..4_u8 {
             let mut pairs = [0_u8; 4];
-            for row in Command::ROWS.iter().filter(|row| serves(lun, row.group.function(), row.number)) {
+            for row in
+                Command::ROWS.iter().filter(|row| Command::is_of_unit(lun, row.group.function(), row.number))
+            {
                 let pair = usize::from(row.group.function() / 2);
                 if let Some(byte) = pairs.get_mut(pair / 8) {
                     *byte |= 1 << (pair % 8);
@@ -368,7 +368,8 @@ pub(crate) fn firewall(command: Command, data: &[u8], world: &World<'_>) -> Answ
     if with_number {
         let number = data.get(3).copied().ok_or(Completion::LENGTH)?;
         let row = Command::ROWS.iter().find(|row| asked.is(row.group.function()) && row.number == number);
-        row.filter(|_| serves(asked.lun, asked.function, number)).ok_or(Completion::NOT_PRESENT)?;
+        row.filter(|_| Command::is_of_unit(asked.lun, asked.function, number))
+            .ok_or(Completion::NOT_PRESENT)?;
         // None has parts that could be there or not. The first answer also says which book it is of: 0 the specification's, 2.0, revision 1.1.
         return Ok(match command {
             Command::GetSubFunctionSupport => vec![0, 0x20, 0x11, 0, 0, 0, 0],
@@ -424,15 +425,6 @@ pub(crate) fn set_enables(data: &[u8], world: &World<'_>) -> Result<Outcome, Com
     Ok(keep(settings, world))
 }
 
-/// Whether a logical unit has this command: the units beside the first one have sensors, beyond those that one has numbers for (§5.1).
-fn serves(lun: u8, function: u8, number: u8) -> bool {
-    match lun {
-        0 => true,
-        1 | 3 => function == Group::Sensor.function() && OF_SENSORS.contains(&number),
-        _ => false,
-    }
-}
-
 /// Which half of which function's commands is asked for.
 struct Asked {
     lun: u8,
@@ -473,6 +465,6 @@ impl Asked {
     }
 
     fn has(&self, number: u8) -> bool {
-        (number >= 0x80) == self.is_upper && serves(self.lun, self.function, number)
+        (number >= 0x80) == self.is_upper && Command::is_of_unit(self.lun, self.function, number)
     }
 }

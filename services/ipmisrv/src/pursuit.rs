@@ -27,6 +27,8 @@ const AGAIN_MAX: Millis = Millis::from_secs(8);
 pub(crate) struct Machine {
     pub(crate) name: String,
     is_off: bool,
+    /// Its owner does not hear of its power: this is how it was.
+    is_stale: bool,
     reboots: Option<u32>,
     /// The last operation, by its id, if the watchdog asked for it; and what it is.
     last: Option<(String, v1::HostAction)>,
@@ -42,6 +44,7 @@ impl Machine {
         Some(Self {
             name: host.name.clone(),
             is_off: host.status() == v1::HostStatus::Off,
+            is_stale: host.stale,
             reboots: host.last_reboot.as_ref().and_then(|reboot| reboot.reboot_count),
             last: last.map(|last| (last.id.clone(), last.action())),
             confirmed_ms: snapshot.status(Domain::Hosts).confirmed_ms,
@@ -53,9 +56,9 @@ impl Machine {
         self.reboots
     }
 
-    /// Whether it is on, and has not begun anew since it had so often.
-    pub(crate) fn goes_on_since(&self, reboots: Option<u32>) -> bool {
-        !self.is_off && self.reboots == reboots
+    /// Whether it is on, and has not begun anew since it had so often; `None` while its owner does not know.
+    pub(crate) fn goes_on_since(&self, reboots: Option<u32>) -> Option<bool> {
+        (!self.is_stale).then_some(!self.is_off && self.reboots == reboots)
     }
 }
 
@@ -366,6 +369,14 @@ mod tests {
         let mut pursuit = Pursuit::default();
         pursuit.wants(at(0), RESET, at(300));
         assert_eq!(pursuit.due(at(0), Some(&off)), Some(Step::Over(RESET, Over::Moot)));
+    }
+
+    #[test]
+    fn a_machine_goes_on_only_where_its_owner_hears_of_it() {
+        assert_eq!(on(1).goes_on_since(Some(4)), Some(true));
+        assert_eq!(on(1).goes_on_since(Some(3)), Some(false));
+        assert_eq!(Machine { is_off: true, ..on(1) }.goes_on_since(Some(4)), Some(false));
+        assert_eq!(Machine { is_stale: true, ..on(1) }.goes_on_since(Some(4)), None);
     }
 
     #[test]

@@ -187,8 +187,8 @@ impl Acpi {
             state if state == UNKNOWN || states.iter().any(|states| states.contains(&state)) => Ok(state),
             _ => Err(Completion::INVALID_FIELD),
         };
-        // S0 to G3 and what of them is not told apart; legacy on and off.
-        let system = new(system, of_system, &[0x00..=0x0c, 0x20..=0x21])?;
+        // S0 to G3 and what of them is not told apart; legacy on and off (§20.6).
+        let system = new(system, of_system, &[0x00..=0x0a, 0x20..=0x21])?;
         *self = Self([system, new(device, of_device, &[0..=3])?]);
         Ok(())
     }

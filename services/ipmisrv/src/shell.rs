@@ -140,8 +140,8 @@ struct Shell {
     model: Reader,
     /// `None` while it is off for the network.
     socket: Option<Arc<Socket>>,
-    /// It is switched off for the network: nobody there is alerted.
-    is_off: bool,
+    /// Whether it is switched on for the network, once that is known: nobody there is alerted before, nor while it is not.
+    is_on: Option<bool>,
     faults: Faults,
     host: Host,
     server: Server,
@@ -153,6 +153,8 @@ struct Shell {
     /// `None` until the store has it.
     bucket: Option<Bucket>,
     watch: Watch,
+    /// The connection to the bus, as it was when this was looked at last.
+    link: ipc::Link,
     /// Something is being stored.
     storing: bool,
     sol: Sol,
@@ -214,7 +216,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     if let Some(mut serving) = begun {
         serving.shell.host = host;
         serving.shell.socket = switch.socket();
-        serving.shell.is_off = switch.is_off();
+        serving.shell.is_on = switch.is_on();
         if was_off {
             serving.shell.progress.forget();
         }
@@ -233,7 +235,15 @@ async fn rest(
     was_off: &mut bool,
 ) -> bool {
     let nothing = Seen::default();
+    let mut is_erased = false;
     while switch.socket().is_none() {
+        if switch.is_off()
+            && !is_erased
+            && let Some(bucket) = switch.bucket()
+        {
+            is_erased = true;
+            tokio::spawn(alerts::erase(bucket));
+        }
         tokio::select! {
             () = shutdown.wait() => return true,
             () = heartbeat.tick() => {}
@@ -290,6 +300,7 @@ impl Serving {
         config: &Config,
         faults: &Faults,
     ) -> Result<Self, Error> {
+        let link = bus.link();
         // Before anybody logs in: from here on no change of an account is missed.
         let events = bus.subscribe_raw("event.>").await?;
         let (model, feed) = Feed::subscribe(bus.clone()).await?;
@@ -313,7 +324,7 @@ impl Serving {
             gate,
             model,
             socket: None,
-            is_off: true,
+            is_on: None,
             faults: faults.clone(),
             host: Host::default(),
             server,
@@ -324,6 +335,7 @@ impl Serving {
             config: config.clone(),
             bucket: None,
             watch: Watch::default(),
+            link,
             storing: false,
             sol: Sol::default(),
             bridge: None,
@@ -355,9 +367,9 @@ impl Serving {
         let mut buffer = vec![0; socket::BUFFER];
         loop {
             let mut out = Vec::new();
+            shell.look_for_gap();
             shell.resume_watchdog();
             let (deadline, watchdog) = (shell.server.deadline(), shell.watch.deadline());
-            let (model, doubt) = (shell.model.clone(), shell.watch.doubt);
             let pursuit = shell.watch.pursuit.deadline();
             let link = shell.bridge.as_ref().map(|bridge| &bridge.link);
             let boot = shell.boot.deadline();
@@ -375,7 +387,12 @@ impl Serving {
                 }
                 () = switch.turn(&seen) => {
                     let new = switch.socket();
-                    shell.is_off = switch.is_off();
+                    let was_known = shell.is_on.is_some();
+                    shell.is_on = switch.is_on();
+                    if !was_known && shell.is_on.is_some() {
+                        // What was read meanwhile waits for that.
+                        shell.filter(false, &mut out);
+                    }
                     if new.as_ref().map(Arc::as_ptr) != shell.socket.as_ref().map(Arc::as_ptr) {
                         let why = if new.is_some() { "served at another port" } else { "switched off" };
                         shell.server.end_all(why, &mut out);
@@ -385,8 +402,6 @@ impl Serving {
                 }
                 (way, came) = shell.host.next(), if shell.host.is_there() => shell.came(way, came, &mut out),
                 () = clock.sleep_until(watchdog), if watchdog.is_some() => shell.watchdog(),
-                // It is looked at with the next turn.
-                () = watch::is_settled(model, doubt), if doubt.is_some() => {}
                 () = clock.sleep_until(pursuit), if pursuit.is_some() => shell.pursue(),
                 () = clock.sleep_until(boot), if boot.is_some() => shell.boot_flags(),
                 () = clock.sleep_until(due), if due.is_some() => shell.show(&mut out),
@@ -473,9 +488,11 @@ impl Shell {
                     self.watch.stop(self.clock.now());
                 }
             }
-            // The machine may have gone off or begun anew.
-            RawItem::Resync if self.watch.timer.deadline().is_some() => self.doubt_watchdog(),
-            RawItem::Resync => {}
+            // The machine may have gone off or begun anew. What it has set of its own way stays: its driver sets that once, and may well go on.
+            RawItem::Resync => {
+                self.look_for_gap();
+                self.memory.acpi = Acpi::default();
+            }
         }
         let change = match event {
             RawItem::Message { subject, payload } => Change::of_event(subject, payload),
@@ -613,6 +630,7 @@ impl Shell {
 
     /// The timer's interrupt, or its end.
     fn watchdog(&mut self) {
+        self.look_for_gap();
         let now = self.clock.now();
         while let Some(due) = self.watch.timer.tick(now) {
             let until = match due {
@@ -635,6 +653,7 @@ impl Shell {
 
     /// Goes on with what the timer's end wants of the machine. It was started by who may switch the machine, and switches it in nobody's name.
     fn pursue(&mut self) {
+        self.look_for_gap();
         let machine = Machine::of(&self.model.snapshot());
         while let Some(step) = self.watch.pursuit.due(self.clock.now(), machine.as_ref()) {
             self.step(step);
@@ -715,16 +734,7 @@ impl Shell {
                 Action::Request(request) => self.request(request, &mut more),
                 Action::Refused(session, command) => {
                     let by = self.seats.get(&session.id).map(|seat| seat.caller.principal.username.as_str());
-                    let name = command.row().map_or("IPMI", |row| row.name);
-                    let asked = (by, session.from.ip().into(), name);
-                    audit(
-                        Some(&self.gate),
-                        asked,
-                        &CallContext::new(),
-                        Code::PermissionDenied,
-                        Duration::ZERO,
-                        Level::Record,
-                    );
+                    refused(&self.gate, by, session.from.ip().into(), command.row());
                 }
                 Action::Sol(session, packet) => self.typed(&session, &packet, &mut more),
                 Action::Began(session) => {
@@ -879,14 +889,13 @@ impl Shell {
                 Err(why) => Err(why),
             },
             Outcome::Hide { hidden, data } => match self.may_store(&request) {
-                Ok((caller, bucket)) => {
+                Ok((pending, bucket)) => {
                     self.storing = true;
                     let (bus, wall) = (self.bus.clone(), self.clock.wall());
                     self.calls.spawn(async move {
                         let what = ("sel", "hidden", "records of the SEL are hidden");
-                        let begun = Instant::now();
                         let stored = hidden.store(&bucket).await;
-                        let answer = told(&bus, (begun, stored), &request, &caller, what, wall).await;
+                        let answer = told(&bus, &pending, stored, what, wall).await;
                         let answer = answer.map(|()| data);
                         Done::Hidden(request.id, Box::new(hidden), answer)
                     });
@@ -895,14 +904,13 @@ impl Shell {
                 Err(why) => Err(why),
             },
             Outcome::Keep { kept } => match self.may_store(&request) {
-                Ok((caller, bucket)) => {
+                Ok((pending, bucket)) => {
                     self.storing = true;
                     let (bus, wall) = (self.bus.clone(), self.clock.wall());
                     self.calls.spawn(async move {
                         let what = ("sol", "changed", "settings of Serial over LAN are changed");
-                        let begun = Instant::now();
                         let stored = kept.store(&bucket).await;
-                        let answer = told(&bus, (begun, stored), &request, &caller, what, wall).await;
+                        let answer = told(&bus, &pending, stored, what, wall).await;
                         Done::Kept(request.id, Box::new(kept), answer)
                     });
                     return;
@@ -921,14 +929,13 @@ impl Shell {
                 Ok(Vec::new())
             }
             Outcome::Set { settings } => match self.may_store(&request) {
-                Ok((caller, bucket)) => {
+                Ok((pending, bucket)) => {
                     self.storing = true;
                     let (bus, wall) = (self.bus.clone(), self.clock.wall());
                     self.calls.spawn(async move {
                         let what = ("settings", "changed", "settings of IPMI are changed");
-                        let begun = Instant::now();
                         let stored = settings.store(&bucket).await;
-                        let answer = told(&bus, (begun, stored), &request, &caller, what, wall).await;
+                        let answer = told(&bus, &pending, stored, what, wall).await;
                         Done::Set(request.id, settings, answer)
                     });
                     return;
@@ -937,21 +944,25 @@ impl Shell {
             },
             Outcome::Alert { address, record } => match self.caller(&request) {
                 Ok(_) => {
-                    self.record(&request);
+                    let pending = self.pending(&request);
                     let sent = self.trap(address, alerts::severity(&record), record);
-                    self.calls
-                        .spawn(async move { Done::Alerted(request.session.id, request.id, sent.await) });
+                    self.calls.spawn(async move {
+                        let is_sent = sent.await;
+                        pending.ends(if is_sent { Code::Ok } else { Code::Unavailable });
+                        Done::Alerted(request.session.id, request.id, is_sent)
+                    });
                     return;
                 }
                 Err(why) => Err(why),
             },
             Outcome::Test { username, password } => match self.caller(&request) {
                 Ok(_) => {
-                    self.record(&request);
-                    let bus = self.bus.clone();
+                    let (pending, bus) = (self.pending(&request), self.bus.clone());
                     self.calls.spawn(async move {
-                        let answer = alerts::test(&bus, username, &password, request.session.from.ip()).await;
-                        Done::Replied(request.session.id, request.id, answer.map(|()| Vec::new()))
+                        let tested = alerts::test(&bus, username, &password, request.session.from.ip()).await;
+                        pending.ends(tested.err().unwrap_or(Code::Ok));
+                        let answer = tested.map(|()| Vec::new()).map_err(alerts::untested);
+                        Done::Replied(request.session.id, request.id, answer)
                     });
                     return;
                 }
@@ -959,19 +970,19 @@ impl Shell {
             },
             Outcome::Add { severity, text, record, is_numbered } => match self.may_tell(&request) {
                 Ok(caller) => {
-                    let (bus, wall) = (self.bus.clone(), self.clock.wall());
-                    self.record(&request);
+                    let (bus, wall, pending) = (self.bus.clone(), self.clock.wall(), self.pending(&request));
                     self.calls.spawn(async move {
-                        let context = CallContext::new();
                         let (component, what) =
                             if is_numbered { ("sel", "added") } else { ("platform", "event") };
                         let event = EventBuilder::new(crate::NAME, "ipmi", component, what)
                             .severity(severity)
                             .message(text)
                             .payload(Payload::IpmiSelRecord(v1::IpmiSelRecord { record: record.to_vec() }))
-                            .by(&caller.principal.username, &context.request_id)
+                            .by(&caller.principal.username, &pending.context.request_id)
                             .at(wall);
-                        let told = bus.publish_event(&event).await.map_err(|_| Completion::BUSY);
+                        let told = bus.publish_event(&event).await;
+                        pending.ends(told.as_ref().map_or_else(|status| status.code, |()| Code::Ok));
+                        let told = told.map_err(|_| Completion::BUSY);
                         let (session, id) = (request.session.id, request.id);
                         match told {
                             Ok(()) if is_numbered => Done::Added(session, id, event.id),
@@ -1016,11 +1027,17 @@ impl Shell {
         if is_by_machine || self.events.take(self.clock.now()) { Ok(caller) } else { Err(Completion::BUSY) }
     }
 
-    /// Who asks, and where to store what is wanted: one thing at a time.
-    fn may_store(&self, request: &Request) -> Result<(Arc<Caller>, Bucket), Completion> {
-        let caller = self.caller(request)?;
-        let bucket = self.bucket.clone().filter(|_| !self.storing).ok_or(Completion::BUSY)?;
-        Ok((caller, bucket))
+    /// What is to be recorded of it, and where to store what is wanted: one thing at a time.
+    fn may_store(&self, request: &Request) -> Result<(Pending, Bucket), Completion> {
+        self.caller(request)?;
+        let pending = self.pending(request);
+        match self.bucket.clone().filter(|_| !self.storing) {
+            Some(bucket) => Ok((pending, bucket)),
+            None => {
+                pending.ends(Code::Unavailable);
+                Err(Completion::BUSY)
+            }
+        }
     }
 
     /// Who asks, if there is room for one more call.
@@ -1034,12 +1051,22 @@ impl Shell {
         local_port(self.socket.as_deref())
     }
 
-    /// A line in the audit for what is done here and not asked of an owner.
+    /// What is done here and not asked of an owner, for its line in the audit.
+    fn pending(&self, request: &Request) -> Pending {
+        let seat = self.seats.get(&request.session.id);
+        Pending {
+            gate: self.gate.clone(),
+            by: seat.map(|seat| seat.caller.principal.username.clone()),
+            peer: host::peer(&request.session),
+            name: request.command.row().map_or("IPMI", |row| row.name),
+            context: CallContext::new(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// A line in the audit for what is done already.
     fn record(&self, request: &Request) {
-        let by = self.seats.get(&request.session.id).map(|seat| seat.caller.principal.username.as_str());
-        let name = request.command.row().map_or("IPMI", |row| row.name);
-        let asked = (by, host::peer(&request.session), name);
-        audit(Some(&self.gate), asked, &CallContext::new(), Code::Ok, Duration::ZERO, Level::Record);
+        self.pending(request).ends(Code::Ok);
     }
 }
 
@@ -1077,32 +1104,49 @@ fn audit(
     }
 }
 
+/// A line in the audit for a command that its privilege does not allow; what would change nothing is no record, as it is not where it is done.
+fn refused(gate: &Gate, by: Option<&str>, peer: Peer, row: Option<&ipmi::Row>) {
+    let level = if row.is_some_and(ipmi::Row::only_reads) { Level::Debug } else { Level::Record };
+    let asked = (by, peer, row.map_or("IPMI", |row| row.name));
+    audit(Some(gate), asked, &CallContext::new(), Code::PermissionDenied, Duration::ZERO, level);
+}
+
+/// A request that is to change something and is not over yet: its record is written at its end, which says how that was.
+struct Pending {
+    gate: Gate,
+    by: Option<String>,
+    peer: Peer,
+    name: &'static str,
+    context: CallContext,
+    begun: Instant,
+}
+
+impl Pending {
+    fn ends(&self, code: Code) {
+        let asked = (self.by.as_deref(), self.peer, self.name);
+        audit(Some(&self.gate), asked, &self.context, code, self.begun.elapsed(), Level::Record);
+    }
+}
+
 /// How it ended that something was stored, with an event and a line in the audit that say who wanted it.
 async fn told(
     bus: &Client,
-    (begun, stored): (Instant, Result<(), StateError>),
-    request: &Request,
-    caller: &Caller,
+    pending: &Pending,
+    stored: Result<(), StateError>,
     (component, what, text): (&'static str, &'static str, &str),
     wall: std::time::SystemTime,
 ) -> Result<(), Completion> {
     let stored = stored.map_err(Status::from);
-    let context = CallContext::new().with_timeout(CALL);
-    let by = caller.principal.username.as_str();
-    let name = request.command.row().map_or("IPMI", |row| row.name);
     if stored.is_ok() {
         let event = EventBuilder::new(crate::NAME, "ipmi", component, what)
-            .message(format!("{text}: {name}"))
-            .by(by, &context.request_id)
+            .message(format!("{text}: {}", pending.name))
+            .by(pending.by.as_deref().unwrap_or_default(), &pending.context.request_id)
             .at(wall);
         if let Err(error) = bus.publish_event(&event).await {
             tracing::warn!(%error, what, "cannot tell of what IPMI stored");
         }
     }
-    let code = stored.as_ref().map_or_else(|status| status.code, |()| Code::Ok);
-    let peer = host::peer(&request.session);
-    // The event says it.
-    audit(None, (Some(by), peer, name), &context, code, begun.elapsed(), Level::Record);
+    pending.ends(stored.as_ref().map_or_else(|status| status.code, |()| Code::Ok));
     stored.map_err(|status| commands::completion(status.code))
 }
 

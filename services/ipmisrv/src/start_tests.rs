@@ -1,9 +1,8 @@
 //! What is answered and done while not all is known: at the start, and after a gap of events.
 
-use model::{Answer as Said, Input, Model};
+use model::Model;
 
 use super::*;
-use crate::bench::model;
 use crate::boot_flags::BootOptions;
 use crate::timers::Timers;
 use crate::watch::{Runs, Watch};
@@ -45,53 +44,27 @@ fn a_version_that_has_no_room_is_no_other_version() {
 }
 
 #[test]
-fn a_watchdog_goes_on_over_a_gap_of_events_where_its_machine_did() {
-    let machine = |reboots, status: v1::HostStatus| v1::Host {
-        last_reboot: Some(v1::HostRebootInfo {
-            reboot_count: Some(reboots),
-            ..v1::HostRebootInfo::default()
-        }),
-        status: Some(status.into()),
-        ..host()
-    };
+fn a_watchdog_stops_where_events_are_missing_and_who_lives_starts_it_again() {
     let at = |seconds: u64| Mono::from_millis(seconds * 1000);
-    for (after, goes_on) in [
-        (machine(7, v1::HostStatus::On), true),
-        (machine(8, v1::HostStatus::On), false),
-        (machine(7, v1::HostStatus::Off), false),
-    ] {
-        let mut model = model_with(machine(7, v1::HostStatus::On));
-        let mut watch = Watch::default();
-        // SMS/OS, hard reset, 10 s.
-        watch.timer.set(at(0), &[0x04, 0x01, 0, 0, 100, 0]).unwrap();
-        watch.timer.reset(at(0)).unwrap();
-        let runs = Runs { reboots: Some(7) };
-        watch.doubts(runs, model.snapshot());
-        assert_eq!(watch.settle(at(1), model.snapshot()), None, "its owner has not spoken since");
-        // What its end would do is nobody's before that, and the next process of this daemon is to look as well.
-        assert_eq!((watch.deadline(), watch.timer.deadline()), (None, Some(at(10))));
-        let saved = Timers::of(&watch, &BootOptions::default(), Default::default(), || Some(8));
-        assert_eq!(saved.runs, Some(runs));
-        watch.doubts(Runs { reboots: Some(8) }, model.snapshot());
-        let later = u64::from(NOW) * 1000 + 60_000;
-        let mut queries = Vec::new();
-        model.step(at(60), later, Input::Refresh("statemgr".to_owned()), &mut queries);
-        for query in queries {
-            let said = match query.domain {
-                Domain::Hosts => Said::Hosts(vec![after.clone()]),
-                _ => Said::Chassis(Vec::new()),
-            };
-            model.step(at(60), later, Input::Answered(query, Ok(said)), &mut Vec::new());
-        }
-        assert_eq!(watch.settle(at(11), model.snapshot()), Some(goes_on));
-        assert_eq!(watch.deadline(), goes_on.then(|| at(10)), "it counted on");
-        assert_eq!(watch.settle(at(11), model.snapshot()), None);
-    }
-    // Whoever resets it lives.
     let mut watch = Watch::default();
-    watch.doubts(Runs { reboots: None }, model().snapshot());
+    assert!(!watch.stop_unproved(at(0)), "nothing runs");
+    // SMS/OS, hard reset, 10 s.
+    watch.timer.set(at(0), &[0x04, 0x01, 0, 0, 100, 0]).unwrap();
+    watch.timer.reset(at(0)).unwrap();
+    // What an earlier end wanted and nobody took is not asked for either.
+    watch.pursuit.wants(at(1), v1::HostAction::ForceRestart, at(301));
+    assert!(watch.stop_unproved(at(2)));
+    assert_eq!((watch.deadline(), watch.pursuit.deadline()), (None, None));
+    assert!(!watch.stop_unproved(at(2)));
+    // Nor does the next process of this daemon go on with it.
+    let saved = Timers::of(&watch, &BootOptions::default(), Default::default(), || panic!("it does not run"));
+    assert!(!saved.waits());
+    watch.resumes = Some(Runs { reboots: Some(7) });
+    assert!(watch.stop_unproved(at(3)));
+    assert_eq!(watch.resumes, None);
+    watch.timer.reset(at(4)).unwrap();
     watch.used(Command::ResetWatchdog);
-    assert_eq!(watch.doubt, None);
+    assert_eq!(watch.deadline(), Some(at(14)));
 }
 
 #[test]

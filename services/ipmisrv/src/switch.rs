@@ -143,7 +143,17 @@ impl Switch {
 
     /// Whether it is known that it is switched off, which is another thing than that it cannot be served.
     pub(crate) fn is_off(&self) -> bool {
-        self.bucket.is_some() && !wanted(self.config.listen, &self.chosen).0
+        self.is_on() == Some(false)
+    }
+
+    /// Whether it is switched on; `None` while that is not known.
+    pub(crate) fn is_on(&self) -> Option<bool> {
+        self.bucket.as_ref().map(|_| wanted(self.config.listen, &self.chosen).0)
+    }
+
+    /// Where what is set is stored; `None` until the store has it.
+    pub(crate) fn bucket(&self) -> Option<Bucket> {
+        self.bucket.clone()
     }
 
     /// What datagrams come by; `None` while it is off.

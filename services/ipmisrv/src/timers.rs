@@ -46,10 +46,7 @@ impl Timers {
         let is_running = watch.timer.deadline().is_some() || watch.pursuit.wants_something();
         Self {
             watchdog: watch.timer.saved(),
-            runs: watch
-                .resumes
-                .or(watch.doubt.map(|doubt| doubt.runs))
-                .or_else(|| is_running.then(|| Runs { reboots: reboots() })),
+            runs: watch.resumes.or_else(|| is_running.then(|| Runs { reboots: reboots() })),
             flags: boot.to_be_taken_back(),
             outlasts: boot.outlasts,
             looked,

@@ -2,12 +2,10 @@
 
 use ipmi::watchdog::{Timeout, Watchdog};
 use ipmi::{Command, sdr, sel};
-use model::{Domain, Snapshot, State};
-use model_feed::Reader;
 use serde::{Deserialize, Serialize};
 use units::{Allowance, Millis, Mono};
 
-use crate::pursuit::{Machine, Pursuit};
+use crate::pursuit::Pursuit;
 
 const MINUTE: Millis = Millis::from_secs(60);
 
@@ -18,41 +16,12 @@ pub(crate) struct Runs {
     pub(crate) reboots: Option<u32>,
 }
 
-/// Nobody knows whether the machine that the watchdog runs for went on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Doubt {
-    /// As it was.
-    pub(crate) runs: Runs,
-    /// When its owner had last spoken, milliseconds since 1970: what it says after that settles it.
-    since_ms: u64,
-}
-
-impl Doubt {
-    /// The machine, once its owner has spoken.
-    fn settled(self, snapshot: &Snapshot) -> Option<Machine> {
-        let status = snapshot.status(Domain::Hosts);
-        let has_spoken = status.state == State::Live && status.confirmed_ms != self.since_ms;
-        Machine::of(snapshot).filter(|_| has_spoken)
-    }
-}
-
-/// Ends once this is settled; never without a doubt.
-pub(crate) async fn is_settled(mut model: Reader, doubt: Option<Doubt>) {
-    let Some(doubt) = doubt else { return std::future::pending().await };
-    if model.until(|snapshot| doubt.settled(snapshot).is_some()).await.is_none() {
-        // Nobody says anything of it any more.
-        std::future::pending().await
-    }
-}
-
 /// The timer.
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) timer: Watchdog,
     /// It ran when an earlier process of this daemon ended: it starts once it is known that its machine goes on.
     pub(crate) resumes: Option<Runs>,
-    /// It runs, and its machine may not be the one it was started for.
-    pub(crate) doubt: Option<Doubt>,
     /// What its end wants of the machine.
     pub(crate) pursuit: Pursuit,
     /// Why that was not taken so far.
@@ -84,7 +53,6 @@ impl Default for Watch {
         Self {
             timer: Watchdog::default(),
             resumes: None,
-            doubt: None,
             pursuit: Pursuit::default(),
             why: String::new(),
             events: Allowance::new(4, 1, MINUTE),
@@ -109,36 +77,30 @@ impl Watch {
     pub(crate) fn used(&mut self, command: Command) {
         if matches!(command, Command::SetWatchdog | Command::ResetWatchdog) {
             self.pursuit.recall();
-            (self.resumes, self.doubt) = (None, None);
+            self.resumes = None;
         }
     }
 
-    /// When something of the timer is due. What it would do is not for a machine that may be another by now.
+    /// When something of the timer is due.
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        self.timer.deadline().filter(|_| self.doubt.is_none())
+        self.timer.deadline()
     }
 
     /// Its machine went off or began anew.
     pub(crate) fn stop(&mut self, now: Mono) {
         self.timer.stop(now);
-        self.doubt = None;
     }
 
-    /// Events may be missing: the machine was as `runs` says.
-    pub(crate) fn doubts(&mut self, runs: Runs, snapshot: &Snapshot) {
-        let runs = self.doubt.map_or(runs, |doubt| doubt.runs);
-        self.doubt = Some(Doubt { runs, since_ms: snapshot.status(Domain::Hosts).confirmed_ms });
-    }
-
-    /// Whether the machine went on, once that is known: the timer then goes on as well, or stops.
-    pub(crate) fn settle(&mut self, now: Mono, snapshot: &Snapshot) -> Option<bool> {
-        let doubt = self.doubt?;
-        let goes_on = doubt.settled(snapshot)?.goes_on_since(doubt.runs.reboots);
-        self.doubt = None;
-        if !goes_on {
-            self.timer.stop(now);
-        }
-        Some(goes_on)
+    /// Events are missing, and nobody can prove any more that its machine went on: the machine's owner may have missed the same ones, and counts no beginning
+    /// it has not heard of. No reset is better than one of a machine that begins: who lives resets the timer, which starts it. Says whether anything
+    /// ran or waited.
+    pub(crate) fn stop_unproved(&mut self, now: Mono) -> bool {
+        let was_there =
+            self.timer.deadline().is_some() || self.resumes.is_some() || self.pursuit.wants_something();
+        self.stop(now);
+        self.resumes = None;
+        self.pursuit.recall();
+        was_there
     }
 
     /// Whether this command, which has gone well, is recorded: each Set, and a Reset that starts the timer or is another session's. Those that keep

@@ -139,7 +139,7 @@ fn beyond(command: Command, sdr: [u8; 2], sel: [u8; 2]) -> Beyond {
         ]
         .concat(),
         Command::SetAcpiPowerState => [
-            each((0x8d..=0x9f).chain(0xa2..=0xa9).chain(0xab..=0xfe), FIELD, |system| vec![system, 0]),
+            each((0x8b..=0x9f).chain(0xa2..=0xa9).chain(0xab..=0xfe), FIELD, |system| vec![system, 0]),
             each((0x84..=0xa9).chain(0xab..=0xfe), FIELD, |device| vec![0, device]),
         ]
         .concat(),

@@ -227,6 +227,26 @@ fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
     });
 }
 
+#[test]
+fn while_it_is_off_by_configuration_it_is_forgotten_how_far_the_log_was_filtered() {
+    runtime().block_on(async {
+        let bus = Bus::start().await;
+        operator(&bus).await;
+        bus.create_bucket("ipmi").await;
+        let bucket = bus.client("ipmisrv").await.bucket("ipmi").await.unwrap();
+        bucket.put("filtered", &ipc::Json(vec![Some(7_u64), None])).await.unwrap();
+        let mut ipmisrv = Running::start(&bus, "").await;
+        ipmisrv.is_ready().await;
+        let erased = async {
+            while bucket.revision_of("filtered").await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(WAIT, erased).await.expect("it is kept");
+        ipmisrv.stop().await;
+    });
+}
+
 /// The socket is closed once what serves has ended, which is after the answer.
 async fn eventually_silent(address: SocketAddr) {
     let silent = async { while pings(address).await {} };

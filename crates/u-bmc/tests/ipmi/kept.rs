@@ -146,6 +146,20 @@ async fn what_clients_set_stays_and_is_what_others_read() -> Result {
     let said = bmc.refused(BOSS, &["user", "test", &number, "20", "something-else"]).await?;
     anyhow::ensure!(said.contains("password incorrect") || said.contains("failure"), "{said}");
     anyhow::ensure!(account(&admin, "worker").await?["lastLogin"] == login, "no login");
+    // Each is recorded at its end: from where, and how it ended. So is what ipmisrv stores itself.
+    eventually("the audit has them", FOLLOW, || async {
+        let events = admin.get("/api/v1alpha1/events?domain=audit&page_size=1000").await?.json()?;
+        let has = |path: &str, code: &str| {
+            events["events"].as_array().into_iter().flatten().any(|event| {
+                let record = &event["auditRecord"];
+                record["path"] == path && record["code"] == code && record["address"] == "127.0.0.1"
+            })
+        };
+        Ok(has("Set System Info Parameters", "OK")
+            && has("Set User Password", "OK")
+            && has("Set User Password", "UNAUTHENTICATED"))
+    })
+    .await?;
 
     // The firewall: what is switched off is refused to all, with a code of its own, and on again done.
     bmc.tool(&["channel", "getciphers", "ipmi", "1"]).await?;

@@ -1,7 +1,7 @@
 //! Serial over LAN with clients that we did not write, also over a network that loses a tenth of all datagrams.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
@@ -183,11 +183,12 @@ impl Relay {
 struct Netem {
     namespace: String,
     near: String,
+    /// The controller's address there, and the client's: each process has a network of its own (RFC 2544).
+    here: Ipv4Addr,
+    there: Ipv4Addr,
 }
 
 impl Netem {
-    const NEAR: &str = "198.18.61.1";
-
     fn does(words: &[&str]) -> bool {
         let done = std::process::Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output();
         done.is_ok_and(|done| done.status.success())
@@ -195,19 +196,42 @@ impl Netem {
 
     /// `None` where it takes another user, `ip`, `tc` or another kernel.
     fn make() -> Option<Self> {
-        let namespace = format!("ubmc-sol-{}", std::process::id());
-        let near = format!("sol{}", std::process::id());
-        let netem = Self { namespace, near };
-        let Self { namespace, near } = &netem;
+        Self::clear();
+        let process = std::process::id();
+        let first = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + process % (1 << 14) * 4;
+        let netem = Self {
+            namespace: format!("ubmc-sol-{process}"),
+            near: format!("sol{process}"),
+            here: Ipv4Addr::from(first + 1),
+            there: Ipv4Addr::from(first + 2),
+        };
+        let Self { namespace, near, here, there } = &netem;
         let ip = |words: &str| Self::does(&[&["ip"][..], &words.split(' ').collect::<Vec<_>>()].concat());
         let is_made = ip(&format!("netns add {namespace}"))
             && ip(&format!("link add {near} type veth peer name far netns {namespace}"))
-            && ip(&format!("address add {}/30 dev {near}", Self::NEAR))
+            && ip(&format!("address add {here}/30 dev {near}"))
             && ip(&format!("link set {near} up"))
-            && ip(&format!("-n {namespace} address add 198.18.61.2/30 dev far"))
+            && ip(&format!("-n {namespace} address add {there}/30 dev far"))
             && ip(&format!("-n {namespace} link set far up"))
             && netem.set(true);
         (is_made && netem.set(false)).then_some(netem)
+    }
+
+    /// Removes what tests have left that were killed.
+    fn clear() {
+        let Ok(found) = std::fs::read_dir("/run/netns") else { return };
+        for entry in found.flatten() {
+            let namespace = entry.file_name().to_string_lossy().into_owned();
+            let Some(process) = namespace.strip_prefix("ubmc-sol-") else { continue };
+            if process.parse::<u32>().is_ok() && !std::path::Path::new("/proc").join(process).exists() {
+                Self::remove(&namespace, &format!("sol{process}"));
+            }
+        }
+    }
+
+    fn remove(namespace: &str, near: &str) {
+        Self::does(&["ip", "link", "del", near]);
+        Self::does(&["ip", "netns", "del", namespace]);
     }
 
     /// Switches it on in both directions, or off.
@@ -238,8 +262,7 @@ impl Netem {
 impl Drop for Netem {
     /// Its interfaces go with it.
     fn drop(&mut self) {
-        Self::does(&["ip", "link", "del", &self.near]);
-        Self::does(&["ip", "netns", "del", &self.namespace]);
+        Self::remove(&self.namespace, &self.near);
     }
 }
 
@@ -251,10 +274,10 @@ enum Network {
 
 impl Network {
     /// The address of the controller there.
-    fn host(&self) -> &'static str {
+    fn host(&self) -> String {
         match self {
-            Self::Netem(_) => Netem::NEAR,
-            Self::Relay(_) => "127.0.0.2",
+            Self::Netem(netem) => netem.here.to_string(),
+            Self::Relay(_) => "127.0.0.2".to_owned(),
         }
     }
 
@@ -408,7 +431,11 @@ async fn every_byte_comes_once_and_in_order_over_a_network_that_loses_a_tenth_de
     }
     anyhow::ensure!(has("script") && has("ipmitool"), "ipmiconsole is there; script or ipmitool is not");
     let netem = Netem::make();
-    let bmc = Bmc::start_at(netem.as_ref().map_or("127.0.0.1", |_| Netem::NEAR), &[]).await?;
+    let bmc = Bmc::start_at(
+        &netem.as_ref().map_or_else(|| "127.0.0.1".to_owned(), |netem| netem.here.to_string()),
+        &[],
+    )
+    .await?;
     let network = match netem {
         Some(netem) => Network::Netem(netem),
         None => Network::Relay(Relay::start(bmc.port).await?),
@@ -445,7 +472,7 @@ async fn every_byte_comes_once_and_in_order_over_a_network_that_loses_a_tenth_de
     thief.ends().await?;
     // ipmitool gives what it sends again another number, and so may type it twice: it is held to what it shows.
     let start = |program: &str, args: &[&str]| network.terminal(program, args);
-    let mut sol = bmc.ipmitool_sol_by(start, network.host(), BOSS)?;
+    let mut sol = bmc.ipmitool_sol_by(start, &network.host(), BOSS)?;
     sol.types("\r").await?;
     sol.says(PROMPT).await?;
     sol.types("count 4000\r").await?;

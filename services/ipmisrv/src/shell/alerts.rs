@@ -14,6 +14,7 @@ use units::{Allowance, Millis};
 
 use super::{Done, LOGIN, Shell, local_address, unix};
 use crate::commands;
+use crate::sel::Record;
 use crate::sel_log::{self, Looked, Read};
 use crate::settings::Settings;
 
@@ -139,6 +140,25 @@ impl Progress {
     }
 }
 
+/// Nobody looks at the log while IPMI is off, and nobody is alerted later of what comes then, whoever switches it on: by a call, or by another start.
+pub(super) async fn erase(bucket: Bucket) {
+    let erased = async {
+        if let Some(revision) = bucket.revision_of(KEY).await? {
+            bucket.delete_at(KEY, revision).await?;
+        }
+        Ok::<_, StateError>(())
+    };
+    if let Err(error) = erased.await {
+        tracing::warn!(%error, "cannot erase how far the log was filtered: what comes while IPMI is off may alert later");
+    }
+}
+
+/// Whether this event is the last of those on the SEL that were filtered: what is read behind a later one of the other stream is not.
+fn is_last(records: &[Record], filtered: u16, sequence: u64) -> bool {
+    let last = records.iter().find(|record| record.id == filtered);
+    last.is_none_or(|last| last.sequence <= sequence)
+}
+
 impl Shell {
     /// Keeps how far the log was filtered, now and then.
     pub(super) fn keep_progress(&mut self) {
@@ -184,6 +204,8 @@ impl Shell {
         if !self.sel.is_known() {
             return;
         }
+        // Nor who is to be alerted, until it is known whether IPMI is on: what was read waits, but for the numbers of records.
+        let Some(is_on) = self.is_on else { return self.number_added(out) };
         let tables = self.memory.settings.tables();
         let found = self.progress.take(is_new);
         if found.is_empty() || (self.adding.is_empty() && tables.control == 0 && !self.host.is_there()) {
@@ -197,10 +219,12 @@ impl Shell {
             if is_new {
                 self.host.tell(&bytes);
             }
-            self.memory.filtered = id;
+            if is_last(&self.sel.records, self.memory.filtered, sequence) {
+                self.memory.filtered = id;
+            }
             self.progress.is_due |= tables.control != 0;
             // Alerts are IPMI over LAN as well.
-            if self.is_off {
+            if !is_on {
                 continue;
             }
             for alert in tables.alerts(&bytes) {
@@ -307,16 +331,16 @@ pub(super) fn severity(record: &[u8; ipmi::sel::LENGTH]) -> u8 {
     }
 }
 
+/// What a client is told of a password that was not found right (§22.30).
+pub(super) fn untested(code: Code) -> Completion {
+    // It is wrong.
+    if code == Code::Unauthenticated { Completion(0x80) } else { commands::completion(code) }
+}
+
 /// Whether this is an account's password: a login that opens nothing. One that is wrong counts as any other.
-pub(super) async fn test(
-    bus: &Client,
-    username: String,
-    password: &[u8],
-    from: IpAddr,
-) -> Result<(), Completion> {
-    const WRONG: Completion = Completion(0x80);
+pub(super) async fn test(bus: &Client, username: String, password: &[u8], from: IpAddr) -> Result<(), Code> {
     let mut data = vec![0; 16];
-    getrandom::fill(&mut data).map_err(|_| Completion::UNSPECIFIED)?;
+    getrandom::fill(&mut data).map_err(|_| Code::Internal)?;
     let code = Suite::Sha256.mac(password, &data).to_vec();
     let request = v1::VerifyIpmiRequest {
         username,
@@ -328,11 +352,7 @@ pub(super) async fn test(
         only_test: true,
     };
     let context = CallContext::new().with_timeout(LOGIN).with_patience(LOGIN);
-    match bus.call(VERIFY_IPMI, &request, &context).await {
-        Ok(_) => Ok(()),
-        Err(status) if status.code == Code::Unauthenticated => Err(WRONG),
-        Err(status) => Err(commands::completion(status.code)),
-    }
+    bus.call(VERIFY_IPMI, &request, &context).await.map(drop).map_err(|status| status.code)
 }
 
 #[cfg(test)]
@@ -386,6 +406,22 @@ mod tests {
     }
 
     #[test]
+    fn the_last_record_that_was_filtered_is_the_newest_of_them() {
+        let record = |id, sequence| Record {
+            id,
+            seconds: 0,
+            event: String::new(),
+            sequence,
+            bytes: [0; ipmi::sel::LENGTH],
+        };
+        let records = [record(100, 100), record(101, 101)];
+        assert!(is_last(&records, 0, 101), "the first one");
+        assert!(!is_last(&records, 101, 100), "of the other stream");
+        assert!(is_last(&records, 100, 101));
+        assert!(is_last(&records, 7, 100), "it is not on the SEL any more");
+    }
+
+    #[test]
     fn a_trap_is_as_serious_as_its_threshold_and_no_two_have_the_same_number() {
         for (class, first, expected) in [
             (1, 0x57, 0x08),
@@ -399,6 +435,13 @@ mod tests {
             assert_eq!(severity(&record), expected, "{class:02x} {first:02x}");
         }
         assert_eq!((after(0), after(7), after(u16::MAX)), (1, 8, 1));
+    }
+
+    #[test]
+    fn a_wrong_password_is_told_from_one_that_nobody_could_test() {
+        assert_eq!(untested(Code::Unauthenticated), Completion(0x80));
+        assert_eq!(untested(Code::Unavailable), Completion::BUSY);
+        assert_eq!(untested(Code::Internal), Completion::UNSPECIFIED);
     }
 
     #[test]

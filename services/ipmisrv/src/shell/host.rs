@@ -3,16 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use board::{Board, SimHost};
-use gate::audit::Level::Record;
 use gate::{Caller, Peer};
-use ipc::{CallContext, Code};
 use ipmi::vm;
 use ipmi::{Action, Command, Completion, Level, Reply, Request, RequestId, SessionInfo};
 
-use super::{Seat, Shell, audit};
+use super::{Seat, Shell, refused};
 use crate::config::Config;
 use crate::host::{self, Asked, Came, Host, Interface};
 use crate::outcome::Outcome;
@@ -87,15 +84,7 @@ impl Shell {
                     self.request(request, out);
                 }
                 Asked::Refused(row) if self.refusals.take(self.clock.now()) => {
-                    let asked = (Some(host::NAME), Peer::Link(host::NAME), row.name);
-                    audit(
-                        Some(&self.gate),
-                        asked,
-                        &CallContext::new(),
-                        Code::PermissionDenied,
-                        Duration::ZERO,
-                        Record,
-                    );
+                    refused(&self.gate, Some(host::NAME), Peer::Link(host::NAME), Some(row));
                 }
                 Asked::Answered | Asked::Refused(_) => {}
             }

@@ -1,11 +1,11 @@
 //! What outlasts this process, in the loop.
 
 use model::{Domain, State};
+use schema::v1alpha1 as v1;
 
 use super::Shell;
 use crate::pursuit::Machine;
 use crate::timers::Timers;
-use crate::watch::Runs;
 
 impl Shell {
     /// Goes on with what an earlier process of this boot left.
@@ -24,34 +24,40 @@ impl Shell {
         self.timers.save(Timers::of(&self.watch, &self.boot, self.progress.last, reboots));
     }
 
-    /// Events may be missing while the watchdog runs: its machine may have gone off or begun anew. It counts on, and its end is nobody's before it is known
-    /// that the machine went on.
-    pub(super) fn doubt_watchdog(&mut self) {
-        let snapshot = self.model.snapshot();
-        let known = || Machine::of(&snapshot).and_then(|machine| machine.reboots());
-        // As it was while no event was missing.
-        let runs = self.timers.saved().runs.unwrap_or_else(|| Runs { reboots: known() });
-        self.watch.doubts(runs, &snapshot);
-        self.model.refresh(Domain::Hosts.owner());
+    /// Whether the bus is away, or was since this was looked at last: what was told meanwhile nobody heard, so the watchdog stops. It is looked at before
+    /// anything that its end wants is asked for, as the news of it may be read after that.
+    pub(super) fn look_for_gap(&mut self) {
+        let link = self.bus.link();
+        let is_new = std::mem::replace(&mut self.link, link) != link;
+        if link.connected && !is_new {
+            return;
+        }
+        let is_wanted = self.watch.pursuit.wants_something();
+        // Whoever resets it while the bus is away makes no line each time.
+        if self.watch.stop_unproved(self.clock.now()) && is_new {
+            tracing::warn!(
+                is_wanted,
+                "watchdog of IPMI stopped: events may be missing, and nobody knows whether its machine went on"
+            );
+        }
+        if is_wanted {
+            let text = "watchdog: what its end wanted is not asked for any more: events may be missing, and the machine may have begun anew";
+            self.tell("failed", v1::EventSeverity::Critical, text.to_owned(), None);
+        }
     }
 
     /// Starts the watchdog that an earlier process ran, once it is known that its machine is on and has not begun anew: whoever resets it has all of its
     /// time, as nobody could while there was no such process.
     pub(super) fn resume_watchdog(&mut self) {
-        if let Some(goes_on) = self.watch.settle(self.clock.now(), &self.model.snapshot()) {
-            tracing::info!(
-                goes_on,
-                "watchdog of IPMI: looked whether its machine went on while events may be missing"
-            );
-        }
         let Some(runs) = self.watch.resumes else { return };
         let snapshot = self.model.snapshot();
         if snapshot.status(Domain::Hosts).state != State::Live {
             return;
         }
         let Some(machine) = Machine::of(&snapshot) else { return };
+        // Its owner has to hear of its power itself first.
+        let Some(is_same) = machine.goes_on_since(runs.reboots) else { return };
         self.watch.resumes = None;
-        let is_same = machine.goes_on_since(runs.reboots);
         if is_same {
             // It was set, or there would be nothing to go on with.
             let _ = self.watch.timer.reset(self.clock.now());
