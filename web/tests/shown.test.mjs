@@ -285,10 +285,22 @@ describe("who is sent events", () => {
       await person.page.fill("dialog input[name=context]", "rack 7");
       await person.page.fill("dialog input[name=headerName]", "X-Token");
       await person.page.fill("dialog input[name=headerValue]", "secret-4711");
+      // However long it takes and however often it is clicked, it is made once.
+      let release;
+      const gate = new Promise((resolve) => (release = resolve));
+      await person.page.route(/CreateEventSubscription/, async (route) => {
+        await gate;
+        await route.continue();
+      });
       await person.page.locator("dialog").getByRole("button", { name: "Create" }).click();
+      await person.page.waitForSelector("dialog form[aria-busy=true]");
+      assert.ok(await person.page.locator("dialog").getByRole("button", { name: "Create" }).isDisabled());
+      await person.page.locator("dialog input[name=context]").press("Enter");
+      release();
       const card = person.page.locator(`[data-subscription="${to}"]`);
       await card.getByText("rack 7").waitFor();
       await card.getByText("Delivers").waitFor();
+      assert.equal((await suite.api("GET", "event-subscriptions")).subscriptions.length, 1);
       await person.page.getByLabel("Message").fill("does anybody hear?");
       await person.page.getByRole("button", { name: "Send" }).click();
       await person.sees("[role=status]", "The test event is in the log.");
