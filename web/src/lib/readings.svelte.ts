@@ -62,6 +62,11 @@ export class LiveSensor {
     return this.quality === SensorQuality.STALE || (!readings.isLive && this.quality !== SensorQuality.UNAVAILABLE);
   }
 
+  /** How it is may be otherwise by now, also where it has no value. */
+  get isDoubted(): boolean {
+    return this.isOld || !readings.isLive;
+  }
+
   /** Why it shows nothing good; what was told of another quality is over. */
   get reason(): SensorReason {
     return this.quality !== SensorQuality.GOOD && this.quality === this.info.quality ? this.info.reason : SensorReason.UNSPECIFIED;
