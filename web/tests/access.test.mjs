@@ -257,6 +257,28 @@ describe("a session", () => {
     await person.leave([REFUSED]);
   });
 
+  test("what was typed for one question is not the answer of the next", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    const ask = async () => {
+      await person.follow("/controller");
+      await person.page.getByRole("button", { name: "Factory reset" }).click();
+      await person.page.waitForSelector("dialog input");
+    };
+    await ask();
+    const typed = (await person.page.locator("dialog label").textContent()).match(/“(.+)”/)[1];
+    await person.page.fill("dialog input", typed);
+    const id = await person.page.evaluate(async () => (await (await fetch("/ui/session", { headers: { "x-u-bmc-ui": "1" } })).json()).principal.sessionId);
+    await suite.api("DELETE", `sessions/${id}`);
+    await person.page.waitForSelector("input[name=password]");
+    await person.enter();
+    await person.page.waitForSelector("main[data-page]");
+    await ask();
+    assert.equal(await person.page.inputValue("dialog input"), "");
+    assert.ok(await person.page.locator("dialog button.primary").isDisabled());
+    await person.leave([REFUSED]);
+  });
+
   test("what was told to one person is not shown to the next, and nothing of it is lost to what went well", async () => {
     await create("erin", "ReadOnly");
     const person = await Person.at(chrome, suite.url);

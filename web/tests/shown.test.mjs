@@ -141,6 +141,26 @@ describe("the event log", () => {
     await person.leave();
   });
 
+  test("is not searched any further once another list is chosen", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    const [{ id }] = (await suite.api("GET", "events?domain=session&minSeverity=EVENT_SEVERITY_INFO&pageSize=1")).events;
+    await person.goto("/events?domain=log&q=session");
+    await person.sees("main", "newest events has this.");
+    let release;
+    const gate = new Promise((resolve) => (release = resolve));
+    await person.page.route(/EventService\/ListEvents/, async (route) => {
+      await gate;
+      await route.continue();
+    });
+    const asked = () => person.page.waitForRequest(/EventService\/ListEvents/);
+    await Promise.all([asked(), person.page.getByRole("button", { name: "Search older events" }).click()]);
+    await Promise.all([asked(), person.page.getByLabel("Area").selectOption("session")]);
+    release();
+    await person.page.locator(`[data-event="${id}"]`).waitFor();
+    await person.leave();
+  });
+
   test("has nothing left out after a day of events", async () => {
     const person = await Person.at(chrome, suite.url);
     await person.signIn();
@@ -159,6 +179,15 @@ describe("the event log", () => {
       await person.page.waitForFunction((n) => document.querySelectorAll("[data-event]").length > n, before);
     }
     assert.equal((await shown()).size, 1100);
+    // However many are kept, a list that is chosen is the one that is shown, with what came while it was on its way.
+    const list = await held(person.page, /EventService\/ListEvents/);
+    await person.page.getByLabel("Area").selectOption("");
+    await list.asked;
+    await tell("came while it was chosen");
+    await row(person, "came while it was chosen").waitFor();
+    list.release();
+    await person.page.waitForFunction(() => document.querySelectorAll("[data-event]").length < 100);
+    await row(person, "came while it was chosen").waitFor({ timeout: 5000 });
     await person.leave();
   });
 
@@ -285,10 +314,22 @@ describe("who is sent events", () => {
       await person.page.fill("dialog input[name=context]", "rack 7");
       await person.page.fill("dialog input[name=headerName]", "X-Token");
       await person.page.fill("dialog input[name=headerValue]", "secret-4711");
+      // However long it takes and however often it is clicked, it is made once.
+      let release;
+      const gate = new Promise((resolve) => (release = resolve));
+      await person.page.route(/CreateEventSubscription/, async (route) => {
+        await gate;
+        await route.continue();
+      });
       await person.page.locator("dialog").getByRole("button", { name: "Create" }).click();
+      await person.page.waitForSelector("dialog form[aria-busy=true]");
+      assert.ok(await person.page.locator("dialog").getByRole("button", { name: "Create" }).isDisabled());
+      await person.page.locator("dialog input[name=context]").press("Enter");
+      release();
       const card = person.page.locator(`[data-subscription="${to}"]`);
       await card.getByText("rack 7").waitFor();
       await card.getByText("Delivers").waitFor();
+      assert.equal((await suite.api("GET", "event-subscriptions")).subscriptions.length, 1);
       await person.page.getByLabel("Message").fill("does anybody hear?");
       await person.page.getByRole("button", { name: "Send" }).click();
       await person.sees("[role=status]", "The test event is in the log.");

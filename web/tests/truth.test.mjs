@@ -87,12 +87,23 @@ describe("a cable that is cut without a word", () => {
     const other = await person.open();
     await person.goto("/leds", other);
     await other.waitForSelector("[data-led=identify]");
+    const users = await person.open();
+    await person.goto("/users", users);
+    await users.waitForSelector("[data-users]");
+    const api = await person.open();
+    await person.goto(`/api-explorer?op=${encodeURIComponent("post /api/v1alpha1/events:test")}`, api);
+    await api.getByRole("button", { name: "Send", exact: true }).waitFor();
     cable.hang();
     await person.sees("[role=alert]", "No connection to the BMC.");
     await person.page.waitForSelector("[data-sensor=inlet_temp] .num.stale");
     await person.page.waitForSelector("[data-sensor=inlet_temp] .badge.stale");
     await person.sees("[role=alert]", "No connection to the BMC.", other);
     assert.ok(await other.getByRole("button", { name: "chassis: Identify" }).isDisabled());
+    await person.sees("[role=alert]", "No connection to the BMC.", users);
+    await users.waitForSelector("[data-old] [data-users]");
+    assert.ok(await users.getByRole("button", { name: "New user" }).isDisabled());
+    await person.sees("[role=alert]", "No connection to the BMC.", api);
+    assert.ok(await api.getByRole("button", { name: "Send", exact: true }).isDisabled());
     await person.page.keyboard.press("Control+k");
     await person.page.waitForSelector("dialog [role=option]");
     await person.page.locator("dialog [role=combobox]").fill("power on");
@@ -382,6 +393,23 @@ describe("a daemon that hangs or dies", () => {
     await person.sees("main", "Nothing needs attention.", other);
     await person.page.waitForSelector("[data-sensor=inlet_temp] .num:not(.stale)");
     assert.notEqual(await pidOf("sensormon"), before);
+    await person.leave([AWAY]);
+  });
+
+  test("sensormon: what was wrong when it was last known stays among what needs attention", async () => {
+    const path = "sensors/inlet_temp/thresholds";
+    await suite.api("PUT", path, { upperThresholds: { warning: 15 }, hysteresis: 0.5, fieldMask: "upperThresholds.warning,hysteresis" });
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    await person.sees("[data-attention]", "Inlet temperature");
+    await hung("sensormon", async () => {
+      await person.page.waitForSelector("[data-attention].stale");
+      await person.sees("[data-attention]", "Sensors: ");
+      assert.match(await person.page.textContent("[data-attention]"), /Inlet temperature/);
+    });
+    await person.page.waitForSelector("[data-attention]:not(.stale)");
+    await suite.api("DELETE", path);
+    await person.sees("main", "Nothing needs attention.");
     await person.leave([AWAY]);
   });
 

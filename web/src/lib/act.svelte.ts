@@ -1,6 +1,6 @@
 // Actions: each says what came of it, good or bad, in words, with the number to hand to support.
 import { Code } from "@connectrpc/connect";
-import { failureOf, isUnreachable, type Failure } from "./api";
+import { failureOf, type Failure } from "./api";
 import { i18n, t, type Key } from "./i18n.svelte";
 
 export interface Toast {
@@ -48,20 +48,19 @@ export async function act(what: () => Promise<unknown>, done: Key, values?: Reco
     return true;
   } catch (thrown) {
     const failure = failureOf(thrown);
-    // Nobody said anything: it may have been done, or be done yet.
-    const isOpen = isUnreachable(failure) && !failure.requestId && !failure.reason;
-    toasts.add({ kind: "bad", text: isOpen ? `${words(failure)} ${t("action.open")}` : words(failure), failure });
+    toasts.add({ kind: "bad", text: words(failure), failure });
     return false;
   }
 }
 
-/** What a failure means for who sees it: by its reason, else by its code. */
+/** What a failure means for who sees it: by its reason, else by its code; and whether it is known what was done. */
 export function words(failure: Failure): string {
   if (failure.reason) {
     const known = i18n.dynamic(`reason.${failure.reason}`, "");
     if (known) return known;
   }
-  return i18n.dynamic(`code.${Code[failure.code]}`, failure.message);
+  const said = i18n.dynamic(`code.${Code[failure.code]}`, failure.message);
+  return failure.isOpen ? `${said} ${t("action.open")}` : said;
 }
 
 /** A question before something that cannot be taken back. */

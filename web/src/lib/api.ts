@@ -1,6 +1,7 @@
 // The one way to the BMC: the public API, by Connect. Who calls is in a cookie that no script can read; the header below is what a page of
 // another origin cannot send, and without it the BMC does not look at the cookie.
-import { createClient, Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import { createClient, Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
+import type { DescMessage, DescMethod, DescMethodUnary, MessageInitShape } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { createConnectTransport } from "@connectrpc/connect-web";
 import { clock } from "./clock.svelte";
@@ -39,6 +40,8 @@ export interface Failure {
   /** Field and what is wrong with it. */
   fields: { field: string; description: string }[];
   requestId: string;
+  /** Nobody answered something that acts: it may have been done, or be done yet. */
+  isOpen?: boolean;
 }
 
 let ended: () => void = () => {};
@@ -53,6 +56,14 @@ export function lostWhile(says: () => boolean): void {
   isLost = says;
 }
 
+/** What would act is not sent into a cut: it might arrive long after the person has given up. */
+export function assertReach(): void {
+  if (isLost()) throw new ConnectError("the BMC is out of reach", Code.Unavailable, undefined, [{ desc: ErrorInfoSchema, value: { reason: "NO_CONNECTION" } }]);
+}
+
+/** Of calls that act: nobody said what became of them. */
+const unanswered = new WeakSet<object>();
+
 /** Whatever was thrown, as a failure. */
 export function failureOf(thrown: unknown): Failure {
   if (thrown && typeof thrown === "object" && "requestId" in thrown && "code" in thrown) return thrown as Failure;
@@ -66,7 +77,14 @@ export function failureOf(thrown: unknown): Failure {
     metadata: info?.metadata ?? {},
     fields: (bad?.fieldViolations ?? []).map(({ field, description }) => ({ field, description })),
     requestId: error.metadata.get("x-request-id") ?? "",
+    isOpen: unanswered.has(error),
   };
+}
+
+/** What a plain request failed with. One that was given up at its limit is not cancelled: nobody answered in time. */
+export function cutShort(thrown: unknown): ConnectError {
+  const isLate = thrown instanceof DOMException && thrown.name === "TimeoutError";
+  return isLate ? new ConnectError(thrown.message, Code.DeadlineExceeded) : ConnectError.from(thrown, Code.Unavailable);
 }
 
 /** Whether a call failed because nobody answered, and not because it was refused. */
@@ -74,11 +92,10 @@ export function isUnreachable(failure: Failure): boolean {
   return failure.code === Code.Unknown || failure.code === Code.Unavailable || failure.code === Code.DeadlineExceeded;
 }
 
+const acts = (method: DescMethod) => method.idempotency !== MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
+
 const marked: Interceptor = (next) => async (request) => {
-  // What would act is not sent into a cut: it might arrive long after the person has given up.
-  if (isLost() && request.method.idempotency !== MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS) {
-    throw new ConnectError("the BMC is out of reach", Code.Unavailable, undefined, [{ desc: ErrorInfoSchema, value: { reason: "NO_CONNECTION" } }]);
-  }
+  if (acts(request.method)) assertReach();
   request.header.set(UI_HEADER, "1");
   const asked = Date.now();
   try {
@@ -107,11 +124,28 @@ async function* watched<T>(messages: AsyncIterable<T>): AsyncIterable<T> {
 
 /** A daemon has 10 s to answer (`deadline_ms` of the schema), and 25 s where a server elsewhere is asked: who waits longer waits for nobody, ms. */
 const PATIENCE = 12_000;
-const LONG = 28_000;
+export const LONG = 28_000;
 /** For streams, which have no end. */
 export const ENDLESS = { timeoutMs: 0 };
 
-const within = (defaultTimeoutMs: number) => createConnectTransport({ baseUrl: location.origin, useBinaryFormat: true, interceptors: [marked], defaultTimeoutMs });
+/** Remembers of what acts that nobody answered. The limit's own end is told out here, and to no interceptor. */
+function noting(inner: Transport): Transport {
+  return {
+    async unary<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, signal: AbortSignal | undefined, timeoutMs: number | undefined, header: HeadersInit | undefined, input: MessageInitShape<I>) {
+      try {
+        return await inner.unary(method, signal, timeoutMs, header, input);
+      } catch (thrown) {
+        const error = ConnectError.from(thrown);
+        const failure = failureOf(error);
+        if (acts(method) && isUnreachable(failure) && !failure.requestId && !failure.reason) unanswered.add(error);
+        throw error;
+      }
+    },
+    stream: inner.stream,
+  };
+}
+
+const within = (defaultTimeoutMs: number) => noting(createConnectTransport({ baseUrl: location.origin, useBinaryFormat: true, interceptors: [marked], defaultTimeoutMs }));
 const transport = within(PATIENCE);
 
 export const assets = createClient(AssetService, transport);
@@ -146,18 +180,17 @@ const ASK_PATIENCE = 10_000;
 
 /** A request of `/ui/session`. */
 async function uiSession(method: string, body?: unknown): Promise<unknown> {
-  // Who is signed in is asked before anything is shown: it must not take for ever to learn that nobody answers.
-  const limit = method === "GET" ? { signal: AbortSignal.timeout(ASK_PATIENCE) } : {};
   let response: Response;
   try {
     response = await fetch("/ui/session", {
       method,
-      ...limit,
+      // Who is signed in is asked before anything is shown: it must not take for ever to learn that nobody answers.
+      signal: AbortSignal.timeout(method === "GET" ? ASK_PATIENCE : PATIENCE),
       headers: { [UI_HEADER]: "1", ...(body ? { "content-type": "application/json" } : {}) },
       ...(body ? { body: JSON.stringify(body) } : {}),
     });
   } catch (thrown) {
-    throw failureOf(ConnectError.from(thrown, Code.Unavailable));
+    throw failureOf(cutShort(thrown));
   }
   const answer: unknown = await response.json().catch(() => ({}));
   if (response.ok) return answer;

@@ -17,6 +17,7 @@ import { NAV } from "./nav";
 import { askBmc, askChassis, askHost, BMC_ACTIONS, CHASSIS_ACTIONS, HOST_ACTIONS, isOffered } from "./power";
 import { prefs } from "./prefs.svelte";
 import { readings } from "./readings.svelte";
+import type { Resource } from "./resource.svelte";
 import { PAGES, router } from "./router.svelte";
 import { session } from "./session.svelte";
 
@@ -42,8 +43,8 @@ export function identify(name: string, isOn: boolean): void {
 
 export function commands(): Command[] {
   const list: Command[] = [];
-  // What would act is not offered while nobody hears of it.
-  const may = (method: DescMethod) => !live.isLost && session.may(method);
+  // What would act is not offered while nobody hears of it, nor where it is not known how what it acts on stands.
+  const may = (method: DescMethod, on?: Resource<unknown>) => !live.isLost && !on?.isStale && session.may(method);
   for (const group of NAV) {
     for (const { page, keys, needs } of group.pages) {
       if (needs && !session.may(needs)) continue;
@@ -51,7 +52,7 @@ export function commands(): Command[] {
       list.push({ id: `page ${page}`, group: t("palette.pages"), title: t(title), keys, run: () => router.go(path) });
     }
   }
-  if (may(HostService.method.changeHostState)) {
+  if (may(HostService.method.changeHostState, machine.hosts)) {
     for (const host of machine.hosts.data ?? []) {
       for (const action of HOST_ACTIONS) {
         if (!isOffered(action, host.status ?? HostStatus.UNSPECIFIED)) continue;
@@ -60,13 +61,13 @@ export function commands(): Command[] {
       }
     }
   }
-  if (may(HostService.method.updateHost)) {
+  if (may(HostService.method.updateHost, machine.hosts)) {
     for (const host of machine.hosts.data ?? []) {
       if (!host.bootOverride) continue;
       list.push({ id: `boot ${host.name}`, group: t("nav.power"), title: `${host.name}: ${t("boot.change")}`, run: () => router.go(`/power?boot=${encodeURIComponent(host.name)}`) });
     }
   }
-  if (may(ChassisService.method.changeChassisState)) {
+  if (may(ChassisService.method.changeChassisState, machine.chassis)) {
     for (const box of machine.chassis.data ?? []) {
       for (const action of CHASSIS_ACTIONS) {
         const title = `${box.name}: ${label("chassisAction", ChassisAction, action)}`;
@@ -99,7 +100,7 @@ export function commands(): Command[] {
     list.push({ id: "ipmi", group: t("nav.network"), title: t("ipmi.title"), run: () => router.go("/network") });
   }
   const bmc = machine.controller.data;
-  if (bmc && may(ManagementControllerService.method.changeManagementControllerState)) {
+  if (bmc && may(ManagementControllerService.method.changeManagementControllerState, machine.controller)) {
     for (const action of BMC_ACTIONS) {
       list.push({ id: `bmc ${action}`, group: t("nav.controller"), title: `${bmc.name}: ${label("bmcAction", ManagementControllerAction, action)}`, run: () => askBmc(bmc.name, action) });
     }

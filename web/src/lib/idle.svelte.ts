@@ -66,7 +66,7 @@ class Idle {
       live.onEvent((event) => void (event.domain === "user" && event.component === "policy" && read())),
       live.onReset(() => void read()),
     ];
-    void read();
+    void live.begun().then(() => (isOver ? undefined : read()));
     return () => {
       isOver = true;
       clearTimeout(timer);
@@ -101,7 +101,7 @@ class Idle {
       return;
     }
     // A host that reads a disc of this computer would lose it in the middle of its installation. One that is out of reach reads nothing.
-    if (served.isRead) {
+    if (served.isRead && !live.isLost) {
       this.stay();
       return;
     }

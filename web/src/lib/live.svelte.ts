@@ -162,7 +162,8 @@ class Live {
         const began = headers.get("event-sequence");
         if (began && this.#after === undefined) this.#after = BigInt(began);
         // What was read before the first stream began may have changed in between.
-        const isBack = this.link === "lost" || this.#begin?.() === false;
+        const isLate = this.#begin?.() === false;
+        const isBack = isLate || this.link === "lost";
         this.link = "live";
         this.#attempt = 0;
         this.heard();

@@ -62,6 +62,11 @@ export class LiveSensor {
     return this.quality === SensorQuality.STALE || (!readings.isLive && this.quality !== SensorQuality.UNAVAILABLE);
   }
 
+  /** How it is may be otherwise by now, also where it has no value. */
+  get isDoubted(): boolean {
+    return this.isOld || !readings.isLive;
+  }
+
   /** Why it shows nothing good; what was told of another quality is over. */
   get reason(): SensorReason {
     return this.quality !== SensorQuality.GOOD && this.quality === this.info.quality ? this.info.reason : SensorReason.UNSPECIFIED;
@@ -111,6 +116,8 @@ class Readings {
   byId = $state.raw(new Map<string, LiveSensor>());
   /** The stream is open. */
   #isOpen = $state(false);
+  /** It has said that nobody reads the sensors any more. */
+  #isSilent = $state(false);
   /** What is known of all sensors beside their values. */
   index = new Resource(() => this.#read(), { on: concerns, owner: "sensormon" });
   /** What the stream said of each, by its number. */
@@ -128,7 +135,7 @@ class Readings {
 
   /** What is shown is what the BMC last said, and it would say what is new. */
   get isLive(): boolean {
-    return this.#isOpen && !live.isLost;
+    return this.#isOpen && !this.#isSilent && !live.isLost;
   }
 
   /** Follows the readings for as long as somebody looks; the answer ends that. Whoever goes from one page to the next keeps them. */
@@ -235,6 +242,7 @@ class Readings {
       this.#numbers = message.ids;
       this.#heard.clear();
       this.#epoch = message.epoch;
+      this.#isSilent = message.epoch === 0n;
     } else if (message.epoch !== this.#epoch) {
       return;
     }
@@ -251,7 +259,8 @@ class Readings {
       // In words, and why it is not good, is in no message of the stream. Who is silent cannot be asked either.
       const isOther = quality !== sensor.info.quality || (sensor.info.reading.case === "discreteReading" && sensor.value !== value && sensor.beat > 0);
       if (isOther && message.epoch) this.#ask(sensor.id);
-      sensor.take(...said);
+      // How it is now nobody can say: what was wrong when it was last known may be wrong still.
+      sensor.take(value, this.#isSilent && quality === SensorQuality.STALE ? sensor.status : said[1], quality, said[3]);
     });
     // Sensors of the bus that was read and are not in the message show the same, measured now.
     if (message.full || !message.bus) return;

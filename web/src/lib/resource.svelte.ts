@@ -35,6 +35,7 @@ export class Resource<T> {
   #next: Promise<void> | undefined;
   /** What was begun in an earlier one counts no more. */
   #life = 0;
+  #isRunning = false;
 
   constructor(load: () => Promise<T>, when: When = {}) {
     this.#load = load;
@@ -92,6 +93,7 @@ export class Resource<T> {
   /** Reads it, and goes on until the answer is called. */
   run(): () => void {
     const life = this.#life;
+    this.#isRunning = true;
     // Whoever starts it does not depend on what it reads.
     untrack(() => void live.begun().then(() => life === this.#life && void this.refresh()));
     const ends = [live.onReset(() => void this.refresh())];
@@ -115,13 +117,14 @@ export class Resource<T> {
       ends.forEach((end) => end());
       clearTimeout(this.#timer);
       this.#timer = this.#underway = this.#next = undefined;
-      this.#isDoubted = false;
+      this.#isRunning = this.#isDoubted = false;
       this.#life += 1;
     };
   }
 
   #soon(pause: number): void {
-    if (this.#timer !== undefined) return;
+    // Nobody looks any more at what a page that was left asks for once again.
+    if (!this.#isRunning || this.#timer !== undefined) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       void this.refresh();

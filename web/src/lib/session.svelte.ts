@@ -45,8 +45,6 @@ class Session {
     const who = await api.whoAmI();
     if (!who) throw { code: Code.FailedPrecondition, reason: "COOKIE_NOT_KEPT", message: "", metadata: {}, fields: [], requestId: "" } satisfies api.Failure;
     this.#channel.postMessage("in");
-    // What was read for somebody else is not to be seen.
-    if (this.#last && this.#last !== who.userId) return location.reload();
     this.#is(who);
     this.wasEnded = this.wasIdle = this.wasLeftOpen = false;
   }
@@ -86,6 +84,13 @@ class Session {
   }
 
   #is(who: api.Principal): void {
+    // What was read for somebody else is not to be seen, nor in another tab than the one that they signed in at.
+    if (this.#last && this.#last !== who.userId) {
+      this.#isNobody();
+      this.phase = "unknown";
+      location.reload();
+      return;
+    }
     this.who = who;
     this.#last = who.userId;
     this.phase = who.passwordChangeRequired ? "change-password" : "in";

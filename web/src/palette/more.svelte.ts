@@ -12,7 +12,8 @@ import { SessionService, type Session } from "../gen/schema/v1alpha1/session_pb"
 import { ThermalControlMode, ThermalService, type ThermalZone } from "../gen/schema/v1alpha1/thermal_pb";
 import { UserService, type User } from "../gen/schema/v1alpha1/user_pb";
 import { act, asking } from "../lib/act.svelte";
-import { hosts, leds, lockouts, media, sessions, thermal, users } from "../lib/api";
+import { hosts, leds, lockouts, media, sessions, thermal } from "../lib/api";
+import { allUsers } from "../lib/accounts";
 import type { Command } from "../lib/commands.svelte";
 import { label, t, type Key } from "../lib/i18n.svelte";
 import { live } from "../lib/live.svelte";
@@ -36,7 +37,7 @@ export class More {
     const read = <T>(needs: DescMethod, ask: () => Promise<T>, take: (answer: T) => void) => {
       if (session.may(needs)) ask().then(take, () => {});
     };
-    read(UserService.method.listUsers, () => users.listUsers({}), ({ users }) => (this.#users = users));
+    read(UserService.method.listUsers, allUsers, (users) => (this.#users = users));
     read(UserService.method.listUsers, () => sessions.listSessions({}), ({ sessions }) => (this.#sessions = sessions));
     read(LockoutService.method.deleteLockout, () => lockouts.listLockouts({}), ({ lockouts }) => (this.#locks = lockouts));
     read(LedService.method.setLed, () => leds.listLeds({}), ({ leds }) => (this.#leds = leds));
@@ -54,7 +55,7 @@ export class More {
       if (session.may(needs)) add(id, group, title, () => router.go(to));
     };
     for (const { name } of machine.hosts.data ?? []) {
-      if (session.may(HostService.method.updateHost)) {
+      if (!machine.hosts.isStale && session.may(HostService.method.updateHost)) {
         for (const powerRestorePolicy of POLICIES) {
           const title = `${name}: ${t("power.policy")}: ${label("restorePolicy", PowerRestorePolicy, powerRestorePolicy)}`;
           add(`policy ${name} ${powerRestorePolicy}`, "nav.power", title, () =>

@@ -672,6 +672,7 @@ const de: Messages = {
   "domain.role": "Rollen",
   "domain.store": "Speicher",
   "domain.fleet": "Flotte",
+  "domain.audit": "Anfragen",
 
   "context.UNSPECIFIED": "Anderes",
   "context.TEMPERATURE": "Temperatur",
@@ -1110,6 +1111,9 @@ const de: Messages = {
   "reason.ASSET_TAG": "Das Teil kann diese Inventarnummer nicht aufbewahren.",
   "reason.ASSET_WITHOUT_SERIAL_NUMBER": "Das Teil hat keine Seriennummer, an der es zu erkennen ist.",
   "reason.NO_HOST": "Es gibt keinen Host dafür.",
+  "reason.NETWORK_ON_TRIAL": "Eine andere IPv4-Adresse wird erprobt: erst bestätigen oder warten, bis sie zurückgenommen wird.",
+  "reason.NETWORK_OBSERVED": "Der BMC beobachtet sein Netz hier nur: etwas anderes stellt es ein.",
+  "reason.STORE_FAILED": "Es konnte nicht gespeichert werden. Was vorher galt, gilt noch.",
   "reason.BAD_DUTY": "Die Leistung liegt außerhalb des Bereichs.",
   "reason.BAD_TIME": "Die Zeit liegt außerhalb des Bereichs.",
   "reason.TOO_MANY_BODIES": "Es wird zu viel auf einmal gesendet. Versuchen Sie es gleich noch einmal.",

@@ -670,6 +670,7 @@ const en = {
   "domain.role": "Roles",
   "domain.store": "Store",
   "domain.fleet": "Fleet",
+  "domain.audit": "Requests",
 
   "context.UNSPECIFIED": "Other",
   "context.TEMPERATURE": "Temperature",
@@ -1108,6 +1109,9 @@ const en = {
   "reason.ASSET_TAG": "The part cannot keep this asset tag.",
   "reason.ASSET_WITHOUT_SERIAL_NUMBER": "The part has no serial number to know it by.",
   "reason.NO_HOST": "There is no host to do that with.",
+  "reason.NETWORK_ON_TRIAL": "Another IPv4 address is on trial: confirm it first, or wait until it is taken back.",
+  "reason.NETWORK_OBSERVED": "The BMC only looks at its network here: something else sets it.",
+  "reason.STORE_FAILED": "It could not be stored. What was there before is there still.",
   "reason.BAD_DUTY": "The duty is out of range.",
   "reason.BAD_TIME": "The time is out of range.",
   "reason.TOO_MANY_BODIES": "Too much is being sent at once. Try again in a moment.",

@@ -672,6 +672,7 @@ const ja: Messages = {
   "domain.role": "ロール",
   "domain.store": "ストア",
   "domain.fleet": "フリート",
+  "domain.audit": "要求",
 
   "context.UNSPECIFIED": "その他",
   "context.TEMPERATURE": "温度",
@@ -1110,6 +1111,9 @@ const ja: Messages = {
   "reason.ASSET_TAG": "この部品にはその資産タグを保存できません。",
   "reason.ASSET_WITHOUT_SERIAL_NUMBER": "この部品には識別できるシリアル番号がありません。",
   "reason.NO_HOST": "対象のホストがありません。",
+  "reason.NETWORK_ON_TRIAL": "別の IPv4 アドレスを試行中です。先に確定するか、元に戻るまでお待ちください。",
+  "reason.NETWORK_OBSERVED": "ここでは BMC はネットワークを監視するだけで、設定は別のものが行います。",
+  "reason.STORE_FAILED": "保存できませんでした。以前の設定はそのままです。",
   "reason.BAD_DUTY": "出力が範囲外です。",
   "reason.BAD_TIME": "時間が範囲外です。",
   "reason.TOO_MANY_BODIES": "一度に送られるデータが多すぎます。少し待って再試行してください。",

@@ -672,6 +672,7 @@ const zh: Messages = {
   "domain.role": "角色",
   "domain.store": "存储",
   "domain.fleet": "机群",
+  "domain.audit": "请求",
 
   "context.UNSPECIFIED": "其他",
   "context.TEMPERATURE": "温度",
@@ -1110,6 +1111,9 @@ const zh: Messages = {
   "reason.ASSET_TAG": "该部件无法保存此资产标签。",
   "reason.ASSET_WITHOUT_SERIAL_NUMBER": "该部件没有可识别的序列号。",
   "reason.NO_HOST": "没有可操作的主机。",
+  "reason.NETWORK_ON_TRIAL": "正在试用另一个 IPv4 地址：请先确认，或等待其撤回。",
+  "reason.NETWORK_OBSERVED": "BMC 在此仅观察网络：由其他程序进行设置。",
+  "reason.STORE_FAILED": "无法保存。之前的设置仍然有效。",
   "reason.BAD_DUTY": "功率超出范围。",
   "reason.BAD_TIME": "时间超出范围。",
   "reason.TOO_MANY_BODIES": "同时发送的内容过多，请稍后重试。",
