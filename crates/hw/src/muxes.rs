@@ -14,7 +14,7 @@ use crate::lines_socket;
 #[derive(Debug)]
 struct Held {
     mux: SerialMux,
-    opened: Mutex<Vec<Box<dyn OutputLine>>>,
+    opened: Mutex<Vec<Option<Box<dyn OutputLine>>>>,
 }
 
 /// The lines of a board's shared serial ports.
@@ -69,35 +69,40 @@ impl Muxes {
             return handed.select(id, position).await;
         }
         let mut opened = held.opened.lock().await;
-        let done = self.drive(&held.mux, &mut opened, position).await;
-        if done.is_err() {
-            // One of them may be gone, and comes again as another.
-            opened.clear();
-        }
-        done
+        self.drive(&held.mux, &mut opened, position).await
     }
 
     async fn drive(
         &self,
         mux: &SerialMux,
-        opened: &mut Vec<Box<dyn OutputLine>>,
+        opened: &mut Vec<Option<Box<dyn OutputLine>>>,
         position: Option<u8>,
     ) -> Result<u8, Error> {
-        while let Some(line) = mux.select.get(opened.len()) {
-            // As it is: what is selected stays so until somebody says otherwise.
-            opened.push(self.gpio.output(line, Initial::AsIs, self.owner).await?);
+        opened.resize_with(mux.select.len(), || None);
+        for (held, line) in opened.iter_mut().zip(&mux.select) {
+            if held.is_none() {
+                // As it is: what is selected stays so until somebody says otherwise.
+                *held = Some(self.gpio.output(line, Initial::AsIs, self.owner).await?);
+            }
         }
         let mut now = 0;
-        for (bit, line) in opened.iter().enumerate() {
-            let is_set = match position {
+        for (bit, held) in opened.iter_mut().enumerate() {
+            let Some(line) = held else { continue };
+            let done = match position {
                 Some(position) => {
                     let is_set = position >> bit & 1 == 1;
-                    line.set(is_set).await?;
-                    is_set
+                    line.set(is_set).await.map(|()| is_set)
                 }
-                None => line.get().await?,
+                None => line.get().await,
             };
-            now |= u8::from(is_set) << bit;
+            match done {
+                Ok(is_set) => now |= u8::from(is_set) << bit,
+                Err(error) => {
+                    // It may be gone, and comes again as another. The others are held on: what a line does that is let go is its driver's matter.
+                    *held = None;
+                    return Err(error);
+                }
+            }
         }
         Ok(now)
     }
@@ -136,7 +141,11 @@ mod tests {
     #[async_trait::async_trait]
     impl OutputLine for Wire {
         async fn set(&self, active: bool) -> Result<(), Error> {
-            self.0.0.lock().unwrap().insert(self.1.to_string(), active);
+            let mut levels = self.0.0.lock().unwrap();
+            if levels.contains_key(&format!("{} is broken", self.1)) {
+                return Err(Error::NotFound { line: self.1.clone() });
+            }
+            levels.insert(self.1.to_string(), active);
             Ok(())
         }
 
@@ -146,6 +155,12 @@ mod tests {
 
         fn id(&self) -> &hal::LineId {
             &self.1
+        }
+    }
+
+    impl Drop for Wire {
+        fn drop(&mut self) {
+            self.0.0.lock().unwrap().insert(format!("{} was let go", self.1), true);
         }
     }
 
@@ -168,6 +183,13 @@ mod tests {
                 "{id} {position:?}"
             );
         }
+        // One that fails is opened again, and the others are held on.
+        wires.0.lock().unwrap().insert("\"b\" is broken".to_owned(), true);
+        assert!(muxes.select("uart1", Some(3)).await.is_err());
+        let was_let_go = |id: &str| wires.0.lock().unwrap().contains_key(&format!("{id:?} was let go"));
+        assert_eq!((was_let_go("a"), was_let_go("b")), (false, true));
+        wires.0.lock().unwrap().remove("\"b\" is broken");
+        assert_eq!(muxes.select("uart1", Some(3)).await.unwrap(), 3);
         // Another one of the same lines finds what is so.
         muxes.select("uart1", Some(2)).await.unwrap();
         let other = Muxes::driven(&board, Arc::new(wires), "other");

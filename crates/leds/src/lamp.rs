@@ -63,6 +63,12 @@ impl Lamp {
         }
     }
 
+    /// Whether it has what it shall show now.
+    #[must_use]
+    pub fn is_set(&self, now: Mono) -> bool {
+        self.writing.is_none() && self.has == Some(self.light(now))
+    }
+
     /// What is to be written now, if anything is. The caller writes it and says with [`Lamp::done`] how that went.
     pub fn write(&mut self, now: Mono) -> Option<Light> {
         let paused = self.again.is_some_and(|(_, until)| now < until);

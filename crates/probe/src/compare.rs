@@ -109,12 +109,13 @@ fn at<'f>(found: &'f Found, sys: &Path, device: &board::Device) -> impl Iterator
     here.into_iter()
 }
 
-/// Whether nobody is at an address, by a scan of its bus. What is behind a bus that was not scanned may be there.
+/// Whether nobody is at an address, by a scan of its bus. What is behind a bus that was not scanned may be there, and so may what was not asked on a channel: a
+/// multiplexer that keeps its last channel connected has what is behind it answer on the bus above as well.
 fn is_silent(found: &Found, sys: &Path, adapter: &Adapter, address: u16) -> bool {
     let bus = adapter_number(sys, adapter).and_then(|number| found.bus(number));
     bus.is_some_and(|bus| {
         bus.scanned
-            && !bus.answered.iter().any(|known| u16::from(*known) == address)
+            && !bus.answered.iter().chain(&bus.skipped).any(|known| u16::from(*known) == address)
             && !bus.clients.iter().any(|known| known.address == address)
     })
 }

@@ -33,8 +33,10 @@ pub struct Bus {
     pub clients: Vec<Client>,
     /// Addresses that answered a scan, of nothing that the kernel knows.
     pub answered: Vec<u8>,
-    /// It was scanned: what is not in `answered` is not there.
+    /// It was scanned: what is neither in `answered` nor in `skipped` is not there.
     pub scanned: bool,
+    /// Addresses that were not asked, as something answers there on the bus above: whether anything is at them here is not known.
+    pub skipped: Vec<u8>,
     /// Why it was not scanned.
     pub unscanned: Option<String>,
 }

@@ -37,6 +37,7 @@ pub fn scan(found: &mut Found, open: impl Fn(u32) -> Box<dyn I2c>) {
             bus.scanned = unscanned.is_none();
             bus.unscanned = unscanned.filter(|_| answered.is_empty());
             bus.answered = answered;
+            bus.skipped = elsewhere;
         }
     }
 }
@@ -101,6 +102,8 @@ mod tests {
         });
         let answered: Vec<_> = found.buses.iter().map(|bus| bus.answered.clone()).collect();
         assert_eq!(answered, [vec![0x58], vec![0x6a], vec![]]);
+        // What the bus above has may be behind the multiplexer: it keeps its last channel connected.
+        assert_eq!(found.buses[1].skipped, [0x70, 0x4c, 0x58]);
         let asked = asked.lock().unwrap();
         assert_eq!((asked.len(), asked.contains(&0x4c)), (0x70 - 2, false));
         assert!(found.buses[0].unscanned.is_none() && found.buses[2].unscanned.is_some());

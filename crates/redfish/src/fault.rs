@@ -16,13 +16,15 @@ pub struct Fault {
     pub message: String,
     /// Fields of the contract's request that are wrong, and why.
     pub fields: Vec<(String, String)>,
+    /// Seconds after which it may be asked for again, where its owner says so.
+    pub wait: Option<u32>,
 }
 
 impl Fault {
     /// A refusal without a reason.
     #[must_use]
     pub fn new(code: Code, message: &str) -> Self {
-        Self { code, reason: String::new(), message: message.to_owned(), fields: Vec::new() }
+        Self { code, reason: String::new(), message: message.to_owned(), fields: Vec::new(), wait: None }
     }
 
     /// Whether it may have been done: whoever took it is gone or silent. That is no refusal, and nothing to be repeated unseen.
@@ -53,7 +55,7 @@ impl Fault {
         match self.code {
             _ if self.may_be_done() => None,
             Code::Unavailable => Some(1),
-            Code::ResourceExhausted => Some(5),
+            Code::ResourceExhausted => Some(self.wait.unwrap_or(5)),
             Code::DeadlineExceeded => Some(2),
             _ => None,
         }
@@ -131,6 +133,11 @@ mod tests {
         assert_eq!((off.status(), off.to_message(None).id()), (409, "Base.1.22.ResourceInStandby"));
         let gone = Fault::new(Code::Unavailable, "sensormon does not answer");
         assert_eq!((gone.status(), gone.retry_after()), (503, Some(1)));
+        let much = Fault::new(Code::ResourceExhausted, "too many changes");
+        assert_eq!((much.status(), much.retry_after()), (503, Some(5)));
+        let much = Fault { wait: Some(600), ..much };
+        assert_eq!(much.retry_after(), Some(600));
+        assert_eq!(much.to_message(None).to_json()["MessageArgs"][0], "600");
     }
 
     #[test]

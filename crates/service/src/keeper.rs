@@ -58,6 +58,12 @@ impl<T: Clone + Default + PartialEq> Keeper<T> {
         self.from = if is { now } else { now + AGAIN };
     }
 
+    /// Whether some of it is on its way: who stores it in a file begins no second time beside that.
+    #[must_use]
+    pub fn is_storing(&self) -> bool {
+        self.storing
+    }
+
     /// What is not known to be stored: for the end of the daemon.
     #[must_use]
     pub fn unkept(&self) -> Option<T> {
@@ -79,7 +85,7 @@ mod tests {
         assert_eq!((keeper.due_at(), keeper.unkept()), (None, None), "it is as it was");
         keeper.note(|told| _ = told.insert("i2c3"));
         let stored = keeper.take_due(at(5)).unwrap();
-        assert!(stored.contains("i2c3") && keeper.unkept() == Some(stored));
+        assert!(stored.contains("i2c3") && keeper.is_storing() && keeper.unkept() == Some(stored));
         keeper.note(|told| _ = told.insert("psu1"));
         assert_eq!((keeper.due_at(), keeper.take_due(at(9))), (None, None), "one at a time");
         keeper.kept(at(20), true);
@@ -88,6 +94,6 @@ mod tests {
         assert_eq!((keeper.take_due(at(11_099)), keeper.due_at()), (None, Some(at(11_100))));
         assert!(keeper.take_due(at(11_100)).is_some());
         keeper.kept(at(11_200), true);
-        assert_eq!((keeper.due_at(), keeper.unkept()), (None, None));
+        assert_eq!((keeper.due_at(), keeper.unkept(), keeper.is_storing()), (None, None, false));
     }
 }

@@ -16,6 +16,8 @@ pub const LONGEST_OVERRIDE: Millis = Millis::from_secs(24 * 3_600);
 const LONGEST_STEP: u64 = 5;
 /// After a restart so much more than the longest time of a sensor or a fan, until all that is known is known.
 const SETTLES: Millis = Millis::from_secs(1);
+/// Times of a fan's inertia until it is expected at 99 % of its speed, ln 100 = 4.6: one that is just too slow is seen to be then.
+const SLOW_SHOWS: u64 = 5;
 /// A duty that cannot be set is tried again at least so often: well within the two seconds in which fans are to run at full speed.
 const RETRY_MAX: Millis = Millis::from_secs(1);
 
@@ -219,9 +221,14 @@ impl Machine {
         remember(critical, &before.critical);
         remember(refused, &before.refused);
         remember(working, &before.working);
+        for (index, zone) in self.zones.iter_mut().enumerate() {
+            let was = |of: &[bool]| of.get(index) == Some(&true);
+            zone.remember(was(&before.critical), was(&before.refused));
+        }
         let sensors = self.config.sensors.iter().map(|sensor| sensor.missing_after + sensor.recover);
         let tachs = self.config.fans.iter().filter_map(|fan| fan.tach.as_ref());
-        let fans = tachs.map(|tach| tach.missing_after + tach.fail_after + tach.recover);
+        let fans =
+            tachs.map(|tach| tach.missing_after + tach.fail_after + tach.recover + tach.spin_up * SLOW_SHOWS);
         let longest = sensors.chain(fans).max().unwrap_or(Millis::ZERO);
         self.settled_at = now + longest + SETTLES;
     }
@@ -363,7 +370,7 @@ impl Machine {
         for (index, (zone, config)) in self.zones.iter_mut().zip(&self.config.zones).enumerate() {
             let critical = zone.look_critical(now, config, &self.config.sensors, &self.sources);
             let said = self.said.critical.get_mut(index);
-            if !(settles && !critical) && said.is_some_and(|said| said.news(now, critical, !critical)) {
+            if !zone.may_be_critical() && said.is_some_and(|said| said.news(now, critical, !critical)) {
                 out.push(Action::Note(Note::Critical { zone: index, on: critical }));
             }
             let after = config.power_off_after.filter(|_| zone.may_cut() || zone.is_uncut());
@@ -377,9 +384,7 @@ impl Machine {
             }
             let refused = zone.is_refused();
             let said = self.said.refused.get_mut(index);
-            if !(settles && !refused && zone.is_uncut())
-                && said.is_some_and(|said| said.news(now, refused, !refused))
-            {
+            if !zone.may_be_refused() && said.is_some_and(|said| said.news(now, refused, !refused)) {
                 out.push(Action::Note(Note::Refused { zone: index, on: refused }));
             }
             zone.look(config, &self.sources, &self.fans);

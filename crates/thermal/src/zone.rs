@@ -46,6 +46,10 @@ pub(crate) struct Zone {
     unasked: bool,
     /// Cutting the power was refused when it was asked for last.
     refused: bool,
+    /// It was told to be critical before a restart, and not all members that can be are measured since.
+    unmeasured: bool,
+    /// Cutting the power was told to be refused before a restart, and nobody has said anything of it since.
+    unanswered: bool,
 }
 
 impl Zone {
@@ -66,6 +70,8 @@ impl Zone {
             uncut_since: None,
             unasked: false,
             refused: false,
+            unmeasured: false,
+            unanswered: false,
         }
     }
 
@@ -207,6 +213,7 @@ impl Zone {
         if !powered && !self.waits_for_measures(now, config, sensors, sources) {
             self.set_uncut(false);
         }
+        self.unmeasured &= burnable(config, sensors, sources).any(Source::is_unknown);
         let after = config.power_off_after.unwrap_or(Millis::ZERO);
         self.may_cut = config.sensors.iter().any(|(index, _)| {
             let known = sources.get(*index).zip(sensors.get(*index));
@@ -227,11 +234,7 @@ impl Zone {
         sources: &[Source],
     ) -> bool {
         let Some(since) = self.uncut_since else { return false };
-        let mut known = config
-            .sensors
-            .iter()
-            .filter(|(index, _)| sensors.get(*index).is_some_and(|sensor| sensor.critical.is_finite()))
-            .filter_map(|(index, _)| sources.get(*index));
+        let mut known = burnable(config, sensors, sources);
         if now.since(since) < ASK_AGAIN {
             known.any(Source::is_unknown)
         } else {
@@ -259,7 +262,7 @@ impl Zone {
         self.uncut = uncut;
         self.unasked = false;
         if !uncut {
-            (self.uncut_since, self.refused) = (None, false);
+            (self.uncut_since, self.refused, self.unanswered) = (None, false, false);
         }
     }
 
@@ -284,6 +287,23 @@ impl Zone {
 
     pub(crate) fn set_refused(&mut self, refused: bool) {
         self.refused = refused && self.uncut;
+        self.unanswered = false;
+    }
+
+    /// What was told of it before a restart: whether it is critical, and whether cutting the power was refused. That this is over is not known until it is
+    /// measured, and until somebody has answered.
+    pub(crate) fn remember(&mut self, critical: bool, refused: bool) {
+        (self.unmeasured, self.unanswered) = (critical, refused);
+    }
+
+    /// Whether it may be critical as before a restart, although nothing measured says so.
+    pub(crate) fn may_be_critical(&self) -> bool {
+        self.unmeasured && !self.critical
+    }
+
+    /// Whether it may be refused to cut the power of its hosts as before a restart, although nobody has said so since.
+    pub(crate) fn may_be_refused(&self) -> bool {
+        self.unanswered && self.uncut && !self.refused
     }
 
     /// An emergency from before a restart; with `uncut` its hosts were not off yet.
@@ -305,6 +325,16 @@ impl Zone {
         self.emergency = asked;
         self.restored &= asked.is_some();
     }
+}
+
+/// The members that have a critical temperature.
+fn burnable<'a>(
+    config: &'a ZoneConfig,
+    sensors: &'a [SensorConfig],
+    sources: &'a [Source],
+) -> impl Iterator<Item = &'a Source> {
+    let can = move |index: &usize| sensors.get(*index).is_some_and(|sensor| sensor.critical.is_finite());
+    config.sensors.iter().map(|(index, _)| *index).filter(can).filter_map(move |index| sources.get(index))
 }
 
 /// The input of several values with their critical temperatures and weights.

@@ -673,18 +673,72 @@ fn what_was_told_before_a_restart_is_not_told_again_and_its_end_is() {
     hot.run(2_000);
     let said = hot.machine.said();
     assert!(said.critical[0]);
-    for (reading, ended) in [(91.0, false), (30.0, true)] {
+    for (reading, ended) in [
+        (Reading::Value(91.0), false),
+        (Reading::Value(30.0), true),
+        (Reading::Off, true),
+        // Nobody knows.
+        (Reading::Failed, false),
+    ] {
         let mut after = Bench::new(config());
         after.machine.remember(Mono::ZERO, &said);
-        after.readings[0] = Reading::Value(reading);
-        after.run(20_000);
+        after.readings[0] = reading;
+        after.run(60_000);
         let critical = after
             .notes
             .iter()
             .filter(|note| matches!(note, Note::Critical { zone: 0, .. }))
             .collect::<Vec<_>>();
-        assert_eq!(critical.len(), usize::from(ended), "{critical:?}");
+        assert_eq!(critical.len(), usize::from(ended), "{reading:?}: {critical:?}");
     }
+}
+
+#[test]
+fn that_a_cut_is_no_longer_refused_is_told_when_somebody_has_said_so() {
+    let mut said = Bench::calm().machine.said();
+    said.refused[0] = true;
+    let restarted = || {
+        let mut bench = Bench::new(config());
+        bench.refuses = true;
+        bench.machine.latch(Mono::ZERO, 0, true);
+        bench.machine.remember(Mono::ZERO, &said);
+        bench.readings[0] = Reading::Failed;
+        bench.run(60_000);
+        let told = |note: &Note| matches!(note, Note::Refused { .. });
+        assert!(bench.cuts > 0 && !bench.notes.iter().any(told), "{:?}", bench.notes);
+        bench.notes.clear();
+        bench
+    };
+    for event in [Event::Cut(0, true), Event::Off(0)] {
+        let mut bench = restarted();
+        bench.machine.step(bench.now, Event::Cut(0, false), &mut Vec::new());
+        bench.run(1_000);
+        assert_eq!(bench.notes, [], "it was told before");
+        bench.machine.step(bench.now, event, &mut Vec::new());
+        bench.run(1_000);
+        assert_eq!(bench.notes, [Note::Refused { zone: 0, on: false }]);
+    }
+    let mut bench = restarted();
+    bench.readings[0] = Reading::Value(30.0);
+    bench.run(1_000);
+    assert!(bench.notes.contains(&Note::Refused { zone: 0, on: false }), "it need not be any more");
+}
+
+/// A fan is expected at its speed only when its inertia allows that.
+#[test]
+fn a_fan_that_is_just_too_slow_is_not_told_to_work_after_a_restart() {
+    let mut config = config();
+    for fan in &mut config.fans {
+        fan.tach = Some(TachConfig { spin_up: Millis::from_secs(4), ..TachConfig::linear(10_000.0) });
+    }
+    let mut said = Bench::calm().machine.said();
+    (said.fans[0], said.failsafe, said.working[0]) = (Some(FanFault::Slow), vec![true, false], 2);
+    let mut after = Bench::new(config);
+    after.machine.remember(Mono::ZERO, &said);
+    // 70 %, and 79 % of what is expected then.
+    (after.readings[0], after.rpm[0]) = (Reading::Value(70.0), Some(5_530.0));
+    after.run(60_000);
+    assert_eq!((after.notes, after.machine.said()), (Vec::new(), said));
 }
 
 #[test]

@@ -15,8 +15,10 @@ const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 const FULL_SPEED: Duration = Duration::from_secs(2);
 /// Longest wait for what comes sooner or later.
 const FOLLOW: Duration = Duration::from_secs(60);
-/// A machine that is busy with other tests may be late once; not each time.
+/// A machine that is busy with other tests may be late once; not each time …
 const TRIES: usize = 3;
+/// … and never by more than that.
+const LATE_MAX: Duration = Duration::from_secs(10);
 
 type Result<T = ()> = anyhow::Result<T>;
 
@@ -141,6 +143,7 @@ async fn within_two_seconds(
         breaks().await?;
         took.push(outputs.full(begun, what).await?);
         mends().await?;
+        anyhow::ensure!(took.iter().all(|took| *took <= LATE_MAX), "{what}: full speed after {took:?}");
         if took.iter().any(|took| *took <= FULL_SPEED) {
             return outputs.controlled().await.map_err(|error| error.context(format!("after {what}")));
         }
@@ -168,8 +171,11 @@ async fn whatever_fails_the_fans_run_at_full_speed_within_two_seconds_and_it_is_
         let mends = async || Ok(twin.lock().await.mend(None).await?);
         within_two_seconds(&outputs, &format!("{part}={fault}"), breaks, mends).await?;
     }
-    let (sensor, what) = ("cpu0_temp", "sensor");
-    assert!(told(&admin, "thermal", sensor, what).await? >= 4, "begun and over");
+    // The chip of this sensor is on the bus that hung, too.
+    eventually("each fault of the sensor is told, begun and over", FOLLOW, || async {
+        Ok(told(&admin, "thermal", "cpu0_temp", "sensor").await? >= 8)
+    })
+    .await?;
     let fans = ["fan0", "fan2", "fan3"].map(|fan| (fan, "fan"));
     for (component, what) in fans.into_iter().chain([("cpu", "failsafe"), ("cpu", "redundancy")]) {
         assert!(told(&admin, "thermal", component, what).await? >= 2, "{component} {what}");
@@ -188,6 +194,24 @@ async fn whatever_fails_the_fans_run_at_full_speed_within_two_seconds_and_it_is_
         Ok(told(&admin, "system", "fans", "unguarded").await? >= 4)
     })
     .await?;
+
+    // A start without good data: full speed until there are some.
+    twin.lock().await.break_part("cpu0_temp", "missing").await?;
+    outputs.full(Instant::now(), "cpu0_temp=missing before a start").await?;
+    let killed = suite.kill_daemon("thermalmgr")?;
+    eventually("thermalmgr is back, with full speed all along", FOLLOW, || async {
+        anyhow::ensure!(outputs.are_full(), "{:?}", outputs.read());
+        let reply = admin.get("/api/v1alpha1/thermal-zones/cpu").await?;
+        if reply.status != 200 || suite.pid_of("thermalmgr").is_none_or(|pid| pid == killed) {
+            return Ok(false);
+        }
+        Ok(reply.json()?["thermalZone"]["controlMode"] == "THERMAL_CONTROL_MODE_FAILSAFE")
+    })
+    .await?;
+    tokio::time::sleep(FULL_SPEED).await;
+    assert!(outputs.are_full(), "{:?}", outputs.read());
+    twin.lock().await.mend(None).await?;
+    outputs.controlled().await?;
 
     // The bus, and all that supervises, stands still: the fans do not need it.
     let operator = suite.ready.pid;
@@ -298,6 +322,7 @@ async fn when_the_operator_is_killed_the_fans_are_left_at_full_speed() -> Result
         }
     }
     assert!(took.iter().any(|took| *took <= FULL_SPEED), "{took:?}");
+    assert!(took.iter().all(|took| *took <= LATE_MAX), "{took:?}");
     suite.stop().await
 }
 
@@ -464,8 +489,10 @@ async fn a_host_that_is_too_hot_for_too_long_is_cut_off_and_that_is_latched() ->
         Ok(true)
     })
     .await?;
-    let kept = std::fs::read_to_string(suite.state_dir().join("thermalmgr/emergencies"))?;
-    assert_eq!(kept, "1\ncpu\n");
+    // The latch, without "cpu uncut": the host is off, and is not to be cut off again.
+    let kept = suite.state_dir().join("thermalmgr/emergencies");
+    eventually("that is kept", FOLLOW, || async { Ok(std::fs::read_to_string(&kept)? == "1\ncpu\n") })
+        .await?;
     // What cannot be cleared stays as it is.
     let refused = admin.call("ThermalService/ClearThermalEmergency", &json!({ "name": "air" })).await?;
     assert!(refused.text().contains("NOTHING_TO_CLEAR"), "{}", refused.text());
@@ -485,7 +512,7 @@ async fn a_host_that_is_too_hot_for_too_long_is_cut_off_and_that_is_latched() ->
     eventually("it can be cleared", FOLLOW, || async { Ok(clear().await?.status == 200) }).await?;
     outputs.controlled().await?;
     assert_eq!(zone(&admin, "cpu").await?["emergency"], Value::Null);
-    assert_eq!(std::fs::read_to_string(suite.state_dir().join("thermalmgr/emergencies"))?, "0\n");
+    assert_eq!(std::fs::read_to_string(&kept)?, "0\n");
     suite.kill_daemon("thermalmgr")?;
     outputs.controlled().await?;
     suite.stop().await

@@ -79,9 +79,12 @@ pub(crate) async fn follow<M: Message + Name>(
                 }
             }
         }
-        for name in gone.iter().filter(|_| output.format != Format::Json) {
-            let gap = if output.format == Format::Csv { "," } else { "  " };
-            output.text(&format!("{at}{gap}{name}{gap}gone"))?;
+        for name in gone {
+            output.text(&match output.format {
+                Format::Json => serde_json::json!({ "gone": name }).to_string(),
+                Format::Csv => format!("{at},{name},gone"),
+                Format::Table => format!("{at}  {name}  gone"),
+            })?;
         }
     }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Collector {
     scans: u32,
 }
 
-/// What scans and changes have in common. What may wait for a part's turn or for the store holds none of the locks.
+/// What scans and changes have in common. What may wait for a part's turn or for the store holds none of the locks; who holds both, the inventory's first.
 pub(crate) struct Core {
     board: Arc<Board>,
     inventory: Shared,
@@ -373,10 +373,16 @@ impl Core {
             return self.inventory().mark_stale(from, why);
         }
         let now = self.now_ms();
-        let changes = self.inventory().lose(from, why, now);
-        if !changes.is_empty() {
-            self.state().unsaved.insert(from.to_owned());
-        }
+        let changes = {
+            let mut inventory = self.inventory();
+            let changes = inventory.lose(from, why, now);
+            if !changes.is_empty() {
+                let mut state = self.state();
+                state.changes_unsaved = true;
+                state.unsaved.insert(from.to_owned());
+            }
+            changes
+        };
         self.report(&changes, "");
     }
 
@@ -476,7 +482,7 @@ impl Core {
 
     /// The same; `breaks_off` says why the source may have more than it names.
     fn observe(&self, from: &str, parts: Vec<Part>, breaks_off: Option<&str>) {
-        let (bound, changes, differs) = {
+        let changes = {
             let now = self.now_ms();
             let mut inventory = self.inventory();
             let before = inventory.to_store(from);
@@ -486,21 +492,26 @@ impl Core {
                 Some(why) => inventory.observe_begun(from, parts, why, now),
                 None => inventory.observe(from, parts, now),
             };
-            (bound, changes, inventory.to_store(from) != before)
-        };
-        {
+            // While the inventory is held: who stores it sees all of that or nothing.
             let mut state = self.state();
             state.bound.extend(bound);
-            if differs {
+            state.changes_unsaved |= !changes.is_empty();
+            if inventory.to_store(from) != before {
                 state.unsaved.insert(from.to_owned());
             }
-        }
+            changes
+        };
         self.report(&changes, "");
     }
 
     /// Tells of a change that somebody asked for, unless it was told before.
     fn tell(&self, told: &Told) {
-        let is_new = self.inventory().tell(&told.change);
+        let is_new = {
+            let mut inventory = self.inventory();
+            let is_new = inventory.tell(&told.change);
+            self.state().changes_unsaved |= is_new;
+            is_new
+        };
         if is_new {
             self.report(std::slice::from_ref(&told.change), &told.request_id);
         }
@@ -510,7 +521,6 @@ impl Core {
         for change in changes {
             tracing::info!(asset = change.id, what = change.what.word(), "{}", change.message);
             self.outbox.event(wire::event(change, request_id));
-            self.state().changes_unsaved = true;
         }
     }
 
@@ -538,11 +548,53 @@ impl Core {
     }
 
     async fn try_save_all(&self) -> Result<(), StateError> {
-        // Before the parts: what is seen there now may be another.
         loop {
-            let Some(id) = self.state().bound.first().cloned() else { break };
-            // Who changes the part stores that as well.
-            let Ok(_turn) = self.turn(&id).try_lock_owned() else { return Ok(()) };
+            // Before the parts: what is seen there now may be another.
+            let held = self.save_bound().await?;
+            // Before the parts as well: once they are stored as they are now nobody sees that they were others.
+            let is_changed = std::mem::take(&mut self.state().changes_unsaved);
+            if is_changed {
+                let changes = self.inventory().changes().cloned().collect();
+                if let Err(error) = self.store.put_changes(changes).await {
+                    self.state().changes_unsaved = true;
+                    return Err(error);
+                }
+            }
+            let (from, parts) = {
+                let inventory = self.inventory();
+                let mut state = self.state();
+                if state.changes_unsaved || !state.bound.is_subset(&held) {
+                    // What was seen meanwhile goes before its part as well.
+                    continue;
+                }
+                let is_held = |from: &str| {
+                    let of = |id: &String| inventory.entry(id).is_some_and(|entry| entry.from == from);
+                    held.iter().any(of)
+                };
+                let Some(from) = state.unsaved.iter().find(|from| !is_held(from.as_str())).cloned() else {
+                    return Ok(());
+                };
+                state.unsaved.remove(&from);
+                let parts = inventory.to_store(&from);
+                (from, parts)
+            };
+            if let Err(error) = self.store.put_parts(&from, parts).await {
+                self.state().unsaved.insert(from);
+                return Err(error);
+            }
+        }
+    }
+
+    /// Stores of which parts their owners' words are. Returns those that somebody changes, who stores that as well: until then their sources are not stored.
+    async fn save_bound(&self) -> Result<BTreeSet<String>, StateError> {
+        let mut held = BTreeSet::new();
+        loop {
+            let id = self.state().bound.difference(&held).next().cloned();
+            let Some(id) = id else { return Ok(held) };
+            let Ok(_turn) = self.turn(&id).try_lock_owned() else {
+                held.insert(id);
+                continue;
+            };
             self.state().bound.remove(&id);
             let owned = self.inventory().stored(&id);
             if let Err(error) = self.store.put_owned(&id, owned).await {
@@ -550,23 +602,6 @@ impl Core {
                 return Err(error);
             }
         }
-        // Before the parts as well: once they are stored as they are now nobody sees that they were others.
-        if std::mem::take(&mut self.state().changes_unsaved) {
-            let changes = self.inventory().changes().cloned().collect();
-            if let Err(error) = self.store.put_changes(changes).await {
-                self.state().changes_unsaved = true;
-                return Err(error);
-            }
-        }
-        loop {
-            let Some(from) = self.state().unsaved.pop_first() else { break };
-            let parts = self.inventory().to_store(&from);
-            if let Err(error) = self.store.put_parts(&from, parts).await {
-                self.state().unsaved.insert(from);
-                return Err(error);
-            }
-        }
-        Ok(())
     }
 
     fn failed(&self, error: &StateError) {

@@ -103,7 +103,7 @@ impl Place {
                     Ok((led, has)) => {
                         let lamp = Lamp::new(now, led.ability(), has, show);
                         // That it can be opened does not say that it can be set.
-                        let is_set = lamp.deadline(now).is_none_or(|at| at > now);
+                        let is_set = lamp.is_set(now);
                         self.led = Some((led, lamp));
                         if !is_set {
                             return false;
@@ -137,6 +137,8 @@ impl Place {
                 // A reading that fails says nothing about what is shown, unless the LED is gone.
                 match result {
                     Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+                    // It has what it shall show, and nothing will be written that would say so.
+                    Ok(_) if self.lamp().is_some_and(|lamp| lamp.is_set(now)) => Ok(()),
                     _ => return false,
                 }
             }
@@ -220,6 +222,28 @@ mod tests {
         place.done(at(now), on, Done::Seen(Err(gone())));
         place.job(at(now + 100), true);
         assert!(place.done(at(now + 100), on, Done::Opened(Ok((Arc::new(Fake), Some(Light::Steady(1)))))));
+    }
+
+    #[test]
+    fn a_fault_is_over_when_it_is_seen_to_show_what_it_shall_without_a_write() {
+        let (on, off) = (Show::full(State::On), Show::full(State::Off));
+        let mut place = Place::default();
+        place.job(at(0), false);
+        assert!(place.done(at(0), on, Done::Opened(Err(gone()))));
+        place.job(at(100), false);
+        assert!(!place.done(at(100), on, Done::Opened(Ok((Arc::new(Fake), Some(Light::Steady(0)))))));
+        place.want(at(200), off);
+        assert!(place.job(at(200), true).is_none());
+        assert!(place.done(at(300), off, Done::Seen(Ok(Some(Light::Steady(0))))), "told that it is well");
+        assert_eq!(place.fault(), "");
+        // And after a write that failed.
+        place.want(at(400), on);
+        assert!(matches!(place.job(at(400), true), Some(Job::Write(_, Light::Steady(1)))));
+        let failed = Error::Invalid { what: "LED x".into(), reason: "it does not answer".into() };
+        assert!(place.done(at(400), on, Done::Written(Err(failed))));
+        assert!(!place.done(at(500), on, Done::Seen(Ok(Some(Light::Steady(0))))), "it does not show it");
+        assert!(place.done(at(600), on, Done::Seen(Ok(Some(Light::Steady(1))))));
+        assert_eq!(place.fault(), "");
     }
 
     #[test]

@@ -15,8 +15,8 @@ const PROFILE_MAX: usize = 64;
 pub(crate) const EMERGENCIES: &str = "emergencies";
 /// More than all zones a board may have.
 const EMERGENCIES_MAX: usize = 16_384;
-/// Behind the name of a zone whose hosts are off, or need not be cut off any more. No name has a blank.
-const OFF: &str = " off";
+/// Behind the name of a zone whose hosts are to be cut off, and are not known to be off yet. No name has a blank.
+const UNCUT: &str = " uncut";
 pub(crate) const TOLD: &str = "told";
 /// A line for each sensor, fan and zone that a board may have.
 const TOLD_MAX: usize = 65_536;
@@ -77,7 +77,7 @@ pub(crate) struct Latched {
 
 /// The zones of the board whose emergency was latched, and what is wrong with their file, for people. What cannot be read counts as all
 /// of them: their fans run at full speed until somebody has looked (I-3). So does what is latched of a zone that the board does not have: it may have another
-/// name now. Nobody's power is cut for either.
+/// name now. Nobody's power is cut for either, nor for what a release wrote that did not say whether it was: that may be long ago.
 pub(crate) fn emergencies(dir: &Path, zones: &[String]) -> (Vec<Latched>, Option<String>) {
     let all = || zones.iter().map(|zone| Latched { zone: zone.clone(), uncut: false });
     let found = read(dir, EMERGENCIES, EMERGENCIES_MAX).and_then(|text| {
@@ -88,9 +88,9 @@ pub(crate) fn emergencies(dir: &Path, zones: &[String]) -> (Vec<Latched>, Option
         if count != Some(names.len()) || !text.ends_with('\n') {
             return Err("it is damaged".to_owned());
         }
-        let is_off = |zone: &str| names.iter().any(|name| name.strip_suffix(OFF) == Some(zone));
-        let of = names.iter().filter(|name| !name.ends_with(OFF));
-        Ok(of.map(|zone| Latched { zone: (*zone).to_owned(), uncut: !is_off(zone) }).collect())
+        let is_uncut = |zone: &str| names.iter().any(|name| name.strip_suffix(UNCUT) == Some(zone));
+        let of = names.iter().filter(|name| !name.ends_with(UNCUT));
+        Ok(of.map(|zone| Latched { zone: (*zone).to_owned(), uncut: is_uncut(zone) }).collect())
     });
     let (latched, what) = match found {
         Ok(latched) => (latched, None),
@@ -118,14 +118,14 @@ pub(crate) fn emergencies(dir: &Path, zones: &[String]) -> (Vec<Latched>, Option
     (all().map(|zone| Latched { uncut: uncut(&zone), ..zone }).collect(), Some(what))
 }
 
-/// Keeps the zones whose emergency is latched: when this returns they are on the medium. Waits for that. A zone whose hosts are off has a line of its own for
-/// that, so that a release that knows no such lines knows the zone.
+/// Keeps the zones whose emergency is latched: when this returns they are on the medium. Waits for that. A zone whose hosts are to be cut off has a line of
+/// its own for that, so that a release that knows no such lines knows the zone.
 pub(crate) fn keep_emergencies(dir: &Path, latched: &[Latched]) -> io::Result<()> {
     let mut lines = Vec::new();
     for Latched { zone, uncut } in latched {
         lines.push(format!("{zone}\n"));
-        if !uncut {
-            lines.push(format!("{zone}{OFF}\n"));
+        if *uncut {
+            lines.push(format!("{zone}{UNCUT}\n"));
         }
     }
     keep(dir, EMERGENCIES, &format!("{}\n{}", lines.len(), lines.concat()))
@@ -185,11 +185,11 @@ mod tests {
             keep_emergencies(&state, wanted).unwrap();
             assert_eq!(emergencies(&state, &zones), (wanted.to_vec(), None));
         }
-        // As the release before wrote and reads it: the names are there.
+        // As the release before wrote and reads it: the names are there, and nobody's power is cut.
         std::fs::write(state.join(EMERGENCIES), "1\nair\n").unwrap();
-        assert_eq!(emergencies(&state, &zones), (of(true)[1..2].to_vec(), None));
+        assert_eq!(emergencies(&state, &zones), (of(false)[1..2].to_vec(), None));
         keep_emergencies(&state, &mixed).unwrap();
-        assert_eq!(std::fs::read_to_string(state.join(EMERGENCIES)).unwrap(), "3\ncpu\ndrives\ndrives off\n");
+        assert_eq!(std::fs::read_to_string(state.join(EMERGENCIES)).unwrap(), "3\ncpu\ncpu uncut\ndrives\n");
         let large = "9".repeat(EMERGENCIES_MAX + 1);
         for damaged in ["", "1\n", "2\ncpu\n", "1\ncpu", "\0\0", "cpu\n", "-1\n", "1\ncpu\nair\n", &large] {
             std::fs::write(state.join(EMERGENCIES), damaged).unwrap();

@@ -69,9 +69,9 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
     if let Some(what) = damage {
         context.notify.finding(kept::TOLD, &what);
     }
-    if let Some(told) = &told {
-        machine.remember(clock.now(), &told.said(&board, &loops));
-    }
+    // Without a file all counts as well: what is not is told then, and nothing that only the start brings.
+    let told = told.unwrap_or_default();
+    machine.remember(clock.now(), &told.said(&board, &loops));
     let (outbox, sender) = Outbox::new(context.bus.clone());
     let (keep, kept) = mpsc::channel(KEEPING);
     let hosts = hosts(&board);
@@ -81,7 +81,7 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
         undriven: vec![Lasting::default(); board.fans.len()],
         keeping: false,
         latch: Latch { stored: Some(latched), ..Latch::default() },
-        told: Keeper::new(told.unwrap_or_default()),
+        told: Keeper::new(told),
         refusals: vec![String::new(); board.zones.len()],
         machine,
         io,
@@ -198,12 +198,21 @@ impl Daemon {
                 },
             }
         }
-        let last = self.told.unkept();
         self.io.leave().await;
-        if let Some(told) = last {
-            let keeps = on_medium(move || kept::keep_told(&self.state_dir, &told));
-            let _ = tokio::time::timeout(LAST_TOLD_WITHIN, keeps).await;
-        }
+        let (mut told, dir, clock) = (self.told, self.state_dir, self.clock);
+        let keeps = async move {
+            // One at a time: two would write one file.
+            while told.is_storing()
+                && let Some(done) = kept.recv().await
+            {
+                if let Kept::Told(result) = done {
+                    told.kept(clock.now(), result.is_ok());
+                }
+            }
+            let Some(last) = told.unkept().filter(|_| !told.is_storing()) else { return };
+            let _ = on_medium(move || kept::keep_told(&dir, &last)).await;
+        };
+        let _ = tokio::time::timeout(LAST_TOLD_WITHIN, keeps).await;
         Ok(())
     }
 

@@ -584,8 +584,9 @@ impl Tree {
 
     /// The EEPROMs of a bus hang with it, or do no longer.
     fn hang_eeproms(&mut self, bus: &str, hangs: bool) -> io::Result<()> {
-        let mut of = self.eeproms.iter_mut().filter(|eeprom| eeprom.bus == bus && eeprom.pulled.is_none());
-        of.try_for_each(|eeprom| eeprom.hang(&self.root, hangs))
+        let of = self.eeproms.iter_mut().filter(|eeprom| eeprom.bus == bus && eeprom.pulled.is_none());
+        // All of them, whatever becomes of one.
+        of.map(|eeprom| eeprom.hang(&self.root, hangs)).fold(Ok(()), Result::and)
     }
 
     /// Takes the EEPROM with this id away; it keeps what is in it.
@@ -621,7 +622,7 @@ impl Tree {
 impl Eeprom {
     /// Has who reads or writes it wait from now on, or fail now and be served again. What is in it stays.
     fn hang(&mut self, root: &Path, hangs: bool) -> io::Result<()> {
-        if std::mem::replace(&mut self.hangs, hangs) == hangs {
+        if self.hangs == hangs {
             return Ok(());
         }
         let device = root.join("devices").join(&self.path);
@@ -629,10 +630,14 @@ impl Eeprom {
         if !hangs {
             // Who waits for it to be opened goes on, and finds nothing in it.
             let _open = OpenOptions::new().read(true).write(true).custom_flags(NONBLOCK).open(&file);
-            return fs::rename(held, file);
+            fs::rename(held, file)?;
+            self.hangs = false;
+            return Ok(());
         }
         let whose = fs::metadata(&file)?;
         fs::rename(&file, held)?;
+        // From here on there is something to put back.
+        self.hangs = true;
         mknodat(rustix::fs::CWD, &file, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
         fs::set_permissions(&file, whose.permissions())?;
         // As the operator has handed it over; who is not root made it for himself.

@@ -31,7 +31,8 @@ pub(crate) fn allow(path: &str) -> Option<String> {
 
 /// A status of the bus in the words of `crates/redfish`.
 pub(crate) fn fault(status: &Status) -> Fault {
-    Fault { reason: status.reason(), ..Fault::new(status.code, &status.message) }
+    let wait = status.info().and_then(|info| info.metadata.get("retry_after_s")?.parse().ok());
+    Fault { reason: status.reason(), wait, ..Fault::new(status.code, &status.message) }
 }
 
 /// A refusal of websrv's own: what is no matter of a resource.

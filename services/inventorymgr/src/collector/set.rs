@@ -10,7 +10,7 @@ use schema::v1alpha1::{Asset, SetAssetInfoRequest};
 use service::ErrorChain;
 
 use super::{Core, Unfinished, in_time};
-use crate::inventory::{Change, ChangeKind, Intent, OwnerData, Source, Told};
+use crate::inventory::{Change, ChangeKind, Intent, OwnerData, Part, Source, Told};
 use crate::parts;
 
 impl Core {
@@ -90,11 +90,11 @@ impl Core {
         if in_part && (tag != tag_was || undone) {
             owned.intent = None;
             let tag = tag.as_deref().unwrap_or_default();
-            self.set_in_part(id, &mut owned, part.serial.as_deref(), tag, told.as_ref(), context).await?;
+            self.set_in_part(id, &mut owned, &part, tag, told.as_ref(), context).await?;
         } else {
-            self.afford(id, context)?;
+            self.afford(id, context, goes_on(tag_was.as_deref(), tag.as_deref()))?;
             owned.told = told.clone();
-            self.put_owned(id, owned.clone()).await?;
+            self.put_owned(id, owned.clone()).await.map_err(StateError::of_change)?;
         }
         self.inventory().set(id, owned);
         if let Some(told) = &told {
@@ -115,10 +115,10 @@ impl Core {
         Err(Status::no_such("asset", id, inventory.entries().map(|entry| entry.part.id.as_str())))
     }
 
-    /// Takes one of the changes that there may be, right before it is stored.
-    fn afford(&self, id: &str, context: &CallContext) -> Result<(), Status> {
+    /// Takes one of the changes that there may be, right before it is stored. One that `goes_on` with the last may belong to it.
+    fn afford(&self, id: &str, context: &CallContext, goes_on: bool) -> Result<(), Status> {
         let now = self.clock.now();
-        let taken = self.state().budget.take(now, id, context.username());
+        let taken = self.state().budget.take(now, id, context.username(), goes_on);
         taken.map_err(|wait| {
             let seconds = wait.get().div_ceil(1_000);
             let text = format!(
@@ -212,12 +212,12 @@ impl Core {
 
     /// Writes the asset tag into the part. The bytes are stored first, with what is to be told of them: a loss of power in the middle leaves an image
     /// that is mended, and told of, when it is read the next time. `owned` has an intent afterwards when it could not be stored that there is none.
-    /// Whatever the part is found to be is shown at once.
+    /// Whatever the part is found to be is shown at once; `shown` is what it was when this was asked for.
     async fn set_in_part(
         &self,
         id: &str,
         owned: &mut OwnerData,
-        serial: Option<&str>,
+        shown: &Part,
         tag: &str,
         told: Option<&Told>,
         context: &CallContext,
@@ -262,7 +262,7 @@ impl Core {
             let text = format!("{id} has no serial number to know it by: it cannot keep an asset tag");
             return Err(Status::failed_precondition(text).with_reason("ASSET_WITHOUT_SERIAL_NUMBER"));
         }
-        if let (Some(known), Some(found)) = (serial, part.serial.as_deref())
+        if let (Some(known), Some(found)) = (shown.serial.as_deref(), part.serial.as_deref())
             && known != found
         {
             // It was exchanged since it was asked for.
@@ -276,19 +276,25 @@ impl Core {
             part_number: part.part_number.clone(),
             told: None,
         };
-        self.afford(id, context)?;
+        self.afford(id, context, goes_on(shown.asset_tag.as_deref(), Some(tag)))?;
         let Some((at, bytes)) = difference(&before, after.bytes()) else {
             owned.told = told.cloned();
-            return Ok(self.put_owned(id, owned.clone()).await?);
+            return self.put_owned(id, owned.clone()).await.map_err(StateError::of_change);
         };
         let wanted = Some(Intent { told: told.cloned(), ..intent((at, bytes.clone())) });
         let intended = OwnerData { intent: wanted.clone(), ..owned.clone() };
-        self.put_owned(id, intended.clone()).await?;
+        // Nothing is written yet; until the store has forgotten it, it is not to be.
+        let undo = || difference(after.bytes(), &before).map(&intent);
+        if let Err(error) = self.put_owned(id, intended.clone()).await {
+            if matches!(error, StateError::NotRead { .. }) {
+                // It may be stored all the same, and the next start would write it.
+                self.take_back(id, undo(), stored).await;
+            }
+            return Err(error.of_change());
+        }
         if let Err(over) = in_time(context) {
-            // The store took its time. Nothing is written yet; until the store has forgotten it, it is not to be.
-            let undo = OwnerData { intent: difference(after.bytes(), &before).map(intent), ..stored.clone() };
-            self.inventory().set(id, undo);
-            let _ = self.keep(id, stored).await;
+            // The store took its time.
+            self.take_back(id, undo(), stored).await;
             return Err(over);
         }
         self.touched(index);
@@ -319,6 +325,12 @@ impl Core {
         Ok(())
     }
 
+    /// What was to be written is not, whatever the store has of it: it is as it `was` once that is stored, and until then `undo` is what is intended.
+    async fn take_back(&self, id: &str, undo: Option<Intent>, was: OwnerData) {
+        self.inventory().set(id, OwnerData { intent: undo, ..was.clone() });
+        let _ = self.keep(id, was).await;
+    }
+
     /// An EEPROM as it was before a write that failed. As long as it does not let itself be restored, that is what is intended.
     async fn restore(
         &self,
@@ -339,6 +351,11 @@ impl Core {
         }
         self.keep(id, was).await
     }
+}
+
+/// Whether a tag is the one of before and more: a client that sets it in pieces has it grow.
+fn goes_on(was: Option<&str>, now: Option<&str>) -> bool {
+    was.zip(now).is_some_and(|(was, now)| !was.is_empty() && now.len() > was.len() && now.starts_with(was))
 }
 
 /// What an owner calls a part or its place, without the blanks around it, which nobody sees and who copies it has; none where nothing is set.

@@ -544,6 +544,55 @@ async fn a_change_is_kept_before_its_part_is() {
     assert_eq!(event.what, "set", "it is not told twice");
 }
 
+/// What is seen while a part is stored: its change goes first as well.
+#[tokio::test]
+async fn a_change_that_comes_while_parts_are_stored_is_kept_before_its_part_is() {
+    const PSU1: usize = 2;
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    look(&mut collector, PSU0).await;
+    look(&mut collector, PSU1).await;
+    bench.way.hold_at("$KV.inventory.parts.fru-psu0");
+    for (index, id) in [(PSU0, "psu8"), (PSU1, "psu9")] {
+        bench.chips[index].cells().bytes =
+            twin::image(FruPart::PowerSupply, "ACME", "Model", id, 256).unwrap();
+        let read = collector.core.said.read(index).await;
+        let epoch = collector.core.state().epoch;
+        collector.take(Item::Fru(index), Answer::Image(epoch, read));
+        if index == PSU0 {
+            // The store has its change, and takes its time for the part.
+            let store = Store::open(&bench.bus.client("websrv").await).await.unwrap();
+            tokio::time::timeout(WAIT, async {
+                while store.inventory().await.unwrap().changes().count() == 0
+                    || !collector.core.state().unsaved.is_empty()
+                {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await
+            .unwrap();
+        }
+    }
+    bench.way.release();
+    collector.settle().await;
+    let store = Store::open(&bench.bus.client("websrv").await).await.unwrap();
+    assert_eq!(store.inventory().await.unwrap().changes().count(), 2);
+}
+
+#[tokio::test]
+async fn a_tag_that_grows_is_one_change_and_is_not_left_in_its_middle() {
+    let bench = Bench::start().await;
+    let mut collector = bench.collector().await;
+    look(&mut collector, MAINBOARD).await;
+    for n in 0..8 {
+        for piece in [format!("A{n}"), format!("A{n}-B")] {
+            collector.core.set(tag(&piece), &CallContext::new()).await.unwrap();
+        }
+    }
+    assert!(collector.core.set(tag("A8"), &CallContext::new()).await.is_err());
+    assert_eq!(bench.chips[MAINBOARD].tag(), "A7-B");
+}
+
 #[tokio::test]
 async fn a_tag_that_is_in_the_part_after_a_death_is_told_once() {
     let bench = Bench::start().await;
