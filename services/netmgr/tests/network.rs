@@ -231,6 +231,8 @@ fn another_address_is_taken_back_unless_who_has_reached_it_confirms_it() {
     daemon.forget();
     daemon.say("address eth0 192.0.2.9/24 192.0.2.1");
     lab.until("the address on trial", fixed);
+    // Netmgr has seen it there, too.
+    daemon.wait("address 192.0.2.9/24 gained");
     // Who still comes by another way says nothing of this one.
     daemon.say("confirm 198.51.100.1");
     daemon.wait("ANSWER Ok(false)");

@@ -627,6 +627,8 @@ impl Machine {
                 let kind = if session.user == requester.user {
                     SessionChangeKind::Deleted
                 } else {
+                    // Else who manages accounts would keep those out who may do more.
+                    self.check_subject(&session.user, &requester)?;
                     SessionChangeKind::Revoked
                 };
                 let (answer, cause) =

@@ -157,6 +157,11 @@ fn nobody_gives_or_takes_more_than_he_may_do_himself() {
     assert_eq!(bench.done(reset, NAME), too_much);
     let remove = |id| Call::DeleteUser { ticket: Ticket::new(id), user: "admin".into() };
     assert_eq!(bench.done(remove, NAME), too_much);
+    let (session, token) = bench.enter("admin");
+    let end = |id| Call::DeleteSession { ticket: Ticket::new(id), id: session.clone() };
+    assert_eq!(bench.done(end, NAME), too_much, "else he would keep the administrator out");
+    assert!(bench.token(&token).is_ok());
+    assert_eq!(bench.done(end, "admin"), Ok(()));
     let new = |role: &str| {
         let new = NewUser { role: Some(name(role)), ..new_user("carol", Role::ReadOnly) };
         let password = password("b4ssoon of wood");
