@@ -56,6 +56,8 @@ pub(super) static INTERFACE: Resource = Resource {
         apply,
         changes: &[Need::Network],
     }),
+    // Without DHCP and with an address that is none, another one would be fixed: that of the lease.
+    together: &[DHCP, FIXED, IN_USE, FIXED_SERVERS, SERVERS_IN_USE],
     ..Resource::new(
         "Managers/{}/EthernetInterfaces/{}",
         "EthernetInterface.v1_8_0.EthernetInterface",
