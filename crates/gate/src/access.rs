@@ -58,7 +58,7 @@ pub fn before_request(method: &MethodInfo, caller: &Caller<'_>) -> Result<(), De
 }
 
 /// All of it. A method on accounts or sessions takes [`Privilege::ConfigureSelf`] for the caller's own and
-/// [`Privilege::ConfigureUsers`] for those of others.
+/// [`Privilege::ConfigureUsers`] for those of others. To read records of requests, which tell of everybody, takes that as well.
 ///
 /// # Errors
 /// [`Denied`]
@@ -68,6 +68,9 @@ pub fn with_request(
     request: &DynamicMessage,
 ) -> Result<(), Denied> {
     before_request(method, caller)?;
+    if asks_for_records(method, request) && !caller.may(Privilege::ConfigureUsers) {
+        return Err(without(method, Privilege::ConfigureUsers, caller));
+    }
     let Some(path) = method.self_field.filter(|_| method.privilege != Privilege::None) else { return Ok(()) };
     let named = field_path(&request.descriptor(), path).and_then(|path| string_at(request, &path));
     let own = named.is_some_and(|named| caller.is(&named));
@@ -78,6 +81,14 @@ pub fn with_request(
         return Err(password_expired());
     }
     if caller.may(Privilege::ConfigureUsers) { Ok(()) } else { Err(missing(method, caller)) }
+}
+
+/// Whether these are events of the domain that is shown to who asks for it by name only.
+fn asks_for_records(method: &MethodInfo, request: &DynamicMessage) -> bool {
+    method.owner == "eventlog"
+        && matches!(method.method, "ListEvents" | "WatchEvents")
+        && field_path(&request.descriptor(), "domain").and_then(|path| string_at(request, &path)).as_deref()
+            == Some(crate::audit::DOMAIN)
 }
 
 impl Caller<'_> {
@@ -102,6 +113,10 @@ fn password_expired() -> Denied {
 
 fn missing(method: &MethodInfo, caller: &Caller<'_>) -> Denied {
     let needed = if method.self_field.is_some() { Privilege::ConfigureUsers } else { method.privilege };
+    without(method, needed, caller)
+}
+
+fn without(method: &MethodInfo, needed: Privilege, caller: &Caller<'_>) -> Denied {
     let needed = needed.as_str_name().trim_start_matches("PRIVILEGE_");
     let who = if caller.role.is_empty() {
         "a caller without a role".to_owned()
@@ -149,6 +164,20 @@ mod tests {
         {
             assert_eq!(change_password(&ann(SELF), named).is_ok(), own, "{named:?}");
             assert!(change_password(&ann(USERS), named).is_ok(), "{named:?}");
+        }
+    }
+
+    #[test]
+    fn records_of_requests_are_for_who_may_configure_users() {
+        for name in ["ListEvents", "WatchEvents"] {
+            let method = schema::methods().iter().find(|method| method.method == name).unwrap();
+            for (domain, privileges, may) in
+                [("audit", SELF, false), ("audit", USERS, true), ("host", SELF, true), ("", SELF, true)]
+            {
+                let mut request = DynamicMessage::new(method.input());
+                request.set_field_by_name("domain", Value::String(domain.to_owned()));
+                assert_eq!(with_request(method, &ann(privileges), &request).is_ok(), may, "{name} {domain}");
+            }
         }
     }
 

@@ -64,10 +64,14 @@ pub struct Entry<'a> {
     pub took: Duration,
 }
 
-/// Records of one account at once, and then one each so long.
-const OF_ACCOUNT: Allowed = Allowed { most: 60, every: Millis::from_secs(6) };
+/// Records of what one account did at once, and then one each so long.
+const DONE_OF_ACCOUNT: Allowed = Allowed { most: 60, every: Millis::from_secs(8) };
 /// The same of all accounts together.
-const OF_ALL: Allowed = Allowed { most: 240, every: Millis::from_secs(2) };
+const DONE_OF_ALL: Allowed = Allowed { most: 240, every: Millis::from_millis(2667) };
+/// Of what one account was refused.
+const REFUSED_OF_ACCOUNT: Allowed = Allowed { most: 15, every: Millis::from_secs(24) };
+/// Of what all were. With what they did it is one each 2 s in the long run, which is what flash bears.
+const REFUSED_OF_ALL: Allowed = Allowed { most: 60, every: Millis::from_secs(8) };
 /// Accounts that are counted apart; who comes when there are more takes of what all have.
 const ACCOUNTS_MAX: usize = 256;
 /// What a record has of a path, bytes.
@@ -105,29 +109,29 @@ impl Allowed {
     }
 }
 
-/// How many records are written, so that nobody wears the flash or fills the log by asking often. What is not recorded is counted, in the account's next record, and
-/// is a line of the daemon's own log in any case.
+/// Records of one kind: what may be written of them, of an account and of all.
 #[derive(Debug)]
-pub struct Budget {
+struct Purse {
+    of_account: Allowed,
+    of_all: Allowed,
     all: Left,
+    /// What is left of an account's, and how many of its records were not written since its last one.
     accounts: BTreeMap<String, (Left, u32)>,
 }
 
-impl Budget {
-    /// A full one.
-    #[must_use]
-    pub fn new(at: Mono) -> Self {
-        Self { all: OF_ALL.full(at), accounts: BTreeMap::new() }
+impl Purse {
+    fn new(of_account: Allowed, of_all: Allowed, at: Mono) -> Self {
+        Self { of_account, of_all, all: of_all.full(at), accounts: BTreeMap::new() }
     }
 
-    /// Whether a record of this account is written now: how many before it were not.
-    pub fn take(&mut self, account: &str, at: Mono) -> Option<u32> {
-        OF_ALL.refill(&mut self.all, at);
+    fn take(&mut self, account: &str, at: Mono) -> Option<u32> {
+        let of_account = self.of_account;
+        self.of_all.refill(&mut self.all, at);
         if !self.accounts.contains_key(account) && self.accounts.len() >= ACCOUNTS_MAX {
             // Who has all of his share back has nothing to be remembered for.
             self.accounts.retain(|_, (left, missed)| {
-                OF_ACCOUNT.refill(left, at);
-                left.now < OF_ACCOUNT.most || *missed > 0
+                of_account.refill(left, at);
+                left.now < of_account.most || *missed > 0
             });
         }
         if !self.accounts.contains_key(account) && self.accounts.len() >= ACCOUNTS_MAX {
@@ -136,8 +140,8 @@ impl Budget {
             return Some(0);
         }
         let (left, missed) =
-            self.accounts.entry(account.to_owned()).or_insert_with(|| (OF_ACCOUNT.full(at), 0));
-        OF_ACCOUNT.refill(left, at);
+            self.accounts.entry(account.to_owned()).or_insert_with(|| (of_account.full(at), 0));
+        of_account.refill(left, at);
         match (left.now.checked_sub(1), self.all.now.checked_sub(1)) {
             (Some(own), Some(all)) => {
                 (left.now, self.all.now) = (own, all);
@@ -148,6 +152,30 @@ impl Budget {
                 None
             }
         }
+    }
+}
+
+/// How many records are written, so that nobody wears the flash or fills the log by asking often. What is not recorded is counted, in the account's next record of
+/// its kind, and is a line of the daemon's own log in any case. What was refused takes nothing of what is there for what was done: who may do nothing hides nothing.
+#[derive(Debug)]
+pub struct Budget {
+    done: Purse,
+    refused: Purse,
+}
+
+impl Budget {
+    /// A full one.
+    #[must_use]
+    pub fn new(at: Mono) -> Self {
+        Self {
+            done: Purse::new(DONE_OF_ACCOUNT, DONE_OF_ALL, at),
+            refused: Purse::new(REFUSED_OF_ACCOUNT, REFUSED_OF_ALL, at),
+        }
+    }
+
+    /// Whether a record of this account is written now, of what was done or was not: how many of that kind before it were not.
+    pub fn take(&mut self, account: &str, is_done: bool, at: Mono) -> Option<u32> {
+        if is_done { self.done.take(account, at) } else { self.refused.take(account, at) }
     }
 }
 
@@ -175,7 +203,8 @@ impl Recorder {
         }
         let Some(by) = entry.by.filter(|by| !by.is_empty() && level == Level::Record) else { return };
         let now = Mono::from_millis(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let missed = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(by, now);
+        let is_done = entry.code == Code::Ok;
+        let missed = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(by, is_done, now);
         let Some(missed) = missed else { return };
         let (event, bus) = (entry.event(by, missed, self.bus.name()), self.bus.clone());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -249,9 +278,19 @@ impl Entry<'_> {
     }
 }
 
-/// Whether a path is that of a session, in any of the protocols.
+/// Whether a path is that of a session, in any of the protocols. Names that somebody gives are in paths, too: they do not count.
 fn is_of_session(path: &str) -> bool {
-    path.contains("SessionService") || path.starts_with("/api/v1alpha1/sessions")
+    const NAME: &str = "SessionService";
+    // A method, or a subject of the bus.
+    let Some(path) = path.strip_prefix('/') else { return path.split('.').any(|word| word == NAME) };
+    let mut segments = path.split('/');
+    match (segments.next(), segments.next(), segments.next()) {
+        (Some("api"), Some("v1alpha1"), Some(third)) => third == "sessions",
+        (Some("redfish"), Some("v1"), Some(third)) => third == NAME,
+        // An RPC: `/schema.v1alpha1.SessionService/CreateSession`.
+        (Some(service), Some(_), None) => service.rsplit('.').next() == Some(NAME),
+        _ => false,
+    }
 }
 
 /// The beginning of a text, of at most so many bytes.
@@ -273,19 +312,63 @@ mod tests {
     fn who_asks_too_often_is_counted_and_nobody_else_loses_a_record() {
         let mut budget = Budget::new(at(0));
         for _ in 0..60 {
-            assert_eq!(budget.take("ann", at(0)), Some(0));
+            assert_eq!(budget.take("ann", true, at(0)), Some(0));
         }
         for _ in 0..500 {
-            assert_eq!(budget.take("ann", at(1)), None);
+            assert_eq!(budget.take("ann", true, at(1)), None);
         }
-        assert_eq!(budget.take("bob", at(1)), Some(0));
-        assert_eq!(budget.take("ann", at(7)), Some(500), "the next one says how many there were");
-        assert_eq!(budget.take("ann", at(7)), None);
+        assert_eq!(budget.take("bob", true, at(1)), Some(0));
+        assert_eq!(budget.take("ann", true, at(9)), Some(500), "the next one says how many there were");
+        assert_eq!(budget.take("ann", true, at(9)), None);
         // Rest gives all back, and no more than that.
         for _ in 0..60 {
-            assert!(budget.take("ann", at(100_000)).is_some());
+            assert!(budget.take("ann", true, at(100_000)).is_some());
         }
-        assert_eq!(budget.take("ann", at(100_000)), None);
+        assert_eq!(budget.take("ann", true, at(100_000)), None);
+    }
+
+    #[test]
+    fn what_was_refused_hides_nothing_that_was_done() {
+        let mut budget = Budget::new(at(0));
+        for now in 0..600 {
+            for reader in ["r1", "r2", "r3", "r4", "r5", "ann"] {
+                budget.take(reader, false, at(now));
+            }
+        }
+        assert_eq!(budget.take("admin", true, at(600)), Some(0));
+        assert_eq!(
+            budget.take("ann", true, at(600)),
+            Some(0),
+            "behind what she was refused herself, neither"
+        );
+    }
+
+    #[test]
+    fn sessions_are_known_by_their_paths_and_not_by_names_in_others() {
+        for path in [
+            "/redfish/v1/SessionService/Sessions",
+            "/redfish/v1/SessionService/Sessions/7",
+            "/redfish/v1/SessionService",
+            "/schema.v1alpha1.SessionService/CreateSession",
+            "/api/v1alpha1/sessions",
+            "/api/v1alpha1/sessions/7",
+            "rpc.SessionService.CreateSession",
+            "schema.v1alpha1.SessionService.CreateSession",
+        ] {
+            assert!(is_of_session(path), "{path}");
+        }
+        for path in [
+            "/api/v1alpha1/users/SessionService1",
+            "/api/v1alpha1/users/SessionService",
+            "/redfish/v1/AccountService/Accounts/SessionService",
+            "/redfish/v1/AccountService/Accounts/a.SessionService",
+            "/api/v1alpha1/media/SessionService.iso",
+            "/api/v1alpha1/sessionsx",
+            "/schema.v1alpha1.UserService/SetPassword",
+            "rpc.UserService.SetPassword",
+        ] {
+            assert!(!is_of_session(path), "{path}");
+        }
     }
 
     #[test]
@@ -314,16 +397,17 @@ mod tests {
     proptest! {
         #[test]
         fn there_are_never_more_records_than_flash_is_to_bear(
-            steps in proptest::collection::vec((0_u64..20_000, 0_usize..600), 1..2000),
+            steps in proptest::collection::vec((0_u64..20_000, 0_usize..600, any::<bool>()), 1..2000),
         ) {
             let mut budget = Budget::new(at(0));
             let (mut now, mut written) = (0, 0_u64);
-            for (wait, who) in steps {
+            for (wait, who, is_done) in steps {
                 now += wait / 100;
-                written += u64::from(budget.take(&format!("u{who}"), Mono::from_millis(now)).is_some());
-                prop_assert!(budget.accounts.len() <= ACCOUNTS_MAX);
+                written += u64::from(budget.take(&format!("u{who}"), is_done, Mono::from_millis(now)).is_some());
+                prop_assert!(budget.done.accounts.len() <= ACCOUNTS_MAX);
+                prop_assert!(budget.refused.accounts.len() <= ACCOUNTS_MAX);
             }
-            prop_assert!(written <= 240 + now / 2000 + 1, "{written} in {now} ms");
+            prop_assert!(written <= 300 + now / 2000 + 2, "{written} in {now} ms");
         }
     }
 }

@@ -590,6 +590,7 @@ impl Exchange {
             }
         }
         given.0.retain(|(path, _)| may(path));
+        keep_together(resource.together, &mut given, &mut wrong);
         let changes =
             if given.is_empty() { Vec::new() } else { (patch.apply)(&self.world, &self.route.names, &given) };
         let missing = self.world.take_missing();
@@ -965,6 +966,23 @@ fn made_registry(registry: &Registry, templates: &[&'static Template]) -> Value 
 /// What is to be said to somebody who has to change the password first.
 pub(crate) fn password_change_required(asker: &Asker) -> Message {
     base::PASSWORD_CHANGE_REQUIRED.with(&[&format!("/redfish/v1/AccountService/Accounts/{}", asker.username)])
+}
+
+/// Where one of the properties is wrong that are taken together, the others are not taken either.
+fn keep_together(together: &[&'static str], given: &mut Given, wrong: &mut Vec<(Pointer, Message)>) {
+    // An object that is none spoils what is in it.
+    let spoils = |at: &Pointer, path: &str| {
+        at.names().count() <= path.split('/').count() && at.names().zip(path.split('/')).all(|(a, b)| a == b)
+    };
+    let bad = together.iter().copied().find(|path| wrong.iter().any(|(at, _)| spoils(at, path)));
+    let Some(bad) = bad else { return };
+    let (out, kept): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut given.0).into_iter().partition(|(path, _)| together.contains(path));
+    given.0 = kept;
+    wrong.extend(out.into_iter().map(|(path, _)| {
+        let message = base::PROPERTY_VALUE_CONFLICT.with(&[path, bad]);
+        (pointer(path), message.about(pointer(path)))
+    }));
 }
 
 /// Adds messages about what was not changed (DSP0266 §7.5.2); each names its property.

@@ -28,6 +28,8 @@ pub struct Resource {
     pub excerpt: &'static [&'static str],
     /// What a PATCH may change.
     pub patch: Option<Patch>,
+    /// Properties of a PATCH of which all that are given are taken, or none: where one is wrong, the others would do harm without it.
+    pub together: &'static [&'static str],
     /// What a POST makes.
     pub create: Option<Create>,
     /// What a DELETE does.
@@ -83,6 +85,7 @@ impl Resource {
             volatile: &[],
             excerpt: &[],
             patch: None,
+            together: &[],
             create: None,
             delete: None,
             actions: &[],

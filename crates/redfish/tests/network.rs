@@ -87,6 +87,38 @@ fn an_address_is_asked_for_as_clients_do() {
 }
 
 #[test]
+fn where_one_of_those_is_wrong_none_is_taken() {
+    let strange = json!({"Address": "192.0.2.9", "SubnetMask": "255.255.255.0", "Oem": {}});
+    let four = json!(["192.0.2.53", "192.0.2.54", "192.0.2.55", "192.0.2.56"]);
+    for (body, expected) in [
+        // Else the address of the lease would be fixed.
+        (
+            json!({"DHCPv4": {"DHCPEnabled": false}, "IPv4StaticAddresses": [strange]}),
+            "PropertyValueTypeError PropertyValueConflict",
+        ),
+        (
+            json!({"IPv4StaticAddresses": [{"Address": "192.0.2.9"}], "StaticNameServers": four}),
+            "ArraySizeTooLong PropertyValueConflict",
+        ),
+        (
+            json!({"DHCPv4": false, "IPv4StaticAddresses": [{"Address": "192.0.2.9"}]}),
+            "PropertyValueTypeError PropertyValueConflict",
+        ),
+    ] {
+        assert_eq!(asked(&body), Err(format!("400 {expected}")), "{body}");
+    }
+    // What is beside them is taken all the same.
+    let body = json!({"HostName": "bmc-9", "DHCPv4": {"DHCPEnabled": false}, "StaticNameServers": four});
+    let request = asked(&body).unwrap().unwrap();
+    let expected = v1::ChangeNetworkRequest {
+        interface: "eth0".into(),
+        host_name: Some("bmc-9".into()),
+        ..Default::default()
+    };
+    assert_eq!(request, expected);
+}
+
+#[test]
 fn names_and_name_servers_are_asked_for_with_an_address_in_one() {
     let body = json!({
         "HostName": "bmc-9", "StaticNameServers": ["192.0.2.54"],

@@ -120,6 +120,10 @@ fn logs_are_views_of_the_events_and_of_the_console() {
     assert_eq!((&line["Message"], &line["EntryType"]), (&json!("two"), &json!("Oem")));
     let entry = bench.shown("/redfish/v1/Managers/bmc/LogServices/AuditLog/Entries/ev1");
     assert_eq!((&entry["Originator"], &entry["EntryType"]), (&json!("olga"), &json!("Event")));
+    // Records tell of everybody: who may not configure users does without them, and nobody is asked for them.
+    let mut bench = Bench::by(asker("rita", auth::Role::ReadOnly));
+    assert_eq!(ids(&mut bench, "Managers/bmc/LogServices/AuditLog"), ["ev1"]);
+    assert!(!bench.asked.iter().any(|call| call.request.windows(5).any(|part| part == b"audit")));
     // Who may not open the console does not see its log either.
     let mut bench = Bench::by(asker("rita", auth::Role::ReadOnly));
     let logs = bench.shown("/redfish/v1/Systems/system/LogServices");

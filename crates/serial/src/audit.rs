@@ -83,15 +83,17 @@ fn edit(raw: &[u8]) -> Vec<u8> {
     let mut line = Vec::new();
     for byte in raw {
         match byte {
-            0x08 | 0x7f => {
-                // A character of several bytes is one.
-                while line.pop().is_some_and(|byte: u8| byte & 0xc0 == 0x80) {}
-            }
+            0x08 | 0x7f => back(&mut line),
             0x15 => line.clear(),
             byte => line.push(*byte),
         }
     }
     line
+}
+
+/// Takes the last character back; one of several bytes is one.
+fn back(line: &mut Vec<u8>) {
+    while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
 }
 
 /// A line that has not ended.
@@ -113,8 +115,10 @@ struct Line {
 pub struct Audit {
     redaction: Redaction,
     log: Log,
-    /// The last line of the host.
+    /// The last line of the host that has text, as far as a terminal shows it.
     prompt: Vec<u8>,
+    /// It has ended, and there is none on the next one yet: GRUB asks for a password on a line of its own.
+    has_ended: bool,
     plain: Plain,
     line: Option<Line>,
 }
@@ -124,7 +128,7 @@ impl Audit {
     #[must_use]
     pub fn new(redaction: Redaction) -> Self {
         let log = Log::new(AUDIT_RATE);
-        Self { redaction, log, prompt: Vec::new(), plain: Plain::default(), line: None }
+        Self { redaction, log, prompt: Vec::new(), has_ended: false, plain: Plain::default(), line: None }
     }
 
     /// The host printed something: it may be a prompt.
@@ -132,8 +136,16 @@ impl Audit {
         for byte in bytes {
             match self.plain.keep(*byte) {
                 None => {}
-                Some(b'\n' | b'\r') => self.prompt.clear(),
+                Some(b'\n' | b'\r') => self.has_ended = true,
+                // What was printed to be taken back is no part of a prompt: systemd's hint beside it, stars for keys.
+                Some(0x08) if !self.has_ended => back(&mut self.prompt),
+                Some(b' ') if self.has_ended => {}
+                // A bell, and the like.
+                Some(byte) if byte.is_ascii_control() => {}
                 Some(byte) => {
+                    if std::mem::take(&mut self.has_ended) {
+                        self.prompt.clear();
+                    }
                     if self.prompt.len() >= PROMPT_MAX {
                         // Its end is what says what it is.
                         self.prompt.drain(..PROMPT_MAX / 2);
@@ -312,6 +324,23 @@ mod tests {
         audit.printed(b"\r\nPassword: ");
         audit.typed(1, ANN, b"\r", Mono::ZERO, 0);
         assert_eq!(texts(&mut audit), ["root", REDACTED, "whoami", REDACTED, REDACTED]);
+    }
+
+    #[test]
+    fn a_prompt_is_what_a_terminal_shows_of_it_and_stays_while_the_next_line_is_empty() {
+        let mut audit = audit();
+        audit.printed(b"\r\nPassword: (hint) ");
+        audit.printed(&[&[0x08_u8; 7][..], &[b' '; 7], &[0x08; 7]].concat());
+        audit.typed(1, ANN, b"secret\r", Mono::ZERO, 0);
+        audit.printed("\r\nPassword: \u{2022}\x08\x07".as_bytes());
+        audit.typed(1, ANN, b"secret\r", Mono::ZERO, 0);
+        audit.printed(b"\r\nEnter password: \r\n\x1b[2K ");
+        audit.typed(1, ANN, b"secret\r", Mono::ZERO, 0);
+        audit.printed(b"\r\ngrub> ");
+        audit.typed(1, ANN, b"ls\r", Mono::ZERO, 0);
+        audit.printed(&[0x08_u8; PROMPT_MAX * 2]);
+        audit.typed(1, ANN, b"boot\r", Mono::ZERO, 0);
+        assert_eq!(texts(&mut audit), [REDACTED, REDACTED, REDACTED, "ls", "boot"]);
     }
 
     #[test]

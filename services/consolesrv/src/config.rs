@@ -54,12 +54,22 @@ struct Given {
 
 impl Default for Given {
     fn default() -> Self {
-        let prompts = ["password", "passphrase", "passcode", "passwort", "kennwort", r"\bpin\b", "secret"];
+        // The last is how Debian asks for the passphrase of a disk.
+        let prompts = [
+            "password",
+            "passphrase",
+            "passcode",
+            "passwort",
+            "kennwort",
+            r"\bpin\b",
+            "secret",
+            "unlock disk",
+        ];
         Self {
             enabled: false,
             kib: 128,
-            // With what it is for before the colon, and what some print for each key behind it.
-            prompts: vec![format!(r"(?i)({})[^:]*: *\**$", prompts.join("|"))],
+            // With what it is for before the colon, and behind it what some print for each key, and a hint as systemd's.
+            prompts: vec![format!(r"(?i)({})[^:]*:[ *]*(\([^()]*\)[ *]*)?$", prompts.join("|"))],
             redact: Vec::new(),
         }
     }
@@ -80,6 +90,8 @@ impl TryFrom<Given> for Audit {
 
 #[cfg(test)]
 mod tests {
+    use units::Mono;
+
     use super::*;
 
     fn read(text: &str) -> Result<Audit, String> {
@@ -94,6 +106,33 @@ mod tests {
         assert_eq!(shown, Config::default());
         assert_eq!(shown.audit, Audit::try_from(Given::default()).unwrap(), "they are possible");
         assert!(!Config::default().audit.enabled, "nothing is kept unless it is asked for");
+    }
+
+    #[test]
+    fn what_the_usual_programs_ask_for_as_a_secret_is_not_kept() {
+        let mut audit = serial::Audit::new(Config::default().audit.redaction());
+        let prompts = [
+            "Password: ",
+            "[sudo] password for ann: ",
+            "Enter passphrase for key '/root/.ssh/id_ed25519': ",
+            "\u{1f510} Please enter passphrase for disk QEMU (luks-7): (press TAB for no echo) ",
+            "\u{1f510} Please enter LUKS2 token PIN: (no echo) ",
+            "Please unlock disk sda3_crypt: ",
+            "Enter passphrase for hd0,gpt2 (0c2f): ",
+            "Enter password: \r\n",
+        ];
+        for prompt in prompts {
+            audit.printed(format!("\r\nready\r\n{prompt}").as_bytes());
+            for key in b"hunter2\r" {
+                audit.typed(1, ["ann", ""], &[*key], Mono::ZERO, 0);
+            }
+        }
+        audit.printed(b"\r\n# ");
+        audit.typed(1, ["ann", ""], b"cat secrets: x\r", Mono::ZERO, 0);
+        let text = String::from_utf8(audit.finish(Mono::ZERO).unwrap().bytes).unwrap();
+        assert!(!text.contains("hunter"), "{text}");
+        assert_eq!(text.matches("[redacted]").count(), prompts.len(), "{text}");
+        assert!(text.contains("cat secrets: x"), "{text}");
     }
 
     #[test]

@@ -111,6 +111,10 @@ impl Task {
         let mut asked: Option<(Switch, Option<usize>)> = None;
         loop {
             let Some(seat) = self.seats.get(wanted) else { return };
+            if asked.is_some() {
+                // Before the lines change: what is typed at another one meanwhile would count as sent, and reach nobody.
+                self.tell(wanted, None);
+            }
             let switched = self.lines.select(&self.id, Some(seat.position)).await;
             let fault = switched.err().map(|error| ErrorChain(&error).to_string());
             self.selected.send_replace(fault.is_none().then_some(wanted));

@@ -254,7 +254,7 @@ async fn copy_all(store: &Store, name: &str, image: &HttpImage, progress: &Progr
     }
     progress.size.store(size, Ordering::Relaxed);
     let (place, called) = (store.clone(), name.to_owned());
-    let part = tokio::task::spawn_blocking(move || place.begin(&called, size)).await.map_err(lost)??;
+    let part = tokio::task::spawn_blocking(move || place.begin_new(&called, size)).await.map_err(lost)??;
     let (mut at, mut piece) = (0, Vec::with_capacity(PIECE));
     loop {
         let next = tokio::time::timeout(SILENT, whole.body.frame()).await;

@@ -265,14 +265,15 @@ impl Desk {
     }
 
     /// What is to be inserted, and where.
-    fn wanted(&self, insert: &v1::InsertMediaRequest, by: &Opener) -> Result<(usize, Medium), Status> {
+    fn wanted(&mut self, insert: &v1::InsertMediaRequest, by: &Opener) -> Result<(usize, Medium), Status> {
         let slot = self.slots.find(&insert.name)?;
+        let verifies = self.slots.take_verification(slot);
         let (source, name) = match (insert.url.is_empty(), insert.store_file.is_empty()) {
             (false, true) => {
                 let to = self.servers.judge(&insert.url).map_err(Status::invalid_argument)?;
                 let source = Source::Url {
                     url: insert.url.clone(),
-                    verify: insert.verify_certificate.unwrap_or_else(|| self.slots.verifies(slot)),
+                    verify: insert.verify_certificate.unwrap_or(verifies),
                     username: insert.source_username.clone(),
                     password: insert.source_password.clone(),
                 };

@@ -10,7 +10,7 @@ use media::{Answer, Change, Effect, Medium, Opened, Slot, Source, State};
 use schema::v1alpha1 as v1;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use units::Mono;
+use units::{Millis, Mono};
 
 use crate::copies::{self, Copied, Copies, End};
 use crate::drive::{Counters, Load, News, Order};
@@ -25,6 +25,8 @@ use crate::wire;
 /// What a client that serves a file is told when nobody wants it any more. Clients know it by this.
 pub(crate) const EJECTED: &str = "it was ejected";
 
+/// How long it holds that the next one's server is not verified.
+const UNVERIFIED_FOR: Millis = Millis::from_secs(10 * 60);
 /// Files that a drive which does not answer may have.
 const CLAIMS_MAX: usize = 4;
 
@@ -102,8 +104,31 @@ struct Place {
     /// Who did what is told next.
     by: Option<Opener>,
     is_looking: bool,
-    /// The certificate of the next one's server is verified, unless its insertion says otherwise.
-    verifies: bool,
+    verification: Verification,
+}
+
+/// Whether the certificate of the next one's server is verified where its insertion does not say. That it is not is used up by the next insertion, whatever becomes
+/// of that, and forgotten after a while: who inserts another one later is not to meet it.
+#[derive(Debug, Default)]
+struct Verification {
+    off_until: Option<Mono>,
+}
+
+impl Verification {
+    fn set(&mut self, is_on: bool, now: Mono) {
+        self.off_until = (!is_on).then(|| now.saturating_add(UNVERIFIED_FOR));
+    }
+
+    fn is_on(&self, now: Mono) -> bool {
+        self.off_until.is_none_or(|until| until <= now)
+    }
+
+    /// For one insertion.
+    fn take(&mut self, now: Mono) -> bool {
+        let is_on = self.is_on(now);
+        self.off_until = None;
+        is_on
+    }
 }
 
 /// What there is to keep, on its way to the medium.
@@ -197,7 +222,7 @@ impl Slots {
                 keeps: 0,
                 by: None,
                 is_looking: false,
-                verifies: true,
+                verification: Verification::default(),
             }
         };
         let places = parts.into_iter().enumerate().map(place).collect();
@@ -214,7 +239,8 @@ impl Slots {
     /// A drive as it is shown.
     pub(crate) fn shown(&self, slot: usize) -> Option<v1::MediaSlot> {
         let place = self.places.get(slot)?;
-        let mut shown = wire::slot(&place.name, &place.host, &place.slot, &place.counters, place.verifies);
+        let verifies = place.verification.is_on(self.clock.now());
+        let mut shown = wire::slot(&place.name, &place.host, &place.slot, &place.counters, verifies);
         self.copies.show(slot, &mut shown);
         Some(shown)
     }
@@ -229,9 +255,10 @@ impl Slots {
         (0..self.places.len()).filter_map(|slot| self.shown(slot)).collect()
     }
 
-    /// Whether the certificate of a server is verified where an insertion does not say.
-    pub(crate) fn verifies(&self, slot: usize) -> bool {
-        self.places.get(slot).is_none_or(|place| place.verifies)
+    /// Whether the certificate of a server is verified where this insertion does not say.
+    pub(crate) fn take_verification(&mut self, slot: usize) -> bool {
+        let now = self.clock.now();
+        self.places.get_mut(slot).is_none_or(|place| place.verification.take(now))
     }
 
     /// Says how the next medium is inserted.
@@ -239,6 +266,7 @@ impl Slots {
     /// # Errors
     /// There is one, and it stays as it was inserted.
     pub(crate) fn configure(&mut self, slot: usize, verifies: Option<bool>) -> Result<(), Status> {
+        let now = self.clock.now();
         let Some(place) = self.places.get_mut(slot) else { return Err(Status::internal("no drive")) };
         let Some(verifies) = verifies else { return Ok(()) };
         match place.slot.medium() {
@@ -248,7 +276,7 @@ impl Slots {
             }
             Some(_) => Ok(()),
             None => {
-                place.verifies = verifies;
+                place.verification.set(verifies, now);
                 Ok(())
             }
         }
@@ -672,7 +700,7 @@ impl Slots {
     fn tell(&mut self, slot: usize, change: &Change) {
         let Some(place) = self.places.get_mut(slot) else { return };
         if matches!(change, Change::Ejected(_)) {
-            place.verifies = true;
+            place.verification = Verification::default();
         }
         let by = place.by.clone();
         // What happens by itself is nobody's doing.
@@ -790,4 +818,23 @@ fn only_files() -> Status {
     let text =
         "the drives of this controller take media of the store only: upload it, and insert it from there";
     Status::failed_precondition(text).with_reason("NOT_SUPPORTED")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_server_is_not_verified_is_for_one_insertion_and_not_for_long() {
+        let (mut verification, now) = (Verification::default(), Mono::ZERO);
+        assert!(verification.is_on(now) && verification.take(now));
+        verification.set(false, now);
+        assert!(!verification.is_on(now) && !verification.take(now));
+        assert!(verification.is_on(now) && verification.take(now), "whatever became of it");
+        verification.set(false, now);
+        assert!(verification.take(now.saturating_add(UNVERIFIED_FOR)));
+        verification.set(false, now);
+        verification.set(true, now);
+        assert!(verification.take(now));
+    }
 }

@@ -272,6 +272,19 @@ impl Store {
         }
     }
 
+    /// As [`Self::begin`], for who names no file: one of that name that is there is not replaced.
+    ///
+    /// # Errors
+    /// As [`Self::begin`]; or there is one.
+    pub(crate) fn begin_new(&self, name: &str, size: u64) -> Result<Part, String> {
+        let part = self.begin(name, size)?;
+        // Nobody else brings one in under this name now.
+        if self.path(name).exists() {
+            return Err(format!("the store has {name:?} already: insert that one, or delete it first"));
+        }
+        Ok(part)
+    }
+
     /// What came of a file that did not come whole goes, and its name is free after that.
     fn give_up(&self, name: &str) {
         // It goes at the next start at the latest.
@@ -406,6 +419,18 @@ mod tests {
             );
         }
         assert!(store.file("../x", true).is_err() && store.file(".x", true).is_err());
+    }
+
+    #[test]
+    fn who_names_no_file_replaces_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), 10_000);
+        store.begin_new("boot.iso", 10).unwrap().finish().unwrap();
+        assert!(store.begin_new("boot.iso", 20).unwrap_err().contains("delete it first"));
+        assert_eq!(store.file("boot.iso", true).unwrap().1, 10);
+        assert!(!dir.path().join("store/.boot.iso.part").exists());
+        store.begin("boot.iso", 30).unwrap().finish().unwrap();
+        assert_eq!(store.file("boot.iso", true).unwrap().1, 30, "who names it does");
     }
 
     #[test]

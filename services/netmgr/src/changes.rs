@@ -118,25 +118,33 @@ struct Tried {
 pub(crate) struct Book {
     stored: Changes,
     tried: Option<Tried>,
+    /// What was in force when another address was asked for last, and until when it still is: the answer leaves over that address.
+    leaving: Option<(Changes, Mono)>,
 }
 
 impl Book {
     /// What an earlier run has stored.
     pub(crate) fn new(stored: Changes) -> Self {
-        Self { stored, tried: None }
+        Self { stored, ..Self::default() }
     }
 
     /// What is in force now.
     pub(crate) fn in_force(&self, now: Mono) -> &Changes {
-        match &self.tried {
-            Some(tried) if tried.from <= now => &tried.changes,
-            _ => &self.stored,
+        match (&self.leaving, &self.tried) {
+            (Some((was, until)), _) if now < *until => was,
+            (_, Some(tried)) => &tried.changes,
+            (_, None) => &self.stored,
         }
     }
 
-    /// When [`Book::in_force`] is another one, and when [`Book::due`] has something to do.
-    pub(crate) fn deadline(&self, now: Mono) -> Option<Mono> {
-        self.tried.as_ref().map(|tried| if now < tried.from { tried.from } else { tried.until })
+    /// When [`Book::due`] has something to do, after which [`Book::in_force`] is another one. It stays until that is called, however late.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        self.leaving.as_ref().map(|(_, until)| *until).or(self.trial_ends())
+    }
+
+    /// Whether what is in force changes by itself.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.deadline().is_some()
     }
 
     /// When the change on trial is taken back.
@@ -146,6 +154,7 @@ impl Book {
 
     /// The interface whose trial is over now, if one is: as it was before.
     pub(crate) fn due(&mut self, now: Mono) -> Option<String> {
+        self.leaving.take_if(|(_, until)| *until <= now);
         self.tried.take_if(|tried| tried.until <= now).map(|tried| tried.interface)
     }
 
@@ -167,9 +176,13 @@ impl Book {
             return Ok(self.trial_ends().map_or(Outcome::Same, Outcome::Tried));
         }
         let moved = |other: &Changes| {
-            let ipv4 = |changes: &Changes| changes.interfaces.get(&request.interface).and_then(|of| of.ipv4);
+            // As it comes to be: what is asked for and configured already moves nobody.
+            let ipv4 =
+                |changes: &Changes| changes.on(base).interfaces.get(&request.interface).map(|of| of.ipv4);
             ipv4(&changes) != ipv4(other)
         };
+        let from = now.saturating_add(SETTLE);
+        let leaving = Some((self.in_force(now).clone(), from));
         match (&self.tried, trial) {
             // Another try, or back: the way back is the same.
             (Some(tried), _) if tried.interface != request.interface || !moved(before) => {
@@ -178,16 +191,21 @@ impl Book {
                 Err(Status::failed_precondition(text).with_reason("NETWORK_ON_TRIAL"))
             }
             (Some(_), _) if changes == self.stored => {
-                self.tried = None;
+                (self.tried, self.leaving) = (None, leaving);
                 Ok(Outcome::Same)
             }
             (_, Some(trial)) if moved(&self.stored) => {
-                let from = now.saturating_add(SETTLE);
                 let until = from.saturating_add(trial);
                 self.tried = Some(Tried { changes, interface: request.interface.clone(), from, until });
+                self.leaving = leaving;
                 Ok(Outcome::Tried(until))
             }
-            _ => Ok(Outcome::Store(changes)),
+            // Back to what is in force without the trial, in other words.
+            (Some(_), _) => {
+                self.leaving = leaving;
+                Ok(Outcome::Store(changes))
+            }
+            (None, _) => Ok(Outcome::Store(changes)),
         }
     }
 
@@ -366,13 +384,13 @@ mod tests {
         let outcome = book.change(at(0), &base(), &wanted, TRIAL).unwrap();
         assert_eq!(outcome, Outcome::Tried(at(121)));
         // The answer leaves over the old address.
-        assert_eq!((book.in_force(at(0)), book.deadline(at(0))), (&Changes::default(), Some(at(1))));
+        assert_eq!((book.in_force(at(0)), book.deadline()), (&Changes::default(), Some(at(1))));
         assert_eq!(book.confirmed(at(0), |_| true), None, "nobody has seen it yet");
         let ipv4 = |book: &Book, now| book.in_force(now).on(&base()).interfaces["eth0"].ipv4;
         assert!(matches!(ipv4(&book, at(1)), Ipv4::Static { .. }));
         // Asked for once more, it is the same trial.
         assert_eq!(book.change(at(50), &base(), &wanted, TRIAL), Ok(Outcome::Tried(at(121))));
-        assert_eq!((book.due(at(120)), book.deadline(at(120))), (None, Some(at(121))));
+        assert_eq!((book.due(at(120)), book.deadline()), (None, Some(at(121))));
         assert_eq!(book.due(at(121)).as_deref(), Some("eth0"));
         assert_eq!((ipv4(&book, at(121)), book.trial_ends()), (Ipv4::Dhcp, None));
         // Confirmed by who came in at the interface.
@@ -403,10 +421,40 @@ mod tests {
         // Another try of the same, and back to what was: the way back leads to what is stored.
         let again = book.change(at(10), &base(), &fixed4("eth0", "192.0.2.10/24", ""), TRIAL).unwrap();
         assert_eq!(again, Outcome::Tried(at(131)));
+        // Until the answer is out, the address stays by which it was asked for: the first one, not the stored one.
+        let address = |book: &Book, now| match book.in_force(now).on(&base()).interfaces["eth0"].ipv4 {
+            Ipv4::Static { address, .. } => address.to_string(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!((address(&book, at(10)), book.deadline()), ("192.0.2.9/24".into(), Some(at(11))));
+        assert_eq!((book.due(at(11)), address(&book, at(11))), (None, "192.0.2.10/24".into()));
+        // Back, in the words of what is configured.
+        let dhcp = ChangeNetworkRequest { interface: "eth0".into(), dhcp4: true, ..Default::default() };
+        let Ok(Outcome::Store(changes)) = book.change(at(20), &base(), &dhcp, TRIAL) else { panic!() };
+        book.stored(changes);
+        assert_eq!((address(&book, at(20)), book.trial_ends()), ("192.0.2.10/24".into(), None));
+        assert_eq!((book.due(at(21)), address(&book, at(21)), book.deadline()), (None, "Dhcp".into(), None));
         // Where trials are off all holds at once.
         let mut book = Book::default();
         let outcome = book.change(at(0), &base(), &fixed4("eth0", "192.0.2.9/24", ""), None).unwrap();
         assert!(matches!(outcome, Outcome::Store(_)));
+    }
+
+    #[test]
+    fn an_address_that_is_in_force_already_is_not_tried() {
+        let mut book = Book::default();
+        let form = ChangeNetworkRequest {
+            interface: "eth0".into(),
+            dhcp4: true,
+            host_name: Some("bmc7".into()),
+            name_servers: Some(NameServers { addresses: vec!["192.0.2.53".into()] }),
+            ..Default::default()
+        };
+        let Ok(Outcome::Store(changes)) = book.change(at(0), &base(), &form, TRIAL) else { panic!() };
+        book.stored(changes);
+        let config = book.in_force(at(0)).on(&base());
+        assert_eq!((config.hostname.as_deref(), book.deadline()), (Some("bmc7"), None));
+        assert_eq!(book.change(at(0), &base(), &form, TRIAL), Ok(Outcome::Same));
     }
 
     #[test]
@@ -490,7 +538,7 @@ mod tests {
             now += 1000;
             book.due(at(now));
             prop_assert_eq!(book.in_force(at(now)), &stored);
-            prop_assert!(book.deadline(at(now)).is_none());
+            prop_assert!(book.deadline().is_none());
         }
     }
 }

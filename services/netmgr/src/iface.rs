@@ -464,6 +464,11 @@ impl Iface {
         }
     }
 
+    /// Whether this address is one that the interface should have.
+    pub(crate) fn wants(&self, ip: IpAddr) -> bool {
+        self.wanted().addresses.iter().any(|net| net.addr() == ip)
+    }
+
     /// What the interface should have.
     fn wanted(&self) -> Owned {
         let mut wanted = Owned::default();

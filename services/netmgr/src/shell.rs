@@ -300,7 +300,7 @@ impl<S: System> Net<S> {
 
     fn deadline(&self) -> Option<Mono> {
         let ports = self.ports.values().filter_map(|port| port.iface.deadline());
-        let book = self.book.deadline(self.now());
+        let book = self.book.deadline();
         let tries = [self.kept.deadline(), self.resolv.deadline(), self.named.deadline(), book];
         ports.chain(self.sync.deadline()).chain(self.look_at).chain(tries.into_iter().flatten()).min()
     }

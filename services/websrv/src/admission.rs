@@ -74,6 +74,7 @@ impl Homes {
 pub(crate) struct Conn {
     id: u64,
     peer: IpAddr,
+    made: Instant,
     /// The address of this machine it came to, as far as that is known.
     reached_at: OnceLock<IpAddr>,
     homes: Arc<Homes>,
@@ -101,6 +102,7 @@ impl Conn {
         let conn = Self {
             id,
             peer,
+            made: Instant::now(),
             reached_at: OnceLock::new(),
             homes,
             early,
@@ -132,7 +134,11 @@ impl Conn {
         self.administrator.load(Ordering::Relaxed) > self.now()
     }
 
-    /// The client's address; IPv4 that came over a dual-stack socket is shown as IPv4.
+    /// When it was taken in, before any handshake of TLS: that one has ended shows that packets went both ways since.
+    pub(crate) fn made(&self) -> Instant {
+        self.made
+    }
+
     /// The address of this machine it came to, as far as that is known.
     pub(crate) fn reached_at(&self) -> Option<IpAddr> {
         self.reached_at.get().copied()
@@ -143,6 +149,7 @@ impl Conn {
         self.reached_at.get_or_init(|| address.to_canonical());
     }
 
+    /// The client's address; IPv4 that came over a dual-stack socket is shown as IPv4.
     pub(crate) fn peer(&self) -> IpAddr {
         self.peer
     }

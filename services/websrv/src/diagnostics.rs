@@ -169,7 +169,13 @@ impl Gateway {
                     (format!("{}.error.txt", name.trim_start_matches("rpc.")), status.to_string().into())
                 }
             };
-            archive.add(&file, &body);
+            // It takes long enough to keep who is served by this thread waiting.
+            let packing = tokio::task::spawn_blocking(move || {
+                archive.add(&file, &body);
+                archive
+            });
+            let Ok(packed) = packing.await else { return };
+            archive = packed;
             let percent = u8::try_from(at * 100 / METHODS.len()).unwrap_or(100).min(99);
             ending.jobs.change(&ending.id, |job, _| job.percent = percent);
         }

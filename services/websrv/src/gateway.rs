@@ -382,9 +382,15 @@ impl Gateway {
             if method.full_name == CHANGE_NETWORK.info.full_name
                 && let Ok(Ok(changed)) =
                     answer.as_ref().map(|bytes| ChangeNetworkResponse::decode(bytes.clone()))
-                && let Some(until) = changed.trial_ends.and_then(|until| SystemTime::try_from(until).ok())
             {
-                trial.begin(until, Instant::now());
+                match changed.trial_ends.and_then(|until| SystemTime::try_from(until).ok()) {
+                    // The clock may be set meanwhile: what counts is how long it is from now on.
+                    Some(until) => {
+                        let lasts = until.duration_since(SystemTime::now()).unwrap_or_default();
+                        trial.begin(lasts, Instant::now());
+                    }
+                    None => trial.end(),
+                }
             }
             answer
         };
@@ -492,7 +498,8 @@ impl Gateway {
         in_time(call, self.turns.enter(call.caller.as_deref(), peer)).await
     }
 
-    /// Who may change the network and has come in at an address that is on trial confirms it: he is not cut off.
+    /// Who may change the network and has come in at an address that is on trial confirms it: he is not cut off. It takes a connection that was made since: on
+    /// one from before, requests still arrive when no answer leaves any more.
     async fn confirm_network(&self, call: &Call) {
         if !self.site.trial.is_on() {
             return;
@@ -500,7 +507,7 @@ impl Gateway {
         let Some(address) = call.conn.reached_at() else { return };
         let method = CONFIRM_NETWORK.info;
         let Ok(admitted) = gate::authorise(method, call.caller.clone()) else { return };
-        if !self.site.trial.is_due(SystemTime::now(), Instant::now()) {
+        if !self.site.trial.is_due(call.conn.made(), Instant::now()) {
             return;
         }
         let wire = Bytes::from(ConfirmNetworkRequest { reached_at: address.to_string() }.encode_to_vec());

@@ -71,9 +71,9 @@ pub(crate) async fn https<H: Handle>(
         let acceptor = acceptor.clone();
         async move {
             let conn = Arc::clone(ticket.conn());
-        if let Ok(local) = tcp.local_addr() {
-            conn.reaches(local.ip());
-        }
+            if let Ok(local) = tcp.local_addr() {
+                conn.reaches(local.ip());
+            }
             let handshake = acceptor.accept(Metered { tcp, conn: Arc::clone(&conn) });
             let stream = tokio::select! {
                 result = tokio::time::timeout(shared.limits.handshake(), handshake) => match result {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use redfish::StreamOpen;
 use tokio::sync::{Notify, OnceCell, OwnedMutexGuard};
@@ -51,18 +51,36 @@ impl Site {
 /// Pause between two questions whether who has come in confirms the network.
 const CONFIRM_EVERY: Duration = Duration::from_millis(500);
 
+/// After the answer, netmgr leaves the old network in force for a second; the rest is for the kernel to be told.
+const SETTLED: Duration = Duration::from_millis(1500);
+/// The longest trial there may be.
+const TRIAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// netmgr is asked for a little longer: it knows the end better.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// A change that is on trial.
+#[derive(Clone, Copy, Debug)]
+struct Tried {
+    /// A connection that was made from then on came over what is tried.
+    from: Instant,
+    until: Instant,
+    /// When netmgr is asked the next time.
+    ask: Instant,
+}
+
 /// Whether a change of the controller's network is on trial, as netmgr has said it when it was asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Trial(Mutex<Option<(SystemTime, Instant)>>);
+pub(crate) struct Trial(Mutex<Option<Tried>>);
 
 impl Trial {
-    fn state(&self) -> MutexGuard<'_, Option<(SystemTime, Instant)>> {
+    fn state(&self) -> MutexGuard<'_, Option<Tried>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One is, until then.
-    pub(crate) fn begin(&self, until: SystemTime, now: Instant) {
-        *self.state() = Some((until, now));
+    /// One is, for so long.
+    pub(crate) fn begin(&self, lasts: Duration, now: Instant) {
+        let until = now + lasts.min(TRIAL_MAX) + SLACK;
+        *self.state() = Some(Tried { from: now + SETTLED, until, ask: now });
     }
 
     /// None is any more.
@@ -75,13 +93,13 @@ impl Trial {
         self.state().is_some()
     }
 
-    /// Whether to ask netmgr for a confirmation, which is the next one's after [`CONFIRM_EVERY`].
-    pub(crate) fn is_due(&self, wall: SystemTime, now: Instant) -> bool {
+    /// Whether to ask netmgr for a confirmation, for who has come over a connection that was made at that time. The next one may after [`CONFIRM_EVERY`].
+    pub(crate) fn is_due(&self, made: Instant, now: Instant) -> bool {
         let mut state = self.state();
-        state.take_if(|(until, _)| *until < wall);
+        state.take_if(|tried| tried.until < now);
         match &mut *state {
-            Some((_, at)) if *at <= now => {
-                *at = now + CONFIRM_EVERY;
+            Some(tried) if tried.from <= made && tried.ask <= now => {
+                tried.ask = now + CONFIRM_EVERY;
                 true
             }
             _ => false,
@@ -198,15 +216,27 @@ mod tests {
 
     #[test]
     fn a_trial_is_asked_about_now_and_then_until_it_is_over() {
-        let (trial, wall, now) = (Trial::default(), SystemTime::UNIX_EPOCH, Instant::now());
-        assert!(!trial.is_due(wall, now));
-        trial.begin(wall + Duration::from_secs(2), now);
-        assert!(trial.is_due(wall, now) && !trial.is_due(wall, now));
-        assert!(trial.is_due(wall, now + CONFIRM_EVERY));
-        assert!(!trial.is_due(wall + Duration::from_secs(3), now + Duration::from_secs(3)));
-        trial.begin(wall + Duration::from_secs(2), now);
+        let (trial, began) = (Trial::default(), Instant::now());
+        let now = began + SETTLED;
+        assert!(!trial.is_due(now, now));
+        trial.begin(Duration::from_secs(2), began);
+        assert!(trial.is_due(now, now) && !trial.is_due(now, now));
+        assert!(trial.is_due(now, now + CONFIRM_EVERY));
+        let over = began + Duration::from_secs(3) + SLACK;
+        assert!(!trial.is_due(over, over) && !trial.is_on());
+        trial.begin(Duration::from_secs(2), began);
         trial.end();
-        assert!(!trial.is_due(wall, now));
+        assert!(!trial.is_due(now, now));
+    }
+
+    #[test]
+    fn a_connection_from_before_a_trial_confirms_nothing_however_late_it_asks() {
+        let (trial, began) = (Trial::default(), Instant::now());
+        trial.begin(Duration::from_secs(120), began);
+        for (made, confirms) in [(0, false), (1000, false), (1499, false), (1500, true)] {
+            let made = began + Duration::from_millis(made);
+            assert_eq!(trial.is_due(made, began + Duration::from_secs(60)), confirms, "{made:?}");
+        }
     }
 
     #[tokio::test]

@@ -65,7 +65,6 @@ pub(crate) async fn serve<H: Handle>(
         let (acceptor, gateway, first) = (acceptor.clone(), Arc::clone(&gateway), Arc::clone(&first));
         async move {
             let (conn, mut stop) = (Arc::clone(ticket.conn()), shared.stop.clone());
-            let active = conn.begin();
             let viewing = view(tcp, &conn, &acceptor, &gateway, &first, shared.limits.handshake());
             let ended = tokio::select! {
                 ended = viewing => ended,
@@ -75,7 +74,6 @@ pub(crate) async fn serve<H: Handle>(
             if let Err(error) = ended {
                 tracing::debug!(peer = %conn.peer(), %error, "connection of viewer ended");
             }
-            drop(active);
         }
     })
     .await;
@@ -98,6 +96,8 @@ async fn view(
     };
     let mut stream = timeout(within, beginning).await.map_err(late)??;
     let (name, password) = timeout(LOGIN_WITHIN, credentials(&mut stream)).await.map_err(late)??;
+    // Not before: somebody who only knocks gives way before who is coming.
+    let _active = conn.begin();
     let opened = open(gateway, conn, &name, &password, first).await;
     drop(password);
     match opened {

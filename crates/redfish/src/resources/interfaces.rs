@@ -56,6 +56,8 @@ pub(super) static INTERFACE: Resource = Resource {
         apply,
         changes: &[Need::Network],
     }),
+    // Without DHCP and with an address that is none, another one would be fixed: that of the lease.
+    together: &[DHCP, FIXED, IN_USE, FIXED_SERVERS, SERVERS_IN_USE],
     ..Resource::new(
         "Managers/{}/EthernetInterfaces/{}",
         "EthernetInterface.v1_8_0.EthernetInterface",
@@ -266,8 +268,8 @@ fn listed(
     let wrong = |name: &str, value: &str| (path, base::PROPERTY_VALUE_FORMAT_ERROR.with(&[value, name]));
     // What is left out stays as it is.
     let now = one.fixed4.as_ref().and_then(|fixed| parts(&fixed.address));
-    let now = now
-        .or_else(|| one.addresses.iter().filter_map(|one| parts(&one.address)).find(|(ip, _)| ip.is_ipv4()));
+    let beyond = one.addresses.iter().filter(|one| one.origin() != v1::AddressOrigin::LinkLocal);
+    let now = now.or_else(|| beyond.filter_map(|one| parts(&one.address)).find(|(ip, _)| ip.is_ipv4()));
     let address = match (text("Address"), now) {
         (Some(text), _) => text.parse::<Ipv4Addr>().map_err(|_| wrong("Address", text))?,
         (None, Some((IpAddr::V4(ip), _))) => ip,

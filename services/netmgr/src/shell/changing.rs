@@ -69,15 +69,18 @@ impl<S: System> Net<S> {
                     .map_err(|_| Status::invalid_argument(format!("reached_at: {text:?} is no address")))?,
             ),
         };
-        // Who comes by IPv6 says nothing of an IPv4 address.
+        // So that the interface wants what is on trial, if it is in force by now.
+        let now = self.now();
+        self.turn_back(now);
+        // Who comes by IPv6 says nothing of an IPv4 address, and who came by the address before this one, which may be there still, neither.
         let reached = |interface: &str| {
-            let has = |ip: IpAddr| {
+            let wants = |ip: IpAddr| {
                 let port = self.ports.get(interface);
-                port.is_some_and(|port| ip.is_ipv4() && port.iface.addresses().any(|net| net.addr() == ip))
+                port.is_some_and(|port| ip.is_ipv4() && port.iface.wants(ip))
             };
-            at.is_none_or(|ip| has(ip.to_canonical()))
+            at.is_none_or(|ip| wants(ip.to_canonical()))
         };
-        let Some(changes) = self.book.confirmed(self.now(), reached) else {
+        let Some(changes) = self.book.confirmed(now, reached) else {
             return Ok(ConfirmNetworkResponse { confirmed: false });
         };
         changes::save(&self.context.state_dir, &changes)?;
@@ -88,12 +91,12 @@ impl<S: System> Net<S> {
 
     /// Brings what is in force by now to the interfaces, and takes back what nobody has confirmed.
     pub(super) fn turn_back(&mut self, now: Mono) {
-        let is_tried = self.book.trial_ends().is_some();
+        let is_moving = self.book.is_moving();
         if let Some(interface) = self.book.due(now) {
             let text = "nobody has confirmed the change: taken back".to_owned();
             self.tell(&interface, "reverted", text, None, true);
         }
-        if is_tried {
+        if is_moving {
             self.reconfigure();
         }
     }
