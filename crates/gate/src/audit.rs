@@ -67,7 +67,7 @@ pub struct Entry<'a> {
 /// Records of what one account did at once, and then one each so long.
 const DONE_OF_ACCOUNT: Allowed = Allowed { most: 60, every: Millis::from_secs(8) };
 /// The same of all accounts together.
-const DONE_OF_ALL: Allowed = Allowed { most: 240, every: Millis::from_millis(2667) };
+const DONE_OF_ALL: Allowed = Allowed { most: 240, every: Millis::new(2667) };
 /// Of what one account was refused.
 const REFUSED_OF_ACCOUNT: Allowed = Allowed { most: 15, every: Millis::from_secs(24) };
 /// Of what all were. With what they did it is one each 2 s in the long run, which is what flash bears.
