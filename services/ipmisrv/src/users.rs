@@ -17,6 +17,8 @@ const USERS_SHOWN: u8 = 15;
 const PASSWORD_SHORT: usize = 16;
 /// No access.
 const NO_ACCESS: u8 = 0x0f;
+/// Messages of IPMI are on (§22.26, §22.27).
+const MESSAGING: u8 = 0x10;
 
 /// What an account may do at most, by what its role allows: a level is for who may do all that it is for. What is asked of an owner takes the
 /// privilege of its method besides.
@@ -60,19 +62,25 @@ pub(crate) fn of<'a>(user: u8, world: &World<'a>) -> Result<Option<&'a v1::Accou
     }
 }
 
+/// The enable status and the access of a user as they are set, whether that is enough to log in or not: an account may have expired, or have no key. A
+/// client sets again what it has read.
+fn set_of(account: Option<&v1::AccountName>) -> (u8, u8) {
+    const ENABLED: u8 = 0x40;
+    const DISABLED: u8 = 0x80;
+    let Some(account) = account else { return (DISABLED, NO_ACCESS) };
+    let level = level(&account.privileges).map_or(NO_ACCESS, |level| level as u8);
+    // Who has a number may use IPMI.
+    (if account.user_enabled { ENABLED } else { DISABLED }, level | MESSAGING)
+}
+
 /// §22.27.
 pub(crate) fn access(channel: u8, user: u8, world: &World<'_>) -> Answer {
     is_this_channel(channel)?;
-    let access = of(user, world)?.map_or(NO_ACCESS, |account| {
-        let level = level(&account.privileges).map_or(NO_ACCESS, |level| level as u8);
-        // Without a key nobody is let in with it.
-        level | if account.ipmi && account.enabled { 0x10 } else { 0 }
-    });
+    let (status, access) = set_of(of(user, world)?);
     let users = || all(world).filter(|account| account.ipmi_user != 0);
     let most = users().filter_map(|account| u8::try_from(account.ipmi_user).ok()).max().unwrap_or(0);
-    let enabled = users().filter(|account| account.ipmi && account.enabled).count();
-    let is_enabled = if access & 0x10 == 0 { 0x80 } else { 0x40 };
-    Ok(vec![most.max(USERS_SHOWN), is_enabled | u8::try_from(enabled).unwrap_or(0x3f), 1, access])
+    let enabled = users().filter(|account| account.user_enabled).count();
+    Ok(vec![most.max(USERS_SHOWN), status | u8::try_from(enabled).unwrap_or(0x3f), 1, access])
 }
 
 /// §22.29.
@@ -207,6 +215,27 @@ pub(crate) fn set_password(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_shown_as_it_is_set_also_once_it_has_expired_or_while_it_has_no_key() {
+        let account = |user_enabled, enabled, ipmi| v1::AccountName {
+            enabled,
+            ipmi,
+            ipmi_user: 5,
+            privileges: gate::privileges(Role::Operator.privileges()),
+            user_enabled,
+            ..v1::AccountName::default()
+        };
+        for (account, shown) in [
+            (account(true, true, true), (0x40, 0x13)),
+            (account(true, false, true), (0x40, 0x13)),
+            (account(true, true, false), (0x40, 0x13)),
+            (account(false, false, true), (0x80, 0x13)),
+        ] {
+            assert_eq!(set_of(Some(&account)), shown, "{account:?}");
+        }
+        assert_eq!(set_of(None), (0x80, 0x0f));
+    }
 
     #[test]
     fn a_level_is_for_who_may_do_all_that_it_is_for() {
