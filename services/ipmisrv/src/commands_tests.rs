@@ -422,8 +422,18 @@ fn users_are_changed_by_their_owner() {
     let user = asked.user.unwrap();
     assert_eq!((user.id.as_str(), user.role.as_str()), ("u2", "Operator"));
     assert_eq!(bench.said(Command::SetUserAccess, &[0x01, 17, 2, 0]), Ok(Vec::new()), "it has it");
-    for bad in [[0x81, 17, 3], [0x91, 17, 5], [0x91, 17, 0x0f], [0x91, 18, 3], [0x92, 17, 3]] {
+    for bad in [[0x91, 17, 5], [0x81, 17, 5], [0x91, 18, 3], [0x81, 18, 3], [0x81, 0, 0x0f], [0x92, 17, 3]] {
         bench.refuses(Command::SetUserAccess, &bad, Completion::INVALID_FIELD);
+    }
+    // No messaging, or no privilege: its access is taken, and its role stays. Who has none is as it is.
+    for none in [[0x81, 17, 3], [0x81, 17, 0x0f], [0x91, 17, 0x0f], [0x01, 17, 0x0f]] {
+        let (asked, _): (v1::UpdateUserRequest, _) = bench.asked(Command::SetUserAccess, &none);
+        assert_eq!(paths(&asked), ["ipmi_access"], "{none:02x?}");
+        let user = asked.user.unwrap();
+        assert_eq!((user.id.as_str(), user.ipmi_access), ("u2", Some(false)));
+    }
+    for none in [[0x81, 1, 0x0f], [0x01, 18, 0x0f]] {
+        assert_eq!(bench.said(Command::SetUserAccess, &none), Ok(Vec::new()), "{none:02x?}");
     }
     // A name: another one, none, that of an account without a number, a new one.
     let set = |number: u8, name: &str| [&[number][..], &name_of(name)].concat();

@@ -91,6 +91,12 @@ pub(crate) fn name(user: u8, world: &World<'_>) -> Answer {
     Ok(name)
 }
 
+/// The user is none of IPMI any more, and its account stays.
+fn without_access(account: &v1::AccountName) -> Outcome {
+    let user = v1::User { id: account.id.clone(), ipmi_access: Some(false), ..v1::User::default() };
+    update(user, &["ipmi_access"])
+}
+
 fn update(user: v1::User, paths: &[&str]) -> Outcome {
     let paths = paths.iter().map(|path| (*path).to_owned()).collect();
     let request = v1::UpdateUserRequest { user: Some(user), field_mask: Some(FieldMask { paths }) };
@@ -102,25 +108,33 @@ pub(crate) fn account<'a>(user: u8, world: &World<'a>) -> Result<&'a v1::Account
     of(user, world)?.ok_or(Completion::INVALID_FIELD)
 }
 
-/// §22.26: the role. A limit of sessions there is for all accounts alike, and access without messages is none.
+/// §22.26: the role. A limit of sessions there is for all accounts alike. Access without messages is none, which takes it away, and what is so
+/// already is done.
 pub(crate) fn set_access(channel: u8, user: u8, limit: u8, world: &World<'_>) -> Result<Outcome, Completion> {
     is_this_channel(channel)?;
-    if channel & 0x80 != 0 && channel & 0x10 == 0 {
-        return Err(Completion::INVALID_FIELD);
-    }
-    let account = account(user, world)?;
-    let (role, wanted) = match limit & 0x0f {
-        2 => (Role::ReadOnly, Level::User),
-        3 => (Role::Operator, Level::Operator),
-        4 => (Role::Administrator, Level::Administrator),
+    let wanted = match limit & 0x0f {
+        2 => Some((Role::ReadOnly, Level::User)),
+        3 => Some((Role::Operator, Level::Operator)),
+        4 => Some((Role::Administrator, Level::Administrator)),
+        NO_ACCESS => None,
         _ => return Err(Completion::INVALID_FIELD),
     };
-    let role = role.name();
+    let is_silent = channel & 0x80 != 0 && channel & MESSAGING == 0;
+    let (account, role, wanted) = match (of(user, world)?, wanted.filter(|_| !is_silent)) {
+        (Some(account), Some((role, wanted))) => (account, role, wanted),
+        // Its role allows nothing, as it is shown.
+        (Some(account), None) if !is_silent && level(&account.privileges).is_none() => {
+            return Ok(Outcome::Answer(Ok(Vec::new())));
+        }
+        (Some(account), None) => return Ok(without_access(account)),
+        (None, None) if limit & 0x0f == NO_ACCESS => return Ok(Outcome::Answer(Ok(Vec::new()))),
+        (None, _) => return Err(Completion::INVALID_FIELD),
+    };
     // A role that was made and comes to the same level stays.
     if level(&account.privileges) == Some(wanted) {
         return Ok(Outcome::Answer(Ok(Vec::new())));
     }
-    let user = v1::User { id: account.id.clone(), role: role.to_owned(), ..v1::User::default() };
+    let user = v1::User { id: account.id.clone(), role: role.name().to_owned(), ..v1::User::default() };
     Ok(update(user, &["role"]))
 }
 
@@ -137,10 +151,7 @@ pub(crate) fn set_name(user: u8, name: &[u8], world: &World<'_>) -> Result<Outco
     Ok(match (found, by_name) {
         (None, _) if name.is_empty() => Outcome::Answer(Ok(Vec::new())),
         (Some(account), _) if account.username == name => Outcome::Answer(Ok(Vec::new())),
-        (Some(account), _) if name.is_empty() => {
-            let user = v1::User { id: account.id.clone(), ipmi_access: Some(false), ..v1::User::default() };
-            update(user, &["ipmi_access"])
-        }
+        (Some(account), _) if name.is_empty() => without_access(account),
         (Some(account), _) => {
             let user = v1::User { id: account.id.clone(), username: name, ..v1::User::default() };
             update(user, &["username"])
