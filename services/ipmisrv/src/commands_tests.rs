@@ -513,6 +513,32 @@ fn the_restart_cause_says_what_the_owner_of_the_machine_knows() {
     }
 }
 
+#[test]
+fn a_machine_that_a_command_has_switched_on_is_said_to_be() {
+    use v1::{HostAction as Action, HostRebootCause as Cause, OperationResult as Ended};
+    let mut bench = Bench::new();
+    let power_event = |bench: &mut Bench| bench.said(Command::GetChassisStatus, &[]).unwrap()[1];
+    assert_eq!(power_event(&mut bench), 0, "it was never started");
+    for (cause, action, result, shown) in [
+        (Cause::Command, Action::On, Ended::Done, 0x10),
+        (Cause::PowerCycle, Action::PowerCycle, Ended::Done, 0x10),
+        (Cause::Command, Action::On, Ended::Failed, 0),
+        (Cause::Command, Action::ForceRestart, Ended::Done, 0),
+        (Cause::PowerButton, Action::On, Ended::Done, 0),
+        (Cause::RestorePolicy, Action::On, Ended::Done, 0),
+    ] {
+        let operation = v1::HostOperation {
+            action: action.into(),
+            result: result.into(),
+            ..v1::HostOperation::default()
+        };
+        let reboot = v1::HostRebootInfo { reboot_cause: Some(cause.into()), ..v1::HostRebootInfo::default() };
+        bench.model =
+            model_with(v1::Host { last_reboot: Some(reboot), last_operation: Some(operation), ..host() });
+        assert_eq!(power_event(&mut bench), shown, "{cause:?}, {action:?}, {result:?}");
+    }
+}
+
 /// What is to be set of Serial over LAN is set.
 fn keeps(bench: &mut Bench, command: Command, data: &[u8]) {
     match bench.ask(command, data) {
