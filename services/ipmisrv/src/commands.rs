@@ -760,7 +760,15 @@ fn clear_sel(
     let done = vec![0x01];
     match wanted {
         0x00 => Ok(Outcome::Answer(Ok(done))),
-        0xaa => Ok(Outcome::Hide { hidden: sel.without_all(now), data: done }),
+        0xaa => {
+            let hidden = sel.without_all(now);
+            // One that is empty already is as it is: nothing is stored, and nothing told.
+            Ok(if sel.hides(&hidden) {
+                Outcome::Answer(Ok(done))
+            } else {
+                Outcome::Hide { hidden, data: done }
+            })
+        }
         _ => Err(Completion::INVALID_FIELD),
     }
 }

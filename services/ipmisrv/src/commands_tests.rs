@@ -123,6 +123,11 @@ fn records_of_the_sel_are_hidden_with_a_reservation_that_holds() {
     let info = bench.said(Command::GetSelInfo, &[]).unwrap();
     assert_eq!((info[1], &info[9..13], info[13]), (0, &NOW.to_le_bytes()[..], 0x0b));
     bench.refuses(Command::GetSelEntry, &[0, 0, 0, 0, 0, 0xff], Completion::NOT_PRESENT);
+    let held = reserve(&mut bench);
+    assert_eq!(bench.said(Command::ClearSel, &clear(&held, b"CLR", 0xaa)), Ok(vec![1]), "nothing is stored");
+    bench.sel.take(entry(10));
+    let held = reserve(&mut bench);
+    assert_eq!(bench.hides(Command::ClearSel, &clear(&held, b"CLR", 0xaa)), [1]);
 }
 
 #[test]
