@@ -32,6 +32,8 @@ def main() -> None:
     found["events after clear"] = len(list(bmc.get_event_log()))
     found["users"] = {user["name"]: number for number, user in bmc.get_users(channel=1).items()}
     bmc.create_user(11, "ironic", "saxophone-quartet", channel=1, privilege_level="operator")
+    bmc.create_user(12, "passing", "saxophone-quartet", channel=1, privilege_level="user")
+    bmc.user_delete(12, channel=1)
     found["watts"] = bmc.xraw_command(0x2C, 2, data=(0xDC, 1, 0, 0))["data"][1]
     found["identifier"] = bmc.get_mci()
     bmc.set_mci("pyghmi-17")

@@ -36,9 +36,10 @@ impl fmt::Display for Peer {
     }
 }
 
+/// An IPv4 client of a socket for both is known by its IPv4 address everywhere.
 impl From<IpAddr> for Peer {
     fn from(address: IpAddr) -> Self {
-        Self::Address(address)
+        Self::Address(address.to_canonical())
     }
 }
 
@@ -125,5 +126,13 @@ mod tests {
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
         assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
         assert_ne!(Peer::Link("fleet").network(), Peer::Link("other").network());
+    }
+
+    #[test]
+    fn a_client_has_one_address_whatever_socket_it_came_by() {
+        let of = |text: &str| Peer::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(of("::ffff:192.0.2.1").to_string(), "192.0.2.1");
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_eq!(of("2001:db8::1").to_string(), "2001:db8::1");
     }
 }

@@ -33,9 +33,28 @@ impl From<SocketAddr> for Path {
     }
 }
 
-/// The client: who reads a log knows the controller.
+/// The client: who reads a log knows the controller. One of IPv4 that came by a socket for both is shown by its IPv4 address.
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.peer.fmt(f)
+        match self.ip().to_canonical() {
+            ip @ IpAddr::V4(_) => SocketAddr::new(ip, self.port()).fmt(f),
+            IpAddr::V6(_) => self.peer.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_of_ipv4_is_shown_by_its_ipv4_address() {
+        for (peer, shown) in [
+            ("[::ffff:192.0.2.1]:9", "192.0.2.1:9"),
+            ("192.0.2.1:9", "192.0.2.1:9"),
+            ("[2001:db8::1]:9", "[2001:db8::1]:9"),
+        ] {
+            assert_eq!(Path::from(peer.parse::<SocketAddr>().unwrap()).to_string(), shown);
+        }
     }
 }

@@ -748,6 +748,8 @@ async fn pyghmi_shows_what_the_api_says() -> Result {
     let ironic = account(&admin, "ironic").await?;
     anyhow::ensure!(ironic["ipmiUser"] == 11 && ironic["role"] == "Operator", "{ironic}");
     anyhow::ensure!(ironic["enabled"] == true && ironic["ipmiReady"] == true, "{ironic}");
+    let passing = account(&admin, "passing").await?;
+    anyhow::ensure!(passing["ipmiAccess"] == false && passing["enabled"] == false, "{passing}");
     let system = admin.get("/api/v1alpha1/system/info").await?.json()?;
     let name = &system["systemInfo"]["name"];
     anyhow::ensure!(found["identifier"] == *name && name.is_string(), "{name}: {found}");

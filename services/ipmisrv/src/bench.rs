@@ -203,6 +203,7 @@ pub(crate) fn accounts() -> Vec<v1::AccountName> {
         ipmi: ipmi_user != 0,
         ipmi_user,
         privileges: gate::privileges(auth::Role::from_name(role).unwrap().privileges()),
+        user_enabled: true,
     };
     vec![
         account("u1", "boss", "Administrator", 3),

@@ -416,7 +416,19 @@ fn chassis_status(world: &World<'_>) -> Result<Vec<u8>, Completion> {
         Some((_, false)) => 0x40,
         None => 0,
     };
-    Ok(vec![policy << 5 | u8::from(is_on), 0, identify])
+    Ok(vec![policy << 5 | u8::from(is_on), last_power_event(world)?, identify])
+}
+
+/// §28.2: whether the machine is or was last on by a command. That is known while the last operation is the one that it started by: after another one,
+/// such as a reset, nobody says what it was switched on by.
+fn last_power_event(world: &World<'_>) -> Result<u8, Completion> {
+    const ON_BY_COMMAND: u8 = 0x10;
+    let is_by_command = restart_cause(world)? == BY_COMMAND;
+    let is_by_last = host(world)?.0.last_operation.as_ref().is_some_and(|last| {
+        matches!(last.action(), v1::HostAction::On | v1::HostAction::PowerCycle)
+            && last.result() == v1::OperationResult::Done
+    });
+    Ok(if is_by_command && is_by_last { ON_BY_COMMAND } else { 0 })
 }
 
 /// §28.3.
@@ -513,6 +525,9 @@ fn restore_policy(wanted: u8, world: &World<'_>) -> Result<Outcome, Completion> 
     Ok(call(host_service::UPDATE_HOST, &request).saying(supported))
 }
 
+/// It was started by a command (§28.11).
+const BY_COMMAND: u8 = 0x1;
+
 /// §28.11.
 fn restart_cause(world: &World<'_>) -> Result<u8, Completion> {
     use v1::HostRebootCause as Cause;
@@ -526,7 +541,7 @@ fn restart_cause(world: &World<'_>) -> Result<u8, Completion> {
     });
     Ok(match reboot.reboot_cause() {
         Cause::Command | Cause::PowerCycle if by_watchdog => 0x4,
-        Cause::Command | Cause::PowerCycle => 0x1,
+        Cause::Command | Cause::PowerCycle => BY_COMMAND,
         Cause::ResetButton => 0x2,
         Cause::PowerButton => 0x3,
         Cause::Watchdog => 0x4,
@@ -745,7 +760,15 @@ fn clear_sel(
     let done = vec![0x01];
     match wanted {
         0x00 => Ok(Outcome::Answer(Ok(done))),
-        0xaa => Ok(Outcome::Hide { hidden: sel.without_all(now), data: done }),
+        0xaa => {
+            let hidden = sel.without_all(now);
+            // One that is empty already is as it is: nothing is stored, and nothing told.
+            Ok(if sel.hides(&hidden) {
+                Outcome::Answer(Ok(done))
+            } else {
+                Outcome::Hide { hidden, data: done }
+            })
+        }
         _ => Err(Completion::INVALID_FIELD),
     }
 }

@@ -123,6 +123,11 @@ fn records_of_the_sel_are_hidden_with_a_reservation_that_holds() {
     let info = bench.said(Command::GetSelInfo, &[]).unwrap();
     assert_eq!((info[1], &info[9..13], info[13]), (0, &NOW.to_le_bytes()[..], 0x0b));
     bench.refuses(Command::GetSelEntry, &[0, 0, 0, 0, 0, 0xff], Completion::NOT_PRESENT);
+    let held = reserve(&mut bench);
+    assert_eq!(bench.said(Command::ClearSel, &clear(&held, b"CLR", 0xaa)), Ok(vec![1]), "nothing is stored");
+    bench.sel.take(entry(10));
+    let held = reserve(&mut bench);
+    assert_eq!(bench.hides(Command::ClearSel, &clear(&held, b"CLR", 0xaa)), [1]);
 }
 
 #[test]
@@ -422,8 +427,18 @@ fn users_are_changed_by_their_owner() {
     let user = asked.user.unwrap();
     assert_eq!((user.id.as_str(), user.role.as_str()), ("u2", "Operator"));
     assert_eq!(bench.said(Command::SetUserAccess, &[0x01, 17, 2, 0]), Ok(Vec::new()), "it has it");
-    for bad in [[0x81, 17, 3], [0x91, 17, 5], [0x91, 17, 0x0f], [0x91, 18, 3], [0x92, 17, 3]] {
+    for bad in [[0x91, 17, 5], [0x81, 17, 5], [0x91, 18, 3], [0x81, 18, 3], [0x81, 0, 0x0f], [0x92, 17, 3]] {
         bench.refuses(Command::SetUserAccess, &bad, Completion::INVALID_FIELD);
+    }
+    // No messaging, or no privilege: its access is taken, and its role stays. Who has none is as it is.
+    for none in [[0x81, 17, 3], [0x81, 17, 0x0f], [0x91, 17, 0x0f], [0x01, 17, 0x0f]] {
+        let (asked, _): (v1::UpdateUserRequest, _) = bench.asked(Command::SetUserAccess, &none);
+        assert_eq!(paths(&asked), ["ipmi_access"], "{none:02x?}");
+        let user = asked.user.unwrap();
+        assert_eq!((user.id.as_str(), user.ipmi_access), ("u2", Some(false)));
+    }
+    for none in [[0x81, 1, 0x0f], [0x01, 18, 0x0f]] {
+        assert_eq!(bench.said(Command::SetUserAccess, &none), Ok(Vec::new()), "{none:02x?}");
     }
     // A name: another one, none, that of an account without a number, a new one.
     let set = |number: u8, name: &str| [&[number][..], &name_of(name)].concat();
@@ -500,6 +515,32 @@ fn the_restart_cause_says_what_the_owner_of_the_machine_knows() {
             model_with(v1::Host { last_reboot: Some(reboot), last_operation: Some(operation), ..host() });
         let said = bench.said(Command::GetSystemRestartCause, &[]);
         assert_eq!(said, Ok(vec![shown, CHANNEL]), "{cause:?} by {by}, {action:?}, {result:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_a_command_has_switched_on_is_said_to_be() {
+    use v1::{HostAction as Action, HostRebootCause as Cause, OperationResult as Ended};
+    let mut bench = Bench::new();
+    let power_event = |bench: &mut Bench| bench.said(Command::GetChassisStatus, &[]).unwrap()[1];
+    assert_eq!(power_event(&mut bench), 0, "it was never started");
+    for (cause, action, result, shown) in [
+        (Cause::Command, Action::On, Ended::Done, 0x10),
+        (Cause::PowerCycle, Action::PowerCycle, Ended::Done, 0x10),
+        (Cause::Command, Action::On, Ended::Failed, 0),
+        (Cause::Command, Action::ForceRestart, Ended::Done, 0),
+        (Cause::PowerButton, Action::On, Ended::Done, 0),
+        (Cause::RestorePolicy, Action::On, Ended::Done, 0),
+    ] {
+        let operation = v1::HostOperation {
+            action: action.into(),
+            result: result.into(),
+            ..v1::HostOperation::default()
+        };
+        let reboot = v1::HostRebootInfo { reboot_cause: Some(cause.into()), ..v1::HostRebootInfo::default() };
+        bench.model =
+            model_with(v1::Host { last_reboot: Some(reboot), last_operation: Some(operation), ..host() });
+        assert_eq!(power_event(&mut bench), shown, "{cause:?}, {action:?}, {result:?}");
     }
 }
 

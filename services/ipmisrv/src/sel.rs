@@ -149,6 +149,11 @@ impl Sel {
         self.without(self.window.events().map(|(_, event)| &event.id), now)
     }
 
+    /// Whether all of this was hidden before. What could not be read at the start is stored anew with the next one.
+    pub(crate) fn hides(&self, wanted: &Hidden) -> bool {
+        self.hidden.at.is_some() && wanted.events.is_subset(&self.hidden.events)
+    }
+
     /// What would be hidden without this one of them, too; and its id.
     pub(crate) fn without_one(&self, id: u16, now: u32) -> Option<(u16, Hidden)> {
         let record = self.records.get(self.place(id)?)?;

@@ -17,6 +17,8 @@ const USERS_SHOWN: u8 = 15;
 const PASSWORD_SHORT: usize = 16;
 /// No access.
 const NO_ACCESS: u8 = 0x0f;
+/// Messages of IPMI are on (§22.26, §22.27).
+const MESSAGING: u8 = 0x10;
 
 /// What an account may do at most, by what its role allows: a level is for who may do all that it is for. What is asked of an owner takes the
 /// privilege of its method besides.
@@ -60,19 +62,25 @@ pub(crate) fn of<'a>(user: u8, world: &World<'a>) -> Result<Option<&'a v1::Accou
     }
 }
 
+/// The enable status and the access of a user as they are set, whether that is enough to log in or not: an account may have expired, or have no key. A
+/// client sets again what it has read.
+fn set_of(account: Option<&v1::AccountName>) -> (u8, u8) {
+    const ENABLED: u8 = 0x40;
+    const DISABLED: u8 = 0x80;
+    let Some(account) = account else { return (DISABLED, NO_ACCESS) };
+    let level = level(&account.privileges).map_or(NO_ACCESS, |level| level as u8);
+    // Who has a number may use IPMI.
+    (if account.user_enabled { ENABLED } else { DISABLED }, level | MESSAGING)
+}
+
 /// §22.27.
 pub(crate) fn access(channel: u8, user: u8, world: &World<'_>) -> Answer {
     is_this_channel(channel)?;
-    let access = of(user, world)?.map_or(NO_ACCESS, |account| {
-        let level = level(&account.privileges).map_or(NO_ACCESS, |level| level as u8);
-        // Without a key nobody is let in with it.
-        level | if account.ipmi && account.enabled { 0x10 } else { 0 }
-    });
+    let (status, access) = set_of(of(user, world)?);
     let users = || all(world).filter(|account| account.ipmi_user != 0);
     let most = users().filter_map(|account| u8::try_from(account.ipmi_user).ok()).max().unwrap_or(0);
-    let enabled = users().filter(|account| account.ipmi && account.enabled).count();
-    let is_enabled = if access & 0x10 == 0 { 0x80 } else { 0x40 };
-    Ok(vec![most.max(USERS_SHOWN), is_enabled | u8::try_from(enabled).unwrap_or(0x3f), 1, access])
+    let enabled = users().filter(|account| account.user_enabled).count();
+    Ok(vec![most.max(USERS_SHOWN), status | u8::try_from(enabled).unwrap_or(0x3f), 1, access])
 }
 
 /// §22.29.
@@ -81,6 +89,12 @@ pub(crate) fn name(user: u8, world: &World<'_>) -> Answer {
     // Nobody has that number, which there may be a user for.
     name.resize(UserName::IPMI_MAX_LEN, 0);
     Ok(name)
+}
+
+/// The user is none of IPMI any more, and its account stays.
+fn without_access(account: &v1::AccountName) -> Outcome {
+    let user = v1::User { id: account.id.clone(), ipmi_access: Some(false), ..v1::User::default() };
+    update(user, &["ipmi_access"])
 }
 
 fn update(user: v1::User, paths: &[&str]) -> Outcome {
@@ -94,25 +108,33 @@ pub(crate) fn account<'a>(user: u8, world: &World<'a>) -> Result<&'a v1::Account
     of(user, world)?.ok_or(Completion::INVALID_FIELD)
 }
 
-/// §22.26: the role. A limit of sessions there is for all accounts alike, and access without messages is none.
+/// §22.26: the role. A limit of sessions there is for all accounts alike. Access without messages is none, which takes it away, and what is so
+/// already is done.
 pub(crate) fn set_access(channel: u8, user: u8, limit: u8, world: &World<'_>) -> Result<Outcome, Completion> {
     is_this_channel(channel)?;
-    if channel & 0x80 != 0 && channel & 0x10 == 0 {
-        return Err(Completion::INVALID_FIELD);
-    }
-    let account = account(user, world)?;
-    let (role, wanted) = match limit & 0x0f {
-        2 => (Role::ReadOnly, Level::User),
-        3 => (Role::Operator, Level::Operator),
-        4 => (Role::Administrator, Level::Administrator),
+    let wanted = match limit & 0x0f {
+        2 => Some((Role::ReadOnly, Level::User)),
+        3 => Some((Role::Operator, Level::Operator)),
+        4 => Some((Role::Administrator, Level::Administrator)),
+        NO_ACCESS => None,
         _ => return Err(Completion::INVALID_FIELD),
     };
-    let role = role.name();
+    let is_silent = channel & 0x80 != 0 && channel & MESSAGING == 0;
+    let (account, role, wanted) = match (of(user, world)?, wanted.filter(|_| !is_silent)) {
+        (Some(account), Some((role, wanted))) => (account, role, wanted),
+        // Its role allows nothing, as it is shown.
+        (Some(account), None) if !is_silent && level(&account.privileges).is_none() => {
+            return Ok(Outcome::Answer(Ok(Vec::new())));
+        }
+        (Some(account), None) => return Ok(without_access(account)),
+        (None, None) if limit & 0x0f == NO_ACCESS => return Ok(Outcome::Answer(Ok(Vec::new()))),
+        (None, _) => return Err(Completion::INVALID_FIELD),
+    };
     // A role that was made and comes to the same level stays.
     if level(&account.privileges) == Some(wanted) {
         return Ok(Outcome::Answer(Ok(Vec::new())));
     }
-    let user = v1::User { id: account.id.clone(), role: role.to_owned(), ..v1::User::default() };
+    let user = v1::User { id: account.id.clone(), role: role.name().to_owned(), ..v1::User::default() };
     Ok(update(user, &["role"]))
 }
 
@@ -129,10 +151,7 @@ pub(crate) fn set_name(user: u8, name: &[u8], world: &World<'_>) -> Result<Outco
     Ok(match (found, by_name) {
         (None, _) if name.is_empty() => Outcome::Answer(Ok(Vec::new())),
         (Some(account), _) if account.username == name => Outcome::Answer(Ok(Vec::new())),
-        (Some(account), _) if name.is_empty() => {
-            let user = v1::User { id: account.id.clone(), ipmi_access: Some(false), ..v1::User::default() };
-            update(user, &["ipmi_access"])
-        }
+        (Some(account), _) if name.is_empty() => without_access(account),
         (Some(account), _) => {
             let user = v1::User { id: account.id.clone(), username: name, ..v1::User::default() };
             update(user, &["username"])
@@ -207,6 +226,27 @@ pub(crate) fn set_password(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_shown_as_it_is_set_also_once_it_has_expired_or_while_it_has_no_key() {
+        let account = |user_enabled, enabled, ipmi| v1::AccountName {
+            enabled,
+            ipmi,
+            ipmi_user: 5,
+            privileges: gate::privileges(Role::Operator.privileges()),
+            user_enabled,
+            ..v1::AccountName::default()
+        };
+        for (account, shown) in [
+            (account(true, true, true), (0x40, 0x13)),
+            (account(true, false, true), (0x40, 0x13)),
+            (account(true, true, false), (0x40, 0x13)),
+            (account(false, false, true), (0x80, 0x13)),
+        ] {
+            assert_eq!(set_of(Some(&account)), shown, "{account:?}");
+        }
+        assert_eq!(set_of(None), (0x80, 0x0f));
+    }
 
     #[test]
     fn a_level_is_for_who_may_do_all_that_it_is_for() {

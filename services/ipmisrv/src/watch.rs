@@ -8,6 +8,8 @@ use units::{Allowance, Millis, Mono};
 use crate::pursuit::Pursuit;
 
 const MINUTE: Millis = Millis::from_secs(60);
+/// How late this daemon may find that something of the timer is due: behind that it stood still itself.
+const LATE: Millis = Millis::from_secs(2);
 
 /// The machine that a watchdog runs for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +22,7 @@ pub(crate) struct Runs {
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) timer: Watchdog,
-    /// It ran when an earlier process of this daemon ended: it starts once it is known that its machine goes on.
+    /// It ran when an earlier process of this daemon ended, or when this one stood still: it starts once it is known that its machine goes on.
     pub(crate) resumes: Option<Runs>,
     /// What its end wants of the machine.
     pub(crate) pursuit: Pursuit,
@@ -89,6 +91,18 @@ impl Watch {
     /// Its machine went off or began anew.
     pub(crate) fn stop(&mut self, now: Mono) {
         self.timer.stop(now);
+        self.resumes = None;
+    }
+
+    /// Something of the timer is due since long: this daemon stood still, and what was told or reset meanwhile is not read yet. Then the timer stops, and
+    /// goes on from its beginning as after a restart, if its machine is still the one of `ran`. Says whether it is so.
+    pub(crate) fn doubts(&mut self, now: Mono, ran: Runs) -> bool {
+        let is_late = self.timer.deadline().is_some_and(|due| now > due + LATE);
+        if is_late {
+            self.timer.stop(now);
+            self.resumes = Some(ran);
+        }
+        is_late
     }
 
     /// Events are missing, and nobody can prove any more that its machine went on: the machine's owner may have missed the same ones, and counts no beginning
@@ -153,6 +167,22 @@ mod tests {
         assert!(!recorded(101, Command::SetWatchdog, 2, false), "nor is a Set of the same session");
         assert!(recorded(101, Command::SetWatchdog, 3, false));
         assert!(recorded(161, Command::ResetWatchdog, 2, false));
+    }
+
+    #[test]
+    fn an_end_that_is_found_late_waits_until_it_is_known_that_its_machine_goes_on() {
+        let ran = Runs { reboots: Some(7) };
+        let mut watch = Watch::default();
+        assert!(!watch.doubts(at(100), ran), "it does not run");
+        // SMS/OS, hard reset, 10 s.
+        watch.timer.set(at(0), &[0x04, 0x01, 0, 0, 100, 0]).unwrap();
+        watch.timer.reset(at(0)).unwrap();
+        assert!(!watch.doubts(at(12), ran), "as any loop that has much to do");
+        assert!(watch.doubts(at(13), ran));
+        assert_eq!((watch.timer.deadline(), watch.resumes), (None, Some(ran)));
+        // The news that its machine began anew is read then.
+        watch.stop(at(13));
+        assert_eq!(watch.resumes, None);
     }
 
     #[test]

@@ -288,9 +288,9 @@ fn beyond(command: Command, sdr: [u8; 2], sel: [u8; 2]) -> Beyond {
         }
         Command::SetUserAccess => [
             channels(&[3, 4]),
-            each([0x81, 0xa1, 0xc1, 0x8e], FIELD, |channel| vec![channel, 3, 4]),
-            each([0, 60, 63], FIELD, |user| vec![CHANNEL, user, 4]),
-            each((5..16).chain([0, 1]), FIELD, |limit| vec![CHANNEL, 3, limit]),
+            each([0x81, 0xa1, 0xc1, 0x8e], FIELD, |channel| vec![channel, 60, 4]),
+            each([0, 59, 60, 63], FIELD, |user| vec![CHANNEL, user, 4]),
+            each((5..15).chain([0, 1]), FIELD, |limit| vec![CHANNEL, 3, limit]),
         ]
         .concat(),
         Command::GetUserAccess => {

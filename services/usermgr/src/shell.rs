@@ -171,9 +171,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
                 &format!("neither it nor its copy can be used ({error}): no login over IPMI until both are removed, usermgr restarts and the passwords are set again"),
             );
             tracing::error!(path = %file.display(), %error, "cannot use the key of IPMI passwords: no login over IPMI");
+            // Its directory is another one for who reads this.
             local.notify.status(format!(
-                "no login over IPMI: {} cannot be used ({error}); remove it and its copy, and set the passwords of IPMI accounts again",
-                file.display()
+                "no login over IPMI: {}/{name} cannot be used ({error}); remove it and its copy, and set the passwords of IPMI accounts again",
+                crate::NAME
             ));
             None
         }

@@ -253,7 +253,11 @@ fn card(user: &User) -> Card {
     }
     if user.ipmi_access == Some(true) {
         let number = user.ipmi_user.map(|number| format!("user {number}")).unwrap_or_default();
-        let ready = if user.ipmi_ready { "" } else { ", once its password is set again" };
+        let ready = match (user.ipmi_ready, user.password_change_required) {
+            (true, _) => "",
+            (false, true) => ", once its password is changed",
+            (false, false) => ", once its password is set again",
+        };
         card.line("IPMI", format!("{number}{ready}"));
     }
     card.line("Password set", when(user.password_last_changed.as_ref()))
@@ -303,7 +307,8 @@ async fn passwd(
     let request = ResetPasswordRequest { id: whose.clone(), new_password, require_change: Some(!keep) };
     let reply = client.call(user_service::RESET_PASSWORD, &request).await?;
     let shown = output.line(&reply, || match reply.new_password.as_str() {
-        "" => format!("{whose}: password set"),
+        "" if keep => format!("{whose}: password set"),
+        "" => format!("{whose}: password set, to be changed at the next login"),
         made => made.to_owned(),
     });
     // The only copy of what the BMC made: that nobody has it must not go by in silence.

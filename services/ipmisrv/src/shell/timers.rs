@@ -2,10 +2,12 @@
 
 use model::{Domain, State};
 use schema::v1alpha1 as v1;
+use units::Mono;
 
 use super::Shell;
 use crate::pursuit::Machine;
 use crate::timers::Timers;
+use crate::watch::Runs;
 
 impl Shell {
     /// Goes on with what an earlier process of this boot left.
@@ -46,8 +48,21 @@ impl Shell {
         }
     }
 
-    /// Starts the watchdog that an earlier process ran, once it is known that its machine is on and has not begun anew: whoever resets it has all of its
-    /// time, as nobody could while there was no such process.
+    /// Whether the watchdog's end is found so late that nobody knows whether its machine went on: it was as it was kept before this daemon stood still.
+    pub(super) fn doubts_watchdog(&mut self, now: Mono) -> bool {
+        let reboots = || Machine::of(&self.model.snapshot()).and_then(|machine| machine.reboots());
+        let ran = self.timers.saved().runs.unwrap_or_else(|| Runs { reboots: reboots() });
+        let is_late = self.watch.doubts(now, ran);
+        if is_late {
+            tracing::warn!(
+                "watchdog of IPMI waits: its end was found late, and its machine may have begun anew"
+            );
+        }
+        is_late
+    }
+
+    /// Starts the watchdog that an earlier process ran, or this one before it stood still, once it is known that its machine is on and has not begun
+    /// anew: whoever resets it has all of its time, as nobody could while there was no such process.
     pub(super) fn resume_watchdog(&mut self) {
         let Some(runs) = self.watch.resumes else { return };
         let snapshot = self.model.snapshot();

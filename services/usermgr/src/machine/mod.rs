@@ -793,14 +793,16 @@ impl Machine {
 
     fn facts(&self, account: &Account, now: Now) -> AccountFacts {
         let standing = self.lockout.status(Key::account(account.name.as_str()), now.mono);
+        let must_change_password = self.must_change_password(account, now);
         AccountFacts {
-            must_change_password: self.must_change_password(account, now),
+            must_change_password,
             password_expires_at: self.password_expires_at(account),
             failures: standing.failures,
             locked_for: standing.locked_for,
             threshold: self.limits.lockout.threshold,
             now: now.wall,
-            ipmi_ready: self.ipmi_ready(account),
+            // IPMI cannot change a password, so one that must be changed first opens nothing there.
+            ipmi_ready: self.ipmi_ready(account) && !must_change_password,
         }
     }
 

@@ -431,6 +431,7 @@ pub(crate) fn account_name(
         ipmi: ipmi_ready,
         ipmi_user: account.ipmi_user.map(u32::from).unwrap_or_default(),
         privileges: gate::privileges(privileges),
+        user_enabled: account.enabled,
     }
 }
 

@@ -94,6 +94,11 @@ fn an_account_whose_key_is_lost_is_not_said_to_be_ready() {
     assert!(!ready(&mut bench), "nothing is sealed for it");
     set_password(&mut bench, NAME, "glockenspiel-7").unwrap();
     assert!(ready(&mut bench));
+    // A password that must be changed first opens nothing.
+    let mut user = bench.machine.accounts.by_name(NAME).unwrap().clone();
+    assert!(bench.machine.facts(&user, bench.now).ipmi_ready);
+    user.password_change_required = true;
+    assert!(!bench.machine.facts(&user, bench.now).ipmi_ready);
     // Both files were lost: another key was made, or none can be used.
     bench.machine.secrets = Secrets::new(&[8; 32]);
     assert!(!ready(&mut bench));

@@ -225,6 +225,12 @@ fn an_account_is_over_when_it_expires_and_its_sessions_with_it() {
     bench.wait(1000);
     bench.step(Event::Tick);
     assert!(bench.told().is_empty(), "told once");
+    // It cannot log in, and is enabled all the same: who shows that and sets it again disables nobody.
+    let ticket = bench.ask(|id| Call::ListAccountNames { ticket: Ticket::new(id) }, None);
+    let answer = bench.answer(ticket).unwrap().unwrap();
+    let names = v1::ListAccountNamesResponse::decode(answer.as_slice()).unwrap().accounts;
+    let over = names.iter().find(|account| account.username == NAME).unwrap();
+    assert_eq!((over.enabled, over.user_enabled), (false, true));
     let patch = AccountPatch { expires_at: Some(None), ..AccountPatch::default() };
     let renew = |id| Call::UpdateUser {
         ticket: Ticket::new(id),
