@@ -113,11 +113,12 @@ pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
         let id = fresh(t, &mut names);
         declared.extend(id.clone());
         let device = device(t, known);
-        let (location, bus, removable) = device?;
         let driver = t.maybe_text("driver", "The driver's name for it, as in the file \"name\" of its hwmon folder; another one is not taken for it.");
         let pmbus = t
             .table("pmbus", "What has to be known of it where its sensors have source = \"pmbus\"; most devices need none of this.", false, options)
             .unwrap_or_default();
+        // All keys are read first: where one is wrong, the others are not unknown.
+        let (location, bus, removable) = device?;
         let id = id?;
         // Of one place the kernel may have two classes of devices, told apart by their drivers.
         let key = if t.has("path") { "path" } else { "address" };

@@ -168,3 +168,26 @@ fn a_drive_has_its_power_from_a_host_and_so_has_its_sensor() {
     let fru = "[[frus]]\nid = \"riser\"\nbus = \"i2c3\"\naddress = 0x50\nhost = \"other\"\n";
     says(fru, "there is no host \"other\"");
 }
+
+#[test]
+fn a_device_on_a_bus_that_is_wrong_is_one_mistake() {
+    let device = "[[devices]]\nid = \"vrm0\"\nbus = \"i2c3\"\naddress = 0x60\ndriver = \"pmbus\"\n[devices.pmbus]\npec = \"off\"\n";
+    let problems = |from: &str, to: &str| {
+        let text = format!("{HEAD}{device}");
+        assert!(text.contains(from), "{from}");
+        board::parse(Path::new("b.toml"), &text.replace(from, to), &[]).to_string()
+    };
+    for (from, to, says) in [
+        ("number = 3\n", "", "i2c[0] must have either number or path"),
+        ("number = 3\n", "number = 3\npath = \"x\"\n", "i2c[0] must have either number or path"),
+        (
+            "bus = \"i2c3\"\naddress = 0x60",
+            "bus = \"i2c9\"\naddress = 0x60",
+            "there is no I2C bus \"i2c9\"; did you mean \"i2c3\"?",
+        ),
+        ("address = 0x60\n", "", "devices[2] must have either bus and address, or path"),
+    ] {
+        let report = problems(from, to);
+        assert!(report.contains(says) && report.ends_with("1 problem\n"), "{report}");
+    }
+}
