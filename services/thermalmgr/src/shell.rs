@@ -27,6 +27,8 @@ const LAST_TOLD_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// Changes of the profile at once, and then one in each span: each is an event and a file in flash.
 const CHANGES_AT_ONCE: u32 = 16;
 const CHANGES_EACH: Millis = Millis::from_secs(300);
+/// Who comes so late to a turn stood still himself: turns are due ten times a second.
+const STOOD_STILL: Millis = Millis::from_secs(1);
 /// Emergencies that could not be stored are tried again after so long.
 const STORE_AGAIN: Millis = Millis::from_secs(10);
 
@@ -83,6 +85,7 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
         sampling: Periodic::new(clock.now(), loops.config.thermal_period),
         off_until: vec![None; board.sensors.len()],
         undriven: vec![Lasting::default(); board.fans.len()],
+        stepped: clock.now(),
         keeping: false,
         stored_profile,
         changes: Allowance::new(CHANGES_AT_ONCE, 1, CHANGES_EACH),
@@ -167,6 +170,8 @@ struct Daemon {
     bus: ipc::Client,
     state_dir: PathBuf,
     keep: mpsc::Sender<Kept>,
+    /// When the machine was last asked.
+    stepped: Mono,
     /// A profile is on its way to the medium.
     keeping: bool,
     /// The profile that holds after a restart; none when that is not known.
@@ -241,8 +246,18 @@ impl Daemon {
     }
 
     fn step(&mut self, event: Event) {
+        let now = self.clock.now();
+        let late = now.since(self.stepped);
+        self.stepped = now;
+        if late > STOOD_STILL && self.deadline().is_some() {
+            tracing::warn!(
+                late_ms = late.get(),
+                "loop stood still: silence of sensors and fans is told when it lasts"
+            );
+            self.machine.stood_still(now);
+        }
         let mut out = Vec::new();
-        self.machine.step(self.clock.now(), event, &mut out);
+        self.machine.step(now, event, &mut out);
         self.act(out, &By::default());
     }
 
