@@ -126,6 +126,21 @@ fn mistakes_are_told_by_name() {
 }
 
 #[test]
+fn a_sensor_whose_thresholds_or_channel_are_wrong_is_one_mistake() {
+    for (keys, what) in [
+        ("channel = \"vin\"\nscale = 0", "scale must not be 0"),
+        ("channel = \"vin\"\nupper = { warning = 9, critical = 8 }", "thresholds have to rise"),
+        ("channel = \"vim\"\nupper = { warning = 1e6 }", "did you mean \"vin\"?"),
+        ("channel = \"vin\"\nhysteresis = 1e300", "from 0 to 1000000000000, not 1e300"),
+        ("channel = \"vin\"\nhysteresis = inf", "not a number that is not finite"),
+    ] {
+        let text = sensor("x", &format!("{keys}\nrate_ms = 500\nretries = 1\nsettle_ms = 100"));
+        let report = board::parse(Path::new("b.toml"), &format!("{HEAD}{text}"), &[]).to_string();
+        assert!(report.contains(what) && report.ends_with("1 problem\n"), "{report}");
+    }
+}
+
+#[test]
 fn drives_are_on_buses_of_the_board() {
     let text = "[[drives]]\nid = \"nvme0\"\nbus = \"i2c3\"\n[[drives]]\nid = \"nvme1\"\nname = \"Slot 1\"\nbus = \"i2c3\"\naddress = 0x1d\nremovable = true\n";
     let drives = board(text).drives;
