@@ -111,7 +111,9 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
     }
     let (devices, measured) =
         sensing.as_ref().map(|s| (s.devices.as_slice(), s.sensors.as_slice())).unwrap_or_default();
+    let before = root.wrongs();
     let cooling = cooling::walk(root, devices, measured);
+    let is_cooled = root.wrongs() == before;
     let lighting = lighting::walk(root, hosts.as_deref().unwrap_or_default());
     let is_sim = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Sim));
     let muxes = consoles::muxes(root, is_sim);
@@ -169,7 +171,8 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         media: media?,
         sim,
     };
-    if let Err(bad) = board.loops() {
+    // Of what is wrong there already the loops would say the same in other words.
+    if is_cooled && let Err(bad) = board.loops() {
         root.fault(root.place("zones"), bad.to_string());
         return None;
     }

@@ -327,6 +327,11 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// How often something was wrong so far, told or not.
+    pub(crate) fn wrongs(&self) -> usize {
+        self.shared.borrow().wrong
+    }
+
     /// Whether the file has the key.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)

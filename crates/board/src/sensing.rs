@@ -113,11 +113,12 @@ pub(crate) fn walk(root: &mut Table<'_>, hosts: &[Host]) -> Option<Sensing> {
         let id = fresh(t, &mut names);
         declared.extend(id.clone());
         let device = device(t, known);
-        let (location, bus, removable) = device?;
         let driver = t.maybe_text("driver", "The driver's name for it, as in the file \"name\" of its hwmon folder; another one is not taken for it.");
         let pmbus = t
             .table("pmbus", "What has to be known of it where its sensors have source = \"pmbus\"; most devices need none of this.", false, options)
             .unwrap_or_default();
+        // All keys are read first: where one is wrong, the others are not unknown.
+        let (location, bus, removable) = device?;
         let id = id?;
         // Of one place the kernel may have two classes of devices, told apart by their drivers.
         let key = if t.has("path") { "path" } else { "address" };
@@ -358,7 +359,7 @@ fn sensor(
     );
     let (input, kind) = input.unzip();
     let kind = kind.or(t.describing().then_some(Kind::Temperature));
-    let spec = spec(t, kind.unwrap_or(Kind::Temperature), source);
+    let spec = spec(t, kind, source);
     let timeout = if matches!(source, "hwmon" | "iio" | "pmbus" | "nvme") {
         t.millis("timeout_ms", "How long an answer may take, in ms.", 10..=10_000, Duration::from_millis(500))
     } else {
@@ -537,20 +538,29 @@ fn computed(t: &mut Table<'_>, before: &[Name]) -> Option<(Input, Kind)> {
     Some((Input::Computed { op: op?, of }, kind?))
 }
 
-fn spec(t: &mut Table<'_>, kind: Kind, source: &'static str) -> Option<Spec> {
-    let default = Spec::new(kind);
+fn spec(t: &mut Table<'_>, kind: Option<Kind>, source: &'static str) -> Option<Spec> {
+    let default = Spec::new(kind.unwrap_or(Kind::Temperature));
     let mut spec = default;
     let discrete = source == "gpio";
+    // All keys are read whatever is wrong with one of them.
+    let mut is_right = true;
     if !discrete {
         spec.scale =
             t.real("scale", "What was read is multiplied by this; a divider of 1:10 has 10.", NUMBERS, 1.0);
+        if spec.scale == 0.0 {
+            t.fault(
+                t.place("scale"),
+                "scale must not be 0: the sensor would show its offset for ever".to_owned(),
+            );
+            is_right = false;
+        }
         spec.offset = t.real("offset", "And this is added.", NUMBERS, 0.0);
         let least =
             t.maybe_real("min", "A smaller value cannot be true; the default is that of its kind.", NUMBERS);
         let most =
             t.maybe_real("max", "A larger value cannot be true; the default is that of its kind.", NUMBERS);
         spec.plausible = (least.unwrap_or(default.plausible.0), most.unwrap_or(default.plausible.1));
-        if spec.plausible.0 >= spec.plausible.1 {
+        if kind.is_some() && spec.plausible.0 >= spec.plausible.1 {
             t.fault(
                 t.place("min"),
                 format!("min {} has to be less than max {}", spec.plausible.0, spec.plausible.1),
@@ -578,11 +588,15 @@ fn spec(t: &mut Table<'_>, kind: Kind, source: &'static str) -> Option<Spec> {
             0.0,
         );
         // As when they are set later: what is never reached or never left tells nothing.
-        let fits = spec.thresholds.check().and_then(|()| spec.thresholds.check_range(spec.plausible));
+        let fits = spec.thresholds.check().and_then(|()| match kind {
+            Some(_) => spec.thresholds.check_range(spec.plausible),
+            // What it shows is not known where its channel is wrong.
+            None => Ok(()),
+        });
         if let Err(error) = fits {
             let key = if t.has("upper") { "upper" } else { "lower" };
             t.fault(t.place(key), error.to_string());
-            return None;
+            is_right = false;
         }
     }
     if matches!(source, "hwmon" | "iio" | "pmbus" | "nvme") {
@@ -607,7 +621,7 @@ fn spec(t: &mut Table<'_>, kind: Kind, source: &'static str) -> Option<Spec> {
         0..=600_000,
         default.settle.into(),
     ));
-    Some(spec)
+    is_right.then_some(spec)
 }
 
 fn levels(t: &mut Table<'_>, key: &'static str, doc: &str) -> Levels {

@@ -47,7 +47,11 @@ impl Value {
         match self {
             Self::Text(text) => format!("the string {text:?}"),
             Self::Integer(number) => format!("{number}"),
-            Self::Real(_) => "a number with a fraction".to_owned(),
+            // Of one that is very large or small the plain notation is a line of zeros.
+            Self::Real(number) if *number != 0.0 && !(1e-6..1e15).contains(&number.abs()) => {
+                format!("{number:e}")
+            }
+            Self::Real(number) => format!("{number:?}"),
             Self::Flag(flag) => format!("{flag}"),
             Self::Other(kind) => format!("a {kind}"),
             Self::List(items) => format!("a list of {}", items.len()),
@@ -101,7 +105,7 @@ fn convert(value: DeValue<'_>, origin: &mut dyn FnMut(Range<usize>) -> Origin) -
         },
         DeValue::Float(number) => match number.as_str().parse::<f64>() {
             Ok(number) if number.is_finite() => Value::Real(number),
-            _ => Value::Other("number that is none"),
+            _ => Value::Other("number that is not finite"),
         },
         DeValue::Boolean(flag) => Value::Flag(flag),
         DeValue::Datetime(_) => Value::Other("date"),

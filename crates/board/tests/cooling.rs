@@ -230,6 +230,8 @@ fn what_cannot_be_is_said_where_it_stands() {
     says(&ZONE.replace("\"blower\"", "\"blow\""), "there is no fan \"blow\"");
     says(&ZONE.replace("target = 70", ""), "must have a target");
     says(&ZONE.replace("target = 70", "target = 79"), "zone cpu: its target is not below");
+    let far = report_of(&ZONE.replace("target = 70", "target = 200"));
+    assert!(far.contains("has to be below 80") && far.ends_with("1 problem\n"), "{far}");
     says(&format!("{ZONE}forward = {{ sensor = \"sum\" }}"), "\"sum\" is not read of a device");
     says(&format!("{ZONE}full_at = 260\ncritical = 270"), "is never reached: \"cpu_temp\" shows 250 at most");
     let low = |most: &str| {

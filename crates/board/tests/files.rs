@@ -388,7 +388,7 @@ fn a_watchdog_is_a_device_with_a_sane_timeout() {
             b.toml:7:10: watchdog device "watchdog" must be a path under /dev/
               7 | device = "watchdog"
                 |          ^^^^^^^^^^
-            b.toml:8:13: management_controller.watchdog.timeout_s must be a whole number of seconds from 10 to 600, not a number with a fraction
+            b.toml:8:13: management_controller.watchdog.timeout_s must be a whole number of seconds from 10 to 600, not 5.5
               8 | timeout_s = 5.5
                 |             ^^^
             2 problems

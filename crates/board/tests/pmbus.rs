@@ -126,6 +126,21 @@ fn mistakes_are_told_by_name() {
 }
 
 #[test]
+fn a_sensor_whose_thresholds_or_channel_are_wrong_is_one_mistake() {
+    for (keys, what) in [
+        ("channel = \"vin\"\nscale = 0", "scale must not be 0"),
+        ("channel = \"vin\"\nupper = { warning = 9, critical = 8 }", "thresholds have to rise"),
+        ("channel = \"vim\"\nupper = { warning = 1e6 }", "did you mean \"vin\"?"),
+        ("channel = \"vin\"\nhysteresis = 1e300", "from 0 to 1000000000000, not 1e300"),
+        ("channel = \"vin\"\nhysteresis = inf", "not a number that is not finite"),
+    ] {
+        let text = sensor("x", &format!("{keys}\nrate_ms = 500\nretries = 1\nsettle_ms = 100"));
+        let report = board::parse(Path::new("b.toml"), &format!("{HEAD}{text}"), &[]).to_string();
+        assert!(report.contains(what) && report.ends_with("1 problem\n"), "{report}");
+    }
+}
+
+#[test]
 fn drives_are_on_buses_of_the_board() {
     let text = "[[drives]]\nid = \"nvme0\"\nbus = \"i2c3\"\n[[drives]]\nid = \"nvme1\"\nname = \"Slot 1\"\nbus = \"i2c3\"\naddress = 0x1d\nremovable = true\n";
     let drives = board(text).drives;
@@ -167,4 +182,27 @@ fn a_drive_has_its_power_from_a_host_and_so_has_its_sensor() {
     says(&drive.replace("system", "other"), "there is no host \"other\"");
     let fru = "[[frus]]\nid = \"riser\"\nbus = \"i2c3\"\naddress = 0x50\nhost = \"other\"\n";
     says(fru, "there is no host \"other\"");
+}
+
+#[test]
+fn a_device_on_a_bus_that_is_wrong_is_one_mistake() {
+    let device = "[[devices]]\nid = \"vrm0\"\nbus = \"i2c3\"\naddress = 0x60\ndriver = \"pmbus\"\n[devices.pmbus]\npec = \"off\"\n";
+    let problems = |from: &str, to: &str| {
+        let text = format!("{HEAD}{device}");
+        assert!(text.contains(from), "{from}");
+        board::parse(Path::new("b.toml"), &text.replace(from, to), &[]).to_string()
+    };
+    for (from, to, says) in [
+        ("number = 3\n", "", "i2c[0] must have either number or path"),
+        ("number = 3\n", "number = 3\npath = \"x\"\n", "i2c[0] must have either number or path"),
+        (
+            "bus = \"i2c3\"\naddress = 0x60",
+            "bus = \"i2c9\"\naddress = 0x60",
+            "there is no I2C bus \"i2c9\"; did you mean \"i2c3\"?",
+        ),
+        ("address = 0x60\n", "", "devices[2] must have either bus and address, or path"),
+    ] {
+        let report = problems(from, to);
+        assert!(report.contains(says) && report.ends_with("1 problem\n"), "{report}");
+    }
 }

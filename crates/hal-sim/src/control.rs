@@ -45,6 +45,15 @@ pub enum ControlError {
     },
 }
 
+/// A request in a refusal: as people write it, where they do.
+fn words(request: &ControlRequest) -> String {
+    match request {
+        ControlRequest::Break { id, fault } => format!("{id}={fault}"),
+        ControlRequest::Mend { id: Some(id) } => format!("to mend {id}"),
+        other => format!("{other:?}"),
+    }
+}
+
 impl Control {
     /// Connects to the control socket at `path` (`run_dir/twin-control.sock`).
     pub async fn connect(path: &Path) -> Result<Self, ControlError> {
@@ -84,7 +93,7 @@ impl Control {
     async fn ask(&mut self, request: ControlRequest) -> Result<Outcome, ControlError> {
         let id = self.next_id;
         self.next_id += 1;
-        let asked = format!("{request:?}");
+        let asked = words(&request);
         self.send(&ToTwin::Control { id, request }).await?;
         loop {
             match self.receive().await? {
@@ -220,5 +229,20 @@ impl Control {
                 return Ok(entry);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_what_was_asked_as_people_write_it() {
+        let asked = |request| words(&request);
+        assert_eq!(
+            asked(ControlRequest::Break { id: "fan0".to_owned(), fault: "removed".to_owned() }),
+            "fan0=removed"
+        );
+        assert_eq!(asked(ControlRequest::Mend { id: Some("fan0".to_owned()) }), "to mend fan0");
     }
 }

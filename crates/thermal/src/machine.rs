@@ -90,6 +90,8 @@ pub struct Machine {
     said: SaidOf,
     /// Until then, after a restart, what was told before holds as far as nothing else is known yet.
     settled_at: Mono,
+    /// Until then, after it stood still itself, silence of others is not told.
+    silent_until: Option<Mono>,
     profile: Profile,
     fan_loop: Periodic,
     thermal_loop: Periodic,
@@ -173,6 +175,7 @@ impl Machine {
             zones,
             said,
             settled_at: Mono::ZERO,
+            silent_until: None,
             orders: vec![Order::default(); config.fans.len()],
             redundancy: redundancy.collect(),
             profile,
@@ -225,12 +228,25 @@ impl Machine {
             let was = |of: &[bool]| of.get(index) == Some(&true);
             zone.remember(was(&before.critical), was(&before.refused));
         }
+        self.settled_at = now + self.settles_after();
+    }
+
+    /// It stood still itself, as in a virtual machine that is paused: that nothing was heard of sensors and fans meanwhile is not their silence. Fans run at
+    /// full speed until all is known again, and silence is told when it lasts. Who stands still again and again is believed half of the time.
+    pub fn stood_still(&mut self, now: Mono) {
+        let longest = self.settles_after();
+        if self.silent_until.is_none_or(|until| now >= until + longest) {
+            self.silent_until = Some(now + longest);
+        }
+    }
+
+    /// How long it takes at most until all that can be known is known anew.
+    fn settles_after(&self) -> Millis {
         let sensors = self.config.sensors.iter().map(|sensor| sensor.missing_after + sensor.recover);
         let tachs = self.config.fans.iter().filter_map(|fan| fan.tach.as_ref());
         let fans =
             tachs.map(|tach| tach.missing_after + tach.fail_after + tach.recover + tach.spin_up * SLOW_SHOWS);
-        let longest = sensors.chain(fans).max().unwrap_or(Millis::ZERO);
-        self.settled_at = now + longest + SETTLES;
+        sensors.chain(fans).max().unwrap_or(Millis::ZERO) + SETTLES
     }
 
     /// The zones whose emergency nobody has cleared.
@@ -344,6 +360,7 @@ impl Machine {
     /// What is believed, of sensors and fans, and what follows for the zones.
     fn judge(&mut self, now: Mono, out: &mut Vec<Action>) {
         let settles = now < self.settled_at;
+        let silent = self.silent_until.is_some_and(|until| now < until);
         for ((index, (source, config)), said) in
             self.sources.iter_mut().zip(&self.config.sensors).enumerate().zip(&mut self.said.sensors)
         {
@@ -352,7 +369,8 @@ impl Machine {
             // Who said nothing more before a restart says nothing after it.
             let is_old = fault == Some(SensorFault::NoData)
                 && (settles || matches!(said.last(), Some(SensorFault::Missing | SensorFault::Stale)));
-            if !is_old && said.news(now, fault, fault.is_none()) {
+            let is_own = silent && matches!(fault, Some(SensorFault::Missing | SensorFault::Stale));
+            if !is_old && !is_own && said.news(now, fault, fault.is_none()) {
                 out.push(Action::Note(Note::Sensor(index, fault)));
             }
         }
@@ -362,11 +380,12 @@ impl Machine {
             fan.judge(now, config);
             let fault = fan.fault();
             // A fan is not known to work because it was not looked at for long enough yet.
-            if !(settles && fault.is_none()) && said.news(now, fault, fault.is_none()) {
+            let is_own = silent && fault == Some(FanFault::NoTach);
+            if !is_own && !(settles && fault.is_none()) && said.news(now, fault, fault.is_none()) {
                 out.push(Action::Note(Note::Fan(index, fault)));
             }
         }
-        self.count(now, settles, out);
+        self.count(now, settles, silent, out);
         for (index, (zone, config)) in self.zones.iter_mut().zip(&self.config.zones).enumerate() {
             let critical = zone.look_critical(now, config, &self.config.sensors, &self.sources);
             let said = self.said.critical.get_mut(index);
@@ -391,21 +410,37 @@ impl Machine {
             let on = zone.is_failsafe();
             let is_start = |reason| matches!(reason, Reason::Sensor(_, SensorFault::NoData));
             let is_old = settles && (!on || zone.reasons(config, &self.sources, &self.fans).all(is_start));
+            let is_silence = |reason: Reason| {
+                matches!(
+                    reason,
+                    Reason::Sensor(_, SensorFault::Missing | SensorFault::Stale)
+                        | Reason::Fan(_, FanFault::NoTach)
+                )
+            };
+            let is_own = silent && on && zone.reasons(config, &self.sources, &self.fans).all(is_silence);
+            let is_old = is_old || is_own;
             if !is_old && self.said.failsafe.get_mut(index).is_some_and(|said| said.news(now, on, !on)) {
                 out.push(Action::Note(Note::Failsafe { zone: index, on }));
             }
         }
     }
 
-    fn count(&mut self, now: Mono, settles: bool, out: &mut Vec<Action>) {
+    fn count(&mut self, now: Mono, settles: bool, silent: bool, out: &mut Vec<Action>) {
         for (index, (known, group)) in self.redundancy.iter_mut().zip(&self.config.groups).enumerate() {
             let works = |fan: &&usize| self.fans.get(**fan).is_some_and(|fan| fan.fault().is_none());
-            let working = group.fans.iter().filter(works).count();
-            known.working = working;
+            known.working = group.fans.iter().filter(works).count();
+            // Of a fan that was only not listened to nothing is told yet.
+            let is_own = |fan: &&usize| {
+                let is_mute = self.fans.get(**fan).is_some_and(|fan| fan.fault() == Some(FanFault::NoTach));
+                let was_well = self.said.fans.get(**fan).is_some_and(|said| said.last().is_none());
+                silent && is_mute && was_well
+            };
+            let working = known.working + group.fans.iter().filter(is_own).count();
+            let told = Redundancy { working, ..*known };
             let well = working == known.total;
             let Some(said) = self.said.working.get_mut(index) else { continue };
             if !(settles && working > said.last()) && said.news(now, working, well) {
-                out.push(Action::Note(Note::Redundancy { group: index, now: *known }));
+                out.push(Action::Note(Note::Redundancy { group: index, now: told }));
             }
         }
     }

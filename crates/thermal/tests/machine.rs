@@ -741,6 +741,42 @@ fn a_fan_that_is_just_too_slow_is_not_told_to_work_after_a_restart() {
     assert_eq!((after.notes, after.machine.said()), (Vec::new(), said));
 }
 
+/// A debugger, a virtual machine that is paused: nobody was silent but the machine itself.
+#[test]
+fn its_own_standstill_is_told_of_nobody_and_silence_that_lasts_is() {
+    let stands_still = |bench: &mut Bench, ms: u64| {
+        bench.now += Millis::new(ms);
+        bench.machine.stood_still(bench.now);
+        let mut out = Vec::new();
+        bench.machine.step(bench.now, Event::Tick, &mut out);
+        bench.take(out);
+    };
+    let mut bench = Bench::calm();
+    stands_still(&mut bench, 18_000);
+    assert_eq!(bench.machine.zone(0).unwrap().mode, Mode::Failsafe);
+    assert_eq!(bench.duties(), [100.0; 3], "what is not known is cooled");
+    bench.run(60_000);
+    assert_eq!(bench.notes, []);
+    assert_eq!(bench.machine.zone(0).unwrap().mode, Mode::Auto);
+
+    bench.readings[0] = Reading::Failed;
+    stands_still(&mut bench, 18_000);
+    bench.run(5_000);
+    assert_eq!(bench.notes, []);
+    let missing = Note::Sensor(0, Some(SensorFault::Missing));
+    bench.run(30_000);
+    assert_eq!(bench.notes, [missing, Note::Failsafe { zone: 0, on: true }]);
+
+    // Who stands still again and again does not keep it to himself for ever.
+    let mut bench = Bench::calm();
+    bench.readings[0] = Reading::Failed;
+    for _ in 0..60 {
+        stands_still(&mut bench, 1_500);
+        bench.run(500);
+    }
+    assert!(bench.notes.contains(&missing), "{:?}", bench.notes);
+}
+
 #[test]
 fn heat_that_passes_in_time_cuts_nothing() {
     let mut bench = Bench::calm();

@@ -21,6 +21,7 @@
     )
 )]
 
+mod budget;
 mod lines;
 mod shell;
 mod store;

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use board::{Board, Input};
 use hw::{Hardware, Levels, Sampled, SysRoot};
-use ipc::{Bucket, CallContext, EventBuilder, EventItem, Outbox, Reply, Request, StateError, Status};
+use ipc::{
+    Bucket, CallContext, ErrorInfo, EventBuilder, EventItem, Outbox, Reply, Request, StateError, Status,
+};
 use prost::Message;
 use schema::rpc::power_service;
 use schema::server::SensorServiceCall;
@@ -17,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use units::{Millis, Mono};
 
+use crate::budget::Budget;
 use crate::told::Told;
 use crate::{Config, Error, lines, store, wire};
 
@@ -156,6 +159,8 @@ struct Daemon {
     changed: Vec<bool>,
     /// A write of this sensor is under way.
     writing: Vec<bool>,
+    /// How often thresholds may still be set.
+    budget: Budget,
     /// Whether thresholds of it are stored; none when a write failed, of which more than that is not known.
     kept: Vec<Option<bool>>,
     /// Sensors that are not on the board, of which thresholds are stored.
@@ -206,6 +211,7 @@ impl Daemon {
             writing: vec![false; count],
             kept: vec![Some(false); count],
             gone: Vec::new(),
+            budget: Budget::default(),
             told: Keeper::default(),
             crossed_before: HashMap::new(),
             monitor,
@@ -582,12 +588,22 @@ impl Daemon {
     }
 
     /// Whoever shows thresholds asks for them again.
-    fn thresholds_set(&self, index: usize, are_set: bool, by: &CallContext) {
-        let Some(sensor) = self.board.sensors.get(index) else { return };
+    fn thresholds_set(&self, index: usize, wanted: Option<&Thresholds>, by: &CallContext) {
+        let (Some(sensor), Some(given)) = (self.board.sensors.get(index), self.given.get(index)) else {
+            return;
+        };
         let (id, name) = (sensor.id.as_str(), &sensor.name);
-        let what = if are_set { "were set" } else { "are those of the board again" };
+        let what = if wanted.is_some() { "were set" } else { "are those of the board again" };
+        let mut message = format!("{name} ({id}): thresholds {what}");
+        if let Some(before) = self.monitor.sensor(index).map(sensors::Sensor::thresholds) {
+            let differs = wire::difference(sensor.spec.kind, before, wanted.unwrap_or(given));
+            if !differs.is_empty() {
+                message.push_str(": ");
+                message.push_str(&differs);
+            }
+        }
         let event = EventBuilder::new(crate::NAME, "sensor", id, "thresholds")
-            .message(format!("{name} ({id}): thresholds {what}"))
+            .message(message)
             .by(by.principal.as_ref().map_or("", |who| &who.username), &by.request_id);
         self.outbox.event(event.at(self.clock.wall()));
     }
@@ -824,9 +840,10 @@ impl Daemon {
                         let answer = answer.map(|sensor| v1::SetThresholdsResponse { sensor: Some(sensor) });
                         self.outbox.answer(reply, answer);
                     }
-                    Ok((index, thresholds)) => {
-                        self.write(Whose::Sensor(index), Some(thresholds), reply, Answer::Set);
-                    }
+                    Ok((index, thresholds)) => match self.afford(index, reply.context()) {
+                        Ok(()) => self.write(Whose::Sensor(index), Some(thresholds), reply, Answer::Set),
+                        Err(status) => self.outbox.answer(reply, Err(status)),
+                    },
                     Err(status) => self.outbox.answer(reply, Err(status)),
                 }
             }
@@ -836,7 +853,17 @@ impl Daemon {
                     let answer = answer.map(|sensor| v1::ResetThresholdsResponse { sensor: Some(sensor) });
                     self.outbox.answer(reply, answer);
                 }
-                Ok(whose) => self.write(whose, None, reply, Answer::Reset),
+                Ok(whose) => {
+                    let may = match &whose {
+                        Whose::Sensor(index) => self.afford(*index, reply.context()),
+                        // That is once each.
+                        Whose::Gone(_) => Ok(()),
+                    };
+                    match may {
+                        Ok(()) => self.write(whose, None, reply, Answer::Reset),
+                        Err(status) => self.outbox.answer(reply, Err(status)),
+                    }
+                }
                 Err(status) => self.outbox.answer(reply, Err(status)),
             },
             SensorServiceCall::ResetStatistics(request, reply) => {
@@ -1039,6 +1066,23 @@ impl Daemon {
             .map_err(|error| Status::invalid_argument(error.to_string()).with_reason("THRESHOLDS"))
     }
 
+    /// Takes one of the changes that there may be, right before it is stored.
+    fn afford(&mut self, index: usize, by: &CallContext) -> Result<(), Status> {
+        let taken = self.budget.take(self.clock.now(), index, by.username());
+        taken.map_err(|wait| {
+            let id = self.board.sensors.get(index).map_or("", |sensor| sensor.id.as_str());
+            let seconds = wait.get().div_ceil(1_000);
+            let text = format!(
+                "too many changes of thresholds, and each is written to flash: those of {id} were not changed; ask again in {seconds} s"
+            );
+            Status::resource_exhausted(text).with_info(ErrorInfo {
+                reason: "TOO_MANY_CHANGES".to_owned(),
+                domain: ipc::ERROR_DOMAIN.to_owned(),
+                metadata: [("retry_after_s".to_owned(), seconds.to_string())].into(),
+            })
+        })
+    }
+
     /// The sensor of which thresholds may be stored now.
     fn settable(&self, id: &str) -> Result<usize, Status> {
         let index = self.find(id)?;
@@ -1111,7 +1155,7 @@ impl Daemon {
         let answer = match (result, sensor) {
             (Ok(()), Whose::Sensor(index)) => {
                 // Before what they make of the present value.
-                self.thresholds_set(index, wanted.is_some(), &by);
+                self.thresholds_set(index, wanted.as_ref(), &by);
                 self.judge(index, wanted);
                 self.shown(index).map(Some)
             }

@@ -175,6 +175,30 @@ pub(crate) fn words(kind: Kind, value: f64) -> String {
     if kind == Kind::Fan { format!("{value:.0}{unit}") } else { format!("{value:.1}{unit}") }
 }
 
+/// What thresholds are that they were not before, for people; empty when nothing differs.
+pub(crate) fn difference(kind: Kind, before: &Thresholds, after: &Thresholds) -> String {
+    let shown = |value: Option<f64>| value.map_or_else(|| "none".to_owned(), |value| words(kind, value));
+    let mut differs: Vec<String> = Vec::new();
+    for side in Side::ALL {
+        let (was, is) = match side {
+            Side::Lower => (&before.lower, &after.lower),
+            Side::Upper => (&before.upper, &after.upper),
+        };
+        for level in Level::ALL {
+            let (was, is) = (was.get(level), is.get(level));
+            if was != is {
+                let (side, level) = (side.as_str(), level.as_str());
+                differs.push(format!("{side} {level} {} instead of {}", shown(is), shown(was)));
+            }
+        }
+    }
+    let (was, is) = (Some(before.hysteresis), Some(after.hysteresis));
+    if was != is {
+        differs.push(format!("hysteresis {} instead of {}", shown(is), shown(was)));
+    }
+    differs.join(", ")
+}
+
 /// The limits a device has, as thresholds of the sensor: those that it can use. Registers that nobody has filled hold 0, which is no limit but
 /// of a temperature.
 pub(crate) fn own(limits: &hal::Limits, spec: &Spec) -> Thresholds {
@@ -245,6 +269,26 @@ mod tests {
         let whole = v1::SetThresholdsRequest { hysteresis: 1.0, ..v1::SetThresholdsRequest::default() };
         assert_eq!(wanted(&both, &whole), Ok(Thresholds { hysteresis: 1.0, ..Thresholds::default() }));
         assert!(wanted(&both, &set("id", None, None)).is_err());
+    }
+
+    #[test]
+    fn a_change_says_what_is_and_what_was() {
+        let before = Thresholds {
+            upper: Levels { warning: Some(60.0), critical: Some(70.0), fatal: None },
+            lower: Levels::default(),
+            hysteresis: 1.0,
+        };
+        let after = Thresholds {
+            upper: Levels { warning: Some(61.0), critical: None, fatal: None },
+            lower: Levels { warning: Some(5.0), critical: None, fatal: None },
+            hysteresis: 2.0,
+        };
+        assert_eq!(
+            difference(Kind::Temperature, &before, &after),
+            "lower warning 5.0 °C instead of none, upper warning 61.0 °C instead of 60.0 °C, \
+             upper critical none instead of 70.0 °C, hysteresis 2.0 °C instead of 1.0 °C"
+        );
+        assert_eq!(difference(Kind::Temperature, &after, &after), "");
     }
 
     #[test]

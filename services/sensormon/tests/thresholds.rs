@@ -211,10 +211,15 @@ async fn a_change_is_told_and_a_refused_one_is_not() {
         }
     };
     bench.set(30.0).await.unwrap();
-    assert!(messages().await.ends_with("thresholds were set"));
+    let set = messages().await;
+    assert!(set.contains("thresholds were set: upper warning 30.0 °C instead of 40.0 °C"), "{set}");
     bench.set(1e9).await.unwrap_err();
     bench.reset().await.unwrap();
-    assert!(messages().await.ends_with("thresholds are those of the board again"));
+    let reset = messages().await;
+    assert!(
+        reset.contains("thresholds are those of the board again: upper warning 40.0 °C instead of 30.0 °C"),
+        "{reset}"
+    );
 }
 
 /// Each write and each event is kept in flash.
@@ -244,10 +249,28 @@ async fn thresholds_that_hold_already_are_neither_stored_nor_told_again() {
     let mut told = Vec::new();
     while told.len() < 5 {
         if let Some(ipc::EventItem::Event(event)) = events.next().await {
-            told.push(event.message.ends_with("thresholds were set"));
+            told.push(event.message.contains("thresholds were set"));
         }
     }
     assert_eq!(told, [true, true, true, false, true]);
+}
+
+/// A client that sets them in a loop would wear flash out.
+#[tokio::test]
+async fn changes_of_a_sensor_have_a_budget_and_one_that_is_refused_has_no_effect() {
+    let bench = Bench::start().await;
+    for n in 0..16_u8 {
+        bench.set(20.0 + f64::from(n)).await.unwrap();
+    }
+    for refused in [bench.set(39.0).await.unwrap_err(), bench.reset().await.unwrap_err()] {
+        assert_eq!(
+            (refused.code, refused.reason().as_str()),
+            (Code::ResourceExhausted, "TOO_MANY_CHANGES"),
+            "{refused}"
+        );
+    }
+    assert_eq!(bench.warning().await, Some(35.0));
+    assert_eq!(warning_of(&bench.set(35.0).await.unwrap()), Some(35.0), "that is no change");
 }
 
 #[tokio::test]

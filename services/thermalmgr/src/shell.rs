@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use board::{Board, Loops};
 use hw::{Fans, Sensors, SysRoot};
-use ipc::{CallContext, Outbox, Reply, Request, Status};
+use ipc::{CallContext, ErrorInfo, Outbox, Reply, Request, Status};
 use schema::server::ThermalServiceCall as Call;
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, ErrorChain, Keeper};
 use thermal::{Action, Event, Machine, Note, Periodic, Profile, Reading};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use units::{Duty, Lasting, Millis, Mono};
+use units::{Allowance, Duty, Lasting, Millis, Mono};
 
 use crate::io::{Completion, Io, Role};
 use crate::kept::Latched;
@@ -24,6 +24,11 @@ use crate::{Config, Error, kept, power, tell, wire};
 const KEEPING: usize = 8;
 /// How long it may take to store what was told last when the daemon stops.
 const LAST_TOLD_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+/// Changes of the profile at once, and then one in each span: each is an event and a file in flash.
+const CHANGES_AT_ONCE: u32 = 16;
+const CHANGES_EACH: Millis = Millis::from_secs(300);
+/// Who comes so late to a turn stood still himself: turns are due ten times a second.
+const STOOD_STILL: Millis = Millis::from_secs(1);
 /// Emergencies that could not be stored are tried again after so long.
 const STORE_AGAIN: Millis = Millis::from_secs(10);
 
@@ -50,6 +55,7 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
     let clock = context.clock;
     let io = Io::new(clock.now(), &board, &loops, sensors, fans);
     let (profile, damage) = kept::profile(&context.state_dir);
+    let stored_profile = damage.is_none().then_some(profile);
     if let Some(what) = damage {
         context.notify.finding(kept::PROFILE, &what);
     }
@@ -79,7 +85,10 @@ pub async fn serve(context: Context, board: Arc<Board>, sensors: Sensors, fans: 
         sampling: Periodic::new(clock.now(), loops.config.thermal_period),
         off_until: vec![None; board.sensors.len()],
         undriven: vec![Lasting::default(); board.fans.len()],
+        stepped: clock.now(),
         keeping: false,
+        stored_profile,
+        changes: Allowance::new(CHANGES_AT_ONCE, 1, CHANGES_EACH),
         latch: Latch { stored: Some(latched), ..Latch::default() },
         told: Keeper::new(told),
         refusals: vec![String::new(); board.zones.len()],
@@ -161,8 +170,14 @@ struct Daemon {
     bus: ipc::Client,
     state_dir: PathBuf,
     keep: mpsc::Sender<Kept>,
+    /// When the machine was last asked.
+    stepped: Mono,
     /// A profile is on its way to the medium.
     keeping: bool,
+    /// The profile that holds after a restart; none when that is not known.
+    stored_profile: Option<Profile>,
+    /// How often the profile may still be changed.
+    changes: Allowance,
     latch: Latch,
     /// What was told last.
     told: Keeper<Told>,
@@ -231,8 +246,18 @@ impl Daemon {
     }
 
     fn step(&mut self, event: Event) {
+        let now = self.clock.now();
+        let late = now.since(self.stepped);
+        self.stepped = now;
+        if late > STOOD_STILL && self.deadline().is_some() {
+            tracing::warn!(
+                late_ms = late.get(),
+                "loop stood still: silence of sensors and fans is told when it lasts"
+            );
+            self.machine.stood_still(now);
+        }
         let mut out = Vec::new();
-        self.machine.step(self.clock.now(), event, &mut out);
+        self.machine.step(now, event, &mut out);
         self.act(out, &By::default());
     }
 
@@ -478,6 +503,14 @@ impl Daemon {
             let status = Status::aborted("another profile is being stored").with_reason("BUSY");
             return self.outbox.answer(reply, Err(status));
         }
+        if self.stored_profile == Some(profile) && self.machine.profile() == profile {
+            let profile = wire::profile(profile).into();
+            return self.outbox.answer(reply, Ok(v1::SetThermalProfileResponse { profile }));
+        }
+        let now = self.clock.now();
+        if !self.changes.take(now) {
+            return self.outbox.answer(reply, Err(too_many(self.changes.wait(now))));
+        }
         self.keeping = true;
         let (dir, keep) = (self.state_dir.clone(), self.keep.clone());
         tokio::spawn(async move {
@@ -490,6 +523,7 @@ impl Daemon {
         match kept {
             Kept::Profile { profile, result, reply } => {
                 self.keeping = false;
+                self.stored_profile = result.is_ok().then_some(profile);
                 if let Err(error) = result {
                     tracing::error!(error = %ErrorChain(&error), "cannot save profile");
                     return self.outbox.answer(reply, Err(not_stored("the profile", &error)));
@@ -607,6 +641,18 @@ async fn on_medium(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) 
     done.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
 
+fn too_many(wait: Millis) -> Status {
+    let seconds = wait.get().div_ceil(1_000);
+    let text = format!(
+        "too many changes of the profile, and each is written to flash: it was not changed; ask again in {seconds} s"
+    );
+    Status::resource_exhausted(text).with_info(ErrorInfo {
+        reason: "TOO_MANY_CHANGES".to_owned(),
+        domain: ipc::ERROR_DOMAIN.to_owned(),
+        metadata: [("retry_after_s".to_owned(), seconds.to_string())].into(),
+    })
+}
+
 fn not_stored(what: &str, error: &std::io::Error) -> Status {
     // A medium that is full is told as by the store: it is the same one.
     let (text, reason) = match error.kind() {
@@ -627,6 +673,17 @@ mod tests {
     use std::io::{Error, ErrorKind};
 
     use super::*;
+
+    #[test]
+    fn who_changes_the_profile_too_often_is_told_when_again() {
+        let mut changes = Allowance::new(CHANGES_AT_ONCE, 1, CHANGES_EACH);
+        let at = Mono::from_millis(5_000_000);
+        assert_eq!((0..40).filter(|_| changes.take(at)).count(), 16);
+        let status = too_many(changes.wait(at));
+        let again = status.info().and_then(|info| info.metadata.get("retry_after_s").cloned());
+        assert_eq!((status.reason(), again), ("TOO_MANY_CHANGES".to_owned(), Some("300".to_owned())));
+        assert_eq!(status.code, ipc::Code::ResourceExhausted);
+    }
 
     #[test]
     fn a_full_medium_has_the_reason_that_the_store_has_for_it() {

@@ -345,6 +345,11 @@ impl Tree {
                     Ok(())
                 }
                 Some(_) => Err(format!("{id} is a drive, which can be removed and not {fault}")),
+                None if self.buses.has(id)
+                    || (0..self.attributes.len()).any(|index| self.is_on(index, id)) =>
+                {
+                    Err(format!("{id} is a bus, which can hang and not {fault}"))
+                }
                 None => Err(format!("there is no sensor, device, drive or bus {id:?}")),
             },
         }
