@@ -202,8 +202,12 @@ describe("the event log", () => {
     assert.equal(await person.page.getByLabel("From").inputValue(), "2020-01-02T09:00");
     await person.prefer({ clock: "utc" });
     assert.equal(await person.page.getByLabel("From").inputValue(), "2020-01-02T00:00");
-    await person.goto("/events?from=x");
+    await person.goto("/events?from=x&severity=x&domain=__proto__&resolved=constructor");
     await person.page.waitForSelector("[data-event]");
+    assert.equal(await person.page.getByLabel("Severity").inputValue(), "2");
+    assert.equal(await person.page.getByLabel("State").inputValue(), "");
+    await person.goto("/sensors?context=x&status=x&sort=__proto__");
+    await person.page.waitForSelector("[data-sensor]");
     await person.leave();
   });
 });
