@@ -274,7 +274,7 @@ const de: Messages = {
   "power.by": "verlangt von {user}",
   "power.byItself": "durch den BMC selbst",
   "power.took": "Dauer {span}",
-  "power.since": "In diesem Zustand seit",
+  "power.changed": "Zuletzt geändert",
   "power.lastStart": "Letzter Start",
   "power.starts": "Starts",
   "power.onTime": "Zeit eingeschaltet",

@@ -272,7 +272,7 @@ const en = {
   "power.by": "asked for by {user}",
   "power.byItself": "by the BMC itself",
   "power.took": "took {span}",
-  "power.since": "In this state since",
+  "power.changed": "Last changed",
   "power.lastStart": "Last start",
   "power.starts": "Starts",
   "power.onTime": "Time powered on",

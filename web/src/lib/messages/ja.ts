@@ -274,7 +274,7 @@ const ja: Messages = {
   "power.by": "{user} による要求",
   "power.byItself": "BMC 自身による",
   "power.took": "所要時間 {span}",
-  "power.since": "この状態の開始",
+  "power.changed": "最終変更",
   "power.lastStart": "最後の起動",
   "power.starts": "起動回数",
   "power.onTime": "通電時間",

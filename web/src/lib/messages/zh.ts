@@ -274,7 +274,7 @@ const zh: Messages = {
   "power.by": "由 {user} 请求",
   "power.byItself": "由 BMC 自身执行",
   "power.took": "用时 {span}",
-  "power.since": "进入此状态的时间",
+  "power.changed": "最近更改",
   "power.lastStart": "上次启动",
   "power.starts": "启动次数",
   "power.onTime": "通电时间",
