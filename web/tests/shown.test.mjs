@@ -191,6 +191,15 @@ describe("the event log", () => {
     await person.leave();
   });
 
+  test("shows what is hidden in a text, so that it turns and hides nothing", async () => {
+    await tell("sent \u202egnp.exe");
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    await person.goto("/events?domain=log");
+    await row(person, "sent \\u202egnp.exe").waitFor();
+    await person.leave();
+  });
+
   test("a moment in the address is the same for everybody, and one that is none harms nothing", async () => {
     const person = await Person.at(chrome, suite.url, { timezoneId: "Asia/Tokyo" });
     await person.signIn();
