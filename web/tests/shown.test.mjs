@@ -254,6 +254,24 @@ describe("what cannot be loaded", () => {
     await person.leave([/status of 404/, /Failed to fetch dynamically imported module/]);
   });
 
+  test("a stream that is refused is asked for less and less often, and is told as refused", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    // A refusal of a stream has the status 200; what it is stands in the last message.
+    const end = Buffer.from(JSON.stringify({ error: { code: "resource_exhausted", message: "too many streams" } }));
+    const head = Buffer.from([2, 0, 0, 0, end.length]);
+    await person.page.route(/EventService\/WatchEvents/, (route) => route.fulfill({ status: 200, contentType: "application/connect+proto", body: Buffer.concat([head, end]) }));
+    await person.goto("/settings");
+    await person.sees("[role=alert]", "The BMC has too much to do");
+    let asked = 0;
+    person.page.on("request", () => (asked += 1));
+    await person.page.waitForTimeout(4000);
+    assert.ok(asked < 15, `${asked} requests in 4 s`);
+    await person.page.unroute(/EventService\/WatchEvents/);
+    await person.page.waitForSelector("header .link.live");
+    await person.leave();
+  });
+
   test("even without words there are some", async () => {
     const person = await Person.at(chrome, suite.url);
     await person.page.route(/assets\/en-.*\.js/, (route) => route.fulfill({ status: 404 }));
