@@ -39,6 +39,8 @@ const de: Messages = {
   "signin.username": "Benutzername",
   "signin.password": "Passwort",
   "signin.submit": "Anmelden",
+  "signin.noLogin": "Ihre Rolle darf diese Seiten nicht benutzen",
+  "signin.noLoginHelp": "Ihr fehlt das Recht, sich hier anzumelden. Wer die Konten verwaltet, kann {user} eine andere Rolle geben.",
   "signin.ended": "Ihre Sitzung ist beendet. Melden Sie sich an, um weiterzumachen, wo Sie waren.",
   "signin.wrong": "Benutzername oder Passwort ist falsch.",
   "signin.wrongHelp": "Nach mehreren Fehlversuchen lässt der BMC Sie eine Weile warten.",

@@ -37,6 +37,8 @@ const en = {
   "signin.username": "User name",
   "signin.password": "Password",
   "signin.submit": "Sign in",
+  "signin.noLogin": "Your role may not use these pages",
+  "signin.noLoginHelp": "It lacks the privilege to sign in to them. Whoever manages the accounts can give {user} another role.",
   "signin.ended": "Your session has ended. Sign in to go on where you were.",
   "signin.wrong": "User name or password is wrong.",
   "signin.wrongHelp": "After several failures the BMC makes you wait for a while.",

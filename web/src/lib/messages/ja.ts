@@ -39,6 +39,8 @@ const ja: Messages = {
   "signin.username": "ユーザー名",
   "signin.password": "パスワード",
   "signin.submit": "サインイン",
+  "signin.noLogin": "お使いのロールではこのページを利用できません",
+  "signin.noLoginHelp": "サインインの権限がありません。アカウントの管理者は {user} に別のロールを割り当てられます。",
   "signin.ended": "セッションが終了しました。サインインすると続きから再開できます。",
   "signin.wrong": "ユーザー名またはパスワードが正しくありません。",
   "signin.wrongHelp": "失敗が続くと、しばらく待つ必要があります。",

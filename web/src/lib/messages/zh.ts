@@ -39,6 +39,8 @@ const zh: Messages = {
   "signin.username": "用户名",
   "signin.password": "密码",
   "signin.submit": "登录",
+  "signin.noLogin": "您的角色不能使用这些页面",
+  "signin.noLoginHelp": "该角色缺少登录权限。账户管理员可以给 {user} 分配其他角色。",
   "signin.ended": "您的会话已结束。登录后可从原处继续。",
   "signin.wrong": "用户名或密码错误。",
   "signin.wrongHelp": "多次失败后需要等待一段时间。",
