@@ -268,7 +268,7 @@ describe("what cannot be loaded", () => {
     await person.page.waitForTimeout(4000);
     assert.ok(asked < 15, `${asked} requests in 4 s`);
     await person.page.unroute(/EventService\/WatchEvents/);
-    await person.page.waitForSelector("header .link.live");
+    await person.page.waitForSelector("header .link.live", { state: "attached" });
     await person.leave();
   });
 
