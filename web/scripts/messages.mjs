@@ -90,6 +90,13 @@ for (const key of en.keys()) {
   if (reason && !known.has(reason)) findings.push(`en: nobody gives ${key}`);
 }
 
+// Why a password is refused: told in English by the code, and by these texts known again.
+const weak = new Set([...readFileSync(join(root, "crates", "auth", "src", "password.rs"), "utf8").matchAll(/#\[error\("(the password [^"]*)"\)\]/g)].map(([, said]) => said));
+const again = new Set([...sources.matchAll(/\["(the password [^"]*)", "password\.weak\w+"\]/g)].map(([, said]) => said));
+if (weak.size < 5) findings.push("code: what is said of weak passwords is not found");
+for (const said of weak) if (!again.has(said)) findings.push(`act: "${said}" has no words`);
+for (const said of again) if (!weak.has(said)) findings.push(`act: nobody says "${said}"`);
+
 for (const finding of findings) console.log(finding);
 console.log(`messages: ${en.size} keys, ${findings.length} findings`);
 process.exit(findings.length ? 1 : 0);

@@ -191,6 +191,15 @@ describe("the event log", () => {
     await person.leave();
   });
 
+  test("shows what is hidden in a text, so that it turns and hides nothing", async () => {
+    await tell("sent \u202egnp.exe");
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    await person.goto("/events?domain=log");
+    await row(person, "sent \\u202egnp.exe").waitFor();
+    await person.leave();
+  });
+
   test("a moment in the address is the same for everybody, and one that is none harms nothing", async () => {
     const person = await Person.at(chrome, suite.url, { timezoneId: "Asia/Tokyo" });
     await person.signIn();
@@ -202,8 +211,12 @@ describe("the event log", () => {
     assert.equal(await person.page.getByLabel("From").inputValue(), "2020-01-02T09:00");
     await person.prefer({ clock: "utc" });
     assert.equal(await person.page.getByLabel("From").inputValue(), "2020-01-02T00:00");
-    await person.goto("/events?from=x");
+    await person.goto("/events?from=x&severity=x&domain=__proto__&resolved=constructor");
     await person.page.waitForSelector("[data-event]");
+    assert.equal(await person.page.getByLabel("Severity").inputValue(), "2");
+    assert.equal(await person.page.getByLabel("State").inputValue(), "");
+    await person.goto("/sensors?context=x&status=x&sort=__proto__");
+    await person.page.waitForSelector("[data-sensor]");
     await person.leave();
   });
 });
@@ -239,6 +252,24 @@ describe("what cannot be loaded", () => {
     await person.sees("main h1", "LEDs");
     assert.equal(await person.page.locator("main [role=alert]").count(), 0);
     await person.leave([/status of 404/, /Failed to fetch dynamically imported module/]);
+  });
+
+  test("a stream that is refused is asked for less and less often, and is told as refused", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    // A refusal of a stream has the status 200; what it is stands in the last message.
+    const end = Buffer.from(JSON.stringify({ error: { code: "resource_exhausted", message: "too many streams" } }));
+    const head = Buffer.from([2, 0, 0, 0, end.length]);
+    await person.page.route(/EventService\/WatchEvents/, (route) => route.fulfill({ status: 200, contentType: "application/connect+proto", body: Buffer.concat([head, end]) }));
+    await person.goto("/settings");
+    await person.sees("[role=alert]", "The BMC has too much to do");
+    let asked = 0;
+    person.page.on("request", () => (asked += 1));
+    await person.page.waitForTimeout(4000);
+    assert.ok(asked < 15, `${asked} requests in 4 s`);
+    await person.page.unroute(/EventService\/WatchEvents/);
+    await person.page.waitForSelector("header .link.live", { state: "attached" });
+    await person.leave();
   });
 
   test("even without words there are some", async () => {

@@ -63,6 +63,29 @@ export function words(failure: Failure): string {
   return failure.isOpen ? `${said} ${t("action.open")}` : said;
 }
 
+/** Why a password is refused, as the BMC says it; `messages.mjs` holds it to the code that does. */
+const WEAK: [said: string, key: Key][] = [
+  ["the password is shorter than {min} characters", "password.weakShort"],
+  ["the password is longer than {max} characters", "password.weakLong"],
+  ["the password contains a control character", "password.weakControl"],
+  ["the password is made of the user name", "password.weakName"],
+  ["the password is a repetition or a sequence", "password.weakTrivial"],
+  ["the password is a well-known one", "password.weakKnown"],
+  ["the password needs at least {min} of: lower case, upper case, digits, other characters", "password.weakClasses"],
+  ["the password is the one in use", "password.weakSame"],
+];
+
+/** What the BMC says of a failure beside its words, in the reader's language where it has it; empty where it is no more than these. */
+export function detail(failure: Failure): string {
+  for (const [said, key] of failure.reason === "WEAK_PASSWORD" ? WEAK : []) {
+    const [head = "", tail] = said.split(/\{\w+\}/);
+    if (tail === undefined ? failure.message === said : failure.message.startsWith(head) && failure.message.endsWith(tail)) {
+      return t(key, tail === undefined ? {} : { n: failure.message.slice(head.length, -tail.length) });
+    }
+  }
+  return failure.message === words(failure) ? "" : failure.message;
+}
+
 /** A question before something that cannot be taken back. */
 export interface Question {
   title: string;

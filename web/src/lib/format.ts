@@ -109,6 +109,13 @@ export function digits(resolution: number): number {
   return Math.min(3, Math.max(0, Math.ceil(-Math.log10(resolution))));
 }
 
+/** What nobody sees, but what turns or hides what stands beside it: control characters, and those that set the direction of what is written. */
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+/** A text from outside, with what is hidden in it made visible. It stands in a `<bdi>`, so that its direction is its own alone. */
+export function seen(text: string | undefined): string {
+  return (text ?? "").replace(HIDDEN, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 const plain = new Map<string, Intl.NumberFormat>();
 /** A sensor's value without its unit. Called for hundreds of values a second, so what formats is kept. */
 export function reading(value: number, places: number): string {

@@ -3,7 +3,7 @@
 import { untrack } from "svelte";
 import { Code } from "@connectrpc/connect";
 import type { Event } from "../gen/schema/v1alpha1/event_pb";
-import { ENDLESS, events, failureOf, lostWhile } from "./api";
+import { ENDLESS, events, failureOf, isUnreachable, lostWhile, type Failure } from "./api";
 
 export type LinkState = "off" | "connecting" | "live" | "lost";
 
@@ -13,6 +13,8 @@ const PAUSES = [300, 700, 1500, 3000, 5000, 10000];
 const QUIET = 8000;
 /** How long it may take to give one, ms. */
 const PATIENCE = 4000;
+/** A stream that lasted so long was none that is refused as soon as it begins, ms. */
+const LASTING = 3000;
 /** Events kept for pages that show the latest. */
 const KEPT = 200;
 /** What a page shows does not wait longer for the stream to begin, ms. */
@@ -24,12 +26,15 @@ class Live {
   lostAt = $state(0);
   /** When the next attempt is due. */
   retryAt = $state(0);
+  /** The BMC is there, and refuses the stream. */
+  refusal = $state.raw<Failure | undefined>();
   /** The newest events, newest first. */
   recent = $state.raw<Event[]>([]);
 
   #after: bigint | undefined;
   #heard = 0;
   #attempt = 0;
+  #beganAt = 0;
   #stop: AbortController | undefined;
   #hurry: (() => void) | undefined;
   #onEvent = new Set<(event: Event) => void>();
@@ -106,6 +111,7 @@ class Live {
     this.#begin?.();
     this.#after = undefined;
     this.recent = [];
+    this.refusal = undefined;
     this.link = "off";
   }
 
@@ -127,6 +133,7 @@ class Live {
         const failure = failureOf(thrown);
         // The session is over: whoever looks after it has been told.
         if (failure.code === Code.Unauthenticated) return;
+        this.refusal = isUnreachable(failure) || failure.code === Code.Canceled ? undefined : failure;
       } finally {
         clearInterval(watch);
         stop.removeEventListener("abort", end);
@@ -138,6 +145,8 @@ class Live {
         this.lostAt = Date.now();
         for (const then of this.#onLost) then();
       }
+      if (this.#beganAt && Date.now() - this.#beganAt > LASTING) this.#attempt = 0;
+      this.#beganAt = 0;
       const pause = PAUSES[Math.min(this.#attempt, PAUSES.length - 1)]!;
       this.#attempt += 1;
       this.retryAt = Date.now() + pause;
@@ -160,12 +169,15 @@ class Live {
       signal,
       onHeader: (headers) => {
         const began = headers.get("event-sequence");
-        if (began && this.#after === undefined) this.#after = BigInt(began);
+        // A stream that is refused has a head as well: it says where no stream begins, and everything read anew for it would be asked of who has too much to do.
+        if (began === null) return;
+        if (this.#after === undefined) this.#after = BigInt(began);
         // What was read before the first stream began may have changed in between.
         const isLate = this.#begin?.() === false;
         const isBack = isLate || this.link === "lost";
         this.link = "live";
-        this.#attempt = 0;
+        this.refusal = undefined;
+        this.#beganAt = Date.now();
         this.heard();
         if (isBack) this.#reset();
       },

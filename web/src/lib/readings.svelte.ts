@@ -11,7 +11,7 @@ import {
   type SensorReadings,
 } from "../gen/schema/v1alpha1/sensor_pb";
 import { date } from "./format";
-import { ENDLESS, failureOf, sensors as api } from "./api";
+import { ENDLESS, failureOf, isUnreachable, sensors as api } from "./api";
 import { live } from "./live.svelte";
 import { Resource } from "./resource.svelte";
 
@@ -200,6 +200,8 @@ class Readings {
   }
 
   async #run(stop: AbortSignal): Promise<void> {
+    /** So often it was refused: who has too much to do is asked less often. */
+    let refused = 0;
     while (!stop.aborted) {
       // Who has lost the connection waits in vain for a stream that nobody ends.
       const cut = new AbortController();
@@ -209,18 +211,21 @@ class Readings {
       try {
         for await (const message of api.watchReadings({}, { ...ENDLESS, signal: cut.signal })) {
           this.#isOpen = true;
+          refused = 0;
           live.heard();
           this.#take(message);
         }
       } catch (thrown) {
-        if (failureOf(thrown).code === Code.Unauthenticated) return;
+        const failure = failureOf(thrown);
+        if (failure.code === Code.Unauthenticated) return;
+        refused = isUnreachable(failure) || failure.code === Code.Canceled ? 0 : refused + 1;
       } finally {
         forget();
         stop.removeEventListener("abort", end);
         this.#isOpen = false;
       }
       if (stop.aborted) return;
-      await new Promise((resolve) => setTimeout(resolve, 1000));
+      await new Promise((resolve) => setTimeout(resolve, Math.min(1000 * 2 ** refused, 10_000)));
     }
   }
 
