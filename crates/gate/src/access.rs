@@ -83,12 +83,15 @@ pub fn with_request(
     if caller.may(Privilege::ConfigureUsers) { Ok(()) } else { Err(missing(method, caller)) }
 }
 
+/// The domain of records of requests.
+pub const RECORDS: &str = "audit";
+
 /// Whether these are events of the domain that is shown to who asks for it by name only.
 fn asks_for_records(method: &MethodInfo, request: &DynamicMessage) -> bool {
     method.owner == "eventlog"
         && matches!(method.method, "ListEvents" | "WatchEvents")
         && field_path(&request.descriptor(), "domain").and_then(|path| string_at(request, &path)).as_deref()
-            == Some(crate::audit::DOMAIN)
+            == Some(RECORDS)
 }
 
 impl Caller<'_> {

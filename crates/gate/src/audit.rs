@@ -14,8 +14,7 @@ use units::{Millis, Mono};
 
 use crate::caller::Peer;
 
-/// The domain of records.
-pub const DOMAIN: &str = "audit";
+pub use crate::access::RECORDS as DOMAIN;
 
 /// What is logged of a path, bytes; the longest of the schema has 70.
 const PATH_MAX: usize = 128;

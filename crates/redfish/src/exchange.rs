@@ -843,7 +843,7 @@ fn show_resource(
     if !resource.is_collection() {
         map.insert("Id".to_owned(), Value::String(id.to_owned()));
     }
-    let there: Vec<&Action> = resource.actions.iter().filter(|one| one.is_for(names)).collect();
+    let there: Vec<&Action> = resource.actions.iter().filter(|one| resources::has(one, names)).collect();
     if !there.is_empty() {
         map.insert("Actions".to_owned(), actions(&there, uri));
     }

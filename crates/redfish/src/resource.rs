@@ -265,13 +265,6 @@ pub struct Action {
 }
 
 impl Action {
-    /// Whether the resource of these names has it: of the logs of a manager one alone collects.
-    #[must_use]
-    pub(crate) fn is_for(&self, names: Names<'_>) -> bool {
-        self.name != crate::resources::COLLECT
-            || names.last().is_some_and(|log| crate::resources::is_of_data(log))
-    }
-
     /// `Reset`.
     #[must_use]
     pub fn short(&self) -> &'static str {

@@ -13,15 +13,13 @@ use ipc::{Bucket, CallContext, Client, Code, EventBuilder, Outbox, RawEvents, Ra
 use ipmi::sol::Link;
 use ipmi::watchdog::Due;
 use ipmi::{
-    Action, Admitted, AskId, Challenge, Command, Completion, Path, Rejected, Request, RequestId, Server,
-    Suite, Verify,
+    Action, Admitted, AskId, Command, Completion, Path, Rejected, Request, RequestId, Server, Suite,
 };
 use model::{Domain, Snapshot};
 use model_feed::{Feed, Reader};
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use schema::MethodInfo;
-use schema::rpc::auth_service::{CHALLENGE_IPMI, VERIFY_IPMI};
 use schema::rpc::host_service::CHANGE_HOST_STATE;
 use schema::rpc::network_service::LIST_NETWORK_INTERFACES;
 use schema::rpc::system_service::GET_SYSTEM_INFO;
@@ -61,6 +59,7 @@ mod alerts;
 mod boot;
 mod console;
 mod host;
+mod login;
 mod timers;
 
 /// How long an answer waits until what it changed is known here.
@@ -754,62 +753,6 @@ impl Shell {
             }
             todo.extend(more);
         }
-    }
-
-    fn challenge(&mut self, asked: Challenge, out: &mut Vec<Action>) {
-        if self.logins.len() >= LOGINS_MAX {
-            return self.server.challenged(asked.id, None, out);
-        }
-        let bus = self.bus.clone();
-        self.logins.spawn(async move {
-            let request = v1::ChallengeIpmiRequest {
-                username: asked.username,
-                cipher_suite: asked.suite.id().into(),
-                data: asked.data,
-            };
-            let context = CallContext::new().with_timeout(LOGIN).with_patience(LOGIN);
-            let answer = bus.call(CHALLENGE_IPMI, &request, &context).await;
-            Done::Challenged(asked.id, answer.ok().map(|answer| answer.code))
-        });
-    }
-
-    fn verify(&mut self, asked: Verify, out: &mut Vec<Action>) {
-        if self.logins.len() >= LOGINS_MAX {
-            let _ = self.server.verified(self.clock.now(), asked.id, Err(Rejected::Unavailable), out);
-            return;
-        }
-        let since = *self.gate.changes().borrow();
-        let (bus, model) = (self.bus.clone(), self.model.clone());
-        self.logins.spawn(async move {
-            let id = asked.id;
-            let address = asked.from.ip().to_canonical().to_string();
-            let request = v1::VerifyIpmiRequest {
-                username: asked.username,
-                cipher_suite: asked.suite.id().into(),
-                data: asked.data,
-                code: asked.code,
-                session: asked.session,
-                address: address.clone(),
-                only_test: false,
-            };
-            let context = CallContext::new().with_timeout(LOGIN).with_patience(LOGIN);
-            let answer = bus.call(VERIFY_IPMI, &request, &context).await;
-            // Who logged in, or tried to, as on every other way in: the name of nobody is not.
-            let by = answer.as_ref().ok().and_then(|answer| answer.principal.as_ref());
-            let code = answer.as_ref().map_or_else(|status| status.code, |_| Code::Ok);
-            let by = by.map(|by| by.username.as_str());
-            let login = (by, asked.from.ip().into(), "login");
-            audit(None, login, &CallContext::new(), code, Duration::ZERO, Level::Record);
-            let verdict = match answer {
-                Ok(answer) => admitted(answer, address, &model),
-                Err(status) => Err(match status.code {
-                    Code::Unauthenticated => Rejected::Wrong,
-                    Code::PermissionDenied => Rejected::Forbidden,
-                    _ => Rejected::Unavailable,
-                }),
-            };
-            Done::Verified(id, since, Box::new(verdict))
-        });
     }
 
     fn request(&mut self, request: Request, out: &mut Vec<Action>) {

@@ -345,11 +345,6 @@ pub(crate) fn told(request: &ChangeNetworkRequest) -> String {
     parts.join(", ")
 }
 
-/// Whether a text is a domain's name.
-pub(crate) fn is_domain(text: &str) -> bool {
-    names::domain(text).as_deref() == Some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

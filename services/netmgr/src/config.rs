@@ -229,7 +229,7 @@ impl Config {
             );
         }
         if let Some(domain) = &self.domain
-            && !crate::changes::is_domain(domain)
+            && !names::is_domain(domain)
         {
             return refuse("domain".into(), format!("{domain:?} is not the name of a domain"));
         }

@@ -28,6 +28,11 @@ pub(crate) fn domain(name: &str) -> Option<String> {
     (name.len() <= 253 && name.split('.').all(is_label)).then(|| name.to_owned())
 }
 
+/// Whether a text is a domain's name, as it is.
+pub(crate) fn is_domain(text: &str) -> bool {
+    domain(text).as_deref() == Some(text)
+}
+
 /// The domains of a list in the form of DNS messages (RFC 1035, 3.1), compressed by pointers into the list itself (RFC 3397) or not (RFC 3646, where it is
 /// forbidden and never needed). `None` for what is no such list, the whole of it; names that are none are left out.
 pub(crate) fn search_list(list: &[u8]) -> Option<Vec<String>> {

@@ -7,10 +7,9 @@
 //!
 //! It must never hold a secret: only methods that are named here are asked, and of their answers fields that the contract calls secret are emptied.
 
-use std::collections::VecDeque;
 use std::io::Write as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -19,11 +18,11 @@ use gate::{Caller, Origin};
 use ipc::{CallContext, Status};
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
-use redfish::Collected;
 use schema::v1alpha1::ListEventsRequest;
 
 use crate::call::Call;
 use crate::gateway::Gateway;
+use crate::jobs::{Jobs, now};
 use crate::json;
 
 /// What is asked. None of it names accounts' credentials, keys or sessions.
@@ -56,69 +55,8 @@ const WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_MAX: usize = 512 * 1024;
 /// What an archive may take in memory, bytes; what is left then is left out.
 const ARCHIVE_MAX: usize = 1024 * 1024;
-/// Archives that are kept.
-const KEPT: usize = 2;
-/// Of jobs that came to nothing it is told so long.
-const TOLD: usize = 4;
 /// A block of tar (POSIX.1-1988, ustar).
 const BLOCK: usize = 512;
-
-/// What is collected, and was.
-#[derive(Debug, Default)]
-pub(crate) struct Jobs(Mutex<Table>);
-
-#[derive(Debug, Default)]
-struct Table {
-    last: u64,
-    /// The last first.
-    jobs: VecDeque<(Collected, Option<Bytes>)>,
-}
-
-impl Jobs {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// One more, and its name.
-    ///
-    /// # Errors
-    /// `RESOURCE_EXHAUSTED` while one goes on.
-    fn begin(&self, username: &str) -> Result<String, Status> {
-        let mut table = self.table();
-        if table.jobs.iter().any(|(job, _)| job.ended.is_none()) {
-            return Err(Status::resource_exhausted("diagnostic data is being collected"));
-        }
-        table.last += 1;
-        // Another start of the daemon begins to count anew.
-        let (began, id) = (now(), format!("collect-{:x}-{}", now(), table.last));
-        let job = Collected { id: id.clone(), username: username.to_owned(), began, ..Collected::default() };
-        table.jobs.push_front((job, None));
-        let archives = table.jobs.iter().skip(1).filter(|(job, _)| job.bytes.is_some()).count();
-        if archives >= KEPT
-            && let Some(at) = table.jobs.iter().rposition(|(job, _)| job.bytes.is_some())
-        {
-            table.jobs.remove(at);
-        }
-        table.jobs.truncate(TOLD);
-        Ok(id)
-    }
-
-    fn change(&self, id: &str, change: impl FnOnce(&mut Collected, &mut Option<Bytes>)) {
-        if let Some((job, archive)) = self.table().jobs.iter_mut().find(|(job, _)| job.id == id) {
-            change(job, archive);
-        }
-    }
-
-    /// All of them, the last first.
-    pub(crate) fn all(&self) -> Vec<Collected> {
-        self.table().jobs.iter().map(|(job, _)| job.clone()).collect()
-    }
-
-    /// The archive of one.
-    pub(crate) fn archive(&self, id: &str) -> Option<Bytes> {
-        self.table().jobs.iter().find(|(job, _)| job.id == id).and_then(|(_, archive)| archive.clone())
-    }
-}
 
 /// Ends a job whatever becomes of it.
 struct Ending {
@@ -137,11 +75,6 @@ impl Drop for Ending {
             *archive = made;
         });
     }
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or_default()
 }
 
 impl Gateway {
@@ -274,6 +207,7 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
+    use crate::jobs::{KEPT, TOLD};
 
     #[test]
     fn one_is_collected_at_a_time_and_the_last_ones_stay() {

@@ -51,6 +51,7 @@ mod h3_frames;
 mod headers;
 mod health;
 mod host_socket;
+mod jobs;
 mod json;
 mod lanes;
 mod last;

@@ -8,7 +8,7 @@ use redfish::StreamOpen;
 use tokio::sync::{Notify, OnceCell, OwnedMutexGuard};
 use tokio::time::Instant;
 
-use crate::diagnostics::Jobs;
+use crate::jobs::Jobs;
 use crate::memory::{Memory, Ready};
 
 /// What Redfish is told of where it is served.

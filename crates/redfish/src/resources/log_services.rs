@@ -44,6 +44,11 @@ pub(crate) fn is_of_data(log: &str) -> bool {
     log == Log::Data.id()
 }
 
+/// Whether the resource of these names has this action: of the logs of a manager one alone collects.
+pub(crate) fn has(action: &Action, names: Names<'_>) -> bool {
+    action.name != COLLECT || names.last().is_some_and(|log| is_of_data(log))
+}
+
 /// The entry of an archive.
 pub(super) fn data_entry(id: &str) -> String {
     format!("{DATA}{id}")

@@ -37,7 +37,7 @@ use crate::resource::Resource;
 
 pub use events::STREAM;
 pub use log::{EVENT_TYPES, REGISTRY as OWN_REGISTRY, StreamFilter, event_payload, is_sent, selects};
-pub(crate) use log_services::{COLLECT, is_of_data};
+pub(crate) use log_services::{COLLECT, has};
 pub use log_services::{DATA_TYPE, data_at};
 pub(crate) use tasks::{Outcome, monitor_uri, outcome_of, task_uri};
 pub(crate) use update::{PUSH, disabled as updates_disabled};
