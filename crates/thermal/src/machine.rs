@@ -381,7 +381,8 @@ impl Machine {
             let fault = fan.fault();
             // A fan is not known to work because it was not looked at for long enough yet.
             let is_own = silent && fault == Some(FanFault::NoTach);
-            if !is_own && !(settles && fault.is_none()) && said.news(now, fault, fault.is_none()) {
+            let waits = is_own || (settles && fault.is_none());
+            if !waits && said.news(now, fault, fault.is_none()) {
                 out.push(Action::Note(Note::Fan(index, fault)));
             }
         }
