@@ -163,22 +163,15 @@ impl Task {
     fn tell(&self, selected: usize, fault: Option<&str>) {
         let name = self.seats.get(selected).map(|seat| seat.desk.name.clone()).unwrap_or_default();
         for (place, seat) in self.seats.iter().enumerate() {
-            match fault {
-                Some(fault) => {
-                    if seat.desk.closed(&format!("cannot switch the serial port: {fault}")) {
-                        tracing::warn!(
-                            console = seat.desk.name,
-                            error = fault,
-                            "cannot switch serial port: retrying"
-                        );
-                    }
+            if let Some(fault) = fault {
+                if seat.desk.closed(&format!("cannot switch the serial port: {fault}")) {
+                    let console = seat.desk.name.as_str();
+                    tracing::warn!(console, error = fault, "cannot switch serial port: retrying");
                 }
-                None if place != selected => {
-                    seat.desk.closed(&format!("the serial port is switched to {name}"));
-                    // Nobody types there.
-                    seat.desk.free();
-                }
-                None => {}
+            } else if place != selected {
+                seat.desk.closed(&format!("the serial port is switched to {name}"));
+                // Nobody types there.
+                seat.desk.free();
             }
         }
     }

@@ -12,9 +12,7 @@ use gate::{Caller, Change, Gate, Origin, Peer, Policy};
 use ipc::{Bucket, CallContext, Client, Code, EventBuilder, Outbox, RawEvents, RawItem, StateError, Status};
 use ipmi::sol::Link;
 use ipmi::watchdog::Due;
-use ipmi::{
-    Action, Admitted, AskId, Command, Completion, Path, Rejected, Request, RequestId, Server, Suite,
-};
+use ipmi::{Action, Admitted, AskId, Command, Completion, Path, Rejected, Request, RequestId, Server, Suite};
 use model::{Domain, Snapshot};
 use model_feed::{Feed, Reader};
 use prost::Message as _;

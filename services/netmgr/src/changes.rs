@@ -21,7 +21,6 @@ use units::{Millis, Mono};
 
 use crate::config::{Config, Ipv4};
 use crate::error::Error;
-use crate::names;
 
 /// Until the answer to who asked for another address has left over the old one.
 const SETTLE: Millis = Millis::from_secs(1);

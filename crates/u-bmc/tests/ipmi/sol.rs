@@ -1,6 +1,7 @@
 //! Serial over LAN with clients that we did not write, also over a network that loses a tenth of all datagrams.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -155,7 +156,7 @@ impl Relay {
             let (mut backs, mut ways) = (HashMap::<SocketAddr, _>::new(), JoinSet::new());
             let mut buffer = [0; 2048];
             while let Ok((length, from)) = front.recv_from(&mut buffer).await {
-                if !backs.contains_key(&from) {
+                if let Entry::Vacant(place) = backs.entry(from) {
                     let Ok(back) = UdpSocket::bind("127.0.0.1:0").await else { return };
                     if back.connect(("127.0.0.1", port)).await.is_err() {
                         return;
@@ -168,7 +169,7 @@ impl Relay {
                             there.pass(&front, Some(from), buffer.get(..length).unwrap_or_default());
                         }
                     });
-                    backs.insert(from, (back, direction()));
+                    place.insert((back, direction()));
                 }
                 if let Some((back, here)) = backs.get_mut(&from) {
                     here.pass(back, None, buffer.get(..length).unwrap_or_default());
