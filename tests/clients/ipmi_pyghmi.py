@@ -24,7 +24,6 @@ def main() -> None:
     for state in ("on", "off"):
         bmc.set_power(state, wait=60)
         found[f"power after {state}"] = bmc.get_power()["powerstate"]
-    found["sensors"] = {one.name: one.value for one in bmc.get_sensor_data() if one.value is not None}
     found["inventory"] = {name: info for name, info in bmc.get_inventory() if info}
     bmc.set_bootdev("network", persist=True, uefiboot=True)
     found["bootdev"] = bmc.get_bootdev()
@@ -39,6 +38,8 @@ def main() -> None:
     bmc.set_mci("pyghmi-17")
     found["tag"] = bmc.get_asset_tag()
     bmc.set_identify(on=True, duration=5)
+    # At the end: the fans of a machine that was just switched off go on changing.
+    found["sensors"] = {one.name: one.value for one in bmc.get_sensor_data() if one.value is not None}
     bmc.ipmi_session.logout()
     print(json.dumps(found, default=str))
 

@@ -79,8 +79,8 @@ impl Terminal {
     }
 }
 
-/// Passes datagrams on; when it is to, it loses a tenth of all, and delays each of the others by up to 20 ms, so that some overtake others. What it draws
-/// is the same in each run as far as the order is the same.
+/// Passes datagrams on; when it is to, it loses a tenth of all. None overtakes another: FreeIPMI knows the last number it took alone, so a copy of an
+/// older one that came behind would be shown again, whatever a server does. What it draws is the same in each run as far as the order is the same.
 struct Relay {
     seen: Arc<Seen>,
     _task: JoinSet<()>,
@@ -92,25 +92,16 @@ struct Seen {
     is_bad: AtomicBool,
     drawn: AtomicU64,
     lost: AtomicUsize,
-    /// Came after one that was sent later.
-    overtaken: AtomicUsize,
 }
 
-/// Longest delay, in milliseconds.
-const DELAY: u64 = 20;
-
 /// One direction of the relay to one client.
-#[derive(Default)]
 struct Direction {
     seen: Arc<Seen>,
-    sent: u64,
-    newest: Arc<AtomicU64>,
-    under_way: JoinSet<()>,
 }
 
 impl Direction {
     /// Passes a datagram on to there; not to any address where the socket has one.
-    fn pass(&mut self, socket: &Arc<UdpSocket>, to: Option<SocketAddr>, datagram: &[u8]) {
+    async fn pass(&self, socket: &UdpSocket, to: Option<SocketAddr>, datagram: &[u8]) {
         let next = |mut x: u64| {
             x ^= x << 13;
             x ^= x >> 7;
@@ -123,22 +114,10 @@ impl Direction {
             self.seen.lost.fetch_add(1, Ordering::SeqCst);
             return;
         }
-        self.sent += 1;
-        let (number, newest, seen) = (self.sent, Arc::clone(&self.newest), Arc::clone(&self.seen));
-        let (socket, datagram) = (Arc::clone(socket), datagram.to_vec());
-        while self.under_way.try_join_next().is_some() {}
-        self.under_way.spawn(async move {
-            if is_bad {
-                tokio::time::sleep(Duration::from_millis(drawn / 10 % (DELAY + 1))).await;
-            }
-            if newest.fetch_max(number, Ordering::SeqCst) > number {
-                seen.overtaken.fetch_add(1, Ordering::SeqCst);
-            }
-            let _ = match to {
-                Some(to) => socket.send_to(&datagram, to).await,
-                None => socket.send(&datagram).await,
-            };
-        });
+        let _ = match to {
+            Some(to) => socket.send_to(datagram, to).await,
+            None => socket.send(datagram).await,
+        };
     }
 }
 
@@ -149,7 +128,7 @@ impl Relay {
         let seen = Arc::new(Seen { drawn: AtomicU64::new(0x2545_f491_4f6c_dd1d), ..Seen::default() });
         let direction = {
             let seen = Arc::clone(&seen);
-            move || Direction { seen: Arc::clone(&seen), ..Direction::default() }
+            move || Direction { seen: Arc::clone(&seen) }
         };
         let mut task = JoinSet::new();
         task.spawn(async move {
@@ -162,17 +141,17 @@ impl Relay {
                         return;
                     }
                     let back = Arc::new(back);
-                    let (front, mut there, answers) = (Arc::clone(&front), direction(), Arc::clone(&back));
+                    let (front, there, answers) = (Arc::clone(&front), direction(), Arc::clone(&back));
                     ways.spawn(async move {
                         let mut buffer = [0; 2048];
                         while let Ok(length) = answers.recv(&mut buffer).await {
-                            there.pass(&front, Some(from), buffer.get(..length).unwrap_or_default());
+                            there.pass(&front, Some(from), buffer.get(..length).unwrap_or_default()).await;
                         }
                     });
                     place.insert((back, direction()));
                 }
-                if let Some((back, here)) = backs.get_mut(&from) {
-                    here.pass(back, None, buffer.get(..length).unwrap_or_default());
+                if let Some((back, here)) = backs.get(&from) {
+                    here.pass(back, None, buffer.get(..length).unwrap_or_default()).await;
                 }
             }
         });
@@ -180,7 +159,7 @@ impl Relay {
     }
 }
 
-/// A client's network of its own, behind a pair of interfaces at which the kernel's netem loses, delays and reorders.
+/// A client's network of its own, behind a pair of interfaces at which the kernel's netem loses and delays.
 struct Netem {
     namespace: String,
     near: String,
@@ -237,8 +216,7 @@ impl Netem {
 
     /// Switches it on in both directions, or off.
     fn set(&self, is_bad: bool) -> bool {
-        // Each of a fifth of all overtakes those that are delayed.
-        let how = "root netem limit 1000 delay 8ms 4ms loss 10% reorder 20%";
+        let how = "root netem limit 1000 delay 8ms loss 10%";
         let how: Vec<&str> = if is_bad { how.split(' ').collect() } else { vec!["root"] };
         let what = if is_bad { "replace" } else { "del" };
         let near = [&["tc", "qdisc", what, "dev", &self.near][..], &how].concat();
@@ -304,11 +282,7 @@ impl Network {
     fn was_bad(&self) -> Result {
         let lost = match self {
             Self::Netem(netem) => netem.lost(),
-            Self::Relay(relay) => {
-                let overtaken = relay.seen.overtaken.swap(0, Ordering::SeqCst);
-                anyhow::ensure!(overtaken > 0, "no datagram was overtaken by another");
-                relay.seen.lost.swap(0, Ordering::SeqCst)
-            }
+            Self::Relay(relay) => relay.seen.lost.swap(0, Ordering::SeqCst),
         };
         anyhow::ensure!(lost > 5, "only {lost} datagrams were lost");
         Ok(())
@@ -424,8 +398,7 @@ async fn one_session_has_the_console_and_its_settings_stay() -> Result {
 }
 
 #[tokio::test]
-async fn every_byte_comes_once_and_in_order_over_a_network_that_loses_a_tenth_delays_and_reorders() -> Result
-{
+async fn every_byte_comes_once_and_in_order_over_a_network_that_loses_a_tenth() -> Result {
     if !has("ipmiconsole") {
         skip("ipmiconsole");
         return Ok(());
