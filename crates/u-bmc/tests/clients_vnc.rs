@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use testkit::{ADMIN_PASSWORD, Suite, eventually};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -81,35 +81,6 @@ impl Bmc {
         })
         .await
     }
-}
-
-#[tokio::test]
-#[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
-async fn vncdotool_sees_types_and_points_and_leaves_no_key_down() -> Result<()> {
-    let Some(python) = testkit::python("UBMC_TEST_PYTHON", None, "vncdotool.api, PIL") else {
-        println!("SKIP: no vncdotool (cargo xtask test clients installs it)");
-        return Ok(());
-    };
-    let bmc = Bmc::start().await?;
-    let (_ubmcctl, port) = bmc.port(&[]).await?;
-    let script = testkit::root().join("tests/clients/vnc_vncdotool.py");
-    let run = Command::new(python)
-        .arg(script)
-        .arg(format!("127.0.0.1::{port}"))
-        .arg(bmc.home.path())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let out = tokio::time::timeout(Duration::from_secs(240), run).await.context("vncdotool hangs")??;
-    let said = String::from_utf8_lossy(&out.stdout);
-    ensure!(out.status.success(), "{said}\n{}", String::from_utf8_lossy(&out.stderr));
-    let found: Value = serde_json::from_str(said.trim())?;
-    ensure!(found["first bar"] == "c0c0c0" && found["last bar"] == "101010", "{found}");
-    for what in ["a is down", "a is up", "pointer", "b is down"] {
-        ensure!(found[what] == true, "{what}: {found}");
-    }
-    bmc.nobody_looks().await?;
-    bmc.suite.stop().await
 }
 
 /// A display without a monitor: X's server keeps its pixels in a file.
@@ -204,71 +175,6 @@ fn has_viewer() -> bool {
         println!("SKIP: no {program} (Debian: tigervnc-viewer, xvfb, xdotool)");
     }
     missing.is_none()
-}
-
-#[tokio::test]
-async fn tigervncs_viewer_comes_by_tls_with_a_login_and_goes_with_its_account() -> Result<()> {
-    const PASSWORD: &str = "seven brass doorknobs";
-    if !has_viewer() {
-        return Ok(());
-    }
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
-    let bmc = Bmc::with(Suite::builder(U_BMC).set(format!("websrv.vnc=127.0.0.1:{port}"))).await?;
-    let body = json!({ "user": { "username": "reader", "role": "ReadOnly", "enabled": true }, "password": PASSWORD });
-    let reply = bmc.suite.admin().post("/api/v1alpha1/users", &body).await?;
-    ensure!(reply.status == 200, "{}", reply.text());
-    let display = Display::start(bmc.home.path()).await?;
-    let authority = format!("-X509CA={}", bmc.suite.state_dir().join("websrv/tls/cert.pem").display());
-    let viewer = |name: &str, password: &str| {
-        let mut viewer = display.viewer(&bmc, &port);
-        viewer.args(["-SecurityTypes=X509Plain", &authority]);
-        viewer.env("VNC_USERNAME", name).env("VNC_PASSWORD", password);
-        viewer
-    };
-    let holder = async || {
-        let screen = bmc.screen().await?;
-        Ok::<_, anyhow::Error>(screen["inputHolder"].as_str().unwrap_or_default().to_owned())
-    };
-
-    // Who does not know the password sees nothing.
-    let refused = tokio::time::timeout(FOLLOW, viewer("admin", "wrong").status()).await;
-    ensure!(!refused.context("a viewer that is refused stays")??.success());
-    ensure!(display.picture()?.is_none());
-    // Nor who asks for a host that is not there, or wants no login.
-    let refused = tokio::time::timeout(FOLLOW, viewer("admin@none", ADMIN_PASSWORD).status()).await;
-    ensure!(!refused.context("a viewer that is refused stays")??.success());
-    let open = display.viewer(&bmc, &port).arg("-SecurityTypes=None").status();
-    ensure!(!tokio::time::timeout(FOLLOW, open).await.context("it stays")??.success());
-
-    // Who may types.
-    let typing = viewer("admin@system", ADMIN_PASSWORD).spawn()?;
-    eventually("the screen is there", FOLLOW, || async { Ok(display.picture()?.is_some()) }).await?;
-    display.focus().await?;
-    let (x, y) = display.picture()?.context("it was there")?;
-    let key = || Ok::<_, anyhow::Error>(display.rows()?[y + KEYS.1][x + KEYS.0]);
-    ensure!(display.do_it(&["keydown", "a"]).status().await?.success());
-    eventually("the key is shown", FOLLOW, || async { Ok(key()? != 0) }).await?;
-    ensure!(holder().await?.starts_with("admin"));
-    drop(typing);
-    ensure!(display.do_it(&["keyup", "a"]).status().await?.success());
-    bmc.nobody_looks().await?;
-    eventually("its window is gone", FOLLOW, || async { Ok(display.picture()?.is_none()) }).await?;
-
-    // Who may only look looks, and goes with the account.
-    let mut looking = viewer("reader", PASSWORD).spawn()?;
-    eventually("the screen is there", FOLLOW, || async { Ok(display.picture()?.is_some()) }).await?;
-    display.focus().await?;
-    ensure!(display.do_it(&["key", "a"]).status().await?.success());
-    let users = bmc.suite.admin().get("/api/v1alpha1/users").await?.json()?;
-    let users = users["users"].as_array().context("users")?;
-    let reader = users.iter().find(|user| user["username"] == "reader").context("the reader")?;
-    let path = format!("/api/v1alpha1/users/{}", reader["id"].as_str().context("an id")?);
-    let admin = bmc.suite.admin();
-    ensure!(holder().await?.is_empty(), "nobody types");
-    ensure!(admin.send(http::Method::DELETE, &path, &[], Default::default()).await?.status == 200);
-    tokio::time::timeout(FOLLOW, looking.wait()).await.context("the viewer stays")??;
-    bmc.nobody_looks().await?;
-    bmc.suite.stop().await
 }
 
 #[tokio::test]
