@@ -34,7 +34,7 @@ export class Suite {
     const [program, ...rest] = [...within, join(bin, "u-bmc"), ...args];
     const child = spawn(program, rest, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
     const suite = new Suite();
-    Object.assign(suite, { state, child, output: "" });
+    Object.assign(suite, { state, child, output: "", cables: new Set() });
     const exited = new Promise((resolve) => child.once("exit", resolve));
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (suite.output += chunk));
     suite.exited = exited;
@@ -62,6 +62,8 @@ export class Suite {
   }
 
   async stop() {
+    // Those of a test that failed are open still, and would keep this process from its end.
+    for (const cable of this.cables) cable.stop();
     this.child.kill("SIGTERM");
     await this.exited;
     rmSync(this.state, { recursive: true, force: true });
@@ -126,6 +128,7 @@ export class Cable {
   /** To the suite, or to the socket of a relay that leads there. */
   static async to(suite, relay) {
     const cable = new Cable();
+    suite.cables.add(cable);
     const [host, port] = suite.ready.https.split(":");
     cable.sockets = new Set();
     cable.isCut = false;

@@ -84,6 +84,9 @@ describe("a cable that is cut without a word", () => {
     await person.signIn();
     await person.goto("/sensors");
     await person.page.waitForSelector("[data-sensor=inlet_temp] .badge:not(.stale)");
+    await person.page.keyboard.press("Control+k");
+    await person.page.waitForSelector("dialog [role=option]");
+    await person.page.keyboard.press("Escape");
     const other = await person.open();
     await person.goto("/leds", other);
     await other.waitForSelector("[data-led=identify]");
@@ -104,6 +107,11 @@ describe("a cable that is cut without a word", () => {
     assert.ok(await users.getByRole("button", { name: "New user" }).isDisabled());
     await person.sees("[role=alert]", "No connection to the BMC.", api);
     assert.ok(await api.getByRole("button", { name: "Send", exact: true }).isDisabled());
+    // What is not here cannot come any more: that is said, and not waited for.
+    await users.keyboard.press("Control+k");
+    await person.sees(".toast.bad", "could not be loaded", users);
+    await users.locator("nav").getByRole("link", { name: "Inventory" }).click();
+    await person.sees("main [role=alert]", "could not be loaded", users);
     await person.page.keyboard.press("Control+k");
     await person.page.waitForSelector("dialog [role=option]");
     await person.page.locator("dialog [role=combobox]").fill("power on");

@@ -1,8 +1,10 @@
 //! `cargo xtask web`: the Web UI, from its sources to the packed files that websrv is built with.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use data_encoding::HEXLOWER;
@@ -127,6 +129,9 @@ pub(crate) fn test(count: &mut Count) -> Result<()> {
     run_tests(&[], "tests/*.test.mjs", None, count)
 }
 
+/// Longest that one test may take.
+const LONGEST_TEST: Duration = Duration::from_mins(5);
+
 /// Runs tests by node's own runner.
 fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut Count) -> Result<()> {
     need::tools(&[need::CHROMIUM, need::OPENSSL, need::IP])?;
@@ -135,8 +140,11 @@ fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut 
     let node = need::node()?;
     let mut command = sh::command(&node.node);
     let artefacts = sh::target_dir().join("web");
+    let limit = LONGEST_TEST + Duration::from_mins(live_minutes.unwrap_or(0).into());
     command
-        .args(["--test", "--test-reporter=tap", "--test-concurrency=1"])
+        // What a failed test leaves open must not keep the run from its end.
+        .args(["--test", "--test-reporter=tap", "--test-concurrency=1", "--test-force-exit"])
+        .arg(format!("--test-timeout={}", limit.as_millis()))
         .args(args)
         .arg(files)
         .current_dir(folder())
@@ -147,15 +155,15 @@ fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut 
         .envs(live_minutes.map(|minutes| ("UBMC_TEST_LIVE_MINUTES", minutes.to_string())))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    let out = command.spawn().context("node could not be started")?.wait_with_output()?;
-    let text = String::from_utf8_lossy(&out.stdout);
+    let mut child = command.spawn().context("node could not be started")?;
     let mut failed = false;
-    for line in text.lines() {
+    for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
+        let line = line.context("cannot read what node reports")?;
         let line = line.trim_start();
         let of = |what: &str| line.strip_prefix(what).and_then(|rest| rest.trim().parse::<u64>().ok());
         if let Some(passed) = of("# pass ") {
             count.passed += passed;
-        } else if let Some(number) = of("# fail ") {
+        } else if let Some(number) = of("# fail ").or_else(|| of("# cancelled ")) {
             count.failed += number;
         } else if let Some(at) = line.find("SKIP: ") {
             count.skip(line.get(at..).unwrap_or(line));
@@ -169,8 +177,9 @@ fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut 
         }
     }
     sh::say(&format!("screenshots: {}", artefacts.display()));
-    if !out.status.success() {
-        anyhow::bail!("the tests of the Web UI failed ({})", out.status);
+    let status = child.wait()?;
+    if !status.success() {
+        anyhow::bail!("the tests of the Web UI failed ({status})");
     }
     Ok(())
 }

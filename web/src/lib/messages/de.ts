@@ -28,7 +28,7 @@ const de: Messages = {
   "nav.signout": "Abmelden",
   "nav.missing": "Diese Seite gibt es nicht",
   "nav.missingHelp": "Die Adresse führt nirgendwohin. Weiter zu",
-  "nav.broken": "Die Seite konnte nicht geladen werden. Vielleicht wurde der BMC inzwischen aktualisiert.",
+  "nav.broken": "Die Seite konnte nicht geladen werden. Vielleicht ist der BMC nicht erreichbar oder wurde inzwischen aktualisiert.",
   "nav.network": "Netzwerk",
   "nav.time": "Zeit",
   "nav.certificate": "Zertifikat",

@@ -26,7 +26,7 @@ const en = {
   "nav.signout": "Sign out",
   "nav.missing": "There is no such page",
   "nav.missingHelp": "The address leads nowhere. Go to",
-  "nav.broken": "This page could not be loaded. The BMC may have been updated meanwhile.",
+  "nav.broken": "This page could not be loaded. The BMC may be out of reach, or have been updated meanwhile.",
   "nav.network": "Network",
   "nav.time": "Time",
   "nav.certificate": "Certificate",

@@ -28,7 +28,7 @@ const ja: Messages = {
   "nav.signout": "サインアウト",
   "nav.missing": "ページがありません",
   "nav.missingHelp": "このアドレスに該当するページはありません。移動先:",
-  "nav.broken": "ページを読み込めませんでした。BMC が更新された可能性があります。",
+  "nav.broken": "ページを読み込めませんでした。BMC に接続できないか、更新された可能性があります。",
   "nav.network": "ネットワーク",
   "nav.time": "時刻",
   "nav.certificate": "証明書",
