@@ -5,7 +5,7 @@ mod common;
 use anyhow::{Result, ensure};
 use common::{FOLLOW, act, becomes, every_boot, image, reset_bmc, restart, step};
 use emulate::Bmc;
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::{Client, eventually};
 use twin::Role;
 
