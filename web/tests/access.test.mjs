@@ -305,6 +305,8 @@ describe("a session", () => {
     // Another one sees nothing of it, either.
     await person.enter("erin", PASSWORD);
     await person.sees(".who", "erin");
+    // The address is that of a page that is not hers: it says so, and asks for nothing that would be refused.
+    await person.sees("main", "Your role may not see this page");
     assert.equal(await person.page.locator("dialog, .toast").count(), 0);
     await person.leave([REFUSED, AWAY]);
   });

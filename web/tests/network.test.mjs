@@ -53,7 +53,11 @@ before(async () => {
   ]);
   const path = join(suite.state, "relay");
   relay = spawn("ip", ["netns", "exec", FAR, "socat", "-d", "-d", `UNIX-LISTEN:${path},fork`, `TCP:198.18.7.2:${suite.ready.https.split(":").at(-1)}`], { stdio: ["ignore", "ignore", "pipe"] });
-  await new Promise((resolve) => relay.stderr.on("data", (text) => /listening on/.test(text) && resolve()));
+  await new Promise((resolve, reject) => {
+    let said = "";
+    relay.stderr.on("data", (text) => /listening on/.test((said += text)) && resolve());
+    relay.once("exit", (code) => reject(new Error(`the relay ended with ${code}: ${said}`)));
+  });
   cable = await Cable.to(suite, path);
 });
 after(async () => {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -132,9 +133,12 @@ pub(crate) fn test(count: &mut Count) -> Result<()> {
 /// Longest that one test may take.
 const LONGEST_TEST: Duration = Duration::from_mins(5);
 
+/// Longest that all of them may take.
+const LONGEST_RUN: Duration = Duration::from_mins(30);
+
 /// Runs tests by node's own runner.
 fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut Count) -> Result<()> {
-    need::tools(&[need::CHROMIUM, need::OPENSSL, need::IP])?;
+    need::tools(&[need::CHROMIUM, need::OPENSSL, need::IP, need::SOCAT])?;
     need::qemu_x86()?;
     guest::build()?;
     let node = need::node()?;
@@ -156,6 +160,20 @@ fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut 
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut child = command.spawn().context("node could not be started")?;
+    let (ended, end) = mpsc::channel::<()>();
+    let node = child.id().to_string();
+    let watch = std::thread::spawn(move || {
+        // What is before and after tests has no limit of its own with node.
+        let is_late = end.recv_timeout(LONGEST_RUN.max(2 * limit)) == Err(mpsc::RecvTimeoutError::Timeout);
+        if is_late {
+            sh::say(&format!(
+                "node has not ended within {} s and is ended",
+                LONGEST_RUN.max(2 * limit).as_secs()
+            ));
+            // It may have ended in between.
+            let _ = sh::run(sh::command("kill").arg(&node));
+        }
+    });
     let mut failed = false;
     for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
         let line = line.context("cannot read what node reports")?;
@@ -178,6 +196,8 @@ fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut 
     }
     sh::say(&format!("screenshots: {}", artefacts.display()));
     let status = child.wait()?;
+    drop(ended);
+    let _ = watch.join();
     if !status.success() {
         anyhow::bail!("the tests of the Web UI failed ({status})");
     }

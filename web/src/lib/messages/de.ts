@@ -28,6 +28,8 @@ const de: Messages = {
   "nav.signout": "Abmelden",
   "nav.missing": "Diese Seite gibt es nicht",
   "nav.missingHelp": "Die Adresse führt nirgendwohin. Weiter zu",
+  "nav.notTheirs": "Ihre Rolle darf diese Seite nicht sehen",
+  "nav.notTheirsHelp": "Ein Administrator kann {role} oder Ihrem Konto mehr erlauben. Weiter zu",
   "nav.broken": "Die Seite konnte nicht geladen werden. Vielleicht ist der BMC nicht erreichbar oder wurde inzwischen aktualisiert.",
   "nav.network": "Netzwerk",
   "nav.time": "Zeit",

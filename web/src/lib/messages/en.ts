@@ -26,6 +26,8 @@ const en = {
   "nav.signout": "Sign out",
   "nav.missing": "There is no such page",
   "nav.missingHelp": "The address leads nowhere. Go to",
+  "nav.notTheirs": "Your role may not see this page",
+  "nav.notTheirsHelp": "An administrator can give {role} or your account more. Go to",
   "nav.broken": "This page could not be loaded. The BMC may be out of reach, or have been updated meanwhile.",
   "nav.network": "Network",
   "nav.time": "Time",

@@ -28,6 +28,8 @@ const ja: Messages = {
   "nav.signout": "サインアウト",
   "nav.missing": "ページがありません",
   "nav.missingHelp": "このアドレスに該当するページはありません。移動先:",
+  "nav.notTheirs": "このロールではこのページを表示できません",
+  "nav.notTheirsHelp": "管理者は {role} またはアカウントの権限を広げることができます。移動先:",
   "nav.broken": "ページを読み込めませんでした。BMC に接続できないか、更新された可能性があります。",
   "nav.network": "ネットワーク",
   "nav.time": "時刻",

@@ -28,6 +28,8 @@ const zh: Messages = {
   "nav.signout": "退出登录",
   "nav.missing": "没有这个页面",
   "nav.missingHelp": "此地址没有对应的页面。前往",
+  "nav.notTheirs": "您的角色无权查看此页面",
+  "nav.notTheirsHelp": "管理员可以扩大 {role} 或您的账户的权限。前往",
   "nav.broken": "无法加载此页面。BMC 可能无法连接，或已更新。",
   "nav.network": "网络",
   "nav.time": "时间",
