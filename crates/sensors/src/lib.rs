@@ -38,4 +38,4 @@ pub use kind::Kind;
 pub use monitor::{Action, Event, HostPower, Monitor, SILENCE_MAX, Source};
 pub use sensor::{Change, Fault, LATE_MAX, Quality, Reading, Reason, Sensor, Spec, Told};
 pub use stats::Stats;
-pub use threshold::{BadThresholds, Budget, Crossing, Level, Levels, Side, Thresholds, Watch};
+pub use threshold::{BadThresholds, Crossing, Level, Levels, Side, Thresholds, Watch};

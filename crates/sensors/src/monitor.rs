@@ -8,12 +8,12 @@
 //! cycle takes the rails down and up again. What is over once the host is on and settled is never told then. Nobody waits for the end of a transition
 //! of which nothing is heard any more ([`SILENCE_MAX`]).
 
-use units::{Millis, Mono};
+use units::{Millis, Mono, Telling};
 
 use crate::change::Filter;
 use crate::compute::Op;
 use crate::sensor::{Change, Fault, Quality, Reason, Sensor, Spec, Told};
-use crate::threshold::{Budget, Side};
+use crate::threshold::Side;
 
 /// Sensors due within this time are asked with those that are due now.
 const TOGETHER: Millis = Millis::new(10);
@@ -144,7 +144,7 @@ struct Bus {
     silent: u32,
     /// It was told that it does not answer, and how often that may be.
     told: bool,
-    telling: Budget,
+    telling: Telling,
     sensors: Vec<usize>,
 }
 

@@ -1,12 +1,12 @@
 //! One sensor: what its samples are worth.
 
 use serde::{Deserialize, Serialize};
-use units::{Millis, Mono};
+use units::{Millis, Mono, Telling};
 
 use crate::history::History;
 use crate::kind::Kind;
 use crate::stats::Stats;
-use crate::threshold::{Budget, Crossing, Level, Side, Thresholds, Watch};
+use crate::threshold::{Crossing, Level, Side, Thresholds, Watch};
 
 /// What a reading is worth. The order is that of getting worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -233,17 +233,17 @@ pub struct Sensor {
     /// Its failure has been told.
     told_failed: bool,
     /// How often it may be told.
-    failing: Budget,
+    failing: Telling,
     /// What was told of one that is either so or not, and how often that may be.
     state: Option<bool>,
-    turning: Budget,
+    turning: Telling,
     /// Samples one after the other that found nothing there.
     missing: u32,
     /// Since when nothing was found there.
     missing_since: Option<Mono>,
     /// That it is not there has been told, or seen at the start; and how often that may be told.
     removed: bool,
-    removing: Budget,
+    removing: Telling,
     /// It has shown something since the start, or since its host got power.
     was_read: bool,
     /// It was there before that.
@@ -262,13 +262,13 @@ impl Sensor {
             history: History::new(),
             failures: 0,
             told_failed: false,
-            failing: Budget::default(),
+            failing: Telling::default(),
             state: None,
-            turning: Budget::default(),
+            turning: Telling::default(),
             missing: 0,
             missing_since: None,
             removed: false,
-            removing: Budget::default(),
+            removing: Telling::default(),
             was_read: false,
             was_there: false,
             spec,

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use units::{Millis, Mono};
+use units::{Millis, Mono, Telling};
 
 /// Which end of the scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -301,7 +301,7 @@ pub struct Crossing {
     pub threshold: Option<f64>,
     /// The value that did it; none when it is left because there is no value.
     pub value: Option<f64>,
-    /// How often this threshold was crossed and left since it was told last: more often than is told ([`Budget`]).
+    /// How often this threshold was crossed and left since it was told last: more often than is told ([`Telling`]).
     pub left_out: u32,
 }
 
@@ -318,35 +318,8 @@ struct Mark {
     since: Option<Mono>,
     /// What was told of it last.
     told: bool,
-    budget: Budget,
+    telling: Telling,
     left_out: u32,
-}
-
-/// How often something may be told: eight times at once, and then once a minute.
-///
-/// A value that goes to and fro over a threshold whose hysteresis is too small would fill the event log. What is not told is what lies between:
-/// the state that lasts is told as soon as there is room for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Budget {
-    /// When all that was told has been made up for.
-    even_at: Mono,
-}
-
-impl Budget {
-    /// So many at once.
-    pub const AT_ONCE: u32 = 8;
-    /// And then one in this time.
-    pub const EACH: Millis = Millis::from_secs(60);
-
-    /// Whether there is room for one more, which is then taken.
-    pub fn take(&mut self, now: Mono) -> bool {
-        let even_at = self.even_at.max(now);
-        if even_at.since(now) > Self::EACH.saturating_mul(u64::from(Self::AT_ONCE - 1)) {
-            return false;
-        }
-        self.even_at = even_at + Self::EACH;
-        true
-    }
 }
 
 /// All marks: the places of [`Watch::marks`].
@@ -389,7 +362,7 @@ impl Watch {
             mark.left_out = mark.left_out.saturating_add(1);
         }
         for ((side, level), mark) in MARKS.into_iter().zip(&mut self.marks) {
-            if mark.asserted == mark.told || !mark.budget.take(now) {
+            if mark.asserted == mark.told || !mark.telling.take(now) {
                 continue;
             }
             let asserted = mark.asserted;
@@ -426,7 +399,7 @@ impl Watch {
                 let left_out = mark.left_out;
                 out.push(Crossing { side, level, asserted: false, threshold: None, value: None, left_out });
             }
-            *mark = Mark { budget: mark.budget, ..Mark::default() };
+            *mark = Mark { telling: mark.telling, ..Mark::default() };
         }
     }
 

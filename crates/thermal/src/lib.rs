@@ -36,7 +36,6 @@ mod pid;
 mod schedule;
 mod source;
 mod status;
-mod told;
 mod tune;
 mod zone;
 

@@ -1,13 +1,12 @@
 //! The machine: both loops over all zones and fans.
 
-use units::{Duty, Millis, Mono};
+use units::{Duty, Millis, Mono, Told};
 
 use crate::config::{BadConfig, Config, Law, Profile};
 use crate::fan::{Fan, FanFault};
 use crate::schedule::Periodic;
 use crate::source::{Reading, SensorFault, Source, seconds};
 use crate::status::{FanStatus, Note, Reason, Redundancy, Said, ZoneStatus};
-use crate::told::Told;
 use crate::zone::{Turn, Zone};
 
 /// A person decides for a day at most.
@@ -370,7 +369,7 @@ impl Machine {
             let is_old = fault == Some(SensorFault::NoData)
                 && (settles || matches!(said.last(), Some(SensorFault::Missing | SensorFault::Stale)));
             let is_own = silent && matches!(fault, Some(SensorFault::Missing | SensorFault::Stale));
-            if !is_old && !is_own && said.news(now, fault, fault.is_none()) {
+            if !is_old && !is_own && said.news(now, fault, fault.is_none()).is_some() {
                 out.push(Action::Note(Note::Sensor(index, fault)));
             }
         }
@@ -382,7 +381,7 @@ impl Machine {
             // A fan is not known to work because it was not looked at for long enough yet.
             let is_own = silent && fault == Some(FanFault::NoTach);
             let waits = is_own || (settles && fault.is_none());
-            if !waits && said.news(now, fault, fault.is_none()) {
+            if !waits && said.news(now, fault, fault.is_none()).is_some() {
                 out.push(Action::Note(Note::Fan(index, fault)));
             }
         }
@@ -390,7 +389,8 @@ impl Machine {
         for (index, (zone, config)) in self.zones.iter_mut().zip(&self.config.zones).enumerate() {
             let critical = zone.look_critical(now, config, &self.config.sensors, &self.sources);
             let said = self.said.critical.get_mut(index);
-            if !zone.may_be_critical() && said.is_some_and(|said| said.news(now, critical, !critical)) {
+            if !zone.may_be_critical() && said.and_then(|said| said.news(now, critical, !critical)).is_some()
+            {
                 out.push(Action::Note(Note::Critical { zone: index, on: critical }));
             }
             let after = config.power_off_after.filter(|_| zone.may_cut() || zone.is_uncut());
@@ -404,7 +404,7 @@ impl Machine {
             }
             let refused = zone.is_refused();
             let said = self.said.refused.get_mut(index);
-            if !zone.may_be_refused() && said.is_some_and(|said| said.news(now, refused, !refused)) {
+            if !zone.may_be_refused() && said.and_then(|said| said.news(now, refused, !refused)).is_some() {
                 out.push(Action::Note(Note::Refused { zone: index, on: refused }));
             }
             zone.look(config, &self.sources, &self.fans);
@@ -420,7 +420,8 @@ impl Machine {
             };
             let is_own = silent && on && zone.reasons(config, &self.sources, &self.fans).all(is_silence);
             let is_old = is_old || is_own;
-            if !is_old && self.said.failsafe.get_mut(index).is_some_and(|said| said.news(now, on, !on)) {
+            let said = self.said.failsafe.get_mut(index);
+            if !is_old && said.and_then(|said| said.news(now, on, !on)).is_some() {
                 out.push(Action::Note(Note::Failsafe { zone: index, on }));
             }
         }
@@ -440,7 +441,7 @@ impl Machine {
             let told = Redundancy { working, ..*known };
             let well = working == known.total;
             let Some(said) = self.said.working.get_mut(index) else { continue };
-            if !(settles && working > said.last()) && said.news(now, working, well) {
+            if !(settles && working > said.last()) && said.news(now, working, well).is_some() {
                 out.push(Action::Note(Note::Redundancy { group: index, now: told }));
             }
         }

@@ -6,8 +6,8 @@
 //! Time: the pure crates are given [`Mono`] as an argument and answer with deadlines in the same clock. They
 //! have no clock of their own. Wall-clock time exists only at the edges, for people to read.
 //!
-//! [`Lasting`] decides how often a condition that lasts is spoken of, [`Allowance`] how often something may be done; [`network`] says which addresses
-//! share a bound.
+//! [`Lasting`] decides how often a condition that lasts is spoken of, [`Told`] how often one that comes and goes is, [`Allowance`] how often something may be
+//! done; [`network`] says which addresses share a bound.
 #![cfg_attr(
     not(test),
     deny(
@@ -23,6 +23,7 @@ mod allowance;
 mod duty;
 mod lasting;
 mod network;
+mod telling;
 mod time;
 mod wall;
 
@@ -30,5 +31,6 @@ pub use allowance::Allowance;
 pub use duty::Duty;
 pub use lasting::{Lasting, Said};
 pub use network::network;
+pub use telling::{Telling, Told};
 pub use time::{Millis, Mono};
 pub use wall::began_ms;

@@ -27,7 +27,6 @@
 mod light;
 mod shell;
 mod store;
-mod told;
 mod wire;
 
 pub use service::{NoConfig as Config, StartError as Error};

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use hal::{Error, ErrorKind, Led};
 use leds::{Lamp, Light, Show};
 use service::ErrorChain;
-use units::{Millis, Mono};
-
-use crate::told::Told;
+use units::{Millis, Mono, Told};
 
 /// First and longest pause between attempts to open an LED.
 const AGAIN: (Millis, Millis) = (Millis::new(100), Millis::from_secs(5));

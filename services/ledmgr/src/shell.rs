@@ -17,11 +17,10 @@ use schema::server::LedServiceCall;
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, ErrorChain};
 use tokio::task::JoinSet;
-use units::{Millis, Mono};
+use units::{Millis, Mono, Told};
 
 use crate::light::{Done, Job, Place};
 use crate::store::{self, Record};
-use crate::told::Told;
 use crate::{Config, Error, wire};
 
 /// How often the others are asked how all is, without an event that says so: a fraction of [`leds::STALE_AFTER`].
