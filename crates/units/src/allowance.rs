@@ -34,6 +34,20 @@ impl Allowance {
         }
     }
 
+    /// Takes one of this and one of `other`, or none of both.
+    ///
+    /// # Errors
+    /// One of them has none: how long it takes until both have one, milliseconds and never zero. Nothing was taken then.
+    pub fn take_both(&mut self, now: Mono, other: &mut Self) -> Result<(), Millis> {
+        let wait = self.wait(now).max(other.wait(now));
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        self.take(now);
+        other.take(now);
+        Ok(())
+    }
+
     /// How long it takes until there is one; zero when there is.
     #[must_use]
     pub fn wait(&self, now: Mono) -> Millis {
@@ -85,6 +99,18 @@ mod tests {
         assert_eq!(taken(&mut allowance, 1_000_000), 3);
         // A clock that is behind gives nothing.
         assert_eq!((taken(&mut allowance, 0), allowance.asked()), (0, at(1_000_000)));
+    }
+
+    #[test]
+    fn of_two_one_of_each_is_taken_or_none() {
+        let mut few = Allowance::new(1, 1, Millis::from_secs(10));
+        let mut many = Allowance::new(3, 1, Millis::from_secs(60));
+        assert_eq!(few.take_both(at(0), &mut many), Ok(()));
+        assert_eq!(few.take_both(at(4_000), &mut many), Err(Millis::from_secs(6)));
+        assert_eq!(many.take_both(at(4_000), &mut few), Err(Millis::from_secs(6)), "whichever is asked");
+        assert_eq!((many.take(at(4_000)), many.take(at(4_000)), many.take(at(4_000))), (true, true, false));
+        assert_eq!(few.take_both(at(10_000), &mut many), Err(Millis::from_secs(50)), "the longer wait");
+        assert!(few.take(at(10_000)), "it was not taken");
     }
 
     proptest! {

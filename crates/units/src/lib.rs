@@ -7,7 +7,7 @@
 //! have no clock of their own. Wall-clock time exists only at the edges, for people to read.
 //!
 //! [`Lasting`] decides how often a condition that lasts is spoken of, [`Told`] how often one that comes and goes is, [`Allowance`] how often something may be
-//! done; [`network`] says which addresses share a bound.
+//! done, and [`Quota`] how often each of many things may be changed; [`network`] says which addresses share a bound.
 #![cfg_attr(
     not(test),
     deny(
@@ -23,6 +23,7 @@ mod allowance;
 mod duty;
 mod lasting;
 mod network;
+mod quota;
 mod telling;
 mod time;
 mod wall;
@@ -31,6 +32,7 @@ pub use allowance::Allowance;
 pub use duty::Duty;
 pub use lasting::{Lasting, Said};
 pub use network::network;
+pub use quota::Quota;
 pub use telling::{Telling, Told};
 pub use time::{Millis, Mono};
 pub use wall::began_ms;

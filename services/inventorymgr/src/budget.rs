@@ -3,14 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use units::{Allowance, Millis, Mono};
+use units::{Allowance, Millis, Mono, Quota};
 
-/// Changes of one part at once, and then one in each span.
-const PART_AT_ONCE: u32 = 8;
-const PART_EACH: Millis = Millis::from_secs(600);
-/// Changes by one account at once: a machine's parts may all be labelled in one go.
-const CALLER_AT_ONCE: u32 = 64;
-const CALLER_EACH: Millis = Millis::from_secs(60);
+/// Changes of one part.
+const OF_PART: Allowance = Allowance::new(8, 1, Millis::from_secs(600));
+/// Changes by one account: a machine's parts may all be labelled in one go.
+const OF_ACCOUNT: Allowance = Allowance::new(64, 1, Millis::from_secs(60));
 
 /// A tag that is set in pieces is one change: DCMI 1.5 (6.4.2) takes 16 bytes at a time of 63 at most, so three come after the first …
 const FURTHER: u32 = 3;
@@ -18,10 +16,9 @@ const FURTHER: u32 = 3;
 const FURTHER_WITHIN: Millis = Millis::from_secs(30);
 
 /// What is left of the changes of each part and of each account.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Budget {
-    parts: BTreeMap<String, Allowance>,
-    callers: BTreeMap<String, Allowance>,
+    left: Quota<String>,
     /// The last change of each part.
     begun: BTreeMap<String, Begun>,
 }
@@ -34,6 +31,12 @@ struct Begun {
     further: u32,
 }
 
+impl Default for Budget {
+    fn default() -> Self {
+        Self { left: Quota::new(OF_PART, OF_ACCOUNT), begun: BTreeMap::new() }
+    }
+}
+
 impl Budget {
     /// Takes one change of a part by an account. One that `goes_on` with the last one of the part, by the same account, belongs to it: what was begun is not
     /// left in its middle.
@@ -41,8 +44,6 @@ impl Budget {
     /// # Errors
     /// There is none left: after how long there is. Nothing was taken then.
     pub(crate) fn take(&mut self, now: Mono, part: &str, caller: &str, goes_on: bool) -> Result<(), Millis> {
-        self.parts.retain(|_, left| !left.is_full(now));
-        self.callers.retain(|_, left| !left.is_full(now));
         self.begun.retain(|_, begun| now.since(begun.at) <= FURTHER_WITHIN);
         if let Some(begun) = self.begun.get_mut(part).filter(|_| goes_on)
             && begun.caller == caller
@@ -51,26 +52,10 @@ impl Budget {
             begun.further += 1;
             return Ok(());
         }
-        let of_part = entry(&mut self.parts, part, PART_AT_ONCE, PART_EACH);
-        let of_caller = entry(&mut self.callers, caller, CALLER_AT_ONCE, CALLER_EACH);
-        let wait = of_part.wait(now).max(of_caller.wait(now));
-        if !wait.is_zero() {
-            return Err(wait);
-        }
-        of_part.take(now);
-        of_caller.take(now);
+        self.left.take(now, part.to_owned(), caller)?;
         self.begun.insert(part.to_owned(), Begun { caller: caller.to_owned(), at: now, further: 0 });
         Ok(())
     }
-}
-
-fn entry<'a>(
-    of: &'a mut BTreeMap<String, Allowance>,
-    name: &str,
-    burst: u32,
-    each: Millis,
-) -> &'a mut Allowance {
-    of.entry(name.to_owned()).or_insert(Allowance::new(burst, 1, each))
 }
 
 #[cfg(test)]
@@ -103,11 +88,7 @@ mod tests {
         assert_eq!((taken(0, "one", 0), taken(60, "one", 1_000), taken(61, "one", 2_000)), (64, 1, 0));
         assert_eq!(taken(61, "other", 3_000), 64);
         assert!(budget.take(at(100_000), "x", "one", false).is_ok());
-        assert_eq!(
-            (budget.parts.len(), budget.callers.len(), budget.begun.len()),
-            (1, 1, 1),
-            "what is full is forgotten"
-        );
+        assert_eq!(budget.begun.len(), 1, "what does not go on any more is forgotten");
     }
 
     #[test]

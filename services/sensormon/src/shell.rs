@@ -17,11 +17,10 @@ use sensors::{Action, Change, Crossing, Kind, Level, Monitor, Side, Source, Span
 use service::{Clock, Context, Keeper};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use units::{Millis, Mono};
+use units::{Millis, Mono, Quota};
 
-use crate::budget::Budget;
 use crate::told::Told;
-use crate::{Config, Error, lines, store, wire};
+use crate::{Config, Error, budget, lines, store, wire};
 
 /// Where readings are told.
 const SUBJECT: &str = "reading.sensors";
@@ -160,7 +159,7 @@ struct Daemon {
     /// A write of this sensor is under way.
     writing: Vec<bool>,
     /// How often thresholds may still be set.
-    budget: Budget,
+    quota: Quota<usize>,
     /// Whether thresholds of it are stored; none when a write failed, of which more than that is not known.
     kept: Vec<Option<bool>>,
     /// Sensors that are not on the board, of which thresholds are stored.
@@ -211,7 +210,7 @@ impl Daemon {
             writing: vec![false; count],
             kept: vec![Some(false); count],
             gone: Vec::new(),
-            budget: Budget::default(),
+            quota: budget::changes(),
             told: Keeper::default(),
             crossed_before: HashMap::new(),
             monitor,
@@ -1068,7 +1067,7 @@ impl Daemon {
 
     /// Takes one of the changes that there may be, right before it is stored.
     fn afford(&mut self, index: usize, by: &CallContext) -> Result<(), Status> {
-        let taken = self.budget.take(self.clock.now(), index, by.username());
+        let taken = self.quota.take(self.clock.now(), index, by.username());
         taken.map_err(|wait| {
             let id = self.board.sensors.get(index).map_or("", |sensor| sensor.id.as_str());
             let seconds = wait.get().div_ceil(1_000);
