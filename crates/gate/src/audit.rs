@@ -10,7 +10,7 @@ use schema::MethodInfo;
 use schema::v1alpha1::event::Payload;
 use schema::v1alpha1::{AuditRecord, EventSeverity};
 use tokio::time::Instant;
-use units::{Millis, Mono};
+use units::{Allowance, Millis, Mono};
 
 use crate::caller::Peer;
 
@@ -63,94 +63,48 @@ pub struct Entry<'a> {
     pub took: Duration,
 }
 
-/// Records of what one account did at once, and then one each so long.
-const DONE_OF_ACCOUNT: Allowed = Allowed { most: 60, every: Millis::from_secs(8) };
+/// Records of what one account did, which has so many at once and then one each so long.
+const DONE_OF_ACCOUNT: Allowance = Allowance::new(60, 1, Millis::from_secs(8));
 /// The same of all accounts together.
-const DONE_OF_ALL: Allowed = Allowed { most: 240, every: Millis::new(2667) };
+const DONE_OF_ALL: Allowance = Allowance::new(240, 1, Millis::new(2667));
 /// Of what one account was refused.
-const REFUSED_OF_ACCOUNT: Allowed = Allowed { most: 15, every: Millis::from_secs(24) };
+const REFUSED_OF_ACCOUNT: Allowance = Allowance::new(15, 1, Millis::from_secs(24));
 /// Of what all were. With what they did it is one each 2 s in the long run, which is what flash bears.
-const REFUSED_OF_ALL: Allowed = Allowed { most: 60, every: Millis::from_secs(8) };
+const REFUSED_OF_ALL: Allowance = Allowance::new(60, 1, Millis::from_secs(8));
 /// Accounts that are counted apart; who comes when there are more takes of what all have.
 const ACCOUNTS_MAX: usize = 256;
 /// What a record has of a path, bytes.
 const RECORDED_PATH_MAX: usize = 256;
 
-/// So many at once, and then one each so long.
-#[derive(Clone, Copy, Debug)]
-struct Allowed {
-    most: u32,
-    every: Millis,
-}
-
-/// What is left of it.
-#[derive(Clone, Copy, Debug)]
-struct Left {
-    now: u32,
-    /// When the next one comes.
-    next: Mono,
-}
-
-impl Allowed {
-    fn full(self, at: Mono) -> Left {
-        Left { now: self.most, next: at.saturating_add(self.every) }
-    }
-
-    fn refill(self, left: &mut Left, at: Mono) {
-        while left.next <= at && left.now < self.most {
-            left.now += 1;
-            left.next = left.next.saturating_add(self.every);
-        }
-        // Who has all of it saves nothing up.
-        if left.now >= self.most {
-            left.next = at.saturating_add(self.every);
-        }
-    }
-}
-
 /// Records of one kind: what may be written of them, of an account and of all.
 #[derive(Debug)]
 struct Purse {
-    of_account: Allowed,
-    of_all: Allowed,
-    all: Left,
+    /// What an account has that did nothing lately.
+    of_account: Allowance,
+    all: Allowance,
     /// What is left of an account's, and how many of its records were not written since its last one.
-    accounts: BTreeMap<String, (Left, u32)>,
+    accounts: BTreeMap<String, (Allowance, u32)>,
 }
 
 impl Purse {
-    fn new(of_account: Allowed, of_all: Allowed, at: Mono) -> Self {
-        Self { of_account, of_all, all: of_all.full(at), accounts: BTreeMap::new() }
+    const fn new(of_account: Allowance, all: Allowance) -> Self {
+        Self { of_account, all, accounts: BTreeMap::new() }
     }
 
     fn take(&mut self, account: &str, at: Mono) -> Option<u32> {
-        let of_account = self.of_account;
-        self.of_all.refill(&mut self.all, at);
         if !self.accounts.contains_key(account) && self.accounts.len() >= ACCOUNTS_MAX {
             // Who has all of his share back has nothing to be remembered for.
-            self.accounts.retain(|_, (left, missed)| {
-                of_account.refill(left, at);
-                left.now < of_account.most || *missed > 0
-            });
-        }
-        if !self.accounts.contains_key(account) && self.accounts.len() >= ACCOUNTS_MAX {
-            let taken = self.all.now.checked_sub(1)?;
-            self.all.now = taken;
-            return Some(0);
-        }
-        let (left, missed) =
-            self.accounts.entry(account.to_owned()).or_insert_with(|| (of_account.full(at), 0));
-        of_account.refill(left, at);
-        match (left.now.checked_sub(1), self.all.now.checked_sub(1)) {
-            (Some(own), Some(all)) => {
-                (left.now, self.all.now) = (own, all);
-                Some(std::mem::take(missed))
-            }
-            _ => {
-                *missed = missed.saturating_add(1);
-                None
+            self.accounts.retain(|_, (left, missed)| !left.is_full(at) || *missed > 0);
+            if self.accounts.len() >= ACCOUNTS_MAX {
+                return self.all.take(at).then_some(0);
             }
         }
+        let (left, missed) = self.accounts.entry(account.to_owned()).or_insert((self.of_account, 0));
+        if left.take_both(at, &mut self.all).is_ok() {
+            return Some(std::mem::take(missed));
+        }
+        *missed = missed.saturating_add(1);
+        None
     }
 }
 
@@ -162,16 +116,17 @@ pub struct Budget {
     refused: Purse,
 }
 
-impl Budget {
-    /// A full one.
-    #[must_use]
-    pub fn new(at: Mono) -> Self {
+/// All of it is there.
+impl Default for Budget {
+    fn default() -> Self {
         Self {
-            done: Purse::new(DONE_OF_ACCOUNT, DONE_OF_ALL, at),
-            refused: Purse::new(REFUSED_OF_ACCOUNT, REFUSED_OF_ALL, at),
+            done: Purse::new(DONE_OF_ACCOUNT, DONE_OF_ALL),
+            refused: Purse::new(REFUSED_OF_ACCOUNT, REFUSED_OF_ALL),
         }
     }
+}
 
+impl Budget {
     /// Whether a record of this account is written now, of what was done or was not: how many of that kind before it were not.
     pub fn take(&mut self, account: &str, is_done: bool, at: Mono) -> Option<u32> {
         if is_done { self.done.take(account, at) } else { self.refused.take(account, at) }
@@ -190,7 +145,7 @@ impl Recorder {
     /// One that publishes as the daemon whose client this is, which must be allowed to tell events of the domain `audit`.
     #[must_use]
     pub fn new(bus: Client) -> Self {
-        Self { bus, began: Instant::now(), budget: Mutex::new(Budget::new(Mono::ZERO)) }
+        Self { bus, began: Instant::now(), budget: Mutex::default() }
     }
 
     /// Writes the line of a request, and its record where it has one: it is to change something, and somebody in particular asks.
@@ -309,7 +264,7 @@ mod tests {
 
     #[test]
     fn who_asks_too_often_is_counted_and_nobody_else_loses_a_record() {
-        let mut budget = Budget::new(at(0));
+        let mut budget = Budget::default();
         for _ in 0..60 {
             assert_eq!(budget.take("ann", true, at(0)), Some(0));
         }
@@ -328,7 +283,7 @@ mod tests {
 
     #[test]
     fn what_was_refused_hides_nothing_that_was_done() {
-        let mut budget = Budget::new(at(0));
+        let mut budget = Budget::default();
         for now in 0..600 {
             for reader in ["r1", "r2", "r3", "r4", "r5", "ann"] {
                 budget.take(reader, false, at(now));
@@ -398,7 +353,7 @@ mod tests {
         fn there_are_never_more_records_than_flash_is_to_bear(
             steps in proptest::collection::vec((0_u64..20_000, 0_usize..600, any::<bool>()), 1..2000),
         ) {
-            let mut budget = Budget::new(at(0));
+            let mut budget = Budget::default();
             let (mut now, mut written) = (0, 0_u64);
             for (wait, who, is_done) in steps {
                 now += wait / 100;
