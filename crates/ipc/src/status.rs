@@ -1,6 +1,7 @@
 //! The error model: gRPC status codes, carried on the bus as headers plus a `google.rpc.Status` payload.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub const UNANSWERED: &str = "UNANSWERED";
 pub const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
 /// The domain of the reasons this project defines.
 pub const ERROR_DOMAIN: &str = "u-bmc";
+/// Which metadata of an [`ErrorInfo`] says after how many whole seconds the request may be made again.
+const RETRY_AFTER_S: &str = "retry_after_s";
 
 impl Status {
     /// A status without details.
@@ -52,19 +55,35 @@ impl Status {
     /// Adds an [`ErrorInfo`] with `reason` in our domain.
     #[must_use]
     pub fn with_reason(self, reason: impl Into<String>) -> Self {
-        self.with_info(ErrorInfo {
-            reason: reason.into(),
-            domain: ERROR_DOMAIN.to_owned(),
-            metadata: HashMap::new(),
-        })
+        self.with_info(info(reason.into()))
     }
 
     /// Adds an [`ErrorInfo`].
     #[must_use]
     pub fn with_info(mut self, info: ErrorInfo) -> Self {
-        self.details
-            .push(prost_types::Any { type_url: ERROR_INFO_URL.to_owned(), value: info.encode_to_vec() });
+        self.details.push(packed(&info));
         self
+    }
+
+    /// Says after how long the request may be made again, rounded up to whole seconds, as `retry_after_s` in the metadata of [`Status::info`]. It comes after
+    /// the reason: where there is none it adds an [`ErrorInfo`] without one.
+    #[must_use]
+    pub fn with_wait(mut self, wait: Duration) -> Self {
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+        let mut with_wait = self.info().unwrap_or_else(|| info(String::new()));
+        with_wait.metadata.insert(RETRY_AFTER_S.to_owned(), seconds.to_string());
+        let with_wait = packed(&with_wait);
+        match self.details.iter_mut().find(|any| any.type_url == ERROR_INFO_URL) {
+            Some(first) => *first = with_wait,
+            None => self.details.push(with_wait),
+        }
+        self
+    }
+
+    /// After how long the request may be made again, in whole seconds; none when its owner does not say so.
+    pub fn wait(&self) -> Option<Duration> {
+        let seconds = self.info()?.metadata.get(RETRY_AFTER_S)?.parse().ok()?;
+        Some(Duration::from_secs(seconds))
     }
 
     /// The first [`ErrorInfo`] among the details.
@@ -124,6 +143,16 @@ impl Status {
             }
         }
     }
+}
+
+/// An [`ErrorInfo`] of our domain.
+fn info(reason: String) -> ErrorInfo {
+    ErrorInfo { reason, domain: ERROR_DOMAIN.to_owned(), metadata: HashMap::new() }
+}
+
+/// As it stands among the details.
+fn packed(info: &ErrorInfo) -> prost_types::Any {
+    prost_types::Any { type_url: ERROR_INFO_URL.to_owned(), value: info.encode_to_vec() }
 }
 
 /// `INVALID_ARGUMENT` with the reason `FIELD_MASK`.
@@ -187,6 +216,27 @@ mod tests {
             (status.code, status.reason().as_str()),
             (Code::NotFound, "MANAGEMENT_CONTROLLER_NOT_FOUND")
         );
+    }
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_with_the_reason_and_what_else_is_said() {
+        let busy = || Status::resource_exhausted("busy").with_reason("BUSY");
+        assert_eq!((busy().wait(), Status::unavailable("away").wait()), (None, None));
+        for (wait, told) in [(0, 0), (1, 1), (999, 1), (1_000, 1), (1_001, 2), (599_400, 600)] {
+            let status = busy().with_wait(Duration::from_millis(wait));
+            assert_eq!(status.wait(), Some(Duration::from_secs(told)), "{wait} ms");
+            assert_eq!((status.reason().as_str(), status.details.len()), ("BUSY", 1));
+            assert_eq!(status.info().unwrap().metadata[RETRY_AFTER_S], told.to_string());
+        }
+        let again = busy().with_wait(Duration::from_secs(9)).with_wait(Duration::from_secs(3));
+        assert_eq!((again.wait(), again.details.len()), (Some(Duration::from_secs(3)), 1));
+        let bare = Status::unavailable("away").with_wait(Duration::MAX);
+        assert_eq!((bare.wait(), bare.reason()), (Some(Duration::from_secs(u64::MAX)), String::new()));
+        let mut odd = info("BUSY".to_owned());
+        for text in ["", "-1", "1.5", "soon", "18446744073709551616"] {
+            odd.metadata.insert(RETRY_AFTER_S.to_owned(), text.to_owned());
+            assert_eq!(Status::unavailable("away").with_info(odd.clone()).wait(), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
                     | mpsc::error::TrySendError::Closed((_, reply))) = full;
                     let status =
                         Status::resource_exhausted("too many changes of assets wait; ask again later");
-                    outbox.answer(reply, Err(status.with_reason("TOO_MANY_CHANGES")));
+                    outbox.answer(reply, Err(status.with_reason(service::TOO_MANY_CHANGES)));
                 }
             }
         }

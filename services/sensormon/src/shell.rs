@@ -6,9 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use board::{Board, Input};
 use hw::{Hardware, Levels, Sampled, SysRoot};
-use ipc::{
-    Bucket, CallContext, ErrorInfo, EventBuilder, EventItem, Outbox, Reply, Request, StateError, Status,
-};
+use ipc::{Bucket, CallContext, EventBuilder, EventItem, Outbox, Reply, Request, StateError, Status};
 use prost::Message;
 use schema::rpc::power_service;
 use schema::server::SensorServiceCall;
@@ -1070,15 +1068,7 @@ impl Daemon {
         let taken = self.quota.take(self.clock.now(), index, by.username());
         taken.map_err(|wait| {
             let id = self.board.sensors.get(index).map_or("", |sensor| sensor.id.as_str());
-            let seconds = wait.get().div_ceil(1_000);
-            let text = format!(
-                "too many changes of thresholds, and each is written to flash: those of {id} were not changed; ask again in {seconds} s"
-            );
-            Status::resource_exhausted(text).with_info(ErrorInfo {
-                reason: "TOO_MANY_CHANGES".to_owned(),
-                domain: ipc::ERROR_DOMAIN.to_owned(),
-                metadata: [("retry_after_s".to_owned(), seconds.to_string())].into(),
-            })
+            service::too_many_changes("thresholds", &format!("those of {id} were not changed"), wait)
         })
     }
 

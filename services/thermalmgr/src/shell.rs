@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use board::{Board, Loops};
 use hw::{Fans, Sensors, SysRoot};
-use ipc::{CallContext, ErrorInfo, Outbox, Reply, Request, Status};
+use ipc::{CallContext, Outbox, Reply, Request, Status};
 use schema::server::ThermalServiceCall as Call;
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, ErrorChain, Keeper};
@@ -642,15 +642,7 @@ async fn on_medium(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) 
 }
 
 fn too_many(wait: Millis) -> Status {
-    let seconds = wait.get().div_ceil(1_000);
-    let text = format!(
-        "too many changes of the profile, and each is written to flash: it was not changed; ask again in {seconds} s"
-    );
-    Status::resource_exhausted(text).with_info(ErrorInfo {
-        reason: "TOO_MANY_CHANGES".to_owned(),
-        domain: ipc::ERROR_DOMAIN.to_owned(),
-        metadata: [("retry_after_s".to_owned(), seconds.to_string())].into(),
-    })
+    service::too_many_changes("the profile", "it was not changed", wait)
 }
 
 fn not_stored(what: &str, error: &std::io::Error) -> Status {
@@ -680,8 +672,8 @@ mod tests {
         let at = Mono::from_millis(5_000_000);
         assert_eq!((0..40).filter(|_| changes.take(at)).count(), 16);
         let status = too_many(changes.wait(at));
-        let again = status.info().and_then(|info| info.metadata.get("retry_after_s").cloned());
-        assert_eq!((status.reason(), again), ("TOO_MANY_CHANGES".to_owned(), Some("300".to_owned())));
+        let again = status.wait().map(|wait| wait.as_secs());
+        assert_eq!((status.reason().as_str(), again), (service::TOO_MANY_CHANGES, Some(300)));
         assert_eq!(status.code, ipc::Code::ResourceExhausted);
     }
 

@@ -47,11 +47,10 @@ pub(crate) fn failure(status: Status, basic: bool, headers: &HeaderMap) -> Failu
     let script = headers.contains_key("x-requested-with") || headers.contains_key("sec-fetch-mode");
     let challenge =
         if basic && !script { "Bearer, Basic realm=\"u-bmc\", charset=\"UTF-8\"" } else { "Bearer" };
-    let seconds: Option<u64> =
-        status.info().and_then(|info| info.metadata.get("retry_after_s")?.parse().ok());
+    let wait = status.wait();
     let failure = Failure::from(status).with(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-    match seconds {
-        Some(seconds) => failure.with(header::RETRY_AFTER, HeaderValue::from(seconds)),
+    match wait {
+        Some(wait) => failure.with(header::RETRY_AFTER, HeaderValue::from(wait.as_secs())),
         None => failure,
     }
 }
@@ -106,11 +105,8 @@ mod tests {
 
     #[test]
     fn a_lock_out_keeps_its_reason_and_says_when_to_come_back() {
-        let locked = Status::unauthenticated("locked").with_info(ipc::ErrorInfo {
-            reason: "LOCKED_OUT".into(),
-            domain: ipc::ERROR_DOMAIN.into(),
-            metadata: [("retry_after_s".to_owned(), "42".to_owned())].into(),
-        });
+        let locked = Status::unauthenticated("locked").with_reason("LOCKED_OUT");
+        let locked = locked.with_wait(std::time::Duration::from_secs(42));
         let failure = super::failure(locked, true, &headers(&[]));
         let header = |name| failure.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
         assert_eq!(failure.status.reason(), "LOCKED_OUT");

@@ -31,7 +31,7 @@ pub(crate) fn allow(path: &str) -> Option<String> {
 
 /// A status of the bus in the words of `crates/redfish`.
 pub(crate) fn fault(status: &Status) -> Fault {
-    let wait = status.info().and_then(|info| info.metadata.get("retry_after_s")?.parse().ok());
+    let wait = status.wait().and_then(|wait| u32::try_from(wait.as_secs()).ok());
     Fault { reason: status.reason(), wait, ..Fault::new(status.code, &status.message) }
 }
 

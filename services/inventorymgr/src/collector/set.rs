@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
 use fru::{Area, Image, Name};
-use ipc::{CallContext, ErrorInfo, StateError, Status};
+use ipc::{CallContext, StateError, Status};
 use schema::v1alpha1::{Asset, SetAssetInfoRequest};
 use service::ErrorChain;
 
@@ -120,15 +120,7 @@ impl Core {
         let now = self.clock.now();
         let taken = self.state().budget.take(now, id, context.username(), goes_on);
         taken.map_err(|wait| {
-            let seconds = wait.get().div_ceil(1_000);
-            let text = format!(
-                "too many changes of asset tags and locations, and each is written to flash: {id} was not changed; ask again in {seconds} s"
-            );
-            Status::resource_exhausted(text).with_info(ErrorInfo {
-                reason: "TOO_MANY_CHANGES".to_owned(),
-                domain: ipc::ERROR_DOMAIN.to_owned(),
-                metadata: [("retry_after_s".to_owned(), seconds.to_string())].into(),
-            })
+            service::too_many_changes("asset tags and locations", &format!("{id} was not changed"), wait)
         })
     }
 

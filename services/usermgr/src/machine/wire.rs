@@ -6,7 +6,7 @@ use auth::{
     Account, AccountPatch, CustomRole, Password, Privilege, Privileges, Role, RoleName, RolePatch,
     RoleRefused, Session, UnixMillis, UserName, Weakness,
 };
-use ipc::{ErrorInfo, Status};
+use ipc::Status;
 use prost_types::Timestamp;
 use schema::server::{
     AuthServiceCall, LockoutServiceCall, RoleServiceCall, SessionServiceCall, UserServiceCall, UsermgrCall,
@@ -324,14 +324,9 @@ pub(crate) fn weak(weakness: Weakness) -> Status {
     Status::invalid_argument(weakness.to_string()).with_reason("WEAK_PASSWORD")
 }
 
-/// The lock-out of an address or account, with the seconds to wait as `retry_after_s`.
+/// The lock-out of an address or account, with how long to wait.
 pub(crate) fn locked(locked: auth::Locked) -> Status {
-    let seconds = locked.remaining.get().div_ceil(1000);
-    Status::unauthenticated(locked.to_string()).with_info(ErrorInfo {
-        reason: "LOCKED_OUT".to_owned(),
-        domain: ipc::ERROR_DOMAIN.to_owned(),
-        metadata: [("retry_after_s".to_owned(), seconds.to_string())].into(),
-    })
+    Status::unauthenticated(locked.to_string()).with_reason("LOCKED_OUT").with_wait(locked.remaining.into())
 }
 
 /// Why an account was not changed, as an error of the API.
