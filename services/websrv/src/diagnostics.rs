@@ -7,7 +7,6 @@
 //!
 //! It must never hold a secret: only methods that are named here are asked, and of their answers fields that the contract calls secret are emptied.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,8 +54,6 @@ const WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_MAX: usize = 512 * 1024;
 /// What an archive may take in memory, bytes; what is left then is left out.
 const ARCHIVE_MAX: usize = 1024 * 1024;
-/// A block of tar (POSIX.1-1988, ustar).
-const BLOCK: usize = 512;
 
 /// Ends a job whatever becomes of it.
 struct Ending {
@@ -141,13 +138,15 @@ impl Gateway {
 
 /// An archive in the making.
 struct Archive {
-    packed: GzEncoder<Vec<u8>>,
-    mtime: i64,
+    files: tar::Builder<GzEncoder<Vec<u8>>>,
+    /// When all of it is from, seconds of Unix time.
+    mtime: u64,
 }
 
 impl Archive {
     fn new(mtime: i64) -> Self {
-        Self { packed: GzEncoder::new(Vec::new(), Compression::default()), mtime }
+        let packed = GzEncoder::new(Vec::new(), Compression::default());
+        Self { files: tar::Builder::new(packed), mtime: u64::try_from(mtime).unwrap_or(0) }
     }
 
     /// One file more. What would make it larger than it may be is left out.
@@ -156,50 +155,25 @@ impl Archive {
             Some(part) if part.len() < body.len() => (format!("{name}.cut"), part),
             _ => (name.to_owned(), body),
         };
-        if self.packed.get_ref().len() > ARCHIVE_MAX {
+        if self.files.get_ref().get_ref().len() > ARCHIVE_MAX {
             return;
         }
-        let padding = vec![0; body.len().next_multiple_of(BLOCK) - body.len()];
-        for part in [&header(&name, body.len(), self.mtime)[..], body, &padding] {
-            // Into memory: nothing refuses it.
-            let _ = self.packed.write_all(part);
-        }
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_mode(0o600);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(self.mtime);
+        header.set_size(body.len() as u64);
+        // Into memory, with a name that was made here: nothing refuses it.
+        let _ = self.files.append_data(&mut header, name, body);
     }
 
     /// The whole; `None` for one that cannot be, or is too large.
-    fn finish(mut self) -> Option<Bytes> {
-        self.packed.write_all(&[0; 2 * BLOCK]).ok()?;
-        let whole = self.packed.finish().ok()?;
+    fn finish(self) -> Option<Bytes> {
+        let whole = self.files.into_inner().ok()?.finish().ok()?;
         (whole.len() <= 2 * ARCHIVE_MAX).then(|| whole.into())
     }
-}
-
-/// The head of a file in a tar.
-fn header(name: &str, size: usize, mtime: i64) -> [u8; BLOCK] {
-    let mut head = [0; BLOCK];
-    let mut put = |at: usize, text: &str| {
-        let bytes = text.as_bytes();
-        if let Some(field) = head.get_mut(at..at + bytes.len()) {
-            field.copy_from_slice(bytes);
-        }
-    };
-    put(0, &name.chars().filter(char::is_ascii).take(99).collect::<String>());
-    put(100, "0000600");
-    put(108, "0000000");
-    put(116, "0000000");
-    put(124, &format!("{size:011o}"));
-    put(136, &format!("{:011o}", mtime.max(0)));
-    // The sum is made with blanks in its own place.
-    put(148, "        ");
-    put(156, "0");
-    put(257, "ustar");
-    put(263, "00");
-    let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
-    let text = format!("{sum:06o}\0 ");
-    if let Some(field) = head.get_mut(148..156) {
-        field.copy_from_slice(text.as_bytes());
-    }
-    head
 }
 
 #[cfg(test)]
@@ -235,15 +209,29 @@ mod tests {
         let whole = archive.finish().unwrap();
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(&whole[..]).read_to_end(&mut plain).unwrap();
-        assert_eq!(plain.len() % BLOCK, 0);
-        assert_eq!((&plain[..6], &plain[257..262]), (&b"a.json"[..], &b"ustar"[..]));
-        assert_eq!(&plain[BLOCK..BLOCK + 7], b"{\"a\":1}");
-        assert!(plain[2 * BLOCK..].starts_with(b"long.json.cut\0"));
-        let sum: u32 = plain[..BLOCK]
-            .iter()
-            .enumerate()
-            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
-            .sum();
-        assert_eq!(&plain[148..154], format!("{sum:06o}").as_bytes());
+        assert!(plain.ends_with(&[0; 1024]), "two blocks of nothing end it");
+        let mut read = tar::Archive::new(&plain[..]);
+        let files: Vec<(String, Vec<u8>)> = read
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let mut entry = entry.unwrap();
+                let (name, head) = (entry.path().unwrap().display().to_string(), entry.header());
+                let owner = (head.uid().unwrap(), head.gid().unwrap(), head.mode().unwrap());
+                assert_eq!((owner, head.mtime().unwrap()), ((0, 0, 0o600), 1_790_000_000), "{name}");
+                assert!(head.as_ustar().is_some() && head.entry_type().is_file(), "{name}");
+                let mut body = Vec::new();
+                entry.read_to_end(&mut body).unwrap();
+                (name, body)
+            })
+            .collect();
+        let cut = vec![b' '; ANSWER_MAX];
+        let wanted = [("a.json".to_owned(), b"{\"a\":1}".to_vec()), ("long.json.cut".to_owned(), cut)];
+        // Not by `assert_eq!`, which would print half a megabyte.
+        assert!(
+            files == wanted,
+            "{:?}",
+            files.iter().map(|(name, body)| (name, body.len())).collect::<Vec<_>>()
+        );
     }
 }
