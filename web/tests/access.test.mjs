@@ -1,12 +1,10 @@
 // Who may do what, and what becomes of a session: what one person does must not undo what another one did, and nobody stays in who should not.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { ADMIN, browser, PASSWORD, Person, settled, Suite } from "./suite.mjs";
+import { ADMIN, away, browser, PASSWORD, Person, settled, Suite } from "./suite.mjs";
 
 const REFUSED = /status of 401/;
 const AWAY = /status of 503/;
-/** An answer of a service that cannot be reached. */
-const away = (route) => route.fulfill({ status: 503, contentType: "application/json", headers: { "x-request-id": "r-0815" }, body: JSON.stringify({ code: "unavailable", message: "nobody is there" }) });
 
 let chrome;
 let suite;
@@ -268,8 +266,7 @@ describe("a session", () => {
     await ask();
     const typed = (await person.page.locator("dialog label").textContent()).match(/“(.+)”/)[1];
     await person.page.fill("dialog input", typed);
-    const id = await person.page.evaluate(async () => (await (await fetch("/ui/session", { headers: { "x-u-bmc-ui": "1" } })).json()).principal.sessionId);
-    await suite.api("DELETE", `sessions/${id}`);
+    await suite.endSessionOf(person);
     await person.page.waitForSelector("input[name=password]");
     await person.enter();
     await person.page.waitForSelector("main[data-page]");
@@ -298,8 +295,7 @@ describe("a session", () => {
     await person.follow("/users");
     await person.page.locator("[data-user=erin]").getByRole("button", { name: "Delete" }).click();
     await person.page.waitForSelector("dialog");
-    const id = await person.page.evaluate(async () => (await (await fetch("/ui/session", { headers: { "x-u-bmc-ui": "1" } })).json()).principal.sessionId);
-    await suite.api("DELETE", `sessions/${id}`);
+    await suite.endSessionOf(person);
     await person.page.waitForSelector("input[name=password]");
     assert.equal(await person.page.locator("dialog, .toast").count(), 0);
     // Another one sees nothing of it, either.

@@ -172,8 +172,7 @@ describe("a console", () => {
     await reader.leave([/status of 403/, CUT]);
 
     const ann = await looking();
-    const id = await ann.page.evaluate(async () => (await (await fetch("/ui/session", { headers: { "x-u-bmc-ui": "1" } })).json()).principal.sessionId);
-    await suite.api("DELETE", `sessions/${id}`);
+    await suite.endSessionOf(ann);
     await ann.sees("[role=status]", "Your session has ended.");
     await ann.enter();
     await ann.page.waitForSelector("[data-console=system][data-link=open]");

@@ -4,7 +4,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { artefacts, browser, Cable, findings, Person, settled, Suite } from "./suite.mjs";
+import { artefacts, browser, Cable, findings, Person, settled, Suite, wider } from "./suite.mjs";
 
 // Two namespaces, as whatever changes in the browser's own network cuts its connections.
 const BMC = `u-bmc-web-${process.pid}`;
@@ -92,7 +92,7 @@ describe("the network", () => {
         await person.page.setViewportSize(viewport);
         for (const theme of ["light", "dark", "contrast"]) {
           await person.prefer({ theme });
-          const wide = await person.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          const wide = await wider(person.page);
           if (wide > 0) found.push(`${name} at ${viewport.width}: ${wide} px too wide`);
           for (const finding of await findings(person.page)) found.push(`${name} at ${viewport.width}, ${theme}: ${finding}`);
         }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { ADMIN, artefacts, browser, findings, PASSWORD, Person, root, settled, Suite } from "./suite.mjs";
+import { ADMIN, artefacts, away, browser, findings, PASSWORD, Person, root, settled, Suite, wider } from "./suite.mjs";
 
 /** How long live sensors are watched; 0 as short as shows anything. */
 const LIVE_MINUTES = Number(process.env.UBMC_TEST_LIVE_MINUTES ?? 0);
@@ -23,8 +23,6 @@ after(async () => {
   await chrome?.close();
   await suite?.stop();
 });
-
-const wider = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 
 /** What is looked at in which size. High contrast differs in colours, and the wall is the same in all but those. */
 const LOOKED_AT = { phone: ["light", "dark"], desk: ["light", "dark", "contrast"], wall: ["dark"] };
@@ -121,7 +119,7 @@ describe("every page", () => {
     await look("password");
     await closed();
     // What failed: an answer that does not come, one to an action, and a page that is not there.
-    await page.route(/SessionService\/ListSessions|EventService\/ListEvents/, (route) => route.fulfill({ status: 503, contentType: "application/json", headers: { "x-request-id": "r-1" }, body: JSON.stringify({ code: "unavailable", message: "nobody is there" }) }));
+    await page.route(/SessionService\/ListSessions|EventService\/ListEvents/, away);
     await person.follow("/events");
     await page.getByRole("button", { name: "JSON" }).click();
     await look("refused", ".toast.bad");

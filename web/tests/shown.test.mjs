@@ -2,11 +2,9 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
-import { browser, PASSWORD, Person, Suite } from "./suite.mjs";
+import { away, browser, held, late, PASSWORD, Person, Suite } from "./suite.mjs";
 
 const AWAY = /status of 503/;
-const away = (route) => route.fulfill({ status: 503, contentType: "application/json", headers: { "x-request-id": "r-0815" }, body: JSON.stringify({ code: "unavailable", message: "nobody is there" }) });
-const text = async (file) => new Response(await file.createReadStream()).text();
 
 let chrome;
 let suite;
@@ -21,23 +19,6 @@ after(async () => {
 /** Puts an event into the log. */
 const tell = (message, severity = "EVENT_SEVERITY_INFO") => suite.api("POST", "events:test", { message, severity });
 const row = (person, words) => person.page.locator("[data-event]", { hasText: words });
-/** Holds the next answer of a method back, as it was given, until it is released. */
-async function held(page, method) {
-  let release;
-  const gate = new Promise((resolve) => (release = resolve));
-  let arrived;
-  const asked = new Promise((resolve) => (arrived = resolve));
-  let isFirst = true;
-  await page.route(method, async (route) => {
-    if (!isFirst) return route.fallback();
-    isFirst = false;
-    const answer = await route.fetch();
-    arrived();
-    await gate;
-    return route.fulfill({ response: answer });
-  });
-  return { asked, release };
-}
 
 describe("a choice", () => {
   test("that is refused shows as it was", async () => {
@@ -108,9 +89,9 @@ describe("the event log", () => {
     await person.signIn();
     await person.goto("/events");
     await person.page.waitForSelector("[data-event]");
-    const list = await held(person.page, /EventService\/ListEvents/);
+    const list = await late(person.page, /EventService\/ListEvents/);
     await person.page.getByLabel("Area").selectOption("log");
-    await list.asked;
+    await list.answered;
     await tell("came in between");
     await row(person, "came in between").waitFor();
     list.release();
@@ -131,13 +112,11 @@ describe("the event log", () => {
     await person.signIn();
     await person.goto("/events?domain=log&q=needle");
     await person.sees("main", "newest events has this.");
-    const [file] = await Promise.all([person.page.waitForEvent("download"), person.page.getByRole("button", { name: "JSON" }).click()]);
-    assert.deepEqual(JSON.parse(await text(file)).map(({ message }) => message), ["the needle in the stack"]);
+    assert.deepEqual(JSON.parse(await person.saves("JSON")).map(({ message }) => message), ["the needle in the stack"]);
     await person.page.getByRole("button", { name: "Search older events" }).click();
     await row(person, "the needle in the stack").waitFor();
     await person.goto("/events?domain=log");
-    const [all] = await Promise.all([person.page.waitForEvent("download"), person.page.getByRole("button", { name: "CSV" }).click()]);
-    assert.ok((await text(all)).split("\r\n").length > 121);
+    assert.ok((await person.saves("CSV")).split("\r\n").length > 121);
     await person.leave();
   });
 
@@ -147,12 +126,7 @@ describe("the event log", () => {
     const [{ id }] = (await suite.api("GET", "events?domain=session&minSeverity=EVENT_SEVERITY_INFO&pageSize=1")).events;
     await person.goto("/events?domain=log&q=session");
     await person.sees("main", "newest events has this.");
-    let release;
-    const gate = new Promise((resolve) => (release = resolve));
-    await person.page.route(/EventService\/ListEvents/, async (route) => {
-      await gate;
-      await route.continue();
-    });
+    const { release } = await held(person.page, /EventService\/ListEvents/);
     const asked = () => person.page.waitForRequest(/EventService\/ListEvents/);
     await Promise.all([asked(), person.page.getByRole("button", { name: "Search older events" }).click()]);
     await Promise.all([asked(), person.page.getByLabel("Area").selectOption("session")]);
@@ -180,9 +154,9 @@ describe("the event log", () => {
     }
     assert.equal((await shown()).size, 1100);
     // However many are kept, a list that is chosen is the one that is shown, with what came while it was on its way.
-    const list = await held(person.page, /EventService\/ListEvents/);
+    const list = await late(person.page, /EventService\/ListEvents/);
     await person.page.getByLabel("Area").selectOption("");
-    await list.asked;
+    await list.answered;
     await tell("came while it was chosen");
     await row(person, "came while it was chosen").waitFor();
     list.release();
@@ -237,10 +211,7 @@ describe("what cannot be loaded", () => {
     await person.page.keyboard.press("Control+k");
     await person.sees(".toast.bad", "could not be loaded");
     // The failure of a page that is not wanted any more is none of the one that is.
-    let release;
-    const gate = new Promise((resolve) => (release = resolve));
-    await person.page.route(/assets\/Leds-.*\.js/, (route) => gate.then(() => route.fallback()));
-    const asked = person.page.waitForRequest(/assets\/Leds-.*\.js/);
+    const { release, asked } = await held(person.page, /assets\/Leds-.*\.js/);
     await person.page.evaluate(() => {
       for (const to of ["/sensors", "/leds"]) {
         history.pushState(null, "", to);
@@ -310,8 +281,7 @@ describe("the parts", () => {
     const ofHost = assets.find((asset) => asset.hostName === "system");
     if (ofHost) await box.locator(`[data-place="host system"] a[href="/inventory/${ofHost.id}"]`).waitFor();
     assert.equal(await person.page.locator(".tree li a").count(), assets.length);
-    const [file] = await Promise.all([person.page.waitForEvent("download"), person.page.getByRole("button", { name: "CSV" }).click()]);
-    assert.match(await text(file), /^id,name,type,.*sku,uuid,.*host,source,/);
+    assert.match(await person.saves("CSV"), /^id,name,type,.*sku,uuid,.*host,source,/);
     await person.leave();
   });
 });
@@ -346,12 +316,7 @@ describe("who is sent events", () => {
       await person.page.fill("dialog input[name=headerName]", "X-Token");
       await person.page.fill("dialog input[name=headerValue]", "secret-4711");
       // However long it takes and however often it is clicked, it is made once.
-      let release;
-      const gate = new Promise((resolve) => (release = resolve));
-      await person.page.route(/CreateEventSubscription/, async (route) => {
-        await gate;
-        await route.continue();
-      });
+      const { release } = await held(person.page, /CreateEventSubscription/);
       await person.page.locator("dialog").getByRole("button", { name: "Create" }).click();
       await person.page.waitForSelector("dialog form[aria-busy=true]");
       assert.ok(await person.page.locator("dialog").getByRole("button", { name: "Create" }).isDisabled());

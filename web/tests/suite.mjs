@@ -96,10 +96,21 @@ export class Suite {
     await promisify(execFile)(join(bin, "ubmcctl"), ["sim", "--run-dir", this.ready.run_dir, ...args]);
   }
 
+  /** The process of a daemon. */
+  async pidOf(name) {
+    const { daemons } = await this.api("GET", "system/daemons");
+    return daemons.find((daemon) => daemon.name === name).pid;
+  }
+
   /** Kills a daemon, as a fault would. */
   async kill(name) {
-    const { daemons } = await this.api("GET", "system/daemons");
-    process.kill(daemons.find((daemon) => daemon.name === name).pid, "SIGKILL");
+    process.kill(await this.pidOf(name), "SIGKILL");
+  }
+
+  /** Ends the session of a person, from elsewhere. */
+  async endSessionOf(person) {
+    const id = await person.page.evaluate(async () => (await (await fetch("/ui/session", { headers: { "x-u-bmc-ui": "1" } })).json()).principal.sessionId);
+    await this.api("DELETE", `sessions/${id}`);
   }
 }
 
@@ -121,6 +132,47 @@ export async function findings(page) {
 export async function settled(page) {
   await page.waitForFunction(() => document.querySelector("main[data-page]") && !document.querySelector("main .wait, main [data-link=connecting]"));
   assert.deepEqual(await page.locator("main .note.crit[role=alert]").allTextContents(), [], `a fault on ${page.url()}`);
+}
+
+/** By how many pixels what is shown is wider than its window. */
+export const wider = (page) => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+
+/** What was changed until now has been painted. */
+export const painted = (page) => page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+
+/** The answer to a route, as of a service that cannot be reached; its request's id is `r-0815`. */
+export const away = (route) => route.fulfill({ status: 503, contentType: "application/json", headers: { "x-request-id": "r-0815" }, body: JSON.stringify({ code: "unavailable", message: "nobody is there" }) });
+
+/** Holds back what is asked of `pattern`, or only what is asked next (`once`), until `release` is called. `asked` is done once the first is held. */
+export async function held(page, pattern, { once = false } = {}) {
+  let release;
+  const gate = new Promise((resolve) => (release = resolve));
+  let seen;
+  const asked = new Promise((resolve) => (seen = resolve));
+  await page.route(pattern, async (route) => {
+    seen();
+    await gate;
+    await route.continue().catch(() => {});
+  }, once ? { times: 1 } : {});
+  return { release, asked };
+}
+
+/** Holds back the next answer of `pattern`, as it was made, until `release` is called. `answered` is done once it is made, `done` once it is given. */
+export async function late(page, pattern) {
+  let release;
+  const gate = new Promise((resolve) => (release = resolve));
+  let made;
+  const answered = new Promise((resolve) => (made = resolve));
+  let given;
+  const done = new Promise((resolve) => (given = resolve));
+  await page.route(pattern, async (route) => {
+    const response = await route.fetch();
+    made();
+    await gate;
+    await route.fulfill({ response }).catch(() => {});
+    given();
+  }, { times: 1 });
+  return { release, answered, done };
 }
 
 /** A cable that can be cut: what comes to its port goes to the BMC. */
@@ -251,12 +303,12 @@ export class Person {
 
   /** Changes what this person likes, as another tab does. */
   async prefer(change, page = this.page) {
-    await page.evaluate(async (change) => {
+    await page.evaluate((change) => {
       const key = "u-bmc-prefs";
       localStorage.setItem(key, JSON.stringify({ ...JSON.parse(localStorage.getItem(key)), ...change }));
       dispatchEvent(new StorageEvent("storage", { key }));
-      await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
     }, change);
+    await painted(page);
     if (change.language) await page.waitForFunction((lang) => document.documentElement.lang.startsWith(lang), change.language);
   }
 
@@ -271,6 +323,12 @@ export class Person {
     await this.page.goto(this.url);
     await this.enter(username, password);
     await this.page.waitForSelector("main[data-page]");
+  }
+
+  /** Clicks a button that saves a file. Answers the text in it. */
+  async saves(button, page = this.page) {
+    const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: button }).click()]);
+    return new Response(await file.createReadStream()).text();
   }
 
   /** Waits until `selector` has `text` in it. */

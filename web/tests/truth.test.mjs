@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { browser, Cable, Person, Suite } from "./suite.mjs";
+import { away, browser, Cable, held, late, painted, Person, Suite } from "./suite.mjs";
 
 const CUT = /net::ERR_/;
 const AWAY = /status of (503|504)/;
@@ -21,10 +21,9 @@ after(async () => {
   await suite?.stop();
 });
 
-const pidOf = async (name) => (await suite.api("GET", "system/daemons")).daemons.find((daemon) => daemon.name === name).pid;
 /** A daemon that hangs while `then` looks. */
 async function hung(name, then) {
-  const pid = await pidOf(name);
+  const pid = await suite.pidOf(name);
   process.kill(pid, "SIGSTOP");
   try {
     await then();
@@ -45,37 +44,6 @@ async function hostIs(status) {
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
-/** Holds back what is asked of `pattern` until the answer is called. */
-async function held(page, pattern, { once = false } = {}) {
-  let release;
-  const gate = new Promise((resolve) => (release = resolve));
-  let seen;
-  const asked = new Promise((resolve) => (seen = resolve));
-  await page.route(pattern, async (route) => {
-    seen();
-    await gate;
-    await route.continue().catch(() => {});
-  }, once ? { times: 1 } : {});
-  return { release, asked };
-}
-/** The same for an answer that was made already. */
-async function late(page, pattern) {
-  let release;
-  const gate = new Promise((resolve) => (release = resolve));
-  let made;
-  const answered = new Promise((resolve) => (made = resolve));
-  let given;
-  const done = new Promise((resolve) => (given = resolve));
-  await page.route(pattern, async (route) => {
-    const response = await route.fetch();
-    made();
-    await gate;
-    await route.fulfill({ response }).catch(() => {});
-    given();
-  }, { times: 1 });
-  return { release, answered, done };
-}
-const painted = (page) => page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 
 describe("a cable that is cut without a word", () => {
   test("values become old, what acts is not offered, and it heals", async () => {
@@ -269,7 +237,7 @@ describe("the overview", () => {
     await person.page.waitForSelector("[data-well].stale");
     cable.mend();
     await person.page.waitForSelector("[data-well]:not(.stale)");
-    await person.page.route(/ListThermalZones/, (route) => route.fulfill({ status: 503, contentType: "application/json", body: JSON.stringify({ code: "unavailable", message: "not there" }) }));
+    await person.page.route(/ListThermalZones/, away);
     await person.sees("[data-attention]", "Cooling: ");
     assert.equal(await person.page.locator("[data-well]").count(), 0);
     await person.page.unroute(/ListThermalZones/);
@@ -395,12 +363,12 @@ describe("a daemon that hangs or dies", () => {
     await person.page.waitForSelector("[data-sensor=inlet_temp] .badge:not(.stale)");
     await person.page.waitForSelector("[data-sensor=inlet_temp] .num:not(.stale)");
     await person.sees("main", "Nothing needs attention.", other);
-    const before = await pidOf("sensormon");
+    const before = await suite.pidOf("sensormon");
     await suite.kill("sensormon");
     await other.waitForFunction(() => document.querySelector("[data-attention]") || document.querySelector("[data-well].stale"));
     await person.sees("main", "Nothing needs attention.", other);
     await person.page.waitForSelector("[data-sensor=inlet_temp] .num:not(.stale)");
-    assert.notEqual(await pidOf("sensormon"), before);
+    assert.notEqual(await suite.pidOf("sensormon"), before);
     await person.leave([AWAY]);
   });
 

@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
-import { ADMIN, browser, Cable, Person, settled, Suite } from "./suite.mjs";
+import { ADMIN, away, browser, Cable, held, Person, settled, Suite } from "./suite.mjs";
 
 const REFUSED = /Failed to load resource: the server responded with a status of 401/;
 const CUT = /Failed to load resource: net::ERR_|net::ERR_/;
@@ -264,8 +264,7 @@ describe("the machine", () => {
     await person.page.fill("input[name=tag]", "TAG-4711");
     await person.page.locator("[data-asset=mainboard]").getByRole("button", { name: "Save" }).click();
     await person.sees("[role=status]", "Saved.");
-    const [file] = await Promise.all([person.page.waitForEvent("download"), person.page.getByRole("button", { name: "CSV" }).click()]);
-    const text = await new Response(await file.createReadStream()).text();
+    const text = await person.saves("CSV");
     assert.match(text, /^id,name,type,/);
     assert.match(text, /mainboard,.*TAG-4711/);
     await person.leave();
@@ -279,8 +278,7 @@ describe("the machine", () => {
     await suite.api("POST", "chassis/chassis/state", { action: "CHASSIS_ACTION_IDENTIFY_ON" });
     await person.page.waitForFunction((n) => document.querySelectorAll("[data-events] tbody tr").length > n, before);
     await suite.api("POST", "chassis/chassis/state", { action: "CHASSIS_ACTION_IDENTIFY_OFF" });
-    const [file] = await Promise.all([person.page.waitForEvent("download"), person.page.getByRole("button", { name: "JSON" }).click()]);
-    const list = JSON.parse(await new Response(await file.createReadStream()).text());
+    const list = JSON.parse(await person.saves("JSON"));
     assert.ok(list.length > before && list.every((event) => event.domain === "chassis"), JSON.stringify(list[0]));
     await person.leave();
   });
@@ -310,17 +308,16 @@ describe("what was seen to", () => {
     await ann.sees("[data-event] dd", "lid closed");
     const { events } = await suite.api("GET", "events?resolved=true");
     assert.deepEqual([events.length, events[0].resolution.username, events[0].resolution.note], [1, ADMIN, "lid closed"]);
-    const [file] = await Promise.all([ann.page.waitForEvent("download"), ann.page.getByRole("button", { name: "CSV" }).click()]);
-    assert.match(await new Response(await file.createReadStream()).text(), /resolvedBy,note\r\n.*,admin,lid closed\r\n/);
+    assert.match(await ann.saves("CSV"), /resolvedBy,note\r\n.*,admin,lid closed\r\n/);
     await ann.goto("/");
     await ann.sees("main", "All events");
     assert.equal(await ann.page.locator("[data-attention] a", { hasText: "the lid was opened" }).count(), 0);
     // One that the BMC refuses: it shows as it was, with the number for support.
     await ann.goto("/events?resolved=yes&domain=log");
-    await ann.page.route(/EventService\/ReopenEvents/, (route) => route.fulfill({ status: 503, contentType: "application/json", headers: { "x-request-id": "r-4711" }, body: JSON.stringify({ code: "unavailable", message: "the store is full" }) }));
+    await ann.page.route(/EventService\/ReopenEvents/, away);
     await row.getByRole("button", { name: "the lid was opened" }).click();
     await row.getByRole("button", { name: "Reopen" }).click();
-    await ann.sees(".toast.bad", "r-4711");
+    await ann.sees(".toast.bad", "r-0815");
     await ann.page.waitForSelector("[data-event][data-resolved=true][aria-busy=false]");
     await ann.page.unroute(/EventService\/ReopenEvents/);
     await row.getByRole("button", { name: "Reopen" }).click();
@@ -438,8 +435,7 @@ describe("access", () => {
     const person = await Person.at(chrome, suite.url);
     await person.signIn();
     await person.goto("/sensors");
-    const id = await person.page.evaluate(async () => (await (await fetch("/ui/session", { headers: { "x-u-bmc-ui": "1" } })).json()).principal.sessionId);
-    await suite.api("DELETE", `sessions/${id}`);
+    await suite.endSessionOf(person);
     await person.sees("[role=status]", "Your session has ended.");
     await person.enter();
     await person.sees("main h1", "Sensors");
@@ -647,8 +643,7 @@ describe("getting around", () => {
     await person.sees("[data-crates] pre", "Tokio Contributors");
     await person.page.getByText("Libraries in this page").click();
     await person.sees("details summary", /^svelte \d/);
-    const [file] = await Promise.all([person.page.waitForEvent("download"), person.page.getByRole("button", { name: "Bill of materials" }).click()]);
-    const bill = JSON.parse(await new Response(await file.createReadStream()).text());
+    const bill = JSON.parse(await person.saves("Bill of materials"));
     assert.deepEqual([bill.bomFormat, bill.specVersion, bill.metadata.component.name], ["CycloneDX", "1.6", "u-bmc"]);
     for (const purl of [/^pkg:cargo\/tokio@\d/, /^pkg:npm\/svelte@\d/, /^pkg:npm\/%40bufbuild\/protobuf@\d/]) assert.ok(bill.components.some((one) => purl.test(one.purl) && one.licenses), String(purl));
     await person.leave();
@@ -672,12 +667,7 @@ describe("getting around", () => {
     await person.sees("pre", /^curl 'https:/);
     // What comes late is no answer to what was chosen meanwhile.
     await person.page.getByRole("button", { name: "Send" }).waitFor();
-    let release;
-    const gate = new Promise((resolve) => (release = resolve));
-    await person.page.route("**/api/v1alpha1/ipmi", async (route) => {
-      await gate;
-      await route.fallback();
-    });
+    const { release } = await held(person.page, "**/api/v1alpha1/ipmi");
     const late = person.page.waitForResponse("**/api/v1alpha1/ipmi");
     await person.page.getByRole("button", { name: "Send" }).click();
     await person.page.getByRole("button", { name: "GET /hosts", exact: true }).click();
