@@ -114,29 +114,28 @@ struct Unfinished {
     _turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
+/// What a collector works with.
+pub(crate) struct Setup {
+    pub(crate) board: Arc<Board>,
+    /// What was stored of the parts, and what is shown of them from then on.
+    pub(crate) inventory: Shared,
+    pub(crate) store: Store,
+    /// Below it are the devices and the hosts' tables.
+    pub(crate) root: SysRoot,
+    /// Where changes are told.
+    pub(crate) outbox: Outbox,
+    pub(crate) clock: Clock,
+}
+
 impl Collector {
-    pub(crate) fn new(
-        board: Arc<Board>,
-        inventory: Shared,
-        store: Store,
-        root: SysRoot,
-        outbox: Outbox,
-        clock: Clock,
-    ) -> Self {
-        let said = Arc::new(Parts::new(&board, &root, crate::NAME));
-        Self::with_parts(said, board, inventory, store, root, outbox, clock)
+    pub(crate) fn new(setup: Setup) -> Self {
+        let said = Arc::new(Parts::new(&setup.board, &setup.root, crate::NAME));
+        Self::with_parts(said, setup)
     }
 
     /// As [`Collector::new`], with these parts.
-    fn with_parts(
-        said: Arc<Parts>,
-        board: Arc<Board>,
-        inventory: Shared,
-        store: Store,
-        root: SysRoot,
-        outbox: Outbox,
-        clock: Clock,
-    ) -> Self {
+    fn with_parts(said: Arc<Parts>, setup: Setup) -> Self {
+        let Setup { board, inventory, store, root, outbox, clock } = setup;
         let buses = Buses::new(&board);
         let state = State {
             epoch: 0,

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::collector::{self, Collector};
+use crate::collector::{self, Collector, Setup};
 use crate::hosts::{self, Said};
 use crate::store::Store;
 use crate::{Config, Error, wire};
@@ -37,7 +37,14 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let is_powered =
         board.frus.iter().map(|fru| &fru.host).chain(board.drives.iter().map(|drive| &drive.host));
     let is_powered = is_powered.flatten().next().is_some();
-    let collector = Collector::new(board, Arc::clone(&inventory), store, root, outbox.clone(), context.clock);
+    let collector = Collector::new(Setup {
+        board,
+        inventory: Arc::clone(&inventory),
+        store,
+        root,
+        outbox: outbox.clone(),
+        clock: context.clock,
+    });
     let mut calls = context.bus.calls().await?;
     let (sets, queue) = mpsc::channel(WAITING);
     let mut collecting = JoinSet::new();

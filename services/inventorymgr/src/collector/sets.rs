@@ -141,8 +141,9 @@ impl Bench {
             Box::new(self.chips[place(fru)].clone())
         });
         let (outbox, _) = Outbox::new(client);
-        let board = Arc::clone(&self.board);
-        Collector::with_parts(Arc::new(said), board, inventory, store, root, outbox, Clock::new())
+        let (board, clock) = (Arc::clone(&self.board), Clock::new());
+        let setup = Setup { board, inventory, store, root, outbox, clock };
+        Collector::with_parts(Arc::new(said), setup)
     }
 
     /// What is stored of the mainboard's owner.
