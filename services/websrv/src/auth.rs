@@ -38,21 +38,16 @@ pub(crate) fn failure(status: Status, basic: bool, headers: &HeaderMap) -> Failu
     match status.code {
         Code::Unauthenticated => {}
         Code::ResourceExhausted => {
-            return Failure::from(status)
-                .http(StatusCode::SERVICE_UNAVAILABLE)
-                .with(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            let is_said = status.wait().is_some();
+            let failure = Failure::from(status).http(StatusCode::SERVICE_UNAVAILABLE);
+            return if is_said { failure } else { failure.with(header::RETRY_AFTER, HeaderValue::from_static("2")) };
         }
         _ => return status.into(),
     }
     let script = headers.contains_key("x-requested-with") || headers.contains_key("sec-fetch-mode");
     let challenge =
         if basic && !script { "Bearer, Basic realm=\"u-bmc\", charset=\"UTF-8\"" } else { "Bearer" };
-    let wait = status.wait();
-    let failure = Failure::from(status).with(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-    match wait {
-        Some(wait) => failure.with(header::RETRY_AFTER, HeaderValue::from(wait.as_secs())),
-        None => failure,
-    }
+    Failure::from(status).with(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
 
 #[cfg(test)]

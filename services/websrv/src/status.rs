@@ -55,9 +55,12 @@ impl From<Status> for Failure {
         let mut failure = Self { status, http: None, headers: Vec::new() };
         // What may have been done is not to be repeated by a client that does not look.
         let may_be_done = [ipc::UNANSWERED, ipc::OUTCOME_UNKNOWN].contains(&failure.status.reason().as_str());
-        if failure.status.code == Code::Unavailable && !may_be_done {
-            failure.headers.push((header::RETRY_AFTER, HeaderValue::from_static("1")));
-        }
+        let wait = match failure.status.wait() {
+            // At least one: what says zero would be asked again at once, and again.
+            Some(wait) => Some(wait.as_secs().max(1)),
+            None => (failure.status.code == Code::Unavailable && !may_be_done).then_some(1),
+        };
+        failure.headers.extend(wait.map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds))));
         failure
     }
 }
@@ -186,6 +189,21 @@ mod tests {
         assert_eq!(rest["status"], "INVALID_ARGUMENT");
         assert_eq!(rest["details"][0]["@type"], "type.googleapis.com/google.rpc.BadRequest");
         assert_eq!(rest["details"][0]["fieldViolations"][0]["description"], "must not be empty");
+    }
+
+    #[test]
+    fn a_wait_that_its_owner_names_is_said_in_retry_after() {
+        let after = |status: Status| {
+            let headers = Failure::from(status).headers;
+            let found = headers.iter().find(|(name, _)| *name == header::RETRY_AFTER);
+            found.and_then(|(_, value)| value.to_str().ok()?.parse::<u64>().ok())
+        };
+        let minutes = std::time::Duration::from_mins(5);
+        assert_eq!(after(Status::resource_exhausted("too many").with_wait(minutes)), Some(300));
+        assert_eq!(after(Status::resource_exhausted("too many").with_wait(std::time::Duration::ZERO)), Some(1));
+        assert_eq!(after(Status::resource_exhausted("too many")), None);
+        assert_eq!(after(Status::unavailable("away")), Some(1));
+        assert_eq!(after(Status::unavailable("done?").with_reason(ipc::UNANSWERED)), None);
     }
 
     #[test]

@@ -1141,7 +1141,7 @@ const de: Messages = {
   "reason.TOO_MANY_ROLES": "Für eine weitere Rolle ist kein Platz.",
   "reason.TOO_MANY_SUBSCRIPTIONS": "Für ein weiteres Abonnement ist kein Platz.",
   "reason.TOO_MANY_IPMI_USERS": "Für ein weiteres Konto mit IPMI ist kein Platz.",
-  "reason.TOO_MANY_CHANGES": "Zu viele Änderungen warten. Versuchen Sie es gleich noch einmal.",
+  "reason.TOO_MANY_CHANGES": "Das wurde in kurzer Zeit zu oft geändert. Versuchen Sie es in einigen Minuten noch einmal.",
   "reason.USER_NOT_FOUND": "Dieses Konto gibt es nicht.",
   "reason.SESSION_NOT_FOUND": "Die Sitzung ist schon beendet.",
   "reason.LOCKOUT_NOT_FOUND": "Die Sperre ist schon zu Ende.",

@@ -1139,7 +1139,7 @@ const en = {
   "reason.TOO_MANY_ROLES": "There is no room for another role.",
   "reason.TOO_MANY_SUBSCRIPTIONS": "There is no room for another subscription.",
   "reason.TOO_MANY_IPMI_USERS": "There is no room for another account with IPMI.",
-  "reason.TOO_MANY_CHANGES": "Too many changes are waiting. Try again in a moment.",
+  "reason.TOO_MANY_CHANGES": "This was changed too often in a short time. Try again in some minutes.",
   "reason.USER_NOT_FOUND": "There is no such account.",
   "reason.SESSION_NOT_FOUND": "The session has ended already.",
   "reason.LOCKOUT_NOT_FOUND": "The lock has ended already.",

@@ -1141,7 +1141,7 @@ const ja: Messages = {
   "reason.TOO_MANY_ROLES": "これ以上ロールを作成できません。",
   "reason.TOO_MANY_SUBSCRIPTIONS": "これ以上購読を作成できません。",
   "reason.TOO_MANY_IPMI_USERS": "IPMI を使えるアカウントをこれ以上増やせません。",
-  "reason.TOO_MANY_CHANGES": "待機中の変更が多すぎます。少し待って再試行してください。",
+  "reason.TOO_MANY_CHANGES": "短時間に変更が多すぎます。数分待ってから再試行してください。",
   "reason.USER_NOT_FOUND": "そのアカウントはありません。",
   "reason.SESSION_NOT_FOUND": "そのセッションは既に終了しています。",
   "reason.LOCKOUT_NOT_FOUND": "ロックは既に解除されています。",
