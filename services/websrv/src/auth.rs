@@ -40,7 +40,11 @@ pub(crate) fn failure(status: Status, basic: bool, headers: &HeaderMap) -> Failu
         Code::ResourceExhausted => {
             let is_said = status.wait().is_some();
             let failure = Failure::from(status).http(StatusCode::SERVICE_UNAVAILABLE);
-            return if is_said { failure } else { failure.with(header::RETRY_AFTER, HeaderValue::from_static("2")) };
+            return if is_said {
+                failure
+            } else {
+                failure.with(header::RETRY_AFTER, HeaderValue::from_static("2"))
+            };
         }
         _ => return status.into(),
     }

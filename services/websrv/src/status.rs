@@ -200,7 +200,10 @@ mod tests {
         };
         let minutes = std::time::Duration::from_mins(5);
         assert_eq!(after(Status::resource_exhausted("too many").with_wait(minutes)), Some(300));
-        assert_eq!(after(Status::resource_exhausted("too many").with_wait(std::time::Duration::ZERO)), Some(1));
+        assert_eq!(
+            after(Status::resource_exhausted("too many").with_wait(std::time::Duration::ZERO)),
+            Some(1)
+        );
         assert_eq!(after(Status::resource_exhausted("too many")), None);
         assert_eq!(after(Status::unavailable("away")), Some(1));
         assert_eq!(after(Status::unavailable("done?").with_reason(ipc::UNANSWERED)), None);
