@@ -40,6 +40,8 @@ pub use log::{EVENT_TYPES, REGISTRY as OWN_REGISTRY, StreamFilter, event_payload
 pub(crate) use log_services::{COLLECT, has};
 pub use log_services::{DATA_TYPE, data_at};
 pub(crate) use tasks::{Outcome, monitor_uri, outcome_of, task_uri};
+pub use telemetry::is_report_definition;
+pub(crate) use telemetry::{REPORT_SENT, periodic as periodic_reports, report_definition_uri, report_uri};
 pub(crate) use update::{PUSH, disabled as updates_disabled};
 
 /// All of them, what lies above first.
