@@ -188,8 +188,16 @@ async fn measure(name: &str, viewers: &mut Vec<Viewer>, pids: &[u32], alone: u64
 async fn ours(binary: std::ffi::OsString) -> Result<()> {
     let two = bench::run_with(true);
     // A guest that is never switched on: what would be its display is here.
-    let suite =
-        Suite::builder(binary).set("sim.host=qemu").set("sim.qemu.guest=/nonexistent").start().await?;
+    let guest_files = tempfile::tempdir()?;
+    testkit::open_to_all(guest_files.path())?;
+    for name in ["vmlinuz", "initrd"] {
+        std::fs::write(guest_files.path().join(name), "")?;
+    }
+    let suite = Suite::builder(binary)
+        .set("sim.host=qemu")
+        .set(format!("sim.qemu.guest={}", guest_files.path().display()))
+        .start()
+        .await?;
     let _ = two && bench::run_with(false);
     let listener = UnixListener::bind(suite.run_dir().join("guest-system.vnc"))?;
     std::fs::set_permissions(
