@@ -172,6 +172,14 @@ async fn a_text_is_typed_as_keys_for_who_may_and_what_is_on_no_key_is_refused() 
         let client = suite.client(Credential::Basic(name.to_owned(), PASSWORD.to_owned()));
         client.post(path, &json!({ "text": text, "layout": layout })).await
     };
+    // A text by itself: nobody looks.
+    let alone = typed("worker", "a", "KEYBOARD_LAYOUT_US").await?;
+    ensure!(alone.status == 200 && alone.json()?["characters"] == 1, "{}", alone.text());
+    eventually("it is typed", FOLLOW, || async {
+        let shown = screen(&suite).await?;
+        Ok(shown.get("textHolder").is_none_or(|holder| holder == "") && shown["signal"] != true)
+    })
+    .await?;
     let mut ann = open(&suite, LOOK).await?;
     ann.shows(key_is_up).await?;
     ensure!(typed("reader", "a", "KEYBOARD_LAYOUT_US").await?.status == 403);

@@ -290,12 +290,23 @@ async fn answer(
         }
         KvmServiceCall::TypeText(typed, reply) => {
             let opener = Opener::of(reply.context());
-            let layout = text::layout(typed.layout());
-            let begun = find(&typed.name).and_then(|index| {
-                let desk = shared.desks.get(index).ok_or_else(|| Status::internal("no screen"))?;
-                let characters = text::begin(desk, &opener.holder.account, layout, &typed.text)?;
+            let found = find(&typed.name).and_then(|index| {
+                let desk = shared.desks.get(index).cloned().ok_or_else(|| Status::internal("no screen"))?;
+                Ok((index, desk))
+            });
+            let (index, desk) = match found {
+                Ok(found) => found,
+                Err(status) => return outbox.answer(reply, Err(status)),
+            };
+            let (tell, outbox) = (shared.tell.clone(), outbox.clone());
+            // A simulated host's first picture may be waited for.
+            tokio::spawn(async move {
+                let (account, layout) = (opener.holder.account.clone(), text::layout(typed.layout()));
+                let begun = text::begin(&desk, &account, layout, &typed.text).await;
                 // It is told as typing is: who, and not what.
-                if let Some(untold) = desk.is_told(&opener.holder.account, true) {
+                if begun.is_ok()
+                    && let Some(untold) = desk.is_told(&account, true)
+                {
                     let pass = Pass {
                         desk: index,
                         by: opener,
@@ -304,11 +315,10 @@ async fn answer(
                         bytes_only: false,
                     };
                     let what = SessionEventKind::Input;
-                    let _ = shared.tell.try_send(SessionEvent { desk: index, pass, what, untold });
+                    let _ = tell.try_send(SessionEvent { desk: index, pass, what, untold });
                 }
-                Ok(v1::TypeTextResponse { characters })
+                outbox.answer(reply, begun.map(|characters| v1::TypeTextResponse { characters }));
             });
-            outbox.answer(reply, begun);
         }
         KvmServiceCall::StopText(stop, reply) => {
             let stopped = find(&stop.name).and_then(|index| {
@@ -364,7 +374,7 @@ async fn issue(shared: &Shared, pass: Result<Pass, Status>) -> Result<String, St
     host_session::issue(&shared.tickets, room.unwrap_or(Ok(())), &account, pass, shared.clock.now()).await
 }
 
-async fn screenshot(desk: &Desk) -> Result<v1::ScreenshotResponse, Status> {
+async fn screenshot(desk: &Arc<Desk>) -> Result<v1::ScreenshotResponse, Status> {
     let look = desk.look();
     let screen = tokio::time::timeout(SHOT_WITHIN, look.screen()).await;
     let screen = screen.unwrap_or_else(|_| Err("no picture came".to_owned())).map_err(|fault| {

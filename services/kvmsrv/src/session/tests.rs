@@ -278,13 +278,14 @@ async fn rest(desk: &Desk) -> usize {
 async fn a_text_is_stopped_by_a_key_by_asking_and_by_giving_back() {
     let (shared, desk, _told) = shared(Source::Synthetic);
     desk.shown();
-    let begin = || text::begin(&desk, "ann", hid::Layout::Us, &"A".repeat(1000));
+    let long = "A".repeat(1000);
+    let begin = || text::begin(&desk, "ann", hid::Layout::Us, &long);
     let mut ann = Viewer::new(&shared, "ann", false).await;
     ann.open().await;
     for stop in 0..4 {
-        begin().unwrap();
+        begin().await.unwrap();
         until_typed(&desk).await;
-        assert!(begin().is_err(), "one at a time");
+        assert!(begin().await.is_err(), "one at a time");
         match stop {
             0 => ann.key(true, 65).await,
             1 => assert_eq!(desk.stop_text(|account| account == "bob"), None, "that is another's"),
@@ -298,7 +299,7 @@ async fn a_text_is_stopped_by_a_key_by_asking_and_by_giving_back() {
         assert!(keys < 1000, "{stop}: {keys}");
     }
     // A key of somebody else is refused, and stops nothing.
-    begin().unwrap();
+    begin().await.unwrap();
     until_typed(&desk).await;
     assert_eq!(Desk::text_holder(&desk.lock()), "ann");
 }
@@ -452,5 +453,59 @@ async fn a_guest_is_seen_and_typed_at_and_comes_again() {
     assert!(guest.typed.contains(&Input::Pointer { buttons: 0, x: 9, y: 9 }), "{:?}", guest.typed);
     assert!(guest.typed.contains(&Input::Key { down: false, keysym: 66, code: Some(48) }));
     assert!(!desk.lock().signal);
+    source.abort();
+}
+
+#[tokio::test]
+async fn a_text_needs_nobody_who_looks_at_a_guest_and_is_refused_where_none_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, listener) = guest_socket(folder.path());
+    let (_shared, desk, _told) = shared(Source::Qemu(path.clone()));
+    let served = Arc::clone(&desk);
+    let source = tokio::spawn(async move { source::serve(&served).await });
+    let texts = async {
+        assert_eq!(text::begin(&desk, "ann", hid::Layout::Us, "aB").await.unwrap(), 2);
+        assert_eq!(Desk::text_holder(&desk.lock()), "ann");
+    };
+    // The connection ends when the text is typed: nothing is captured for nobody.
+    let taken = async {
+        let mut guest = Guest::accept(&listener).await;
+        guest.serve().await;
+        guest.typed
+    };
+    let ((), typed) = tokio::join!(texts, taken);
+    let keys = |inputs: Vec<Input>| -> Vec<(bool, u32)> {
+        let key = |input| match input {
+            Input::Key { down, keysym, .. } => Some((down, keysym)),
+            Input::Pointer { .. } => None,
+        };
+        inputs.into_iter().filter_map(key).collect()
+    };
+    assert_eq!(keys(typed), keys(hid::strokes(hid::Layout::Us, "aB").unwrap()));
+    assert!(!desk.lock().signal && Desk::text_holder(&desk.lock()).is_empty());
+
+    // Its power goes: that is the answer, and nothing waits for the guest after it.
+    drop(listener);
+    std::fs::remove_file(&path).unwrap();
+    let refused = text::begin(&desk, "ann", hid::Layout::Us, "a").await.unwrap_err();
+    assert!(refused.message.contains("the guest is off"), "{}", refused.message);
+    assert_eq!(refused.reason(), "NO_HOST");
+    assert!(Desk::text_holder(&desk.lock()).is_empty() && desk.next_input().is_none());
+
+    // Stopped while the first picture is waited for: no key of it is typed.
+    let mut changes = desk.changes();
+    while !desk.lock().fault.is_empty() {
+        changes.changed().await.unwrap();
+    }
+    let (_, listener) = guest_socket(folder.path());
+    let begun = text::begin(&desk, "ann", hid::Layout::Us, "a");
+    let stopped = async {
+        let mut guest = Guest::accept(&listener).await;
+        assert_eq!(desk.stop_text(|account| account == "ann").as_deref(), Some("ann"));
+        guest.serve().await;
+        guest.typed
+    };
+    let (begun, typed) = tokio::join!(begun, stopped);
+    assert_eq!((begun.unwrap_err().code, typed), (ipc::Code::Aborted, Vec::new()));
     source.abort();
 }
