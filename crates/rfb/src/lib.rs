@@ -41,7 +41,7 @@ pub use encode::Deflater;
 pub use format::{NATIVE, PixelFormat};
 pub use input::{HELD_MAX, Input, Inputs, WAITING_MAX};
 pub use message::{CUT_TEXT_MAX, ClientMessage, ENCODINGS_MAX, FENCE_MAX};
-pub use png::png;
+pub use png::{is_png, png};
 pub use screen::{Cursor, Leds, PIXELS_MAX, Rect, SIDE_MAX, Screen, TILE, TooLarge};
 pub use server::{Event, Piece, Server, UPDATE_SOFT_MAX};
 pub use violation::Violation;

@@ -69,6 +69,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         lasts: shared.desks.iter().map(|_| Arc::default()).collect(),
         turns: Arc::new(Semaphore::new(FILE_CALLS)),
     };
+    sources.spawn(keeper.clone().inspect(&shared, &context));
     if keep_secs > 0 {
         let every = Duration::from_secs(keep_secs.into()).max(KEEP_LEAST);
         for (desk, last) in shared.desks.iter().zip(&keeper.lasts) {
@@ -200,6 +201,22 @@ impl Keeper {
                 Err(status) => tracing::warn!(screen = host, %status, "cannot keep last screen of host"),
             }
         });
+    }
+
+    /// Looks once at what earlier runs kept, and tells what is wrong. Who lists or keeps waits for that.
+    fn inspect(self, shared: &Shared, context: &Context) -> impl Future<Output = ()> + Send + use<> {
+        let hosts: Vec<String> = shared.desks.iter().map(|desk| desk.name.clone()).collect();
+        let notify = context.notify.clone();
+        let turns: Vec<_> = std::iter::from_fn(|| Arc::clone(&self.turns).try_acquire_owned().ok()).collect();
+        async move {
+            let looked = tokio::task::spawn_blocking(move || self.files.inspect(&hosts));
+            let found = looked.await.unwrap_or_default();
+            drop(turns);
+            for (file, what) in found {
+                tracing::warn!(file, what, "kept screens of hosts are damaged");
+                notify.finding(&file, &what);
+            }
+        }
     }
 
     /// Does something with the files, where that may take as long as their flash takes.
