@@ -143,7 +143,7 @@ impl Files {
             let path = self.folder(host);
             let (Ok(folder), Ok(files)) = (Folder::open(&path), std::fs::read_dir(&path)) else { continue };
             let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
-            // Others are none of ours: an upload of a daemon that was killed amid it, what was put aside before.
+            // Others are no pictures: what was put aside before, and what a write left that was cut off.
             let entries: Vec<(String, Entry)> =
                 names.filter_map(|name| Entry::parse(&name, 0).map(|entry| (name, entry))).collect();
             for (name, entry) in entries {
@@ -365,7 +365,7 @@ mod tests {
         let path = |name: &str| at("kept/system").join(name);
         assert_eq!(files.inspect(&hosts), []);
 
-        // Pictures: cut, another bit, a folder; one is whole.
+        // Two are cut, in place of one is a folder, one is whole.
         std::fs::write(path(&names[0]), &png[..png.len() / 2]).unwrap();
         std::fs::write(path(&names[1]), &jpeg[..4]).unwrap();
         std::fs::remove_file(path(&names[2])).unwrap();
