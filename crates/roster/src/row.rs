@@ -250,7 +250,8 @@ impl Limits {
         Self { memory: Some(96 * MIB), tasks: Some(32), files: Some(256), real_time: None }
     }
 
-    /// mediasrv: 4 MiB are kept of each medium, 1 MiB is on its way to it, 4 MiB to its host; boards have two drives, and may have 16.
+    /// mediasrv: 4 MiB are kept of each medium, 1 MiB is on its way to it, 4 MiB to its host, and 64 KiB are read from each of its four connections: boards have
+    /// two drives, and 16 with all of that at once are 150 MiB. An upload has 2 MiB on its way.
     pub const fn media() -> Self {
         Self { memory: Some(160 * MIB), tasks: Some(64), files: Some(512), real_time: None }
     }
