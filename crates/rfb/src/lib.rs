@@ -32,6 +32,7 @@ mod format;
 mod input;
 mod message;
 mod png;
+mod room;
 mod screen;
 mod server;
 mod violation;
@@ -42,7 +43,8 @@ pub use format::{NATIVE, PixelFormat};
 pub use input::{HELD_MAX, Input, Inputs, WAITING_MAX};
 pub use message::{CUT_TEXT_MAX, ClientMessage, ENCODINGS_MAX, FENCE_MAX};
 pub use png::{is_png, png};
-pub use screen::{Cursor, Leds, PIXELS_MAX, Rect, SIDE_MAX, Screen, TILE, TooLarge};
+pub use room::{OWN, Room};
+pub use screen::{Cursor, Leds, PIXELS_MAX, Rect, SIDE_MAX, Screen, TILE, Unshown};
 pub use server::{Event, Piece, Server, UPDATE_SOFT_MAX};
 pub use violation::Violation;
 

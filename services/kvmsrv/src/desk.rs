@@ -105,13 +105,18 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// A screen that nobody looks at yet.
+    /// A screen that nobody looks at yet, whose picture is in this room.
     ///
     /// # Errors
-    /// Never: the size of a blank screen is one that can be.
-    pub(crate) fn new(name: &str, source: Source, clock: Clock) -> Result<Self, rfb::TooLarge> {
+    /// Never: the size of a blank screen is one that can be, and that each has for itself.
+    pub(crate) fn new(
+        name: &str,
+        source: Source,
+        clock: Clock,
+        room: &rfb::Room,
+    ) -> Result<Self, rfb::Unshown> {
         let state = State {
-            screen: Screen::new(BLANK.0, BLANK.1)?,
+            screen: Screen::within(room, BLANK.0, BLANK.1)?,
             deflater: Deflater::default(),
             sessions: Sessions::default(),
             inputs: Inputs::default(),

@@ -21,8 +21,10 @@ use crate::origin::Source;
 use crate::shared::{Pass, SessionEvent, SessionEventKind, Shared};
 use crate::{Config, Error, SOCKET, session, source, text};
 
-/// Connections at a time: sessions of all screens, and those that have not shown their ticket. Each may have some 0.9 MiB on its way, and the daemon's memory
-/// is for four screens of 1920x1200 beside that (`roster::Limits::screens`).
+/// Bytes of all pictures that are captured at a time, beyond 640x480 pixels of each: four of 1920x1200 or two of 2560x1600. One that would be more is
+/// refused with the reason, as the daemon's memory is for so much (`roster::Limits::screens`).
+const ROOM: usize = 32 * 1024 * 1024;
+/// Connections at a time: sessions of all screens, and those that have not shown their ticket. Each may have some 0.9 MiB on its way.
 const CONNECTIONS_MAX: usize = 32;
 /// Things to be told, on their way to the loop.
 const TOLD: usize = 256;
@@ -48,10 +50,11 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let board = context.board()?;
     let (tell, mut told) = mpsc::channel(TOLD);
     let mut desks = Vec::new();
+    let room = rfb::Room::new(ROOM);
     let mut sources = JoinSet::new();
     for (name, source, gadget) in screens(&board, &context.run_dir) {
         // The size of a blank screen is one that can be.
-        let Ok(desk) = Desk::new(&name, source, context.clock) else { continue };
+        let Ok(desk) = Desk::new(&name, source, context.clock, &room) else { continue };
         let desk = Arc::new(desk);
         let served = Arc::clone(&desk);
         sources.spawn(async move { source::serve(&served).await });

@@ -136,7 +136,7 @@ const fn key(down: bool, keysym: u32) -> Input {
 
 fn shared(source: Source) -> (Arc<Shared>, Arc<Desk>, mpsc::Receiver<SessionEvent>) {
     let clock = Clock::new();
-    let desk = Arc::new(Desk::new("system", source, clock).unwrap());
+    let desk = Arc::new(Desk::new("system", source, clock, &rfb::Room::new(0)).unwrap());
     let (tell, told) = mpsc::channel(64);
     let shared = Shared { desks: vec![Arc::clone(&desk)], tickets: Default::default(), tell, clock };
     (Arc::new(shared), desk, told)
@@ -507,5 +507,44 @@ async fn a_text_needs_nobody_who_looks_at_a_guest_and_is_refused_where_none_runs
     };
     let (begun, typed) = tokio::join!(begun, stopped);
     assert_eq!((begun.unwrap_err().code, typed), (ipc::Code::Aborted, Vec::new()));
+    source.abort();
+}
+
+/// Serves a guest of 1920x1200 pixels to each who comes.
+async fn serve_large(listener: &UnixListener) {
+    loop {
+        let mut guest = Guest::accept(listener).await;
+        guest.screen = Screen::new(1920, 1200).unwrap();
+        guest.serve().await;
+    }
+}
+
+#[tokio::test]
+async fn a_screen_that_has_no_memory_is_refused_with_the_reason_and_seen_once_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, listener) = guest_socket(folder.path());
+    let room = rfb::Room::new(1920 * 1200 * 4);
+    let other = Desk::new("other", Source::Synthetic, Clock::new(), &room).unwrap();
+    other.draw(|screen| screen.resize(1920, 1200)).unwrap();
+    let desk = Arc::new(Desk::new("system", Source::Qemu(path), Clock::new(), &room).unwrap());
+    let served = Arc::clone(&desk);
+    let source = tokio::spawn(async move { source::serve(&served).await });
+    let looks = async {
+        let look = desk.look();
+        let refused = look.shown().await.unwrap_err();
+        assert!(refused.contains("no memory for a screen of 1920x1200"), "{refused}");
+        assert_eq!(desk.size(), (640, 480));
+        // Nobody looks at the other any more: it is tried again without being asked.
+        other.stopped();
+        let mut changes = desk.changes();
+        while !desk.lock().signal {
+            changes.changed().await.unwrap();
+        }
+        assert_eq!(desk.size(), (1920, 1200));
+    };
+    tokio::select! {
+        () = serve_large(&listener) => {}
+        () = looks => {}
+    }
     source.abort();
 }
