@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use rfb::{Input, Screen};
 use serde_json::{Value, json};
-use testkit::{ADMIN_PASSWORD, Credential, Kvm, Suite, eventually};
+use testkit::{ADMIN_PASSWORD, Console, Credential, Kvm, Suite, eventually};
 
 /// The binary under test.
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
@@ -313,5 +313,68 @@ async fn the_screen_of_a_real_machine_is_seen() -> Result {
     ensure!(reply.status == 200, "{}", reply.text());
     ann.told(|notice| notice["type"] == "state" && notice["connected"] == false).await?;
     ann.shows(|screen| lit(screen) == 0).await?;
+    suite.stop().await
+}
+
+/// Reads one report of the guest's USB pointer and says what is in it: kinds, codes and values as the kernel has them (linux/input-event-codes.h), 24 bytes each.
+const REPORT: &str = "dev=$(grep -l Tablet /sys/class/input/event*/device/name | cut -d/ -f5); echo dev-$dev-is; \
+    dd if=/dev/input/$dev bs=24 count=3 2>/dev/null | od -An -v -w24 -tu2 | \
+    while read -r a b c d e f g h kind code value rest; do echo at $kind $code $value; done; echo end-$((40+2))\n";
+
+/// Moves between two places until it is dropped: the guest's driver may not ask for reports yet, and what comes before goes to its PS/2 mouse.
+async fn move_about(kvm: &mut Kvm) -> Result<()> {
+    let (width, height) = kvm.screen().size();
+    let mut every = tokio::time::interval(Duration::from_millis(200));
+    for quarter in [1, 3].into_iter().cycle() {
+        every.tick().await;
+        kvm.input(Input::Pointer { buttons: 0, x: width / 4 * quarter, y: height / 4 * quarter }).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
+async fn the_pointer_of_a_guest_with_usb_is_where_the_viewers_is() -> Result {
+    let Ok(guest) = std::env::var("UBMC_TEST_IPMI_GUEST") else {
+        println!("SKIP: no QEMU guest with USB; `cargo xtask guest` makes one, `cargo xtask test` uses it");
+        return Ok(());
+    };
+    let suite =
+        Suite::builder(U_BMC).set("sim.host=qemu").set(format!("sim.qemu.guest={guest}")).start().await?;
+    let login = basic("admin", ADMIN_PASSWORD);
+    let opened = Console::open(
+        suite.https(),
+        "/api/v1alpha1/consoles/system/socket",
+        &[("authorization", login.as_str())],
+    );
+    let mut console = opened.await?.map_err(|status| anyhow::anyhow!("refused with {status}"))?;
+    let body = json!({ "action": "HOST_ACTION_ON" });
+    let reply = suite.admin().post("/api/v1alpha1/hosts/system/state", &body).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    console.says("u-bmc guest: ready").await?;
+    let mut ann = open(&suite, TYPE).await?;
+    ann.told(|notice| notice["type"] == "state" && notice["connected"] == true).await?;
+    ann.shows(|screen| screen.size().0 >= 640 && lit(screen) > 0).await?;
+    // Who moves only takes nothing: the mouse is had by a key.
+    ann.input(key(true)).await?;
+    ann.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
+    ann.input(key(false)).await?;
+    // Its driver finds the device a moment after the system is up.
+    console.types("until grep -q Tablet /sys/class/input/event*/device/name; do sleep 1; done; echo has-$((40+2))\n").await?;
+    console.says("has-42").await?;
+    console.types(REPORT).await?;
+    console.says("-is").await?;
+    let said = tokio::select! {
+        said = console.says("end-42") => said?,
+        moved = move_about(&mut ann) => anyhow::bail!("the viewer ended: {moved:?}"),
+    };
+    // A quarter or three of 32767, in both directions: places and not ways.
+    let place = |axis: &str| {
+        let line = said.lines().find_map(|line| line.trim().strip_prefix(axis)).context(said.clone())?;
+        let value: i32 = line.trim().parse().context(said.clone())?;
+        let distance = |quarter: i32| (value - 32_767 * quarter / 4).abs();
+        Ok::<_, anyhow::Error>(distance(1).min(distance(3)))
+    };
+    ensure!(place("at 3 0 ")? < 200 && place("at 3 1 ")? < 200, "{said}");
     suite.stop().await
 }

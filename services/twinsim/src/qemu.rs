@@ -221,6 +221,9 @@ impl Machine {
             arguments.extend(["-device".into(), device.into()]);
         }
         arguments.extend(self.boot_arguments(order));
+        for device in USB {
+            arguments.extend(["-device".into(), device.into()]);
+        }
         arguments.extend(drive_arguments(order, drives));
         arguments
     }
@@ -457,6 +460,10 @@ impl Machine {
 /// Before the id of a drive, in the names of its device.
 const DEVICE: &str = "medium-";
 
+/// The USB ports, of which each stick takes one, and a pointer that has places. A guest that asks it for reports has its pointer where the viewer's is: QEMU's
+/// VNC server sends places while some device takes them, and ways to the PS/2 mouse of the machine else, for firmware and for systems without USB.
+const USB: [&str; 2] = ["qemu-xhci,id=xhci,p2=15,p3=15", "usb-tablet,id=tablet,bus=xhci.0"];
+
 /// The drives whose medium comes from elsewhere. A CD's is there always; a stick's comes and goes with its medium.
 fn drive_arguments(order: Option<&BootOrder>, drives: &[Drive]) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
@@ -465,9 +472,6 @@ fn drive_arguments(order: Option<&BootOrder>, drives: &[Drive]) -> Vec<OsString>
         let index = boot_index(order, drive.kind, nth);
         // The fixed ones are on the first two ports.
         add("-device", format!("ide-cd,bus=ide.{},id={DEVICE}{},bootindex={index}", nth + 2, drive.id));
-    }
-    if drives.iter().any(|drive| drive.kind == MediaKind::Usb) {
-        add("-device", "qemu-xhci,id=xhci".to_owned());
     }
     if drives.iter().any(|drive| drive.medium.is_some()) {
         // Not before its media are there.
@@ -737,4 +741,40 @@ fn is_installed(program: &Path) -> bool {
     }
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_guest_has_usb_ports_and_a_pointer_with_places_once_before_its_drives() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
+        let set = [("sim.host".to_owned(), "qemu".to_owned())];
+        let board = board::Board::load(&path, &set).unwrap();
+        let all = crate::drives::Drives::new(&board, Path::new("/run/test")).of(0);
+        assert_eq!(all.len(), 2, "a CD and a stick");
+        let machine = Machine {
+            qemu: board.sim.unwrap().qemu,
+            host: "system".to_owned(),
+            run_dir: PathBuf::from("/run/test"),
+        };
+        for drives in [Vec::new(), all] {
+            let arguments: Vec<String> = machine
+                .arguments(None, &drives)
+                .into_iter()
+                .map(|argument| argument.into_string().unwrap())
+                .collect();
+            let at = |start: &str| {
+                let found: Vec<usize> =
+                    (0..arguments.len()).filter(|at| arguments[*at].starts_with(start)).collect();
+                found
+            };
+            let (ports, tablet) = (at("qemu-xhci,id=xhci"), at("usb-tablet,"));
+            assert_eq!((ports.len(), tablet.len()), (1, 1), "{arguments:?}");
+            // A device is made after the bus that it is on.
+            assert!(ports < tablet && arguments[tablet[0]].contains("bus=xhci.0"), "{arguments:?}");
+            assert_eq!(at("ide-cd,bus=ide.2").len(), drives.len() / 2);
+        }
+    }
 }
