@@ -435,6 +435,9 @@ impl Machine {
                         if let Some(drive) = opened_tray(&line) {
                             teller.tell(GuestEvent::Ejected { drive }).await;
                         }
+                        if is_viewer_gone(&line) {
+                            monitor.execute_with("input-send-event", &buttons_up()).await;
+                        }
                         // It answers when all of it is there, its screen's socket too.
                         if !is_shared {
                             is_shared = true;
@@ -721,6 +724,20 @@ fn opened_tray(line: &str) -> Option<String> {
     (is_open && is_moved).then(|| device.to_owned())
 }
 
+/// Whether the monitor says that a viewer of the screen has gone.
+fn is_viewer_gone(line: &str) -> bool {
+    let event: Value = serde_json::from_str(line).unwrap_or_default();
+    event.get("event").and_then(Value::as_str) == Some("VNC_DISCONNECTED")
+}
+
+/// Every button of the pointer comes up. QEMU does that with the keys of a viewer that goes, and not with its buttons: one that was held down would be until
+/// it is pressed again.
+fn buttons_up() -> Value {
+    let up = |button: &str| json!({ "type": "btn", "data": { "down": false, "button": button } });
+    let events = ["left", "middle", "right", "side", "extra"].map(up);
+    json!({ "events": events })
+}
+
 /// Whether the monitor says that the machine ends because the guest restarts itself.
 fn is_reboot(line: &str) -> bool {
     let event: Value = serde_json::from_str(line).unwrap_or_default();
@@ -746,6 +763,19 @@ fn is_installed(program: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_viewer_that_goes_leaves_no_button_down() {
+        let gone = r#"{"timestamp":{"seconds":1,"microseconds":2},"event":"VNC_DISCONNECTED","data":{"server":{},"client":{}}}"#;
+        assert!(is_viewer_gone(gone));
+        for other in [r#"{"event":"VNC_CONNECTED","data":{}}"#, r#"{"return":{}}"#, "", "VNC_DISCONNECTED"] {
+            assert!(!is_viewer_gone(other), "{other}");
+        }
+        let events = buttons_up();
+        let events = events["events"].as_array().unwrap();
+        assert!(events.iter().all(|event| event["type"] == "btn" && event["data"]["down"] == false));
+        assert_eq!(events[0]["data"]["button"], "left");
+    }
 
     #[test]
     fn each_guest_has_usb_ports_and_a_pointer_with_places_once_before_its_drives() {
