@@ -46,13 +46,13 @@ const PNG_MAX: usize = 700 * 1024;
 ///
 /// [`Error`], with the exit code the operator needs.
 pub async fn run(context: Context) -> Result<(), Error> {
-    let Config { keep_secs } = context.config()?;
+    let Config { keep_secs, sim_frames } = context.config()?;
     let board = context.board()?;
     let (tell, mut told) = mpsc::channel(TOLD);
     let mut desks = Vec::new();
     let room = rfb::Room::new(ROOM);
     let mut sources = JoinSet::new();
-    for (name, source, gadget) in screens(&board, &context.run_dir) {
+    for (name, source, gadget) in screens(&board, &context.run_dir, sim_frames) {
         // The size of a blank screen is one that can be.
         let Ok(desk) = Desk::new(&name, source, context.clock, &room) else { continue };
         let desk = Arc::new(desk);
@@ -126,7 +126,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
 }
 
 /// The screens of a board, with the USB gadgets that keyboard and pointer are functions of. Those of simulated hosts are as their hosts are.
-fn screens(board: &Board, run_dir: &Path) -> Vec<(String, Source, Option<PathBuf>)> {
+fn screens(board: &Board, run_dir: &Path, sim_frames: bool) -> Vec<(String, Source, Option<PathBuf>)> {
     let Some(sim) = &board.sim else {
         let real = board.screens.iter().map(|screen| {
             let gadget = screen.usb.as_ref().map(|_| keys::folder(&board::Screen::gadget(&screen.host)));
@@ -135,6 +135,7 @@ fn screens(board: &Board, run_dir: &Path) -> Vec<(String, Source, Option<PathBuf
         return real.collect();
     };
     let source = |host: &str| match sim.host {
+        _ if sim_frames => Source::Frames(run_dir.join(format!("guest-{host}.frames"))),
         SimHost::Scripted => Source::Synthetic,
         SimHost::Qemu => Source::Qemu(run_dir.join(format!("guest-{host}.vnc"))),
     };
@@ -440,7 +441,7 @@ fn to_wire(desk: &Desk) -> v1::Screen {
         source: match desk.source {
             Source::Synthetic => v1::ScreenSource::Synthetic,
             Source::Qemu(_) => v1::ScreenSource::Qemu,
-            Source::Video(_) => v1::ScreenSource::Video,
+            Source::Video(_) | Source::Frames(_) => v1::ScreenSource::Video,
         }
         .into(),
         signal: state.signal,

@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// After how long without a frame the device is asked whether it has lost the signal.
 const QUIET: Millis = Millis::from_secs(1);
 /// Bytes of a compressed frame at most: noise of 1920x1200 pixels has some 1.5 MiB.
-const JPEG_MAX: usize = 2 * 1024 * 1024;
+pub(crate) const JPEG_MAX: usize = 2 * 1024 * 1024;
 
 /// Says that it is over, when it is dropped.
 struct Over(Arc<AtomicBool>);

@@ -548,3 +548,29 @@ async fn a_screen_that_has_no_memory_is_refused_with_the_reason_and_seen_once_th
     }
     source.abort();
 }
+
+#[tokio::test]
+async fn frames_of_an_engine_are_shown_as_they_are_and_what_is_too_long_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("guest-system.frames");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (_shared, desk, _told) = shared(Source::Frames(path));
+    let served = Arc::clone(&desk);
+    let source = tokio::spawn(async move { source::serve(&served).await });
+    let look = desk.look();
+    let (mut engine, _) = listener.accept().await.unwrap();
+    let jpeg = [7; 1000];
+    let (width, height, length) = (1920_u16.to_be_bytes(), 1080_u16.to_be_bytes(), 1000_u32.to_be_bytes());
+    engine.write_all(&[&width[..], &height, &length, &jpeg].concat()).await.unwrap();
+    let screen = look.screen().await.unwrap();
+    assert_eq!((screen.size(), screen.jpeg().map(|jpeg| jpeg.to_vec())), ((1920, 1080), Some(jpeg.to_vec())));
+    assert!(!desk.source.takes_input());
+    let mut changes = desk.changes();
+    engine.write_all(&[&width[..], &height, &u32::MAX.to_be_bytes()].concat()).await.unwrap();
+    while desk.lock().signal {
+        changes.changed().await.unwrap();
+    }
+    assert!(desk.lock().fault.contains("too long"), "{}", desk.lock().fault);
+    drop(look);
+    source.abort();
+}
