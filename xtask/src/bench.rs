@@ -40,7 +40,8 @@ enum Bench {
     Writes,
     /// A console: echo, throughput and processor time at 115,200 baud with four readers, beside socat.
     Console,
-    /// A screen of 1080p: from being drawn to being shown, processor time of a picture, memory of a viewer, beside libvncserver and QEMU's own VNC server.
+    /// A screen of 1080p: JPEG of the hardware as it is; pixels from being drawn to being shown, processor time of a picture, memory of a viewer, beside
+    /// libvncserver and QEMU's own VNC server.
     Kvm,
     /// Virtual media: a file of the store and an image at a server, as a host reads them, beside qemu-nbd and nbdkit.
     Media,

@@ -48,7 +48,7 @@ pub(crate) fn run_tests(
         .spawn()
         .context("cargo could not be started")?;
     let stdout = child.stdout.take().context("cargo has no standard output")?;
-    // A test is named before what it printed; what a passing one says beyond a skip would only bury the failures.
+    // A test is named before what it printed.
     let mut in_successes = false;
     for line in BufReader::new(stdout).split(b'\n') {
         let line = line?;
@@ -66,7 +66,7 @@ pub(crate) fn run_tests(
             count.passed += number_before(&line, " passed");
             count.failed += number_before(&line, " failed");
         }
-        if !in_successes && !line.ends_with(" ... ok") && !line.is_empty() {
+        if is_shown(&line, in_successes) {
             say(&line);
         }
     }
@@ -77,6 +77,14 @@ pub(crate) fn run_tests(
     Ok(())
 }
 
+/// Before what a test has measured, to be written down.
+const FIGURE: &str = "FIGURE: ";
+
+/// Whether a line of the output is shown: what a passing test says beyond a figure would only bury the failures.
+fn is_shown(line: &str, in_successes: bool) -> bool {
+    line.starts_with(FIGURE) || (!in_successes && !line.ends_with(" ... ok") && !line.is_empty())
+}
+
 fn number_before(line: &str, word: &str) -> u64 {
     line.split(word).next().and_then(|head| head.rsplit(' ').next()).and_then(|n| n.parse().ok()).unwrap_or(0)
 }
@@ -84,6 +92,15 @@ fn number_before(line: &str, word: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_passing_test_figures_are_shown_and_nothing_else() {
+        assert!(is_shown("FIGURE: soak: peak PSS of kvmsrv 9000 KiB", true));
+        assert!(!is_shown("round 7", true) && is_shown("round 7", false));
+        assert!(
+            !is_shown("test a ... ok", false) && !is_shown("", false) && is_shown("test a ... FAILED", false)
+        );
+    }
 
     #[test]
     fn the_result_line_of_cargo_test_is_understood() {

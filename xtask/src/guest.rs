@@ -3,8 +3,8 @@
 //! Debian's kernel for virtual machines and its static busybox, unpacked and not installed (`targets/packages.toml` locks them). It boots to a shell on the serial
 //! port and on the screen in about two seconds under translation, and shuts down when its power button is pressed.
 //!
-//! And one that talks to its controller by itself: with Debian's kernel for all machines, whose drivers of IPMI the other one has not, and the ipmitool of this machine with
-//! the libraries that takes.
+//! And one that talks to its controller by itself: with Debian's kernel for all machines, whose drivers of IPMI and of USB the other one has not, and the ipmitool of this
+//! machine with the libraries that takes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,14 +13,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::cpio::{Archive, FILE, FOLDER, PROGRAM};
-use crate::packages::{Store, find, unpacked};
+use crate::image::modules::Tree;
+use crate::packages::{Store, find};
 use crate::{need, sh};
 
-/// Only these, for a quick boot: the ACPI power button, and the device by which programs see it.
+/// Only these and what they need, for a quick boot: the ACPI power button, and the device by which programs see it.
 const MODULES: [&str; 2] = ["evdev", "button"];
 
-/// The drivers of IPMI, in the order in which they are loaded.
-const IPMI_MODULES: [&str; 3] = ["ipmi_msghandler", "ipmi_devintf", "ipmi_si"];
+/// The drivers of IPMI, and those of USB ports and of what has keys or places there, which the kernel for virtual machines has not.
+const IPMI_MODULES: [&str; 6] =
+    ["ipmi_msghandler", "ipmi_devintf", "ipmi_si", "xhci-pci", "usbhid", "hid-generic"];
 
 /// The guest is ready only once somebody listens to the button: a press before would be lost.
 const INIT: &str = r#"#!/bin/busybox sh
@@ -29,9 +31,7 @@ export PATH=/bin TERM=dumb
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
 /bin/busybox --install -s /bin
-insmod /lib/evdev.ko
-insmod /lib/button.ko
-for module in ipmi_msghandler ipmi_devintf ipmi_si; do [ -f /lib/$module.ko ] && insmod /lib/$module.ko; done
+for module in /lib/*.ko; do insmod $module; done
 acpid -f -l /dev/null &
 until ls -l /proc/$!/fd | grep -q /dev/input/; do sleep 0.1; done
 echo "u-bmc guest: ready after $(cut -d' ' -f1 /proc/uptime) s" | tee /dev/tty0
@@ -109,10 +109,10 @@ fn initrd(tree: &Path, tools: &Path, modules: &[&str], programs: &[PathBuf]) -> 
     archive.add("etc/acpi/PWRF/00000080", PROGRAM, PRESSED.as_bytes())?;
     let busybox = find(tools, &|name| name == "busybox")?;
     archive.add("bin/busybox", PROGRAM, &fs::read(busybox)?)?;
-    for module in modules {
-        let is_it = |name: &str| name.split_once(".ko").is_some_and(|(stem, _)| stem == *module);
-        let path = find(&tree.join("lib"), &is_it).or_else(|_| find(&tree.join("usr/lib"), &is_it))?;
-        archive.add(&format!("lib/{module}.ko"), FILE, &unpacked(&path)?)?;
+    let names: Vec<String> = modules.iter().map(|name| (*name).to_owned()).collect();
+    // In the order in which they are loaded, with what they need.
+    for (number, module) in Tree::open(tree)?.resolve(&names, &[])?.iter().enumerate() {
+        archive.add(&format!("lib/{number:02}-{}", module.file), FILE, &module.bytes)?;
     }
     for program in programs {
         let name = program.file_name().context("a program without a name")?.to_string_lossy();

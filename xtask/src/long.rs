@@ -22,6 +22,11 @@ const CASES: u32 = 5_000;
 const POWER_SCHEDULES: u32 = 100_000;
 /// Cuts of an emulated BMC's power.
 const POWER_CUTS: u32 = 40;
+/// The programs of tests of the images that are run with every boot, the one that cuts their power, and the one of the machine in which video and USB functions
+/// meet the kernel's drivers.
+const BOOTS: [&str; 3] = ["evb", "rainier", "boots"];
+const POWER_CUTS_TEST: &str = "power_cuts";
+const DRIVERS_TEST: &str = "x86";
 /// Rounds of 44 KB on a console.
 const CONSOLE_ROUNDS: u32 = 20_000;
 /// Seconds of four viewers and eight readers of a console, of which half are stuck.
@@ -74,7 +79,7 @@ pub(crate) enum Part {
     FuzzIpmi,
     /// A daemon added by the steps of the docs.
     Daemon,
-    /// Every boot of the images, and power cuts.
+    /// Video and USB functions with the kernel's own drivers, every boot of the images, and power cuts.
     Images,
     /// The image a second time.
     Reproducible,
@@ -124,17 +129,27 @@ pub(crate) fn reproducible(count: &mut Count) -> Result<()> {
 /// Every boot of every image that a test has. The power cuts take half of the time and measure none: they run beside the others, which come first
 /// where both want a processor, but not by so much that a BMC among the cuts would starve.
 fn every_boot(env: &[(&'static str, String)], count: &mut Count) -> Result<()> {
-    sh::cargo(&["test", "--locked", "--no-run", "--workspace", "--test", "power_cuts", "--test", "evb"])?;
+    sh::cargo(&[
+        "test",
+        "--locked",
+        "--no-run",
+        "--workspace",
+        "--test",
+        POWER_CUTS_TEST,
+        "--test",
+        BOOTS[0],
+    ])?;
     std::thread::scope(|scope| {
         let cuts = scope.spawn(|| {
             let mut said = Vec::new();
             let mut counted = Count::default();
-            let args = ["--workspace", "--test", "power_cuts"];
+            let args = ["--workspace", "--test", POWER_CUTS_TEST];
             let say = &mut |line: &str| said.push(line.to_owned());
             let result = run_tests(sh::nice_cargo_command(3), &args, env, &mut counted, say);
             (result, counted, said)
         });
-        let args = ["--workspace", "--test", "evb", "--test", "rainier", "--test", "boots"];
+        let args: Vec<&str> =
+            std::iter::once("--workspace").chain(BOOTS.iter().flat_map(|name| ["--test", name])).collect();
         let others = run_tests(sh::cargo_command(), &args, env, count, &mut sh::say);
         let Ok((cuts, counted, said)) = cuts.join() else { bail!("the power cuts could not be watched") };
         said.iter().for_each(|line| sh::say(line));
@@ -241,10 +256,17 @@ fn redfish(count: &mut Count) -> Result<()> {
 
 fn images(count: &mut Count) -> Result<()> {
     let mut env = emulate::images()?;
-    env.push(("UBMC_TEST_DRIVERS", drivers::make()?.display().to_string()));
     env.push(("UBMC_TEST_EVERY_BOOT", "1".to_owned()));
     env.push(("UBMC_TEST_POWER_CUTS", POWER_CUTS.to_string()));
-    every_boot(&env, count)
+    // By itself: beside the boots it took minutes more.
+    let met = drivers_met(count);
+    every_boot(&env, count).and(met)
+}
+
+/// Video and USB functions with the kernel's own drivers, in a machine that is made for that.
+fn drivers_met(count: &mut Count) -> Result<()> {
+    let variables = [("UBMC_TEST_DRIVERS", drivers::make()?.display().to_string())];
+    tests(&["--workspace", "--test", DRIVERS_TEST], &variables, count)
 }
 
 fn daemon(count: &mut Count) -> Result<()> {
@@ -364,6 +386,18 @@ fn fuzz_command() -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_test_of_images_and_machines_is_run_by_the_tier_or_by_the_part() {
+        let packages = crate::workspace::packages().unwrap();
+        let package = packages.iter().find(|package| package.name == "emulate").unwrap();
+        let run: Vec<&str> = [&BOOTS[..], &[POWER_CUTS_TEST, DRIVERS_TEST], &crate::test::EMULATED].concat();
+        for name in package.tests() {
+            assert!(run.contains(&name), "{name} is run by nothing");
+        }
+        // It is skipped where nothing has made its machine, which the tier does not.
+        assert!(!crate::test::EMULATED.contains(&DRIVERS_TEST));
+    }
 
     #[test]
     fn the_shares_of_the_targets_about_ipmi_come_to_all_executions() {

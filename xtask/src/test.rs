@@ -65,8 +65,7 @@ enum Tier {
     Redfish,
     /// IPMI: its protocol and commands, and ipmitool, FreeIPMI and pyghmi against the whole suite. Part of `unit` and `clients`.
     Ipmi,
-    /// The firmware images on emulated boards, with the kernel's own drivers: eight boots; video and USB functions in a machine of their own. And what each
-    /// daemon costs in flash.
+    /// The firmware images on emulated boards, with the kernel's own drivers: eight boots. And what each daemon costs in flash.
     Emulated,
     /// The image built a second time, from another folder: it must be the same. Part of `--long`.
     Reproducible,
@@ -250,9 +249,7 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
         Tier::Redfish => cargo_test(&named(&REDFISH.map(str::to_owned)), &[need::redfish_env()?], count),
         Tier::Emulated => {
             let env = emulate::images()?;
-            let args =
-                ["--workspace", "--test", "drivers", "--test", "evb", "--test", "rainier", "--test", "x86"];
-            let booted = cargo_test(&args, &env, count);
+            let booted = cargo_test(&named(&EMULATED.map(str::to_owned)), &env, count);
             budgets(count).and(booted)
         }
         Tier::Reproducible => long::reproducible(count),
@@ -269,6 +266,9 @@ fn budgets(count: &mut Count) -> Result<()> {
 
 /// The programs of tests that the tier `clients` is.
 const CLIENTS: &str = "clients*";
+
+/// The programs of tests that the tier `emulated` is. Others of images and machines are of `--long --part images`.
+pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is.
 const REDFISH: [&str; 11] = [

@@ -4,7 +4,7 @@ use crate::bytes::Bytes;
 use crate::encoding;
 use crate::format::{NATIVE, PixelFormat};
 use crate::input::Input;
-use crate::screen::{Rect, Screen};
+use crate::screen::{Rect, Screen, Unshown};
 use crate::violation::Violation;
 
 /// Bytes of a name, or of text for the clipboard, that are passed over; more is no server.
@@ -255,7 +255,10 @@ impl Client {
     }
 
     fn resize(&mut self, width: u16, height: u16, screen: &mut Screen) -> Result<(), Violation> {
-        screen.resize(width, height).map_err(|_| Violation::Size)?;
+        screen.resize(width, height).map_err(|unshown| match unshown {
+            Unshown::TooLarge(..) => Violation::Size,
+            Unshown::NoRoom(width, height) => Violation::NoRoom(width, height),
+        })?;
         self.size = (width, height);
         Ok(())
     }

@@ -48,6 +48,29 @@ pub fn png(screen: &Screen, shrink: u16) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// Whether this is a whole PNG: chunks with the right sums from its signature to its end (PNG, 5.3).
+#[must_use]
+pub fn is_png(bytes: &[u8]) -> bool {
+    let Some(mut rest) = bytes.strip_prefix(&SIGNATURE) else { return false };
+    loop {
+        let Some((length, after)) = rest.split_first_chunk::<4>() else { return false };
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        // The kind is summed with the data.
+        let Some((summed, after)) = length.checked_add(4).and_then(|count| after.split_at_checked(count))
+        else {
+            return false;
+        };
+        let Some((sum, after)) = after.split_first_chunk::<4>() else { return false };
+        if u32::from_be_bytes(*sum) != crc32fast::hash(summed) {
+            return false;
+        }
+        if summed.starts_with(b"IEND") {
+            return after.is_empty();
+        }
+        rest = after;
+    }
+}
+
 fn chunk(kind: [u8; 4], data: &[u8], out: &mut Vec<u8>) {
     let mut sum = crc32fast::Hasher::new();
     sum.update(&kind);
@@ -87,6 +110,21 @@ mod tests {
         assert_eq!(rows[0][..7], [255, 255, 255, 255, 0, 0, 0]);
         assert_eq!(rows[2][12..], [0x12, 0x34, 0x56]);
         assert_eq!(png.get(png.len() - 12..).unwrap(), b"\0\0\0\0IEND\xaeB`\x82");
+    }
+
+    #[test]
+    fn one_that_is_cut_or_has_another_bit_is_not_whole() {
+        let whole = png(&Screen::new(20, 10).unwrap(), 1).unwrap();
+        assert!(is_png(&whole));
+        for length in 0..whole.len() {
+            assert!(!is_png(&whole[..length]), "{length}");
+        }
+        assert!(!is_png(&[&whole[..], &[0]].concat()));
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_png(&flipped), "bit {bit}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::room::{Room, Share};
+
 /// The largest length that Tight can say.
 pub(crate) const COMPACT_MAX: usize = (1 << 22) - 1;
 
@@ -76,10 +78,18 @@ pub struct Cursor {
     pub seen: Vec<bool>,
 }
 
-/// A screen that would be larger than [`PIXELS_MAX`], or has a side of nothing or of more than [`SIDE_MAX`].
+/// Why a screen cannot be of a size. Each has the pixels to the right and down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a screen of {0}x{1} pixels")]
-pub struct TooLarge(pub u16, pub u16);
+pub enum Unshown {
+    /// It would be larger than [`PIXELS_MAX`], or has a side of nothing or of more than [`SIDE_MAX`]; or its JPEG is none that can be carried.
+    #[error("a screen of {0}x{1} pixels cannot be shown")]
+    TooLarge(u16, u16),
+    /// There is no memory left for it in its [`Room`].
+    #[error(
+        "there is no memory for a screen of {0}x{1} pixels beside the others that are watched: end one of them"
+    )]
+    NoRoom(u16, u16),
+}
 
 /// A host's screen: pixels `0x00RRGGBB`, or one JPEG as its hardware made it.
 #[derive(Clone, Debug)]
@@ -96,14 +106,27 @@ pub struct Screen {
     cursor_change: u64,
     leds: Option<Leds>,
     leds_change: u64,
+    share: Share,
 }
 
 impl Screen {
     /// A black one.
     ///
     /// # Errors
-    /// [`TooLarge`]
-    pub fn new(width: u16, height: u16) -> Result<Self, TooLarge> {
+    /// [`Unshown::TooLarge`]
+    pub fn new(width: u16, height: u16) -> Result<Self, Unshown> {
+        Self::of(Share::default(), width, height)
+    }
+
+    /// As [`Screen::new`], with the memory that it shares with others. Its clones have none of that.
+    ///
+    /// # Errors
+    /// [`Unshown`]
+    pub fn within(room: &Room, width: u16, height: u16) -> Result<Self, Unshown> {
+        Self::of(Share::of(room), width, height)
+    }
+
+    fn of(share: Share, width: u16, height: u16) -> Result<Self, Unshown> {
         let mut screen = Self {
             width: 0,
             height: 0,
@@ -115,8 +138,9 @@ impl Screen {
             cursor_change: 0,
             leds: None,
             leds_change: 0,
+            share,
         };
-        screen.set_size(width, height, true)?;
+        screen.set_size(width, height, None)?;
         Ok(screen)
     }
 
@@ -135,31 +159,38 @@ impl Screen {
     /// Another size, black at first. The same size leaves what is there.
     ///
     /// # Errors
-    /// [`TooLarge`]; nothing changes then.
-    pub fn resize(&mut self, width: u16, height: u16) -> Result<(), TooLarge> {
+    /// [`Unshown`]; nothing changes then.
+    pub fn resize(&mut self, width: u16, height: u16) -> Result<(), Unshown> {
         if self.size() == (width, height) && self.jpeg.is_empty() {
             return Ok(());
         }
-        self.set_size(width, height, true)
+        self.set_size(width, height, None)
     }
 
     /// A black one of this size, whatever was there.
     ///
     /// # Errors
-    /// [`TooLarge`]; nothing changes then.
-    pub fn blank(&mut self, width: u16, height: u16) -> Result<(), TooLarge> {
-        self.set_size(width, height, true)
+    /// [`Unshown`]; nothing changes then.
+    pub fn blank(&mut self, width: u16, height: u16) -> Result<(), Unshown> {
+        self.set_size(width, height, None)
     }
 
-    fn set_size(&mut self, width: u16, height: u16, with_pixels: bool) -> Result<(), TooLarge> {
+    /// Another size, for pixels or for a JPEG of so many bytes.
+    fn set_size(&mut self, width: u16, height: u16, jpeg: Option<usize>) -> Result<(), Unshown> {
         let count = usize::from(width) * usize::from(height);
         if count == 0 || count > PIXELS_MAX || width > SIDE_MAX || height > SIDE_MAX {
-            return Err(TooLarge(width, height));
+            return Err(Unshown::TooLarge(width, height));
+        }
+        if !self.share.change(jpeg.unwrap_or(count * size_of::<u32>())) {
+            return Err(Unshown::NoRoom(width, height));
         }
         (self.width, self.height) = (width, height);
         self.jpeg = Arc::default();
-        // A new one, so that the room of a larger one before goes back.
-        self.pixels = if with_pixels { vec![0; count] } else { Vec::new() };
+        // The memory of what was there before goes back first: both together are more than was counted.
+        self.pixels = Vec::new();
+        if jpeg.is_none() {
+            self.pixels = vec![0; count];
+        }
         self.changes += 1;
         let (columns, rows) = self.grid();
         self.tiles = vec![self.changes; columns * rows];
@@ -219,16 +250,18 @@ impl Screen {
     /// Shows a picture as the hardware compressed it; tells whether it is another than before.
     ///
     /// # Errors
-    /// [`TooLarge`], also for a JPEG that Tight cannot carry (4 MiB).
-    pub fn show_jpeg(&mut self, width: u16, height: u16, jpeg: &[u8]) -> Result<bool, TooLarge> {
+    /// [`Unshown`], also for a JPEG that Tight cannot carry (4 MiB); nothing changes then.
+    pub fn show_jpeg(&mut self, width: u16, height: u16, jpeg: &[u8]) -> Result<bool, Unshown> {
         if jpeg.len() > COMPACT_MAX || jpeg.is_empty() {
-            return Err(TooLarge(width, height));
+            return Err(Unshown::TooLarge(width, height));
         }
         if self.size() == (width, height) && *self.jpeg == *jpeg {
             return Ok(false);
         }
         if self.size() != (width, height) || self.jpeg.is_empty() {
-            self.set_size(width, height, false)?;
+            self.set_size(width, height, Some(jpeg.len()))?;
+        } else if !self.share.change(jpeg.len()) {
+            return Err(Unshown::NoRoom(width, height));
         } else {
             self.changes += 1;
             self.tiles.fill(self.changes);
@@ -303,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_screen_has_bounds_and_the_same_jpeg_is_no_change() {
-        assert_eq!(Screen::new(0, 5).unwrap_err(), TooLarge(0, 5));
+        assert_eq!(Screen::new(0, 5).unwrap_err(), Unshown::TooLarge(0, 5));
         assert!(Screen::new(4096, 4096).is_err());
         let mut screen = Screen::new(64, 64).unwrap();
         assert!(screen.resize(u16::MAX, 2).is_err());
@@ -315,5 +348,25 @@ mod tests {
         assert!(screen.show_jpeg(1920, 1080, &vec![0; 1 << 22]).is_err());
         screen.resize(1920, 1080).unwrap();
         assert_eq!((screen.jpeg(), screen.row(0, 1919, 9)), (None, &[0][..]));
+    }
+
+    #[test]
+    fn screens_of_one_room_have_no_more_together_and_a_refusal_changes_nothing() {
+        let room = Room::new(1920 * 1200 * 4);
+        let mut one = Screen::within(&room, 1920, 1200).unwrap();
+        let mut other = Screen::within(&room, 640, 480).unwrap();
+        other.draw(Rect { x: 639, y: 0, width: 1, height: 1 }, &[7]);
+        let before = other.changes();
+        assert_eq!(other.resize(1920, 1080), Err(Unshown::NoRoom(1920, 1080)));
+        assert_eq!(other.show_jpeg(1920, 1080, &vec![1; 3 << 20]), Err(Unshown::NoRoom(1920, 1080)));
+        assert_eq!((other.size(), other.changes(), other.row(0, 639, 1)), ((640, 480), before, &[7][..]));
+        // A JPEG is counted by its bytes; what has no more than its own always fits.
+        assert_eq!(other.show_jpeg(1920, 1080, &[1; 1000]), Ok(true));
+        assert_eq!(other.show_jpeg(1920, 1080, &vec![1; 3 << 20]), Err(Unshown::NoRoom(1920, 1080)));
+        assert_eq!(other.jpeg().map(|jpeg| jpeg.len()), Some(1000));
+        drop(one.clone());
+        one.blank(640, 480).unwrap();
+        assert_eq!(other.show_jpeg(1920, 1080, &vec![1; 3 << 20]), Ok(true));
+        other.resize(1920, 1080).unwrap();
     }
 }

@@ -24,6 +24,11 @@ pub enum Violation {
     /// A screen that is larger than [`PIXELS_MAX`](crate::PIXELS_MAX), or a rectangle outside it.
     #[error("a size that cannot be")]
     Size,
+    /// A screen whose [`Room`](crate::Room) has no memory for one of that size.
+    #[error(
+        "there is no memory for a screen of {0}x{1} pixels beside the others that are watched: end one of them"
+    )]
+    NoRoom(u16, u16),
     /// The picture comes as JPEG, which this viewer does not take.
     #[error("the picture is JPEG, and the viewer takes none (Tight with a quality)")]
     NeedsJpeg,

@@ -244,13 +244,14 @@ impl Limits {
         Self { memory: Some(64 * MIB), tasks: Some(96), files: Some(4096), real_time: None }
     }
 
-    /// kvmsrv: a screen of 1920x1200 pixels is 9 MiB and one of 2560x1600 16 MiB, twice while a picture is taken of it, and 0.9 MiB are on their way to each of
-    /// 32 viewers: four of the former, or two of the latter.
+    /// kvmsrv: pictures that are captured have 32 MiB together, and what would be more is refused; a board has 16 screens with 2.2 MiB each beside that: blank, as
+    /// it was seen last, what compresses. A copy of one that is taken and made a PNG is 28 MiB at most, and 0.9 MiB are on their way to each of 32 viewers: 128 MiB.
     pub const fn screens() -> Self {
-        Self { memory: Some(96 * MIB), tasks: Some(32), files: Some(256), real_time: None }
+        Self { memory: Some(144 * MIB), tasks: Some(32), files: Some(256), real_time: None }
     }
 
-    /// mediasrv: 4 MiB are kept of each medium, 1 MiB is on its way to it, 4 MiB to its host; boards have two drives, and may have 16.
+    /// mediasrv: 4 MiB are kept of each medium, 1 MiB is on its way to it, 4 MiB to its host, and 64 KiB are read from each of its four connections: boards have
+    /// two drives, and 16 with all of that at once are 150 MiB. An upload has 2 MiB on its way.
     pub const fn media() -> Self {
         Self { memory: Some(160 * MIB), tasks: Some(64), files: Some(512), real_time: None }
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, fsync, mkdirat, openat, renameat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, fsync, mkdirat, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -67,6 +67,44 @@ impl Folder {
     pub fn read(&self, name: &str, max: usize) -> io::Result<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         read_file(openat(&self.dir, name, flags, Mode::empty())?, max)
+    }
+
+    /// Makes way for a file: what has its name and is none is called `<name>.damaged` from here on, as no file could take its place. Whether there was such.
+    ///
+    /// # Errors
+    /// What the system says; what is in the way is there still.
+    pub fn make_way_for_file(&self, name: &str) -> io::Result<bool> {
+        self.put_aside(name, FileType::RegularFile)
+    }
+
+    /// As [`Folder::make_way_for_file`], for a folder.
+    ///
+    /// # Errors
+    /// What the system says; what is in the way is there still.
+    pub fn make_way_for_folder(&self, name: &str) -> io::Result<bool> {
+        self.put_aside(name, FileType::Directory)
+    }
+
+    fn put_aside(&self, name: &str, unless: FileType) -> io::Result<bool> {
+        let about = match statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(false),
+            about => about?,
+        };
+        if FileType::from_raw_mode(about.st_mode) == unless {
+            return Ok(false);
+        }
+        renameat(&self.dir, name, &self.dir, format!("{name}.damaged"))?;
+        fsync(&self.dir)?;
+        Ok(true)
+    }
+
+    /// Removes a file. That is on the medium when it returns.
+    ///
+    /// # Errors
+    /// What the system says, also for a folder; it may be there still.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        unlinkat(&self.dir, name, AtFlags::empty())?;
+        Ok(fsync(&self.dir)?)
     }
 
     /// Replaces a file, so that a reader sees the old content or the new one, nothing else. It is not synced to the medium. The file gets
@@ -178,6 +216,27 @@ mod tests {
         assert_eq!(folder.read("kept", 100).unwrap(), b"new");
         assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
         assert_eq!(fs::read_dir(dir.path().join("mine")).unwrap().count(), 1, "nothing is left over");
+    }
+
+    #[test]
+    fn what_no_file_or_folder_could_take_the_place_of_is_put_aside_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        fs::create_dir(dir.path().join("file")).unwrap();
+        fs::write(dir.path().join("folder"), "no folder").unwrap();
+        assert!(folder.replace_durably("file", b"new", 0o600).is_err(), "why this is needed");
+        assert!(folder.make_way_for_file("file").unwrap() && folder.make_way_for_folder("folder").unwrap());
+        folder.replace_durably("file", b"new", 0o600).unwrap();
+        fs::create_dir(dir.path().join("folder")).unwrap();
+        assert!(!folder.make_way_for_file("file").unwrap() && !folder.make_way_for_folder("folder").unwrap());
+        assert!(!folder.make_way_for_file("missing").unwrap());
+        assert!(dir.path().join("file.damaged").is_dir());
+        assert_eq!(fs::read_to_string(dir.path().join("folder.damaged")).unwrap(), "no folder");
+        // What was put aside before and has something in it stays, and so does what is in the way.
+        fs::write(dir.path().join("file.damaged/kept"), "").unwrap();
+        fs::remove_file(dir.path().join("file")).unwrap();
+        fs::create_dir(dir.path().join("file")).unwrap();
+        assert!(folder.make_way_for_file("file").is_err() && dir.path().join("file").is_dir());
     }
 
     #[test]

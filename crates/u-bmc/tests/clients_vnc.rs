@@ -1,4 +1,4 @@
-//! Viewers of VNC that we did not write, at the screens of the whole suite: TigerVNC's on a display of its own, and vncdotool. They come by `ubmcctl kvm vnc`.
+//! A viewer of VNC that we did not write, at the screens of the whole suite: TigerVNC's, on a display of its own. It comes by `ubmcctl kvm vnc`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -269,6 +269,49 @@ async fn typed(suite: &Suite) -> Result<Vec<(String, String)>> {
     Ok(lines.iter().map(|line| (text(line, "username"), text(line, "text"))).collect())
 }
 
+/// What is asked for is what is on the medium: a kill amid writing takes nothing of it. `CONSOLE_KILLS` says how often.
+#[tokio::test]
+async fn a_line_that_was_listed_is_there_after_a_kill_while_more_is_logged() -> Result {
+    let kills = std::env::var("CONSOLE_KILLS").ok().and_then(|kills| kills.parse::<u32>().ok());
+    let suite = Suite::builder(U_BMC).set("consolesrv.audit.enabled=true").start().await?;
+    let (suite, mut ann) = log_in(suite).await?;
+    let listed = async || {
+        let entered = typed(&suite).await?.into_iter().map(|(_, text)| text).collect();
+        Ok::<[Vec<String>; 2], anyhow::Error>([log(&suite).await?, entered])
+    };
+    for round in 0..kills.unwrap_or(5) {
+        let mark = format!("echo r{round}-");
+        let (mut before, mut nth) = ([Vec::new(), Vec::new()], 0);
+        let logged = async {
+            while !before.iter().all(|lines: &Vec<String>| lines.iter().any(|line| line.contains(&mark))) {
+                nth += 1;
+                ann.types(&format!("{mark}{nth}\r")).await?;
+                before = listed().await?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(FOLLOW, logged).await.context("nothing is logged")??;
+        // These are on their way, to the medium or not.
+        for _ in 0..8 {
+            nth += 1;
+            ann.types(&format!("{mark}{nth}\r")).await?;
+        }
+        suite.kill_daemon("consolesrv")?;
+        ann.ends().await?;
+        eventually("a session can be had again", FOLLOW, || async { Ok(open(&suite, "").await.is_ok()) })
+            .await?;
+        ann = open(&suite, "").await?;
+        ann.told(|notice| notice["type"] == "state" && notice["connected"] == true).await?;
+        for (before, after) in before.iter().zip(listed().await?) {
+            // What came meanwhile may have pushed the oldest out of an answer, which has 1,000 lines.
+            let newest = &before[before.len().saturating_sub(500)..];
+            let is_there = after.windows(newest.len()).any(|lines| lines == newest);
+            ensure!(is_there, "round {round}: {newest:?} is not in {after:?}");
+        }
+    }
+    suite.stop().await
+}
+
 #[tokio::test]
 async fn what_is_typed_is_kept_where_that_is_wanted_and_secrets_are_not() -> Result {
     let suite = Suite::builder(U_BMC)

@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
-use testkit::{ADMIN_PASSWORD, Client, Credential, Suite, eventually};
+use testkit::{ADMIN_PASSWORD, Client, Console, Credential, FileSession, Suite, eventually};
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 /// The second administrator, for the starts in which the first one's record is what was damaged.
 const SECOND: (&str, &str) = ("second", "Gr33n-Valley-77");
 /// One that was deleted.
 const DELETED: (&str, &str) = ("mallory", "Gr33n-Valley-78");
+/// In the store and in a drive.
+const DISC: &str = "disc.iso";
 const FOLLOW: Duration = Duration::from_secs(20);
 
 type Result<T = ()> = anyhow::Result<T>;
@@ -68,7 +70,7 @@ impl Damage {
 
 /// The state after a day of use, in a stopped suite's folder.
 async fn a_day_of_use(state: &Path) -> Result {
-    let suite = suite(state).start().await?;
+    let suite = suite(state).set("kvmsrv.keep_secs=5").start().await?;
     let admin = &suite.admin();
     let post = async |path: &str, body| {
         let reply = admin.post(path, &body).await?;
@@ -86,6 +88,7 @@ async fn a_day_of_use(state: &Path) -> Result {
     ensure!(reply.status == 200, "{}", reply.text());
     eventually("the host is on", FOLLOW, || async { Ok(host_status(admin).await? == "HOST_STATUS_ON") })
         .await?;
+    screens_media_and_consoles(&suite).await?;
     let body = json!({ "host": { "powerRestorePolicy": "POWER_RESTORE_POLICY_ALWAYS_ON" }, "fieldMask": "powerRestorePolicy" });
     let reply =
         admin.send("PATCH".parse()?, "/api/v1alpha1/hosts/system", &json, body.to_string().into()).await?;
@@ -106,9 +109,64 @@ async fn a_day_of_use(state: &Path) -> Result {
     suite.stop().await
 }
 
+/// What goes to files of screens, media and consoles: a line that is typed, a disc in the store and in the drive, a screen that is kept. The host is on after it.
+async fn screens_media_and_consoles(suite: &Suite) -> Result {
+    let admin = &suite.admin();
+    let act = async |action: &str| {
+        admin.post("/api/v1alpha1/hosts/system/state", &json!({ "action": action })).await
+    };
+    let until_on = async || {
+        eventually("the host is on", FOLLOW, || async {
+            let is_on = host_status(admin).await? == "HOST_STATUS_ON";
+            if !is_on {
+                act("HOST_ACTION_ON").await?;
+            }
+            Ok(is_on)
+        })
+        .await
+    };
+    until_on().await?;
+    let login = Credential::Basic("admin".into(), ADMIN_PASSWORD.into()).header().context("a header")?;
+    let headers = [("authorization", login.as_str())];
+    let console =
+        Console::open(suite.https(), "/api/v1alpha1/consoles/system/socket?replayBytes=4096", &headers);
+    let mut console = console.await?.map_err(|status| anyhow::anyhow!("refused with {status}"))?;
+    console.says("twin login: ").await?;
+    console.types("ann\r").await?;
+    eventually("what is typed is kept", FOLLOW, || async {
+        let typed = admin.get("/api/v1alpha1/consoles/system/input").await?.json()?;
+        Ok(typed["lines"].as_array().is_some_and(|lines| !lines.is_empty()))
+    })
+    .await?;
+    let disc: Vec<u8> = (0..65_536_u32).map(|at| u8::try_from(at % 251 + 1).unwrap_or(1)).collect();
+    let path = format!("/api/v1alpha1/media-files/{DISC}/socket?sizeBytes={}", disc.len());
+    let upload = FileSession::open(suite.https(), &path, &headers, disc).await?;
+    let mut upload = upload.map_err(|status| anyhow::anyhow!("refused with {status}"))?;
+    upload.told(|notice| *notice == media::Notice::Stored).await?;
+    let reply = admin.post("/api/v1alpha1/media/cd/insert", &json!({ "storeFile": DISC })).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    // It is kept when the host goes off, if it was looked at before, which is done each 5 s.
+    eventually("a screen is kept", FOLLOW, || async {
+        let is_on = host_status(admin).await? == "HOST_STATUS_ON";
+        act(if is_on { "HOST_ACTION_FORCE_OFF" } else { "HOST_ACTION_ON" }).await?;
+        let kept = admin.get("/api/v1alpha1/screens/system/kept").await?.json()?;
+        Ok(kept["screens"].as_array().is_some_and(|screens| !screens.is_empty()))
+    })
+    .await?;
+    until_on().await
+}
+
+/// A port that nobody has.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0");
+    listener.and_then(|listener| listener.local_addr()).map_or(0, |address| address.port())
+}
+
 fn suite(state: &Path) -> testkit::Builder {
     Suite::builder(U_BMC)
         .state_dir(state)
+        .set("consolesrv.audit.enabled=true")
+        .set(format!("sshsrv.listen=127.0.0.1:{}", free_port()))
         .set("usermgr.password.memory_kib=4096")
         .set("usermgr.password.passes=3")
 }
@@ -134,6 +192,9 @@ async fn gets_in(client: &Client, (name, password): (&str, &str)) -> Result<bool
     let who = client.with(Credential::Basic(name.into(), password.into()));
     Ok(who.get("/api/v1alpha1/hosts").await?.status == 200)
 }
+
+/// What a console printed, and what was typed there.
+const CONSOLES: [&str; 2] = ["consolesrv/system.log", "consolesrv/system.typed.log"];
 
 /// One start on a copy of `state` with `damage` done to `file`.
 async fn start_with(state: &Path, file: &Path, damage: Damage) -> Result {
@@ -167,19 +228,27 @@ async fn start_with(state: &Path, file: &Path, damage: Damage) -> Result {
         ensure!(on.status != 200, "the lock is gone:\n{text}");
     }
     // Nothing can be said of what is not there but for messages, of another id that looks like one, of a turned bit in what of a certificate is not
-    // looked at, and of another text or an earlier end of what a host has said.
+    // looked at, of another text or an earlier end of what a host has said or was typed there, and of another content as long as a disc was.
     let silent = matches!(damage, Damage::Missing) && !is_segment
         || file == Path::new("system-id") && matches!(damage, Damage::Flipped(_))
         || file == Path::new("websrv/tls/cert.pem") && matches!(damage, Damage::Flipped(_))
-        || file == Path::new("consolesrv/system.log") && matches!(damage, Damage::Flipped(_) | Damage::Cut);
-    let named = file.components().any(|part| {
-        let part = part.as_os_str().to_string_lossy();
-        let part = part.trim_start_matches("KV_");
-        part.len() > 3
-            && part != "streams"
-            && log.iter().any(|l| (l.contains(" WARN ") || l.contains("ERROR ")) && l.contains(part))
-    });
-    ensure!(silent || named, "nothing says that {} is damaged:\n{text}", file.display());
+        || CONSOLES.iter().any(|log| file == Path::new(log))
+            && matches!(damage, Damage::Flipped(_) | Damage::Cut)
+        || file.starts_with("mediasrv/store") && matches!(damage, Damage::Flipped(_) | Damage::Zeroed);
+    let is_named = || {
+        let log = suite.log();
+        file.components().any(|part| {
+            let part = part.as_os_str().to_string_lossy();
+            let part = part.trim_start_matches("KV_");
+            part.len() > 3
+                && part != "streams"
+                && log.iter().any(|l| (l.contains(" WARN ") || l.contains("ERROR ")) && l.contains(part))
+        })
+    };
+    // What daemons look at beside their start is said a moment later.
+    eventually("it is said", FOLLOW, || async { Ok(silent || is_named()) }).await.with_context(|| {
+        format!("nothing says that {} is damaged:\n{}", file.display(), suite.log().join("\n"))
+    })?;
     suite.stop().await
 }
 
@@ -247,6 +316,68 @@ async fn a_lock_whose_folder_is_missing_stays() -> Result {
     })
     .await?;
     suite.stop().await
+}
+
+/// What was kept of screens, media, typed text and SSH, all of it damaged at once: told where people look, and each of them works again without a person.
+#[tokio::test]
+async fn what_screens_media_and_consoles_keep_is_told_when_it_is_damaged_and_used_again() -> Result {
+    let state = tempfile::tempdir()?;
+    let start = async |state: &Path| self::suite(state).set("kvmsrv.keep_secs=5").start().await;
+    let suite = start(state.path()).await?;
+    screens_media_and_consoles(&suite).await?;
+    suite.stop().await?;
+    let disc = format!("mediasrv/store/{DISC}");
+    let mut files = vec!["mediasrv/slots.json".to_owned(), disc.clone(), "sshsrv/host_key".to_owned()];
+    files.push("consolesrv/system.typed.log".to_owned());
+    for kept in std::fs::read_dir(state.path().join("kvmsrv/kept/system"))? {
+        files.push(format!("kvmsrv/kept/system/{}", kept?.file_name().to_string_lossy()));
+    }
+    ensure!(files.len() > 4, "no kept screen");
+    for damage in [Damage::Cut, Damage::Empty, Damage::Zeroed, Damage::Folder] {
+        let copy = tempfile::tempdir()?;
+        let copied = copy.path().join("state");
+        let status = Command::new("cp").arg("-a").arg(state.path()).arg(&copied).status()?;
+        ensure!(status.success(), "cannot copy the state");
+        for file in &files {
+            damage.apply(&copied.join(file)).with_context(|| format!("{damage:?} {file}"))?;
+        }
+        let suite = start(&copied).await?;
+        let admin = &suite.admin();
+        for file in &files {
+            // A text that ends sooner, and a disc of another content that is in no drive any more, look like what they could be.
+            let is_told = match damage {
+                Damage::Cut => *file != disc && !CONSOLES.contains(&file.as_str()),
+                Damage::Zeroed => *file != disc,
+                _ => true,
+            };
+            let event = format!("/api/v1alpha1/events?component={}", file.replace(['/', '.'], "_"));
+            if is_told {
+                eventually("an event tells it", FOLLOW, || async {
+                    Ok(admin.get(&event).await?.text().contains(file))
+                })
+                .await
+                .with_context(|| format!("{damage:?} {file}\n{}", suite.log().join("\n")))?;
+            }
+        }
+        // The drive is empty and says so, and takes a disc again, over a restart of its daemon.
+        let slot = async || {
+            Ok::<_, anyhow::Error>(admin.get("/api/v1alpha1/media/cd").await?.json()?["slot"].clone())
+        };
+        eventually("the drive is empty", FOLLOW, || async {
+            Ok(slot().await?["state"] == "MEDIA_STATE_EMPTY")
+        })
+        .await?;
+        screens_media_and_consoles(&suite).await.with_context(|| format!("after {damage:?}"))?;
+        suite.kill_daemon("mediasrv")?;
+        eventually("the disc is offered again", FOLLOW, || async {
+            Ok(slot()
+                .await
+                .is_ok_and(|slot| slot["state"] == "MEDIA_STATE_INSERTED" && slot["imageName"] == DISC))
+        })
+        .await?;
+        suite.stop().await?;
+    }
+    Ok(())
 }
 
 /// What is wrong with daemons' own files is told where people look, not in the log alone.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use rfb::{Input, Screen};
 use serde_json::{Value, json};
-use testkit::{ADMIN_PASSWORD, Credential, Kvm, Suite, eventually};
+use testkit::{ADMIN_PASSWORD, Console, Credential, Kvm, Suite, eventually};
 
 /// The binary under test.
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
@@ -172,6 +172,14 @@ async fn a_text_is_typed_as_keys_for_who_may_and_what_is_on_no_key_is_refused() 
         let client = suite.client(Credential::Basic(name.to_owned(), PASSWORD.to_owned()));
         client.post(path, &json!({ "text": text, "layout": layout })).await
     };
+    // A text by itself: nobody looks.
+    let alone = typed("worker", "a", "KEYBOARD_LAYOUT_US").await?;
+    ensure!(alone.status == 200 && alone.json()?["characters"] == 1, "{}", alone.text());
+    eventually("it is typed", FOLLOW, || async {
+        let shown = screen(&suite).await?;
+        Ok(shown.get("textHolder").is_none_or(|holder| holder == "") && shown["signal"] != true)
+    })
+    .await?;
     let mut ann = open(&suite, LOOK).await?;
     ann.shows(key_is_up).await?;
     ensure!(typed("reader", "a", "KEYBOARD_LAYOUT_US").await?.status == 403);
@@ -305,5 +313,127 @@ async fn the_screen_of_a_real_machine_is_seen() -> Result {
     ensure!(reply.status == 200, "{}", reply.text());
     ann.told(|notice| notice["type"] == "state" && notice["connected"] == false).await?;
     ann.shows(|screen| lit(screen) == 0).await?;
+    suite.stop().await
+}
+
+/// A suite whose host is this guest, which has booted, and a session of its console.
+async fn booted(guest: &str) -> Result<(Suite, Console)> {
+    let suite =
+        Suite::builder(U_BMC).set("sim.host=qemu").set(format!("sim.qemu.guest={guest}")).start().await?;
+    let login = basic("admin", ADMIN_PASSWORD);
+    let headers = [("authorization", login.as_str())];
+    let opened = Console::open(suite.https(), "/api/v1alpha1/consoles/system/socket", &headers).await?;
+    let mut console = opened.map_err(|status| anyhow::anyhow!("refused with {status}"))?;
+    let body = json!({ "action": "HOST_ACTION_ON" });
+    let reply = suite.admin().post("/api/v1alpha1/hosts/system/state", &body).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    console.says("u-bmc guest: ready").await?;
+    Ok((suite, console))
+}
+
+/// Reads one report of the guest's USB pointer and says what is in it: kinds, codes and values as the kernel has them (linux/input-event-codes.h), 24 bytes each.
+const REPORT: &str = "dev=$(grep -l Tablet /sys/class/input/event*/device/name | cut -d/ -f5); echo dev-$dev-is; \
+    dd if=/dev/input/$dev bs=24 count=3 2>/dev/null | od -An -v -w24 -tu2 | \
+    while read -r a b c d e f g h kind code value rest; do echo at $kind $code $value; done; echo end-$((40+2))\n";
+
+/// Moves between two places until it is dropped: the guest's driver may not ask for reports yet, and what comes before goes to its PS/2 mouse.
+async fn move_about(kvm: &mut Kvm) -> Result<()> {
+    let (width, height) = kvm.screen().size();
+    let mut every = tokio::time::interval(Duration::from_millis(200));
+    for quarter in [1, 3].into_iter().cycle() {
+        every.tick().await;
+        kvm.input(Input::Pointer { buttons: 0, x: width / 4 * quarter, y: height / 4 * quarter }).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
+async fn the_pointer_of_a_guest_with_usb_is_where_the_viewers_is() -> Result {
+    let Ok(guest) = std::env::var("UBMC_TEST_IPMI_GUEST") else {
+        println!("SKIP: no QEMU guest with USB; `cargo xtask guest` makes one, `cargo xtask test` uses it");
+        return Ok(());
+    };
+    let (suite, mut console) = booted(&guest).await?;
+    let mut ann = open(&suite, TYPE).await?;
+    ann.told(|notice| notice["type"] == "state" && notice["connected"] == true).await?;
+    ann.shows(|screen| screen.size().0 >= 640 && lit(screen) > 0).await?;
+    // Who moves only takes nothing: the mouse is had by a key.
+    ann.input(key(true)).await?;
+    ann.told(|notice| notice["type"] == "state" && notice["you_write"] == true).await?;
+    ann.input(key(false)).await?;
+    // Its driver finds the device a moment after the system is up.
+    console.types("until grep -q Tablet /sys/class/input/event*/device/name; do sleep 1; done; echo has-$((40+2))\n").await?;
+    console.says("has-42").await?;
+    console.types(REPORT).await?;
+    console.says("-is").await?;
+    let said = tokio::select! {
+        said = console.says("end-42") => said?,
+        moved = move_about(&mut ann) => anyhow::bail!("the viewer ended: {moved:?}"),
+    };
+    // A quarter or three of 32767, in both directions: places and not ways.
+    let place = |axis: &str| {
+        let line = said.lines().find_map(|line| line.trim().strip_prefix(axis)).context(said.clone())?;
+        let value: i32 = line.trim().parse().context(said.clone())?;
+        let distance = |quarter: i32| (value - 32_767 * quarter / 4).abs();
+        Ok::<_, anyhow::Error>(distance(1).min(distance(3)))
+    };
+    ensure!(place("at 3 0 ")? < 200 && place("at 3 1 ")? < 200, "{said}");
+
+    // A button that is held when kvmsrv is killed comes up.
+    console.types("exec 3</dev/input/$dev; echo open-$((40+2))\n").await?;
+    console.says("open-42").await?;
+    let (width, height) = ann.screen().size();
+    ann.input(Input::Pointer { buttons: 1, x: width / 2, y: height / 2 }).await?;
+    until_event(&mut console, BUTTON, 1).await?;
+    suite.kill_daemon("kvmsrv")?;
+    until_event(&mut console, BUTTON, 0).await?;
+    suite.stop().await
+}
+
+/// The left button and the key A, as the kernel numbers them (linux/input-event-codes.h).
+const BUTTON: u16 = 0x110;
+const KEY_A: u16 = 30;
+
+/// Reads events of the device that the guest's shell has open as 3, until this key or button came down (1) or up (0).
+async fn until_event(console: &mut Console, code: u16, value: u16) -> Result {
+    let is_it = format!("awk '$9==1&&$10=={code}&&$11=={value}{{f=1}}END{{exit !f}}'");
+    let read = "dd bs=24 count=1 <&3 2>/dev/null | od -An -v -w24 -tu2";
+    console.types(&format!("until {read} | {is_it}; do :; done; echo seen-$((40+{value}))\n")).await?;
+    console.says(&format!("seen-{}", 40 + value)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
+async fn a_key_that_is_held_at_a_guest_when_kvmsrv_is_killed_comes_up() -> Result {
+    let Ok(guest) = std::env::var("UBMC_TEST_GUEST") else {
+        println!("SKIP: no QEMU guest; `cargo xtask guest` makes one, `cargo xtask test` uses it");
+        return Ok(());
+    };
+    let (suite, mut console) = booted(&guest).await?;
+    console
+        .types("dev=$(grep -l 'AT Translated' /sys/class/input/event*/device/name | cut -d/ -f5)\n")
+        .await?;
+    console.types("exec 3</dev/input/$dev; echo open-$((40+2))\n").await?;
+    console.says("open-42").await?;
+    let mut ann = open(&suite, TYPE).await?;
+    ann.told(|notice| notice["type"] == "state" && notice["connected"] == true).await?;
+    let key = |down| Input::Key { down, keysym: 0x61, code: Some(30) };
+    ann.input(key(true)).await?;
+    until_event(&mut console, KEY_A, 1).await?;
+    suite.kill_daemon("kvmsrv")?;
+    until_event(&mut console, KEY_A, 0).await?;
+    ann.ends().await?;
+
+    // Nothing is held at the one that is started in its place, and the same key goes down and comes up.
+    eventually("a session can be had again", FOLLOW, || async { Ok(open(&suite, TYPE).await.is_ok()) })
+        .await?;
+    let mut ann = open(&suite, TYPE).await?;
+    ann.told(|notice| notice["type"] == "state" && notice["connected"] == true).await?;
+    ann.input(key(true)).await?;
+    until_event(&mut console, KEY_A, 1).await?;
+    drop(ann);
+    until_event(&mut console, KEY_A, 0).await?;
     suite.stop().await
 }

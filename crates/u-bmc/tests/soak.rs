@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use rfb::Screen;
-use testkit::{ADMIN_PASSWORD, Console, Credential, Kvm, Suite};
+use testkit::{ADMIN_PASSWORD, Console, Credential, Kvm, Suite, bench};
 use tokio::time::Instant;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
@@ -102,6 +102,8 @@ async fn four_viewers_and_eight_readers_of_which_half_are_stuck_cost_a_bound() -
     let memory = || pids.iter().map(|pid| private_kib(*pid)).collect::<Result<Vec<u64>>>();
     let begun = Instant::now();
     let (mut early, mut rounds) = (None, 0_u32);
+    // Of each daemon, KiB of PSS: what it shares with others counts by its part.
+    let mut peaks = vec![0; pids.len()];
     while begun.elapsed() < Duration::from_secs(seconds) {
         readers.first_mut().context("nobody")?.types("count 1000\r").await?;
         let printed = futures_util::future::join_all(readers.iter_mut().map(|who| who.says("line 1000\r\n")));
@@ -121,6 +123,9 @@ async fn four_viewers_and_eight_readers_of_which_half_are_stuck_cost_a_bound() -
                 .with_context(|| format!("round {rounds}"))?;
         }
         rounds += 1;
+        for (peak, pid) in peaks.iter_mut().zip(&pids) {
+            *peak = bench::memory(&[*pid]).max(*peak);
+        }
         if early.is_none() && begun.elapsed() >= Duration::from_secs(seconds / 3) {
             early = Some(memory()?);
         }
@@ -132,7 +137,13 @@ async fn four_viewers_and_eight_readers_of_which_half_are_stuck_cost_a_bound() -
         }
     }
     let (early, late) = (early.context("it was too short")?, memory()?);
-    println!("soak: {rounds} rounds in {seconds} s; {daemons:?} from {early:?} to {late:?} KiB");
+    for (((daemon, peak), early), late) in daemons.iter().zip(&peaks).zip(&early).zip(&late) {
+        println!("FIGURE: soak: {daemon}: peak PSS {peak} KiB; its own memory from {early} to {late} KiB");
+    }
+    println!(
+        "FIGURE: soak: 4 viewers and 8 readers, of which half are stuck, for {seconds} s: {rounds} rounds of 1,000 lines"
+    );
+    ensure!(peaks.iter().all(|peak| *peak > 0), "nothing was measured: {peaks:?}");
     for ((daemon, early), late) in daemons.iter().zip(early).zip(late) {
         ensure!(late < early + GROWTH, "{daemon} grew from {early} to {late} KiB");
     }

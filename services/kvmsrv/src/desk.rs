@@ -36,8 +36,8 @@ pub(crate) struct State {
     /// The text that is being typed.
     text: Option<Text>,
     texts: u64,
-    /// Pictures that are being taken.
-    shots: usize,
+    /// Pictures that are being taken, and texts that are being typed where keys go by the capture.
+    looks: usize,
     pub(crate) signal: bool,
     pub(crate) fault: String,
     /// The host takes what is typed, and if not, why.
@@ -56,15 +56,15 @@ struct Text {
 
 impl State {
     fn is_wanted(&self) -> bool {
-        self.sessions.count() > 0 || self.shots > 0
+        self.sessions.count() > 0 || self.looks > 0
     }
 
-    /// `with_input`: what takes the picture's place takes what is typed, too.
     /// Ends the text of this session's account.
     fn stop_text_of(&mut self, id: SessionId) {
         self.text.take_if(|text| text.account == self.sessions.account(id));
     }
 
+    /// `with_input`: what takes the picture's place takes what is typed, too.
     fn blank(&mut self, with_input: bool) {
         self.signal = false;
         if with_input {
@@ -105,13 +105,18 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// A screen that nobody looks at yet.
+    /// A screen that nobody looks at yet, whose picture is in this room.
     ///
     /// # Errors
-    /// Never: the size of a blank screen is one that can be.
-    pub(crate) fn new(name: &str, source: Source, clock: Clock) -> Result<Self, rfb::TooLarge> {
+    /// Never: the size of a blank screen is one that can be, and that each has for itself.
+    pub(crate) fn new(
+        name: &str,
+        source: Source,
+        clock: Clock,
+        room: &rfb::Room,
+    ) -> Result<Self, rfb::Unshown> {
         let state = State {
-            screen: Screen::new(BLANK.0, BLANK.1)?,
+            screen: Screen::within(room, BLANK.0, BLANK.1)?,
             deflater: Deflater::default(),
             sessions: Sessions::default(),
             inputs: Inputs::default(),
@@ -120,7 +125,7 @@ impl Desk {
             comings: Allowances::default(),
             text: None,
             texts: 0,
-            shots: 0,
+            looks: 0,
             signal: false,
             fault: String::new(),
             typable: Err("there is no keyboard at this host".to_owned()),
@@ -158,12 +163,19 @@ impl Desk {
         self.until(|state| state.is_wanted() == wanted).await;
     }
 
-    /// Returns when nobody looks any more, and what the last one held down is released at the host, or cannot be.
+    /// Returns when nobody looks any more, and what the last one held down is released at the host, or cannot be. Who comes meanwhile has the capture as it is:
+    /// one that began anew would drop what waits, and have no picture for a moment.
     pub(crate) async fn until_left(&self) {
-        self.until_wanted(false).await;
-        if self.source.takes_input() {
-            let done = self.until(|state| state.is_wanted() || (state.inputs.is_empty() && !state.passing));
-            let _ = tokio::time::timeout(RELEASED_WITHIN, done).await;
+        loop {
+            self.until_wanted(false).await;
+            if self.source.takes_input() {
+                let done =
+                    self.until(|state| state.is_wanted() || (state.inputs.is_empty() && !state.passing));
+                let _ = tokio::time::timeout(RELEASED_WITHIN, done).await;
+            }
+            if !self.lock().is_wanted() {
+                return;
+            }
         }
     }
 
@@ -380,11 +392,11 @@ impl Desk {
         taken.map(|()| true).map_err(|refused| refused.to_string())
     }
 
-    /// Whether a text may be typed for this account: keyboard and mouse are nobody's or its own, and there is a host.
+    /// Whether keyboard and mouse are nobody's or this account's.
     ///
     /// # Errors
-    /// `FAILED_PRECONDITION`
-    pub(crate) fn may_paste(&self, account: &str) -> Result<(), Status> {
+    /// `FAILED_PRECONDITION`: they are another's.
+    pub(crate) fn may_have_keyboard(&self, account: &str) -> Result<(), Status> {
         let state = self.lock();
         if let Some(writer) = state.sessions.writer()
             && state.sessions.account(writer) != account
@@ -392,7 +404,17 @@ impl Desk {
             let text = format!("{} has the keyboard: take it over first", state.sessions.who(writer));
             return Err(Status::failed_precondition(text).with_reason("KEYBOARD_BUSY"));
         }
-        self.typable_at(&state).map_err(|why| Status::failed_precondition(why).with_reason("NO_HOST"))
+        Ok(())
+    }
+
+    /// Whether a text may be typed for this account: keyboard and mouse are nobody's or its own, and there is a host.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION`
+    pub(crate) fn may_paste(&self, account: &str) -> Result<(), Status> {
+        self.may_have_keyboard(account)?;
+        let typable = self.typable_at(&self.lock());
+        typable.map_err(|why| Status::failed_precondition(why).with_reason("NO_HOST"))
     }
 
     /// Begins to type a text for this account: its number.
@@ -402,6 +424,11 @@ impl Desk {
             state.text = Some(Text { account: account.to_owned(), id: state.texts });
             state.texts
         })
+    }
+
+    /// Whether this text was begun and neither ended nor stopped since.
+    pub(crate) fn is_begun(&self, id: u64) -> bool {
+        self.lock().text.as_ref().is_some_and(|text| text.id == id)
     }
 
     /// A text is typed, as far as it was.
@@ -485,28 +512,40 @@ impl Desk {
     }
 
     /// Looks until the answer is dropped.
-    pub(crate) fn look(&self) -> Look<'_> {
-        self.change(|state| state.shots += 1);
-        Look(self)
+    pub(crate) fn look(self: &Arc<Self>) -> Look {
+        self.change(|state| state.looks += 1);
+        Look(Arc::clone(self))
     }
 }
 
-/// Somebody who takes a picture.
-pub(crate) struct Look<'a>(&'a Desk);
+/// Somebody who takes a picture or types a text: the screen is captured while this is there.
+pub(crate) struct Look(Arc<Desk>);
 
-impl Look<'_> {
+impl Look {
     /// What is on the screen, as soon as there is something.
     ///
     /// # Errors
     /// Why there is nothing.
     pub(crate) async fn screen(&self) -> Result<Screen, String> {
+        self.until_shown(|state| state.screen.clone()).await
+    }
+
+    /// Returns as soon as there is something on the screen.
+    ///
+    /// # Errors
+    /// Why there is nothing.
+    pub(crate) async fn shown(&self) -> Result<(), String> {
+        self.until_shown(|_| ()).await
+    }
+
+    async fn until_shown<T>(&self, of: impl Fn(&State) -> T) -> Result<T, String> {
         let mut changes = self.0.changes();
         loop {
             changes.mark_unchanged();
             {
                 let state = self.0.lock();
                 if state.signal {
-                    return Ok(state.screen.clone());
+                    return Ok(of(&state));
                 }
                 if !state.fault.is_empty() {
                     return Err(state.fault.clone());
@@ -519,8 +558,8 @@ impl Look<'_> {
     }
 }
 
-impl Drop for Look<'_> {
+impl Drop for Look {
     fn drop(&mut self) {
-        self.0.change(|state| state.shots = state.shots.saturating_sub(1));
+        self.0.change(|state| state.looks = state.looks.saturating_sub(1));
     }
 }

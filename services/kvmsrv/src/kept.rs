@@ -4,6 +4,8 @@
 //!  a look, each keep_secs ──► a sample of each screen ──┐
 //!  event.host.<id>: off, reset ─────────────────────────┴─► kept/<id>/<when>-<taken>-<why>.png, the last four ──► event.kvm.<id>.kept
 //! ```
+//!
+//! At a start they are looked at once: what is in the way of a folder or a picture is put aside, a picture that is not whole goes, and both are told.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -117,11 +119,39 @@ impl Files {
         };
         for file in files {
             let file = file?;
-            let size = file.metadata()?.len();
-            entries.extend(file.file_name().to_str().and_then(|name| Entry::parse(name, size)));
+            let about = match file.metadata() {
+                // It went meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                about => about?,
+            };
+            let name = file.file_name();
+            let entry = name.to_str().and_then(|name| Entry::parse(name, about.len()));
+            entries.extend(entry.filter(|_| about.is_file()));
         }
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.kept_ms));
         Ok(entries)
+    }
+
+    /// Looks at what is kept of these hosts, and says what is wrong with which file. What would keep pictures from being kept or listed is put aside; a picture
+    /// that is not whole is removed.
+    pub(crate) fn inspect(&self, hosts: &[String]) -> Vec<(String, String)> {
+        let mut told = Vec::new();
+        told.extend(clear(&self.state_dir, FOLDER).map(|what| (FOLDER.to_owned(), what)));
+        for host in hosts {
+            let of = clear(&self.state_dir.join(FOLDER), host);
+            told.extend(of.map(|what| (format!("{FOLDER}/{host}"), what)));
+            let path = self.folder(host);
+            let (Ok(folder), Ok(files)) = (Folder::open(&path), std::fs::read_dir(&path)) else { continue };
+            let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
+            // Others are no pictures: what was put aside before, and what a write left that was cut off.
+            let entries: Vec<(String, Entry)> =
+                names.filter_map(|name| Entry::parse(&name, 0).map(|entry| (name, entry))).collect();
+            for (name, entry) in entries {
+                let what = damage(&folder, &name, &entry);
+                told.extend(what.map(|what| (format!("{FOLDER}/{host}/{name}"), what)));
+            }
+        }
+        told
     }
 
     /// Keeps one; it is on the medium when this returns, and the oldest ones are gone.
@@ -159,6 +189,44 @@ impl Files {
         let bytes = Folder::open(&self.folder(host))?.read(&entry.file(), BYTES_MAX)?;
         Ok(Some((entry, bytes)))
     }
+}
+
+/// Puts aside what is in the way of a folder; what is to be told of that.
+fn clear(parent: &Path, name: &str) -> Option<String> {
+    match Folder::open(parent).and_then(|parent| parent.make_way_for_folder(name)) {
+        Ok(false) => None,
+        Ok(true) => Some("is no folder; put aside".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(format!("cannot be looked at, nothing is kept there: {error}")),
+    }
+}
+
+/// What is wrong with a picture that is kept, and became of it.
+fn damage(folder: &Folder, name: &str, entry: &Entry) -> Option<String> {
+    let what = match folder.read(name, BYTES_MAX) {
+        Ok(bytes) if is_whole(entry, &bytes) => return None,
+        Ok(_) => "is no whole picture".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => error.to_string(),
+        // The medium may tell another time.
+        Err(error) => return Some(format!("cannot be read: {error}")),
+    };
+    let became = match folder.make_way_for_file(name) {
+        Ok(true) => "put aside".to_owned(),
+        Ok(false) => folder
+            .remove(name)
+            .map_or_else(|error| format!("cannot be removed: {error}"), |()| "removed".to_owned()),
+        Err(error) => format!("cannot be put aside: {error}"),
+    };
+    Some(format!("{what}; {became}"))
+}
+
+/// Whether a picture is all there. Of a JPEG only its marks of beginning and end tell that (T.81, B.1.1.3): it has no sum.
+fn is_whole(entry: &Entry, bytes: &[u8]) -> bool {
+    if entry.is_png() {
+        return rfb::is_png(bytes);
+    }
+    bytes.starts_with(&[0xff, 0xd8]) && bytes.windows(2).any(|pair| pair == [0xff, 0xd9])
 }
 
 /// What is known of one host's screen.
@@ -278,6 +346,55 @@ mod tests {
         assert_eq!((entry.shown("system").taken_at, &bytes[..]), (Some(at(30).into()), &b"30"[..]));
         assert_eq!(files.get("system", "1").unwrap(), None);
         assert_eq!(files.list("other").unwrap(), []);
+    }
+
+    #[test]
+    fn damage_is_told_once_and_keeps_nothing_from_being_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (time, at) = (at, |path: &str| dir.path().join(path));
+        let (files, hosts) = (Files::new(dir.path()), ["system".to_owned(), "other".to_owned()]);
+        assert_eq!(files.inspect(&hosts), [], "a first start");
+        let png = rfb::png(&rfb::Screen::new(8, 8).unwrap(), 1).unwrap();
+        let jpeg = vec![0xff, 0xd8, 1, 2, 3, 0xff, 0xd9, 0];
+        let picture =
+            |seconds, bytes: &[u8], is_png| Sample { taken: time(seconds), bytes: bytes.to_vec(), is_png };
+        let keep = |seconds, bytes: &[u8], is_png| {
+            files.keep("system", &picture(seconds, bytes, is_png), time(seconds), false).unwrap().file()
+        };
+        let names = [keep(1, &png, true), keep(2, &jpeg, false), keep(3, &png, true), keep(4, &jpeg, false)];
+        let path = |name: &str| at("kept/system").join(name);
+        assert_eq!(files.inspect(&hosts), []);
+
+        // Two are cut, in place of one is a folder, one is whole.
+        std::fs::write(path(&names[0]), &png[..png.len() / 2]).unwrap();
+        std::fs::write(path(&names[1]), &jpeg[..4]).unwrap();
+        std::fs::remove_file(path(&names[2])).unwrap();
+        std::fs::create_dir(path(&names[2])).unwrap();
+        assert_eq!(files.list("system").unwrap().len(), 3, "a folder is no picture");
+        let mut told = files.inspect(&hosts);
+        told.sort();
+        let about = |name: &str, what: &str| (format!("kept/system/{name}"), what.to_owned());
+        let mut wanted = vec![
+            about(&names[0], "is no whole picture; removed"),
+            about(&names[1], "is no whole picture; removed"),
+            about(&names[2], "it is no file; put aside"),
+        ];
+        wanted.sort();
+        assert_eq!(told, wanted);
+        assert_eq!(files.inspect(&hosts), []);
+        let kept: Vec<String> = files.list("system").unwrap().iter().map(Entry::file).collect();
+        assert_eq!(kept, [names[3].clone()]);
+
+        // A file where a host's folder is to be, and where all of them are: to list and to keep failed for good.
+        for (place, told) in [("kept/system", "kept/system"), ("kept", "kept")] {
+            std::fs::remove_dir_all(at(place)).unwrap();
+            std::fs::write(at(place), "no folder").unwrap();
+            assert!(files.list("system").is_err());
+            assert_eq!(files.inspect(&hosts), [(told.to_owned(), "is no folder; put aside".to_owned())]);
+            assert_eq!(files.list("system").unwrap(), []);
+            keep(9, &png, true);
+            assert_eq!(files.list("system").unwrap().len(), 1);
+        }
     }
 
     #[test]

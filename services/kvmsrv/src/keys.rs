@@ -186,7 +186,8 @@ mod tests {
 
     #[tokio::test]
     async fn all_is_up_at_first_and_when_who_typed_goes_and_a_host_that_takes_nothing_is_told() {
-        let desk = Arc::new(Desk::new("system", Source::Video("/dev/null".into()), Clock::new()).unwrap());
+        let source = Source::Video("/dev/null".into());
+        let desk = Arc::new(Desk::new("system", source, Clock::new(), &rfb::Room::new(0)).unwrap());
         let holder = Holder { account: "ann".to_owned(), is_administrator: false };
         let ann = desk.join("ann", holder, true).unwrap();
         assert!(desk.input(ann, key(true, 0x1e)).unwrap_err().contains("no keyboard"));

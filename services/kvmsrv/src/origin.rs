@@ -9,6 +9,8 @@ pub(crate) enum Source {
     Synthetic,
     /// The VNC server of a QEMU guest, by its socket. It is there while the guest runs.
     Qemu(PathBuf),
+    /// JPEGs of a program in place of a simulated host's video engine, by its socket.
+    Frames(PathBuf),
     /// A device that captures the host's video.
     Video(PathBuf),
 }

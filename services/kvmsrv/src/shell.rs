@@ -21,8 +21,10 @@ use crate::origin::Source;
 use crate::shared::{Pass, SessionEvent, SessionEventKind, Shared};
 use crate::{Config, Error, SOCKET, session, source, text};
 
-/// Connections at a time: sessions of all screens, and those that have not shown their ticket. Each may have some 0.9 MiB on its way, and the daemon's memory
-/// is for four screens of 1920x1200 beside that (`roster::Limits::screens`).
+/// Bytes of all pictures that are captured at a time, beyond 640x480 pixels of each: four of 1920x1200 or two of 2560x1600. One that would be more is
+/// refused with the reason, as the daemon's memory is for so much (`roster::Limits::screens`).
+const ROOM: usize = 32 * 1024 * 1024;
+/// Connections at a time: sessions of all screens, and those that have not shown their ticket. Each may have some 0.9 MiB on its way.
 const CONNECTIONS_MAX: usize = 32;
 /// Things to be told, on their way to the loop.
 const TOLD: usize = 256;
@@ -44,14 +46,15 @@ const PNG_MAX: usize = 700 * 1024;
 ///
 /// [`Error`], with the exit code the operator needs.
 pub async fn run(context: Context) -> Result<(), Error> {
-    let Config { keep_secs } = context.config()?;
+    let Config { keep_secs, sim_frames } = context.config()?;
     let board = context.board()?;
     let (tell, mut told) = mpsc::channel(TOLD);
     let mut desks = Vec::new();
+    let room = rfb::Room::new(ROOM);
     let mut sources = JoinSet::new();
-    for (name, source, gadget) in screens(&board, &context.run_dir) {
+    for (name, source, gadget) in screens(&board, &context.run_dir, sim_frames) {
         // The size of a blank screen is one that can be.
-        let Ok(desk) = Desk::new(&name, source, context.clock) else { continue };
+        let Ok(desk) = Desk::new(&name, source, context.clock, &room) else { continue };
         let desk = Arc::new(desk);
         let served = Arc::clone(&desk);
         sources.spawn(async move { source::serve(&served).await });
@@ -69,6 +72,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         lasts: shared.desks.iter().map(|_| Arc::default()).collect(),
         turns: Arc::new(Semaphore::new(FILE_CALLS)),
     };
+    sources.spawn(keeper.clone().inspect(&shared, &context));
     if keep_secs > 0 {
         let every = Duration::from_secs(keep_secs.into()).max(KEEP_LEAST);
         for (desk, last) in shared.desks.iter().zip(&keeper.lasts) {
@@ -122,7 +126,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
 }
 
 /// The screens of a board, with the USB gadgets that keyboard and pointer are functions of. Those of simulated hosts are as their hosts are.
-fn screens(board: &Board, run_dir: &Path) -> Vec<(String, Source, Option<PathBuf>)> {
+fn screens(board: &Board, run_dir: &Path, sim_frames: bool) -> Vec<(String, Source, Option<PathBuf>)> {
     let Some(sim) = &board.sim else {
         let real = board.screens.iter().map(|screen| {
             let gadget = screen.usb.as_ref().map(|_| keys::folder(&board::Screen::gadget(&screen.host)));
@@ -131,6 +135,7 @@ fn screens(board: &Board, run_dir: &Path) -> Vec<(String, Source, Option<PathBuf
         return real.collect();
     };
     let source = |host: &str| match sim.host {
+        _ if sim_frames => Source::Frames(run_dir.join(format!("guest-{host}.frames"))),
         SimHost::Scripted => Source::Synthetic,
         SimHost::Qemu => Source::Qemu(run_dir.join(format!("guest-{host}.vnc"))),
     };
@@ -200,6 +205,22 @@ impl Keeper {
                 Err(status) => tracing::warn!(screen = host, %status, "cannot keep last screen of host"),
             }
         });
+    }
+
+    /// Looks once at what earlier runs kept, and tells what is wrong. Who lists or keeps waits for that.
+    fn inspect(self, shared: &Shared, context: &Context) -> impl Future<Output = ()> + Send + use<> {
+        let hosts: Vec<String> = shared.desks.iter().map(|desk| desk.name.clone()).collect();
+        let notify = context.notify.clone();
+        let turns: Vec<_> = std::iter::from_fn(|| Arc::clone(&self.turns).try_acquire_owned().ok()).collect();
+        async move {
+            let looked = tokio::task::spawn_blocking(move || self.files.inspect(&hosts));
+            let found = looked.await.unwrap_or_default();
+            drop(turns);
+            for (file, what) in found {
+                tracing::warn!(file, what, "kept screens of hosts are damaged");
+                notify.finding(&file, &what);
+            }
+        }
     }
 
     /// Does something with the files, where that may take as long as their flash takes.
@@ -290,12 +311,23 @@ async fn answer(
         }
         KvmServiceCall::TypeText(typed, reply) => {
             let opener = Opener::of(reply.context());
-            let layout = text::layout(typed.layout());
-            let begun = find(&typed.name).and_then(|index| {
-                let desk = shared.desks.get(index).ok_or_else(|| Status::internal("no screen"))?;
-                let characters = text::begin(desk, &opener.holder.account, layout, &typed.text)?;
+            let found = find(&typed.name).and_then(|index| {
+                let desk = shared.desks.get(index).cloned().ok_or_else(|| Status::internal("no screen"))?;
+                Ok((index, desk))
+            });
+            let (index, desk) = match found {
+                Ok(found) => found,
+                Err(status) => return outbox.answer(reply, Err(status)),
+            };
+            let (tell, outbox) = (shared.tell.clone(), outbox.clone());
+            // A simulated host's first picture may be waited for.
+            tokio::spawn(async move {
+                let (account, layout) = (opener.holder.account.clone(), text::layout(typed.layout()));
+                let begun = text::begin(&desk, &account, layout, &typed.text).await;
                 // It is told as typing is: who, and not what.
-                if let Some(untold) = desk.is_told(&opener.holder.account, true) {
+                if begun.is_ok()
+                    && let Some(untold) = desk.is_told(&account, true)
+                {
                     let pass = Pass {
                         desk: index,
                         by: opener,
@@ -304,11 +336,10 @@ async fn answer(
                         bytes_only: false,
                     };
                     let what = SessionEventKind::Input;
-                    let _ = shared.tell.try_send(SessionEvent { desk: index, pass, what, untold });
+                    let _ = tell.try_send(SessionEvent { desk: index, pass, what, untold });
                 }
-                Ok(v1::TypeTextResponse { characters })
+                outbox.answer(reply, begun.map(|characters| v1::TypeTextResponse { characters }));
             });
-            outbox.answer(reply, begun);
         }
         KvmServiceCall::StopText(stop, reply) => {
             let stopped = find(&stop.name).and_then(|index| {
@@ -364,7 +395,7 @@ async fn issue(shared: &Shared, pass: Result<Pass, Status>) -> Result<String, St
     host_session::issue(&shared.tickets, room.unwrap_or(Ok(())), &account, pass, shared.clock.now()).await
 }
 
-async fn screenshot(desk: &Desk) -> Result<v1::ScreenshotResponse, Status> {
+async fn screenshot(desk: &Arc<Desk>) -> Result<v1::ScreenshotResponse, Status> {
     let look = desk.look();
     let screen = tokio::time::timeout(SHOT_WITHIN, look.screen()).await;
     let screen = screen.unwrap_or_else(|_| Err("no picture came".to_owned())).map_err(|fault| {
@@ -410,7 +441,7 @@ fn to_wire(desk: &Desk) -> v1::Screen {
         source: match desk.source {
             Source::Synthetic => v1::ScreenSource::Synthetic,
             Source::Qemu(_) => v1::ScreenSource::Qemu,
-            Source::Video(_) => v1::ScreenSource::Video,
+            Source::Video(_) | Source::Frames(_) => v1::ScreenSource::Video,
         }
         .into(),
         signal: state.signal,

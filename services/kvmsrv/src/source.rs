@@ -39,8 +39,12 @@ async fn capture(desk: &Arc<Desk>) {
     match &desk.source {
         Source::Video(device) => video::film(desk, device).await,
         Source::Synthetic => synthetic(desk).await,
-        Source::Qemu(socket) => loop {
-            if let Err(error) = guest(desk, socket).await {
+        Source::Qemu(socket) | Source::Frames(socket) => loop {
+            let ended = match &desk.source {
+                Source::Frames(_) => frames(desk, socket).await,
+                _ => guest(desk, socket).await,
+            };
+            if let Err(error) = ended {
                 let is_off = matches!(
                     error.kind(),
                     io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::UnexpectedEof
@@ -112,6 +116,32 @@ async fn guest(desk: &Desk, socket: &Path) -> io::Result<()> {
                 asks_at = None;
                 asked = Instant::now();
                 client.request();
+            }
+        }
+    }
+}
+
+/// One connection to a program that gives ready JPEGs, to its end: what [`video`](crate::video) does with those of a device.
+async fn frames(desk: &Desk, socket: &Path) -> io::Result<()> {
+    let mut from = UnixStream::connect(socket).await?;
+    let mut frame = Vec::new();
+    loop {
+        let (width, height) = (from.read_u16().await?, from.read_u16().await?);
+        let length = usize::try_from(from.read_u32().await?).unwrap_or(usize::MAX);
+        if length > video::JPEG_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame that is too long"));
+        }
+        frame.resize(length, 0);
+        from.read_exact(&mut frame).await?;
+        match desk.draw(|screen| screen.show_jpeg(width, height, &frame)) {
+            Ok(has_changed) => {
+                // The same picture again wakes nobody, unless it was not known that there is one.
+                if has_changed || !desk.lock().signal {
+                    desk.shown();
+                }
+            }
+            Err(unshown) => {
+                desk.lost(&unshown.to_string());
             }
         }
     }

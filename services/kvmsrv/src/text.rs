@@ -9,8 +9,10 @@ use ipc::Status;
 use rfb::Input;
 use schema::v1alpha1 as v1;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, Look};
 
+/// How long a simulated host's screen may take for its first picture, where nobody looks yet: its host takes keys with its display.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 /// Between two keys that go down or up: a host's old keyboard port holds eight of them, and is read when its system has time.
 const EACH: Duration = Duration::from_millis(10);
 
@@ -23,26 +25,52 @@ pub(crate) const fn layout(wire: v1::KeyboardLayout) -> Layout {
     }
 }
 
-/// Begins to type a text for this account; how many characters it has.
+/// Begins to type a text for this account; how many characters it has. A simulated host's screen is captured for as long as that takes, so that it needs nobody
+/// who looks: its keys go by the connection that its pictures come by.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for what is on no key, `FAILED_PRECONDITION` while another has the keyboard or there is no host, `RESOURCE_EXHAUSTED` while another text
-/// is being typed. Nothing is typed then.
-pub(crate) fn begin(desk: &Arc<Desk>, account: &str, layout: Layout, text: &str) -> Result<u32, Status> {
+/// is being typed, `ABORTED` if it is stopped before its first key. Nothing is typed then.
+pub(crate) async fn begin(
+    desk: &Arc<Desk>,
+    account: &str,
+    layout: Layout,
+    text: &str,
+) -> Result<u32, Status> {
     let inputs =
         hid::strokes(layout, text).map_err(|untypable| Status::invalid_argument(untypable.to_string()))?;
-    desk.may_paste(account)?;
+    desk.may_have_keyboard(account)?;
     let Ok(turn) = Arc::clone(&desk.texts).try_acquire_owned() else {
         return Err(Status::resource_exhausted("another text is being typed there: ask again"));
     };
+    let look = desk.source.takes_input().then(|| desk.look());
+    // From here on it can be stopped.
+    let id = desk.begin_text(account);
+    if let Err(status) = until_typable(desk, look.as_ref(), account, id).await {
+        desk.end_text(id);
+        return Err(status);
+    }
     let (desk, account) = (Arc::clone(desk), account.to_owned());
-    let id = desk.begin_text(&account);
     tokio::spawn(async move {
         paste(&desk, id, &account, inputs).await;
         desk.end_text(id);
+        // What is down is released before the capture ends.
+        drop(look);
         drop(turn);
     });
     Ok(u32::try_from(text.chars().count()).unwrap_or(u32::MAX))
+}
+
+/// Returns when the host takes this text.
+async fn until_typable(desk: &Desk, look: Option<&Look>, account: &str, id: u64) -> Result<(), Status> {
+    if let Some(look) = look {
+        let shown = tokio::time::timeout(SHOWN_WITHIN, look.shown()).await;
+        shown.unwrap_or_else(|_| Err("no picture came".to_owned())).map_err(|why| {
+            Status::failed_precondition(format!("there is no host to take it: {why}")).with_reason("NO_HOST")
+        })?;
+    }
+    desk.may_paste(account)?;
+    if desk.is_begun(id) { Ok(()) } else { Err(Status::aborted("it was stopped before its first key")) }
 }
 
 async fn paste(desk: &Desk, id: u64, account: &str, inputs: Vec<Input>) {

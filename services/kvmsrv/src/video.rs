@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hal::Error;
 use hal_linux::video::{Capture, Happened, NoPicture, Pixels, Video};
-use rfb::{Rect, TILE, TooLarge};
+use rfb::{Rect, TILE, Unshown};
 use service::ErrorChain;
 use units::Millis;
 
@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// After how long without a frame the device is asked whether it has lost the signal.
 const QUIET: Millis = Millis::from_secs(1);
 /// Bytes of a compressed frame at most: noise of 1920x1200 pixels has some 1.5 MiB.
-const JPEG_MAX: usize = 2 * 1024 * 1024;
+pub(crate) const JPEG_MAX: usize = 2 * 1024 * 1024;
 
 /// Says that it is over, when it is dropped.
 struct Over(Arc<AtomicBool>);
@@ -121,9 +121,8 @@ impl Film {
             match capture.wait(LOOK) {
                 Ok(Happened::Frame) => {
                     last = clock.now();
-                    if let Err(too_large) = self.show(&capture, row) {
-                        let fault = format!("{too_large} cannot be shown");
-                        self.desk.tell_unless(|| self.is_over(), Some(&fault));
+                    if let Err(unshown) = self.show(&capture, row) {
+                        self.desk.tell_unless(|| self.is_over(), Some(&unshown.to_string()));
                     }
                 }
                 Ok(Happened::Changed) => return End::Changed,
@@ -141,7 +140,7 @@ impl Film {
     }
 
     /// Puts a frame on the screen.
-    fn show(&self, capture: &Capture<'_>, row: &mut Vec<u32>) -> Result<(), TooLarge> {
+    fn show(&self, capture: &Capture<'_>, row: &mut Vec<u32>) -> Result<(), Unshown> {
         let (width, height) = capture.size();
         let side = |pixels: u32| u16::try_from(pixels).unwrap_or(u16::MAX);
         let (width, height) = (side(width), side(height));
@@ -149,7 +148,7 @@ impl Film {
         let is_over = || self.is_over();
         if capture.pixels() == Pixels::Jpeg {
             if frame.len() > JPEG_MAX {
-                return Err(TooLarge(width, height));
+                return Err(Unshown::TooLarge(width, height));
             }
             let shown = self.desk.draw_unless(is_over, |screen| screen.show_jpeg(width, height, frame));
             let has_changed = shown.transpose()?.unwrap_or(false);
@@ -177,7 +176,7 @@ impl Film {
     }
 
     /// The same picture again wakes nobody, unless it was not known that there is one.
-    fn told(&self, has_changed: bool) -> Result<(), TooLarge> {
+    fn told(&self, has_changed: bool) -> Result<(), Unshown> {
         if has_changed || !self.desk.lock().signal {
             self.desk.tell_unless(|| self.is_over(), None);
         }

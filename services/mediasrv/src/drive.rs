@@ -1,6 +1,6 @@
 //! One drive: what the host's side reads from its socket, and where the bytes come from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::future::pending;
 use std::io;
@@ -22,7 +22,7 @@ use crate::origin::{Client, Origin};
 
 /// Connections of the host's side at a time: an emulator has one, and one more while it opens it again.
 const CONNECTIONS_MAX: usize = 4;
-/// Requests of a connection at a time; more of its bytes are not read.
+/// Requests of all connections of a drive at a time, each of up to [`nbd::TRANSFER_MAX`] bytes; of a connection with more of them no bytes are read.
 const REQUESTS_MAX: usize = 16;
 /// Reads on their way to the drive.
 const QUESTIONS: usize = 64;
@@ -335,8 +335,37 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Places for requests of one connection. One is its own, so that another that takes no answers holds it up never; the others it shares with all of its drive.
+struct Places {
+    own: Arc<Semaphore>,
+    shared: Arc<Semaphore>,
+}
+
+impl Places {
+    /// What the connections of a drive share.
+    fn shared() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(REQUESTS_MAX - CONNECTIONS_MAX))
+    }
+
+    fn of(shared: &Arc<Semaphore>) -> Self {
+        Self { own: Arc::new(Semaphore::new(1)), shared: Arc::clone(shared) }
+    }
+
+    /// The next that is free. Cancel-safe.
+    async fn next(&self) -> OwnedSemaphorePermit {
+        tokio::select! {
+            biased;
+            Ok(place) = Arc::clone(&self.own).acquire_owned() => place,
+            Ok(place) = Arc::clone(&self.shared).acquire_owned() => place,
+            // They are closed, which nobody does.
+            else => pending().await,
+        }
+    }
+}
+
 async fn accept(listener: UnixListener, export: Export, backend: Backend, counters: Arc<Counters>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let requests = Places::shared();
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -344,9 +373,9 @@ async fn accept(listener: UnixListener, export: Export, backend: Backend, counte
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (export, backend) = (export.clone(), backend.clone());
-                let counters = Arc::clone(&counters);
+                let (counters, requests) = (Arc::clone(&counters), Places::of(&requests));
                 connections.spawn(async move {
-                    if let Err(error) = serve(stream, export, backend, &counters).await {
+                    if let Err(error) = serve(stream, export, backend, requests, &counters).await {
                         tracing::debug!(%error, "a connection of a drive broke off");
                     }
                     drop(place);
@@ -364,19 +393,25 @@ async fn accept(listener: UnixListener, export: Export, backend: Backend, counte
 type Answered = (u64, Result<Vec<u8>, Errno>, OwnedSemaphorePermit);
 
 /// Serves one connection of the host's side to its end.
-async fn serve(stream: UnixStream, export: Export, backend: Backend, counters: &Counters) -> io::Result<()> {
+async fn serve(
+    stream: UnixStream,
+    export: Export,
+    backend: Backend,
+    places: Places,
+    counters: &Counters,
+) -> io::Result<()> {
     let (mut from, mut to) = stream.into_split();
     let mut server = Server::new(export);
     let mut answers: JoinSet<Answered> = JoinSet::new();
-    // A piece may hold thousands of requests, and each may ask for 256 KiB.
-    let places = Arc::new(Semaphore::new(REQUESTS_MAX));
+    // A piece may hold thousands of requests, and each may ask for 256 KiB: those that have no place yet.
+    let mut waiting: VecDeque<Request> = VecDeque::new();
     let mut buffer = vec![0; PIECE];
     loop {
         let output = server.take_output();
         if !output.is_empty() {
             to.write_all(&output).await?;
         }
-        if server.is_over() && answers.is_empty() {
+        if server.is_over() && answers.is_empty() && waiting.is_empty() {
             return Ok(());
         }
         tokio::select! {
@@ -389,7 +424,16 @@ async fn serve(stream: UnixStream, export: Export, backend: Backend, counters: &
                     to.write_all(&bytes).await?;
                 }
             }
-            read = from.read(&mut buffer), if answers.len() < REQUESTS_MAX && !server.is_over() => {
+            place = places.next(), if !waiting.is_empty() => {
+                let (backend, request) = (backend.clone(), waiting.pop_front());
+                if let Some(request) = request {
+                    answers.spawn(async move {
+                        let (handle, result) = answer(backend, request).await;
+                        (handle, result, place)
+                    });
+                }
+            }
+            read = from.read(&mut buffer), if waiting.is_empty() && !server.is_over() => {
                 let read = read?;
                 if read == 0 {
                     return Ok(());
@@ -400,16 +444,9 @@ async fn serve(stream: UnixStream, export: Export, backend: Backend, counters: &
                     if let Request::Write { bytes, .. } = &request {
                         count(&counters.written, bytes.len());
                     }
-                    if matches!(request, Request::Disconnect) {
-                        continue;
+                    if !matches!(request, Request::Disconnect) {
+                        waiting.push_back(request);
                     }
-                    let (backend, places) = (backend.clone(), Arc::clone(&places));
-                    answers.spawn(async move {
-                        // Fails only when it is closed, which nobody does.
-                        let Ok(place) = places.acquire_owned().await else { return std::future::pending().await };
-                        let (handle, result) = answer(backend, request).await;
-                        (handle, result, place)
-                    });
                 }
             }
         }

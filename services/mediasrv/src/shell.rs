@@ -129,6 +129,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
         tracing::warn!(what, "what was in the drives cannot be read: they are empty");
         context.notify.finding("slots.json", &what);
     }
+    for (file, what) in desk.library.store.inspect() {
+        tracing::warn!(file, what, "store of media is damaged");
+        context.notify.finding(&file, &what);
+    }
     desk.slots.restore(kept);
     context.ready();
     let (mut heartbeat, mut shutdown) = (context.heartbeat(), context.shutdown.clone());

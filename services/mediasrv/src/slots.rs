@@ -715,7 +715,11 @@ impl Slots {
         let Some(place) = self.places.get(slot) else { return };
         let wall = self.clock.wall();
         let (severity, said, payload) = wire::change(&place.name, change, medium, by.as_ref(), wall);
-        tracing::info!(drive = place.name, medium = payload.image_name, ?change, "medium changed");
+        if severity == v1::EventSeverity::Warning {
+            tracing::warn!(drive = place.name, medium = payload.image_name, ?change, "medium changed");
+        } else {
+            tracing::info!(drive = place.name, medium = payload.image_name, ?change, "medium changed");
+        }
         let (account, request_id) = by.map(|by| (by.holder.account, by.request_id)).unwrap_or_default();
         let event = ipc::EventBuilder::new(crate::NAME, "media", &place.name, "change")
             .severity(severity)

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use service::Folder;
+
 /// The folder, in the daemon's own.
 const FOLDER: &str = "store";
 /// After the name of a file that is not whole. No file's name begins with a dot.
@@ -124,6 +126,41 @@ impl Store {
             }
         }
         Self { folder, quota, holds: Arc::default(), gate: Arc::default() }
+    }
+
+    /// Looks at the files once, and says what is wrong with which. What is in the way of the folder or of a file is put aside: nothing could be brought in
+    /// there. Content has no sum of ours, so another content of the same length is not found.
+    pub(crate) fn inspect(&self) -> Vec<(String, String)> {
+        let mut told = Vec::new();
+        let parent = self.folder.parent().unwrap_or(&self.folder);
+        match Folder::open(parent).and_then(|parent| parent.make_way_for_folder(FOLDER)) {
+            Ok(false) => {}
+            Ok(true) => told.push((FOLDER.to_owned(), "is no folder; put aside".to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => told.push((FOLDER.to_owned(), format!("cannot be looked at: {error}"))),
+        }
+        let (Ok(folder), Ok(files)) = (Folder::open(&self.folder), fs::read_dir(&self.folder)) else {
+            return told;
+        };
+        for file in files.flatten() {
+            let Some(name) = file.file_name().into_string().ok().filter(|name| !name.starts_with('.')) else {
+                continue;
+            };
+            let is_told = |about: &fs::Metadata| {
+                // What was put aside is told once.
+                if about.is_file() { about.len() == 0 } else { !name.ends_with(".damaged") }
+            };
+            if !file.metadata().is_ok_and(|about| is_told(&about)) {
+                continue;
+            }
+            let what = match folder.make_way_for_file(&name) {
+                Ok(true) => "is no file; put aside".to_owned(),
+                Ok(false) => "is empty".to_owned(),
+                Err(error) => format!("is no file, and cannot be put aside: {error}"),
+            };
+            told.push((format!("{FOLDER}/{name}"), what));
+        }
+        told
     }
 
     /// A drive is to have this file. It does not block.
@@ -389,6 +426,31 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
 
     use super::*;
+
+    #[test]
+    fn what_is_in_the_way_is_put_aside_and_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        assert_eq!(Store::open(dir.path(), 10_000).inspect(), [], "a first start");
+        fs::write(at("store"), "no folder").unwrap();
+        let store = Store::open(dir.path(), 10_000);
+        assert!(store.begin("a.iso", 10).is_err(), "why this is needed");
+        let told = |file: &str, what: &str| (file.to_owned(), what.to_owned());
+        assert_eq!(store.inspect(), [told("store", "is no folder; put aside")]);
+        store.begin("a.iso", 10).unwrap().finish().unwrap();
+        assert_eq!(store.inspect(), []);
+
+        fs::create_dir(at("store/b.iso")).unwrap();
+        assert!(store.begin("b.iso", 10).unwrap().finish().is_err(), "why this is needed");
+        fs::write(at("store/c.iso"), "").unwrap();
+        let mut found = store.inspect();
+        found.sort();
+        assert_eq!(found, [told("store/b.iso", "is no file; put aside"), told("store/c.iso", "is empty")]);
+        assert_eq!(store.inspect(), [told("store/c.iso", "is empty")]);
+        store.begin("b.iso", 10).unwrap().finish().unwrap();
+        store.delete("c.iso").unwrap();
+        assert_eq!(store.list().unwrap().iter().map(|file| file.size).collect::<Vec<_>>(), [10, 10]);
+    }
 
     #[test]
     fn a_file_is_there_when_it_is_whole_and_not_before() {

@@ -52,7 +52,13 @@ pub(crate) fn load(dir: &Path) -> Result<HostKey, Error> {
             }
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Some("it is no file of that size"),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            // In place of a folder no key could be kept, and without one there is no SSH.
+            folder
+                .make_way_for_file(FILE)
+                .map_err(|error| failed("what is in its place cannot be put aside", error))?;
+            Some("it is no file of that size")
+        }
         Err(error) => return Err(failed("it cannot be read", error)),
     };
     let mut seed = Zeroizing::new([0; 32]);
@@ -104,12 +110,29 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_in_its_place_is_put_aside_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(FILE)).unwrap();
+        let first = load(dir.path()).unwrap();
+        assert!(first.lost.is_some() && dir.path().join(DAMAGED).is_dir());
+        let second = load(dir.path()).unwrap();
+        assert!(second.lost.is_none() && second.fingerprint() == first.fingerprint());
+    }
+
+    #[test]
     fn a_cut_or_flipped_key_is_never_one_that_is_used() {
         let dir = tempfile::tempdir().unwrap();
-        load(dir.path()).unwrap();
+        let key = load(dir.path()).unwrap().key;
         let whole = std::fs::read(dir.path().join(FILE)).unwrap();
         for length in 0..whole.len() - 1 {
             assert!(parse(&whole[..length]).is_none() || length >= whole.len() - 2, "{length}");
+        }
+        // The seed is held to the public key, which is there twice. What is not looked at changes no key.
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let found = parse(&flipped);
+            assert!(found.is_none_or(|found| found.key_data() == key.key_data()), "bit {bit}");
         }
     }
 

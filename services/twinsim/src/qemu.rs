@@ -221,6 +221,9 @@ impl Machine {
             arguments.extend(["-device".into(), device.into()]);
         }
         arguments.extend(self.boot_arguments(order));
+        for device in USB {
+            arguments.extend(["-device".into(), device.into()]);
+        }
         arguments.extend(drive_arguments(order, drives));
         arguments
     }
@@ -432,6 +435,9 @@ impl Machine {
                         if let Some(drive) = opened_tray(&line) {
                             teller.tell(GuestEvent::Ejected { drive }).await;
                         }
+                        if is_viewer_gone(&line) {
+                            monitor.execute_with("input-send-event", &buttons_up()).await;
+                        }
                         // It answers when all of it is there, its screen's socket too.
                         if !is_shared {
                             is_shared = true;
@@ -457,6 +463,10 @@ impl Machine {
 /// Before the id of a drive, in the names of its device.
 const DEVICE: &str = "medium-";
 
+/// The USB ports, of which each stick takes one, and a pointer that has places. A guest that asks it for reports has its pointer where the viewer's is: QEMU's
+/// VNC server sends places while some device takes them, and ways to the PS/2 mouse of the machine else, for firmware and for systems without USB.
+const USB: [&str; 2] = ["qemu-xhci,id=xhci,p2=15,p3=15", "usb-tablet,id=tablet,bus=xhci.0"];
+
 /// The drives whose medium comes from elsewhere. A CD's is there always; a stick's comes and goes with its medium.
 fn drive_arguments(order: Option<&BootOrder>, drives: &[Drive]) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
@@ -465,9 +475,6 @@ fn drive_arguments(order: Option<&BootOrder>, drives: &[Drive]) -> Vec<OsString>
         let index = boot_index(order, drive.kind, nth);
         // The fixed ones are on the first two ports.
         add("-device", format!("ide-cd,bus=ide.{},id={DEVICE}{},bootindex={index}", nth + 2, drive.id));
-    }
-    if drives.iter().any(|drive| drive.kind == MediaKind::Usb) {
-        add("-device", "qemu-xhci,id=xhci".to_owned());
     }
     if drives.iter().any(|drive| drive.medium.is_some()) {
         // Not before its media are there.
@@ -717,6 +724,20 @@ fn opened_tray(line: &str) -> Option<String> {
     (is_open && is_moved).then(|| device.to_owned())
 }
 
+/// Whether the monitor says that a viewer of the screen has gone.
+fn is_viewer_gone(line: &str) -> bool {
+    let event: Value = serde_json::from_str(line).unwrap_or_default();
+    event.get("event").and_then(Value::as_str) == Some("VNC_DISCONNECTED")
+}
+
+/// Every button of the pointer comes up. QEMU does that with the keys of a viewer that goes, and not with its buttons: one that was held down would be until
+/// it is pressed again.
+fn buttons_up() -> Value {
+    let up = |button: &str| json!({ "type": "btn", "data": { "down": false, "button": button } });
+    let events = ["left", "middle", "right", "side", "extra"].map(up);
+    json!({ "events": events })
+}
+
 /// Whether the monitor says that the machine ends because the guest restarts itself.
 fn is_reboot(line: &str) -> bool {
     let event: Value = serde_json::from_str(line).unwrap_or_default();
@@ -737,4 +758,53 @@ fn is_installed(program: &Path) -> bool {
     }
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_viewer_that_goes_leaves_no_button_down() {
+        let gone = r#"{"timestamp":{"seconds":1,"microseconds":2},"event":"VNC_DISCONNECTED","data":{"server":{},"client":{}}}"#;
+        assert!(is_viewer_gone(gone));
+        for other in [r#"{"event":"VNC_CONNECTED","data":{}}"#, r#"{"return":{}}"#, "", "VNC_DISCONNECTED"] {
+            assert!(!is_viewer_gone(other), "{other}");
+        }
+        let events = buttons_up();
+        let events = events["events"].as_array().unwrap();
+        assert!(events.iter().all(|event| event["type"] == "btn" && event["data"]["down"] == false));
+        assert_eq!(events[0]["data"]["button"], "left");
+    }
+
+    #[test]
+    fn each_guest_has_usb_ports_and_a_pointer_with_places_once_before_its_drives() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
+        let set = [("sim.host".to_owned(), "qemu".to_owned())];
+        let board = board::Board::load(&path, &set).unwrap();
+        let all = crate::drives::Drives::new(&board, Path::new("/run/test")).of(0);
+        assert_eq!(all.len(), 2, "a CD and a stick");
+        let machine = Machine {
+            qemu: board.sim.unwrap().qemu,
+            host: "system".to_owned(),
+            run_dir: PathBuf::from("/run/test"),
+        };
+        for drives in [Vec::new(), all] {
+            let arguments: Vec<String> = machine
+                .arguments(None, &drives)
+                .into_iter()
+                .map(|argument| argument.into_string().unwrap())
+                .collect();
+            let at = |start: &str| {
+                let found: Vec<usize> =
+                    (0..arguments.len()).filter(|at| arguments[*at].starts_with(start)).collect();
+                found
+            };
+            let (ports, tablet) = (at("qemu-xhci,id=xhci"), at("usb-tablet,"));
+            assert_eq!((ports.len(), tablet.len()), (1, 1), "{arguments:?}");
+            // A device is made after the bus that it is on.
+            assert!(ports < tablet && arguments[tablet[0]].contains("bus=xhci.0"), "{arguments:?}");
+            assert_eq!(at("ide-cd,bus=ide.2").len(), drives.len() / 2);
+        }
+    }
 }

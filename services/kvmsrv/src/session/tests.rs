@@ -136,7 +136,7 @@ const fn key(down: bool, keysym: u32) -> Input {
 
 fn shared(source: Source) -> (Arc<Shared>, Arc<Desk>, mpsc::Receiver<SessionEvent>) {
     let clock = Clock::new();
-    let desk = Arc::new(Desk::new("system", source, clock).unwrap());
+    let desk = Arc::new(Desk::new("system", source, clock, &rfb::Room::new(0)).unwrap());
     let (tell, told) = mpsc::channel(64);
     let shared = Shared { desks: vec![Arc::clone(&desk)], tickets: Default::default(), tell, clock };
     (Arc::new(shared), desk, told)
@@ -278,13 +278,14 @@ async fn rest(desk: &Desk) -> usize {
 async fn a_text_is_stopped_by_a_key_by_asking_and_by_giving_back() {
     let (shared, desk, _told) = shared(Source::Synthetic);
     desk.shown();
-    let begin = || text::begin(&desk, "ann", hid::Layout::Us, &"A".repeat(1000));
+    let long = "A".repeat(1000);
+    let begin = || text::begin(&desk, "ann", hid::Layout::Us, &long);
     let mut ann = Viewer::new(&shared, "ann", false).await;
     ann.open().await;
     for stop in 0..4 {
-        begin().unwrap();
+        begin().await.unwrap();
         until_typed(&desk).await;
-        assert!(begin().is_err(), "one at a time");
+        assert!(begin().await.is_err(), "one at a time");
         match stop {
             0 => ann.key(true, 65).await,
             1 => assert_eq!(desk.stop_text(|account| account == "bob"), None, "that is another's"),
@@ -298,7 +299,7 @@ async fn a_text_is_stopped_by_a_key_by_asking_and_by_giving_back() {
         assert!(keys < 1000, "{stop}: {keys}");
     }
     // A key of somebody else is refused, and stops nothing.
-    begin().unwrap();
+    begin().await.unwrap();
     until_typed(&desk).await;
     assert_eq!(Desk::text_holder(&desk.lock()), "ann");
 }
@@ -452,5 +453,124 @@ async fn a_guest_is_seen_and_typed_at_and_comes_again() {
     assert!(guest.typed.contains(&Input::Pointer { buttons: 0, x: 9, y: 9 }), "{:?}", guest.typed);
     assert!(guest.typed.contains(&Input::Key { down: false, keysym: 66, code: Some(48) }));
     assert!(!desk.lock().signal);
+    source.abort();
+}
+
+#[tokio::test]
+async fn a_text_needs_nobody_who_looks_at_a_guest_and_is_refused_where_none_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, listener) = guest_socket(folder.path());
+    let (_shared, desk, _told) = shared(Source::Qemu(path.clone()));
+    let served = Arc::clone(&desk);
+    let source = tokio::spawn(async move { source::serve(&served).await });
+    let texts = async {
+        assert_eq!(text::begin(&desk, "ann", hid::Layout::Us, "aB").await.unwrap(), 2);
+        assert_eq!(Desk::text_holder(&desk.lock()), "ann");
+    };
+    // The connection ends when the text is typed: nothing is captured for nobody.
+    let taken = async {
+        let mut guest = Guest::accept(&listener).await;
+        guest.serve().await;
+        guest.typed
+    };
+    let ((), typed) = tokio::join!(texts, taken);
+    let keys = |inputs: Vec<Input>| -> Vec<(bool, u32)> {
+        let key = |input| match input {
+            Input::Key { down, keysym, .. } => Some((down, keysym)),
+            Input::Pointer { .. } => None,
+        };
+        inputs.into_iter().filter_map(key).collect()
+    };
+    assert_eq!(keys(typed), keys(hid::strokes(hid::Layout::Us, "aB").unwrap()));
+    assert!(!desk.lock().signal && Desk::text_holder(&desk.lock()).is_empty());
+
+    // Its power goes: that is the answer, and nothing waits for the guest after it.
+    drop(listener);
+    std::fs::remove_file(&path).unwrap();
+    let refused = text::begin(&desk, "ann", hid::Layout::Us, "a").await.unwrap_err();
+    assert!(refused.message.contains("the guest is off"), "{}", refused.message);
+    assert_eq!(refused.reason(), "NO_HOST");
+    assert!(Desk::text_holder(&desk.lock()).is_empty() && desk.next_input().is_none());
+
+    // Stopped while the first picture is waited for: no key of it is typed.
+    let mut changes = desk.changes();
+    while !desk.lock().fault.is_empty() {
+        changes.changed().await.unwrap();
+    }
+    let (_, listener) = guest_socket(folder.path());
+    let begun = text::begin(&desk, "ann", hid::Layout::Us, "a");
+    let stopped = async {
+        let mut guest = Guest::accept(&listener).await;
+        assert_eq!(desk.stop_text(|account| account == "ann").as_deref(), Some("ann"));
+        guest.serve().await;
+        guest.typed
+    };
+    let (begun, typed) = tokio::join!(begun, stopped);
+    assert_eq!((begun.unwrap_err().code, typed), (ipc::Code::Aborted, Vec::new()));
+    source.abort();
+}
+
+/// Serves a guest of 1920x1200 pixels to each who comes.
+async fn serve_large(listener: &UnixListener) {
+    loop {
+        let mut guest = Guest::accept(listener).await;
+        guest.screen = Screen::new(1920, 1200).unwrap();
+        guest.serve().await;
+    }
+}
+
+#[tokio::test]
+async fn a_screen_that_has_no_memory_is_refused_with_the_reason_and_seen_once_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, listener) = guest_socket(folder.path());
+    let room = rfb::Room::new(1920 * 1200 * 4);
+    let other = Desk::new("other", Source::Synthetic, Clock::new(), &room).unwrap();
+    other.draw(|screen| screen.resize(1920, 1200)).unwrap();
+    let desk = Arc::new(Desk::new("system", Source::Qemu(path), Clock::new(), &room).unwrap());
+    let served = Arc::clone(&desk);
+    let source = tokio::spawn(async move { source::serve(&served).await });
+    let looks = async {
+        let look = desk.look();
+        let refused = look.shown().await.unwrap_err();
+        assert!(refused.contains("no memory for a screen of 1920x1200"), "{refused}");
+        assert_eq!(desk.size(), (640, 480));
+        // Nobody looks at the other any more: it is tried again without being asked.
+        other.stopped();
+        let mut changes = desk.changes();
+        while !desk.lock().signal {
+            changes.changed().await.unwrap();
+        }
+        assert_eq!(desk.size(), (1920, 1200));
+    };
+    tokio::select! {
+        () = serve_large(&listener) => {}
+        () = looks => {}
+    }
+    source.abort();
+}
+
+#[tokio::test]
+async fn frames_of_an_engine_are_shown_as_they_are_and_what_is_too_long_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("guest-system.frames");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (_shared, desk, _told) = shared(Source::Frames(path));
+    let served = Arc::clone(&desk);
+    let source = tokio::spawn(async move { source::serve(&served).await });
+    let look = desk.look();
+    let (mut engine, _) = listener.accept().await.unwrap();
+    let jpeg = [7; 1000];
+    let (width, height, length) = (1920_u16.to_be_bytes(), 1080_u16.to_be_bytes(), 1000_u32.to_be_bytes());
+    engine.write_all(&[&width[..], &height, &length, &jpeg].concat()).await.unwrap();
+    let screen = look.screen().await.unwrap();
+    assert_eq!((screen.size(), screen.jpeg().map(|jpeg| jpeg.to_vec())), ((1920, 1080), Some(jpeg.to_vec())));
+    assert!(!desk.source.takes_input());
+    let mut changes = desk.changes();
+    engine.write_all(&[&width[..], &height, &u32::MAX.to_be_bytes()].concat()).await.unwrap();
+    while desk.lock().signal {
+        changes.changed().await.unwrap();
+    }
+    assert!(desk.lock().fault.contains("too long"), "{}", desk.lock().fault);
+    drop(look);
     source.abort();
 }

@@ -160,12 +160,16 @@ async fn as_many_requests_as_a_piece_holds_take_turns() {
     let (mut host, ours) = UnixStream::pair().unwrap();
     let (asks, mut asked) = mpsc::channel(QUESTIONS);
     let export = Export { name: String::new(), size: 1 << 20, is_read_only: true };
-    tokio::spawn(async move { serve(ours, export, Backend::Elsewhere(asks), &Counters::default()).await });
+    let places = Places::of(&Places::shared());
+    tokio::spawn(
+        async move { serve(ours, export, Backend::Elsewhere(asks), places, &Counters::default()).await },
+    );
     greet(&mut host).await;
     let many: Vec<u8> = (0..1000).flat_map(|handle| request(0, handle, 0, 512)).collect();
     host.write_all(&many).await.unwrap();
     let mut waiting = Vec::new();
-    for _ in 0..REQUESTS_MAX {
+    // The others have one each, were they there.
+    for _ in 0..=REQUESTS_MAX - CONNECTIONS_MAX {
         waiting.push(tokio::time::timeout(LONG, asked.recv()).await.unwrap().unwrap());
     }
     for _ in 0..100 {
@@ -175,6 +179,39 @@ async fn as_many_requests_as_a_piece_holds_take_turns() {
     // One that was answered makes room for one.
     waiting.pop().unwrap().answer.send(Ok(vec![0; 512])).unwrap();
     assert!(tokio::time::timeout(LONG, asked.recv()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_a_drive_owes_its_host_is_bounded_over_all_connections_and_none_is_left_out() {
+    let (asks, mut asked) = mpsc::channel(QUESTIONS);
+    let shared = Places::shared();
+    let mut hosts = Vec::new();
+    for connection in 0..4_u64 {
+        let (mut host, ours) = UnixStream::pair().unwrap();
+        let export = Export { name: String::new(), size: 1 << 20, is_read_only: true };
+        let (backend, places) = (Backend::Elsewhere(asks.clone()), Places::of(&shared));
+        tokio::spawn(async move { serve(ours, export, backend, places, &Counters::default()).await });
+        greet(&mut host).await;
+        // Each asks at a place of its own.
+        let many: Vec<u8> = (0..100).flat_map(|handle| request(0, handle, connection * 512, 512)).collect();
+        host.write_all(&many).await.unwrap();
+        hosts.push(host);
+    }
+    let mut waiting = Vec::new();
+    for _ in 0..REQUESTS_MAX {
+        waiting.push(tokio::time::timeout(LONG, asked.recv()).await.unwrap().unwrap());
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(asked.try_recv().is_err(), "4 MiB, and not as much for each connection");
+    for connection in 0..4_u64 {
+        assert!(waiting.iter().any(|question| question.offset == connection * 512), "{connection}");
+    }
+    // What one answers makes room for one.
+    waiting.pop().unwrap().answer.send(Ok(vec![0; 512])).unwrap();
+    assert!(tokio::time::timeout(LONG, asked.recv()).await.unwrap().is_some());
+    assert!(asked.try_recv().is_err());
 }
 
 #[tokio::test]
