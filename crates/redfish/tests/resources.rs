@@ -132,6 +132,68 @@ fn logs_are_views_of_the_events_and_of_the_console() {
 }
 
 #[test]
+fn each_of_several_systems_has_what_is_about_it_in_its_log_and_what_it_shares() {
+    let mut bench = Bench::new();
+    let host = |name: &str, chassis: &str| v1::Host {
+        name: name.into(),
+        chassis_name: chassis.into(),
+        ..v1::Host::default()
+    };
+    let hosts = vec![host("system", "chassis"), host("host1", "chassis"), host("host2", "other")];
+    bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts });
+    let chassis = |name: &str, hosts: &[&str]| v1::Chassis {
+        name: name.into(),
+        host_names: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        ..v1::Chassis::default()
+    };
+    let all = vec![chassis("chassis", &["system", "host1"]), chassis("other", &["host2"])];
+    bench.say(
+        "rpc.ChassisService.ListChassis",
+        &v1::ListChassisResponse { chassis: all, ..Default::default() },
+    );
+    let asset =
+        |id: &str, host: &str| v1::Asset { id: id.into(), host_name: host.into(), ..v1::Asset::default() };
+    let assets = vec![asset("dimm-of-1", "host1"), asset("psu0", "")];
+    bench.say("rpc.AssetService.ListAssets", &v1::ListAssetsResponse { assets });
+    let event = |id: &str, domain: &str, component: &str| v1::Event {
+        id: id.into(),
+        domain: domain.into(),
+        component: component.into(),
+        ..v1::Event::default()
+    };
+    let record = v1::event::Payload::IpmiSelRecord(v1::IpmiSelRecord::default());
+    let events = vec![
+        event("h0", "host", "system"),
+        event("h1", "host", "host1"),
+        event("h2", "host", "host2"),
+        event("c0", "chassis", "chassis"),
+        event("c1", "chassis", "other"),
+        event("sensor", "sensor", "cpu0_temp"),
+        event("fan", "thermal", "fan0"),
+        event("part", "inventory", "dimm-of-1"),
+        event("supply", "inventory", "psu0"),
+        v1::Event { payload: Some(record), ..event("ipmi", "ipmi", "sel") },
+        event("login", "session", "s"),
+    ];
+    bench.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
+    for (host, expected) in [
+        ("system", &["h0", "c0", "sensor", "fan", "supply", "ipmi"][..]),
+        ("host1", &["h1", "c0", "sensor", "fan", "part", "supply"]),
+        ("host2", &["h2", "c1"]),
+    ] {
+        let entries = bench.shown(&format!("/redfish/v1/Systems/{host}/LogServices/SEL/Entries"));
+        let ids: Vec<_> = entries["Members"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|member| member["Id"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids, expected, "{host}");
+    }
+    assert_eq!(bench.get("/redfish/v1/Systems/host2/LogServices/SEL/Entries/h0").status, 404);
+}
+
+#[test]
 fn diagnostic_data_is_a_task_while_it_is_collected_and_then_an_entry() {
     let mut bench = Bench::new();
     let log = "/redfish/v1/Managers/bmc/LogServices/Diagnostics";

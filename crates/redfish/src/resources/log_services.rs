@@ -5,7 +5,7 @@
 //! | `Managers/bmc/LogServices/EventLog` | all events |
 //! | `Managers/bmc/LogServices/AuditLog` | those that somebody caused: logins, accounts, and what was asked for; and the record of each request that was to change something |
 //! | `Managers/bmc/LogServices/Diagnostics` | archives of what helps to find a fault, for who may configure the manager; websrv has them, in memory |
-//! | `Systems/system/LogServices/SEL` | those of the machine |
+//! | `Systems/system/LogServices/SEL` | those of the machine and of the chassis it is in |
 //! | `Systems/system/LogServices/ConsoleLog` | lines of its serial console, for who may open that |
 
 use schema::rpc::event_service;
@@ -93,28 +93,71 @@ impl Log {
         }
     }
 
-    /// Whether an event is in it.
-    fn has(self, event: &v1::Event) -> bool {
+    /// Whether an event is in it, of the system `machine` where it is a system's.
+    fn has(self, event: &v1::Event, machine: Option<&Machine<'_>>) -> bool {
         match self {
             Self::Events => true,
             Self::Audit => {
                 event.principal.as_deref().is_some_and(|by| !by.is_empty())
                     || matches!(event.domain.as_str(), "session" | "user" | "role")
             }
-            Self::Sel => {
-                OF_MACHINE.contains(&event.domain.as_str())
-                    || matches!(event.payload, Some(v1::event::Payload::IpmiSelRecord(_)))
-            }
+            Self::Sel => machine.is_some_and(|machine| machine.has(event)),
             Self::Console | Self::Data => false,
+        }
+    }
+}
+
+/// A system among the others of the board: which events are about it.
+struct Machine<'w> {
+    host: &'w v1::Host,
+    /// Its chassis is the first, to which the sensors, fans and parts belong that name no host.
+    is_in_first_chassis: bool,
+    /// It is the first host, which is the one that IPMI is about.
+    is_first: bool,
+    /// The parts of all hosts, as far as they are known.
+    assets: &'w [v1::Asset],
+}
+
+impl<'w> Machine<'w> {
+    /// The system of that name; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`World::hosts`] and [`World::chassis`].
+    fn of(world: &'w World, name: &str) -> Result<Option<Self>, Fault> {
+        // All are looked for before one is missed: then they are asked for at once.
+        let (hosts, chassis, assets) = (world.hosts(), world.chassis(), world.assets());
+        let (hosts, chassis) = (&hosts?.hosts, &chassis?.chassis);
+        let Some(host) = hosts.iter().find(|host| host.name == name) else { return Ok(None) };
+        Ok(Some(Self {
+            host,
+            is_in_first_chassis: chassis.first().is_some_and(|first| {
+                first.name == host.chassis_name || first.host_names.contains(&host.name)
+            }),
+            is_first: hosts.first().is_some_and(|first| first.name == host.name),
+            assets: assets.map(|answer| answer.assets.as_slice()).unwrap_or_default(),
+        }))
+    }
+
+    /// Whether an event is about this system or the chassis that it is in. What several systems share is in the log of each.
+    fn has(&self, event: &v1::Event) -> bool {
+        if matches!(event.payload, Some(v1::event::Payload::IpmiSelRecord(_))) {
+            return self.is_first;
+        }
+        match event.domain.as_str() {
+            "host" => event.component == self.host.name,
+            "chassis" => event.component == self.host.chassis_name,
+            "sensor" | "thermal" => self.is_in_first_chassis,
+            "inventory" => match self.assets.iter().find(|asset| asset.id == event.component) {
+                Some(asset) if !asset.host_name.is_empty() => asset.host_name == self.host.name,
+                _ => self.is_in_first_chassis,
+            },
+            _ => false,
         }
     }
 }
 
 /// Entries of a log at most.
 const LOG_MAX: usize = 1000;
-
-/// Domains of the events that are about the machine, beside what its own software puts into the log over IPMI.
-const OF_MACHINE: [&str; 5] = ["host", "chassis", "sensor", "thermal", "inventory"];
 
 /// The logs there are, where the caller may read them; `None` if what they are of is not there.
 fn of_manager(world: &World, names: Names<'_>) -> Result<Option<Vec<Log>>, Fault> {
@@ -167,7 +210,7 @@ fn entries(world: &World, names: Names<'_>, top: &str, logs: Logs) -> Result<Opt
     let ids: Vec<String> = match log {
         Log::Console => lines(world, names)?.into_iter().map(|(id, _)| id).collect(),
         Log::Data => archives(world).map(|one| one.id.clone()).collect(),
-        _ => of_log(world, log)?.into_iter().map(|event| event.id.clone()).collect(),
+        _ => of_log(world, names, log)?.into_iter().map(|event| event.id.clone()).collect(),
     };
     let base = format!("/redfish/v1/{top}/{}/LogServices/{}/Entries", name(names, 0), log.id());
     let title = format!("Entries: {}", log.title());
@@ -193,9 +236,11 @@ fn archive(one: &Collected, kind: &str) -> Value {
     })
 }
 
-/// The events of a log, newest first.
-fn of_log(world: &World, log: Log) -> Result<Vec<&v1::Event>, Fault> {
-    let mut all: Vec<&v1::Event> = world.events()?.events.iter().filter(|event| log.has(event)).collect();
+/// The events of the log that a path names, newest first.
+fn of_log<'w>(world: &'w World, names: Names<'_>, log: Log) -> Result<Vec<&'w v1::Event>, Fault> {
+    let machine = if log == Log::Sel { Machine::of(world, name(names, 0))? } else { None };
+    let is_in = |event: &&v1::Event| log.has(event, machine.as_ref());
+    let mut all: Vec<&v1::Event> = world.events()?.events.iter().filter(is_in).collect();
     // As the gate has it: records tell of everybody.
     if log == Log::Audit && world.about.asker.privileges.has(Privileges::CONFIGURE_USERS) {
         all.extend(world.audit()?.events.iter().filter(|event| log::is_audit(event)));
@@ -216,7 +261,7 @@ fn entry(world: &World, names: Names<'_>, logs: Logs) -> Result<Option<Value>, F
     }
     if log != Log::Console {
         let unknown = world.events()?.resolutions_unknown;
-        let event = of_log(world, log)?.into_iter().find(|event| event.id == id);
+        let event = of_log(world, names, log)?.into_iter().find(|event| event.id == id);
         let resolved = |event: &v1::Event| (!unknown).then_some(event.resolution.is_some());
         return Ok(event.map(|event| log::entry(event, kind, resolved(event))));
     }
