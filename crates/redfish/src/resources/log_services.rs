@@ -8,11 +8,14 @@
 //! | `Systems/system/LogServices/SEL` | those of the machine and of the chassis it is in |
 //! | `Systems/system/LogServices/ConsoleLog` | lines of its serial console, for who may open that |
 
+use std::sync::Arc;
+
 use schema::rpc::event_service;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
 use crate::Fault;
+use crate::index::{Index, Place};
 use crate::message::base;
 use crate::privilege::{Privileges, entity};
 use crate::resource::{
@@ -207,14 +210,14 @@ fn service(world: &World, names: Names<'_>, top: &str, logs: Logs) -> Result<Opt
 
 fn entries(world: &World, names: Names<'_>, top: &str, logs: Logs) -> Result<Option<Value>, Fault> {
     let Some(log) = named(world, names, logs)? else { return Ok(None) };
-    let ids: Vec<String> = match log {
-        Log::Console => lines(world, names)?.into_iter().map(|(id, _)| id).collect(),
-        Log::Data => archives(world).map(|one| one.id.clone()).collect(),
-        _ => of_log(world, names, log)?.into_iter().map(|event| event.id.clone()).collect(),
-    };
     let base = format!("/redfish/v1/{top}/{}/LogServices/{}/Entries", name(names, 0), log.id());
     let title = format!("Entries: {}", log.title());
-    Ok(Some(collection(&title, ids.iter().map(|id| format!("{base}/{id}")).collect())))
+    let uri = |id: &String| format!("{base}/{id}");
+    let uris = match log {
+        Log::Data => archives(world).map(|one| uri(&one.id)).collect(),
+        _ => index(world, names, log)?.ids().iter().map(uri).collect(),
+    };
+    Ok(Some(collection(&title, uris)))
 }
 
 /// What was collected and is there.
@@ -236,20 +239,33 @@ fn archive(one: &Collected, kind: &str) -> Value {
     })
 }
 
+/// The log of events or lines that a path names. It is put together once for all of its entries: the collection holds 200 of them whole, and a filter
+/// looks at each.
+fn index(world: &World, names: Names<'_>, log: Log) -> Result<Arc<Index>, Fault> {
+    world.indexes.get((log.id(), name(names, 0)), || match log {
+        Log::Console => lines(world, names),
+        _ => events(world, names, log),
+    })
+}
+
 /// The events of the log that a path names, newest first.
-fn of_log<'w>(world: &'w World, names: Names<'_>, log: Log) -> Result<Vec<&'w v1::Event>, Fault> {
+fn events(world: &World, names: Names<'_>, log: Log) -> Result<Index, Fault> {
     let machine = if log == Log::Sel { Machine::of(world, name(names, 0))? } else { None };
-    let is_in = |event: &&v1::Event| log.has(event, machine.as_ref());
-    let mut all: Vec<&v1::Event> = world.events()?.events.iter().filter(is_in).collect();
+    let happened = world.events()?.events.iter().enumerate();
+    let mut all: Vec<(&str, Place)> = happened
+        .filter(|(_, event)| log.has(event, machine.as_ref()))
+        .map(|(at, event)| (event.id.as_str(), Place::Event(at)))
+        .collect();
     // As the gate has it: records tell of everybody.
     if log == Log::Audit && world.about.asker.privileges.has(Privileges::CONFIGURE_USERS) {
-        all.extend(world.audit()?.events.iter().filter(|event| log::is_audit(event)));
+        let records = world.audit()?.events.iter().enumerate().filter(|(_, event)| log::is_audit(event));
+        all.extend(records.map(|(at, event)| (event.id.as_str(), Place::Record(at))));
         // Ids sort by time.
-        all.sort_by(|one, other| other.id.cmp(&one.id));
-        all.dedup_by(|one, other| one.id == other.id);
+        all.sort_by(|(one, _), (other, _)| other.cmp(one));
+        all.dedup_by(|(one, _), (other, _)| one == other);
         all.truncate(LOG_MAX);
     }
-    Ok(all)
+    Ok(Index::of(all.into_iter().map(|(id, place)| (id.to_owned(), place))))
 }
 
 fn entry(world: &World, names: Names<'_>, logs: Logs) -> Result<Option<Value>, Fault> {
@@ -259,23 +275,27 @@ fn entry(world: &World, names: Names<'_>, logs: Logs) -> Result<Option<Value>, F
     if log == Log::Data {
         return Ok(archives(world).find(|one| one.id == id).map(|one| archive(one, kind)));
     }
-    if log != Log::Console {
-        let unknown = world.events()?.resolutions_unknown;
-        let event = of_log(world, names, log)?.into_iter().find(|event| event.id == id);
-        let resolved = |event: &v1::Event| (!unknown).then_some(event.resolution.is_some());
-        return Ok(event.map(|event| log::entry(event, kind, resolved(event))));
-    }
-    let found = lines(world, names)?.into_iter().find(|(other, _)| other == id);
-    Ok(found.map(|(_, line)| {
-        json!({
-            "Name": "Line of the console",
-            "EntryType": kind,
-            "OemRecordFormat": "Line of the serial console",
-            "Severity": "OK",
-            "Created": line.time.map(|at| at.to_string()),
-            "Message": line.text,
-        })
-    }))
+    let event = match index(world, names, log)?.find(id) {
+        None => return Ok(None),
+        Some(Place::Event(at)) => world.events()?.events.get(at),
+        Some(Place::Record(at)) => world.audit()?.events.get(at),
+        Some(Place::Line(at)) => return Ok(world.console_log()?.lines.get(at).map(|line| shown(line, kind))),
+    };
+    let unknown = world.events()?.resolutions_unknown;
+    let resolved = |event: &v1::Event| (!unknown).then_some(event.resolution.is_some());
+    Ok(event.map(|event| log::entry(event, kind, resolved(event))))
+}
+
+/// A line of a console as an entry.
+fn shown(line: &v1::ConsoleLogLine, kind: &str) -> Value {
+    json!({
+        "Name": "Line of the console",
+        "EntryType": kind,
+        "OemRecordFormat": "Line of the serial console",
+        "Severity": "OK",
+        "Created": line.time.map(|at| at.to_string()),
+        "Message": line.text,
+    })
 }
 
 /// That somebody has seen to what an event tells of (DSP0268, `Resolved`). An event is one in all logs that have it.
@@ -297,29 +317,30 @@ fn resolve(_: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
 
 /// The lines of a host's console, newest first as in the other logs, each with an id that stays as long as the line does: its time, and which of that
 /// time it is.
-fn lines<'w>(world: &'w World, names: Names<'_>) -> Result<Vec<(String, &'w v1::ConsoleLogLine)>, Fault> {
+fn lines(world: &World, names: Names<'_>) -> Result<Index, Fault> {
     let host = name(names, 0);
     // One host's are asked for: who wants those of several asks for each.
     if world.about.focus() != host {
         return Err(Fault::new(schema::Code::InvalidArgument, "the log of a console is shown by itself"));
     }
     let mut same: (i64, i32, u32) = (0, 0, 0);
-    let mut out: Vec<_> = world
+    let mut out: Vec<(String, Place)> = world
         .console_log()?
         .lines
         .iter()
-        .map(|line| {
+        .enumerate()
+        .map(|(at, line)| {
             let (seconds, nanos) = line.time.map_or((0, 0), |at| (at.seconds, at.nanos));
             same = if (same.0, same.1) == (seconds, nanos) {
                 (seconds, nanos, same.2 + 1)
             } else {
                 (seconds, nanos, 0)
             };
-            (format!("{seconds}.{nanos:09}-{}", same.2), line)
+            (format!("{seconds}.{nanos:09}-{}", same.2), Place::Line(at))
         })
         .collect();
     out.reverse();
-    Ok(out)
+    Ok(Index::of(out))
 }
 
 pub(super) static OF_MANAGER: Resource = Resource::new(
@@ -399,3 +420,86 @@ pub(super) static ENTRY_OF_SYSTEM: Resource = Resource {
         |world, names| entry(world, names, of_system),
     )
 };
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_put_together_once_for_all_of_its_entries() {
+        let mut world = World::default();
+        world.about.asker.privileges = Privileges::CONFIGURE_USERS.and(Privileges::CONFIGURE_COMPONENTS);
+        world.about.names = vec!["system".to_owned()];
+        let event = |at: usize, domain: &str| v1::Event {
+            id: format!("ev{at:03}"),
+            domain: domain.to_owned(),
+            component: "system".to_owned(),
+            principal: Some("olga".to_owned()),
+            ..v1::Event::default()
+        };
+        // Newest first, as eventlog answers; records have the ids in between.
+        let of = |domain: &str, odd: usize| v1::ListEventsResponse {
+            events: (0..100).rev().map(|at| event(2 * at + odd, domain)).collect(),
+            ..v1::ListEventsResponse::default()
+        };
+        let host = v1::Host { name: "system".to_owned(), ..v1::Host::default() };
+        let bmc = v1::ManagementController { name: "bmc".to_owned(), ..Default::default() };
+        let console = v1::Console { name: "system".to_owned(), ..v1::Console::default() };
+        let line = |at: i64| v1::ConsoleLogLine {
+            time: Some(prost_types::Timestamp { seconds: at / 2, nanos: 0 }),
+            text: at.to_string(),
+        };
+        for (need, answer) in [
+            (Need::Hosts, v1::ListHostsResponse { hosts: vec![host] }.encode_to_vec()),
+            (Need::Chassis, v1::ListChassisResponse::default().encode_to_vec()),
+            (Need::Assets, v1::ListAssetsResponse::default().encode_to_vec()),
+            (
+                Need::Controllers,
+                v1::ListManagementControllersResponse { controllers: vec![bmc] }.encode_to_vec(),
+            ),
+            (Need::Consoles, v1::ListConsolesResponse { consoles: vec![console] }.encode_to_vec()),
+            (
+                Need::ConsoleLog,
+                v1::ListConsoleLogResponse { lines: (0..100).map(line).collect() }.encode_to_vec(),
+            ),
+            (Need::Events, of("host", 0).encode_to_vec()),
+            (Need::Audit, of("audit", 1).encode_to_vec()),
+        ] {
+            world.fill(need, Ok(&answer));
+        }
+        let cases: [(&str, &str, &str, Logs, usize); 4] = [
+            ("Managers", "bmc", "AuditLog", of_manager, 200),
+            ("Managers", "bmc", "EventLog", of_manager, 100),
+            ("Systems", "system", "SEL", of_system, 100),
+            ("Systems", "system", "ConsoleLog", of_system, 100),
+        ];
+        for (top, owner, log, logs, count) in cases {
+            world.indexes.count.set(0);
+            let path = |id: &str| [owner, log, id].map(str::to_owned);
+            let all = entries(&world, &path(""), top, logs).unwrap().unwrap();
+            let members = all["Members"].as_array().unwrap();
+            assert_eq!(members.len(), count, "{log}");
+            let mut told = Vec::new();
+            for member in members {
+                let id = member["@odata.id"].as_str().unwrap().rsplit('/').next().unwrap();
+                let entry = entry(&world, &path(id), logs).unwrap().unwrap();
+                told.push(entry["EventId"].as_str().or(entry["Message"].as_str()).unwrap().to_owned());
+            }
+            assert_eq!(world.indexes.count.get(), 1, "{log}");
+            assert!(entry(&world, &path("other"), logs).unwrap().is_none(), "{log}");
+            // Each is the one that its id names: newest first, and none twice.
+            let newest_first = |pair: &[String]| match pair {
+                [one, other] => (one.len(), one) > (other.len(), other),
+                _ => true,
+            };
+            assert!(told.windows(2).all(newest_first), "{log}: {told:?}");
+        }
+        // What was asked again is put together again.
+        world.fill(Need::Events, Ok(&v1::ListEventsResponse::default().encode_to_vec()));
+        let path = ["bmc", "EventLog"].map(str::to_owned);
+        let all = entries(&world, &path, "Managers", of_manager).unwrap().unwrap();
+        assert_eq!(all["Members@odata.count"], 0);
+    }
+}
