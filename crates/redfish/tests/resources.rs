@@ -284,6 +284,54 @@ fn a_power_operation_that_has_ended_is_a_task() {
 }
 
 #[test]
+fn a_power_operation_is_a_task_while_it_goes_on_and_before_its_event_is_there() {
+    let mut bench = Bench::new();
+    let operation = |id: &str, result: v1::OperationResult| v1::HostOperation {
+        id: id.into(),
+        action: v1::HostAction::ForceOff.into(),
+        result: result.into(),
+        requested_at: Some(prost_types::Timestamp { seconds: 1_790_000_090, nanos: 0 }),
+        ..v1::HostOperation::default()
+    };
+    let with = |bench: &mut Bench, operation: v1::HostOperation| -> (Value, u16) {
+        let last_operation = Some(operation);
+        let host = v1::Host { name: "system".into(), last_operation, ..v1::Host::default() };
+        bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
+        let monitored = bench.get("/redfish/v1/TaskService/TaskMonitors/op-2").status;
+        (bench.shown("/redfish/v1/TaskService/Tasks"), monitored)
+    };
+    let ids = |all: &Value| -> Vec<String> {
+        let members = all["Members"].as_array().unwrap().iter();
+        members.map(|one| one["@odata.id"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()).collect()
+    };
+    let (all, monitored) = with(&mut bench, operation("op-2", v1::OperationResult::Running));
+    assert_eq!(
+        (ids(&all), monitored),
+        (["collect-2", "collect-1", "op-2", "op-1"].map(str::to_owned).into(), 202)
+    );
+    let task = bench.shown("/redfish/v1/TaskService/Tasks/op-2");
+    assert_eq!((&task["TaskState"], &task["TaskStatus"]), (&json!("Running"), &json!("OK")));
+    assert_eq!(
+        (&task["Name"], &task["StartTime"]),
+        (&json!("system: force off"), &json!("2026-09-21T14:14:50Z"))
+    );
+    assert!(task.get("PercentComplete").is_none() && task.get("EndTime").is_none());
+    assert_eq!(task["Messages"][0]["MessageId"], "TaskEvent.1.0.TaskStarted");
+    for (result, state, monitored) in [
+        (v1::OperationResult::Done, "Completed", 204),
+        (v1::OperationResult::Superseded, "Cancelled", 500),
+        (v1::OperationResult::Failed, "Exception", 500),
+    ] {
+        assert_eq!(with(&mut bench, operation("op-2", result)).1, monitored, "{state}");
+        assert_eq!(bench.shown("/redfish/v1/TaskService/Tasks/op-2")["TaskState"], state);
+    }
+    // One that its event tells of is there once, as that tells it.
+    let (all, _) = with(&mut bench, operation("op-1", v1::OperationResult::Running));
+    assert_eq!(ids(&all), ["collect-2", "collect-1", "op-1"]);
+    assert_eq!(bench.shown("/redfish/v1/TaskService/Tasks/op-1")["TaskState"], "Completed");
+}
+
+#[test]
 fn interfaces_are_shown_as_the_network_s_daemon_says_and_not_at_all_without_it() {
     let mut bench = Bench::new();
     let all = "/redfish/v1/Managers/bmc/EthernetInterfaces";

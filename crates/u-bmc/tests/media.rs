@@ -409,6 +409,20 @@ async fn an_image_of_a_server_without_ranges_is_copied_into_the_store_and_insert
             && !copies[0]["fault"].as_str().unwrap_or_default().is_empty(),
         "{copies}"
     );
+    // Each copy was told as it began and as it ended, oldest first here, as a task that is named by both.
+    eventually("begin and end of each copy are told", LONG, || async {
+        let told = admin.get("/api/v1alpha1/events?domain=media&what=copy").await?.json()?;
+        let all = told["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let changes: Vec<&Value> = all.iter().rev().map(|event| &event["taskChange"]).collect();
+        let kinds: Vec<&str> = changes.iter().filter_map(|change| change["kind"].as_str()).collect();
+        let named = changes.chunks(2).all(|pair| {
+            pair.iter().all(|change| change["taskId"].is_string() && change["taskId"] == pair[0]["taskId"])
+        });
+        let ends = ["CANCELLED", "COMPLETED", "FAILED"];
+        let wanted = ends.iter().flat_map(|end| ["STARTED", *end]);
+        Ok(named && kinds.iter().copied().eq(wanted.map(|kind| format!("TASK_CHANGE_KIND_{kind}"))))
+    })
+    .await?;
     suite.stop().await
 }
 

@@ -369,8 +369,10 @@ impl Slots {
             is_read_only,
             by,
         };
+        let begun = (place.name.clone(), order.by.clone());
         let (id, progress) = self.copies.begin(order, self.clock.wall());
-        tracing::info!(drive = place.name, medium = name, "copying medium into store");
+        tracing::info!(drive = begun.0, medium = name, "copying medium into store");
+        self.tell_copy(&id, v1::TaskChangeKind::Started, &begun.0, &name, &begun.1);
         let (store, copied) = (self.store.clone(), id.clone());
         let image = HttpImage::new(Arc::clone(&self.servers), wanted, None);
         let work = self.work.spawn(async move {
@@ -384,7 +386,7 @@ impl Slots {
 
     /// What was copied is inserted, or it is told that it is not.
     fn copied(&mut self, id: String, result: Result<(), String>) {
-        let Some(Copied { slot, name, is_read_only, by }) = self.copies.copied(&id) else { return };
+        let Some(Copied { slot, name, is_read_only, by, .. }) = self.copies.copied(&id) else { return };
         let wall = self.clock.wall();
         let since = wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let medium = Medium {
@@ -397,7 +399,7 @@ impl Slots {
             validator: None,
         };
         if let Err(why) = result {
-            self.copies.ended(&id, End::Failed(why.clone()), wall);
+            self.copy_ended(&id, End::Failed(why.clone()));
             return self.tell_of(slot, &Change::Failed(why), Some(&medium), Some(by));
         }
         let (answer, answered) = oneshot::channel();
@@ -407,6 +409,36 @@ impl Slots {
             Done::CopyInserted { id, result }
         });
         self.begin(slot, medium, None, by, Waiter::Session(answer));
+    }
+
+    /// A copy has ended so. That is told once.
+    fn copy_ended(&mut self, id: &str, end: End) {
+        let kind = match &end {
+            End::Done => v1::TaskChangeKind::Completed,
+            End::Failed(_) => v1::TaskChangeKind::Failed,
+            End::Stopped => v1::TaskChangeKind::Cancelled,
+        };
+        let Some(copied) = self.copies.ended(id, end, self.clock.wall()) else { return };
+        let drive = self.places.get(copied.slot).map_or("", |place| place.name.as_str());
+        self.tell_copy(id, kind, drive, &copied.name, &copied.by);
+    }
+
+    /// Tells that a copy for this drive has begun or ended; what became of the drive by it is told by itself.
+    fn tell_copy(&self, id: &str, kind: v1::TaskChangeKind, drive: &str, image: &str, by: &Opener) {
+        let (severity, did) = match kind {
+            v1::TaskChangeKind::Started => (v1::EventSeverity::Info, "has begun"),
+            v1::TaskChangeKind::Completed => (v1::EventSeverity::Info, "is done"),
+            v1::TaskChangeKind::Cancelled => (v1::EventSeverity::Info, "was ended"),
+            _ => (v1::EventSeverity::Warning, "failed"),
+        };
+        let change = v1::TaskChange { task_id: id.to_owned(), kind: kind.into() };
+        let event = ipc::EventBuilder::new(crate::NAME, "media", drive, "copy")
+            .severity(severity)
+            .message(format!("{drive}: the copy of {image} into the store {did}"))
+            .payload(v1::event::Payload::TaskChange(change))
+            .by(&by.holder.account, &by.request_id)
+            .at(self.clock.wall());
+        self.outbox.event(event);
     }
 
     /// A client serves a file: it is inserted by that, or goes on.
@@ -480,10 +512,12 @@ impl Slots {
     }
 
     pub(crate) fn eject(&mut self, slot: usize, by: Opener, reply: Reply<v1::EjectMediaResponse>) {
-        let wall = self.clock.wall();
-        if let Some(Copied { name, .. }) = self.copies.stop(slot, wall) {
+        if let Some(Copied { id, name, .. }) = self.copies.stop(slot, self.clock.wall()) {
             let who = &by.holder.account;
             tracing::info!(medium = name, by = who, "stopped copying medium into store");
+            let drive = self.places.get(slot).map_or("", |place| place.name.as_str());
+            // By who has emptied the drive, not by who wanted it filled.
+            self.tell_copy(&id, v1::TaskChangeKind::Cancelled, drive, &name, &by);
         }
         let Some(place) = self.places.get_mut(slot) else { return };
         let waiter = Waiter::Eject(reply);
@@ -542,8 +576,7 @@ impl Slots {
             }
             Done::Copied { id, result } => self.copied(id, result),
             Done::CopyInserted { id, result } => {
-                let end = result.map_or_else(End::Failed, |()| End::Done);
-                self.copies.ended(&id, end, self.clock.wall());
+                self.copy_ended(&id, result.map_or_else(End::Failed, |()| End::Done));
             }
             Done::Came { slot, turn, came } => self.came(slot, turn, came),
         }

@@ -36,10 +36,12 @@ use crate::message::{self, Registry};
 use crate::resource::Resource;
 
 pub use events::STREAM;
-pub use log::{EVENT_TYPES, REGISTRY as OWN_REGISTRY, StreamFilter, event_payload, is_sent, selects};
+pub use log::{
+    EVENT_REGISTRIES, EVENT_TYPES, REGISTRY as OWN_REGISTRY, StreamFilter, event_payload, is_sent, selects,
+};
 pub(crate) use log_services::{COLLECT, has};
 pub use log_services::{DATA_TYPE, data_at};
-pub(crate) use tasks::{Outcome, monitor_uri, outcome_of, task_uri};
+pub(crate) use tasks::{Outcome, monitor_uri, outcome_of};
 pub(crate) use update::{PUSH, disabled as updates_disabled};
 
 /// All of them, what lies above first.
@@ -144,6 +146,16 @@ fn name(names: &[String], at: usize) -> &str {
 /// A text that says something.
 fn said(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
+}
+
+/// Where a task is.
+pub(crate) fn task_uri(id: &str) -> String {
+    format!("/redfish/v1/TaskService/Tasks/{id}")
+}
+
+/// Whether what a daemon calls something can be a name in a path.
+fn is_path_name(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// Where DMTF publishes schemas.

@@ -738,6 +738,7 @@ impl Runner {
                 Step::Send(batch) => {
                     let record = lock(&self.subscription.record).clone();
                     let body = redfish::resources::event_payload(
+                        &self.filters,
                         &batch.events,
                         &batch.upto.to_string(),
                         &record.context,

@@ -683,6 +683,7 @@ const de: Messages = {
   "domain.log": "Ereignisprotokoll",
   "domain.role": "Rollen",
   "domain.store": "Speicher",
+  "domain.diagnostics": "Diagnose",
   "domain.fleet": "Flotte",
   "domain.audit": "Anfragen",
 

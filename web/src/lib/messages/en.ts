@@ -681,6 +681,7 @@ const en = {
   "domain.log": "Event log",
   "domain.role": "Roles",
   "domain.store": "Store",
+  "domain.diagnostics": "Diagnostics",
   "domain.fleet": "Fleet",
   "domain.audit": "Requests",
 

@@ -683,6 +683,7 @@ const ja: Messages = {
   "domain.log": "イベントログ",
   "domain.role": "ロール",
   "domain.store": "ストア",
+  "domain.diagnostics": "診断",
   "domain.fleet": "フリート",
   "domain.audit": "要求",
 

@@ -683,6 +683,7 @@ const zh: Messages = {
   "domain.log": "事件日志",
   "domain.role": "角色",
   "domain.store": "存储",
+  "domain.diagnostics": "诊断",
   "domain.fleet": "机群",
   "domain.audit": "请求",
 
