@@ -107,8 +107,9 @@ struct Place {
     verification: Verification,
 }
 
-/// Whether the certificate of the next one's server is verified where its insertion does not say. That it is not is used up by the next insertion, whatever becomes
-/// of that, and forgotten after a while: who inserts another one later is not to meet it.
+/// Whether the certificate of the next medium's server is verified where its insertion does not say. That it is not is used up once a medium is inserted, and
+/// forgotten after a while: who inserts another one later is not to meet it. An insertion that is refused or fails changes nothing of it, so that it can be
+/// tried again.
 #[derive(Debug, Default)]
 struct Verification {
     off_until: Option<Mono>,
@@ -123,11 +124,11 @@ impl Verification {
         self.off_until.is_none_or(|until| until <= now)
     }
 
-    /// For one insertion.
-    fn take(&mut self, now: Mono) -> bool {
-        let is_on = self.is_on(now);
-        self.off_until = None;
-        is_on
+    /// What becomes of it by what happened to the drive.
+    fn happened(&mut self, change: &Change) {
+        if matches!(change, Change::Inserted | Change::Ejected(_)) {
+            self.off_until = None;
+        }
     }
 }
 
@@ -255,10 +256,9 @@ impl Slots {
         (0..self.places.len()).filter_map(|slot| self.shown(slot)).collect()
     }
 
-    /// Whether the certificate of a server is verified where this insertion does not say.
-    pub(crate) fn take_verification(&mut self, slot: usize) -> bool {
-        let now = self.clock.now();
-        self.places.get_mut(slot).is_none_or(|place| place.verification.take(now))
+    /// Whether the certificate of a server is verified where an insertion into this drive does not say.
+    pub(crate) fn verifies(&self, slot: usize) -> bool {
+        self.places.get(slot).is_none_or(|place| place.verification.is_on(self.clock.now()))
     }
 
     /// Says how the next medium is inserted.
@@ -732,9 +732,7 @@ impl Slots {
 
     fn tell(&mut self, slot: usize, change: &Change) {
         let Some(place) = self.places.get_mut(slot) else { return };
-        if matches!(change, Change::Ejected(_)) {
-            place.verification = Verification::default();
-        }
+        place.verification.happened(change);
         let by = place.by.clone();
         // What happens by itself is nobody's doing.
         let by =
@@ -858,16 +856,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn that_a_server_is_not_verified_is_for_one_insertion_and_not_for_long() {
+    fn that_a_server_is_not_verified_is_for_one_medium_and_not_for_long() {
         let (mut verification, now) = (Verification::default(), Mono::ZERO);
-        assert!(verification.is_on(now) && verification.take(now));
+        assert!(verification.is_on(now));
         verification.set(false, now);
-        assert!(!verification.is_on(now) && !verification.take(now));
-        assert!(verification.is_on(now) && verification.take(now), "whatever became of it");
+        assert!(!verification.is_on(now));
+        // What was refused or failed is tried again.
+        verification.happened(&Change::Failed("the server does not answer".to_owned()));
+        assert!(!verification.is_on(now), "a failure uses nothing up");
+        verification.happened(&Change::Inserted);
+        assert!(verification.is_on(now), "it was for the medium that is inserted now");
         verification.set(false, now);
-        assert!(verification.take(now.saturating_add(UNVERIFIED_FOR)));
+        verification.happened(&Change::Ejected(None));
+        assert!(verification.is_on(now));
+        verification.set(false, now);
+        assert!(verification.is_on(now.saturating_add(UNVERIFIED_FOR)));
         verification.set(false, now);
         verification.set(true, now);
-        assert!(verification.take(now));
+        assert!(verification.is_on(now));
     }
 }
