@@ -428,6 +428,63 @@ fn a_value_that_is_not_good_is_null_and_what_is_not_known_is_left_out() {
 }
 
 #[test]
+fn the_environment_of_a_chassis_is_shown_as_far_as_its_sensors_and_fans_say_it() {
+    let mut bench = Bench::new();
+    let uri = "/redfish/v1/Chassis/chassis/EnvironmentMetrics";
+    let link = bench.shown("/redfish/v1/Chassis/chassis")["EnvironmentMetrics"]["@odata.id"].clone();
+    assert_eq!(link, uri);
+    let source = |id: &str| format!("/redfish/v1/Chassis/chassis/Sensors/{id}");
+    let metrics = bench.shown(uri);
+    assert_eq!(metrics["PowerWatts"], json!({"DataSourceUri": source("psu0_pin"), "Reading": 120.0}));
+    let fan = |name: &str, rpm: Value| json!({"DeviceName": name, "PhysicalContext": "Chassis", "Reading": 35.0, "SpeedRPM": rpm});
+    assert_eq!(metrics["FanSpeedsPercent"], json!([fan("fan0", json!(4200)), fan("fan1", Value::Null)]));
+    // No sensor says that it measures the chassis, or the air outside.
+    assert!(metrics.get("TemperatureCelsius").is_none() && metrics.get("HumidityPercent").is_none());
+
+    let sensor = |id: &str, context: v1::SensorContext, place: &str, value: f64| v1::Sensor {
+        id: id.into(),
+        name: id.into(),
+        context: Some(context.into()),
+        quality: v1::SensorQuality::Good.into(),
+        custom_attributes: [("place".to_owned(), place.to_owned())].into(),
+        reading: Some(v1::sensor::Reading::AnalogReading(v1::AnalogSensorReading {
+            value: Some(value),
+            ..v1::AnalogSensorReading::default()
+        })),
+        ..v1::Sensor::default()
+    };
+    let mut sensors = vec![
+        sensor("box", v1::SensorContext::Temperature, "chassis", 31.0),
+        sensor("cpu", v1::SensorContext::Temperature, "cpu", 61.0),
+        sensor("air", v1::SensorContext::Humidity, "intake", 40.0),
+        v1::Sensor {
+            quality: v1::SensorQuality::Stale.into(),
+            ..sensor("all", v1::SensorContext::Power, "chassis", 99.0)
+        },
+    ];
+    let say = |bench: &mut Bench, sensors: &[v1::Sensor]| {
+        let all = v1::ListSensorsResponse { sensors: sensors.to_vec(), ..Default::default() };
+        bench.say("rpc.SensorService.ListSensors", &all);
+    };
+    say(&mut bench, &sensors);
+    let metrics = bench.shown(uri);
+    for (name, id, reading) in [
+        ("TemperatureCelsius", "box", json!(31.0)),
+        ("HumidityPercent", "air", json!(40.0)),
+        ("PowerWatts", "all", Value::Null),
+    ] {
+        assert_eq!(metrics[name], json!({"DataSourceUri": source(id), "Reading": reading}), "{name}");
+    }
+    // Of two nobody says which is that of the whole; without thermalmgr nothing is known of the fans.
+    sensors.push(sensor("box2", v1::SensorContext::Temperature, "chassis", 33.0));
+    say(&mut bench, &sensors);
+    bench.refuse("rpc.ThermalService.ListCoolingDevices", Fault::new(Code::Unavailable, "gone"));
+    let metrics = bench.shown(uri);
+    assert!(metrics.get("TemperatureCelsius").is_none() && metrics.get("FanSpeedsPercent").is_none());
+    assert_eq!(bench.get("/redfish/v1/Chassis/other/EnvironmentMetrics").status, 404);
+}
+
+#[test]
 fn what_passwords_and_logins_are_held_to_is_shown_as_far_as_it_is_known() {
     let mut bench = Bench::new();
     let service = bench.shown("/redfish/v1/AccountService");

@@ -4,6 +4,7 @@ mod accounts;
 mod boot_override;
 mod certificates;
 mod chassis;
+mod environment;
 mod events;
 mod fans;
 mod interfaces;
@@ -70,6 +71,7 @@ pub static ALL: &[&Resource] = &[
     &storage::DRIVE,
     &sensors::COLLECTION,
     &sensors::SENSOR,
+    &environment::METRICS,
     &thermal::THERMAL,
     &thermal::SUBSYSTEM,
     &thermal::METRICS,
