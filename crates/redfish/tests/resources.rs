@@ -673,6 +673,63 @@ fn the_log_shows_events_with_their_messages() {
 }
 
 #[test]
+fn an_entry_links_to_what_it_is_about_as_long_as_that_is_there() {
+    use v1::event::Payload;
+
+    let mut bench = Bench::new();
+    let event = |id: &str, domain: &str, component: &str, payload: Option<Payload>| v1::Event {
+        id: id.into(),
+        domain: domain.into(),
+        component: component.into(),
+        payload,
+        ..v1::Event::default()
+    };
+    let crossed = |sensor: &str, chassis: &str| {
+        let (sensor_id, chassis_name) = (sensor.into(), chassis.into());
+        let crossed = v1::SensorThresholdCrossed { sensor_id, chassis_name, ..Default::default() };
+        Some(Payload::SensorThresholdCrossed(crossed))
+    };
+    let medium = |slot: &str| {
+        Some(Payload::MediaChange(v1::MediaChange { slot_name: slot.into(), ..Default::default() }))
+    };
+    let account = |name: &str| {
+        Some(Payload::UserChange(v1::UserChange { username: name.into(), ..Default::default() }))
+    };
+    let events = vec![
+        event("1", "sensor", "cpu0_temp", crossed("cpu0_temp", "chassis")),
+        event("2", "sensor", "gone", crossed("gone", "chassis")),
+        event("3", "sensor", "cpu0_temp", crossed("cpu0_temp", "other")),
+        event("4", "media", "cd", medium("cd")),
+        event("5", "media", "usb", medium("usb")),
+        event("6", "user", "id-of-olga", account("olga")),
+        event("7", "user", "id-of-nobody", account("nobody")),
+        event("8", "role", "night", None),
+        event("9", "role", "day", None),
+    ];
+    bench.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
+    let origins = |bench: &mut Bench| -> Vec<String> {
+        let all = bench.shown("/redfish/v1/Managers/bmc/LogServices/EventLog/Entries");
+        let origin =
+            |entry: &Value| entry["Links"]["OriginOfCondition"]["@odata.id"].as_str().map(str::to_owned);
+        all["Members"].as_array().unwrap().iter().map(|entry| origin(entry).unwrap_or_default()).collect()
+    };
+    let of = |path: &str| if path.is_empty() { String::new() } else { format!("/redfish/v1/{path}") };
+    let (sensor, drive) = ("Chassis/chassis/Sensors/cpu0_temp", "Managers/bmc/VirtualMedia/cd");
+    let (olga, night) = ("AccountService/Accounts/olga", "AccountService/Roles/night");
+    assert_eq!(origins(&mut bench), [sensor, "", "", drive, "", olga, "", night, ""].map(of));
+    for origin in origins(&mut bench).iter().filter(|origin| !origin.is_empty()) {
+        assert_eq!(bench.get(origin).status, 200, "{origin}");
+    }
+    // Where nobody knows whether it is there, and for who may not see it, there is none.
+    bench.refuse("rpc.SensorService.ListSensors", Fault::new(Code::Unavailable, "gone"));
+    assert_eq!(origins(&mut bench)[0], "");
+    let answers = bench.answers.clone();
+    let mut bench = Bench::by(asker("rita", auth::Role::ReadOnly));
+    bench.answers.insert("rpc.EventService.ListEvents", answers["rpc.EventService.ListEvents"].clone());
+    assert_eq!(origins(&mut bench), [sensor, "", "", drive, "", "", "", night, ""].map(of));
+}
+
+#[test]
 fn an_entry_is_resolved_and_reopened_and_a_line_of_a_console_is_not() {
     let mut bench = Bench::new();
     bench.agree();

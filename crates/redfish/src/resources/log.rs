@@ -13,7 +13,7 @@ use crate::message::{
 use crate::query::{Query, QueryError};
 use crate::resource::{link, prune};
 
-use super::{is_path_name, said, task_uri};
+use super::{is_path_name, said, sensors, task_uri};
 
 /// Messages that no registry of DMTF's has: what the event log says, in its own words.
 pub static REGISTRY: Registry = Registry {
@@ -48,8 +48,9 @@ static EVENT_CRITICAL: Template = Template {
     args: 2,
 };
 
-/// An event that a log keeps, in the words of an entry of `kind`; `resolved` is whether it is, as far as that is known.
-pub(super) fn entry(event: &v1::Event, kind: &str, resolved: Option<bool>) -> Value {
+/// An event that a log keeps, in the words of an entry of `kind`; `resolved` is whether it is, as far as that is known, and `origin` the URI of the resource it
+/// is about, if that is there.
+pub(super) fn entry(event: &v1::Event, kind: &str, resolved: Option<bool>, origin: Option<&str>) -> Value {
     let message = told(event);
     json!({
         "Name": subject(event),
@@ -65,7 +66,7 @@ pub(super) fn entry(event: &v1::Event, kind: &str, resolved: Option<bool>) -> Va
         // On whose behalf it happened.
         "Originator": said(event.principal.as_deref()),
         "OriginatorType": said(event.principal.as_deref()).map(|_| "Client"),
-        "Links": {"OriginOfCondition": origin(event).map(|uri| link(&uri))},
+        "Links": {"OriginOfCondition": origin.map(link)},
         "Description": said(Some(&event.source)).map(|source| format!("Said by {source}")),
     })
 }
@@ -195,19 +196,61 @@ pub(super) fn is_audit(event: &v1::Event) -> bool {
 /// The domain of records of requests.
 const AUDIT: &str = "audit";
 
-/// The resource an event is about, and its type, if it has one.
-fn about(event: &v1::Event) -> Option<(&'static str, String)> {
-    let component = said(Some(&event.component))?;
-    match event.domain.as_str() {
-        "host" => Some(("ComputerSystem", format!("/redfish/v1/Systems/{component}"))),
-        "chassis" => Some(("Chassis", format!("/redfish/v1/Chassis/{component}"))),
-        "bmc" => Some(("Manager", format!("/redfish/v1/Managers/{component}"))),
+/// The resource an event is about, with its type, if there is one. It was there when that happened: what a log shows later may be gone.
+pub(super) fn about(event: &v1::Event) -> Option<(&'static str, String)> {
+    use v1::event::Payload;
+
+    let below = |kind: &'static str, of: &str, id: &str| {
+        is_path_name(id).then(|| (kind, format!("/redfish/v1/{of}/{id}")))
+    };
+    let sensor = |chassis: &str, id: &str| {
+        (is_path_name(chassis) && is_path_name(id)).then(|| ("Sensor", sensors::uri(chassis, id)))
+    };
+    let component = event.component.as_str();
+    match (event.domain.as_str(), &event.payload) {
+        ("host", _) => below("ComputerSystem", "Systems", component),
+        ("chassis", _) => below("Chassis", "Chassis", component),
+        ("bmc", _) => below("Manager", "Managers", component),
+        ("sensor", Some(Payload::SensorThresholdCrossed(crossed))) => {
+            sensor(&crossed.chassis_name, &crossed.sensor_id)
+        }
+        // A bus and a device, which are in no chassis, are no Sensor, and neither is what has no numbers.
+        ("sensor", Some(Payload::SensorStateChange(change))) if sensors::has_numbers(change.context()) => {
+            sensor(&change.chassis_name, &change.id)
+        }
+        // The store, which no name of a drive stands for, is no drive.
+        ("media", Some(Payload::MediaChange(change))) => {
+            below("VirtualMedia", "Managers/bmc/VirtualMedia", &change.slot_name)
+        }
+        ("media", Some(Payload::TaskChange(_))) => {
+            below("VirtualMedia", "Managers/bmc/VirtualMedia", component)
+        }
+        ("user", Some(Payload::UserChange(change)))
+            if !matches!(change.kind(), v1::UserChangeKind::Deleted | v1::UserChangeKind::Unreadable) =>
+        {
+            below("ManagerAccount", "AccountService/Accounts", &change.username)
+        }
+        // What all accounts are held to.
+        ("user", None) if component == "policy" => {
+            Some(("AccountService", "/redfish/v1/AccountService".to_owned()))
+        }
+        ("role", _) if event.what != "deleted" => below("Role", "AccountService/Roles", component),
         _ => None,
     }
 }
 
 /// The types of the resources that events are about.
-pub const EVENT_TYPES: &[&str] = &["Chassis", "ComputerSystem", "Manager", "Task"];
+pub const EVENT_TYPES: &[&str] = &[
+    "AccountService",
+    "Chassis",
+    "ComputerSystem",
+    "Manager",
+    "ManagerAccount",
+    "Role",
+    "Sensor",
+    "Task",
+    "VirtualMedia",
+];
 
 /// The registries whose messages events are sent as.
 pub const EVENT_REGISTRIES: &[&str] = &["UBmc", "TaskEvent"];
@@ -323,11 +366,6 @@ impl StreamFilter {
             "OriginResource": about.map(|(_, uri)| uri),
         }))
     }
-}
-
-/// The resource an event is about, if it has one.
-pub(super) fn origin(event: &v1::Event) -> Option<String> {
-    about(event).map(|(_, uri)| uri)
 }
 
 #[cfg(test)]
@@ -486,6 +524,85 @@ mod tests {
         let filter = StreamFilter::of("$filter=RegistryPrefix eq 'TaskEvent'").unwrap();
         assert_eq!(filter.payload(&gap, "9", "")["Events"].as_array().unwrap().len(), 1);
         assert_eq!(EVENT_REGISTRIES, [REGISTRY.prefix, task_event::REGISTRY.prefix]);
+    }
+
+    #[test]
+    fn an_event_names_the_resource_it_is_about_where_there_is_one() {
+        use v1::event::Payload;
+        use v1::{SensorContext as C, UserChangeKind as K};
+
+        let crossed = |chassis: &str| {
+            Payload::SensorThresholdCrossed(v1::SensorThresholdCrossed {
+                sensor_id: "cpu0".into(),
+                chassis_name: chassis.into(),
+                ..Default::default()
+            })
+        };
+        let state = |context: C, chassis: &str| {
+            Payload::SensorStateChange(v1::SensorStateChange {
+                id: "cpu0".into(),
+                chassis_name: chassis.into(),
+                context: context.into(),
+                ..Default::default()
+            })
+        };
+        let medium = |slot: &str| {
+            Payload::MediaChange(v1::MediaChange { slot_name: slot.into(), ..Default::default() })
+        };
+        let account = |kind: K| {
+            let username = "olga".into();
+            Payload::UserChange(v1::UserChange { kind: kind.into(), username, ..Default::default() })
+        };
+        let sensor = Some(("Sensor", "Chassis/box/Sensors/cpu0"));
+        let drive = Some(("VirtualMedia", "Managers/bmc/VirtualMedia/cd"));
+        let cases = [
+            ("host.system.state", None, Some(("ComputerSystem", "Systems/system"))),
+            ("chassis.box.state", None, Some(("Chassis", "Chassis/box"))),
+            ("bmc.bmc.state", None, Some(("Manager", "Managers/bmc"))),
+            ("sensor.cpu0.threshold", Some(crossed("box")), sensor),
+            ("sensor.cpu0.state", Some(state(C::Temperature, "box")), sensor),
+            // Of a release that does not say of which chassis; a presence; a bus.
+            ("sensor.cpu0.threshold", Some(crossed("")), None),
+            ("sensor.cpu0.state", Some(state(C::Presence, "box")), None),
+            ("sensor.cpu0.bus", Some(state(C::Unspecified, "")), None),
+            ("sensor.cpu0.thresholds", None, None),
+            ("media.cd.change", Some(medium("cd")), drive),
+            ("media.store.change", Some(medium("")), None),
+            ("media.cd.copy", Some(Payload::TaskChange(v1::TaskChange::default())), drive),
+            (
+                "user.a1.updated",
+                Some(account(K::Updated)),
+                Some(("ManagerAccount", "AccountService/Accounts/olga")),
+            ),
+            (
+                "user.a1.locked",
+                Some(account(K::Locked)),
+                Some(("ManagerAccount", "AccountService/Accounts/olga")),
+            ),
+            ("user.a1.deleted", Some(account(K::Deleted)), None),
+            ("user.a1.unreadable", Some(account(K::Unreadable)), None),
+            ("user.policy.updated", None, Some(("AccountService", "AccountService"))),
+            ("role.night.updated", None, Some(("Role", "AccountService/Roles/night"))),
+            ("role.night.deleted", None, None),
+            ("session.s1.created", None, None),
+        ];
+        for (subject, payload, wanted) in cases {
+            let mut parts = subject.split('.').map(str::to_owned);
+            let mut part = || parts.next().unwrap();
+            let (domain, component, what) = (part(), part(), part());
+            let event = v1::Event { domain, component, what, payload, ..v1::Event::default() };
+            let wanted = wanted.map(|(kind, uri)| (kind, format!("/redfish/v1/{uri}")));
+            assert_eq!(about(&event), wanted, "{subject}");
+            let Some((kind, uri)) = wanted else { continue };
+            assert!(EVENT_TYPES.contains(&kind), "{kind}");
+            let of_type =
+                v1::EventSubscription { resource_types: vec![kind.to_owned()], ..Default::default() };
+            let of_origin =
+                v1::EventSubscription { origin_resources: vec![uri.clone()], ..Default::default() };
+            assert!(selects(&of_type, &event) && selects(&of_origin, &event), "{subject}");
+            let sent = event_payload(&of_origin, &[event], "7", "");
+            assert_eq!(sent["Events"][0]["OriginOfCondition"]["@odata.id"], uri);
+        }
     }
 
     #[test]

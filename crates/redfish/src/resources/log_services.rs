@@ -23,7 +23,7 @@ use crate::resource::{
 };
 use crate::world::{Call, Collected, Need, World};
 
-use super::{log, name};
+use super::{log, name, sensors};
 
 /// A log.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -283,7 +283,27 @@ fn entry(world: &World, names: Names<'_>, logs: Logs) -> Result<Option<Value>, F
     };
     let unknown = world.events()?.resolutions_unknown;
     let resolved = |event: &v1::Event| (!unknown).then_some(event.resolution.is_some());
-    Ok(event.map(|event| log::entry(event, kind, resolved(event))))
+    Ok(event.map(|event| log::entry(event, kind, resolved(event), origin(world, event).as_deref())))
+}
+
+/// The resource an event is about, if it is there and the caller may see it: since then a sensor, an account or a role may have gone.
+fn origin(world: &World, event: &v1::Event) -> Option<String> {
+    let (kind, uri) = log::about(event)?;
+    let id = uri.rsplit('/').next().unwrap_or_default();
+    let is_there = match kind {
+        "Sensor" => {
+            let (chassis, all) = (world.chassis(), world.sensors());
+            let first = chassis.ok().and_then(|answer| answer.chassis.first());
+            let is_it = |sensor: &v1::Sensor| sensor.id == id && sensors::is_analog(sensor);
+            first.is_some_and(|first| sensors::uri(&first.name, id) == uri)
+                && all.is_ok_and(|answer| answer.sensors.iter().any(is_it))
+        }
+        "VirtualMedia" => world.media().is_ok_and(|answer| answer.slots.iter().any(|slot| slot.name == id)),
+        "ManagerAccount" => world.accounts().is_ok_and(|all| all.iter().any(|user| user.username == id)),
+        "Role" => world.roles().is_ok_and(|answer| answer.roles.iter().any(|role| role.id == id)),
+        _ => true,
+    };
+    is_there.then_some(uri)
 }
 
 /// A line of a console as an entry.
