@@ -472,6 +472,7 @@ impl Bench {
             lockout_threshold: 5,
             lockout_max_delay: span(900),
             lockout_forget_after: span(900),
+            session_idle: span(1800),
             ..Default::default()
         };
         self.say("rpc.UserService.GetAccountPolicy", &v1::GetAccountPolicyResponse { policy: Some(policy) });
