@@ -695,6 +695,73 @@ fn the_log_shows_events_with_their_messages() {
 }
 
 #[test]
+fn a_log_is_cleared_where_it_can_be_and_what_somebody_caused_stays() {
+    let mut bench = Bench::new();
+    bench.agree();
+    let (log, sel) = ("Managers/bmc/LogServices/EventLog", "Systems/system/LogServices/SEL");
+    let target = |log: &str| format!("/redfish/v1/{log}/Actions/LogService.ClearLog");
+    for (log, called) in [(log, "EventLog"), (sel, "SEL-system")] {
+        let shown = bench.shown(&format!("/redfish/v1/{log}"));
+        assert_eq!(shown["Actions"]["#LogService.ClearLog"]["target"], target(log).as_str());
+        bench.called.clear();
+        assert_eq!(bench.send(Method::Post, &target(log), &json!({})).status, 204, "{log}");
+        let [call] = &bench.called[..] else { panic!("{:?}", bench.called) };
+        let asked = v1::ClearEventsRequest::decode(call.request.as_slice()).unwrap();
+        assert_eq!((call.method.method, asked.log.as_str()), ("ClearEvents", called));
+    }
+    bench.called.clear();
+    for other in [
+        "Managers/bmc/LogServices/AuditLog",
+        "Managers/bmc/LogServices/Diagnostics",
+        "Systems/system/LogServices/ConsoleLog",
+    ] {
+        let shown = bench.shown(&format!("/redfish/v1/{other}"));
+        assert!(shown["Actions"].get("#LogService.ClearLog").is_none(), "{other}");
+        assert_eq!(bench.send(Method::Post, &target(other), &json!({})).status, 404, "{other}");
+    }
+    assert!(bench.called.is_empty());
+
+    let time = |seconds: i64| Some(prost_types::Timestamp { seconds, nanos: 500 });
+    let event = |id: &str, sequence: u64, seconds: i64| v1::Event {
+        id: id.into(),
+        sequence,
+        time: time(seconds),
+        domain: "host".into(),
+        component: "system".into(),
+        principal: Some("olga".into()),
+        ..v1::Event::default()
+    };
+    let mark = |log: &str, sequence: u64, seconds: i64| v1::ClearedLog {
+        log: log.into(),
+        sequence,
+        until: time(seconds),
+        ..v1::ClearedLog::default()
+    };
+    let events = vec![event("4", 4, 50), event("3", 3, 40), event("2", 2, 30), event("1", 1, 20)];
+    let cleared = vec![
+        mark("EventLog", 2, 35),
+        mark("SEL-system", 3, 45),
+        mark("SEL-other", 9, 99),
+        mark("AuditLog", 9, 99),
+    ];
+    let mut all = v1::ListEventsResponse { events, cleared, ..Default::default() };
+    bench.say("rpc.EventService.ListEvents", &all);
+    let ids = |bench: &mut Bench, log: &str| -> Vec<String> {
+        let shown = bench.shown(&format!("/redfish/v1/{log}/Entries"));
+        let members = shown["Members"].as_array().unwrap().iter();
+        members.map(|member| member["Id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&mut bench, log), ["4", "3"]);
+    assert_eq!(ids(&mut bench, sel), ["4"]);
+    assert_eq!(ids(&mut bench, "Managers/bmc/LogServices/AuditLog"), ["4", "3", "2", "1"]);
+    assert_eq!(bench.get(&format!("/redfish/v1/{log}/Entries/1")).status, 404);
+    // The log was lost and began anew: what is younger is there, whatever its number is.
+    all.cleared = vec![mark("EventLog", 900, 35)];
+    bench.say("rpc.EventService.ListEvents", &all);
+    assert_eq!(ids(&mut bench, log), ["4", "3"]);
+}
+
+#[test]
 fn an_entry_links_to_what_it_is_about_as_long_as_that_is_there() {
     use v1::event::Payload;
 

@@ -7,6 +7,9 @@
 //! | `Managers/bmc/LogServices/Diagnostics` | archives of what helps to find a fault, for who may configure the manager; websrv has them, in memory |
 //! | `Systems/system/LogServices/SEL` | those of the machine and of the chassis it is in |
 //! | `Systems/system/LogServices/ConsoleLog` | lines of its serial console, for who may open that |
+//!
+//! `EventLog` and `SEL` can be cleared: eventlog keeps up to where (`EventService.ClearEvents`), and takes nothing out of what it has, so that `AuditLog` and the
+//! tasks stay as they are.
 
 use std::sync::Arc;
 
@@ -37,19 +40,42 @@ enum Log {
 
 /// Who collects diagnostic data.
 pub(crate) const COLLECT: &str = "LogService.CollectDiagnosticData";
+/// What clears a log.
+const CLEAR: &str = "LogService.ClearLog";
 /// The media type of an archive.
 pub const DATA_TYPE: &str = "application/gzip";
 /// Where the entries of archives are.
 const DATA: &str = "/redfish/v1/Managers/bmc/LogServices/Diagnostics/Entries/";
 
-/// Whether it is the log of diagnostic data.
-pub(crate) fn is_of_data(log: &str) -> bool {
-    log == Log::Data.id()
+/// Whether the resource of these names has this action: of the logs one alone collects, and some can be cleared.
+pub(crate) fn has(action: &Action, names: Names<'_>) -> bool {
+    let is_one_of = |logs: &[Log]| names.last().is_some_and(|name| logs.iter().any(|log| log.id() == name));
+    match action.name {
+        COLLECT => is_one_of(&[Log::Data]),
+        CLEAR => is_one_of(&[Log::Events, Log::Sel]),
+        _ => true,
+    }
 }
 
-/// Whether the resource of these names has this action: of the logs of a manager one alone collects.
-pub(crate) fn has(action: &Action, names: Names<'_>) -> bool {
-    action.name != COLLECT || names.last().is_some_and(|log| is_of_data(log))
+/// Clears the log that a path names, which is one that can be cleared.
+const CLEAR_OF_MANAGER: Action = Action {
+    name: CLEAR,
+    parameters: &[],
+    is_there: |world, names| Ok(named(world, names, of_manager)? == Some(Log::Events)),
+    run: |_, names, _| Ok(clear(Log::Events, names)),
+};
+
+/// As [`CLEAR_OF_MANAGER`], of a system.
+const CLEAR_OF_SYSTEM: Action = Action {
+    name: CLEAR,
+    parameters: &[],
+    is_there: |world, names| Ok(named(world, names, of_system)? == Some(Log::Sel)),
+    run: |_, names, _| Ok(clear(Log::Sel, names)),
+};
+
+fn clear(log: Log, names: Names<'_>) -> Call {
+    let log = log.cleared_as(name(names, 0));
+    Call::new(event_service::CLEAR_EVENTS, &v1::ClearEventsRequest { log })
 }
 
 /// The entry of an archive.
@@ -84,6 +110,14 @@ impl Log {
             Self::Data => "Diagnostic data",
             Self::Sel => "System event log",
             Self::Console => "Log of the serial console",
+        }
+    }
+
+    /// What eventlog calls it, of this owner, once it is cleared.
+    fn cleared_as(self, owner: &str) -> String {
+        match self {
+            Self::Sel => format!("SEL-{owner}"),
+            _ => self.id().to_owned(),
         }
     }
 
@@ -248,12 +282,28 @@ fn index(world: &World, names: Names<'_>, log: Log) -> Result<Arc<Index>, Fault>
     })
 }
 
+/// Whether an event was in a log when that was cleared. Numbers begin anew with a log that was lost, so its time counts as well.
+fn is_cleared(mark: &v1::ClearedLog, event: &v1::Event) -> bool {
+    let order = |at: &prost_types::Timestamp| (at.seconds, at.nanos);
+    let is_older = match (&event.time, &mark.until) {
+        (Some(at), Some(until)) => order(at) < order(until),
+        _ => true,
+    };
+    event.sequence <= mark.sequence && is_older
+}
+
 /// The events of the log that a path names, newest first.
 fn events(world: &World, names: Names<'_>, log: Log) -> Result<Index, Fault> {
     let machine = if log == Log::Sel { Machine::of(world, name(names, 0))? } else { None };
-    let happened = world.events()?.events.iter().enumerate();
+    let answer = world.events()?;
+    // What somebody caused stays, whoever clears what.
+    let name_of_it = log.cleared_as(name(names, 0));
+    let mark = answer.cleared.iter().find(|mark| mark.log == name_of_it && log != Log::Audit);
+    let happened = answer.events.iter().enumerate();
     let mut all: Vec<(&str, Place)> = happened
-        .filter(|(_, event)| log.has(event, machine.as_ref()))
+        .filter(|(_, event)| {
+            log.has(event, machine.as_ref()) && !mark.is_some_and(|mark| is_cleared(mark, event))
+        })
         .map(|(at, event)| (event.id.as_str(), Place::Event(at)))
         .collect();
     // As the gate has it: records tell of everybody.
@@ -372,16 +422,19 @@ pub(super) static OF_MANAGER: Resource = Resource::new(
 
 pub(super) static SERVICE_OF_MANAGER: Resource = Resource {
     volatile: &["DateTime"],
-    actions: &[Action {
-        name: COLLECT,
-        parameters: &[Parameter {
-            property: Property::new("DiagnosticDataType", Kind::Enum(&["Manager"])),
-            required: true,
-        }],
-        is_there: |world, names| Ok(named(world, names, of_manager)? == Some(Log::Data)),
-        // It asks no owner alone: who serves does it, beside.
-        run: |_, _, _| Err(base::ACTION_NOT_SUPPORTED.with(&[COLLECT])),
-    }],
+    actions: &[
+        Action {
+            name: COLLECT,
+            parameters: &[Parameter {
+                property: Property::new("DiagnosticDataType", Kind::Enum(&["Manager"])),
+                required: true,
+            }],
+            is_there: |world, names| Ok(named(world, names, of_manager)? == Some(Log::Data)),
+            // It asks no owner alone: who serves does it, beside.
+            run: |_, _, _| Err(base::ACTION_NOT_SUPPORTED.with(&[COLLECT])),
+        },
+        CLEAR_OF_MANAGER,
+    ],
     ..Resource::new(
         "Managers/{}/LogServices/{}",
         "LogService.v1_2_0.LogService",
@@ -416,6 +469,7 @@ pub(super) static OF_SYSTEM: Resource = Resource::new(
 
 pub(super) static SERVICE_OF_SYSTEM: Resource = Resource {
     volatile: &["DateTime"],
+    actions: &[CLEAR_OF_SYSTEM],
     ..Resource::new(
         "Systems/{}/LogServices/{}",
         "LogService.v1_2_0.LogService",

@@ -253,6 +253,7 @@ impl Bench {
     pub fn agree(&mut self) {
         self.say("rpc.EventService.ResolveEvents", &v1::ResolveEventsResponse::default());
         self.say("rpc.EventService.ReopenEvents", &v1::ReopenEventsResponse::default());
+        self.say("rpc.EventService.ClearEvents", &v1::ClearEventsResponse::default());
         self.say("rpc.MediaService.InsertMedia", &v1::InsertMediaResponse::default());
         self.say("rpc.MediaService.EjectMedia", &v1::EjectMediaResponse::default());
         self.say("rpc.MediaService.ConfigureMedia", &v1::ConfigureMediaResponse::default());
@@ -845,6 +846,11 @@ pub fn rows() -> Vec<Row> {
             rows.push(row(format!("{path}/Members"), &[Method::Post], None));
         }
         for action in resource.actions {
+            // Of the logs of a manager one collects and another can be cleared.
+            let path = match action.name {
+                "LogService.ClearLog" => path.replace("Diagnostics", "EventLog"),
+                _ => path.clone(),
+            };
             rows.push(row(format!("{path}/Actions/{}", action.name), &[Method::Post], Some(action.name)));
             if !action.parameters.is_empty() {
                 let path = format!("{path}/{}ActionInfo", action.short());
