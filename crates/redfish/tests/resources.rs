@@ -194,6 +194,49 @@ fn each_of_several_systems_has_what_is_about_it_in_its_log_and_what_it_shares() 
 }
 
 #[test]
+fn systems_without_a_part_of_their_own_share_no_number_and_no_tag() {
+    let mut bench = Bench::new();
+    bench.agree();
+    let host = |name: &str| v1::Host { name: name.into(), ..v1::Host::default() };
+    let asset = |id: &str, host: &str| v1::Asset {
+        id: id.into(),
+        host_name: host.into(),
+        r#type: v1::AssetType::System.into(),
+        present: true,
+        info: Some(v1::AssetInfo {
+            product_name: format!("Product {id}"),
+            serial_number: Some(format!("serial {id}")),
+            uuid: Some(format!("uuid {id}")),
+            asset_tag: Some(format!("tag {id}")),
+            ..v1::AssetInfo::default()
+        }),
+        ..v1::Asset::default()
+    };
+    let assets = vec![asset("platform", ""), asset("own", "host1")];
+    bench.say("rpc.AssetService.ListAssets", &v1::ListAssetsResponse { assets });
+    let hosts = vec![host("system"), host("host1"), host("host2")];
+    bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts });
+    for name in ["system", "host2"] {
+        let uri = format!("/redfish/v1/Systems/{name}");
+        let shown = bench.shown(&uri);
+        for property in ["UUID", "SerialNumber", "AssetTag", "Model"] {
+            assert!(shown.get(property).is_none(), "{name} {property}: {}", shown[property]);
+        }
+        assert_eq!(shown["Name"], name);
+        // A tag for one of them would be one for all.
+        let answer = bench.send(Method::Patch, &uri, &json!({"AssetTag": "rack 7"}));
+        assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyNotUpdated"), "{name}");
+    }
+    assert!(bench.called.is_empty());
+    let shown = bench.shown("/redfish/v1/Systems/host1");
+    assert_eq!((&shown["UUID"], &shown["AssetTag"]), (&json!("uuid own"), &json!("tag own")));
+    // What the board says is about its host where that is the only one.
+    bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host("system")] });
+    let shown = bench.shown("/redfish/v1/Systems/system");
+    assert_eq!((&shown["UUID"], &shown["AssetTag"]), (&json!("uuid platform"), &json!("tag platform")));
+}
+
+#[test]
 fn diagnostic_data_is_a_task_while_it_is_collected_and_then_an_entry() {
     let mut bench = Bench::new();
     let log = "/redfish/v1/Managers/bmc/LogServices/Diagnostics";
