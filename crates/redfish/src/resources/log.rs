@@ -479,7 +479,8 @@ mod tests {
                 payload: Some(payload),
                 ..event("host", v1::EventSeverity::Info)
             };
-            let all = event_payload(&v1::EventSubscription::default(), &[happened.clone()], "7", "");
+            let all =
+                event_payload(&v1::EventSubscription::default(), std::slice::from_ref(&happened), "7", "");
             let all = all["Events"].as_array().unwrap();
             assert_eq!(
                 (&all[0]["MessageId"], &all[0]["EventId"]),
@@ -507,7 +508,7 @@ mod tests {
                 (of(&[], &["ComputerSystem"], &[]), "UBmc"),
             ] {
                 assert!(selects(&subscription, &happened), "{text}");
-                let sent = event_payload(&subscription, &[happened.clone()], "7", "");
+                let sent = event_payload(&subscription, std::slice::from_ref(&happened), "7", "");
                 let [only] = &sent["Events"].as_array().unwrap()[..] else { panic!("{sent}") };
                 assert!(only["MessageId"].as_str().unwrap().starts_with(wanted), "{sent}");
                 assert_eq!(only["MemberId"], "0");
@@ -519,7 +520,7 @@ mod tests {
             assert_eq!((&shown["Id"], shown["Events"].as_array().unwrap().len()), (&json!("8"), 1));
         }
         let gap = v1::Event { payload: Some(Payload::Gap(v1::EventGap::default())), ..Default::default() };
-        let told = event_payload(&of(&["TaskEvent"], &[], &[]), &[gap.clone()], "9", "");
+        let told = event_payload(&of(&["TaskEvent"], &[], &[]), std::slice::from_ref(&gap), "9", "");
         assert_eq!(told["Events"].as_array().unwrap().len(), 1, "that something is missing is told to all");
         let filter = StreamFilter::of("$filter=RegistryPrefix eq 'TaskEvent'").unwrap();
         assert_eq!(filter.payload(&gap, "9", "")["Events"].as_array().unwrap().len(), 1);
