@@ -818,7 +818,7 @@ impl Exchange {
 }
 
 /// What a resource at a route shows, whole.
-fn show(world: &World, route: &Route) -> Result<Option<Value>, Fault> {
+pub(crate) fn show(world: &World, route: &Route) -> Result<Option<Value>, Fault> {
     match route.target {
         Target::Resource(resource) => show_resource(world, resource, &route.names, &route.uri, &route.id),
         Target::ActionInfo(_, action) => {

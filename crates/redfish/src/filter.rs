@@ -104,6 +104,38 @@ impl Filter {
     pub fn holds(&self, member: &Value) -> bool {
         holds(&self.0, member)
     }
+
+    /// Whether it may be true of a member whose properties of the names in `open` are not known; each comparison with one of those may come out either
+    /// way.
+    #[must_use]
+    pub fn may_hold(&self, member: &Value, open: &[&str]) -> bool {
+        outcome(&self.0, member, open) != Some(false)
+    }
+}
+
+/// What an expression comes to; `None`: that depends on what is not known.
+fn outcome(expression: &Expression, member: &Value, open: &[&str]) -> Option<bool> {
+    let is_open = |term: &Term| match term {
+        Term::Property(path) => path.first().is_some_and(|name| open.contains(&name.as_str())),
+        Term::Literal(_) => false,
+    };
+    let all = |all: &[Expression]| -> Vec<_> { all.iter().map(|one| outcome(one, member, open)).collect() };
+    match expression {
+        Expression::Any(parts) => match all(parts) {
+            parts if parts.contains(&Some(true)) => Some(true),
+            parts if parts.contains(&None) => None,
+            _ => Some(false),
+        },
+        Expression::All(parts) => match all(parts) {
+            parts if parts.contains(&Some(false)) => Some(false),
+            parts if parts.contains(&None) => None,
+            _ => Some(true),
+        },
+        Expression::Not(part) => outcome(part, member, open).map(|holds| !holds),
+        Expression::Holds(term) if is_open(term) => None,
+        Expression::Compare(left, _, right) if is_open(left) || is_open(right) => None,
+        Expression::Holds(_) | Expression::Compare(..) => Some(holds(expression, member)),
+    }
 }
 
 fn properties<'f>(expression: &'f Expression, out: &mut Vec<&'f [String]>) {
@@ -352,6 +384,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_known_may_be_so_and_may_not() {
+        for (text, expected) in [
+            ("Kind eq 'a'", true),
+            ("Kind eq 'b'", false),
+            ("Kind eq 'a' and Id eq 7", true),
+            ("Kind eq 'b' and Id eq 7", false),
+            ("Kind eq 'b' or Id eq 7", true),
+            ("Kind eq 'b' or not (Id eq 7)", true),
+            ("not (Kind eq 'a' or Id eq 7)", false),
+            ("Id", true),
+            ("7 eq Id/Inner", true),
+            ("Other eq null", true),
+            ("Other eq 1", false),
+        ] {
+            let filter = Filter::parse(text).unwrap();
+            assert_eq!(filter.may_hold(&json!({"Kind": "a"}), &["Id"]), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_condition_is_refused() {
         for text in [
             "",
@@ -384,6 +436,16 @@ mod tests {
             if let Ok(filter) = Filter::parse(&text) {
                 let _ = filter.holds(&member());
             }
+        }
+
+        #[test]
+        fn what_holds_may_hold_whatever_is_left_out(
+            text in "(Reading|Name|On) (eq|ne|lt) (1|true|'x')( (and|or) (not )?(Reading|Nope|On) (eq|ge) (41[.]5|null|true)){0,3}",
+            open in prop::sample::subsequence(vec!["Reading", "Name", "On", "Nope"], 0..=4),
+        ) {
+            let filter = Filter::parse(&text).unwrap();
+            prop_assert!(!filter.holds(&member()) || filter.may_hold(&member(), &open), "{text}");
+            prop_assert_eq!(filter.may_hold(&member(), &[]), filter.holds(&member()), "{}", text);
         }
 
         #[test]

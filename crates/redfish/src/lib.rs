@@ -40,6 +40,7 @@ mod metadata;
 mod pointer;
 mod privilege;
 mod query;
+mod reports;
 mod resource;
 pub mod resources;
 mod route;
@@ -56,6 +57,7 @@ pub use message::{
 pub use pointer::Pointer;
 pub use privilege::{Asker, Entity, Method, Privileges, entity};
 pub use query::{Expand, Follow, LEVELS_MAX, Query, QueryError};
+pub use reports::{MetricReport, metric_reports};
 pub use resource::{
     Action, Answers, Change, Create, Deed, Delete, Given, Kind, Made, Names, Parameter, Patch, Property,
     Resource, Show,

@@ -33,11 +33,11 @@ pub(crate) fn document() -> String {
     };
     for (name, namespace) in resources::types() {
         let plain = namespace.split('.').next().unwrap_or(namespace);
-        if plain == namespace {
-            reference(name, &[plain], None)
-        } else {
-            reference(name, &[plain, namespace], None)
-        }
+        let mut includes = vec![plain];
+        includes.extend(Some(namespace).filter(|namespace| *namespace != plain));
+        // What is sent is of a later version than what is read.
+        includes.extend(Some(resources::REPORT_SENT).filter(|sent| sent.split('.').next() == Some(plain)));
+        reference(name, &includes, None);
     }
     reference("RedfishExtensions", &["RedfishExtensions.v1_0_0"], Some("Redfish"));
     out.push_str(
@@ -57,6 +57,8 @@ mod tests {
             let namespace = resource.namespace();
             assert!(text.contains(&format!("Namespace=\"{namespace}\"")), "{namespace}");
         }
+        let sent = format!("Namespace=\"{}\"", resources::REPORT_SENT);
+        assert_eq!(text.matches(&sent).count(), 1, "of reports that are sent");
         assert_eq!(text.matches("<edmx:Reference").count(), text.matches("</edmx:Reference>").count());
     }
 

@@ -252,6 +252,8 @@ pub struct StreamOpen {
     pub username: String,
     /// Where that is.
     pub address: String,
+    /// Whether metric reports are all that it may show.
+    pub reports: bool,
 }
 
 /// Diagnostic data that is, or was, collected.

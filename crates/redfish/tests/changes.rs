@@ -558,6 +558,153 @@ fn a_subscription_is_made_of_what_a_client_asks_for_or_not_at_all() {
 }
 
 #[test]
+fn a_subscription_has_events_or_metric_reports_and_filters_of_its_own_kind_only() {
+    let mut bench = bench();
+    let of = |id: &str| format!("/redfish/v1/TelemetryService/MetricReportDefinitions/{id}");
+    let links = |ids: &[&str]| ids.iter().map(|id| json!({"@odata.id": of(id)})).collect::<Vec<_>>();
+    let mut post = |body: &Value| {
+        bench.called.clear();
+        let mut full = json!({"Destination": "https://collector.example/metrics", "Protocol": "Redfish"});
+        full.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+        let answer = bench.send(Method::Post, SUBSCRIPTIONS, &full);
+        let about = &answer.value()["error"]["@Message.ExtendedInfo"][0]["RelatedProperties"][0];
+        let asked = bench.called.first().map(|call| {
+            let request = v1::CreateEventSubscriptionRequest::decode(call.request.as_slice()).unwrap();
+            let subscription = request.subscription.unwrap();
+            (subscription.format(), subscription.metric_report_definitions)
+        });
+        (answer.status, said(&answer), about.as_str().unwrap_or_default().to_owned(), asked)
+    };
+    let made = |format, ids: &[&str]| {
+        let definitions = ids.iter().map(|id| of(id)).collect::<Vec<_>>();
+        (201, String::new(), String::new(), Some((format, definitions)))
+    };
+    let (event, report) = (v1::EventFormat::Event, v1::EventFormat::MetricReport);
+    let taken: [(Value, v1::EventFormat, &[&str]); 6] = [
+        (json!({}), event, &[]),
+        (json!({"EventFormatType": "Event", "MetricReportDefinitions": []}), event, &[]),
+        (json!({"EventFormatType": "MetricReport"}), report, &[]),
+        (json!({"EventFormatType": "MetricReport", "MetricReportDefinitions": []}), report, &[]),
+        (
+            json!({"EventFormatType": "MetricReport", "MessageIds": [], "SubordinateResources": false}),
+            report,
+            &[],
+        ),
+        (
+            json!({"EventFormatType": "MetricReport", "MetricReportDefinitions": links(&["Temperature", "Rotational/"])}),
+            report,
+            &["Temperature", "Rotational"],
+        ),
+    ];
+    for (body, format, ids) in taken {
+        assert_eq!(post(&body), made(format, ids), "{body}");
+    }
+    let reports = |more: Value| {
+        let mut body = json!({"EventFormatType": "MetricReport"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    for (body, told, about) in [
+        (json!({"EventFormatType": "Heartbeat"}), "PropertyValueNotInList", "EventFormatType"),
+        (json!({"EventFormatType": null}), "PropertyValueTypeError", "EventFormatType"),
+        (
+            json!({"MetricReportDefinitions": links(&["Power"])}),
+            "PropertyValueConflict",
+            "MetricReportDefinitions",
+        ),
+        (reports(json!({"MessageIds": ["UBmc.1.0.EventOK"]})), "PropertyValueConflict", "MessageIds"),
+        (reports(json!({"RegistryPrefixes": ["UBmc"]})), "PropertyValueConflict", "RegistryPrefixes"),
+        (reports(json!({"ResourceTypes": ["Chassis"]})), "PropertyValueConflict", "ResourceTypes"),
+        (
+            reports(json!({"OriginResources": [{"@odata.id": "/redfish/v1/Systems/system"}]})),
+            "PropertyValueConflict",
+            "OriginResources",
+        ),
+        (reports(json!({"SubordinateResources": true})), "PropertyValueConflict", "SubordinateResources"),
+        (
+            reports(json!({"MetricReportDefinitions": [of("Power")]})),
+            "PropertyValueFormatError",
+            "MetricReportDefinitions",
+        ),
+        (
+            reports(json!({"MetricReportDefinitions": links(&["Power"; 17])})),
+            "ArraySizeTooLong",
+            "MetricReportDefinitions",
+        ),
+        (
+            reports(json!({"MetricReportDefinitions": links(&["Temperature", "Nope"])})),
+            "PropertyValueNotInList",
+            "MetricReportDefinitions",
+        ),
+        // There is such a report, and it is made when it is asked for only.
+        (
+            reports(json!({"MetricReportDefinitions": links(&["history-cpu0_temp"])})),
+            "PropertyValueNotInList",
+            "MetricReportDefinitions",
+        ),
+    ] {
+        let refused = (400, told.to_owned(), format!("/{about}"), None);
+        assert_eq!(post(&body), refused, "{body}");
+    }
+}
+
+#[test]
+fn definitions_are_subscribed_to_where_there_are_such_sensors_or_nobody_knows() {
+    let mut bench = bench();
+    bench.say("rpc.SensorService.ListSensors", &v1::ListSensorsResponse::default());
+    let body = |id: &str| {
+        let uri = format!("/redfish/v1/TelemetryService/MetricReportDefinitions/{id}");
+        json!({
+            "Destination": "https://collector.example/metrics", "Protocol": "Redfish", "EventFormatType": "MetricReport",
+            "MetricReportDefinitions": [{"@odata.id": uri}],
+        })
+    };
+    let answer = bench.send(Method::Post, SUBSCRIPTIONS, &body("Humidity"));
+    assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyValueNotInList"));
+    assert!(bench.called.is_empty());
+    bench.refuse("rpc.SensorService.ListSensors", Fault::new(Code::Unavailable, "sensormon does not answer"));
+    assert_eq!(bench.send(Method::Post, SUBSCRIPTIONS, &body("Humidity")).status, 201);
+    assert_eq!(said(&bench.send(Method::Post, SUBSCRIPTIONS, &body("Nope"))), "PropertyValueNotInList");
+}
+
+#[test]
+fn a_subscription_to_metric_reports_shows_what_it_is_for_and_that_cannot_be_changed() {
+    let mut bench = bench();
+    let definition = "/redfish/v1/TelemetryService/MetricReportDefinitions/Temperature";
+    let mut show = |definitions: &[&str]| {
+        let sent = v1::EventSubscription {
+            id: "sub-1".into(),
+            destination: "https://collector.example/metrics".into(),
+            username: "admin".into(),
+            format: v1::EventFormat::MetricReport.into(),
+            metric_report_definitions: definitions.iter().map(|uri| (*uri).to_owned()).collect(),
+            ..v1::EventSubscription::default()
+        };
+        let all = v1::ListEventSubscriptionsResponse { subscriptions: vec![sent], ..Default::default() };
+        bench.say("rpc.EventService.ListEventSubscriptions", &all);
+        let shown = bench.shown(&format!("{SUBSCRIPTIONS}/sub-1"));
+        let change = json!({"EventFormatType": "Event"});
+        let refused = bench.send(Method::Patch, &format!("{SUBSCRIPTIONS}/sub-1"), &change);
+        assert_eq!((refused.status, said(&refused).as_str()), (400, "PropertyNotWritable"));
+        let change = json!({"MetricReportDefinitions": []});
+        let refused = bench.send(Method::Patch, &format!("{SUBSCRIPTIONS}/sub-1"), &change);
+        assert_eq!((refused.status, said(&refused).as_str()), (400, "PropertyNotWritable"));
+        assert!(bench.called.is_empty());
+        shown
+    };
+    let some = show(&[definition]);
+    assert_eq!(some["EventFormatType"], "MetricReport");
+    assert_eq!(some["SubscriptionType"], "RedfishEvent");
+    assert_eq!(some["MetricReportDefinitions"], json!([{"@odata.id": definition}]));
+    for of_events in
+        ["RegistryPrefixes", "ResourceTypes", "MessageIds", "OriginResources", "SubordinateResources"]
+    {
+        assert!(some.get(of_events).is_none(), "{of_events}");
+    }
+    assert_eq!(show(&[])["MetricReportDefinitions"], json!([]), "all");
+}
+
+#[test]
 fn a_subscription_is_changed_resumed_and_ended_by_its_owner() {
     let mut bench = bench();
     for method in ["rpc.EventService.UpdateEventSubscription", "rpc.EventService.DeleteEventSubscription"] {

@@ -289,6 +289,17 @@ fn what_sensors_show_is_told_by_reports_now_and_for_the_last_hour() {
     let value = &now["MetricValues"][0];
     assert_eq!(value["MetricProperty"], "/redfish/v1/Chassis/chassis/Sensors/cpu0_temp#/Reading");
     assert_eq!(value["MetricId"], "Temperature");
+    let definition = bench.shown(&format!("{service}/MetricReportDefinitions/Temperature"));
+    assert_eq!(definition["MetricReportDefinitionType"], "Periodic");
+    assert_eq!(definition["Schedule"], json!({"RecurrenceInterval": "PT60S"}));
+    assert_eq!(definition["ReportActions"], json!(["LogToMetricReportsCollection", "RedfishEvent"]));
+    let of_history = bench.shown(&format!("{service}/MetricReportDefinitions/history-cpu0_temp"));
+    assert_eq!(of_history["MetricReportDefinitionType"], "OnRequest");
+    assert_eq!((of_history.get("Schedule"), &of_history["AppendLimit"]), (None, &json!(362)));
+    // What is sent is what is read.
+    let sent = bench.reports();
+    let sent = sent.iter().find(|report| report.definition() == definition["@odata.id"]).unwrap();
+    assert_eq!(sent.payload(""), now);
     let hour = bench.shown(&format!("{service}/MetricReports/history-cpu0_temp"));
     let values: Vec<_> = hour["MetricValues"]
         .as_array()
@@ -313,6 +324,27 @@ fn what_sensors_show_is_told_by_reports_now_and_for_the_last_hour() {
     let members = all["Members"].as_array().unwrap();
     assert!(members.iter().any(|member| member.get("MetricValues").is_some()));
     assert!(members.iter().any(|member| member.as_object().unwrap().len() == 1));
+}
+
+#[test]
+fn formats_and_filters_of_events_are_said_as_they_are() {
+    let mut bench = Bench::new();
+    let service = bench.shown("/redfish/v1/EventService");
+    assert_eq!(service["EventFormatTypes"], json!(["Event", "MetricReport"]));
+    for (name, supported) in service["SSEFilterPropertiesSupported"].as_object().unwrap() {
+        let filter = redfish::resources::StreamFilter::of(&format!("$filter={name} eq 'x'"));
+        assert_eq!(filter.is_ok(), *supported == json!(true), "{name}");
+    }
+    // How often reports are made eventlog says; the definitions are there without it.
+    bench.refuse(
+        "rpc.EventService.ListEventSubscriptions",
+        Fault::new(Code::Unavailable, "eventlog does not answer"),
+    );
+    let definition = bench.shown("/redfish/v1/TelemetryService/MetricReportDefinitions/Temperature");
+    assert_eq!(
+        (&definition["MetricReportDefinitionType"], definition.get("Schedule")),
+        (&json!("Periodic"), None)
+    );
 }
 
 #[test]

@@ -220,6 +220,24 @@ impl Check<'_> {
 }
 
 #[test]
+fn a_report_has_the_lowest_version_that_holds_what_is_sent() {
+    let reports = Bench::new().reports();
+    assert!(!reports.is_empty());
+    for report in reports {
+        for context in ["", "rack 7"] {
+            let value = report.payload(context);
+            let kind = value["@odata.type"].as_str().unwrap().trim_start_matches('#');
+            let mut check =
+                Check { own: "MetricReport", needed: (0, 0, 0), why: String::new(), wrong: Vec::new() };
+            check.object(&value, "MetricReport.MetricReport", report.definition());
+            assert!(check.wrong.is_empty(), "{:?}", check.wrong);
+            let named = version(kind.rsplit_once('.').unwrap().0);
+            assert_eq!(named, Some(check.needed), "{kind}: for {}", check.why);
+        }
+    }
+}
+
+#[test]
 fn each_type_has_the_lowest_version_that_holds_what_is_shown() {
     let mut bench = Bench::new();
     let mut needed: BTreeMap<String, (Version, String)> = BTreeMap::new();

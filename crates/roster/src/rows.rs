@@ -115,8 +115,8 @@ roster! {
     /// websrv, which strangers speak to, need not.
     Eventlog = Row {
         pages: &["eventlog"],
-        // Whether who subscribed still may.
-        asks: &["AuthService.ListAccountNames"],
+        // Whether who subscribed still may, and what metric reports are made of.
+        asks: &["AuthService.ListAccountNames", "ChassisService.ListChassis", "SensorService.ListSensors"],
         events: &["log"],
         buckets: &["subscriptions", "resolutions"],
         streams: &[Stream::Events],

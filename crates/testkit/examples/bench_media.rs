@@ -115,7 +115,8 @@ async fn peer(program: &str, arguments: &[&str], socket: &Path) -> Result<Child>
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        // Why it serves nothing is told by itself.
+        .stderr(Stdio::inherit())
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot start {program}"))?;

@@ -3,7 +3,8 @@
 //!
 //! `UBMC` names the program; `NGINX` nginx, and `SUSHY` the Python that has sushy-tools: without them their rows are left out. A row is `--requests N` (4000)
 //! requests, of which a tenth are not counted, by so many connections that each ask one after the other: requests in a second, what they would be on a
-//! processor of the server's own, the median and the 99th percentile of their times, and the processor time of the server, by the scheduler's own account.
+//! processor of the server's own, the median and the 99th percentile of their times, and the processor time of the server, in hundredths of a second, with
+//! that of its threads that have ended.
 //! Where there are two processors the servers have the first. Then 16 connections work while so many strangers as `--strangers N` says (5000) hold what they
 //! get, each from an address of its own: every other one says nothing, the rest a byte of a handshake in a second. At the end: 300 sensors in one answer, and
 //! the memory of websrv before and after all of it.
@@ -33,6 +34,12 @@ const SYSTEM: &str = "/redfish/v1/Systems/system";
 const SENSOR: &str = "/redfish/v1/Chassis/chassis/Sensors/inlet_temp";
 const SENSORS: &str = "/redfish/v1/Chassis/chassis/Sensors?$expand=.";
 
+/// How often a connection that is refused is asked for again at most.
+const RETRIES: usize = 20;
+/// Networks of loopback: what strangers hold at their addresses is not the clients' to answer for.
+const STRANGERS: u8 = 1;
+const CLIENTS: u8 = 2;
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |name: &str, otherwise: usize| {
@@ -56,17 +63,36 @@ struct Subject {
     address: SocketAddr,
     token: String,
     pid: u32,
+    /// How often a connection was refused and asked for again.
+    retried: Arc<AtomicUsize>,
 }
 
 type Sender = http1::SendRequest<Empty<Bytes>>;
 
 impl Subject {
-    async fn connect(&self, tls: &tokio_rustls::TlsConnector) -> Result<Sender> {
-        let tcp = TcpStream::connect(self.address).await?;
+    /// The connection of this number, from an address that four share: so many are put before those of strangers. One that is refused, or sent away before its
+    /// first answer, as may happen among strangers, comes again, as clients do.
+    async fn connect(&self, tls: &tokio_rustls::TlsConnector, number: usize, path: &str) -> Result<Sender> {
+        let mut tried = 0;
+        loop {
+            match self.first(tls, number, path).await {
+                Err(_) if tried < RETRIES => tried += 1,
+                result => {
+                    self.retried.fetch_add(tried, Ordering::Relaxed);
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// A connection and its first answer.
+    async fn first(&self, tls: &tokio_rustls::TlsConnector, number: usize, path: &str) -> Result<Sender> {
+        let tcp = from_own_address(CLIENTS, number / 4, self.address).await?;
         tcp.set_nodelay(true)?;
         let tls = tls.connect(ServerName::try_from("localhost")?, tcp).await?;
-        let (send, driver) = http1::handshake(TokioIo::new(tls)).await?;
+        let (mut send, driver) = http1::handshake(TokioIo::new(tls)).await?;
         tokio::spawn(driver);
+        self.ask(&mut send, path).await?;
         Ok(send)
     }
 
@@ -88,24 +114,23 @@ impl Subject {
         let run = async |requests: usize| -> Result<Vec<f64>> {
             let left = Arc::new(AtomicUsize::new(requests));
             let mut all: JoinSet<Result<Vec<f64>>> = JoinSet::new();
-            for _ in 0..connections.min(requests) {
+            for number in 0..connections.min(requests) {
                 let (subject, tls, left, path) =
                     (self.clone(), tls.clone(), Arc::clone(&left), path.to_owned());
                 all.spawn(async move {
                     let mut times = Vec::new();
-                    let mut open = if kept { Some(subject.connect(&tls).await?) } else { None };
+                    let mut open =
+                        if kept { Some(subject.connect(&tls, number, &path).await?) } else { None };
                     while left
                         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
                         .is_ok()
                     {
                         let begin = Instant::now();
-                        let mut send = match open.take() {
-                            Some(send) => send,
-                            None => subject.connect(&tls).await?,
-                        };
-                        subject.ask(&mut send, &path).await?;
+                        match &mut open {
+                            Some(send) => _ = subject.ask(send, &path).await?,
+                            None => drop(subject.connect(&tls, number, &path).await?),
+                        }
                         times.push(begin.elapsed().as_secs_f64() * 1e3);
-                        open = kept.then_some(send);
                     }
                     Ok(times)
                 });
@@ -117,11 +142,11 @@ impl Subject {
             Ok(times)
         };
         run(requests / 10 + connections).await?;
-        let (begin, before) = (Instant::now(), processor(self.pid)?);
+        let (begin, before) = (Instant::now(), bench::processor(&[self.pid]));
         let mut times = run(requests).await?;
-        let (took, used) = (begin.elapsed().as_secs_f64(), processor(self.pid)?.saturating_sub(before));
+        let (took, used) = (begin.elapsed().as_secs_f64(), bench::processor(&[self.pid]) - before);
         let count = times.len() as f64;
-        let cost = used.as_secs_f64() * 1e6 / count;
+        let cost = used * 1e6 / count;
         say(&format!(
             "{:8} {:44} {:>4} {:>5} {:9.0} {:9.0} {:8.2} {:8.2} {:8.1}",
             self.name,
@@ -138,16 +163,6 @@ impl Subject {
     }
 }
 
-/// How long the threads of a process have run.
-fn processor(pid: u32) -> Result<Duration> {
-    let mut sum = 0_u64;
-    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        sum += text.split(' ').next().context("no schedstat")?.parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(sum))
-}
-
 async fn start(board: &str) -> Result<(Suite, Subject)> {
     let binary = std::env::var_os("UBMC").context("UBMC names the program to measure")?;
     bench::run_with(true);
@@ -157,7 +172,8 @@ async fn start(board: &str) -> Result<(Suite, Subject)> {
     let session = suite.client(Credential::None).post("/api/v1alpha1/sessions", &body).await?.json()?;
     let token = session["token"].as_str().with_context(|| format!("no token: {session}"))?.to_owned();
     let pid = suite.pid_of("websrv").context("websrv does not run")?;
-    let subject = Subject { name: "u-bmc", address: suite.https().parse()?, token, pid };
+    let subject =
+        Subject { name: "u-bmc", address: suite.https().parse()?, token, pid, retried: Arc::default() };
     Ok((suite, subject))
 }
 
@@ -190,7 +206,12 @@ async fn measure(requests: usize, strangers: usize) -> Result<()> {
         say(&format!("{} with {}", subject.name, crowd.size()));
         subject.row(path, 16, true, requests).await?;
         subject.row(path, 16, false, requests / 4).await?;
-        say(&format!("{} afterwards, memory {} KiB", crowd.size(), bench::memory(&[subject.pid])));
+        say(&format!(
+            "{} afterwards, memory {} KiB, {} connections refused and asked for again",
+            crowd.size(),
+            bench::memory(&[subject.pid]),
+            subject.retried.load(Ordering::Relaxed)
+        ));
     }
     let after = bench::memory(&[ours.pid]);
     say(&format!("memory of websrv (PSS): {memory} KiB before, {after} KiB after"));
@@ -224,7 +245,7 @@ impl Crowd {
             tasks.spawn(async move {
                 let mut has_tried = false;
                 loop {
-                    let connected = from_own_address(number, server).await;
+                    let connected = from_own_address(STRANGERS, number, server).await;
                     if !std::mem::replace(&mut has_tried, true) {
                         tried.fetch_add(1, Ordering::Relaxed);
                     }
@@ -253,10 +274,10 @@ impl Crowd {
     }
 }
 
-/// A connection from a loopback address that few share.
-async fn from_own_address(number: usize, server: SocketAddr) -> Result<TcpStream> {
+/// A connection from a loopback address that few share, in one of the networks.
+async fn from_own_address(network: u8, number: usize, server: SocketAddr) -> Result<TcpStream> {
     let part = |number: usize| u8::try_from(number % 250 + 1);
-    let own = std::net::Ipv4Addr::new(127, 1, part(number / 250)?, part(number)?);
+    let own = std::net::Ipv4Addr::new(127, network, part(number / 250)?, part(number)?);
     testkit::connect_from(server, own).await
 }
 
@@ -311,7 +332,7 @@ async fn nginx(suite: &Suite) -> Result<Option<(Subject, tokio::process::Child)>
     let (child, _) = bench::nginx(Path::new(&program), &dir, address).await?;
     bench::run_with(false);
     let pid = child.id().context("nginx ended")?;
-    Ok(Some((Subject { name: "nginx", address, token: String::new(), pid }, child)))
+    Ok(Some((Subject { name: "nginx", address, token: String::new(), pid, retried: Arc::default() }, child)))
 }
 
 /// sushy-tools' emulator with machines it makes up, and the same certificate.
@@ -349,5 +370,9 @@ async fn sushy(suite: &Suite) -> Result<Option<(Subject, tokio::process::Child, 
     let systems = client.get("/redfish/v1/Systems").await?.json()?;
     let path = systems["Members"][0]["@odata.id"].as_str().context("the emulator has no system")?.to_owned();
     let pid = child.id().context("the emulator ended")?;
-    Ok(Some((Subject { name: "sushy", address, token: String::new(), pid }, child, path)))
+    Ok(Some((
+        Subject { name: "sushy", address, token: String::new(), pid, retried: Arc::default() },
+        child,
+        path,
+    )))
 }

@@ -114,6 +114,15 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: Share
         while shared.is_silent.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        if text.starts_with("head ") {
+            // By which curl's clients learn how large it is.
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nAccept-Ranges: bytes\r\nETag: \"{0}\"\r\nContent-Length: {0}\r\n\r\n",
+                shared.image.len()
+            );
+            stream.write_all(head.as_bytes()).await?;
+            continue;
+        }
         let range = text.lines().find_map(|line| line.strip_prefix("range: bytes=")?.split_once('-'));
         let (first, last) = range.context("no range is asked for")?;
         let (first, last): (usize, usize) = (first.parse()?, last.parse()?);

@@ -1,5 +1,6 @@
 //! Events to a destination elsewhere, through the whole suite: a real receiver has every state change of a power cycle, in order, once, also
-//! across a restart of websrv and while it is dead; over TLS, too. And who has seen to an event, by each way in and over the death of its keeper.
+//! across a restart of websrv and while it is dead; over TLS, too. And metric reports, at their interval; and who has seen to an event, by each way in and
+//! over the death of its keeper.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -16,7 +17,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 
 type Result<T = ()> = anyhow::Result<T>;
 
-/// A collector of events. Its thread ends with the listener's last connection, which `stop` makes.
+/// A collector of events, or of metric reports. Its thread ends with the listener's last connection, which `stop` makes.
 struct Receiver {
     port: u16,
     events: Arc<Mutex<Vec<Value>>>,
@@ -77,7 +78,7 @@ fn take(stream: TcpStream, events: &Mutex<Vec<Value>>) -> Result {
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let body: Value = serde_json::from_slice(&body)?;
-    let new = body["Events"].as_array().cloned().unwrap_or_default();
+    let new = body["Events"].as_array().cloned().unwrap_or_else(|| vec![body]);
     events.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
     reader.get_mut().write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
     Ok(())
@@ -205,6 +206,63 @@ async fn each_state_change_of_a_power_cycle_comes_in_order_once_across_a_restart
     anyhow::ensure!(resolved["events"].as_array().is_none_or(Vec::is_empty), "{resolved}");
     let told = suite.admin().get("/api/v1alpha1/events?domain=log&what=reopened").await?.json()?;
     anyhow::ensure!(told["events"][0]["principal"] == "admin", "{told}");
+    let ended = suite.admin().send(Method::DELETE, &own, &[], Default::default()).await?;
+    anyhow::ensure!(ended.status == 204, "{}", ended.text());
+    drop(receiver);
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn metric_reports_come_at_their_interval_also_after_the_death_of_who_sends_them() -> Result {
+    let suite = Suite::builder(U_BMC)
+        .set("eventlog.subscriptions.allow_local=true")
+        .set("eventlog.subscriptions.retry_interval_ms=200")
+        .set("eventlog.subscriptions.report_interval_ms=300")
+        .start()
+        .await?;
+    let definition = "/redfish/v1/TelemetryService/MetricReportDefinitions/Temperature";
+    eventually("there is a definition, and how often its reports are made", WITHIN, async || {
+        let reply = suite.admin().get(definition).await?;
+        Ok(reply.status == 200 && reply.json()?["Schedule"]["RecurrenceInterval"] == "PT0.300S")
+    })
+    .await?;
+    let receiver = Receiver::start(0, Arc::default())?;
+    let mut body = json!({
+        "Destination": format!("http://127.0.0.1:{}/metrics", receiver.port), "Protocol": "Redfish", "Context": "rack 7",
+        "EventFormatType": "MetricReport", "MetricReportDefinitions": [{"@odata.id": definition}],
+        "ResourceTypes": ["ComputerSystem"],
+    });
+    let refused = suite.admin().post(SUBSCRIPTIONS, &body).await?;
+    anyhow::ensure!(refused.status == 400, "{}", refused.text());
+    body["ResourceTypes"] = json!([]);
+    let made = suite.admin().post(SUBSCRIPTIONS, &body).await?;
+    anyhow::ensure!(made.status == 201, "{}", made.text());
+    let own = made.json()?["@odata.id"].as_str().unwrap_or_default().to_owned();
+
+    eventually("three reports have come", WITHIN, async || Ok(receiver.all().len() >= 3)).await?;
+    suite.kill_daemon("eventlog")?;
+    let before = receiver.all().len();
+    // One of those that come then may have been sent by the dead one.
+    eventually("they come again", WITHIN, async || Ok(receiver.all().len() >= before + 2)).await?;
+    let all = receiver.all();
+    let times: Vec<_> = all.iter().map(|report| report["Timestamp"].as_str().unwrap_or_default()).collect();
+    anyhow::ensure!(times.is_sorted(), "{times:?}");
+    for report in &all {
+        let is = |at: &str, value: &str| report.pointer(at).is_some_and(|found| found == value);
+        anyhow::ensure!(is("/@odata.type", "#MetricReport.v1_4_0.MetricReport"), "{report}");
+        anyhow::ensure!(
+            is("/Context", "rack 7") && is("/MetricReportDefinition/@odata.id", definition),
+            "{report}"
+        );
+    }
+    // It is the resource that is read, with what the same sensors show.
+    let sent = all.last().cloned().unwrap_or_default();
+    let read = suite.admin().get(sent["@odata.id"].as_str().unwrap_or_default()).await?.json()?;
+    let sensors = |report: &Value| -> Vec<Value> {
+        let values = report["MetricValues"].as_array().cloned().unwrap_or_default();
+        values.into_iter().map(|value| value["MetricProperty"].clone()).collect()
+    };
+    anyhow::ensure!(!sensors(&sent).is_empty() && sensors(&sent) == sensors(&read), "{sent} {read}");
     let ended = suite.admin().send(Method::DELETE, &own, &[], Default::default()).await?;
     anyhow::ensure!(ended.status == 204, "{}", ended.text());
     drop(receiver);

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +10,7 @@ use busd::testing::Way;
 use ipc::{CallContext, Code, EventBuilder, Json, Principal, Request, Status};
 use schema::Method;
 use schema::rpc::event_service as rpc;
-use schema::server::AuthServiceCall;
+use schema::server::{AuthServiceCall, ChassisServiceCall, SensorServiceCall};
 use schema::v1alpha1 as v1;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -89,6 +90,16 @@ impl Receiver {
         events.map(|event| event["MessageArgs"][1].as_str().expect("a text").to_owned()).collect()
     }
 
+    /// The metric reports it has, in the order in which they came: what each is of, and the value of its only sensor.
+    fn reports(&self) -> Vec<(String, u64)> {
+        let bodies = self.bodies.lock().expect("a lock");
+        let of = |body: &serde_json::Value| {
+            let value = body["MetricValues"][0]["MetricValue"].as_str().expect("a report with a value");
+            (body["Id"].as_str().expect("a name").to_owned(), value.parse().expect("a number"))
+        };
+        bodies.iter().map(of).collect()
+    }
+
     fn answer(&self, status: &'static str) {
         *self.status.lock().expect("a lock") = status;
     }
@@ -127,7 +138,7 @@ impl Bench {
     async fn local() -> Self {
         Self::start(serde_json::json!({
             "allow_local": true, "retry_interval_ms": 50, "per_account": 2, "total": 3,
-            "kept_for_administrators": 0,
+            "kept_for_administrators": 0, "report_interval_ms": 100,
         }))
         .await
     }
@@ -579,5 +590,127 @@ async fn how_far_one_is_whose_record_does_not_read_is_kept() {
     until("olga's is taken", async || receiver.messages() == ["one", "two", "two"]).await;
     let after = bench.list("olga").await;
     assert_eq!((after.len(), after[0].id.as_str()), (1, before.id.as_str()));
+    daemon.stop().await;
+}
+
+/// Answers what the sensors of a machine show, a temperature and a power: with each question one more than before.
+struct Machine {
+    asked: Arc<AtomicU64>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Machine {
+    async fn serve(bench: &Bench) -> Self {
+        let statemgr = bench.on.bus.client("statemgr").await;
+        let mut boxes = statemgr.calls::<ChassisServiceCall<Request>>().await.expect("calls");
+        let of_chassis = tokio::spawn(async move {
+            while let Some(call) = boxes.next().await {
+                let ChassisServiceCall::ListChassis(_, reply) = call else { continue };
+                let chassis = vec![v1::Chassis { name: "chassis".into(), ..v1::Chassis::default() }];
+                reply.send(Ok(v1::ListChassisResponse { chassis, ..Default::default() })).await;
+            }
+        });
+        let sensormon = bench.on.bus.client("sensormon").await;
+        let mut sensors = sensormon.calls::<SensorServiceCall<Request>>().await.expect("calls");
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&asked);
+        let of_sensors = tokio::spawn(async move {
+            while let Some(call) = sensors.next().await {
+                let SensorServiceCall::ListSensors(_, reply) = call else { continue };
+                let value = count.fetch_add(1, Ordering::SeqCst) + 1;
+                let sensor = |id: &str, context: v1::SensorContext| v1::Sensor {
+                    id: id.into(),
+                    context: Some(context.into()),
+                    quality: v1::SensorQuality::Good.into(),
+                    reading: Some(v1::sensor::Reading::AnalogReading(v1::AnalogSensorReading {
+                        value: Some(f64::from(u32::try_from(value).expect("a small number"))),
+                        ..v1::AnalogSensorReading::default()
+                    })),
+                    ..v1::Sensor::default()
+                };
+                let sensors = vec![
+                    sensor("inlet", v1::SensorContext::Temperature),
+                    sensor("psu0", v1::SensorContext::Power),
+                ];
+                reply.send(Ok(v1::ListSensorsResponse { sensors, ..Default::default() })).await;
+            }
+        });
+        Self { asked, tasks: [of_chassis, of_sensors] }
+    }
+
+    /// How often it was asked: the value that the sensors showed last.
+    fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// Whether of each definition every report is newer than the one before it.
+fn go_on(reports: &[(String, u64)]) -> bool {
+    ["Temperature", "Power"].iter().all(|id| {
+        let values: Vec<u64> = reports.iter().filter(|(of, _)| of == id).map(|(_, value)| *value).collect();
+        values.windows(2).all(|pair| pair[0] < pair[1])
+    })
+}
+
+#[tokio::test]
+async fn metric_reports_are_sent_as_they_are_made_and_only_the_newest_of_each_after_a_failure() {
+    let bench = Bench::local().await;
+    let machine = Machine::serve(&bench).await;
+    let daemon = bench.daemon().await;
+    let receiver = Receiver::start(0).await;
+    let of_power = Receiver::start(0).await;
+    let definition = "/redfish/v1/TelemetryService/MetricReportDefinitions/Power".to_owned();
+    let reports = |port| v1::EventSubscription { format: v1::EventFormat::MetricReport.into(), ..to(port) };
+    let filtered = v1::EventSubscription { message_ids: vec!["UBmc.1.0.EventOK".into()], ..reports(1) };
+    let refused = bench.subscribe(filtered, "admin").await.expect_err("a filter of events");
+    assert_eq!((refused.code, machine.asked()), (Code::InvalidArgument, 0), "nobody has reports sent");
+    let made = bench.subscribe(reports(receiver.port), "admin").await.expect("a subscription");
+    assert_eq!(made.format(), v1::EventFormat::MetricReport);
+    let wanted =
+        v1::EventSubscription { metric_report_definitions: vec![definition], ..reports(of_power.port) };
+    bench.subscribe(wanted, "olga").await.expect("a subscription");
+    // Events are for others.
+    bench.event("host", "it is on").await;
+    until("some of each", async || receiver.reports().len() >= 6 && of_power.reports().len() >= 3).await;
+    assert!(go_on(&receiver.reports()), "{:?}", receiver.reports());
+    assert!(receiver.reports().iter().any(|(id, _)| id == "Temperature"));
+    assert!(of_power.reports().iter().all(|(id, _)| id == "Power"), "{:?}", of_power.reports());
+    {
+        let bodies = receiver.bodies.lock().expect("a lock");
+        let first = (&bodies[0]["@odata.type"], &bodies[0]["Context"]);
+        assert_eq!(first, (&"#MetricReport.v1_4_0.MetricReport".into(), &"mine".into()));
+    }
+
+    // What it does not take is replaced by what is newer.
+    receiver.answer("503 Later");
+    let before = machine.asked();
+    until("several were made", async || receiver.refused() > 1 && machine.asked() > before + 4).await;
+    let count = receiver.reports().len();
+    assert!(bench.list("admin").await.iter().any(|one| one.state() == v1::EventSubscriptionState::Retrying));
+    receiver.answer("200 OK");
+    until("it goes on", async || receiver.reports().len() >= count + 4).await;
+    let later = receiver.reports().split_off(count);
+    assert!(later.iter().all(|(_, value)| *value > before), "{before}: {later:?}");
+    assert!(go_on(&receiver.reports()), "{:?}", receiver.reports());
+
+    // They go on after a restart, and where they were is nothing that is stored.
+    let began: Vec<_> = bench.list("admin").await.iter().map(|one| one.sequence).collect();
+    daemon.stop().await;
+    let count = receiver.reports().len();
+    let daemon = bench.daemon().await;
+    until("it goes on again", async || receiver.reports().len() >= count + 2).await;
+    assert!(go_on(&receiver.reports()), "{:?}", receiver.reports());
+    let shown = bench.list("admin").await;
+    assert_eq!(shown.iter().map(|one| one.sequence).collect::<Vec<_>>(), began, "no cursor moves");
+    assert!(
+        shown.iter().all(|one| one.format() == v1::EventFormat::MetricReport && one.failures == 0),
+        "{shown:?}"
+    );
     daemon.stop().await;
 }

@@ -10,7 +10,8 @@
 //!
 //! Of an account, idle ones go before those with a request under way, and those that have been quiet longest first. Among strangers
 //! that is so within the address that holds most: who comes from elsewhere than a flood is not evicted by it, and bare connections
-//! do not cut off a login. While strangers have fewer than an eighth of the places, 3 comes before 2: there is always room to log in.
+//! do not cut off a login. The few that come from where an administrator was seen lately, and have their first request to make, go last of all strangers:
+//! a flood from many addresses has each place for milliseconds, which a handshake does not fit into. While strangers have fewer than an eighth of the places, 3 comes before 2: there is always room to log in.
 //! All other connections keep their places.
 
 use std::collections::HashMap;
@@ -334,7 +335,9 @@ impl Table {
             here()
                 .filter(|(_, _, conn)| is_stranger(conn))
                 .min_by_key(|(id, key, conn)| {
-                    (std::cmp::Reverse(held(key)), !is_idle(conn), quiet(conn), *id)
+                    // Those that are in front come from where administrators were seen, and are few.
+                    let is_early = conn.lane() == Lane::Front;
+                    (is_early, std::cmp::Reverse(held(key)), !is_idle(conn), quiet(conn), *id)
                 })
                 .map(|(id, ..)| id)
         };
@@ -659,6 +662,28 @@ mod tests {
         fn count(&self, which: impl Fn(&Conn) -> bool) -> usize {
             self.lock().conns.values().filter(|(_, conn)| which(conn)).count()
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_from_many_addresses_does_not_cut_off_a_handshake_of_an_administrator_s_machine() {
+        let table = Admission::new(16, 8);
+        let home = ip("192.0.2.1");
+        table.admit(home).unwrap().conn().mark_authenticated("admin", true);
+        let early: Vec<Ticket> = (0..EARLY).map(|_| table.admit(home).unwrap()).collect();
+        let late = table.admit(home).unwrap();
+        let mut flood = Vec::new();
+        for n in 0..200_u8 {
+            flood.push(table.admit(IpAddr::from([198, 51, 100, n])).unwrap());
+        }
+        assert_eq!(table.open(), 16);
+        for ticket in &early {
+            assert!(
+                table.lock().conns.contains_key(&ticket.id),
+                "one of an administrator's machine was cut off"
+            );
+        }
+        // No more of them than are in front.
+        assert!(!table.lock().conns.contains_key(&late.id));
     }
 
     #[tokio::test(start_paused = true)]

@@ -63,6 +63,7 @@ mod quic;
 mod readings;
 mod redfish;
 mod reflection;
+mod reports;
 mod request;
 mod rest;
 mod route;

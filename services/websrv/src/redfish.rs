@@ -26,6 +26,7 @@ use crate::gateway::{self, Gateway};
 use crate::gzip::{self, Coding};
 use crate::last;
 use crate::memory::{self, Stamp};
+use crate::reports::Reports;
 use crate::site::Changing;
 use crate::status::Failure;
 use crate::stream;
@@ -288,7 +289,7 @@ impl Gateway {
         Ok(response.map(|body| body.counted(share)))
     }
 
-    /// A stream of events, as the log has them.
+    /// A stream of events, as the log has them, and of metric reports where its filter speaks of them.
     async fn events(
         self: &Arc<Self>,
         parts: &Parts,
@@ -310,11 +311,20 @@ impl Gateway {
         let (checked, message) = gateway::check(admitted, message, None, parts, call)?;
         self.confirm(checked, parts, call).await?;
         let after = gateway::last_event_id(&route, parts);
+        let principal = call.caller.as_ref().map(|caller| caller.principal.clone()).unwrap_or_default();
+        let username = principal.username.clone();
+        let reports = match filter.shows_reports() {
+            true => {
+                let context = CallContext { deadline: None, ..call.context() }.with_principal(principal);
+                let memory = Arc::clone(&self.site.memory);
+                Some(Reports::open(self.bus.clone(), self.model.clone(), memory, context).await?)
+            }
+            false => None,
+        };
         let watching = self.watch(&route, &message, None, after, call).await?;
-        let username =
-            call.caller.as_ref().map(|caller| caller.principal.username.clone()).unwrap_or_default();
-        let subscribed = self.site.streams.open(username, call.conn.peer().to_string());
-        let mut response = stream::redfish(watching, subscribed, filter);
+        let is_of_reports = reports.is_some() && !filter.shows_events();
+        let subscribed = self.site.streams.open(username, call.conn.peer().to_string(), is_of_reports);
+        let mut response = stream::redfish(watching, subscribed, filter, reports);
         response.headers_mut().insert(ODATA_VERSION, HeaderValue::from_static("4.0"));
         Ok(response)
     }

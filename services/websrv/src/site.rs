@@ -159,12 +159,12 @@ impl Streams {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more, shown to this account at this address.
-    pub(crate) fn open(self: &Arc<Self>, username: String, address: String) -> Subscribed {
+    /// One more, shown to this account at this address; `reports`: metric reports are all that it may show.
+    pub(crate) fn open(self: &Arc<Self>, username: String, address: String, reports: bool) -> Subscribed {
         let mut table = self.table();
         table.last += 1;
         let id = table.last.to_string();
-        let open = StreamOpen { id: id.clone(), username, address };
+        let open = StreamOpen { id: id.clone(), username, address, reports };
         let end = Arc::new(Notify::new());
         table.open.insert(id.clone(), (open, Arc::clone(&end)));
         Subscribed { streams: Arc::clone(self), id, end }

@@ -1,5 +1,6 @@
 //! Server streams: events of the feed, written as the client's protocol wants them, for as long as the client may see them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -20,6 +21,7 @@ use crate::events::{Gap, Reader, Shown};
 use crate::guard::{Guard, Watched};
 use crate::json;
 use crate::readings::SnapshotStream;
+use crate::reports::Reports;
 use crate::route::Route;
 use crate::site::Subscribed;
 
@@ -30,6 +32,8 @@ const EVENT_SEQUENCE: HeaderName = HeaderName::from_static("event-sequence");
 enum Item {
     Shown(Shown),
     Heartbeat,
+    /// What was waited for beside it has come ([`Watching::next_or`]).
+    Due,
     End(Status),
 }
 
@@ -78,6 +82,12 @@ impl Watching {
     }
 
     async fn next(&mut self) -> Item {
+        self.next_or(std::future::pending()).await
+    }
+
+    /// What happens next, or [`Item::Due`] as soon as `due` is over. The caller may see what is shown then, as with all else.
+    async fn next_or(&mut self, due: impl Future<Output = ()>) -> Item {
+        let mut due = pin!(due);
         loop {
             if let Err(status) = self.guard.check().await {
                 return Item::End(status);
@@ -89,6 +99,8 @@ impl Watching {
                     Some(Watched::Heartbeat) => return Item::Heartbeat,
                     Some(Watched::End(status)) => return Item::End(status),
                 },
+                // Before the events: where many happen it would never have its turn, and is seldom itself.
+                () = &mut due => return Item::Due,
                 shown = self.events.next() => return match shown {
                     Ok(shown) => Item::Shown(shown),
                     Err(status) => Item::End(status),
@@ -184,7 +196,7 @@ pub(crate) fn messages(rpc: Rpc, watching: Watching) -> (Messages, HeaderMap) {
                     return Some((Ok(message.into()), Some(watching)));
                 }
                 // These protocols have no room for a sign of life; HTTP/2 and QUIC have pings of their own.
-                Item::Heartbeat => {}
+                Item::Heartbeat | Item::Due => {}
                 Item::End(status) => return Some((Err(rpc.error(&status)), None)),
             }
         }
@@ -227,6 +239,7 @@ pub(crate) fn sse(watching: Watching) -> Response<ResponseBody> {
                     Bytes::from(format!(": alive\nid: {told}\n\n"))
                 }
                 Item::Heartbeat => Bytes::from_static(b": alive\n\n"),
+                Item::Due => continue,
                 Item::End(status) => {
                     let text = event_text(None, Some("error"), &crate::status::rest(&status));
                     return Some((Ok(Frame::data(text)), None));
@@ -243,23 +256,25 @@ pub(crate) fn sse(watching: Watching) -> Response<ResponseBody> {
     response
 }
 
-/// A stream of Redfish's events (DSP0266 §12.5.2). What may be missing is told as an event, too: a client of Redfish knows no other.
+/// A stream of Redfish's events (DSP0266 §12.5.2). What may be missing is told as an event, too: a client of Redfish knows no other. Metric reports are
+/// in no log, so one has no id of its own: it has that of the events that were looked at before it, where that is another than the client has.
 pub(crate) fn redfish(
     watching: Watching,
     subscribed: Subscribed,
     filter: StreamFilter,
+    reports: Option<Reports>,
 ) -> Response<ResponseBody> {
     let begin = watching.events.begin();
     let hello = format!(": watching\nid: {begin}\n\n");
     let hello = stream::once(async { Ok(Frame::data(Bytes::from(hello))) });
     let events = stream::unfold(
-        (watching, subscribed, filter, begin),
-        async |(mut watching, subscribed, filter, mut told)| {
+        (watching, subscribed, filter, reports, begin),
+        async |(mut watching, subscribed, filter, mut reports, mut told)| {
             let text = loop {
                 let item = tokio::select! {
                     biased;
                     () = subscribed.closed() => return None,
-                    item = watching.next() => item,
+                    item = watching.next_or(report_is_due(reports.as_ref())) => item,
                 };
                 match item {
                     Item::Shown(shown) => {
@@ -268,12 +283,26 @@ pub(crate) fn redfish(
                                 Ok(event) if filter.selects(&event) => (event, *sequence),
                                 _ => continue,
                             },
+                            // Who has no events misses none.
+                            Shown::Gap(_) if !filter.shows_events() => continue,
                             Shown::Gap(gap) => (gap_event(gap), gap.sequence),
                         };
                         told = watching.events.sequence();
                         let id = if sequence > 0 { sequence.to_string() } else { event.id.clone() };
                         let payload = filter.payload(&event, &id, subscribed.id());
                         break event_text(Some(&id), None, payload.to_string().as_bytes());
+                    }
+                    Item::Due => {
+                        let Some(reports) = &mut reports else { continue };
+                        let Some(report) = reports.next().await else { continue };
+                        if !filter.selects_report(report.definition()) {
+                            continue;
+                        }
+                        let payload = report.payload(subscribed.id()).to_string();
+                        let sequence = watching.events.sequence();
+                        let id = (sequence != told).then(|| sequence.to_string());
+                        told = sequence;
+                        break event_text(id.as_deref(), None, payload.as_bytes());
                     }
                     Item::Heartbeat if watching.events.sequence() != told => {
                         told = watching.events.sequence();
@@ -283,13 +312,21 @@ pub(crate) fn redfish(
                     Item::End(_) => return None,
                 }
             };
-            Some((Ok(Frame::data(text)), (watching, subscribed, filter, told)))
+            Some((Ok(Frame::data(text)), (watching, subscribed, filter, reports, told)))
         },
     );
     let mut response = Response::new(ResponseBody::stream(hello.chain(events)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
+}
+
+/// Returns when a metric report is to be shown; never where none are.
+async fn report_is_due(reports: Option<&Reports>) {
+    match reports {
+        Some(reports) => reports.due().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// One event. JSON as we write it has no line breaks; an id with one would end its line, so it is left out.

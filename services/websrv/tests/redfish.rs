@@ -12,6 +12,8 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use prost::Message as _;
+use schema::v1alpha1 as v1;
 use serde_json::Value;
 use support::{ADMIN, EXPIRED, OPERATOR, READER, Reply, SOON, Stack, Version};
 
@@ -290,6 +292,53 @@ async fn each_route_takes_from_each_role_over_http_what_the_registry_says_and_no
         }
     }
     assert!(checked > 1500, "{checked}");
+    browser.stack.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_asks_for_metric_reports_has_each_as_it_is_made_and_no_events() {
+    let browser = Browser::start().await;
+    let stack = &browser.stack;
+    let sends = v1::ListEventSubscriptionsResponse { report_interval_ms: 100, ..Default::default() };
+    let method = "EventService.ListEventSubscriptions".to_owned();
+    stack.world.answers.lock().unwrap().insert(method.clone(), sends.encode_to_vec().into());
+    let definition = "/redfish/v1/TelemetryService/MetricReportDefinitions/Temperature";
+    let sse = "/redfish/v1/EventService/SSE?$filter=";
+    let path = format!(
+        "{sse}EventFormatType%20eq%20MetricReport%20and%20MetricReportDefinition%20eq%20%27{definition}%27"
+    );
+    let mut client = support::h2_client(stack.https).await;
+    let sent = client.send_request(stack.get(&path, Some(READER)).map(Full::new));
+    let mut stream = tokio::time::timeout(SOON, sent).await.unwrap().unwrap();
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    let all = stack.send(Version::H1, stack.get("/redfish/v1/EventService/Subscriptions", Some(ADMIN))).await;
+    let uri = all.json()["Members"][0]["@odata.id"].as_str().unwrap().to_owned();
+    let shown = stack.send(Version::H1, stack.get(&uri, Some(ADMIN))).await.json();
+    assert_eq!(
+        (&shown["SubscriptionType"], &shown["EventFormatType"]),
+        (&Value::from("SSE"), &Value::from("MetricReport"))
+    );
+    stack.host_event("ev1").await;
+    let mut text = String::new();
+    while text.matches("\ndata: ").count() < 3 || !text.ends_with("\n\n") {
+        let frame = tokio::time::timeout(SOON, stream.frame()).await.unwrap().unwrap().unwrap();
+        text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+    }
+    for line in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let report: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(report["@odata.type"], "#MetricReport.v1_4_0.MetricReport");
+        assert_eq!(report["MetricReportDefinition"]["@odata.id"], definition);
+        assert_eq!(
+            (&report["MetricValues"][0]["MetricValue"], &report["Context"]),
+            (&Value::from("41.5"), &shown["Context"])
+        );
+    }
+    // Who has events needs nobody to say how often reports are made.
+    stack.world.hung.lock().unwrap().insert(method);
+    let path = format!("{sse}EventFormatType%20eq%20Event");
+    let sent = client.send_request(stack.get(&path, Some(READER)).map(Full::new));
+    assert_eq!(tokio::time::timeout(SOON, sent).await.unwrap().unwrap().status(), 200);
+    drop(stream);
     browser.stack.stop().await.unwrap();
 }
 

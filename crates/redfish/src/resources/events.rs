@@ -1,5 +1,5 @@
-//! EventService: what happens, as it happens. Events are eventlog's, and so are subscriptions that send them elsewhere; each open stream of them is a
-//! subscription that lives as long as it does, of which websrv knows.
+//! EventService: what happens, as it happens. Events are eventlog's, and so are subscriptions that send them, or metric reports, elsewhere; each open stream
+//! of them is a subscription that lives as long as it does, of which websrv knows.
 
 use prost::Message as _;
 use schema::Code;
@@ -16,8 +16,8 @@ use crate::resource::{
 use crate::world::{Call, Need, StreamOpen, World};
 use crate::{Fault, Message};
 
-use super::log::{self, EVENT_REGISTRIES, EVENT_TYPES};
-use super::{name, said};
+use super::log::{self, EVENT, EVENT_REGISTRIES, EVENT_TYPES, METRIC_REPORT};
+use super::{name, said, telemetry};
 
 /// Where events are streamed.
 pub const STREAM: &str = "/redfish/v1/EventService/SSE";
@@ -35,6 +35,12 @@ const POLICY: Kind = {
     let [(a, _), (b, _), (c, _), (d, _)] = POLICIES;
     Kind::Enum(&[a, b, c, d])
 };
+
+/// Properties of a subscription that say which events it has, and not which metric reports.
+const OF_EVENTS: [&str; 5] =
+    ["RegistryPrefixes", "ResourceTypes", "MessageIds", "OriginResources", "SubordinateResources"];
+/// The property that says of which definitions its metric reports are.
+const DEFINITIONS: &str = "MetricReportDefinitions";
 
 /// Headers of deliveries at most; as the contract has it.
 const HEADERS: Kind = Kind::Headers(8);
@@ -66,7 +72,7 @@ pub(super) static SERVICE: Resource = Resource {
             "Name": "Event service",
             "ServiceEnabled": true,
             "ServerSentEventUri": STREAM,
-            "EventFormatTypes": ["Event"],
+            "EventFormatTypes": [EVENT, METRIC_REPORT],
             "RegistryPrefixes": EVENT_REGISTRIES,
             "ResourceTypes": EVENT_TYPES,
             "SubordinateResourcesSupported": true,
@@ -80,7 +86,7 @@ pub(super) static SERVICE: Resource = Resource {
                 "MessageId": true,
                 "OriginResource": true,
                 "RegistryPrefix": true,
-                "MetricReportDefinition": false,
+                "MetricReportDefinition": true,
                 "ResourceType": true,
                 "SubordinateResources": false,
             },
@@ -97,12 +103,13 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new("Protocol", Kind::Enum(&["Redfish"])), true),
             (Property { path: "Context", kind: Kind::Text(256), nullable: true }, false),
             (Property::new("SubscriptionType", Kind::Enum(&["RedfishEvent"])), false),
-            (Property::new("EventFormatType", Kind::Enum(&["Event"])), false),
+            (Property::new("EventFormatType", Kind::Enum(&[EVENT, METRIC_REPORT])), false),
             (Property::new("RegistryPrefixes", Kind::Texts(FILTER_MAX)), false),
             (Property::new("ResourceTypes", Kind::Texts(FILTER_MAX)), false),
             (Property::new("MessageIds", Kind::Texts(FILTER_MAX)), false),
             (Property::new("OriginResources", Kind::Links(FILTER_MAX)), false),
             (Property::new("SubordinateResources", Kind::Bool), false),
+            (Property::new(DEFINITIONS, Kind::Links(FILTER_MAX)), false),
             (Property::new("DeliveryRetryPolicy", POLICY), false),
             (Property::new("VerifyCertificate", Kind::Bool), false),
             (Property::new("HttpHeaders", HEADERS), false),
@@ -186,14 +193,16 @@ fn streamed(stream: &StreamOpen) -> Value {
         "Destination": stream.address,
         "Protocol": "Redfish",
         "SubscriptionType": "SSE",
-        "EventFormatType": "Event",
+        "EventFormatType": if stream.reports { METRIC_REPORT } else { EVENT },
         "Context": stream.id,
     })
 }
 
 fn sent(subscription: &v1::EventSubscription) -> Value {
     let list = |list: &[String]| (!list.is_empty()).then(|| json!(list));
-    let origins: Vec<Value> = subscription.origin_resources.iter().map(|uri| link(uri)).collect();
+    let links = |uris: &[String]| -> Vec<Value> { uris.iter().map(|uri| link(uri)).collect() };
+    let origins = links(&subscription.origin_resources);
+    let reports = subscription.format() == v1::EventFormat::MetricReport;
     let (state, health) = match subscription.state() {
         v1::EventSubscriptionState::Suspended => ("Disabled", "Critical"),
         v1::EventSubscriptionState::Retrying => ("Enabled", "Warning"),
@@ -208,13 +217,15 @@ fn sent(subscription: &v1::EventSubscription) -> Value {
         "Destination": subscription.destination,
         "Protocol": "Redfish",
         "SubscriptionType": "RedfishEvent",
-        "EventFormatType": "Event",
+        "EventFormatType": if reports { METRIC_REPORT } else { EVENT },
         "Context": said(Some(&subscription.context)),
         "RegistryPrefixes": list(&subscription.registry_prefixes),
         "ResourceTypes": list(&subscription.resource_types),
         "MessageIds": list(&subscription.message_ids),
         "OriginResources": (!origins.is_empty()).then_some(origins),
-        "SubordinateResources": subscription.subordinate_resources,
+        "SubordinateResources": (!reports).then_some(subscription.subordinate_resources),
+        // An empty list means all.
+        "MetricReportDefinitions": reports.then(|| links(&subscription.metric_report_definitions)),
         "DeliveryRetryPolicy": policy.map(|(name, _)| name),
         "VerifyCertificate": subscription.verify_certificate.unwrap_or(true),
         // What was set is never shown (DSP0268, `EventDestination`).
@@ -241,7 +252,41 @@ fn policy(given: &Given) -> v1::EventRetryPolicy {
     named.map_or(v1::EventRetryPolicy::RetryForever, |(_, policy)| *policy)
 }
 
-fn create(_world: &World, given: &Given) -> Result<Call, Message> {
+/// What a new subscription has sent, and of which definitions if that is metric reports.
+fn format(world: &World, given: &Given) -> Result<(v1::EventFormat, Vec<String>), Message> {
+    let conflict = |property: &str| {
+        Err(base::PROPERTY_VALUE_CONFLICT.with(&[property, "EventFormatType"]).about(pointer(property)))
+    };
+    let definitions = given.texts(DEFINITIONS);
+    if given.text("EventFormatType") != Some(METRIC_REPORT) {
+        // An empty list says nothing (DSP0268, `EventDestination`).
+        return if definitions.is_empty() {
+            Ok((v1::EventFormat::Event, definitions))
+        } else {
+            conflict(DEFINITIONS)
+        };
+    }
+    let says = |property: &&&str| !given.texts(property).is_empty() || given.bool(property) == Some(true);
+    if let Some(property) = OF_EVENTS.iter().find(says) {
+        return conflict(property);
+    }
+    let mut found = Vec::with_capacity(definitions.len());
+    for given in definitions {
+        let uri = given.trim_end_matches('/');
+        // While nobody knows the sensors, those will do that there may be.
+        let there = |made: Vec<&str>| made.iter().any(|id| telemetry::report_definition_uri(id) == uri);
+        let is_there = telemetry::is_report_definition(uri) && telemetry::periodic(world).map_or(true, there);
+        if !is_there {
+            let message = base::PROPERTY_VALUE_NOT_IN_LIST.with(&[&given, DEFINITIONS]);
+            return Err(message.about(pointer(DEFINITIONS)));
+        }
+        found.push(uri.to_owned());
+    }
+    Ok((v1::EventFormat::MetricReport, found))
+}
+
+fn create(world: &World, given: &Given) -> Result<Call, Message> {
+    let (format, metric_report_definitions) = format(world, given)?;
     let listed = |property: &str, is_one: &dyn Fn(&str) -> bool| {
         let list = given.texts(property);
         match list.iter().find(|value| !is_one(value)) {
@@ -262,6 +307,8 @@ fn create(_world: &World, given: &Given) -> Result<Call, Message> {
         retry_policy: policy(given).into(),
         verify_certificate: given.bool("VerifyCertificate"),
         http_headers: headers(given),
+        format: format.into(),
+        metric_report_definitions,
         ..v1::EventSubscription::default()
     };
     let request = v1::CreateEventSubscriptionRequest { subscription: Some(subscription) };

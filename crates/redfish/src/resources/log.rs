@@ -1,7 +1,7 @@
 //! Events in the words of Redfish: messages, entries of logs, what is sent to subscribers, and what a filter selects.
 
 use schema::v1alpha1 as v1;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::Message;
 use crate::answer::Answer;
@@ -290,7 +290,8 @@ pub(super) fn severity_of(message_id: &str) -> Option<v1::EventSeverity> {
 /// Whether an event is one that a subscription asks for (DSP0268, `EventDestination`): all filters that are given hold for one of its messages.
 #[must_use]
 pub fn selects(subscription: &v1::EventSubscription, event: &v1::Event) -> bool {
-    !is_audit(event) && records(event).any(|record| holds(subscription, &record))
+    let of_events = !is_audit(event) && subscription.format() != v1::EventFormat::MetricReport;
+    of_events && records(event).any(|record| holds(subscription, &record))
 }
 
 /// Whether all filters of a subscription hold for a message.
@@ -313,10 +314,23 @@ fn holds(subscription: &v1::EventSubscription, record: &Record<'_>) -> bool {
 }
 
 /// What a stream of events can be filtered by (DSP0266, "Server-sent events").
-const FILTERED: [&str; 5] =
-    ["EventFormatType", "MessageId", "OriginResource", "RegistryPrefix", "ResourceType"];
+const FILTERED: [&str; 6] = [
+    "EventFormatType",
+    "MessageId",
+    "MetricReportDefinition",
+    "OriginResource",
+    "RegistryPrefix",
+    "ResourceType",
+];
+/// What `EventFormatType` is. Most clients write it without quotes, as a name, so each is a property here whose value is its name.
+const FORMATS: [&str; 2] = [EVENT, METRIC_REPORT];
+/// The format of events.
+pub(super) const EVENT: &str = "Event";
+/// The format of metric reports.
+pub(super) const METRIC_REPORT: &str = "MetricReport";
 
-/// Which events a stream shows.
+/// Which events a stream shows, and which metric reports: of those none unless the filter speaks of them, by `EventFormatType` or
+/// `MetricReportDefinition`.
 #[derive(Debug, Default)]
 pub struct StreamFilter(Option<Filter>);
 
@@ -332,7 +346,8 @@ impl StreamFilter {
             Err(QueryError::Unsupported(message)) => return Err(Answer::error(501, &[message])),
         };
         let Query { filter, .. } = query;
-        let is_known = |path: &&[String]| matches!(path, [name] if FILTERED.contains(&name.as_str()));
+        let is_name = |name: &str| FILTERED.contains(&name) || FORMATS.contains(&name);
+        let is_known = |path: &&[String]| matches!(path, [name] if is_name(name));
         let unknown = filter.as_ref().and_then(|filter| {
             filter.properties().into_iter().find(|path| !is_known(path)).map(|path| path.join("/"))
         });
@@ -358,14 +373,51 @@ impl StreamFilter {
         let Some(filter) = &self.0 else { return true };
         let id = record.message.id();
         let about = record.about.as_ref();
-        filter.holds(&json!({
-            "EventFormatType": "Event",
-            "MessageId": id,
-            "RegistryPrefix": key(id).map(|(registry, _)| registry),
-            "ResourceType": about.map(|(kind, _)| kind),
-            "OriginResource": about.map(|(_, uri)| uri),
-        }))
+        let mut facts = facts(EVENT);
+        facts.extend([
+            ("MessageId".to_owned(), json!(id)),
+            ("RegistryPrefix".to_owned(), json!(key(id).map(|(registry, _)| registry))),
+            ("ResourceType".to_owned(), json!(about.map(|(kind, _)| kind))),
+            ("OriginResource".to_owned(), json!(about.map(|(_, uri)| uri))),
+        ]);
+        filter.holds(&Value::Object(facts))
     }
+
+    /// Whether a metric report is shown that is of the definition at this URI.
+    #[must_use]
+    pub fn selects_report(&self, definition: &str) -> bool {
+        let Some(filter) = self.0.as_ref().filter(|filter| speaks_of_reports(filter)) else { return false };
+        let mut facts = facts(METRIC_REPORT);
+        facts.insert("MetricReportDefinition".to_owned(), json!(definition));
+        filter.holds(&Value::Object(facts))
+    }
+
+    /// Whether there may be an event that is shown.
+    #[must_use]
+    pub fn shows_events(&self) -> bool {
+        let of_events = ["MessageId", "OriginResource", "RegistryPrefix", "ResourceType"];
+        self.0.as_ref().is_none_or(|filter| filter.may_hold(&Value::Object(facts(EVENT)), &of_events))
+    }
+
+    /// Whether there may be a metric report that is shown.
+    #[must_use]
+    pub fn shows_reports(&self) -> bool {
+        self.0.as_ref().filter(|filter| speaks_of_reports(filter)).is_some_and(|filter| {
+            filter.may_hold(&Value::Object(facts(METRIC_REPORT)), &["MetricReportDefinition"])
+        })
+    }
+}
+
+/// Whether a filter is of who knows that there are metric reports: `not (MessageId eq 'x')` holds for them as well, and yet they were not asked for.
+fn speaks_of_reports(filter: &Filter) -> bool {
+    let of_reports = ["EventFormatType", "MetricReportDefinition"];
+    filter.properties().iter().any(|path| matches!(path, [name] if of_reports.contains(&name.as_str())))
+}
+
+/// What is known of everything that is shown in this format.
+fn facts(format: &str) -> Map<String, Value> {
+    let formats = FORMATS.iter().map(|format| ((*format).to_owned(), json!(format)));
+    formats.chain([("EventFormatType".to_owned(), json!(format))]).collect()
 }
 
 #[cfg(test)]
@@ -383,6 +435,8 @@ mod tests {
         let bad = event("host", v1::EventSeverity::Critical);
         let session = event("session", v1::EventSeverity::Info);
         assert!(!selects(&v1::EventSubscription::default(), &event(AUDIT, v1::EventSeverity::Info)));
+        let reports = v1::EventFormat::MetricReport.into();
+        assert!(!selects(&v1::EventSubscription { format: reports, ..Default::default() }, &host));
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let of = |prefixes: &[&str], types: &[&str], ids: &[&str], origins: &[&str], below: bool| {
             let subscription = v1::EventSubscription {
@@ -428,6 +482,9 @@ mod tests {
         assert_eq!(of("$filter=ResourceType+eq+'ComputerSystem'"), [true, true, false]);
         let origin = "$filter=OriginResource eq '/redfish/v1/Systems/system' and not (MessageId eq 'UBmc.1.0.EventOK')";
         assert_eq!(of(origin), [false, true, false]);
+        assert_eq!(of("$filter=EventFormatType eq Event"), [true, true, true]);
+        assert_eq!(of("$filter=EventFormatType eq 'MetricReport'"), [false, false, false]);
+        assert_eq!(of("$filter=MetricReportDefinition eq null"), [true, true, true]);
         for (query, status) in
             [("$filter=Nope eq 'x'", 400), ("$filter=Oem/A eq 1", 400), ("$filter=(", 400), ("$nope=1", 501)]
         {
@@ -603,6 +660,46 @@ mod tests {
             assert!(selects(&of_type, &event) && selects(&of_origin, &event), "{subject}");
             let sent = event_payload(&of_origin, &[event], "7", "");
             assert_eq!(sent["Events"][0]["OriginOfCondition"]["@odata.id"], uri);
+        }
+    }
+
+    #[test]
+    fn a_stream_shows_the_reports_that_its_filter_speaks_of() {
+        let of = "/redfish/v1/TelemetryService/MetricReportDefinitions";
+        let cases: &[(&str, [bool; 2], bool, bool)] = &[
+            // The query; of the two reports each; may there be events; may there be reports.
+            ("", [false, false], true, false),
+            ("$filter=ResourceType eq 'Chassis'", [false, false], true, false),
+            ("$filter=not (MessageId eq 'UBmc.1.0.EventOK')", [false, false], true, false),
+            ("$filter=EventFormatType eq MetricReport", [true, true], false, true),
+            ("$filter=EventFormatType%20eq%20'MetricReport'", [true, true], false, true),
+            ("$filter=EventFormatType eq Event", [false, false], true, false),
+            ("$filter=EventFormatType ne Event", [true, true], false, true),
+            ("$filter=EventFormatType eq Event or EventFormatType eq MetricReport", [true, true], true, true),
+            ("$filter=MetricReportDefinition eq 'OF/Power'", [false, true], false, true),
+            (
+                "$filter=EventFormatType eq 'MetricReport' and not (MetricReportDefinition eq 'OF/Power')",
+                [true, false],
+                false,
+                true,
+            ),
+            (
+                "$filter=MetricReportDefinition eq 'OF/Power' or ResourceType eq 'Chassis'",
+                [false, true],
+                true,
+                true,
+            ),
+            ("$filter=EventFormatType eq 'Nope'", [false, false], false, false),
+        ];
+        for (query, reports, shows_events, shows_reports) in cases {
+            let filter = StreamFilter::of(&query.replace("OF", of)).unwrap();
+            let shown = ["Temperature", "Power"].map(|id| filter.selects_report(&format!("{of}/{id}")));
+            assert_eq!(shown, *reports, "{query}");
+            assert_eq!(
+                (filter.shows_events(), filter.shows_reports()),
+                (*shows_events, *shows_reports),
+                "{query}"
+            );
         }
     }
 

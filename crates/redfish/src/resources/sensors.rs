@@ -179,6 +179,22 @@ pub(super) fn sensor_status(sensor: &v1::Sensor) -> Value {
     }
 }
 
+/// All that [`kind`] says, in the order of `SensorContext`.
+pub(super) const KINDS: [&str; 12] = [
+    "Temperature",
+    "Voltage",
+    "Current",
+    "Rotational",
+    "Power",
+    "EnergyJoules",
+    "PressurePa",
+    "Humidity",
+    "Altitude",
+    "LiquidFlowLPM",
+    "Percent",
+    "Frequency",
+];
+
 /// What it measures, in the words of the schema.
 pub(super) fn kind(sensor: &v1::Sensor) -> Option<&'static str> {
     match sensor.context() {
@@ -215,5 +231,17 @@ pub(super) fn units(unit: v1::SensorUnit) -> Option<&'static str> {
         v1::SensorUnit::Meters => Some("m"),
         v1::SensorUnit::LitersPerMinute => Some("L/min"),
         v1::SensorUnit::Unspecified => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_kinds_is_all_that_sensors_are() {
+        let of = |context: i32| kind(&v1::Sensor { context: Some(context), ..v1::Sensor::default() });
+        let contexts = (0..100).filter(|context| v1::SensorContext::try_from(*context).is_ok());
+        assert_eq!(contexts.filter_map(of).collect::<Vec<_>>(), KINDS);
     }
 }

@@ -1,6 +1,7 @@
 //! TelemetryService: what the sensors of a chassis show as metrics, all of sensormon's (`SensorService`). For each kind of reading there is a metric and a
 //! report of what shows it now; for each sensor a report of its last hour with the least and the most of its last day, and a trigger for its thresholds.
-//! They are made when they are asked for.
+//! They are made when they are asked for. Reports of what is shown now are made at an interval, too, and sent to who has subscribed ([`crate::metric_reports`]);
+//! how long that is eventlog says, who sends them.
 //!
 //! Sensors are those of the first chassis ([`super::sensors`]).
 
@@ -16,6 +17,10 @@ use super::{name, sensors};
 
 /// Steps of a history.
 const STEPS: usize = 360;
+/// Before the name of a definition of reports.
+const REPORT_DEFINITIONS_AT: &str = "/redfish/v1/TelemetryService/MetricReportDefinitions/";
+/// The version of a report with the context of who is sent it (DSP0268, `MetricReport`): no older one has that, and no report that is read.
+pub(crate) const REPORT_SENT: &str = "MetricReport.v1_4_0";
 
 pub(super) static SERVICE: Resource = Resource::new(
     "TelemetryService",
@@ -73,8 +78,8 @@ pub(super) static REPORT_DEFINITIONS: Resource = Resource::new(
     "MetricReportDefinitionCollection.MetricReportDefinitionCollection",
     &entity::METRIC_REPORT_DEFINITION_COLLECTION,
     |world, _| {
-        let uri = |id: String| format!("/redfish/v1/TelemetryService/MetricReportDefinitions/{id}");
-        Ok(Some(collection("Metric report definitions", reports(world)?.into_iter().map(uri).collect())))
+        let uris = reports(world)?.iter().map(|id| report_definition_uri(id)).collect();
+        Ok(Some(collection("Metric report definitions", uris)))
     },
 );
 
@@ -84,37 +89,43 @@ pub(super) static REPORT_DEFINITION: Resource = Resource::new(
     &entity::METRIC_REPORT_DEFINITION,
     |world, names| {
         let id = name(names, 0);
-        let history = sensor(world, of_history(id))?;
-        let (title, properties, wildcards, updates) = match (history, kind(world, id)?) {
-            (Some(sensor), _) => (
-                format!("The last hour of {}, and extremes of its last day", sensor.name),
-                property(world, &sensor.id)?,
-                None,
-                "AppendWrapsWhenFull",
-            ),
-            (None, Some(kind)) => (
-                format!("{} now", kind.id),
-                property(world, "{SensorId}")?,
-                Some(json!([{"Name": "SensorId", "Values": kind.ids()}])),
-                "Overwrite",
-            ),
-            (None, None) => return Ok(None),
-        };
+        if let Some(sensor) = sensor(world, of_history(id))? {
+            return Ok(Some(json!({
+                "Name": format!("The last hour of {}, and extremes of its last day", sensor.name),
+                "MetricReportDefinitionType": "OnRequest",
+                "ReportActions": ["LogToMetricReportsCollection"],
+                "ReportUpdates": "AppendWrapsWhenFull",
+                // And the two extremes.
+                "AppendLimit": STEPS + 2,
+                "ReportTimespan": "PT1H",
+                "MetricProperties": [property(world, &sensor.id)?],
+                "MetricReport": link(&report_uri(id)),
+                "Status": status("Enabled", Some("OK")),
+            })));
+        }
+        let Some(kind) = kind(world, id)? else { return Ok(None) };
+        // The definition is there without eventlog; only the interval is not known then.
+        let every = world.subscriptions().ok().map(|sends| sends.report_interval_ms);
+        let every = every.filter(|every| *every > 0);
         Ok(Some(json!({
-            "Name": title,
-            "MetricReportDefinitionType": "OnRequest",
-            "ReportActions": ["LogToMetricReportsCollection"],
-            "ReportUpdates": updates,
-            // And the two extremes.
-            "AppendLimit": history.map(|_| STEPS + 2),
-            "ReportTimespan": history.map(|_| "PT1H"),
-            "MetricProperties": [properties],
-            "Wildcards": wildcards,
+            "Name": format!("{} now", kind.id),
+            "MetricReportDefinitionType": "Periodic",
+            "Schedule": {"RecurrenceInterval": every.map(duration)},
+            "ReportActions": ["LogToMetricReportsCollection", "RedfishEvent"],
+            "ReportUpdates": "Overwrite",
+            "MetricProperties": [property(world, "{SensorId}")?],
+            "Wildcards": [{"Name": "SensorId", "Values": kind.ids()}],
             "MetricReport": link(&report_uri(id)),
             "Status": status("Enabled", Some("OK")),
         })))
     },
 );
+
+/// Milliseconds as a duration (DSP0266, "Duration format").
+fn duration(ms: u64) -> String {
+    let (seconds, rest) = (ms / 1000, ms % 1000);
+    if rest == 0 { format!("PT{seconds}S") } else { format!("PT{seconds}.{rest:03}S") }
+}
 
 pub(super) static REPORTS: Resource = Resource::new(
     "TelemetryService/MetricReports",
@@ -153,7 +164,7 @@ fn report(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     Ok(Some(json!({
         "Name": format!("Report {id}"),
         "Timestamp": prost_types::Timestamp { seconds: world.about.now, nanos: 0 }.to_string(),
-        "MetricReportDefinition": link(&format!("/redfish/v1/TelemetryService/MetricReportDefinitions/{id}")),
+        "MetricReportDefinition": link(&report_definition_uri(id)),
         "MetricValues": values,
     })))
 }
@@ -300,14 +311,34 @@ fn kind<'w>(world: &'w World, id: &str) -> Result<Option<Readings<'w>>, Fault> {
     Ok(kinds(world)?.into_iter().find(|kind| kind.id == id))
 }
 
+/// The names of the reports that are made each interval and sent: of what the sensors of each kind show now.
+///
+/// # Errors
+/// As [`World::sensors`].
+pub(crate) fn periodic(world: &World) -> Result<Vec<&'static str>, Fault> {
+    Ok(kinds(world)?.into_iter().map(|kind| kind.id).collect())
+}
+
+/// Whether it is the URI of a definition of reports that are made each interval, wherever there are sensors of its kind.
+#[must_use]
+pub fn is_report_definition(uri: &str) -> bool {
+    uri.strip_prefix(REPORT_DEFINITIONS_AT).is_some_and(|id| sensors::KINDS.contains(&id))
+}
+
 /// The names of the reports.
 fn reports(world: &World) -> Result<Vec<String>, Fault> {
     let kinds = kinds(world)?.into_iter().map(|kind| kind.id.to_owned());
     Ok(kinds.chain(all(world)?.map(|sensor| format!("{HISTORY}{}", sensor.id))).collect())
 }
 
-fn report_uri(id: &str) -> String {
+/// Where a report is.
+pub(crate) fn report_uri(id: &str) -> String {
     format!("/redfish/v1/TelemetryService/MetricReports/{id}")
+}
+
+/// Where the definition of a report is.
+pub(crate) fn report_definition_uri(id: &str) -> String {
+    format!("{REPORT_DEFINITIONS_AT}{id}")
 }
 
 fn definition_uri(id: &str) -> String {
@@ -318,4 +349,26 @@ fn definition_uri(id: &str) -> String {
 fn property(world: &World, id: &str) -> Result<String, Fault> {
     let chassis = world.chassis()?.chassis.first().map(|first| first.name.as_str()).unwrap_or_default();
     Ok(format!("{}#/Reading", sensors::uri(chassis, id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_in_seconds() {
+        for (ms, text) in [(60_000, "PT60S"), (1, "PT0.001S"), (1_500, "PT1.500S"), (3_600_000, "PT3600S")] {
+            assert_eq!(duration(ms), text);
+        }
+    }
+
+    #[test]
+    fn only_definitions_of_what_is_made_each_interval_are_subscribed_to() {
+        let of = |id: &str| is_report_definition(&report_definition_uri(id));
+        assert!(sensors::KINDS.iter().all(|kind| of(kind)));
+        for id in ["", "Nope", "history-cpu0_temp", "Temperature/", "temperature", "../Temperature"] {
+            assert!(!of(id), "{id}");
+        }
+        assert!(!is_report_definition("Temperature") && !is_report_definition(&report_uri("Temperature")));
+    }
 }

@@ -145,6 +145,8 @@ pub fn subscription(id: &str, state: v1::EventSubscriptionState) -> v1::EventSub
         retry_policy: v1::EventRetryPolicy::RetryForeverWithBackoff.into(),
         verify_certificate: Some(true),
         http_headers: Vec::new(),
+        format: v1::EventFormat::Event.into(),
+        metric_report_definitions: Vec::new(),
         username: "admin".into(),
         state: state.into(),
         sequence: 7,
@@ -541,6 +543,7 @@ impl Bench {
                 subscriptions: vec![subscription("sub-1", v1::EventSubscriptionState::Active)],
                 retry_attempts: 3,
                 retry_interval_ms: 30_000,
+                report_interval_ms: 60_000,
             },
         );
         let line = |text: &str| v1::ConsoleLogLine { time: time(1_790_000_001), text: text.into() };
@@ -570,6 +573,7 @@ impl Bench {
                 id: "7".into(),
                 username: "rita".into(),
                 address: "192.0.2.1".into(),
+                reports: false,
             }],
             collected: vec![
                 redfish::Collected {
@@ -596,6 +600,18 @@ impl Bench {
 
     pub fn get(&mut self, path: &str) -> Answer {
         self.ask(Method::Get, path, "", Request::default())
+    }
+
+    /// The metric reports that are made of what the owners say.
+    pub fn reports(&self) -> Vec<redfish::MetricReport> {
+        let mut world = redfish::World::default();
+        for need in [redfish::Need::Chassis, redfish::Need::Sensors] {
+            let call = need.call(&self.about());
+            let answer = self.answer(call.method.subject);
+            world.fill(need, answer.as_deref().map_err(Clone::clone));
+        }
+        world.about.now = self.about().now;
+        redfish::metric_reports(&world).unwrap()
     }
 
     /// The JSON at a path that is there.
@@ -718,6 +734,8 @@ pub fn fitting(property: &Property) -> Value {
         ("MessageIds", _) => json!(["UBmc.1.0.EventWarning"]),
         ("RegistryPrefixes", _) => json!(["UBmc"]),
         ("ResourceTypes", _) => json!(["ComputerSystem"]),
+        // None: others are for subscriptions to reports only.
+        ("MetricReportDefinitions", _) => json!([]),
         ("CertificateCollection", _) => json!({"@odata.id": OF_HTTPS}),
         ("AssignedPrivileges", _) => json!(["Login", "ConfigureComponents"]),
         ("OemPrivileges", _) => json!(["ViewScreens"]),

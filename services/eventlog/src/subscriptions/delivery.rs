@@ -1,28 +1,23 @@
-//! What is sent to one destination, and when: the log from a cursor on, in order, each event at least once.
+//! What is sent to one destination, and when: the log from a cursor on, in order, each event at least once; or metric reports, of each definition the newest.
 //!
 //! ```text
 //!  log ──► Read ──► took: what the filters select, and gaps ──► Send ──► sent: the cursor moves, or a pause
+//!  reports that were made ──► made: Queue ──────────────────► Report ──► sent: it leaves the queue, or a pause
 //! ```
 //!
-//! What could not be sent is not kept: it is read anew, so that a dead destination costs no memory.
+//! Events that could not be sent are not kept: they are read anew, so that a dead destination costs no memory. Reports are in no log, and move no cursor: nothing
+//! is written for one that was sent.
+
+use std::sync::Arc;
 
 use ipc::{EventBuilder, LogEntry};
 use prost::Message as _;
+use redfish::MetricReport;
 use schema::v1alpha1 as v1;
-use units::{Millis, Mono};
+use units::Mono;
 
-/// The longest pause of a policy whose pauses double.
-const BACKOFF_MAX: Millis = Millis::from_secs(300);
-/// What is kept of a reason.
-const REASON_MAX: usize = 200;
-
-/// When a destination that does not take anything is tried again.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Retry {
-    /// Attempts after the first, for policies that end.
-    pub attempts: u32,
-    pub interval: Millis,
-}
+use super::attempts::{Attempts, Retry, Verdict};
+use super::queue::Queue;
 
 /// What is to be done next.
 #[derive(Debug)]
@@ -31,9 +26,11 @@ pub(crate) enum Step {
     Read(u64),
     /// [`Delivery::sent`] tells what became of it.
     Send(Batch),
+    /// The same, of a subscription to metric reports.
+    Report(Arc<MetricReport>),
     /// Nothing before then.
     Pause(Mono),
-    /// Nothing until the log has more.
+    /// Nothing until the log has more, or reports were made.
     News,
     /// Nothing until it is resumed.
     Rest,
@@ -60,16 +57,16 @@ pub(crate) struct Progress {
     pub owes_gap: bool,
 }
 
-/// One subscription on its way through the log.
+/// One subscription on its way through the log, or with the reports that it has sent.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     /// The account it is of: it ends with it.
     user_id: String,
     progress: Progress,
-    failures: u32,
-    error: String,
-    again: Option<Mono>,
+    attempts: Attempts,
     batch: Option<Batch>,
+    /// Of a subscription to metric reports.
+    queue: Option<Queue>,
     ended: Option<&'static str>,
 }
 
@@ -79,10 +76,9 @@ impl Delivery {
         let mut delivery = Self {
             user_id: user_id.to_owned(),
             progress,
-            failures: 0,
-            error: String::new(),
-            again: None,
+            attempts: Attempts::default(),
             batch: None,
+            queue: None,
             ended: None,
         };
         if progress.sequence > last {
@@ -91,19 +87,36 @@ impl Delivery {
         delivery
     }
 
+    /// Sends the metric reports of these definitions, or all when there are none. Whether it is suspended is all that is kept of its progress.
+    pub(crate) fn of_reports(user_id: &str, progress: Progress, definitions: &[String]) -> Self {
+        Self {
+            user_id: user_id.to_owned(),
+            progress,
+            attempts: Attempts::default(),
+            batch: None,
+            queue: Some(Queue::new(definitions)),
+            ended: None,
+        }
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         self.progress
     }
 
     pub(crate) fn failures(&self) -> u32 {
-        self.failures
+        self.attempts.failures()
     }
 
     pub(crate) fn error(&self) -> &str {
-        &self.error
+        self.attempts.error()
     }
 
-    /// The log is another one, whose newest number is `last`.
+    /// Whether it sends metric reports: the log means nothing to it then.
+    pub(crate) fn sends_reports(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    /// The log is another one, whose newest number is `last`. Not of one that sends metric reports.
     pub(crate) fn begin_anew(&mut self, last: u64) {
         (self.progress.sequence, self.progress.owes_gap) = (last, true);
         self.batch = None;
@@ -117,8 +130,11 @@ impl Delivery {
         if self.progress.suspended {
             return Step::Rest;
         }
-        if let Some(again) = self.again.filter(|again| *again > now) {
+        if let Some(again) = self.attempts.pause(now) {
             return Step::Pause(again);
+        }
+        if let Some(queue) = &mut self.queue {
+            return queue.next().map_or(Step::News, Step::Report);
         }
         if self.batch.is_none() && self.progress.owes_gap {
             let at = self.progress.sequence;
@@ -161,12 +177,19 @@ impl Delivery {
         }
     }
 
+    /// Metric reports were made.
+    pub(crate) fn made(&mut self, reports: &[Arc<MetricReport>]) {
+        if let Some(queue) = &mut self.queue {
+            queue.made(reports);
+        }
+    }
+
     fn is_end(&self, event: &v1::Event) -> bool {
         matches!(&event.payload, Some(v1::event::Payload::UserChange(change))
             if change.kind() == v1::UserChangeKind::Deleted && change.user_id == self.user_id)
     }
 
-    /// What became of the batch.
+    /// What became of the batch, or of the report.
     pub(crate) fn sent(
         &mut self,
         now: Mono,
@@ -174,37 +197,32 @@ impl Delivery {
         retry: Retry,
         result: Result<(), String>,
     ) {
-        let Some(batch) = self.batch.take() else { return };
+        let batch = self.batch.take();
+        if batch.is_none() && self.queue.is_none() {
+            return;
+        }
         let Err(why) = result else {
-            // One that is owed goes before all else.
-            (self.progress.sequence, self.progress.owes_gap) = (batch.upto, false);
-            (self.failures, self.again) = (0, None);
-            self.error.clear();
+            if let Some(batch) = batch {
+                // One that is owed goes before all else.
+                (self.progress.sequence, self.progress.owes_gap) = (batch.upto, false);
+            }
+            if let Some(queue) = &mut self.queue {
+                queue.taken();
+            }
+            self.attempts.taken();
             return;
         };
-        self.failures = self.failures.saturating_add(1);
-        self.error = why.chars().take(REASON_MAX).collect();
-        let ends = self.failures > retry.attempts;
-        let doubled = retry.interval.saturating_mul(1 << self.failures.saturating_sub(1).min(16));
-        let pause = match policy {
-            v1::EventRetryPolicy::Terminate if ends => {
-                self.ended = Some("the destination took nothing");
-                return;
-            }
-            v1::EventRetryPolicy::Suspend if ends => {
-                self.progress.suspended = true;
-                return;
-            }
-            v1::EventRetryPolicy::RetryForeverWithBackoff => doubled.min(BACKOFF_MAX.max(retry.interval)),
-            _ => retry.interval,
-        };
-        self.again = Some(now.saturating_add(pause));
+        match self.attempts.failed(now, policy, retry, &why) {
+            Verdict::Again => {}
+            Verdict::Suspended => self.progress.suspended = true,
+            Verdict::Over => self.ended = Some("the destination took nothing"),
+        }
     }
 
     /// Tries again at once.
     pub(crate) fn resume(&mut self) {
         self.progress.suspended = false;
-        (self.failures, self.again) = (0, None);
+        self.attempts.resume();
     }
 }
 
@@ -224,9 +242,11 @@ fn gap(reason: v1::EventGapReason, lost: u64, sequence: u64) -> v1::Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::subscriptions::queue::tests::{made_at, told};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::time::SystemTime;
+    use units::Millis;
 
     const RETRY: Retry = Retry { attempts: 2, interval: Millis::new(1000) };
     const FOREVER: v1::EventRetryPolicy = v1::EventRetryPolicy::RetryForever;
@@ -358,6 +378,62 @@ mod tests {
         }
         let old: Progress = serde_json::from_str(r#"{"sequence":3,"suspended":true}"#).unwrap();
         assert_eq!(old, Progress { sequence: 3, suspended: true, owes_gap: false }, "of the release before");
+    }
+
+    #[test]
+    fn reports_are_sent_one_by_one_as_the_policy_says_and_nothing_is_written_of_them() {
+        let first = Progress { sequence: 7, ..Progress::default() };
+        let mut delivery = Delivery::of_reports("u1", first, &[]);
+        let sends = |step| match step {
+            Step::Report(report) => told(&report),
+            other => panic!("{other:?}"),
+        };
+        let is = |id: &str, second| (id.to_owned(), second);
+        // The log is none of its business.
+        assert!(matches!(delivery.step(at(0), 90), Step::News));
+        delivery.made(&made_at(1));
+        assert_eq!(sends(delivery.step(at(0), 90)), is("Temperature", 1));
+        delivery.sent(at(0), FOREVER, RETRY, Ok(()));
+        assert_eq!(sends(delivery.step(at(0), 3)), is("Power", 1));
+        delivery.sent(at(0), FOREVER, RETRY, Err("refused".into()));
+        assert!(matches!(delivery.step(at(999), 90), Step::Pause(until) if until == at(1000)));
+        assert_eq!((delivery.failures(), delivery.error()), (1, "refused"));
+        // What is sent after the pause is what was made last.
+        delivery.made(&made_at(2));
+        assert_eq!(sends(delivery.step(at(1000), 90)), is("Power", 2));
+        delivery.sent(at(1000), FOREVER, RETRY, Ok(()));
+        assert_eq!(sends(delivery.step(at(1000), 90)), is("Temperature", 2));
+        delivery.sent(at(1000), FOREVER, RETRY, Ok(()));
+        assert!(matches!(delivery.step(at(1000), 90), Step::News));
+        assert_eq!((delivery.failures(), delivery.error(), delivery.progress()), (0, "", first));
+    }
+
+    #[test]
+    fn reports_of_one_that_was_suspended_are_the_newest_once_it_is_resumed() {
+        let mut delivery = Delivery::of_reports("u1", Progress::default(), &[]);
+        delivery.made(&made_at(1));
+        for n in 0..3 {
+            assert!(matches!(delivery.step(at(n * 1000), 0), Step::Report(_)));
+            delivery.sent(at(n * 1000), v1::EventRetryPolicy::Suspend, RETRY, Err("refused".into()));
+        }
+        assert!(matches!(delivery.step(at(9000), 0), Step::Rest));
+        // Also over a restart, which loses the reports: they are made again.
+        let mut restarted = Delivery::of_reports("u1", delivery.progress(), &[]);
+        assert!(matches!(restarted.step(at(0), 0), Step::Rest));
+        for delivery in [&mut delivery, &mut restarted] {
+            delivery.resume();
+            delivery.made(&made_at(5));
+            match delivery.step(at(9000), 0) {
+                Step::Report(report) => assert_eq!(told(&report), ("Temperature".to_owned(), 5)),
+                other => panic!("{other:?}"),
+            }
+            for n in 0..3 {
+                assert!(matches!(delivery.step(at(9000 + n * 1000), 0), Step::Report(_)));
+                let refused = Err("refused".into());
+                delivery.sent(at(9000 + n * 1000), v1::EventRetryPolicy::Terminate, RETRY, refused);
+            }
+            assert!(matches!(delivery.step(at(20_000), 0), Step::End(_)));
+        }
     }
 
     #[derive(Clone, Debug)]

@@ -1,17 +1,22 @@
-//! Events to destinations elsewhere: one owner of what is stored, and a runner for each subscription.
+//! Events, and metric reports, to destinations elsewhere: one owner of what is stored, and a runner for each subscription.
 //!
 //! ```text
 //!  changes ──► Owner ──► bucket `subscriptions`: `s.<id>` each, `cursors` of all, written now and then
 //!  usermgr ─────►│ one task each
 //!  lists ◄── Shown └──► Runner: Delivery (pure) ──► stream EVENTS, Poster
+//!  sensormon, statemgr ──► maker ──────► Queue ─┘ in it, where metric reports are sent
 //! ```
 //!
 //! One change after the other waits for the store; lists and the order to stop do not.
 
 mod accounts;
+mod attempts;
 mod delivery;
+mod maker;
 mod post;
+mod queue;
 mod record;
+mod runner;
 #[cfg(test)]
 mod tests;
 
@@ -29,16 +34,19 @@ use prost::Message;
 use schema::rpc::auth_service::LIST_ACCOUNT_NAMES;
 use schema::v1alpha1 as v1;
 use service::Clock;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval, timeout};
 use units::{Lasting, Millis};
 
 use self::accounts::Schedule;
-use self::delivery::{Delivery, Progress, Retry, Step};
+use self::attempts::Retry;
+use self::delivery::{Delivery, Progress};
+use self::maker::Made;
 use self::post::Poster;
 use self::record::Record;
-use crate::keeper::{News, Shared};
+use self::runner::Runner;
+use crate::keeper::Shared;
 
 /// Where all of it is stored.
 const BUCKET: &str = "subscriptions";
@@ -50,10 +58,8 @@ const PREFIX: &str = "s.";
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// Pause before the store, or the log, is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// What is read of the log at once: events and bytes.
-const READ: (usize, usize) = (32, 32 * 1024);
-/// The latest a runner looks again by itself.
-const LOOK_AGAIN: Millis = Millis::from_secs(60);
+/// How often metric reports are made: milliseconds at least, and at most.
+const REPORTS: (u64, u64) = (100, 24 * 60 * 60 * 1000);
 /// What a change that is being stored has when the daemon stops.
 const LAST: Duration = Duration::from_millis(300);
 
@@ -75,6 +81,8 @@ pub struct Settings {
     pub retry_attempts: u32,
     /// Pause between attempts, milliseconds.
     pub retry_interval_ms: u64,
+    /// Between two metric reports of one definition, milliseconds, 100 to a day.
+    pub report_interval_ms: u64,
 }
 
 impl Default for Settings {
@@ -88,6 +96,8 @@ impl Default for Settings {
             kept_for_administrators: 4,
             retry_attempts: 3,
             retry_interval_ms: 30_000,
+            // Who plots what is reported has a point a minute.
+            report_interval_ms: 60_000,
         }
     }
 }
@@ -95,6 +105,12 @@ impl Default for Settings {
 impl Settings {
     fn retry(&self) -> Retry {
         Retry { attempts: self.retry_attempts, interval: Millis::new(self.retry_interval_ms) }
+    }
+
+    /// Between two metric reports of one definition.
+    fn report_interval(&self) -> Millis {
+        let (least, most) = REPORTS;
+        Millis::new(self.report_interval_ms.clamp(least, most))
     }
 
     /// Whether there is a place for one more, of an account that has `own` of the `held` ones.
@@ -138,12 +154,14 @@ impl Command {
 pub(crate) struct Shown {
     held: Mutex<Result<Vec<Arc<Subscription>>, Status>>,
     retry: Retry,
+    report_interval: Millis,
 }
 
 impl Shown {
     pub(crate) fn new(settings: &Settings) -> Self {
         let reading = Status::unavailable("event subscriptions are being read from the store");
-        Self { held: Mutex::new(Err(reading)), retry: settings.retry() }
+        let report_interval = settings.report_interval();
+        Self { held: Mutex::new(Err(reading)), retry: settings.retry(), report_interval }
     }
 
     /// Those that the caller may see.
@@ -154,6 +172,7 @@ impl Shown {
             subscriptions: own.map(|subscription| subscription.shown()).collect(),
             retry_attempts: self.retry.attempts,
             retry_interval_ms: self.retry.interval.get(),
+            report_interval_ms: self.report_interval.get(),
         })
     }
 }
@@ -239,7 +258,11 @@ pub(crate) async fn own(
             }
         }
     };
-    let mut owner = Owner::new(shared, clock, poster, settings, shown, loaded);
+    let made = Arc::new(watch::Sender::default());
+    // Dropped with the owner, and ends with it.
+    let mut making = JoinSet::new();
+    making.spawn(maker::make(shared.bus.clone(), clock, settings.report_interval(), Arc::clone(&made)));
+    let mut owner = Owner::new(shared, clock, poster, settings, shown, made, loaded);
     let mut save = interval(SAVE_EVERY);
     let (mut schedule, mut asking) = (Schedule::new(clock.now()), JoinSet::new());
     let (shared, anew) = (Arc::clone(&owner.shared), Arc::clone(&owner.anew));
@@ -349,6 +372,8 @@ struct Owner {
     settings: Settings,
     bucket: Bucket,
     shown: Arc<Shown>,
+    /// The metric reports that were made last.
+    made: Arc<watch::Sender<Made>>,
     held: BTreeMap<String, Held>,
     /// How far those are whose record could not be read: it may be read again.
     unread: BTreeMap<String, Progress>,
@@ -369,6 +394,7 @@ impl Owner {
         poster: Arc<Poster>,
         settings: Settings,
         shown: Arc<Shown>,
+        made: Arc<watch::Sender<Made>>,
         Loaded { bucket, records, unread, cursors, last }: Loaded,
     ) -> Self {
         let kept = unread.into_iter().filter_map(|id| Some((id.clone(), *cursors.get(&id)?)));
@@ -380,6 +406,7 @@ impl Owner {
             settings,
             bucket,
             shown,
+            made,
             held: BTreeMap::new(),
             unread: kept.collect(),
             saved: Some(cursors.clone()),
@@ -422,7 +449,12 @@ impl Owner {
     }
 
     fn begin(&mut self, id: String, record: Record, progress: Progress, last: u64) {
-        let delivery = Delivery::new(&record.user_id, progress, last);
+        let delivery = if record.metric_reports {
+            Delivery::of_reports(&record.user_id, progress, &record.metric_report_definitions)
+        } else {
+            Delivery::new(&record.user_id, progress, last)
+        };
+        let made = delivery.sends_reports().then(|| self.made.subscribe());
         let (filters, to) = (record.filters(), Destination::parse(&record.destination));
         let subscription = Arc::new(Subscription {
             id: id.clone(),
@@ -439,6 +471,7 @@ impl Owner {
             clock: self.clock,
             retry: self.retry,
             anew: Arc::clone(&self.anew),
+            made,
         };
         let name = id.clone();
         let task = self.running.spawn(async move { (name, runner.run().await) });
@@ -675,94 +708,4 @@ fn unknown(error: StateError) -> Status {
 /// Whether it is the caller's own, or any is.
 fn may(by: &Principal, subscription: &Subscription) -> bool {
     by.may(v1::Privilege::ConfigureManager) || lock(&subscription.record).user_id == by.user_id
-}
-
-/// Sends what one subscription asks for.
-struct Runner {
-    subscription: Arc<Subscription>,
-    // Neither of them can be changed.
-    filters: v1::EventSubscription,
-    to: Result<Destination, &'static str>,
-    shared: Arc<Shared>,
-    poster: Arc<Poster>,
-    clock: Clock,
-    retry: Retry,
-    anew: Arc<Notify>,
-}
-
-impl Runner {
-    /// Runs until it is over, and says why.
-    async fn run(self) -> &'static str {
-        let log = self.shared.bus.event_log();
-        let mut news = self.shared.news.subscribe();
-        let mut life = news.borrow().life;
-        loop {
-            let News { life: now_life, last } = *news.borrow_and_update();
-            let known = self.shared.is_known();
-            let step = {
-                let mut delivery = lock(&self.subscription.delivery);
-                if now_life != life {
-                    life = now_life;
-                    delivery.begin_anew(last);
-                    self.anew.notify_one();
-                }
-                // Until the log has been read once nobody knows its end.
-                if known { delivery.step(self.clock.now(), last) } else { Step::News }
-            };
-            match step {
-                Step::End(why) => return why,
-                Step::Rest => self.subscription.wake.notified().await,
-                Step::News => {
-                    tokio::select! {
-                        () = self.subscription.wake.notified() => {}
-                        changed = news.changed() => if changed.is_err() { return "the daemon stops" },
-                    }
-                }
-                Step::Pause(until) => {
-                    let until = until.min(self.clock.now().saturating_add(LOOK_AGAIN));
-                    tokio::select! {
-                        () = self.subscription.wake.notified() => {}
-                        () = self.clock.sleep_until(Some(until)) => {}
-                    }
-                }
-                Step::Read(after) => match log.read(after, READ.0, READ.1).await {
-                    Ok(entries) => {
-                        let selects = |event: &v1::Event| redfish::resources::selects(&self.filters, event);
-                        lock(&self.subscription.delivery).took(&entries, last, selects);
-                    }
-                    Err(status) => {
-                        tracing::debug!(%status, "cannot read events for subscription");
-                        sleep(AGAIN).await;
-                    }
-                },
-                Step::Send(batch) => {
-                    let record = lock(&self.subscription.record).clone();
-                    let body = redfish::resources::event_payload(
-                        &self.filters,
-                        &batch.events,
-                        &batch.upto.to_string(),
-                        &record.context,
-                    );
-                    let result = match &self.to {
-                        Ok(to) => {
-                            let body = body.to_string();
-                            self.poster
-                                .post(to, record.verify_certificate, &record.http_headers, body.as_bytes())
-                                .await
-                        }
-                        Err(why) => Err((*why).to_owned()),
-                    };
-                    if let Err(why) = &result {
-                        tracing::debug!(subscription = self.subscription.id, why, "cannot send events");
-                    }
-                    lock(&self.subscription.delivery).sent(
-                        self.clock.now(),
-                        record.policy(),
-                        self.retry,
-                        result,
-                    );
-                }
-            }
-        }
-    }
 }

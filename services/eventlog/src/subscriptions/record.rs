@@ -20,6 +20,10 @@ pub(crate) struct Record {
     pub message_ids: Vec<String>,
     pub origin_resources: Vec<String>,
     pub subordinate_resources: bool,
+    /// Metric reports are sent, and no events.
+    pub metric_reports: bool,
+    /// URIs of the definitions of those; empty: all.
+    pub metric_report_definitions: Vec<String>,
     /// A number of `EventRetryPolicy`.
     pub retry_policy: i32,
     pub verify_certificate: bool,
@@ -60,6 +64,26 @@ impl Record {
         if wanted.origin_resources.iter().any(|uri| !uri.starts_with("/redfish/v1")) {
             return Err(bad("origin_resources", "it is no URI of a resource"));
         }
+        let metric_reports = wanted.format() == v1::EventFormat::MetricReport;
+        let of_events = [
+            ("registry_prefixes", !wanted.registry_prefixes.is_empty()),
+            ("resource_types", !wanted.resource_types.is_empty()),
+            ("message_ids", !wanted.message_ids.is_empty()),
+            ("origin_resources", !wanted.origin_resources.is_empty()),
+            ("subordinate_resources", wanted.subordinate_resources),
+        ];
+        if let Some((field, _)) = of_events.iter().find(|(_, is_given)| metric_reports && *is_given) {
+            return Err(bad(field, "it is a filter of events, and no metric report has one"));
+        }
+        if !metric_reports && !wanted.metric_report_definitions.is_empty() {
+            return Err(bad(
+                "metric_report_definitions",
+                "no event is of a definition: it takes METRIC_REPORT",
+            ));
+        }
+        if !wanted.metric_report_definitions.iter().all(|uri| events::is_report_definition(uri)) {
+            return Err(bad("metric_report_definitions", "no report of that definition is made by itself"));
+        }
         let http_headers = headers(&wanted.http_headers)?;
         Ok(Self {
             http_headers,
@@ -72,6 +96,8 @@ impl Record {
             message_ids: wanted.message_ids,
             origin_resources: wanted.origin_resources,
             subordinate_resources: wanted.subordinate_resources,
+            metric_reports,
+            metric_report_definitions: wanted.metric_report_definitions,
             user_id: by.user_id.clone(),
             username: by.username.clone(),
             begin: 0,
@@ -123,7 +149,10 @@ impl Record {
 
     /// What its filters are, for the one who knows events as Redfish's.
     pub(crate) fn filters(&self) -> v1::EventSubscription {
+        let format = if self.metric_reports { v1::EventFormat::MetricReport } else { v1::EventFormat::Event };
         v1::EventSubscription {
+            format: format.into(),
+            metric_report_definitions: self.metric_report_definitions.clone(),
             registry_prefixes: self.registry_prefixes.clone(),
             resource_types: self.resource_types.clone(),
             message_ids: self.message_ids.clone(),
@@ -236,6 +265,52 @@ mod tests {
     }
 
     #[test]
+    fn a_subscription_has_events_or_metric_reports_and_filters_of_its_own_kind_only() {
+        let power = || vec!["/redfish/v1/TelemetryService/MetricReportDefinitions/Power".to_owned()];
+        let reports = || v1::EventSubscription { format: v1::EventFormat::MetricReport.into(), ..wanted() };
+        assert!(!made(wanted()).unwrap().metric_reports);
+        assert_eq!(made(wanted()).unwrap().filters().format(), v1::EventFormat::Event);
+        let record = made(v1::EventSubscription { metric_report_definitions: power(), ..reports() }).unwrap();
+        assert!(record.metric_reports);
+        assert_eq!(record.filters().format(), v1::EventFormat::MetricReport);
+        assert_eq!(record.filters().metric_report_definitions, power());
+        // As another release stored it: events.
+        assert!(
+            !serde_json::from_str::<Record>(r#"{"destination":"https://192.0.2.1/"}"#)
+                .unwrap()
+                .metric_reports
+        );
+        assert_eq!(serde_json::from_str::<Record>(&serde_json::to_string(&record).unwrap()).unwrap(), record);
+        for (wanted, field) in [
+            (
+                v1::EventSubscription { metric_report_definitions: power(), ..wanted() },
+                "metric_report_definitions",
+            ),
+            (
+                v1::EventSubscription { metric_report_definitions: vec!["/redfish/v1".into()], ..reports() },
+                "metric_report_definitions",
+            ),
+            (
+                v1::EventSubscription { registry_prefixes: vec!["UBmc".into()], ..reports() },
+                "registry_prefixes",
+            ),
+            (v1::EventSubscription { resource_types: vec!["Chassis".into()], ..reports() }, "resource_types"),
+            (
+                v1::EventSubscription { message_ids: vec!["UBmc.1.0.EventOK".into()], ..reports() },
+                "message_ids",
+            ),
+            (
+                v1::EventSubscription { origin_resources: vec!["/redfish/v1/Systems".into()], ..reports() },
+                "origin_resources",
+            ),
+            (v1::EventSubscription { subordinate_resources: true, ..reports() }, "subordinate_resources"),
+        ] {
+            let refused = made(wanted).unwrap_err();
+            assert!(refused.message.starts_with(&format!("subscription.{field}: ")), "{refused}");
+        }
+    }
+
+    #[test]
     fn headers_are_taken_but_for_those_a_delivery_has_and_never_told() {
         let header = |name: &str, value: &str| v1::HttpHeader { name: name.into(), value: value.into() };
         let with = |headers: &[v1::HttpHeader]| {
@@ -276,6 +351,8 @@ mod tests {
         let (changed, resumed) = record.changed(&wanted(), Some(&mask("context"))).unwrap();
         assert_eq!((changed.context.as_str(), resumed), ("", false));
         assert!(record.changed(&wanted(), Some(&mask("destination"))).is_err());
+        assert!(record.changed(&wanted(), Some(&mask("format"))).is_err());
+        assert!(record.changed(&wanted(), Some(&mask("metric_report_definitions"))).is_err());
         assert!(record.changed(&wanted(), Some(&mask("state"))).is_err());
     }
 }

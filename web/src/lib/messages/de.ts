@@ -511,6 +511,7 @@ const de: Messages = {
   "subscriptions.context": "Kontext, geht mit jeder Lieferung mit",
   "subscriptions.wanted": "Gesendet wird",
   "subscriptions.all": "Alles",
+  "subscriptions.reports": "Messberichte: {of}",
   "subscriptions.messageIds": "Nur diese Meldungen",
   "subscriptions.resourceTypes": "Nur von diesen Ressourcen",
   "subscriptions.policy": "Wenn das Ziel nichts annimmt",

@@ -509,6 +509,7 @@ const en = {
   "subscriptions.context": "Context, sent with each delivery",
   "subscriptions.wanted": "Sent",
   "subscriptions.all": "Everything",
+  "subscriptions.reports": "Metric reports: {of}",
   "subscriptions.messageIds": "Only these messages",
   "subscriptions.resourceTypes": "Only of these resources",
   "subscriptions.policy": "When the destination takes nothing",

@@ -511,6 +511,7 @@ const ja: Messages = {
   "subscriptions.context": "コンテキスト（毎回送られます）",
   "subscriptions.wanted": "送るもの",
   "subscriptions.all": "すべて",
+  "subscriptions.reports": "メトリックレポート: {of}",
   "subscriptions.messageIds": "これらのメッセージのみ",
   "subscriptions.resourceTypes": "これらのリソースのみ",
   "subscriptions.policy": "宛先が受け取らないとき",

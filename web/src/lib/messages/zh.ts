@@ -511,6 +511,7 @@ const zh: Messages = {
   "subscriptions.context": "上下文（随每次投递发送）",
   "subscriptions.wanted": "发送内容",
   "subscriptions.all": "全部",
+  "subscriptions.reports": "指标报告：{of}",
   "subscriptions.messageIds": "仅这些消息",
   "subscriptions.resourceTypes": "仅这些资源",
   "subscriptions.policy": "目标不接收时",

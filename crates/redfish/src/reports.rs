@@ -1,0 +1,114 @@
+//! Metric reports as they are sent (DSP0266, "Metric report message object"): each is the resource as it is read, whole, with the context of who is sent it.
+
+use serde_json::Value;
+
+use crate::exchange::show;
+use crate::fault::Fault;
+use crate::resources;
+use crate::route::Route;
+use crate::world::World;
+
+/// A metric report that was made.
+#[derive(Clone, Debug)]
+pub struct MetricReport {
+    definition: String,
+    body: Value,
+}
+
+impl MetricReport {
+    /// The URI of the definition it is of.
+    #[must_use]
+    pub fn definition(&self) -> &str {
+        &self.definition
+    }
+
+    /// The body that is sent to who has subscribed with this context; an empty one is none.
+    #[must_use]
+    pub fn payload(&self, context: &str) -> Value {
+        let mut body = self.body.clone();
+        if let (Some(map), false) = (body.as_object_mut(), context.is_empty()) {
+            map.insert("@odata.type".to_owned(), format!("#{}.MetricReport", resources::REPORT_SENT).into());
+            map.insert("Context".to_owned(), context.into());
+        }
+        body
+    }
+}
+
+/// Makes the reports that are made each interval: one for each kind of reading that there are sensors of, in the order in which the kinds come up among the
+/// sensors. It takes chassis, sensors and the time ([`World::about`]).
+///
+/// # Errors
+/// As [`World::chassis`] and [`World::sensors`].
+pub fn metric_reports(world: &World) -> Result<Vec<MetricReport>, Fault> {
+    let mut made = Vec::new();
+    for id in resources::periodic_reports(world)? {
+        let Some(route) = Route::of(&resources::report_uri(id)) else { continue };
+        if let Some(body) = show(world, &route)? {
+            made.push(MetricReport { definition: resources::report_definition_uri(id), body });
+        }
+    }
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use schema::v1alpha1 as v1;
+    use serde_json::json;
+
+    use super::*;
+    use crate::world::Supply;
+
+    fn sensor(id: &str, context: v1::SensorContext, value: Option<f64>) -> v1::Sensor {
+        let reading = v1::AnalogSensorReading { value, ..v1::AnalogSensorReading::default() };
+        v1::Sensor {
+            id: id.into(),
+            context: Some(context.into()),
+            quality: v1::SensorQuality::Good.into(),
+            reading: Some(v1::sensor::Reading::AnalogReading(reading)),
+            ..v1::Sensor::default()
+        }
+    }
+
+    #[test]
+    fn there_is_a_report_for_each_kind_of_reading_and_only_what_is_measured_is_in_it() {
+        let mut world = World::default();
+        assert!(metric_reports(&world).is_err(), "nothing is known yet");
+        let chassis = vec![v1::Chassis { name: "chassis".into(), ..v1::Chassis::default() }];
+        let sensors = vec![
+            sensor("cpu", v1::SensorContext::Temperature, Some(41.5)),
+            sensor("door", v1::SensorContext::Presence, None),
+            sensor("fan", v1::SensorContext::Tach, None),
+            sensor("inlet", v1::SensorContext::Temperature, Some(20.0)),
+        ];
+        world.supply(Supply::Chassis(Arc::new(v1::ListChassisResponse { chassis, ..Default::default() })));
+        world.supply(Supply::Sensors(Arc::new(v1::ListSensorsResponse { sensors, ..Default::default() })));
+        world.about.now = 1_790_000_100;
+        let made = metric_reports(&world).unwrap();
+        let definitions: Vec<&str> = made.iter().map(MetricReport::definition).collect();
+        let of = "/redfish/v1/TelemetryService/MetricReportDefinitions";
+        assert_eq!(definitions, [format!("{of}/Temperature"), format!("{of}/Rotational")]);
+        let plain = made[0].payload("");
+        for (place, expected) in [
+            ("/@odata.id", json!("/redfish/v1/TelemetryService/MetricReports/Temperature")),
+            ("/@odata.type", json!("#MetricReport.v1_1_0.MetricReport")),
+            ("/Id", json!("Temperature")),
+            ("/Timestamp", json!("2026-09-21T14:15:00Z")),
+            ("/MetricReportDefinition/@odata.id", json!(format!("{of}/Temperature"))),
+            ("/MetricValues/0/MetricValue", json!("41.5")),
+            ("/MetricValues/1/MetricProperty", json!("/redfish/v1/Chassis/chassis/Sensors/inlet#/Reading")),
+        ] {
+            assert_eq!(plain.pointer(place), Some(&expected), "{place}");
+        }
+        assert!(plain.get("Context").is_none());
+        assert_eq!(made[1].payload("")["MetricValues"], json!([]));
+        let mut sent = made[0].payload("rack 7");
+        assert_eq!(sent["@odata.type"], "#MetricReport.v1_4_0.MetricReport");
+        // Nothing else is another.
+        let map = sent.as_object_mut().unwrap();
+        assert_eq!(map.remove("Context"), Some(json!("rack 7")));
+        map.insert("@odata.type".into(), plain["@odata.type"].clone());
+        assert_eq!(sent, plain);
+    }
+}
