@@ -16,7 +16,7 @@ use crate::resource::{link, prune};
 use super::{is_path_name, said, sensors, task_uri};
 
 /// Messages that no registry of DMTF's has: what the event log says, in its own words.
-pub static REGISTRY: Registry = Registry {
+pub(super) static REGISTRY: Registry = Registry {
     prefix: "UBmc",
     version: "1.0.0",
     owner: "u-bmc",
