@@ -246,7 +246,10 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
             ];
             cargo_test(&["--workspace", "--test", "clients_ipmi"], &env, count)
         }
-        Tier::Redfish => cargo_test(&named(&REDFISH.map(str::to_owned)), &[need::redfish_env()?], count),
+        Tier::Redfish => {
+            cargo_test(&["-p", "redfish", "--lib"], &[], count)?;
+            cargo_test(&named(&REDFISH.map(str::to_owned)), &[need::redfish_env()?], count)
+        }
         Tier::Emulated => {
             let env = emulate::images()?;
             let booted = cargo_test(&named(&EMULATED.map(str::to_owned)), &env, count);
@@ -270,8 +273,8 @@ const CLIENTS: &str = "clients*";
 /// The programs of tests that the tier `emulated` is. Others of images and machines are of `--long --part images`.
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
-/// The programs of tests that the tier `redfish` is.
-const REDFISH: [&str; 11] = [
+/// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
+const REDFISH: [&str; 16] = [
     "any_request",
     "audit",
     "changes",
@@ -279,9 +282,15 @@ const REDFISH: [&str; 11] = [
     "patch_semantics",
     "reference",
     "resources",
+    "roles",
     "route_privileges",
     "versions",
+    "virtual_media",
     "redfish",
+    // Events to a destination elsewhere, in eventlog and through the whole suite; the override on its way to the host, in statemgr and through the whole suite.
+    "subscriptions",
+    "event_subscriptions",
+    "boot_override",
     "clients_redfish",
 ];
 
@@ -363,6 +372,16 @@ mod tests {
         }
         assert!(!tests.iter().any(|test| test.starts_with("clients") || test == "evb"), "{tests:?}");
         assert_eq!(named(&tests[..1]), ["--workspace", "--test", &tests[0]]);
+    }
+
+    #[test]
+    fn the_tier_redfish_is_every_test_of_its_crate_and_names_none_that_is_not_there() {
+        let packages = workspace::packages().unwrap();
+        let is_there = |name: &str| packages.iter().any(|package| package.tests().any(|test| test == name));
+        assert!(REDFISH.iter().all(|name| is_there(name)), "{REDFISH:?}");
+        let own = packages.iter().find(|package| package.name == "redfish").unwrap();
+        let left_out: Vec<&str> = own.tests().filter(|test| !REDFISH.contains(test)).collect();
+        assert!(left_out.is_empty(), "{left_out:?}");
     }
 
     #[test]

@@ -156,6 +156,20 @@ impl Sessions {
         Self { config, slots: HashMap::new(), by_digest: HashMap::new() }
     }
 
+    /// Another idle limit from now on, also for the sessions there are: each is over that long after its last use. One that is over by the new limit is
+    /// among [`Self::over`] at once; one that was over by the limit before stays over.
+    pub fn set_idle_limit(&mut self, limit: Millis, now: Mono) {
+        let before = std::mem::replace(&mut self.config.idle_limit, limit);
+        for slot in self.slots.values_mut().filter(|slot| slot.ends() > now) {
+            // It counts from the last use, which the limit before tells.
+            slot.idle_until = if limit >= before {
+                slot.idle_until.saturating_add(limit.saturating_sub(before))
+            } else {
+                slot.idle_until.saturating_sub(before.saturating_sub(limit))
+            };
+        }
+    }
+
     /// Puts a stored session back after a restart. `false` when it is over, or when `wall` is before the stored
     /// times: a clock that went backwards cannot tell how old the session is, and a doubtful session ends.
     pub fn restore(&mut self, session: Session, now: Mono, wall: UnixMillis) -> bool {
@@ -405,6 +419,29 @@ mod tests {
         assert!(sessions.touch(&digest(1), minutes(88), WALL).is_none());
         assert_eq!(sessions.over(minutes(88)).len(), 1);
         assert!(sessions.list(minutes(88)).is_empty());
+    }
+
+    #[test]
+    fn another_idle_limit_counts_from_the_last_use_of_each_session_that_is_not_over() {
+        let span = |minutes: u64| Millis::from_secs(minutes * 60);
+        let mut sessions = Sessions::new(SessionConfig::default());
+        sessions.insert(session(1, 1), true, minutes(0));
+        sessions.insert(session(2, 1), true, minutes(0));
+        sessions.insert(session(3, 1), true, minutes(0));
+        assert!(sessions.touch(&digest(1), minutes(20), WALL).is_some());
+        assert!(sessions.touch(&digest(2), minutes(29), WALL).is_some());
+        // Shorter: who was used lately stays, who was not is over; the third was before.
+        sessions.set_idle_limit(span(5), minutes(31));
+        let mut over = sessions.over(minutes(31));
+        over.sort();
+        assert_eq!(over, [session(1, 1).id, session(3, 1).id]);
+        assert_eq!(sessions.remaining(&session(2, 1).id, minutes(31)).unwrap().0, span(3));
+        // Longer: nobody who is over comes back.
+        sessions.set_idle_limit(span(60), minutes(31));
+        assert_eq!(sessions.remaining(&session(2, 1).id, minutes(31)).unwrap().0, span(58));
+        assert_eq!(sessions.over(minutes(31)).len(), 2);
+        assert!(sessions.touch(&digest(2), minutes(80), WALL).is_some());
+        assert_eq!(sessions.remaining(&session(2, 1).id, minutes(80)).unwrap().0, span(60));
     }
 
     #[test]

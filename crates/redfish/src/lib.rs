@@ -34,6 +34,7 @@ mod etag;
 mod exchange;
 mod fault;
 mod filter;
+mod index;
 mod message;
 mod metadata;
 mod pointer;

@@ -14,6 +14,7 @@ use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
 
 use crate::fault::Fault;
+use crate::index::Indexes;
 use crate::privilege::{Asker, Privileges};
 
 /// What the names of reports of histories begin with; what follows is the sensor.
@@ -92,6 +93,8 @@ macro_rules! needs {
             $($field: Part<$answer>,)+
             /// What was looked for and has not been asked yet.
             missing: RefCell<Vec<Need>>,
+            /// Logs that were put together of it.
+            pub(crate) indexes: Indexes,
             /// What the service knows of itself.
             pub about: About,
         }
@@ -110,6 +113,7 @@ macro_rules! needs {
 
             /// Takes in an answer.
             pub fn fill(&mut self, need: Need, answer: Result<&[u8], Fault>) {
+                self.indexes.clear();
                 match need {
                     $(Need::$need => {
                         let decoded = answer.and_then(|bytes| {
@@ -124,11 +128,13 @@ macro_rules! needs {
 
             /// Takes in an answer that was in memory.
             pub fn supply(&mut self, supply: Supply) {
+                self.indexes.clear();
                 match supply { $(Supply::$need(answer) => self.$field = Part::Known(Ok(answer)),)+ }
             }
 
             /// Forgets an answer, as something was changed.
             pub(crate) fn forget(&mut self, need: Need) {
+                self.indexes.clear();
                 match need { $(Need::$need => self.$field = Part::Unasked,)+ }
             }
         }

@@ -484,7 +484,8 @@ fn an_event_is_sent_with_its_message_and_its_origin() {
         severity: v1::EventSeverity::Warning.into(),
         ..v1::Event::default()
     };
-    let sent = redfish::resources::event_payload(std::slice::from_ref(&event), "42", "7");
+    let all = v1::EventSubscription::default();
+    let sent = redfish::resources::event_payload(&all, std::slice::from_ref(&event), "42", "7");
     assert_eq!((&sent["Id"], &sent["Context"]), (&json!("42"), &json!("7")));
     assert_eq!(sent["Events"][0]["MessageId"], "UBmc.1.0.EventWarning");
     assert_eq!(sent["Events"][0]["OriginOfCondition"]["@odata.id"], "/redfish/v1/Systems/system");

@@ -132,6 +132,111 @@ fn logs_are_views_of_the_events_and_of_the_console() {
 }
 
 #[test]
+fn each_of_several_systems_has_what_is_about_it_in_its_log_and_what_it_shares() {
+    let mut bench = Bench::new();
+    let host = |name: &str, chassis: &str| v1::Host {
+        name: name.into(),
+        chassis_name: chassis.into(),
+        ..v1::Host::default()
+    };
+    let hosts = vec![host("system", "chassis"), host("host1", "chassis"), host("host2", "other")];
+    bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts });
+    let chassis = |name: &str, hosts: &[&str]| v1::Chassis {
+        name: name.into(),
+        host_names: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        ..v1::Chassis::default()
+    };
+    let all = vec![chassis("chassis", &["system", "host1"]), chassis("other", &["host2"])];
+    bench.say(
+        "rpc.ChassisService.ListChassis",
+        &v1::ListChassisResponse { chassis: all, ..Default::default() },
+    );
+    let asset =
+        |id: &str, host: &str| v1::Asset { id: id.into(), host_name: host.into(), ..v1::Asset::default() };
+    let assets = vec![asset("dimm-of-1", "host1"), asset("psu0", "")];
+    bench.say("rpc.AssetService.ListAssets", &v1::ListAssetsResponse { assets });
+    let event = |id: &str, domain: &str, component: &str| v1::Event {
+        id: id.into(),
+        domain: domain.into(),
+        component: component.into(),
+        ..v1::Event::default()
+    };
+    let record = v1::event::Payload::IpmiSelRecord(v1::IpmiSelRecord::default());
+    let events = vec![
+        event("h0", "host", "system"),
+        event("h1", "host", "host1"),
+        event("h2", "host", "host2"),
+        event("c0", "chassis", "chassis"),
+        event("c1", "chassis", "other"),
+        event("sensor", "sensor", "cpu0_temp"),
+        event("fan", "thermal", "fan0"),
+        event("part", "inventory", "dimm-of-1"),
+        event("supply", "inventory", "psu0"),
+        v1::Event { payload: Some(record), ..event("ipmi", "ipmi", "sel") },
+        event("login", "session", "s"),
+    ];
+    bench.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
+    for (host, expected) in [
+        ("system", &["h0", "c0", "sensor", "fan", "supply", "ipmi"][..]),
+        ("host1", &["h1", "c0", "sensor", "fan", "part", "supply"]),
+        ("host2", &["h2", "c1"]),
+    ] {
+        let entries = bench.shown(&format!("/redfish/v1/Systems/{host}/LogServices/SEL/Entries"));
+        let ids: Vec<_> = entries["Members"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|member| member["Id"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids, expected, "{host}");
+    }
+    assert_eq!(bench.get("/redfish/v1/Systems/host2/LogServices/SEL/Entries/h0").status, 404);
+}
+
+#[test]
+fn systems_without_a_part_of_their_own_share_no_number_and_no_tag() {
+    let mut bench = Bench::new();
+    bench.agree();
+    let host = |name: &str| v1::Host { name: name.into(), ..v1::Host::default() };
+    let asset = |id: &str, host: &str| v1::Asset {
+        id: id.into(),
+        host_name: host.into(),
+        r#type: v1::AssetType::System.into(),
+        present: true,
+        info: Some(v1::AssetInfo {
+            product_name: format!("Product {id}"),
+            serial_number: Some(format!("serial {id}")),
+            uuid: Some(format!("uuid {id}")),
+            asset_tag: Some(format!("tag {id}")),
+            ..v1::AssetInfo::default()
+        }),
+        ..v1::Asset::default()
+    };
+    let assets = vec![asset("platform", ""), asset("own", "host1")];
+    bench.say("rpc.AssetService.ListAssets", &v1::ListAssetsResponse { assets });
+    let hosts = vec![host("system"), host("host1"), host("host2")];
+    bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts });
+    for name in ["system", "host2"] {
+        let uri = format!("/redfish/v1/Systems/{name}");
+        let shown = bench.shown(&uri);
+        for property in ["UUID", "SerialNumber", "AssetTag", "Model"] {
+            assert!(shown.get(property).is_none(), "{name} {property}: {}", shown[property]);
+        }
+        assert_eq!(shown["Name"], name);
+        // A tag for one of them would be one for all.
+        let answer = bench.send(Method::Patch, &uri, &json!({"AssetTag": "rack 7"}));
+        assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyNotUpdated"), "{name}");
+    }
+    assert!(bench.called.is_empty());
+    let shown = bench.shown("/redfish/v1/Systems/host1");
+    assert_eq!((&shown["UUID"], &shown["AssetTag"]), (&json!("uuid own"), &json!("tag own")));
+    // What the board says is about its host where that is the only one.
+    bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host("system")] });
+    let shown = bench.shown("/redfish/v1/Systems/system");
+    assert_eq!((&shown["UUID"], &shown["AssetTag"]), (&json!("uuid platform"), &json!("tag platform")));
+}
+
+#[test]
 fn diagnostic_data_is_a_task_while_it_is_collected_and_then_an_entry() {
     let mut bench = Bench::new();
     let log = "/redfish/v1/Managers/bmc/LogServices/Diagnostics";
@@ -254,6 +359,54 @@ fn a_power_operation_that_has_ended_is_a_task() {
 }
 
 #[test]
+fn a_power_operation_is_a_task_while_it_goes_on_and_before_its_event_is_there() {
+    let mut bench = Bench::new();
+    let operation = |id: &str, result: v1::OperationResult| v1::HostOperation {
+        id: id.into(),
+        action: v1::HostAction::ForceOff.into(),
+        result: result.into(),
+        requested_at: Some(prost_types::Timestamp { seconds: 1_790_000_090, nanos: 0 }),
+        ..v1::HostOperation::default()
+    };
+    let with = |bench: &mut Bench, operation: v1::HostOperation| -> (Value, u16) {
+        let last_operation = Some(operation);
+        let host = v1::Host { name: "system".into(), last_operation, ..v1::Host::default() };
+        bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
+        let monitored = bench.get("/redfish/v1/TaskService/TaskMonitors/op-2").status;
+        (bench.shown("/redfish/v1/TaskService/Tasks"), monitored)
+    };
+    let ids = |all: &Value| -> Vec<String> {
+        let members = all["Members"].as_array().unwrap().iter();
+        members.map(|one| one["@odata.id"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()).collect()
+    };
+    let (all, monitored) = with(&mut bench, operation("op-2", v1::OperationResult::Running));
+    assert_eq!(
+        (ids(&all), monitored),
+        (["collect-2", "collect-1", "op-2", "op-1"].map(str::to_owned).into(), 202)
+    );
+    let task = bench.shown("/redfish/v1/TaskService/Tasks/op-2");
+    assert_eq!((&task["TaskState"], &task["TaskStatus"]), (&json!("Running"), &json!("OK")));
+    assert_eq!(
+        (&task["Name"], &task["StartTime"]),
+        (&json!("system: force off"), &json!("2026-09-21T14:14:50Z"))
+    );
+    assert!(task.get("PercentComplete").is_none() && task.get("EndTime").is_none());
+    assert_eq!(task["Messages"][0]["MessageId"], "TaskEvent.1.0.TaskStarted");
+    for (result, state, monitored) in [
+        (v1::OperationResult::Done, "Completed", 204),
+        (v1::OperationResult::Superseded, "Cancelled", 500),
+        (v1::OperationResult::Failed, "Exception", 500),
+    ] {
+        assert_eq!(with(&mut bench, operation("op-2", result)).1, monitored, "{state}");
+        assert_eq!(bench.shown("/redfish/v1/TaskService/Tasks/op-2")["TaskState"], state);
+    }
+    // One that its event tells of is there once, as that tells it.
+    let (all, _) = with(&mut bench, operation("op-1", v1::OperationResult::Running));
+    assert_eq!(ids(&all), ["collect-2", "collect-1", "op-1"]);
+    assert_eq!(bench.shown("/redfish/v1/TaskService/Tasks/op-1")["TaskState"], "Completed");
+}
+
+#[test]
 fn interfaces_are_shown_as_the_network_s_daemon_says_and_not_at_all_without_it() {
     let mut bench = Bench::new();
     let all = "/redfish/v1/Managers/bmc/EthernetInterfaces";
@@ -350,6 +503,63 @@ fn a_value_that_is_not_good_is_null_and_what_is_not_known_is_left_out() {
 }
 
 #[test]
+fn the_environment_of_a_chassis_is_shown_as_far_as_its_sensors_and_fans_say_it() {
+    let mut bench = Bench::new();
+    let uri = "/redfish/v1/Chassis/chassis/EnvironmentMetrics";
+    let link = bench.shown("/redfish/v1/Chassis/chassis")["EnvironmentMetrics"]["@odata.id"].clone();
+    assert_eq!(link, uri);
+    let source = |id: &str| format!("/redfish/v1/Chassis/chassis/Sensors/{id}");
+    let metrics = bench.shown(uri);
+    assert_eq!(metrics["PowerWatts"], json!({"DataSourceUri": source("psu0_pin"), "Reading": 120.0}));
+    let fan = |name: &str, rpm: Value| json!({"DeviceName": name, "PhysicalContext": "Chassis", "Reading": 35.0, "SpeedRPM": rpm});
+    assert_eq!(metrics["FanSpeedsPercent"], json!([fan("fan0", json!(4200)), fan("fan1", Value::Null)]));
+    // No sensor says that it measures the chassis, or the air outside.
+    assert!(metrics.get("TemperatureCelsius").is_none() && metrics.get("HumidityPercent").is_none());
+
+    let sensor = |id: &str, context: v1::SensorContext, place: &str, value: f64| v1::Sensor {
+        id: id.into(),
+        name: id.into(),
+        context: Some(context.into()),
+        quality: v1::SensorQuality::Good.into(),
+        custom_attributes: [("place".to_owned(), place.to_owned())].into(),
+        reading: Some(v1::sensor::Reading::AnalogReading(v1::AnalogSensorReading {
+            value: Some(value),
+            ..v1::AnalogSensorReading::default()
+        })),
+        ..v1::Sensor::default()
+    };
+    let mut sensors = vec![
+        sensor("box", v1::SensorContext::Temperature, "chassis", 31.0),
+        sensor("cpu", v1::SensorContext::Temperature, "cpu", 61.0),
+        sensor("air", v1::SensorContext::Humidity, "intake", 40.0),
+        v1::Sensor {
+            quality: v1::SensorQuality::Stale.into(),
+            ..sensor("all", v1::SensorContext::Power, "chassis", 99.0)
+        },
+    ];
+    let say = |bench: &mut Bench, sensors: &[v1::Sensor]| {
+        let all = v1::ListSensorsResponse { sensors: sensors.to_vec(), ..Default::default() };
+        bench.say("rpc.SensorService.ListSensors", &all);
+    };
+    say(&mut bench, &sensors);
+    let metrics = bench.shown(uri);
+    for (name, id, reading) in [
+        ("TemperatureCelsius", "box", json!(31.0)),
+        ("HumidityPercent", "air", json!(40.0)),
+        ("PowerWatts", "all", Value::Null),
+    ] {
+        assert_eq!(metrics[name], json!({"DataSourceUri": source(id), "Reading": reading}), "{name}");
+    }
+    // Of two nobody says which is that of the whole; without thermalmgr nothing is known of the fans.
+    sensors.push(sensor("box2", v1::SensorContext::Temperature, "chassis", 33.0));
+    say(&mut bench, &sensors);
+    bench.refuse("rpc.ThermalService.ListCoolingDevices", Fault::new(Code::Unavailable, "gone"));
+    let metrics = bench.shown(uri);
+    assert!(metrics.get("TemperatureCelsius").is_none() && metrics.get("FanSpeedsPercent").is_none());
+    assert_eq!(bench.get("/redfish/v1/Chassis/other/EnvironmentMetrics").status, 404);
+}
+
+#[test]
 fn what_passwords_and_logins_are_held_to_is_shown_as_far_as_it_is_known() {
     let mut bench = Bench::new();
     let service = bench.shown("/redfish/v1/AccountService");
@@ -367,6 +577,28 @@ fn what_passwords_and_logins_are_held_to_is_shown_as_far_as_it_is_known() {
     bench.refuse("rpc.UserService.GetAccountPolicy", away);
     let service = bench.shown("/redfish/v1/AccountService");
     assert!(service.get("AccountLockoutThreshold").is_none() && service["ServiceEnabled"] == true);
+}
+
+#[test]
+fn how_long_an_unused_session_lasts_is_shown_and_set() {
+    let mut bench = Bench::new();
+    bench.agree();
+    let service = "/redfish/v1/SessionService";
+    assert_eq!(bench.shown(service)["SessionTimeout"], 1800);
+    let answer = bench.send(Method::Patch, service, &json!({"SessionTimeout": 600}));
+    assert_eq!(answer.status, 200, "{}", said(&answer));
+    let [call] = &bench.called[..] else { panic!("{:?}", bench.called) };
+    let request = v1::UpdateAccountPolicyRequest::decode(&call.request[..]).unwrap();
+    let span = request.policy.and_then(|policy| policy.session_idle).unwrap();
+    assert_eq!((span.seconds, request.field_mask.unwrap().paths), (600, vec!["session_idle".to_owned()]));
+    // The schema has no number for one that a site has configured shorter, and without usermgr nobody knows it.
+    let session_idle = Some(prost_types::Duration { seconds: 5, nanos: 0 });
+    let policy = Some(v1::AccountPolicy { session_idle, ..v1::AccountPolicy::default() });
+    bench.say("rpc.UserService.GetAccountPolicy", &v1::GetAccountPolicyResponse { policy });
+    assert!(bench.shown(service).get("SessionTimeout").is_none());
+    bench.refuse("rpc.UserService.GetAccountPolicy", Fault::new(Code::Unavailable, "gone"));
+    let shown = bench.shown(service);
+    assert!(shown.get("SessionTimeout").is_none() && shown["ServiceEnabled"] == true);
 }
 
 #[test]
@@ -535,6 +767,130 @@ fn the_log_shows_events_with_their_messages() {
     assert_eq!(second["Links"]["OriginOfCondition"]["@odata.id"], "/redfish/v1/Systems/system");
     let registry = bench.shown("/redfish/v1/Registries/UBmc/UBmc");
     assert!(registry["Messages"]["EventCritical"].is_object());
+}
+
+#[test]
+fn a_log_is_cleared_where_it_can_be_and_what_somebody_caused_stays() {
+    let mut bench = Bench::new();
+    bench.agree();
+    let (log, sel) = ("Managers/bmc/LogServices/EventLog", "Systems/system/LogServices/SEL");
+    let target = |log: &str| format!("/redfish/v1/{log}/Actions/LogService.ClearLog");
+    for (log, called) in [(log, "EventLog"), (sel, "SEL-system")] {
+        let shown = bench.shown(&format!("/redfish/v1/{log}"));
+        assert_eq!(shown["Actions"]["#LogService.ClearLog"]["target"], target(log).as_str());
+        bench.called.clear();
+        assert_eq!(bench.send(Method::Post, &target(log), &json!({})).status, 204, "{log}");
+        let [call] = &bench.called[..] else { panic!("{:?}", bench.called) };
+        let asked = v1::ClearEventsRequest::decode(call.request.as_slice()).unwrap();
+        assert_eq!((call.method.method, asked.log.as_str()), ("ClearEvents", called));
+    }
+    bench.called.clear();
+    for other in [
+        "Managers/bmc/LogServices/AuditLog",
+        "Managers/bmc/LogServices/Diagnostics",
+        "Systems/system/LogServices/ConsoleLog",
+    ] {
+        let shown = bench.shown(&format!("/redfish/v1/{other}"));
+        assert!(shown["Actions"].get("#LogService.ClearLog").is_none(), "{other}");
+        assert_eq!(bench.send(Method::Post, &target(other), &json!({})).status, 404, "{other}");
+    }
+    assert!(bench.called.is_empty());
+
+    let time = |seconds: i64| Some(prost_types::Timestamp { seconds, nanos: 500 });
+    let event = |id: &str, sequence: u64, seconds: i64| v1::Event {
+        id: id.into(),
+        sequence,
+        time: time(seconds),
+        domain: "host".into(),
+        component: "system".into(),
+        principal: Some("olga".into()),
+        ..v1::Event::default()
+    };
+    let mark = |log: &str, sequence: u64, seconds: i64| v1::ClearedLog {
+        log: log.into(),
+        sequence,
+        until: time(seconds),
+        ..v1::ClearedLog::default()
+    };
+    let events = vec![event("4", 4, 50), event("3", 3, 40), event("2", 2, 30), event("1", 1, 20)];
+    let cleared = vec![
+        mark("EventLog", 2, 35),
+        mark("SEL-system", 3, 45),
+        mark("SEL-other", 9, 99),
+        mark("AuditLog", 9, 99),
+    ];
+    let mut all = v1::ListEventsResponse { events, cleared, ..Default::default() };
+    bench.say("rpc.EventService.ListEvents", &all);
+    let ids = |bench: &mut Bench, log: &str| -> Vec<String> {
+        let shown = bench.shown(&format!("/redfish/v1/{log}/Entries"));
+        let members = shown["Members"].as_array().unwrap().iter();
+        members.map(|member| member["Id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&mut bench, log), ["4", "3"]);
+    assert_eq!(ids(&mut bench, sel), ["4"]);
+    assert_eq!(ids(&mut bench, "Managers/bmc/LogServices/AuditLog"), ["4", "3", "2", "1"]);
+    assert_eq!(bench.get(&format!("/redfish/v1/{log}/Entries/1")).status, 404);
+    // The log was lost and began anew: what is younger is there, whatever its number is.
+    all.cleared = vec![mark("EventLog", 900, 35)];
+    bench.say("rpc.EventService.ListEvents", &all);
+    assert_eq!(ids(&mut bench, log), ["4", "3"]);
+}
+
+#[test]
+fn an_entry_links_to_what_it_is_about_as_long_as_that_is_there() {
+    use v1::event::Payload;
+
+    let mut bench = Bench::new();
+    let event = |id: &str, domain: &str, component: &str, payload: Option<Payload>| v1::Event {
+        id: id.into(),
+        domain: domain.into(),
+        component: component.into(),
+        payload,
+        ..v1::Event::default()
+    };
+    let crossed = |sensor: &str, chassis: &str| {
+        let (sensor_id, chassis_name) = (sensor.into(), chassis.into());
+        let crossed = v1::SensorThresholdCrossed { sensor_id, chassis_name, ..Default::default() };
+        Some(Payload::SensorThresholdCrossed(crossed))
+    };
+    let medium = |slot: &str| {
+        Some(Payload::MediaChange(v1::MediaChange { slot_name: slot.into(), ..Default::default() }))
+    };
+    let account = |name: &str| {
+        Some(Payload::UserChange(v1::UserChange { username: name.into(), ..Default::default() }))
+    };
+    let events = vec![
+        event("1", "sensor", "cpu0_temp", crossed("cpu0_temp", "chassis")),
+        event("2", "sensor", "gone", crossed("gone", "chassis")),
+        event("3", "sensor", "cpu0_temp", crossed("cpu0_temp", "other")),
+        event("4", "media", "cd", medium("cd")),
+        event("5", "media", "usb", medium("usb")),
+        event("6", "user", "id-of-olga", account("olga")),
+        event("7", "user", "id-of-nobody", account("nobody")),
+        event("8", "role", "night", None),
+        event("9", "role", "day", None),
+    ];
+    bench.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
+    let origins = |bench: &mut Bench| -> Vec<String> {
+        let all = bench.shown("/redfish/v1/Managers/bmc/LogServices/EventLog/Entries");
+        let origin =
+            |entry: &Value| entry["Links"]["OriginOfCondition"]["@odata.id"].as_str().map(str::to_owned);
+        all["Members"].as_array().unwrap().iter().map(|entry| origin(entry).unwrap_or_default()).collect()
+    };
+    let of = |path: &str| if path.is_empty() { String::new() } else { format!("/redfish/v1/{path}") };
+    let (sensor, drive) = ("Chassis/chassis/Sensors/cpu0_temp", "Managers/bmc/VirtualMedia/cd");
+    let (olga, night) = ("AccountService/Accounts/olga", "AccountService/Roles/night");
+    assert_eq!(origins(&mut bench), [sensor, "", "", drive, "", olga, "", night, ""].map(of));
+    for origin in origins(&mut bench).iter().filter(|origin| !origin.is_empty()) {
+        assert_eq!(bench.get(origin).status, 200, "{origin}");
+    }
+    // Where nobody knows whether it is there, and for who may not see it, there is none.
+    bench.refuse("rpc.SensorService.ListSensors", Fault::new(Code::Unavailable, "gone"));
+    assert_eq!(origins(&mut bench)[0], "");
+    let answers = bench.answers.clone();
+    let mut bench = Bench::by(asker("rita", auth::Role::ReadOnly));
+    bench.answers.insert("rpc.EventService.ListEvents", answers["rpc.EventService.ListEvents"].clone());
+    assert_eq!(origins(&mut bench), [sensor, "", "", drive, "", "", "", night, ""].map(of));
 }
 
 #[test]

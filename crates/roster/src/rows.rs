@@ -280,12 +280,12 @@ roster! {
         system_calls: Groups::DATAGRAMS.union(Groups::LISTEN).union(Groups::ATTENTION),
         ..Row::daemon("ipmisrv", "Serve IPMI over LAN: RMCP+ with suites 17 and 3", 14)
     };
-    /// The gateway's only state is its certificate, and it publishes only what becomes of that.
+    /// The gateway's only state is its certificate. It publishes what becomes of that and of diagnostic data that it collects, and records of requests.
     Websrv = Row {
         pages: &["websrv"],
         after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv],
         calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv],
-        events: &["certificate", "audit"],
+        events: &["certificate", "diagnostics", "audit"],
         follows: &["*"],
         streams: &[Stream::Events],
         speaks: true,

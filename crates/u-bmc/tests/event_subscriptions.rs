@@ -125,6 +125,14 @@ async fn each_state_change_of_a_power_cycle_comes_in_order_once_across_a_restart
     let made = suite.admin().post(SUBSCRIPTIONS, &body).await?;
     anyhow::ensure!(made.status == 201, "{}", made.text());
     let own = made.json()?["@odata.id"].as_str().unwrap_or_default().to_owned();
+    // What becomes of tasks, for somebody else.
+    let tasks = Receiver::start(0, Arc::default())?;
+    let body = json!({
+        "Destination": format!("http://127.0.0.1:{}/tasks", tasks.port), "Protocol": "Redfish",
+        "RegistryPrefixes": ["TaskEvent"],
+    });
+    let made = suite.admin().post(SUBSCRIPTIONS, &body).await?;
+    anyhow::ensure!(made.status == 201, "{}", made.text());
 
     reset(&suite, "On").await?;
     powered(&suite, "On").await?;
@@ -161,6 +169,17 @@ async fn each_state_change_of_a_power_cycle_comes_in_order_once_across_a_restart
     for event in &all {
         anyhow::ensure!(event["OriginOfCondition"]["@odata.id"] == "/redfish/v1/Systems/system", "{event}");
     }
+    eventually("begin and end of each operation have come", WITHIN, async || Ok(tasks.all().len() == 8))
+        .await?;
+    for pair in tasks.all().chunks(2) {
+        let ids: Vec<&Value> = pair.iter().map(|event| &event["MessageId"]).collect();
+        anyhow::ensure!(ids == ["TaskEvent.1.0.TaskStarted", "TaskEvent.1.0.TaskCompletedOK"], "{pair:?}");
+        anyhow::ensure!(pair[0]["MessageArgs"] == pair[1]["MessageArgs"], "{pair:?}");
+        let origin = pair[1]["OriginOfCondition"]["@odata.id"].as_str().unwrap_or_default();
+        let task = suite.admin().get(origin).await?;
+        anyhow::ensure!(task.status == 200 && task.json()?["TaskState"] == "Completed", "{}", task.text());
+    }
+    drop(tasks);
     let health = suite.admin().get(&own).await?.json()?["Status"]["Health"].clone();
     anyhow::ensure!(health == "OK", "{health}");
     let id = logged(&suite).await?.pop().unwrap_or_default();

@@ -283,20 +283,12 @@ async fn servers_are_verified_and_the_controller_itself_is_none() -> Result {
     }
     suite.stop().await?;
 
-    let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certified.cert.der().clone()],
-            tokio_rustls::rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der())
-                .map_err(anyhow::Error::msg)?,
-        )?;
-    let server = ImageServer::start(image("TLS"), Some(TlsAcceptor::from(Arc::new(config)))).await?;
+    let (certificate, acceptor) = self_signed()?;
+    let server = ImageServer::start(image("TLS"), Some(acceptor)).await?;
     let url = server.url("https", "tls.iso");
     let dir = tempfile::tempdir()?;
     let ca = dir.path().join("ca.pem");
-    std::fs::write(&ca, certified.cert.pem())?;
+    std::fs::write(&ca, certificate)?;
     for (with_ca, verify, works) in [(false, true, false), (false, false, true), (true, true, true)] {
         let mut builder = Suite::builder(U_BMC).set("mediasrv.allow_local=true");
         if with_ca {
@@ -309,6 +301,20 @@ async fn servers_are_verified_and_the_controller_itself_is_none() -> Result {
         suite.stop().await?;
     }
     Ok(())
+}
+
+/// A certificate for this machine that nobody vouches for, as PEM, and what a server does with it.
+fn self_signed() -> Result<(String, TlsAcceptor)> {
+    let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certified.cert.der().clone()],
+            tokio_rustls::rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der())
+                .map_err(anyhow::Error::msg)?,
+        )?;
+    Ok((certified.cert.pem(), TlsAcceptor::from(Arc::new(config))))
 }
 
 /// A server of one image that knows no ranges. It sends half of it, and the rest once it is told to.
@@ -409,6 +415,20 @@ async fn an_image_of_a_server_without_ranges_is_copied_into_the_store_and_insert
             && !copies[0]["fault"].as_str().unwrap_or_default().is_empty(),
         "{copies}"
     );
+    // Each copy was told as it began and as it ended, oldest first here, as a task that is named by both.
+    eventually("begin and end of each copy are told", LONG, || async {
+        let told = admin.get("/api/v1alpha1/events?domain=media&what=copy").await?.json()?;
+        let all = told["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let changes: Vec<&Value> = all.iter().rev().map(|event| &event["taskChange"]).collect();
+        let kinds: Vec<&str> = changes.iter().filter_map(|change| change["kind"].as_str()).collect();
+        let named = changes.chunks(2).all(|pair| {
+            pair.iter().all(|change| change["taskId"].is_string() && change["taskId"] == pair[0]["taskId"])
+        });
+        let ends = ["CANCELLED", "COMPLETED", "FAILED"];
+        let wanted = ends.iter().flat_map(|end| ["STARTED", *end]);
+        Ok(named && kinds.iter().copied().eq(wanted.map(|kind| format!("TASK_CHANGE_KIND_{kind}"))))
+    })
+    .await?;
     suite.stop().await
 }
 
@@ -471,6 +491,27 @@ async fn redfish_inserts_and_ejects_as_clients_expect() -> Result {
     );
     let reply = admin.post(&action("InsertMedia"), &json!({})).await?;
     ensure!(reply.status == 400, "{}", reply.text());
+    // What is refused, or fails, uses nothing up of what was said before.
+    let reply = patch(json!({ "VerifyCertificate": false })).await?;
+    ensure!(reply.status == 200 && verifies().await? == false, "{} {}", reply.status, reply.text());
+    for (wrong, status) in [
+        (json!({ "Image": "ftp://127.0.0.1/x.iso" }), 400),
+        (json!({ "Image": "" }), 400),
+        (json!({ "Image": "http://127.0.0.1:9/x.iso" }), 409),
+    ] {
+        let reply = admin.post(&action("InsertMedia"), &wrong).await?;
+        ensure!(reply.status == status, "{wrong}: {} {}", reply.status, reply.text());
+        ensure!(verifies().await? == false, "{wrong}");
+    }
+    let (_, acceptor) = self_signed()?;
+    let server = ImageServer::start(image("TLS"), Some(acceptor)).await?;
+    let body = json!({ "Image": server.url("https", "tls.iso") });
+    let reply = admin.post(&action("InsertMedia"), &body).await?;
+    ensure!(reply.status == 204, "{} {}", reply.status, reply.text());
+    let reply = admin.post(&action("EjectMedia"), &json!({})).await?;
+    ensure!(reply.status == 204 && verifies().await? == true, "{} {}", reply.status, reply.text());
+    let reply = admin.post(&action("InsertMedia"), &body).await?;
+    ensure!(reply.status == 409, "it was for one medium: {} {}", reply.status, reply.text());
     suite.stop().await
 }
 

@@ -228,6 +228,14 @@ async fn thresholds_are_told_when_crossed_and_outlive_a_killed_daemon() -> Resul
     let told =
         event(&admin, "inlet_temp", "threshold", |e| e["severity"] == "EVENT_SEVERITY_CRITICAL").await?;
     ensure!(told["sensorThresholdCrossed"]["threshold"] == 10.0, "{told}");
+    // Redfish's log says which sensor that is.
+    let entry = format!(
+        "/redfish/v1/Managers/bmc/LogServices/EventLog/Entries/{}",
+        told["id"].as_str().unwrap_or_default()
+    );
+    let entry = get(&admin, &entry).await?;
+    let origin = &entry["Links"]["OriginOfCondition"]["@odata.id"];
+    ensure!(origin == "/redfish/v1/Chassis/chassis/Sensors/inlet_temp", "{entry}");
 
     // The daemon is killed: it comes back, what was set holds, and what it told lasts. That is stored before this is answered.
     let other = json!({ "upperThresholds": { "warning": 5, "critical": 11 }, "hysteresis": 1 });

@@ -159,6 +159,11 @@ impl Index {
         self.entries.back().map_or(0, |last| last.sequence)
     }
 
+    /// The time of its youngest event, Unix time in milliseconds; zero when it knows none.
+    pub(crate) fn youngest_ms(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.millis).max().unwrap_or(0)
+    }
+
     /// Takes the next event of the log. What is not newer than the newest is known already.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use units::Lasting;
 
+use crate::cleared::Cleared;
 use crate::index::Index;
 use crate::resolutions::Resolutions;
 
@@ -32,7 +33,9 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Sender<State>,
     /// Looked at after the index where both are: whoever holds it does not ask for that.
     resolutions: Mutex<Resolutions>,
-    /// What is known of them.
+    /// Logs that were cleared, which are stored beside them.
+    cleared: Mutex<Cleared>,
+    /// What is known of both.
     pub(crate) resolved: watch::Sender<State>,
     /// For who reads on: how far the log goes.
     pub(crate) news: watch::Sender<News>,
@@ -67,6 +70,7 @@ impl Shared {
             index: Mutex::default(),
             state: watch::Sender::new(State::Reading),
             resolutions: Mutex::default(),
+            cleared: Mutex::default(),
             resolved: watch::Sender::new(State::Reading),
             news: watch::Sender::default(),
             accounts: Notify::new(),
@@ -79,6 +83,10 @@ impl Shared {
 
     pub(crate) fn resolutions(&self) -> MutexGuard<'_, Resolutions> {
         self.resolutions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn cleared(&self) -> MutexGuard<'_, Cleared> {
+        self.cleared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the log has been read to its end once: until then nobody knows it. Asked for after the news were looked at, which come with it.

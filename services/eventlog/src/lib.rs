@@ -1,10 +1,10 @@
-//! Lists past events, keeps which of them are resolved, sends them to who has subscribed, and keeps the room of the event log.
+//! Lists past events, keeps which of them are resolved and up to where logs were cleared, sends them to who has subscribed, and keeps the room of the event log.
 //!
 //! ```text
 //!  stream EVENTS ──► index (pure) ──► surplus ──► removed from the stream
 //!                      │
 //!  ListEvents ──► turns, a share per account ──► lists, several at once ──► stream EVENTS, by sequence
-//!  ResolveEvents, ReopenEvents ──► resolver ──► bucket `resolutions` ──► lists
+//!  ResolveEvents, ReopenEvents, ClearEvents ──► resolver ──► bucket `resolutions` ──► lists
 //!  subscriptions ──► owner ──► bucket; a runner each ──► stream EVENTS from its cursor on ──► HTTP(S)
 //! ```
 //!
@@ -23,6 +23,7 @@
     )
 )]
 
+mod cleared;
 mod index;
 mod keeper;
 mod lists;

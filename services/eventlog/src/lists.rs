@@ -130,7 +130,12 @@ pub(crate) async fn list(
         let bounds = log.bounds().await?;
         shared.index().forget_before(bounds.first);
     }
-    Ok(v1::ListEventsResponse { events: page.events, next_page_token: page.next, resolutions_unknown })
+    Ok(v1::ListEventsResponse {
+        events: page.events,
+        next_page_token: page.next,
+        resolutions_unknown,
+        cleared: shared.cleared().shown(),
+    })
 }
 
 /// An event with what is known of its resolution, and how many bytes it is then.

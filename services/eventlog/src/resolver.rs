@@ -1,4 +1,4 @@
-//! Resolves and reopens events: the one writer of what is stored of it.
+//! Resolves and reopens events, and clears logs of them: the one writer of what is stored of it.
 //!
 //! One change after the other is stored and answered then; lists do not wait for it.
 
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use units::Lasting;
 
+use crate::cleared::{Cleared, Mark};
 use crate::keeper::{Shared, State};
 use crate::lists::{self, READ_AT_ONCE};
 use crate::resolutions::{Named, Record, Resolutions, end_of, id, number};
@@ -23,6 +24,10 @@ use crate::resolutions::{Named, Record, Resolutions, end_of, id, number};
 const BUCKET: &str = "resolutions";
 /// Before the number of a record.
 const PREFIX: &str = "r.";
+/// Before the name of a log that was cleared.
+const CLEARED: &str = "c.";
+/// The log of all events, which is the manager's.
+const EVENT_LOG: &str = "EventLog";
 /// Pause before the store is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often what events that left the log leave behind is looked for, beside after each change.
@@ -34,6 +39,7 @@ const SWEPT_AT_ONCE: usize = 32;
 pub(crate) enum Change {
     Resolve(v1::ResolveEventsRequest, Reply<v1::ResolveEventsResponse>),
     Reopen(v1::ReopenEventsRequest, Reply<v1::ReopenEventsResponse>),
+    Clear(v1::ClearEventsRequest, Reply<v1::ClearEventsResponse>),
 }
 
 impl Change {
@@ -42,6 +48,7 @@ impl Change {
         match self {
             Self::Resolve(_, reply) => outbox.answer(reply, Err(status)),
             Self::Reopen(_, reply) => outbox.answer(reply, Err(status)),
+            Self::Clear(_, reply) => outbox.answer(reply, Err(status)),
         }
     }
 
@@ -49,6 +56,7 @@ impl Change {
         match self {
             Self::Resolve(_, reply) => reply.context(),
             Self::Reopen(_, reply) => reply.context(),
+            Self::Clear(_, reply) => reply.context(),
         }
     }
 }
@@ -140,7 +148,18 @@ async fn load(shared: &Shared) -> Result<Bucket, StateError> {
         };
         stored.push((number, record));
     }
+    let mut cleared = Vec::new();
+    for (log, read) in bucket.all_under::<Json<Mark>>(CLEARED).await? {
+        match read {
+            Ok(entry) => cleared.push((log, entry.value.0)),
+            // Clearing it again replaces it.
+            Err(error) => {
+                tracing::warn!(log, %error, "cannot read up to where log was cleared: it shows what it has");
+            }
+        }
+    }
     *shared.resolutions() = Resolutions::load(stored);
+    *shared.cleared() = Cleared::load(cleared);
     Ok(bucket)
 }
 
@@ -187,7 +206,44 @@ impl Owner {
                     reply.send(answer).await;
                 }
             }
+            Change::Clear(request, reply) => {
+                let (reply, done) = reply.until_known(self.clear(&context, &request.log)).await;
+                let answer = done.map(|cleared| v1::ClearEventsResponse { cleared: Some(cleared) });
+                if let Some(reply) = reply {
+                    reply.send(answer).await;
+                }
+            }
         }
+    }
+
+    /// Clears a log: what is in it now is not shown in it any more.
+    async fn clear(&self, context: &CallContext, log: &str) -> Result<v1::ClearedLog, Status> {
+        let may = |privilege| context.principal.as_ref().is_some_and(|by| by.may(privilege));
+        if log == EVENT_LOG && !may(v1::Privilege::ConfigureManager) {
+            return Err(Status::permission_denied("the log of all events takes CONFIGURE_MANAGER"));
+        }
+        // Half of it would be shown still.
+        lists::known(&self.shared.state, half_of(context)).await?;
+        if !self.shared.cleared().has_room(log) {
+            let text = "so many logs were cleared that there is no room to say it of one more";
+            return Err(Status::resource_exhausted(text).with_reason("TOO_MANY_LOGS"));
+        }
+        let now_ms = schema::time::unix_ms(self.clock.wall());
+        let mark = {
+            let index = self.shared.index();
+            Mark::of(index.last(), index.youngest_ms(), now_ms, context.username())
+        };
+        let key = format!("{CLEARED}{log}");
+        self.bucket.commit(&key, &Json(mark.clone()), None).await.map_err(StateError::of_change)?;
+        let cleared = mark.shown(log);
+        self.shared.cleared().put(log, mark);
+        let event = EventBuilder::new(crate::NAME, "log", "events", "cleared")
+            .message(format!("the log {log} was cleared"))
+            .payload(v1::event::Payload::ClearedLog(cleared.clone()))
+            .by(context.username(), &context.request_id)
+            .at(self.clock.wall());
+        self.outbox.event(event);
+        Ok(cleared)
     }
 
     /// Makes the change of these events, and returns what was stored of it; none when all of them were so before.
@@ -197,8 +253,7 @@ impl Owner {
         ids: &[String],
         change: Record,
     ) -> Result<Option<Record>, Status> {
-        let until = Instant::now() + context.remaining().unwrap_or(lists::PATIENCE).mul_f32(0.5);
-        let change = Record { events: self.find(ids, until).await?, ..change };
+        let change = Record { events: self.find(ids, half_of(context)).await?, ..change };
         let planned = self.shared.resolutions().plan(change);
         let planned = planned.map_err(|_| {
             let text = "there is no room to say of more events that they are resolved: shorter notes, or several events in one call, take less";
@@ -288,6 +343,11 @@ impl Owner {
             self.shared.resolutions().removed(number);
         }
     }
+}
+
+/// When half of the time is over that a call has.
+fn half_of(context: &CallContext) -> Instant {
+    Instant::now() + context.remaining().unwrap_or(lists::PATIENCE).mul_f32(0.5)
 }
 
 fn ids(record: &Record) -> Vec<String> {

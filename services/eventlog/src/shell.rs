@@ -89,6 +89,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
                         change(Change::Reopen(wanted, reply));
                         None
                     }
+                    EventServiceCall::ClearEvents(wanted, reply) => {
+                        change(Change::Clear(wanted, reply));
+                        None
+                    }
                     EventServiceCall::CreateEventSubscription(wanted, reply) => Some(Command::Create(wanted, reply)),
                     EventServiceCall::ListEventSubscriptions(_, reply) => {
                         let by = reply.context().principal.clone().unwrap_or_default();

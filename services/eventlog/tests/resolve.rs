@@ -34,7 +34,17 @@ impl Bench {
         method: Method<Q, R>,
         request: &Q,
     ) -> Result<R, Status> {
-        let principal = Principal { username: "olga".into(), ..Principal::default() };
+        self.call_with(method, request, &[]).await
+    }
+
+    async fn call_with<Q: prost::Message, R: prost::Message + Default>(
+        &self,
+        method: Method<Q, R>,
+        request: &Q,
+        privileges: &[v1::Privilege],
+    ) -> Result<R, Status> {
+        let privileges = privileges.iter().map(|privilege| (*privilege).into()).collect();
+        let principal = Principal { username: "olga".into(), privileges, ..Principal::default() };
         // One that has just started does not hear yet.
         let context = CallContext::new().with_principal(principal).with_patience(Duration::from_secs(10));
         self.on.client.call(method, request, &context).await
@@ -93,6 +103,12 @@ impl Bench {
         ids
     }
 
+    async fn clear(&self, log: &str, privileges: &[v1::Privilege]) -> Result<v1::ClearedLog, Status> {
+        let request = v1::ClearEventsRequest { log: log.into() };
+        let answer = self.call_with(rpc::CLEAR_EVENTS, &request, privileges).await?;
+        Ok(answer.cleared.expect("what was cleared"))
+    }
+
     async fn stored(&self) -> Vec<String> {
         let bucket = self.on.client.bucket("resolutions").await.expect("a bucket");
         bucket.keys().await.expect("keys")
@@ -144,6 +160,51 @@ async fn what_is_resolved_is_listed_so_told_and_holds_over_a_crash() {
     daemon.stop().await;
     let daemon = bench.daemon().await;
     assert!(bench.shown(Some(true)).await.is_empty());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_is_cleared_up_to_now_by_who_may_which_holds_over_a_crash_and_takes_nothing_out() {
+    let bench = Bench::start().await;
+    let mut told = bench.on.client.subscribe_events("event.log.>").await.expect("a subscription");
+    let daemon = bench.daemon().await;
+    bench.events(&["one", "two"]).await;
+    let newest = bench.list(None).await.events[0].clone();
+    // What is refused has no effect: the log of all events is the manager's.
+    let status = bench.clear("EventLog", &[v1::Privilege::ConfigureComponents]).await.expect_err("refused");
+    assert_eq!(status.code, Code::PermissionDenied);
+    bench.on.bus.takes_writes("resolutions", false).await;
+    let status = bench.clear("SEL-system", &[]).await.expect_err("the store takes nothing");
+    assert_eq!(status.code, Code::Unavailable);
+    assert!(bench.list(None).await.cleared.is_empty() && bench.stored().await.is_empty());
+    bench.on.bus.takes_writes("resolutions", true).await;
+    let sel = bench.clear("SEL-system", &[]).await.expect("done");
+    let all = bench.clear("EventLog", &[v1::Privilege::ConfigureManager]).await.expect("done");
+    for (log, cleared) in [("SEL-system", &sel), ("EventLog", &all)] {
+        assert_eq!((cleared.log.as_str(), cleared.username.as_str()), (log, "olga"));
+        assert!(cleared.sequence >= newest.sequence, "{cleared:?}");
+        let (until, at) = (cleared.until.expect("a time"), newest.time.expect("a time"));
+        assert!((at.seconds, at.nanos) < (until.seconds, until.nanos), "{at:?} {until:?}");
+        let EventItem::Event(event) = told.next().await.expect("an event") else { panic!("no event") };
+        assert_eq!((event.what.as_str(), event.principal()), ("cleared", "olga"));
+        assert!(
+            matches!(&event.payload, Some(v1::event::Payload::ClearedLog(told)) if told == cleared),
+            "{event:?}"
+        );
+    }
+    daemon.die().await;
+    let daemon = bench.daemon().await;
+    let list = bench.list(Some(false)).await;
+    assert_eq!(list.cleared, [all, sel]);
+    assert_eq!(list.events.len(), 2, "nothing is gone");
+    daemon.stop().await;
+    // What cannot be read shows as not cleared, and is replaced when it is cleared again.
+    let bucket = bench.on.client.bucket("resolutions").await.expect("a bucket");
+    bucket.put("c.EventLog", &Json(7_u64)).await.expect("stored");
+    let daemon = bench.daemon().await;
+    assert_eq!(bench.list(Some(false)).await.cleared.len(), 1);
+    bench.clear("EventLog", &[v1::Privilege::ConfigureManager]).await.expect("done");
+    assert_eq!(bench.list(None).await.cleared.len(), 2);
     daemon.stop().await;
 }
 

@@ -148,6 +148,7 @@ pub(crate) fn event(sequence: u64) -> v1::Event {
         threshold: Some(90.0),
         value: Some(91.0),
         unit: v1::SensorUnit::Celsius.into(),
+        ..v1::SensorThresholdCrossed::default()
     };
     v1::Event {
         id: format!("e{sequence}"),

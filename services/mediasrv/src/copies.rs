@@ -77,8 +77,9 @@ pub(crate) struct Order {
     pub(crate) by: Opener,
 }
 
-/// What was copied: the drive it is for, its name in the store, whether it is to be read only, and who wanted it.
+/// What was copied: its id, the drive it is for, its name in the store, whether it is to be read only, and who wanted it.
 pub(crate) struct Copied {
+    pub(crate) id: String,
     pub(crate) slot: usize,
     pub(crate) name: String,
     pub(crate) is_read_only: bool,
@@ -146,27 +147,26 @@ impl Copies {
     pub(crate) fn copied(&self, id: &str) -> Option<Copied> {
         let copy = self.all.iter().find(|copy| copy.id == id && copy.ended.is_none())?;
         let Copy { slot, name, is_read_only, by, .. } = copy;
-        Some(Copied { slot: *slot, name: name.clone(), is_read_only: *is_read_only, by: by.clone() })
+        let (id, name, by) = (copy.id.clone(), name.clone(), by.clone());
+        Some(Copied { id, slot: *slot, name, is_read_only: *is_read_only, by })
     }
 
-    /// It has ended so, unless it had before.
-    pub(crate) fn ended(&mut self, id: &str, end: End, now: SystemTime) {
-        let copy = self.all.iter_mut().find(|copy| copy.id == id && copy.ended.is_none());
-        if let Some(copy) = copy {
-            copy.ended = Some((now, end));
-            copy.work = None;
-        }
+    /// It has ended so; what it was, and `None` where it had ended before.
+    pub(crate) fn ended(&mut self, id: &str, end: End, now: SystemTime) -> Option<Copied> {
+        let copied = self.copied(id);
+        let copy = self.all.iter_mut().find(|copy| copy.id == id && copy.ended.is_none())?;
+        copy.ended = Some((now, end));
+        copy.work = None;
+        copied
     }
 
     /// Ends what runs for a drive: the drive is emptied. What it was.
     pub(crate) fn stop(&mut self, slot: usize, now: SystemTime) -> Option<Copied> {
         let id = self.running(slot)?.id.clone();
-        let copied = self.copied(&id);
         if let Some(work) = self.all.iter().find(|copy| copy.id == id).and_then(|copy| copy.work.as_ref()) {
             work.abort();
         }
-        self.ended(&id, End::Stopped, now);
-        copied
+        self.ended(&id, End::Stopped, now)
     }
 
     /// Whether it is this that is being copied for a drive.
@@ -317,8 +317,12 @@ mod tests {
         assert!(copies.may_begin(0).unwrap_err().0.contains("eject it first"));
         copies.begin(order(1), UNIX_EPOCH);
         assert!(copies.may_begin(2).unwrap_err().1, "two at a time");
-        copies.ended(&id, End::Failed("no".to_owned()), UNIX_EPOCH);
-        copies.ended(&id, End::Done, UNIX_EPOCH);
+        let ended = copies.ended(&id, End::Failed("no".to_owned()), UNIX_EPOCH).unwrap();
+        assert_eq!(
+            (ended.id.as_str(), ended.slot, ended.by.holder.account.as_str()),
+            (id.as_str(), 0, "ann")
+        );
+        assert!(copies.ended(&id, End::Done, UNIX_EPOCH).is_none(), "its end is told once");
         let shown = copies.one(&id).unwrap();
         assert_eq!((shown.state(), shown.fault.as_str()), (v1::MediaCopyState::Failed, "no"));
         assert!(copies.copied(&id).is_none() && copies.may_begin(0).is_ok());

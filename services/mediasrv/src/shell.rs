@@ -269,9 +269,9 @@ impl Desk {
     }
 
     /// What is to be inserted, and where.
-    fn wanted(&mut self, insert: &v1::InsertMediaRequest, by: &Opener) -> Result<(usize, Medium), Status> {
+    fn wanted(&self, insert: &v1::InsertMediaRequest, by: &Opener) -> Result<(usize, Medium), Status> {
         let slot = self.slots.find(&insert.name)?;
-        let verifies = self.slots.take_verification(slot);
+        let verifies = self.slots.verifies(slot);
         let (source, name) = match (insert.url.is_empty(), insert.store_file.is_empty()) {
             (false, true) => {
                 let to = self.servers.judge(&insert.url).map_err(Status::invalid_argument)?;

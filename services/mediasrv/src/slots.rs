@@ -107,8 +107,9 @@ struct Place {
     verification: Verification,
 }
 
-/// Whether the certificate of the next one's server is verified where its insertion does not say. That it is not is used up by the next insertion, whatever becomes
-/// of that, and forgotten after a while: who inserts another one later is not to meet it.
+/// Whether the certificate of the next medium's server is verified where its insertion does not say. That it is not is used up once a medium is inserted, and
+/// forgotten after a while: who inserts another one later is not to meet it. An insertion that is refused or fails changes nothing of it, so that it can be
+/// tried again.
 #[derive(Debug, Default)]
 struct Verification {
     off_until: Option<Mono>,
@@ -123,11 +124,11 @@ impl Verification {
         self.off_until.is_none_or(|until| until <= now)
     }
 
-    /// For one insertion.
-    fn take(&mut self, now: Mono) -> bool {
-        let is_on = self.is_on(now);
-        self.off_until = None;
-        is_on
+    /// What becomes of it by what happened to the drive.
+    fn happened(&mut self, change: &Change) {
+        if matches!(change, Change::Inserted | Change::Ejected(_)) {
+            self.off_until = None;
+        }
     }
 }
 
@@ -255,10 +256,9 @@ impl Slots {
         (0..self.places.len()).filter_map(|slot| self.shown(slot)).collect()
     }
 
-    /// Whether the certificate of a server is verified where this insertion does not say.
-    pub(crate) fn take_verification(&mut self, slot: usize) -> bool {
-        let now = self.clock.now();
-        self.places.get_mut(slot).is_none_or(|place| place.verification.take(now))
+    /// Whether the certificate of a server is verified where an insertion into this drive does not say.
+    pub(crate) fn verifies(&self, slot: usize) -> bool {
+        self.places.get(slot).is_none_or(|place| place.verification.is_on(self.clock.now()))
     }
 
     /// Says how the next medium is inserted.
@@ -369,8 +369,10 @@ impl Slots {
             is_read_only,
             by,
         };
+        let begun = (place.name.clone(), order.by.clone());
         let (id, progress) = self.copies.begin(order, self.clock.wall());
-        tracing::info!(drive = place.name, medium = name, "copying medium into store");
+        tracing::info!(drive = begun.0, medium = name, "copying medium into store");
+        self.tell_copy(&id, v1::TaskChangeKind::Started, &begun.0, &name, &begun.1);
         let (store, copied) = (self.store.clone(), id.clone());
         let image = HttpImage::new(Arc::clone(&self.servers), wanted, None);
         let work = self.work.spawn(async move {
@@ -384,7 +386,7 @@ impl Slots {
 
     /// What was copied is inserted, or it is told that it is not.
     fn copied(&mut self, id: String, result: Result<(), String>) {
-        let Some(Copied { slot, name, is_read_only, by }) = self.copies.copied(&id) else { return };
+        let Some(Copied { slot, name, is_read_only, by, .. }) = self.copies.copied(&id) else { return };
         let wall = self.clock.wall();
         let since = wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let medium = Medium {
@@ -397,7 +399,7 @@ impl Slots {
             validator: None,
         };
         if let Err(why) = result {
-            self.copies.ended(&id, End::Failed(why.clone()), wall);
+            self.copy_ended(&id, End::Failed(why.clone()));
             return self.tell_of(slot, &Change::Failed(why), Some(&medium), Some(by));
         }
         let (answer, answered) = oneshot::channel();
@@ -407,6 +409,36 @@ impl Slots {
             Done::CopyInserted { id, result }
         });
         self.begin(slot, medium, None, by, Waiter::Session(answer));
+    }
+
+    /// A copy has ended so. That is told once.
+    fn copy_ended(&mut self, id: &str, end: End) {
+        let kind = match &end {
+            End::Done => v1::TaskChangeKind::Completed,
+            End::Failed(_) => v1::TaskChangeKind::Failed,
+            End::Stopped => v1::TaskChangeKind::Cancelled,
+        };
+        let Some(copied) = self.copies.ended(id, end, self.clock.wall()) else { return };
+        let drive = self.places.get(copied.slot).map_or("", |place| place.name.as_str());
+        self.tell_copy(id, kind, drive, &copied.name, &copied.by);
+    }
+
+    /// Tells that a copy for this drive has begun or ended; what became of the drive by it is told by itself.
+    fn tell_copy(&self, id: &str, kind: v1::TaskChangeKind, drive: &str, image: &str, by: &Opener) {
+        let (severity, did) = match kind {
+            v1::TaskChangeKind::Started => (v1::EventSeverity::Info, "has begun"),
+            v1::TaskChangeKind::Completed => (v1::EventSeverity::Info, "is done"),
+            v1::TaskChangeKind::Cancelled => (v1::EventSeverity::Info, "was ended"),
+            _ => (v1::EventSeverity::Warning, "failed"),
+        };
+        let change = v1::TaskChange { task_id: id.to_owned(), kind: kind.into() };
+        let event = ipc::EventBuilder::new(crate::NAME, "media", drive, "copy")
+            .severity(severity)
+            .message(format!("{drive}: the copy of {image} into the store {did}"))
+            .payload(v1::event::Payload::TaskChange(change))
+            .by(&by.holder.account, &by.request_id)
+            .at(self.clock.wall());
+        self.outbox.event(event);
     }
 
     /// A client serves a file: it is inserted by that, or goes on.
@@ -480,10 +512,12 @@ impl Slots {
     }
 
     pub(crate) fn eject(&mut self, slot: usize, by: Opener, reply: Reply<v1::EjectMediaResponse>) {
-        let wall = self.clock.wall();
-        if let Some(Copied { name, .. }) = self.copies.stop(slot, wall) {
+        if let Some(Copied { id, name, .. }) = self.copies.stop(slot, self.clock.wall()) {
             let who = &by.holder.account;
             tracing::info!(medium = name, by = who, "stopped copying medium into store");
+            let drive = self.places.get(slot).map_or("", |place| place.name.as_str());
+            // By who has emptied the drive, not by who wanted it filled.
+            self.tell_copy(&id, v1::TaskChangeKind::Cancelled, drive, &name, &by);
         }
         let Some(place) = self.places.get_mut(slot) else { return };
         let waiter = Waiter::Eject(reply);
@@ -542,8 +576,7 @@ impl Slots {
             }
             Done::Copied { id, result } => self.copied(id, result),
             Done::CopyInserted { id, result } => {
-                let end = result.map_or_else(End::Failed, |()| End::Done);
-                self.copies.ended(&id, end, self.clock.wall());
+                self.copy_ended(&id, result.map_or_else(End::Failed, |()| End::Done));
             }
             Done::Came { slot, turn, came } => self.came(slot, turn, came),
         }
@@ -699,9 +732,7 @@ impl Slots {
 
     fn tell(&mut self, slot: usize, change: &Change) {
         let Some(place) = self.places.get_mut(slot) else { return };
-        if matches!(change, Change::Ejected(_)) {
-            place.verification = Verification::default();
-        }
+        place.verification.happened(change);
         let by = place.by.clone();
         // What happens by itself is nobody's doing.
         let by =
@@ -829,16 +860,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn that_a_server_is_not_verified_is_for_one_insertion_and_not_for_long() {
+    fn that_a_server_is_not_verified_is_for_one_medium_and_not_for_long() {
         let (mut verification, now) = (Verification::default(), Mono::ZERO);
-        assert!(verification.is_on(now) && verification.take(now));
+        assert!(verification.is_on(now));
         verification.set(false, now);
-        assert!(!verification.is_on(now) && !verification.take(now));
-        assert!(verification.is_on(now) && verification.take(now), "whatever became of it");
+        assert!(!verification.is_on(now));
+        // What was refused or failed is tried again.
+        verification.happened(&Change::Failed("the server does not answer".to_owned()));
+        assert!(!verification.is_on(now), "a failure uses nothing up");
+        verification.happened(&Change::Inserted);
+        assert!(verification.is_on(now), "it was for the medium that is inserted now");
         verification.set(false, now);
-        assert!(verification.take(now.saturating_add(UNVERIFIED_FOR)));
+        verification.happened(&Change::Ejected(None));
+        assert!(verification.is_on(now));
+        verification.set(false, now);
+        assert!(verification.is_on(now.saturating_add(UNVERIFIED_FOR)));
         verification.set(false, now);
         verification.set(true, now);
-        assert!(verification.take(now));
+        assert!(verification.is_on(now));
     }
 }

@@ -331,7 +331,10 @@ impl Host {
     fn answer(&mut self, op: OpId, answer: Answer, reply: Reply<v1::PowerApplyResponse>) {
         let action = self.asking.as_ref().map(|asking| asking.action);
         match answer {
-            Answer::Accepted => self.keep(op),
+            Answer::Accepted => {
+                self.keep(op);
+                self.begun(op);
+            }
             // It was decided only now.
             Answer::Known(OpStatus::Ended(outcome))
                 if !self.operations.iter().any(|known| known.id == op) =>
@@ -381,6 +384,15 @@ impl Host {
         let result =
             result.map(|outcome| v1::PowerApplyResponse { outcome: outcome.into(), power: Some(power) });
         self.outbox.answer(reply, result);
+    }
+
+    /// Tells that an operation goes on from now; [`Self::finished`] tells its end.
+    fn begun(&self, op: OpId) {
+        let Some(known) = self.operations.iter().find(|known| known.id == op) else { return };
+        let message = format!("{}: {} has begun", self.id, known.action);
+        let begun = v1::TaskChange { task_id: op.to_string(), kind: v1::TaskChangeKind::Started.into() };
+        let payload = v1::event::Payload::TaskChange(begun);
+        self.publish("begun", v1::EventSeverity::Info, message, Some(payload), Some(op));
     }
 
     fn finished(&mut self, op: OpId, action: HostAction, outcome: Outcome, took: units::Millis) {

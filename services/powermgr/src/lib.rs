@@ -4,7 +4,7 @@
 //!  PowerService.Apply ────►┌────────────────────┐──► output lines: power, reset, NMI
 //!  power-good edge ───────►│ power::Machine     │──► answers: accepted | already so | denied(reason)
 //!  panel button edge ─────►│ one per host       │──► event.host.<id>.state      HostStateChange
-//!  look (each second) ────►│                    │──► event.host.<id>.operation  PowerOperationResult
+//!  look (each second) ────►│                    │──► event.host.<id>.begun      TaskChange, then .operation PowerOperationResult
 //!  a line failed ─────────►│                    │──► event.host.<id>.button     ButtonPressed
 //!  deadline ──────────────►└────────────────────┘──► event.host.<id>.fault      a line refuses
 //! ```

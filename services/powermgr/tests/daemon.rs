@@ -139,6 +139,15 @@ impl Bench {
         tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("the event comes")
     }
 
+    /// The next operation that begins.
+    async fn begun(&mut self) -> v1::TaskChange {
+        self.event(|payload| match payload {
+            Payload::TaskChange(change) if change.kind() == v1::TaskChangeKind::Started => Some(change),
+            _ => None,
+        })
+        .await
+    }
+
     async fn result(&mut self) -> v1::PowerOperationResult {
         self.event(|payload| match payload {
             Payload::PowerOperationResult(result) => Some(result),
@@ -180,6 +189,8 @@ async fn a_host_is_switched_on_and_off_and_each_step_is_told() {
     assert_eq!(power.operation.expect("the operation").result(), v1::OperationResult::Running);
     assert!(bench.pins.button_held() || bench.pins.power_good(), "the pin came before the answer");
 
+    let begun = bench.begun().await;
+    assert_eq!(begun.task_id, OpId::from_bits(1).to_string());
     let change = bench.status(v1::HostStatus::On).await;
     assert_eq!(change.reboot_cause(), v1::HostRebootCause::Command);
     assert_eq!(change.operation_id, OpId::from_bits(1).to_string());
@@ -224,7 +235,9 @@ async fn force_off_takes_over_and_both_ends_are_told() {
     bench.pins.input(Input::Fault(Fault::OsHang(true)));
     bench.apply(v1::HostAction::Off).await.expect("accepted");
     bench.apply(v1::HostAction::ForceOff).await.expect("accepted");
+    assert_eq!(bench.begun().await.task_id, OpId::from_bits(1).to_string());
     assert_eq!(bench.result().await.result(), v1::OperationResult::Superseded);
+    assert_eq!(bench.begun().await.task_id, OpId::from_bits(2).to_string());
     assert_eq!(bench.result().await.result(), v1::OperationResult::Done);
     assert!(!bench.pins.power_good() && !bench.pins.button_held());
 }

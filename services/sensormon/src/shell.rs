@@ -617,6 +617,8 @@ impl Daemon {
             id: id.clone(),
             quality: quality.into(),
             reason: reason.into(),
+            chassis_name: board.chassis.id.to_string(),
+            context: wire::context(sensor.spec.kind).into(),
         };
         let payload = v1::event::Payload::SensorStateChange;
         match change {
@@ -658,6 +660,8 @@ impl Daemon {
             id: id.to_owned(),
             quality: v1::SensorQuality::Good.into(),
             reason: v1::SensorReason::Unspecified.into(),
+            chassis_name: self.board.chassis.id.to_string(),
+            context: wire::context(kind).into(),
         };
         let message = format!("{name}: {state}");
         self.event(id, what, severity, message, v1::event::Payload::SensorStateChange(change));
@@ -688,8 +692,8 @@ impl Daemon {
         } else {
             (v1::SensorQuality::Good, v1::SensorReason::Unspecified, v1::EventSeverity::Info, "was inserted")
         };
-        let change =
-            v1::SensorStateChange { id: device.clone(), quality: quality.into(), reason: reason.into() };
+        let (id, quality, reason) = (device.clone(), quality.into(), reason.into());
+        let change = v1::SensorStateChange { id, quality, reason, ..v1::SensorStateChange::default() };
         tracing::info!(device, present = !removed, "removable device changed");
         let message = format!("{device} {words}");
         self.event(&device, "presence", severity, message, v1::event::Payload::SensorStateChange(change));
@@ -731,6 +735,7 @@ impl Daemon {
             threshold,
             value,
             unit: wire::unit(kind).into(),
+            chassis_name: self.board.chassis.id.to_string(),
         };
         self.event(id, "threshold", severity, message, v1::event::Payload::SensorThresholdCrossed(payload));
     }
@@ -758,8 +763,8 @@ impl Daemon {
         } else {
             tracing::warn!(bus = name, "sensor bus does not respond");
         }
-        let change =
-            v1::SensorStateChange { id: name.clone(), quality: quality.into(), reason: reason.into() };
+        let (id, quality, reason) = (name.clone(), quality.into(), reason.into());
+        let change = v1::SensorStateChange { id, quality, reason, ..v1::SensorStateChange::default() };
         let message = format!("{name} {words}");
         self.event(&name, "bus", severity, message, v1::event::Payload::SensorStateChange(change));
     }

@@ -8,16 +8,16 @@
 //! It must never hold a secret: only methods that are named here are asked, and of their answers fields that the contract calls secret are emptied.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use gate::{Caller, Origin};
-use ipc::{CallContext, Status};
+use ipc::{CallContext, EventBuilder, Status};
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
-use schema::v1alpha1::ListEventsRequest;
+use schema::v1alpha1::{EventSeverity, ListEventsRequest, TaskChange, TaskChangeKind, event::Payload};
 
 use crate::call::Call;
 use crate::gateway::Gateway;
@@ -83,10 +83,39 @@ impl Gateway {
         let caller = call.caller.clone().ok_or_else(|| Status::unauthenticated("log in first"))?;
         let jobs = Arc::clone(&self.site.diagnostics);
         let id = jobs.begin(&caller.principal.username)?;
-        let ending = Ending { jobs, id: id.clone(), archive: None };
+        let ending = Ending { jobs: Arc::clone(&jobs), id: id.clone(), archive: None };
         let (gateway, peer) = (Arc::clone(self), call.conn.peer());
-        tokio::spawn(async move { gateway.gather(caller, peer.into(), ending).await });
+        let (task, request_id) = (id.clone(), call.context().request_id);
+        tokio::spawn(async move {
+            let by = (caller.principal.username.clone(), request_id);
+            gateway.tell_task(&task, TaskChangeKind::Started, &by).await;
+            let gathering = tokio::spawn(Arc::clone(&gateway).gather(caller, peer.into(), ending));
+            // It ends, and that is told, whatever becomes of it.
+            let _ = gathering.await;
+            let is_made = jobs.archive(&task).is_some();
+            let kind = if is_made { TaskChangeKind::Completed } else { TaskChangeKind::Failed };
+            gateway.tell_task(&task, kind, &by).await;
+        });
         Ok(id)
+    }
+
+    /// Tells that diagnostic data begins to be collected, or no longer is; `by` are the account and its request.
+    async fn tell_task(&self, id: &str, kind: TaskChangeKind, (username, request_id): &(String, String)) {
+        let (what, severity, text) = match kind {
+            TaskChangeKind::Started => ("begun", EventSeverity::Info, "is being collected"),
+            TaskChangeKind::Completed => ("ended", EventSeverity::Info, "was collected"),
+            _ => ("ended", EventSeverity::Warning, "could not be collected"),
+        };
+        let change = TaskChange { task_id: id.to_owned(), kind: kind.into() };
+        let event = EventBuilder::new("websrv", "diagnostics", "bmc", what)
+            .severity(severity)
+            .message(format!("diagnostic data {text} for {username}"))
+            .payload(Payload::TaskChange(change))
+            .by(username, request_id)
+            .at(SystemTime::now());
+        if let Err(error) = self.bus.publish_event(&event).await {
+            tracing::warn!(%error, what, "cannot tell of diagnostic data");
+        }
     }
 
     async fn gather(self: Arc<Self>, caller: Arc<Caller>, peer: gate::Peer, mut ending: Ending) {

@@ -289,7 +289,7 @@ pub(crate) fn redfish(
                         };
                         told = watching.events.sequence();
                         let id = if sequence > 0 { sequence.to_string() } else { event.id.clone() };
-                        let payload = redfish::resources::event_payload(&[event], &id, subscribed.id());
+                        let payload = filter.payload(&event, &id, subscribed.id());
                         break event_text(Some(&id), None, payload.to_string().as_bytes());
                     }
                     Item::Due => {

@@ -67,6 +67,7 @@ async fn each_request_that_is_to_change_something_leaves_a_record_and_no_other()
 #[tokio::test]
 async fn diagnostic_data_is_collected_beside_and_has_no_secret() {
     let stack = Stack::start().await;
+    let mut events = stack.publisher.subscribe_events("event.diagnostics.>").await.unwrap();
     let log = "/redfish/v1/Managers/bmc/LogServices/Diagnostics";
     let controllers = api::ListManagementControllersResponse {
         controllers: vec![api::ManagementController { name: "bmc".into(), ..Default::default() }],
@@ -91,6 +92,19 @@ async fn diagnostic_data_is_collected_beside_and_has_no_secret() {
         assert!(tokio::time::Instant::now() < end);
     };
     assert_eq!(done.status, 204);
+    // Begin and end are told, of the task whose monitor that is.
+    for wanted in [api::TaskChangeKind::Started, api::TaskChangeKind::Completed] {
+        let told = loop {
+            match tokio::time::timeout(SOON, events.next()).await.expect("an event") {
+                Some(EventItem::Event(event)) => break event,
+                other => assert!(other.is_some(), "the bus is there"),
+            }
+        };
+        assert_eq!(told.principal.as_deref(), Some("admin"));
+        let Some(api::event::Payload::TaskChange(change)) = told.payload else { panic!("{}", told.message) };
+        assert_eq!(change.kind(), wanted);
+        assert!(monitor.ends_with(&format!("/{}", change.task_id)), "{monitor} {}", change.task_id);
+    }
     let entry = done.headers["location"].to_str().unwrap().to_owned();
     let entry = stack.send(Version::H1, stack.get(&entry, Some(ADMIN))).await.json();
     let uri = entry["AdditionalDataURI"].as_str().unwrap().to_owned();

@@ -83,6 +83,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "IndicatorLED": chassis.identify.map(|on| if on { "Lit" } else { "Off" }),
         "Sensors": below("Sensors"),
         "Drives": below("Drives"),
+        "EnvironmentMetrics": below("EnvironmentMetrics"),
         "Thermal": below("Thermal"),
         "ThermalSubsystem": below("ThermalSubsystem"),
         "Power": below("Power"),

@@ -16,7 +16,7 @@ use crate::resource::{
 use crate::world::{Call, Need, StreamOpen, World};
 use crate::{Fault, Message};
 
-use super::log::{self, EVENT, EVENT_TYPES, METRIC_REPORT};
+use super::log::{self, EVENT, EVENT_REGISTRIES, EVENT_TYPES, METRIC_REPORT};
 use super::{name, said, telemetry};
 
 /// Where events are streamed.
@@ -73,7 +73,7 @@ pub(super) static SERVICE: Resource = Resource {
             "ServiceEnabled": true,
             "ServerSentEventUri": STREAM,
             "EventFormatTypes": [EVENT, METRIC_REPORT],
-            "RegistryPrefixes": [log::REGISTRY.prefix],
+            "RegistryPrefixes": EVENT_REGISTRIES,
             "ResourceTypes": EVENT_TYPES,
             "SubordinateResourcesSupported": true,
             "ExcludeMessageId": false,
@@ -299,7 +299,7 @@ fn create(world: &World, given: &Given) -> Result<Call, Message> {
     let subscription = v1::EventSubscription {
         destination: given.text("Destination").unwrap_or_default().to_owned(),
         context: given.text("Context").unwrap_or_default().to_owned(),
-        registry_prefixes: listed("RegistryPrefixes", &|prefix| prefix == log::REGISTRY.prefix)?,
+        registry_prefixes: listed("RegistryPrefixes", &|prefix| EVENT_REGISTRIES.contains(&prefix))?,
         resource_types: listed("ResourceTypes", &|kind| EVENT_TYPES.contains(&kind))?,
         message_ids: listed("MessageIds", &log::is_sent)?,
         origin_resources: given.texts("OriginResources"),

@@ -8,14 +8,15 @@ use crate::answer::Answer;
 use crate::filter::Filter;
 use crate::message::{
     CERTIFICATE_REFUSED, Content, KNOWN_TO_HOST_ONLY, NETWORK_ON_TRIAL, Registry, Severity, Template, base,
+    task_event,
 };
 use crate::query::{Query, QueryError};
 use crate::resource::{link, prune};
 
-use super::said;
+use super::{is_path_name, said, sensors, task_uri};
 
 /// Messages that no registry of DMTF's has: what the event log says, in its own words.
-pub static REGISTRY: Registry = Registry {
+pub(super) static REGISTRY: Registry = Registry {
     prefix: "UBmc",
     version: "1.0.0",
     owner: "u-bmc",
@@ -47,8 +48,9 @@ static EVENT_CRITICAL: Template = Template {
     args: 2,
 };
 
-/// An event that a log keeps, in the words of an entry of `kind`; `resolved` is whether it is, as far as that is known.
-pub(super) fn entry(event: &v1::Event, kind: &str, resolved: Option<bool>) -> Value {
+/// An event that a log keeps, in the words of an entry of `kind`; `resolved` is whether it is, as far as that is known, and `origin` the URI of the resource it
+/// is about, if that is there.
+pub(super) fn entry(event: &v1::Event, kind: &str, resolved: Option<bool>, origin: Option<&str>) -> Value {
     let message = told(event);
     json!({
         "Name": subject(event),
@@ -64,7 +66,7 @@ pub(super) fn entry(event: &v1::Event, kind: &str, resolved: Option<bool>) -> Va
         // On whose behalf it happened.
         "Originator": said(event.principal.as_deref()),
         "OriginatorType": said(event.principal.as_deref()).map(|_| "Client"),
-        "Links": {"OriginOfCondition": origin(event).map(|uri| link(&uri))},
+        "Links": {"OriginOfCondition": origin.map(link)},
         "Description": said(Some(&event.source)).map(|source| format!("Said by {source}")),
     })
 }
@@ -88,29 +90,99 @@ fn told(event: &v1::Event) -> Message {
     template(event).with(&[&subject(event), &event.message])
 }
 
-/// Events as they are sent (DSP0266 §12.5): the body, which `id` names among those of its stream or destination.
-#[must_use]
-pub fn event_payload(events: &[v1::Event], id: &str, context: &str) -> Value {
-    let record = |(at, event): (usize, &v1::Event)| {
-        let told = told(event).to_json();
+/// One message of those that an event is sent as, which is a record of an `Event` (DSP0268).
+struct Record<'e> {
+    event: &'e v1::Event,
+    message: Message,
+    /// The type and the URI of the resource it is about, if there is one.
+    about: Option<(&'static str, String)>,
+    /// Where the id of the event goes on, for what is not its first record: ids differ, so that a receiver knows what comes twice.
+    suffix: &'static str,
+}
+
+impl Record<'_> {
+    /// Whether events may be missing before it: who asked for others is told that as well.
+    fn is_gap(&self) -> bool {
+        matches!(self.event.payload, Some(v1::event::Payload::Gap(_)))
+    }
+
+    /// As a record of an `Event`, at this position in it.
+    fn to_json(&self, at: usize) -> Value {
+        let told = self.message.to_json();
         json!({
             "MemberId": at.to_string(),
             "EventType": "Alert",
-            "EventId": event.id,
-            "EventTimestamp": event.time.map(|at| at.to_string()),
+            "EventId": format!("{}{}", self.event.id, self.suffix),
+            "EventTimestamp": self.event.time.map(|at| at.to_string()),
             "Message": told.get("Message"),
             "MessageId": told.get("MessageId"),
             "MessageArgs": told.get("MessageArgs"),
             "MessageSeverity": told.get("MessageSeverity"),
-            "OriginOfCondition": origin(event).map(|uri| link(&uri)),
+            "OriginOfCondition": self.about.as_ref().map(|(_, uri)| link(uri)),
         })
+    }
+}
+
+/// What an event is sent as: a message about the resource it is about and, where a task begins or ends by it, one about the task.
+fn records(event: &v1::Event) -> impl Iterator<Item = Record<'_>> {
+    let first = Record { event, message: told(event), about: about(event), suffix: "" };
+    let of_task = task(event).map(|(template, id)| Record {
+        event,
+        message: template.with(&[id]),
+        about: Some(("Task", task_uri(id))),
+        suffix: "-task",
+    });
+    std::iter::once(first).chain(of_task)
+}
+
+/// The task that begins or ends by an event, and the message that says so.
+fn task(event: &v1::Event) -> Option<(&'static Template, &str)> {
+    let (template, id) = match event.payload.as_ref()? {
+        v1::event::Payload::PowerOperationResult(ended) => {
+            let template = match ended.result() {
+                v1::OperationResult::Done => &task_event::TASK_COMPLETED_OK,
+                // A later request took its place.
+                v1::OperationResult::Superseded => &task_event::TASK_CANCELLED,
+                v1::OperationResult::Running => return None,
+                v1::OperationResult::Failed | v1::OperationResult::Unspecified => &task_event::TASK_ABORTED,
+            };
+            (template, ended.operation_id.as_str())
+        }
+        v1::event::Payload::TaskChange(change) => {
+            let template = match change.kind() {
+                v1::TaskChangeKind::Started => &task_event::TASK_STARTED,
+                v1::TaskChangeKind::Completed => &task_event::TASK_COMPLETED_OK,
+                v1::TaskChangeKind::Failed => &task_event::TASK_ABORTED,
+                v1::TaskChangeKind::Cancelled => &task_event::TASK_CANCELLED,
+                v1::TaskChangeKind::Unspecified => return None,
+            };
+            (template, change.task_id.as_str())
+        }
+        _ => return None,
     };
+    is_path_name(id).then_some((template, id))
+}
+
+/// Events as a subscription is sent them (DSP0266 §12.5): the body, which `id` names among those of its destination. Of each event those messages that its
+/// filters hold for; that events may be missing is told whatever they are.
+#[must_use]
+pub fn event_payload(
+    subscription: &v1::EventSubscription,
+    events: &[v1::Event],
+    id: &str,
+    context: &str,
+) -> Value {
+    payload(events, id, context, |record| record.is_gap() || holds(subscription, record))
+}
+
+fn payload(events: &[v1::Event], id: &str, context: &str, is_wanted: impl Fn(&Record<'_>) -> bool) -> Value {
+    let records = events.iter().flat_map(records).filter(|record| is_wanted(record));
     let mut value = json!({
         "@odata.type": "#Event.v1_5_0.Event",
         "Id": id,
         "Name": events.first().map(subject),
         "Context": context,
-        "Events": events.iter().enumerate().map(record).collect::<Vec<_>>(),
+        "Events": records.enumerate().map(|(at, record)| record.to_json(at)).collect::<Vec<_>>(),
     });
     prune(&mut value, &[]);
     value
@@ -124,19 +196,64 @@ pub(super) fn is_audit(event: &v1::Event) -> bool {
 /// The domain of records of requests.
 const AUDIT: &str = "audit";
 
-/// The resource an event is about, and its type, if it has one.
-fn about(event: &v1::Event) -> Option<(&'static str, String)> {
-    let component = said(Some(&event.component))?;
-    match event.domain.as_str() {
-        "host" => Some(("ComputerSystem", format!("/redfish/v1/Systems/{component}"))),
-        "chassis" => Some(("Chassis", format!("/redfish/v1/Chassis/{component}"))),
-        "bmc" => Some(("Manager", format!("/redfish/v1/Managers/{component}"))),
+/// The resource an event is about, with its type, if there is one. It was there when that happened: what a log shows later may be gone.
+pub(super) fn about(event: &v1::Event) -> Option<(&'static str, String)> {
+    use v1::event::Payload;
+
+    let below = |kind: &'static str, of: &str, id: &str| {
+        is_path_name(id).then(|| (kind, format!("/redfish/v1/{of}/{id}")))
+    };
+    let sensor = |chassis: &str, id: &str| {
+        (is_path_name(chassis) && is_path_name(id)).then(|| ("Sensor", sensors::uri(chassis, id)))
+    };
+    let component = event.component.as_str();
+    match (event.domain.as_str(), &event.payload) {
+        ("host", _) => below("ComputerSystem", "Systems", component),
+        ("chassis", _) => below("Chassis", "Chassis", component),
+        ("bmc", _) => below("Manager", "Managers", component),
+        ("sensor", Some(Payload::SensorThresholdCrossed(crossed))) => {
+            sensor(&crossed.chassis_name, &crossed.sensor_id)
+        }
+        // A bus and a device, which are in no chassis, are no Sensor, and neither is what has no numbers.
+        ("sensor", Some(Payload::SensorStateChange(change))) if sensors::has_numbers(change.context()) => {
+            sensor(&change.chassis_name, &change.id)
+        }
+        // The store, which no name of a drive stands for, is no drive.
+        ("media", Some(Payload::MediaChange(change))) => {
+            below("VirtualMedia", "Managers/bmc/VirtualMedia", &change.slot_name)
+        }
+        ("media", Some(Payload::TaskChange(_))) => {
+            below("VirtualMedia", "Managers/bmc/VirtualMedia", component)
+        }
+        ("user", Some(Payload::UserChange(change)))
+            if !matches!(change.kind(), v1::UserChangeKind::Deleted | v1::UserChangeKind::Unreadable) =>
+        {
+            below("ManagerAccount", "AccountService/Accounts", &change.username)
+        }
+        // What all accounts are held to.
+        ("user", None) if component == "policy" => {
+            Some(("AccountService", "/redfish/v1/AccountService".to_owned()))
+        }
+        ("role", _) if event.what != "deleted" => below("Role", "AccountService/Roles", component),
         _ => None,
     }
 }
 
 /// The types of the resources that events are about.
-pub const EVENT_TYPES: &[&str] = &["Chassis", "ComputerSystem", "Manager"];
+pub const EVENT_TYPES: &[&str] = &[
+    "AccountService",
+    "Chassis",
+    "ComputerSystem",
+    "Manager",
+    "ManagerAccount",
+    "Role",
+    "Sensor",
+    "Task",
+    "VirtualMedia",
+];
+
+/// The registries whose messages events are sent as.
+pub const EVENT_REGISTRIES: &[&str] = &["UBmc", "TaskEvent"];
 
 /// The registry and the key of a message's id, whatever the version between them: `UBmc.1.0.EventOK`, or `UBmc.EventOK`.
 fn key(id: &str) -> Option<(&str, &str)> {
@@ -147,10 +264,18 @@ fn key(id: &str) -> Option<(&str, &str)> {
 /// Whether a message of that id is ever sent as an event.
 #[must_use]
 pub fn is_sent(message_id: &str) -> bool {
-    severity_of(message_id).is_some()
+    let of_tasks = [
+        &task_event::TASK_STARTED,
+        &task_event::TASK_COMPLETED_OK,
+        &task_event::TASK_ABORTED,
+        &task_event::TASK_CANCELLED,
+    ];
+    let wanted = key(message_id);
+    let is_of_a_task = wanted.is_some() && of_tasks.iter().any(|template| key(template.id) == wanted);
+    is_of_a_task || severity_of(message_id).is_some()
 }
 
-/// How bad the events are that are told by the message of that id; none when none are.
+/// How bad the events are that are told by the message of that id of ours; none when none are.
 #[must_use]
 pub(super) fn severity_of(message_id: &str) -> Option<v1::EventSeverity> {
     let wanted = key(message_id)?;
@@ -162,18 +287,21 @@ pub(super) fn severity_of(message_id: &str) -> Option<v1::EventSeverity> {
     all.into_iter().find(|(template, _)| key(template.id) == Some(wanted)).map(|(_, severity)| severity)
 }
 
-/// Whether an event is one that a subscription asks for (DSP0268, `EventDestination`): all filters that are given hold.
+/// Whether an event is one that a subscription asks for (DSP0268, `EventDestination`): all filters that are given hold for one of its messages.
 #[must_use]
 pub fn selects(subscription: &v1::EventSubscription, event: &v1::Event) -> bool {
-    if is_audit(event) || subscription.format() == v1::EventFormat::MetricReport {
-        return false;
-    }
-    let id = key(template(event).id);
-    let about = about(event);
+    let of_events = !is_audit(event) && subscription.format() != v1::EventFormat::MetricReport;
+    of_events && records(event).any(|record| holds(subscription, &record))
+}
+
+/// Whether all filters of a subscription hold for a message.
+fn holds(subscription: &v1::EventSubscription, record: &Record<'_>) -> bool {
+    let id = key(record.message.id());
+    let about = record.about.as_ref();
     let any = |list: &[String], holds: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(holds);
     let of_origin = |wanted: &String| {
         let wanted = wanted.trim_end_matches('/');
-        about.as_ref().is_some_and(|(_, uri)| {
+        about.is_some_and(|(_, uri)| {
             uri == wanted
                 || subscription.subordinate_resources
                     && uri.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('/'))
@@ -181,7 +309,7 @@ pub fn selects(subscription: &v1::EventSubscription, event: &v1::Event) -> bool 
     };
     any(&subscription.registry_prefixes, &|prefix| id.is_some_and(|(registry, _)| registry == prefix))
         && any(&subscription.message_ids, &|wanted| key(wanted) == id)
-        && any(&subscription.resource_types, &|wanted| about.as_ref().is_some_and(|(kind, _)| kind == wanted))
+        && any(&subscription.resource_types, &|wanted| about.is_some_and(|(kind, _)| kind == wanted))
         && any(&subscription.origin_resources, &of_origin)
 }
 
@@ -229,21 +357,28 @@ impl StreamFilter {
         }
     }
 
-    /// Whether an event is shown.
+    /// Whether an event is shown, by one of its messages at least.
     #[must_use]
     pub fn selects(&self, event: &v1::Event) -> bool {
-        if is_audit(event) {
-            return false;
-        }
+        !is_audit(event) && records(event).any(|record| self.holds(&record))
+    }
+
+    /// An event as a stream sends it: the body, with `id` and those of its messages that the filter holds for.
+    #[must_use]
+    pub fn payload(&self, event: &v1::Event, id: &str, context: &str) -> Value {
+        payload(std::slice::from_ref(event), id, context, |record| record.is_gap() || self.holds(record))
+    }
+
+    fn holds(&self, record: &Record<'_>) -> bool {
         let Some(filter) = &self.0 else { return true };
-        let id = template(event).id;
-        let about = about(event);
+        let id = record.message.id();
+        let about = record.about.as_ref();
         let mut facts = facts(EVENT);
         facts.extend([
             ("MessageId".to_owned(), json!(id)),
             ("RegistryPrefix".to_owned(), json!(key(id).map(|(registry, _)| registry))),
-            ("ResourceType".to_owned(), json!(about.as_ref().map(|(kind, _)| kind))),
-            ("OriginResource".to_owned(), json!(about.as_ref().map(|(_, uri)| uri))),
+            ("ResourceType".to_owned(), json!(about.map(|(kind, _)| kind))),
+            ("OriginResource".to_owned(), json!(about.map(|(_, uri)| uri))),
         ]);
         filter.holds(&Value::Object(facts))
     }
@@ -283,11 +418,6 @@ fn speaks_of_reports(filter: &Filter) -> bool {
 fn facts(format: &str) -> Map<String, Value> {
     let formats = FORMATS.iter().map(|format| ((*format).to_owned(), json!(format)));
     formats.chain([("EventFormatType".to_owned(), json!(format))]).collect()
-}
-
-/// The resource an event is about, if it has one.
-pub(super) fn origin(event: &v1::Event) -> Option<String> {
-    about(event).map(|(_, uri)| uri)
 }
 
 #[cfg(test)]
@@ -363,6 +493,177 @@ mod tests {
     }
 
     #[test]
+    fn the_begin_and_the_end_of_a_task_are_messages_of_their_own_with_the_task_as_their_origin() {
+        use v1::event::Payload;
+
+        let ended = |result: v1::OperationResult| {
+            Payload::PowerOperationResult(v1::PowerOperationResult {
+                operation_id: "op-1".into(),
+                result: result.into(),
+                ..Default::default()
+            })
+        };
+        let change = |kind: v1::TaskChangeKind, id: &str| {
+            Payload::TaskChange(v1::TaskChange { task_id: id.into(), kind: kind.into() })
+        };
+        use v1::{OperationResult as R, TaskChangeKind as K};
+        let cases = [
+            (change(K::Started, "op-1"), Some(("TaskStarted", "OK"))),
+            (change(K::Completed, "op-1"), Some(("TaskCompletedOK", "OK"))),
+            (change(K::Failed, "op-1"), Some(("TaskAborted", "Critical"))),
+            (change(K::Cancelled, "op-1"), Some(("TaskCancelled", "Warning"))),
+            (change(K::Unspecified, "op-1"), None),
+            (change(K::Started, "../x"), None),
+            (ended(R::Done), Some(("TaskCompletedOK", "OK"))),
+            (ended(R::Failed), Some(("TaskAborted", "Critical"))),
+            (ended(R::Superseded), Some(("TaskCancelled", "Warning"))),
+            (ended(R::Running), None),
+        ];
+        let of = |prefixes: &[&str], types: &[&str], origins: &[&str]| {
+            let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+            v1::EventSubscription {
+                registry_prefixes: texts(prefixes),
+                resource_types: texts(types),
+                origin_resources: texts(origins),
+                ..v1::EventSubscription::default()
+            }
+        };
+        let uri = "/redfish/v1/TaskService/Tasks/op-1";
+        for (payload, wanted) in cases {
+            let text = format!("{payload:?}");
+            let happened = v1::Event {
+                id: "ev1".into(),
+                payload: Some(payload),
+                ..event("host", v1::EventSeverity::Info)
+            };
+            let all =
+                event_payload(&v1::EventSubscription::default(), std::slice::from_ref(&happened), "7", "");
+            let all = all["Events"].as_array().unwrap();
+            assert_eq!(
+                (&all[0]["MessageId"], &all[0]["EventId"]),
+                (&json!("UBmc.1.0.EventOK"), &json!("ev1"))
+            );
+            let Some((id, severity)) = wanted else {
+                assert_eq!(all.len(), 1, "{text}");
+                continue;
+            };
+            let [_, told] = &all[..] else { panic!("{text}: {all:?}") };
+            assert_eq!(told["MessageId"], format!("TaskEvent.1.0.{id}"), "{text}");
+            assert!(is_sent(told["MessageId"].as_str().unwrap()));
+            assert_eq!(
+                (&told["MessageArgs"], &told["MessageSeverity"]),
+                (&json!(["op-1"]), &json!(severity))
+            );
+            assert_eq!((&told["EventId"], &told["MemberId"]), (&json!("ev1-task"), &json!("1")));
+            assert_eq!(told["OriginOfCondition"]["@odata.id"], uri, "{text}");
+            // Who asks for one of the two has that one alone.
+            for (subscription, wanted) in [
+                (of(&["TaskEvent"], &[], &[]), "TaskEvent"),
+                (of(&[], &["Task"], &[]), "TaskEvent"),
+                (of(&[], &[], &[uri]), "TaskEvent"),
+                (of(&["UBmc"], &[], &[]), "UBmc"),
+                (of(&[], &["ComputerSystem"], &[]), "UBmc"),
+            ] {
+                assert!(selects(&subscription, &happened), "{text}");
+                let sent = event_payload(&subscription, std::slice::from_ref(&happened), "7", "");
+                let [only] = &sent["Events"].as_array().unwrap()[..] else { panic!("{sent}") };
+                assert!(only["MessageId"].as_str().unwrap().starts_with(wanted), "{sent}");
+                assert_eq!(only["MemberId"], "0");
+            }
+            assert!(!selects(&of(&["UBmc"], &["Task"], &[]), &happened), "no message is both");
+            let filter = StreamFilter::of("$filter=RegistryPrefix eq 'TaskEvent'").unwrap();
+            assert!(filter.selects(&happened) && !filter.selects(&event("host", v1::EventSeverity::Info)));
+            let shown = filter.payload(&happened, "8", "mine");
+            assert_eq!((&shown["Id"], shown["Events"].as_array().unwrap().len()), (&json!("8"), 1));
+        }
+        let gap = v1::Event { payload: Some(Payload::Gap(v1::EventGap::default())), ..Default::default() };
+        let told = event_payload(&of(&["TaskEvent"], &[], &[]), std::slice::from_ref(&gap), "9", "");
+        assert_eq!(told["Events"].as_array().unwrap().len(), 1, "that something is missing is told to all");
+        let filter = StreamFilter::of("$filter=RegistryPrefix eq 'TaskEvent'").unwrap();
+        assert_eq!(filter.payload(&gap, "9", "")["Events"].as_array().unwrap().len(), 1);
+        assert_eq!(EVENT_REGISTRIES, [REGISTRY.prefix, task_event::REGISTRY.prefix]);
+    }
+
+    #[test]
+    fn an_event_names_the_resource_it_is_about_where_there_is_one() {
+        use v1::event::Payload;
+        use v1::{SensorContext as C, UserChangeKind as K};
+
+        let crossed = |chassis: &str| {
+            Payload::SensorThresholdCrossed(v1::SensorThresholdCrossed {
+                sensor_id: "cpu0".into(),
+                chassis_name: chassis.into(),
+                ..Default::default()
+            })
+        };
+        let state = |context: C, chassis: &str| {
+            Payload::SensorStateChange(v1::SensorStateChange {
+                id: "cpu0".into(),
+                chassis_name: chassis.into(),
+                context: context.into(),
+                ..Default::default()
+            })
+        };
+        let medium = |slot: &str| {
+            Payload::MediaChange(v1::MediaChange { slot_name: slot.into(), ..Default::default() })
+        };
+        let account = |kind: K| {
+            let username = "olga".into();
+            Payload::UserChange(v1::UserChange { kind: kind.into(), username, ..Default::default() })
+        };
+        let sensor = Some(("Sensor", "Chassis/box/Sensors/cpu0"));
+        let drive = Some(("VirtualMedia", "Managers/bmc/VirtualMedia/cd"));
+        let cases = [
+            ("host.system.state", None, Some(("ComputerSystem", "Systems/system"))),
+            ("chassis.box.state", None, Some(("Chassis", "Chassis/box"))),
+            ("bmc.bmc.state", None, Some(("Manager", "Managers/bmc"))),
+            ("sensor.cpu0.threshold", Some(crossed("box")), sensor),
+            ("sensor.cpu0.state", Some(state(C::Temperature, "box")), sensor),
+            // Of a release that does not say of which chassis; a presence; a bus.
+            ("sensor.cpu0.threshold", Some(crossed("")), None),
+            ("sensor.cpu0.state", Some(state(C::Presence, "box")), None),
+            ("sensor.cpu0.bus", Some(state(C::Unspecified, "")), None),
+            ("sensor.cpu0.thresholds", None, None),
+            ("media.cd.change", Some(medium("cd")), drive),
+            ("media.store.change", Some(medium("")), None),
+            ("media.cd.copy", Some(Payload::TaskChange(v1::TaskChange::default())), drive),
+            (
+                "user.a1.updated",
+                Some(account(K::Updated)),
+                Some(("ManagerAccount", "AccountService/Accounts/olga")),
+            ),
+            (
+                "user.a1.locked",
+                Some(account(K::Locked)),
+                Some(("ManagerAccount", "AccountService/Accounts/olga")),
+            ),
+            ("user.a1.deleted", Some(account(K::Deleted)), None),
+            ("user.a1.unreadable", Some(account(K::Unreadable)), None),
+            ("user.policy.updated", None, Some(("AccountService", "AccountService"))),
+            ("role.night.updated", None, Some(("Role", "AccountService/Roles/night"))),
+            ("role.night.deleted", None, None),
+            ("session.s1.created", None, None),
+        ];
+        for (subject, payload, wanted) in cases {
+            let mut parts = subject.split('.').map(str::to_owned);
+            let mut part = || parts.next().unwrap();
+            let (domain, component, what) = (part(), part(), part());
+            let event = v1::Event { domain, component, what, payload, ..v1::Event::default() };
+            let wanted = wanted.map(|(kind, uri)| (kind, format!("/redfish/v1/{uri}")));
+            assert_eq!(about(&event), wanted, "{subject}");
+            let Some((kind, uri)) = wanted else { continue };
+            assert!(EVENT_TYPES.contains(&kind), "{kind}");
+            let of_type =
+                v1::EventSubscription { resource_types: vec![kind.to_owned()], ..Default::default() };
+            let of_origin =
+                v1::EventSubscription { origin_resources: vec![uri.clone()], ..Default::default() };
+            assert!(selects(&of_type, &event) && selects(&of_origin, &event), "{subject}");
+            let sent = event_payload(&of_origin, &[event], "7", "");
+            assert_eq!(sent["Events"][0]["OriginOfCondition"]["@odata.id"], uri);
+        }
+    }
+
+    #[test]
     fn a_stream_shows_the_reports_that_its_filter_speaks_of() {
         let of = "/redfish/v1/TelemetryService/MetricReportDefinitions";
         let cases: &[(&str, [bool; 2], bool, bool)] = &[
@@ -405,7 +706,7 @@ mod tests {
     #[test]
     fn several_events_are_one_body() {
         let events = [event("host", v1::EventSeverity::Info), event("session", v1::EventSeverity::Warning)];
-        let body = event_payload(&events, "7", "mine");
+        let body = event_payload(&v1::EventSubscription::default(), &events, "7", "mine");
         assert_eq!((&body["Id"], &body["Context"]), (&json!("7"), &json!("mine")));
         assert_eq!(body["Events"][0]["OriginOfCondition"]["@odata.id"], "/redfish/v1/Systems/system");
         assert_eq!(

@@ -5,14 +5,20 @@
 //! | `Managers/bmc/LogServices/EventLog` | all events |
 //! | `Managers/bmc/LogServices/AuditLog` | those that somebody caused: logins, accounts, and what was asked for; and the record of each request that was to change something |
 //! | `Managers/bmc/LogServices/Diagnostics` | archives of what helps to find a fault, for who may configure the manager; websrv has them, in memory |
-//! | `Systems/system/LogServices/SEL` | those of the machine |
+//! | `Systems/system/LogServices/SEL` | those of the machine and of the chassis it is in |
 //! | `Systems/system/LogServices/ConsoleLog` | lines of its serial console, for who may open that |
+//!
+//! `EventLog` and `SEL` can be cleared: eventlog keeps up to where (`EventService.ClearEvents`), and takes nothing out of what it has, so that `AuditLog` and the
+//! tasks stay as they are.
+
+use std::sync::Arc;
 
 use schema::rpc::event_service;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
 use crate::Fault;
+use crate::index::{Index, Place};
 use crate::message::base;
 use crate::privilege::{Privileges, entity};
 use crate::resource::{
@@ -20,7 +26,7 @@ use crate::resource::{
 };
 use crate::world::{Call, Collected, Need, World};
 
-use super::{log, name};
+use super::{log, name, sensors};
 
 /// A log.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,19 +40,42 @@ enum Log {
 
 /// Who collects diagnostic data.
 pub(crate) const COLLECT: &str = "LogService.CollectDiagnosticData";
+/// What clears a log.
+const CLEAR: &str = "LogService.ClearLog";
 /// The media type of an archive.
 pub const DATA_TYPE: &str = "application/gzip";
 /// Where the entries of archives are.
 const DATA: &str = "/redfish/v1/Managers/bmc/LogServices/Diagnostics/Entries/";
 
-/// Whether it is the log of diagnostic data.
-pub(crate) fn is_of_data(log: &str) -> bool {
-    log == Log::Data.id()
+/// Whether the resource of these names has this action: of the logs one alone collects, and some can be cleared.
+pub(crate) fn has(action: &Action, names: Names<'_>) -> bool {
+    let is_one_of = |logs: &[Log]| names.last().is_some_and(|name| logs.iter().any(|log| log.id() == name));
+    match action.name {
+        COLLECT => is_one_of(&[Log::Data]),
+        CLEAR => is_one_of(&[Log::Events, Log::Sel]),
+        _ => true,
+    }
 }
 
-/// Whether the resource of these names has this action: of the logs of a manager one alone collects.
-pub(crate) fn has(action: &Action, names: Names<'_>) -> bool {
-    action.name != COLLECT || names.last().is_some_and(|log| is_of_data(log))
+/// Clears the log that a path names, which is one that can be cleared.
+const CLEAR_OF_MANAGER: Action = Action {
+    name: CLEAR,
+    parameters: &[],
+    is_there: |world, names| Ok(named(world, names, of_manager)? == Some(Log::Events)),
+    run: |_, names, _| Ok(clear(Log::Events, names)),
+};
+
+/// As [`CLEAR_OF_MANAGER`], of a system.
+const CLEAR_OF_SYSTEM: Action = Action {
+    name: CLEAR,
+    parameters: &[],
+    is_there: |world, names| Ok(named(world, names, of_system)? == Some(Log::Sel)),
+    run: |_, names, _| Ok(clear(Log::Sel, names)),
+};
+
+fn clear(log: Log, names: Names<'_>) -> Call {
+    let log = log.cleared_as(name(names, 0));
+    Call::new(event_service::CLEAR_EVENTS, &v1::ClearEventsRequest { log })
 }
 
 /// The entry of an archive.
@@ -84,6 +113,14 @@ impl Log {
         }
     }
 
+    /// What eventlog calls it, of this owner, once it is cleared.
+    fn cleared_as(self, owner: &str) -> String {
+        match self {
+            Self::Sel => format!("SEL-{owner}"),
+            _ => self.id().to_owned(),
+        }
+    }
+
     /// Of the log, and of its entries: the schemas write it in two ways.
     const fn entry_types(self) -> (&'static str, &'static str) {
         match self {
@@ -93,28 +130,71 @@ impl Log {
         }
     }
 
-    /// Whether an event is in it.
-    fn has(self, event: &v1::Event) -> bool {
+    /// Whether an event is in it, of the system `machine` where it is a system's.
+    fn has(self, event: &v1::Event, machine: Option<&Machine<'_>>) -> bool {
         match self {
             Self::Events => true,
             Self::Audit => {
                 event.principal.as_deref().is_some_and(|by| !by.is_empty())
                     || matches!(event.domain.as_str(), "session" | "user" | "role")
             }
-            Self::Sel => {
-                OF_MACHINE.contains(&event.domain.as_str())
-                    || matches!(event.payload, Some(v1::event::Payload::IpmiSelRecord(_)))
-            }
+            Self::Sel => machine.is_some_and(|machine| machine.has(event)),
             Self::Console | Self::Data => false,
+        }
+    }
+}
+
+/// A system among the others of the board: which events are about it.
+struct Machine<'w> {
+    host: &'w v1::Host,
+    /// Its chassis is the first, to which the sensors, fans and parts belong that name no host.
+    is_in_first_chassis: bool,
+    /// It is the first host, which is the one that IPMI is about.
+    is_first: bool,
+    /// The parts of all hosts, as far as they are known.
+    assets: &'w [v1::Asset],
+}
+
+impl<'w> Machine<'w> {
+    /// The system of that name; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`World::hosts`] and [`World::chassis`].
+    fn of(world: &'w World, name: &str) -> Result<Option<Self>, Fault> {
+        // All are looked for before one is missed: then they are asked for at once.
+        let (hosts, chassis, assets) = (world.hosts(), world.chassis(), world.assets());
+        let (hosts, chassis) = (&hosts?.hosts, &chassis?.chassis);
+        let Some(host) = hosts.iter().find(|host| host.name == name) else { return Ok(None) };
+        Ok(Some(Self {
+            host,
+            is_in_first_chassis: chassis.first().is_some_and(|first| {
+                first.name == host.chassis_name || first.host_names.contains(&host.name)
+            }),
+            is_first: hosts.first().is_some_and(|first| first.name == host.name),
+            assets: assets.map(|answer| answer.assets.as_slice()).unwrap_or_default(),
+        }))
+    }
+
+    /// Whether an event is about this system or the chassis that it is in. What several systems share is in the log of each.
+    fn has(&self, event: &v1::Event) -> bool {
+        if matches!(event.payload, Some(v1::event::Payload::IpmiSelRecord(_))) {
+            return self.is_first;
+        }
+        match event.domain.as_str() {
+            "host" => event.component == self.host.name,
+            "chassis" => event.component == self.host.chassis_name,
+            "sensor" | "thermal" => self.is_in_first_chassis,
+            "inventory" => match self.assets.iter().find(|asset| asset.id == event.component) {
+                Some(asset) if !asset.host_name.is_empty() => asset.host_name == self.host.name,
+                _ => self.is_in_first_chassis,
+            },
+            _ => false,
         }
     }
 }
 
 /// Entries of a log at most.
 const LOG_MAX: usize = 1000;
-
-/// Domains of the events that are about the machine, beside what its own software puts into the log over IPMI.
-const OF_MACHINE: [&str; 5] = ["host", "chassis", "sensor", "thermal", "inventory"];
 
 /// The logs there are, where the caller may read them; `None` if what they are of is not there.
 fn of_manager(world: &World, names: Names<'_>) -> Result<Option<Vec<Log>>, Fault> {
@@ -164,14 +244,14 @@ fn service(world: &World, names: Names<'_>, top: &str, logs: Logs) -> Result<Opt
 
 fn entries(world: &World, names: Names<'_>, top: &str, logs: Logs) -> Result<Option<Value>, Fault> {
     let Some(log) = named(world, names, logs)? else { return Ok(None) };
-    let ids: Vec<String> = match log {
-        Log::Console => lines(world, names)?.into_iter().map(|(id, _)| id).collect(),
-        Log::Data => archives(world).map(|one| one.id.clone()).collect(),
-        _ => of_log(world, log)?.into_iter().map(|event| event.id.clone()).collect(),
-    };
     let base = format!("/redfish/v1/{top}/{}/LogServices/{}/Entries", name(names, 0), log.id());
     let title = format!("Entries: {}", log.title());
-    Ok(Some(collection(&title, ids.iter().map(|id| format!("{base}/{id}")).collect())))
+    let uri = |id: &String| format!("{base}/{id}");
+    let uris = match log {
+        Log::Data => archives(world).map(|one| uri(&one.id)).collect(),
+        _ => index(world, names, log)?.ids().iter().map(uri).collect(),
+    };
+    Ok(Some(collection(&title, uris)))
 }
 
 /// What was collected and is there.
@@ -193,18 +273,49 @@ fn archive(one: &Collected, kind: &str) -> Value {
     })
 }
 
-/// The events of a log, newest first.
-fn of_log(world: &World, log: Log) -> Result<Vec<&v1::Event>, Fault> {
-    let mut all: Vec<&v1::Event> = world.events()?.events.iter().filter(|event| log.has(event)).collect();
+/// The log of events or lines that a path names. It is put together once for all of its entries: the collection holds 200 of them whole, and a filter
+/// looks at each.
+fn index(world: &World, names: Names<'_>, log: Log) -> Result<Arc<Index>, Fault> {
+    world.indexes.get((log.id(), name(names, 0)), || match log {
+        Log::Console => lines(world, names),
+        _ => events(world, names, log),
+    })
+}
+
+/// Whether an event was in a log when that was cleared. Numbers begin anew with a log that was lost, so its time counts as well.
+fn is_cleared(mark: &v1::ClearedLog, event: &v1::Event) -> bool {
+    let order = |at: &prost_types::Timestamp| (at.seconds, at.nanos);
+    let is_older = match (&event.time, &mark.until) {
+        (Some(at), Some(until)) => order(at) < order(until),
+        _ => true,
+    };
+    event.sequence <= mark.sequence && is_older
+}
+
+/// The events of the log that a path names, newest first.
+fn events(world: &World, names: Names<'_>, log: Log) -> Result<Index, Fault> {
+    let machine = if log == Log::Sel { Machine::of(world, name(names, 0))? } else { None };
+    let answer = world.events()?;
+    // What somebody caused stays, whoever clears what.
+    let name_of_it = log.cleared_as(name(names, 0));
+    let mark = answer.cleared.iter().find(|mark| mark.log == name_of_it && log != Log::Audit);
+    let happened = answer.events.iter().enumerate();
+    let mut all: Vec<(&str, Place)> = happened
+        .filter(|(_, event)| {
+            log.has(event, machine.as_ref()) && !mark.is_some_and(|mark| is_cleared(mark, event))
+        })
+        .map(|(at, event)| (event.id.as_str(), Place::Event(at)))
+        .collect();
     // As the gate has it: records tell of everybody.
     if log == Log::Audit && world.about.asker.privileges.has(Privileges::CONFIGURE_USERS) {
-        all.extend(world.audit()?.events.iter().filter(|event| log::is_audit(event)));
+        let records = world.audit()?.events.iter().enumerate().filter(|(_, event)| log::is_audit(event));
+        all.extend(records.map(|(at, event)| (event.id.as_str(), Place::Record(at))));
         // Ids sort by time.
-        all.sort_by(|one, other| other.id.cmp(&one.id));
-        all.dedup_by(|one, other| one.id == other.id);
+        all.sort_by(|(one, _), (other, _)| other.cmp(one));
+        all.dedup_by(|(one, _), (other, _)| one == other);
         all.truncate(LOG_MAX);
     }
-    Ok(all)
+    Ok(Index::of(all.into_iter().map(|(id, place)| (id.to_owned(), place))))
 }
 
 fn entry(world: &World, names: Names<'_>, logs: Logs) -> Result<Option<Value>, Fault> {
@@ -214,23 +325,47 @@ fn entry(world: &World, names: Names<'_>, logs: Logs) -> Result<Option<Value>, F
     if log == Log::Data {
         return Ok(archives(world).find(|one| one.id == id).map(|one| archive(one, kind)));
     }
-    if log != Log::Console {
-        let unknown = world.events()?.resolutions_unknown;
-        let event = of_log(world, log)?.into_iter().find(|event| event.id == id);
-        let resolved = |event: &v1::Event| (!unknown).then_some(event.resolution.is_some());
-        return Ok(event.map(|event| log::entry(event, kind, resolved(event))));
-    }
-    let found = lines(world, names)?.into_iter().find(|(other, _)| other == id);
-    Ok(found.map(|(_, line)| {
-        json!({
-            "Name": "Line of the console",
-            "EntryType": kind,
-            "OemRecordFormat": "Line of the serial console",
-            "Severity": "OK",
-            "Created": line.time.map(|at| at.to_string()),
-            "Message": line.text,
-        })
-    }))
+    let event = match index(world, names, log)?.find(id) {
+        None => return Ok(None),
+        Some(Place::Event(at)) => world.events()?.events.get(at),
+        Some(Place::Record(at)) => world.audit()?.events.get(at),
+        Some(Place::Line(at)) => return Ok(world.console_log()?.lines.get(at).map(|line| shown(line, kind))),
+    };
+    let unknown = world.events()?.resolutions_unknown;
+    let resolved = |event: &v1::Event| (!unknown).then_some(event.resolution.is_some());
+    Ok(event.map(|event| log::entry(event, kind, resolved(event), origin(world, event).as_deref())))
+}
+
+/// The resource an event is about, if it is there and the caller may see it: since then a sensor, an account or a role may have gone.
+fn origin(world: &World, event: &v1::Event) -> Option<String> {
+    let (kind, uri) = log::about(event)?;
+    let id = uri.rsplit('/').next().unwrap_or_default();
+    let is_there = match kind {
+        "Sensor" => {
+            let (chassis, all) = (world.chassis(), world.sensors());
+            let first = chassis.ok().and_then(|answer| answer.chassis.first());
+            let is_it = |sensor: &v1::Sensor| sensor.id == id && sensors::is_analog(sensor);
+            first.is_some_and(|first| sensors::uri(&first.name, id) == uri)
+                && all.is_ok_and(|answer| answer.sensors.iter().any(is_it))
+        }
+        "VirtualMedia" => world.media().is_ok_and(|answer| answer.slots.iter().any(|slot| slot.name == id)),
+        "ManagerAccount" => world.accounts().is_ok_and(|all| all.iter().any(|user| user.username == id)),
+        "Role" => world.roles().is_ok_and(|answer| answer.roles.iter().any(|role| role.id == id)),
+        _ => true,
+    };
+    is_there.then_some(uri)
+}
+
+/// A line of a console as an entry.
+fn shown(line: &v1::ConsoleLogLine, kind: &str) -> Value {
+    json!({
+        "Name": "Line of the console",
+        "EntryType": kind,
+        "OemRecordFormat": "Line of the serial console",
+        "Severity": "OK",
+        "Created": line.time.map(|at| at.to_string()),
+        "Message": line.text,
+    })
 }
 
 /// That somebody has seen to what an event tells of (DSP0268, `Resolved`). An event is one in all logs that have it.
@@ -252,29 +387,30 @@ fn resolve(_: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
 
 /// The lines of a host's console, newest first as in the other logs, each with an id that stays as long as the line does: its time, and which of that
 /// time it is.
-fn lines<'w>(world: &'w World, names: Names<'_>) -> Result<Vec<(String, &'w v1::ConsoleLogLine)>, Fault> {
+fn lines(world: &World, names: Names<'_>) -> Result<Index, Fault> {
     let host = name(names, 0);
     // One host's are asked for: who wants those of several asks for each.
     if world.about.focus() != host {
         return Err(Fault::new(schema::Code::InvalidArgument, "the log of a console is shown by itself"));
     }
     let mut same: (i64, i32, u32) = (0, 0, 0);
-    let mut out: Vec<_> = world
+    let mut out: Vec<(String, Place)> = world
         .console_log()?
         .lines
         .iter()
-        .map(|line| {
+        .enumerate()
+        .map(|(at, line)| {
             let (seconds, nanos) = line.time.map_or((0, 0), |at| (at.seconds, at.nanos));
             same = if (same.0, same.1) == (seconds, nanos) {
                 (seconds, nanos, same.2 + 1)
             } else {
                 (seconds, nanos, 0)
             };
-            (format!("{seconds}.{nanos:09}-{}", same.2), line)
+            (format!("{seconds}.{nanos:09}-{}", same.2), Place::Line(at))
         })
         .collect();
     out.reverse();
-    Ok(out)
+    Ok(Index::of(out))
 }
 
 pub(super) static OF_MANAGER: Resource = Resource::new(
@@ -286,16 +422,19 @@ pub(super) static OF_MANAGER: Resource = Resource::new(
 
 pub(super) static SERVICE_OF_MANAGER: Resource = Resource {
     volatile: &["DateTime"],
-    actions: &[Action {
-        name: COLLECT,
-        parameters: &[Parameter {
-            property: Property::new("DiagnosticDataType", Kind::Enum(&["Manager"])),
-            required: true,
-        }],
-        is_there: |world, names| Ok(named(world, names, of_manager)? == Some(Log::Data)),
-        // It asks no owner alone: who serves does it, beside.
-        run: |_, _, _| Err(base::ACTION_NOT_SUPPORTED.with(&[COLLECT])),
-    }],
+    actions: &[
+        Action {
+            name: COLLECT,
+            parameters: &[Parameter {
+                property: Property::new("DiagnosticDataType", Kind::Enum(&["Manager"])),
+                required: true,
+            }],
+            is_there: |world, names| Ok(named(world, names, of_manager)? == Some(Log::Data)),
+            // It asks no owner alone: who serves does it, beside.
+            run: |_, _, _| Err(base::ACTION_NOT_SUPPORTED.with(&[COLLECT])),
+        },
+        CLEAR_OF_MANAGER,
+    ],
     ..Resource::new(
         "Managers/{}/LogServices/{}",
         "LogService.v1_2_0.LogService",
@@ -330,6 +469,7 @@ pub(super) static OF_SYSTEM: Resource = Resource::new(
 
 pub(super) static SERVICE_OF_SYSTEM: Resource = Resource {
     volatile: &["DateTime"],
+    actions: &[CLEAR_OF_SYSTEM],
     ..Resource::new(
         "Systems/{}/LogServices/{}",
         "LogService.v1_2_0.LogService",
@@ -354,3 +494,86 @@ pub(super) static ENTRY_OF_SYSTEM: Resource = Resource {
         |world, names| entry(world, names, of_system),
     )
 };
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_put_together_once_for_all_of_its_entries() {
+        let mut world = World::default();
+        world.about.asker.privileges = Privileges::CONFIGURE_USERS.and(Privileges::CONFIGURE_COMPONENTS);
+        world.about.names = vec!["system".to_owned()];
+        let event = |at: usize, domain: &str| v1::Event {
+            id: format!("ev{at:03}"),
+            domain: domain.to_owned(),
+            component: "system".to_owned(),
+            principal: Some("olga".to_owned()),
+            ..v1::Event::default()
+        };
+        // Newest first, as eventlog answers; records have the ids in between.
+        let of = |domain: &str, odd: usize| v1::ListEventsResponse {
+            events: (0..100).rev().map(|at| event(2 * at + odd, domain)).collect(),
+            ..v1::ListEventsResponse::default()
+        };
+        let host = v1::Host { name: "system".to_owned(), ..v1::Host::default() };
+        let bmc = v1::ManagementController { name: "bmc".to_owned(), ..Default::default() };
+        let console = v1::Console { name: "system".to_owned(), ..v1::Console::default() };
+        let line = |at: i64| v1::ConsoleLogLine {
+            time: Some(prost_types::Timestamp { seconds: at / 2, nanos: 0 }),
+            text: at.to_string(),
+        };
+        for (need, answer) in [
+            (Need::Hosts, v1::ListHostsResponse { hosts: vec![host] }.encode_to_vec()),
+            (Need::Chassis, v1::ListChassisResponse::default().encode_to_vec()),
+            (Need::Assets, v1::ListAssetsResponse::default().encode_to_vec()),
+            (
+                Need::Controllers,
+                v1::ListManagementControllersResponse { controllers: vec![bmc] }.encode_to_vec(),
+            ),
+            (Need::Consoles, v1::ListConsolesResponse { consoles: vec![console] }.encode_to_vec()),
+            (
+                Need::ConsoleLog,
+                v1::ListConsoleLogResponse { lines: (0..100).map(line).collect() }.encode_to_vec(),
+            ),
+            (Need::Events, of("host", 0).encode_to_vec()),
+            (Need::Audit, of("audit", 1).encode_to_vec()),
+        ] {
+            world.fill(need, Ok(&answer));
+        }
+        let cases: [(&str, &str, &str, Logs, usize); 4] = [
+            ("Managers", "bmc", "AuditLog", of_manager, 200),
+            ("Managers", "bmc", "EventLog", of_manager, 100),
+            ("Systems", "system", "SEL", of_system, 100),
+            ("Systems", "system", "ConsoleLog", of_system, 100),
+        ];
+        for (top, owner, log, logs, count) in cases {
+            world.indexes.count.set(0);
+            let path = |id: &str| [owner, log, id].map(str::to_owned);
+            let all = entries(&world, &path(""), top, logs).unwrap().unwrap();
+            let members = all["Members"].as_array().unwrap();
+            assert_eq!(members.len(), count, "{log}");
+            let mut told = Vec::new();
+            for member in members {
+                let id = member["@odata.id"].as_str().unwrap().rsplit('/').next().unwrap();
+                let entry = entry(&world, &path(id), logs).unwrap().unwrap();
+                told.push(entry["EventId"].as_str().or(entry["Message"].as_str()).unwrap().to_owned());
+            }
+            assert_eq!(world.indexes.count.get(), 1, "{log}");
+            assert!(entry(&world, &path("other"), logs).unwrap().is_none(), "{log}");
+            // Each is the one that its id names: newest first, and none twice.
+            let newest_first = |pair: &[String]| match pair {
+                [one, other] => (one.len(), one) > (other.len(), other),
+                _ => true,
+            };
+            assert!(told.windows(2).all(newest_first), "{log}: {told:?}");
+        }
+        // What was asked again is put together again.
+        world.fill(Need::Events, Ok(&v1::ListEventsResponse::default().encode_to_vec()));
+        let path = ["bmc", "EventLog"].map(str::to_owned);
+        let all = entries(&world, &path, "Managers", of_manager).unwrap().unwrap();
+        assert_eq!(all["Members@odata.count"], 0);
+    }
+}

@@ -4,6 +4,7 @@ mod accounts;
 mod boot_override;
 mod certificates;
 mod chassis;
+mod environment;
 mod events;
 mod fans;
 mod interfaces;
@@ -36,10 +37,10 @@ use crate::message::{self, Registry};
 use crate::resource::Resource;
 
 pub use events::STREAM;
-pub use log::{EVENT_TYPES, REGISTRY as OWN_REGISTRY, StreamFilter, event_payload, is_sent, selects};
+pub use log::{EVENT_REGISTRIES, EVENT_TYPES, StreamFilter, event_payload, is_sent, selects};
 pub(crate) use log_services::{COLLECT, has};
 pub use log_services::{DATA_TYPE, data_at};
-pub(crate) use tasks::{Outcome, monitor_uri, outcome_of, task_uri};
+pub(crate) use tasks::{Outcome, monitor_uri, outcome_of};
 pub use telemetry::is_report_definition;
 pub(crate) use telemetry::{REPORT_SENT, periodic as periodic_reports, report_definition_uri, report_uri};
 pub(crate) use update::{PUSH, disabled as updates_disabled};
@@ -70,6 +71,7 @@ pub static ALL: &[&Resource] = &[
     &storage::DRIVE,
     &sensors::COLLECTION,
     &sensors::SENSOR,
+    &environment::METRICS,
     &thermal::THERMAL,
     &thermal::SUBSYSTEM,
     &thermal::METRICS,
@@ -146,6 +148,16 @@ fn name(names: &[String], at: usize) -> &str {
 /// A text that says something.
 fn said(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
+}
+
+/// Where a task is.
+pub(crate) fn task_uri(id: &str) -> String {
+    format!("/redfish/v1/TaskService/Tasks/{id}")
+}
+
+/// Whether what a daemon calls something can be a name in a path.
+fn is_path_name(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// Where DMTF publishes schemas.

@@ -48,13 +48,17 @@ fn power(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     })))
 }
 
-/// What the machine as a whole takes, where a sensor says that. Nothing limits it, which is what the null says (DSP0268, `LimitInWatts`).
-fn control(world: &World, id: &str, all: &[v1::Sensor]) -> Result<Option<Value>, Fault> {
-    let is_total = |sensor: &&v1::Sensor| {
+/// The sensor that says what the machine as a whole takes, if there is one.
+pub(super) fn total(all: &[v1::Sensor]) -> Option<&v1::Sensor> {
+    all.iter().find(|sensor| {
         sensor.context() == v1::SensorContext::Power
             && sensors::physical_context(sensor) == Some(sensors::CHASSIS)
-    };
-    let Some(total) = all.iter().find(is_total) else { return Ok(None) };
+    })
+}
+
+/// What the machine as a whole takes, where a sensor says that. Nothing limits it, which is what the null says (DSP0268, `LimitInWatts`).
+fn control(world: &World, id: &str, all: &[v1::Sensor]) -> Result<Option<Value>, Fault> {
+    let Some(total) = total(all) else { return Ok(None) };
     let capacity: Vec<u32> =
         power_supplies::of_chassis(world, id)?.into_iter().filter_map(power_supplies::capacity).collect();
     Ok(Some(json!({

@@ -88,7 +88,12 @@ fn analog(sensor: &v1::Sensor) -> Option<&v1::AnalogSensorReading> {
 
 /// Whether it has numbers: what is either so or not is no Sensor of Redfish's.
 pub(super) fn is_analog(sensor: &v1::Sensor) -> bool {
-    !matches!(sensor.context(), v1::SensorContext::Presence | v1::SensorContext::Alert)
+    has_numbers(sensor.context())
+}
+
+/// Whether what measures this has numbers.
+pub(super) fn has_numbers(context: v1::SensorContext) -> bool {
+    !matches!(context, v1::SensorContext::Presence | v1::SensorContext::Alert)
 }
 
 /// Where it measures, if its board file says so.

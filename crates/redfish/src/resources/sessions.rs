@@ -1,34 +1,59 @@
-//! SessionService: who is logged in, all of it usermgr's (`SessionService`).
+//! SessionService: who is logged in, all of it usermgr's (`SessionService`), and how long a session lasts that nobody uses (`UserService`, its policy).
 
 use prost::Message as _;
 use schema::Code;
-use schema::rpc::session_service;
+use schema::rpc::{session_service, user_service};
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
 use crate::message::base;
 use crate::privilege::entity;
 use crate::resource::{
-    Create, Deed, Given, Kind, Made, Names, Property, Resource, collection, link, prune, status,
+    Change, Create, Deed, Given, Kind, Made, Names, Patch, Property, Resource, collection, link, prune,
+    status,
 };
-use crate::world::{Call, World};
+use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
 use super::{name, said};
 
-pub(super) static SERVICE: Resource = Resource::new(
-    "SessionService",
-    "SessionService.v1_0_0.SessionService",
-    &entity::SESSION_SERVICE,
-    |_, _| {
-        Ok(Some(json!({
-            "Name": "Session service",
-            "ServiceEnabled": true,
-            "Sessions": link("/redfish/v1/SessionService/Sessions"),
-            "Status": status("Enabled", Some("OK")),
-        })))
-    },
-);
+/// What `SessionTimeout` may be, seconds (DSP0268).
+const TIMEOUT: (i64, i64) = (30, 86_400);
+
+pub(super) static SERVICE: Resource = Resource {
+    patch: Some(Patch {
+        properties: &[Property::new("SessionTimeout", Kind::Integer(TIMEOUT.0, TIMEOUT.1))],
+        apply: set_timeout,
+        changes: &[Need::Policy],
+    }),
+    ..Resource::new(
+        "SessionService",
+        "SessionService.v1_0_0.SessionService",
+        &entity::SESSION_SERVICE,
+        |world, _| {
+            let policy = world.policy().ok().and_then(|answer| answer.policy.as_ref());
+            let idle = policy.and_then(|policy| policy.session_idle).map(|span| span.seconds);
+            Ok(Some(json!({
+                "Name": "Session service",
+                "ServiceEnabled": true,
+                // A site may have configured one that the schema has no number for.
+                "SessionTimeout": idle.filter(|seconds| (TIMEOUT.0..=TIMEOUT.1).contains(seconds)),
+                "Sessions": link("/redfish/v1/SessionService/Sessions"),
+                "Status": status("Enabled", Some("OK")),
+            })))
+        },
+    )
+};
+
+fn set_timeout(_world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
+    let seconds = given.get("SessionTimeout").and_then(Value::as_i64).unwrap_or_default();
+    let session_idle = Some(prost_types::Duration { seconds, nanos: 0 });
+    let request = v1::UpdateAccountPolicyRequest {
+        policy: Some(v1::AccountPolicy { session_idle, ..v1::AccountPolicy::default() }),
+        field_mask: Some(prost_types::FieldMask { paths: vec!["session_idle".to_owned()] }),
+    };
+    vec![Change::of("SessionTimeout", Ok(Call::new(user_service::UPDATE_ACCOUNT_POLICY, &request)))]
+}
 
 pub(super) static COLLECTION: Resource = Resource {
     create: Some(Create {

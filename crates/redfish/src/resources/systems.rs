@@ -77,7 +77,8 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             .iter()
             .filter(move |asset| asset.r#type() == kind && asset.present && asset.host_name == host.name)
     };
-    let info = system_asset(world, host).and_then(|asset| asset.info.as_ref());
+    let asset = system_asset(world, host);
+    let info = asset.and_then(|asset| asset.info.as_ref());
     let text = |field: fn(&v1::AssetInfo) -> Option<&str>| said(info.and_then(field));
     let firmware = of_host(v1::AssetType::Firmware).next().and_then(|asset| asset.info.as_ref());
     let processors: Vec<&v1::Asset> = of_host(v1::AssetType::Processor).collect();
@@ -104,7 +105,8 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "SerialNumber": text(|info| info.serial_number.as_deref()),
         "PartNumber": text(|info| info.part_number.as_deref()),
         "UUID": text(|info| info.uuid.as_deref()),
-        "AssetTag": text(|info| info.asset_tag.as_deref()).unwrap_or_default(),
+        // Without a part nobody can give it one.
+        "AssetTag": asset.map(|_| text(|info| info.asset_tag.as_deref()).unwrap_or_default()),
         "HostName": said(host.operating_system.as_ref().and_then(|system| system.name.as_deref())),
         "BiosVersion": said(firmware.and_then(|info| info.revision.as_deref())),
         "PowerState": if is_known { power_state(host) } else { None },
@@ -167,13 +169,14 @@ fn mib_as_gib(mib: u64) -> Value {
     if mib.is_multiple_of(1024) { (mib / 1024).into() } else { json!(mib as f64 / 1024.0) }
 }
 
-/// The part that is the machine as a whole: what its firmware says of itself, else what the board file says.
+/// The part that is the machine as a whole: what its firmware says of itself, else what the board file says, which is about the machine where there is one
+/// host. Of several none is that part: they would share one serial number and one UUID, by which clients tell machines apart.
 fn system_asset<'w>(world: &'w World, host: &v1::Host) -> Option<&'w v1::Asset> {
-    let assets = &world.assets().ok()?.assets;
+    let (hosts, assets) = (world.hosts(), world.assets());
+    let (is_only, assets) = (hosts.ok()?.hosts.len() == 1, &assets.ok()?.assets);
     let systems = || assets.iter().filter(|asset| asset.r#type() == v1::AssetType::System);
-    systems()
-        .find(|asset| asset.host_name == host.name)
-        .or_else(|| systems().find(|asset| asset.host_name.is_empty()))
+    let of_board = || systems().find(|asset| asset.host_name.is_empty()).filter(|_| is_only);
+    systems().find(|asset| asset.host_name == host.name).or_else(of_board)
 }
 
 fn power_state(host: &v1::Host) -> Option<&'static str> {

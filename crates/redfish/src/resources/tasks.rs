@@ -1,6 +1,7 @@
-//! TaskService: what went on for longer. Power operations are, as the event log has them when they have ended; who asked for one was answered when it was
-//! accepted. They stay as long as their events, over restarts. Images that are copied into the store are, from their begin on, as mediasrv knows them: the last
-//! eight, until it starts anew. Diagnostic data is collected by one while it goes on, which is gone with websrv.
+//! TaskService: what goes on for longer, and did. Power operations: of each host the one under way or the last, as statemgr has it, and those that have
+//! ended, as the event log has them; who asked for one was answered when it was accepted. They stay as long as their events, over restarts. Images that are
+//! copied into the store: from their begin on, as mediasrv knows them, the last eight, until it starts anew. Diagnostic data: while it is collected and a
+//! while after, until websrv starts anew. The begin and the end of each is an event ([`log`](super::log)).
 
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use crate::privilege::entity;
 use crate::resource::{Resource, collection, link, status};
 use crate::world::{Collected, World};
 
-use super::{log_services, name};
+use super::{is_path_name, log_services, name, task_uri};
 
 pub(super) static SERVICE: Resource = Resource {
     volatile: &["DateTime"],
@@ -33,11 +34,13 @@ pub(super) static COLLECTION: Resource = Resource::new(
     "TaskCollection.TaskCollection",
     &entity::TASK_COLLECTION,
     |world, _| {
-        let operations = operations(world)?.map(|(_, one)| one.operation_id.as_str());
+        let lately = latest(world);
+        let ended: Vec<&str> = operations(world)?.map(|(_, one)| one.operation_id.as_str()).collect();
+        let running = lately.iter().map(|(_, one)| one.id.as_str()).filter(|id| !ended.contains(id));
         let collected = world.about.collected.iter().map(|one| one.id.as_str());
-        let ids = collected.chain(operations).chain(copies(world).map(|copy| copy.id.as_str()));
-        let uris = ids.map(task_uri);
-        Ok(Some(collection("Tasks", uris.collect())))
+        let ids = collected.chain(running).chain(ended.iter().copied());
+        let ids = ids.chain(copies(world).map(|copy| copy.id.as_str()));
+        Ok(Some(collection("Tasks", ids.map(task_uri).collect())))
     },
 );
 
@@ -50,36 +53,67 @@ pub(super) static TASK: Resource =
         if let Some(one) = world.about.collected.iter().find(|one| one.id == id) {
             return Ok(Some(collecting(one)));
         }
-        let Some((event, one)) = operations(world)?.find(|(_, one)| one.operation_id == id) else {
-            return Ok(None);
-        };
-        let (state, health, message) = match one.result() {
-            v1::OperationResult::Done => ("Completed", "OK", task_event::TASK_COMPLETED_OK.with(&[id])),
-            // A later request took its place.
-            v1::OperationResult::Superseded => ("Cancelled", "OK", task_event::TASK_CANCELLED.with(&[id])),
-            _ => ("Exception", "Critical", task_event::TASK_ABORTED.with(&[id])),
-        };
-        let action =
-            one.action().as_str_name().trim_start_matches("HOST_ACTION_").to_lowercase().replace('_', " ");
-        let why = Some(one.error_message.as_str()).filter(|why| !why.is_empty());
-        Ok(Some(json!({
-            "Name": format!("{}: {action}", one.component_name),
-            "Description": why,
-            "TaskState": state,
-            "TaskStatus": health,
-            "TaskMonitor": monitor_uri(id),
-            "PercentComplete": 100,
-            "StartTime": began(one).map(|at| at.to_string()),
-            "EndTime": one.completed_at.or(event.time).map(|at| at.to_string()),
-            "Messages": [message.to_json()],
-        })))
+        let lately = latest(world);
+        if let Some((event, one)) = operations(world)?.find(|(_, one)| one.operation_id == id) {
+            return Ok(Some(of_operation(
+                &v1::HostOperation {
+                    id: one.operation_id.clone(),
+                    action: one.action,
+                    result: one.result,
+                    message: one.error_message.clone(),
+                    requested_at: began(one),
+                    completed_at: one.completed_at.or(event.time),
+                    ..v1::HostOperation::default()
+                },
+                &one.component_name,
+            )));
+        }
+        let running = lately.into_iter().find(|(_, one)| one.id == id);
+        Ok(running.map(|(host, one)| of_operation(one, host)))
     });
+
+/// The operation of each host that is under way or was the last, with the host: of one that has just ended the event may not be there yet. Without statemgr
+/// there are those of the events alone.
+fn latest(world: &World) -> Vec<(&str, &v1::HostOperation)> {
+    let hosts = world.hosts().map(|answer| answer.hosts.as_slice()).unwrap_or_default();
+    hosts
+        .iter()
+        .filter_map(|host| Some((host.name.as_str(), host.last_operation.as_ref()?)))
+        .filter(|(_, one)| is_path_name(&one.id))
+        .collect()
+}
+
+fn of_operation(one: &v1::HostOperation, host: &str) -> Value {
+    let id = one.id.as_str();
+    let (state, health, message) = match one.result() {
+        v1::OperationResult::Running => ("Running", "OK", task_event::TASK_STARTED.with(&[id])),
+        v1::OperationResult::Done => ("Completed", "OK", task_event::TASK_COMPLETED_OK.with(&[id])),
+        // A later request took its place.
+        v1::OperationResult::Superseded => ("Cancelled", "OK", task_event::TASK_CANCELLED.with(&[id])),
+        _ => ("Exception", "Critical", task_event::TASK_ABORTED.with(&[id])),
+    };
+    let action =
+        one.action().as_str_name().trim_start_matches("HOST_ACTION_").to_lowercase().replace('_', " ");
+    let why = Some(one.message.as_str()).filter(|why| !why.is_empty());
+    json!({
+        "Name": format!("{host}: {action}"),
+        "Description": why,
+        "TaskState": state,
+        "TaskStatus": health,
+        "TaskMonitor": monitor_uri(id),
+        // How much of one that goes on is done nobody knows.
+        "PercentComplete": (one.result() != v1::OperationResult::Running).then_some(100),
+        "StartTime": one.requested_at.map(|at| at.to_string()),
+        "EndTime": one.completed_at.map(|at| at.to_string()),
+        "Messages": [message.to_json()],
+    })
+}
 
 /// Images that are copied, and were.
 fn copies(world: &World) -> impl Iterator<Item = &v1::MediaCopy> {
     // A board without drives has none.
     let copies = world.media().map(|media| media.copies.as_slice()).unwrap_or_default();
-    copies.iter().filter(|copy| is_id(&copy.id))
+    copies.iter().filter(|copy| is_path_name(&copy.id))
 }
 
 fn of_copy(copy: &v1::MediaCopy) -> Value {
@@ -107,11 +141,6 @@ fn of_copy(copy: &v1::MediaCopy) -> Value {
         "EndTime": copy.ended_at.map(|at| at.to_string()),
         "Messages": [message.to_json()],
     })
-}
-
-/// Where a task is.
-pub(crate) fn task_uri(id: &str) -> String {
-    format!("/redfish/v1/TaskService/Tasks/{id}")
 }
 
 /// What tells how a task is, and at last what the request that began it would have been answered.
@@ -170,8 +199,11 @@ pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<Outcome>, Fau
             (Some(_), None) => Outcome::Failed,
         }));
     }
-    let found = operations(world)?.find(|(_, one)| one.operation_id == id);
-    Ok(found.map(|(_, one)| match one.result() {
+    let lately = latest(world);
+    let ended = operations(world)?.find(|(_, one)| one.operation_id == id).map(|(_, one)| one.result());
+    let result = ended.or_else(|| lately.iter().find(|(_, one)| one.id == id).map(|(_, one)| one.result()));
+    Ok(result.map(|result| match result {
+        v1::OperationResult::Running => Outcome::Running,
         v1::OperationResult::Done => Outcome::Done,
         _ => Outcome::Failed,
     }))
@@ -188,16 +220,11 @@ fn began(one: &v1::PowerOperationResult) -> Option<prost_types::Timestamp> {
 /// Operations that have ended, the last one first.
 fn operations(world: &World) -> Result<impl Iterator<Item = (&v1::Event, &v1::PowerOperationResult)>, Fault> {
     Ok(world.events()?.events.iter().filter_map(|event| match &event.payload {
-        Some(v1::event::Payload::PowerOperationResult(result)) if is_id(&result.operation_id) => {
+        Some(v1::event::Payload::PowerOperationResult(result)) if is_path_name(&result.operation_id) => {
             Some((event, result))
         }
         _ => None,
     }))
-}
-
-/// Whether it can be a name in a path.
-fn is_id(id: &str) -> bool {
-    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 #[cfg(test)]

@@ -255,6 +255,7 @@ impl Bench {
     pub fn agree(&mut self) {
         self.say("rpc.EventService.ResolveEvents", &v1::ResolveEventsResponse::default());
         self.say("rpc.EventService.ReopenEvents", &v1::ReopenEventsResponse::default());
+        self.say("rpc.EventService.ClearEvents", &v1::ClearEventsResponse::default());
         self.say("rpc.MediaService.InsertMedia", &v1::InsertMediaResponse::default());
         self.say("rpc.MediaService.EjectMedia", &v1::EjectMediaResponse::default());
         self.say("rpc.MediaService.ConfigureMedia", &v1::ConfigureMediaResponse::default());
@@ -474,6 +475,7 @@ impl Bench {
             lockout_threshold: 5,
             lockout_max_delay: span(900),
             lockout_forget_after: span(900),
+            session_idle: span(1800),
             ..Default::default()
         };
         self.say("rpc.UserService.GetAccountPolicy", &v1::GetAccountPolicyResponse { policy: Some(policy) });
@@ -862,6 +864,11 @@ pub fn rows() -> Vec<Row> {
             rows.push(row(format!("{path}/Members"), &[Method::Post], None));
         }
         for action in resource.actions {
+            // Of the logs of a manager one collects and another can be cleared.
+            let path = match action.name {
+                "LogService.ClearLog" => path.replace("Diagnostics", "EventLog"),
+                _ => path.clone(),
+            };
             rows.push(row(format!("{path}/Actions/{}", action.name), &[Method::Post], Some(action.name)));
             if !action.parameters.is_empty() {
                 let path = format!("{path}/{}ActionInfo", action.short());

@@ -157,6 +157,7 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
             history: None,
             lockout_threshold: None,
             lockout_duration: None,
+            session_idle: None,
         } => session.client().await?,
         _ => session.changing().await?,
     };
@@ -188,13 +189,21 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                 table
             })
         }
-        UserCommand::Policy { min_length, max_age_days, history, lockout_threshold, lockout_duration } => {
+        UserCommand::Policy {
+            min_length,
+            max_age_days,
+            history,
+            lockout_threshold,
+            lockout_duration,
+            session_idle,
+        } => {
             let fields = [
                 ("min_password_length", min_length),
                 ("max_password_age_days", max_age_days),
                 ("password_history", history),
                 ("lockout_threshold", lockout_threshold),
                 ("lockout_max_delay", lockout_duration),
+                ("session_idle", session_idle),
             ];
             let paths: Vec<String> = fields
                 .iter()
@@ -206,13 +215,14 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                 let reply = client.call(user_service::GET_ACCOUNT_POLICY, &request).await?;
                 return output.card(&reply, || policy(&reply.policy.unwrap_or_default()));
             }
+            let whole = |seconds: u32| prost_types::Duration { seconds: seconds.into(), nanos: 0 };
             let wanted = AccountPolicy {
                 min_password_length: min_length.unwrap_or_default(),
                 max_password_age_days: max_age_days.unwrap_or_default(),
                 password_history: history.unwrap_or_default(),
                 lockout_threshold: lockout_threshold.unwrap_or_default(),
-                lockout_max_delay: lockout_duration
-                    .map(|seconds| prost_types::Duration { seconds: seconds.into(), nanos: 0 }),
+                lockout_max_delay: lockout_duration.map(whole),
+                session_idle: session_idle.map(whole),
                 ..AccountPolicy::default()
             };
             let field_mask = Some(prost_types::FieldMask { paths });

@@ -51,7 +51,8 @@ impl Record {
         if !poster.may(&destination) {
             return Err(bad("destination", "it is an address of the controller itself or of its link"));
         }
-        if wanted.registry_prefixes.iter().any(|prefix| prefix != events::OWN_REGISTRY.prefix) {
+        if wanted.registry_prefixes.iter().any(|prefix| !events::EVENT_REGISTRIES.contains(&prefix.as_str()))
+        {
             return Err(bad("registry_prefixes", "no event is of that registry"));
         }
         if wanted.resource_types.iter().any(|kind| !events::EVENT_TYPES.contains(&kind.as_str())) {

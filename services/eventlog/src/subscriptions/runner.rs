@@ -94,7 +94,8 @@ impl Runner {
                 Step::Send(batch) => {
                     let record = lock(&self.subscription.record).clone();
                     let id = batch.upto.to_string();
-                    let body = redfish::resources::event_payload(&batch.events, &id, &record.context);
+                    let body =
+                        redfish::resources::event_payload(&self.filters, &batch.events, &id, &record.context);
                     self.send(&record, &body.to_string()).await;
                 }
                 Step::Report(report) => {

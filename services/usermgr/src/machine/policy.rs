@@ -24,6 +24,8 @@ pub(crate) struct Chosen {
     pub(crate) lockout_threshold: Option<u32>,
     /// The longest delay, seconds.
     pub(crate) lockout_max_delay_secs: Option<u64>,
+    /// How long a session lasts that is not used, seconds.
+    pub(crate) session_idle_secs: Option<u64>,
 }
 
 impl Chosen {
@@ -54,12 +56,16 @@ impl Chosen {
             lockout.address_delay_secs = lockout.address_delay_secs.min(longest);
             lockout.forget_after_secs = lockout.forget_after_secs.max(longest);
         }
+        if let Some(idle) = self.session_idle_secs {
+            config.sessions.idle_secs = idle;
+        }
         config.limits().map_err(|error| error.to_string())
     }
 
     /// With the fields of a request; those that are named, or, where none are, those that say something.
     fn changed(mut self, wanted: &v1::AccountPolicy, mask: Option<&[String]>) -> Result<Self, Status> {
-        let longest = wanted.lockout_max_delay.map(|span| u64::try_from(span.seconds).unwrap_or_default());
+        let whole = |span: prost_types::Duration| u64::try_from(span.seconds).unwrap_or_default();
+        let (longest, idle) = (wanted.lockout_max_delay.map(whole), wanted.session_idle.map(whole));
         let said = || {
             let fields = [
                 ("min_password_length", wanted.min_password_length != 0),
@@ -67,6 +73,7 @@ impl Chosen {
                 ("lockout_threshold", wanted.lockout_threshold != 0),
                 ("lockout_max_delay", longest.is_some()),
                 ("password_history", wanted.password_history != 0),
+                ("session_idle", idle.is_some()),
             ];
             fields.into_iter().filter(|(_, says)| *says).map(|(name, _)| name.to_owned()).collect()
         };
@@ -78,6 +85,7 @@ impl Chosen {
                 "lockout_threshold" => self.lockout_threshold = Some(wanted.lockout_threshold),
                 "lockout_max_delay" => self.lockout_max_delay_secs = Some(longest.unwrap_or_default()),
                 "password_history" => self.password_history = Some(wanted.password_history),
+                "session_idle" => self.session_idle_secs = Some(idle.unwrap_or_default()),
                 other => {
                     let text = format!("field_mask: {other} is set in usermgr's configuration only");
                     return Err(Status::invalid_argument(text));
@@ -153,6 +161,9 @@ impl Machine {
         self.policy.chosen = chosen;
         self.limits = limits;
         self.lockout.reconfigure(limits.lockout);
+        self.sessions.set_idle_limit(limits.sessions.idle_limit, now.mono);
+        // Times of last use are stored more often where sessions end sooner.
+        self.housekeeping = self.housekeeping.min(now.mono);
         out.push(Action::Log(Note::Done {
             kind: "policy-updated",
             what: "account policy changed",

@@ -496,7 +496,7 @@ const de: Messages = {
   "policy.history": "Frühere Passwörter, die nicht wieder gelten",
   "policy.threshold": "Fehlversuche, bevor man warten muss",
   "policy.longest": "Längste Wartezeit, Sekunden",
-  "policy.idle": "Eine unbenutzte Sitzung endet nach",
+  "policy.idle": "Eine unbenutzte Sitzung endet nach, Sekunden",
   "policy.absolute": "Jede Sitzung endet nach",
   "policy.forget": "Fehlversuche sind vergessen nach",
   "subscriptions.about": "Ziele anderswo, denen Ereignisse im Format von Redfish gesendet werden.",
@@ -684,6 +684,7 @@ const de: Messages = {
   "domain.log": "Ereignisprotokoll",
   "domain.role": "Rollen",
   "domain.store": "Speicher",
+  "domain.diagnostics": "Diagnose",
   "domain.fleet": "Flotte",
   "domain.audit": "Anfragen",
 

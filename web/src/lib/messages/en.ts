@@ -494,7 +494,7 @@ const en = {
   "policy.history": "Earlier passwords that are not taken again",
   "policy.threshold": "Failed logins before one has to wait",
   "policy.longest": "Longest wait, seconds",
-  "policy.idle": "A session that nobody uses ends after",
+  "policy.idle": "A session that nobody uses ends after, seconds",
   "policy.absolute": "Any session ends after",
   "policy.forget": "Failures are forgotten after",
   "subscriptions.about": "Destinations elsewhere that are sent events as Redfish has them.",
@@ -682,6 +682,7 @@ const en = {
   "domain.log": "Event log",
   "domain.role": "Roles",
   "domain.store": "Store",
+  "domain.diagnostics": "Diagnostics",
   "domain.fleet": "Fleet",
   "domain.audit": "Requests",
 

@@ -496,7 +496,7 @@ const ja: Messages = {
   "policy.history": "再使用できない過去のパスワード数",
   "policy.threshold": "待ち時間が始まるまでの失敗回数",
   "policy.longest": "最長の待ち時間（秒）",
-  "policy.idle": "未使用のセッションが終了するまで",
+  "policy.idle": "未使用のセッションが終了するまで（秒）",
   "policy.absolute": "セッションの最長時間",
   "policy.forget": "失敗回数を忘れるまで",
   "subscriptions.about": "Redfish 形式のイベントを送る宛先です。",
@@ -684,6 +684,7 @@ const ja: Messages = {
   "domain.log": "イベントログ",
   "domain.role": "ロール",
   "domain.store": "ストア",
+  "domain.diagnostics": "診断",
   "domain.fleet": "フリート",
   "domain.audit": "要求",
 

@@ -496,7 +496,7 @@ const zh: Messages = {
   "policy.history": "不可重复使用的旧密码数",
   "policy.threshold": "需要等待前的登录失败次数",
   "policy.longest": "最长等待时间（秒）",
-  "policy.idle": "无人使用的会话结束于",
+  "policy.idle": "无人使用的会话结束于，秒",
   "policy.absolute": "任何会话结束于",
   "policy.forget": "失败记录清除于",
   "subscriptions.about": "以 Redfish 格式接收事件的外部目标。",
@@ -684,6 +684,7 @@ const zh: Messages = {
   "domain.log": "事件日志",
   "domain.role": "角色",
   "domain.store": "存储",
+  "domain.diagnostics": "诊断",
   "domain.fleet": "机群",
   "domain.audit": "请求",
 

@@ -53,6 +53,41 @@ fn the_policy_is_set_once_it_is_kept_and_counts_at_once() {
 }
 
 #[test]
+fn how_long_an_unused_session_lasts_is_set_for_those_there_are_as_well() {
+    let mut bench = Bench::new(limits());
+    let set = |bench: &mut Bench, seconds: i64, mask: Option<Vec<String>>, stored: Option<bool>| {
+        let session_idle = Some(prost_types::Duration { seconds, nanos: 0 });
+        let wanted = Box::new(v1::AccountPolicy { session_idle, ..Default::default() });
+        let call = |ticket| Call::UpdateAccountPolicy { ticket: Ticket::new(ticket), wanted, mask };
+        let ticket = bench.ask(call, Some(("admin", "")));
+        if let Some(stored) = stored {
+            bench.step(Event::PolicyKept { stored });
+        }
+        bench.answer(ticket).expect("an answer")
+    };
+    let (_, token) = bench.enter(NAME);
+    bench.out.clear();
+    for seconds in [0, -1, 86_401] {
+        assert!(set(&mut bench, seconds, None, None).is_err(), "{seconds}");
+    }
+    // One that cannot be kept has no effect.
+    assert!(set(&mut bench, 60, None, Some(false)).is_err());
+    bench.wait(120_000);
+    assert!(bench.token(&token).is_ok());
+    let mask = Some(vec!["session_idle".to_owned()]);
+    let answer = set(&mut bench, 60, mask, Some(true)).unwrap();
+    let policy = v1::UpdateAccountPolicyResponse::decode(answer.as_slice()).unwrap().policy.unwrap();
+    assert_eq!(policy.session_idle.map(|span| span.seconds), Some(60));
+    bench.wait(59_000);
+    assert!(bench.token(&token).is_ok());
+    bench.wait(61_000);
+    assert_eq!(bench.token(&token).unwrap_err().code, Code::Unauthenticated);
+    let chosen = Chosen { session_idle_secs: Some(90), ..Chosen::default() };
+    let limits = chosen.limits(&crate::config::Config::default()).unwrap();
+    assert_eq!(limits.sessions.idle_limit, Millis::from_secs(90), "after a restart as well");
+}
+
+#[test]
 fn what_goes_with_a_value_that_was_set_follows_it() {
     let config = crate::config::Config::default();
     let chosen =
