@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::cpio::{Archive, FILE, FOLDER, PROGRAM};
-use crate::image::modules::{Module, Tree};
+use crate::modules::{Module, Tree};
 use crate::packages::{Store, find};
 use crate::{need, sh};
 

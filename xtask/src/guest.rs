@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::cpio::{Archive, FILE, FOLDER, PROGRAM};
-use crate::image::modules::Tree;
+use crate::modules::Tree;
 use crate::packages::{Store, find};
 use crate::{need, sh};
 

@@ -9,12 +9,10 @@
 mod build;
 mod data;
 mod device_tree;
-mod elf;
 mod gpt;
 mod initrd;
 mod keys;
 mod layout;
-pub(crate) mod modules;
 pub(crate) mod probe;
 mod qemu;
 mod report;
@@ -34,7 +32,7 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use crate::packages::{self, Package, Store};
-use crate::{sh, web};
+use crate::{modules, sh, web};
 
 /// What to build.
 #[derive(clap::Args, Debug)]
@@ -80,8 +78,8 @@ pub(crate) fn directory(board: &str, debug: bool) -> PathBuf {
 /// The program of the drivers' contract, of which package.
 pub(crate) const CONTRACT: (&str, &str) = ("hal-linux", "contract_guest");
 
+pub(crate) use crate::elf::{Code, code};
 pub(crate) use build::with_symbols;
-pub(crate) use elf::{Code, code};
 
 /// Installs and fetches what compiling the programs needs.
 pub(crate) fn prepare() -> Result<()> {

@@ -6,9 +6,9 @@ use anyhow::Result;
 use boot::{BootConfig, EmmcConfig, ModuleLists, NorConfig, Storage};
 
 use super::keys::Key;
-use super::modules::{Module, Tree};
 use super::spec::Spec;
 use crate::cpio::{Archive, FILE, FOLDER, PROGRAM};
+use crate::modules::{Module, Tree};
 
 /// What goes in.
 #[derive(Debug)]

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::{build, device_tree, modules, qemu, spec, uimage};
+use super::{build, device_tree, qemu, spec, uimage};
 use crate::cpio::{Archive, FILE, FOLDER, PROGRAM};
 use crate::packages::{self, Store};
-use crate::sh;
+use crate::{modules, sh};
 
 /// Makes the machine in a folder of its own: an example of `package`, and `modules` with what they depend on.
 pub(crate) fn make(board: &str, package: &str, example: &str, names: &[&str]) -> Result<PathBuf> {

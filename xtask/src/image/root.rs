@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
 
-use super::modules::Module;
 use super::{keys::Key, spec, uuid, verity};
+use crate::modules::Module;
 use crate::packages::{self, Store};
 use crate::sh;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::elf;
+use crate::elf;
 use crate::need;
 use crate::packages::unpacked;
 
