@@ -15,6 +15,10 @@ static uint64_t now_us(void) {
 int main(int count, char **words) {
     rfbScreenInfoPtr screen = rfbGetScreen(&count, words, WIDTH, HEIGHT, 8, 3, 4);
     screen->frameBuffer = calloc((size_t)WIDTH * HEIGHT, 4);
+    /* The pixels that the client asks for, or the two that say when they were drawn are turned round on their way. */
+    screen->serverFormat.redShift = 16;
+    screen->serverFormat.greenShift = 8;
+    screen->serverFormat.blueShift = 0;
     screen->port = atoi(words[1]);
     screen->ipv6port = 0;
     screen->listenInterface = htonl(INADDR_LOOPBACK);
