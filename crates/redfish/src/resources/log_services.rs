@@ -208,11 +208,17 @@ fn of_system(world: &World, names: Names<'_>) -> Result<Option<Vec<Log>>, Fault>
     if world.host(id)?.is_none() {
         return Ok(None);
     }
-    let has_console = world.consoles().is_ok_and(|all| all.consoles.iter().any(|console| console.name == id));
+    // Asked when it matters alone: what is done with another log does not wait for consolesrv.
+    let has_console =
+        || world.consoles().is_ok_and(|all| all.consoles.iter().any(|console| console.name == id));
     // As `ConsoleService.ListConsoleLog` has it: a console may show what is typed at a login.
     let may = world.about.asker.privileges.has(Privileges::CONFIGURE_COMPONENTS);
     let all = Log::OF_SYSTEM.iter().copied();
-    Ok(Some(all.filter(|log| *log != Log::Console || has_console && may).collect()))
+    let named = names.get(1).map(String::as_str);
+    let is_there = |log: Log| {
+        named.is_none_or(|named| named == log.id()) && (log != Log::Console || may && has_console())
+    };
+    Ok(Some(all.filter(|log| is_there(*log)).collect()))
 }
 
 /// Which logs there are.
