@@ -44,12 +44,25 @@ impl ImageServer {
         Self::start_at("127.0.0.1:0".parse()?, image, tls).await
     }
 
-    /// Serves here.
+    /// Serves here. A port that somebody's outgoing connection has for a moment, which may get any free one, is waited for.
     ///
     /// # Errors
-    /// When the address is in use.
+    /// When the address stays in use.
     pub async fn start_at(at: SocketAddr, image: Vec<u8>, tls: Option<TlsAcceptor>) -> Result<Self> {
-        let listener = TcpListener::bind(at).await?;
+        let bound = std::cell::Cell::new(None);
+        crate::eventually("the address is free", Duration::from_secs(20), || async {
+            match TcpListener::bind(at).await {
+                Ok(listener) => bound.set(Some(listener)),
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+                Err(error) => return Err(error.into()),
+            }
+            let listener = bound.take();
+            let is_bound = listener.is_some();
+            bound.set(listener);
+            Ok(is_bound)
+        })
+        .await?;
+        let listener = bound.into_inner().context("no listener")?;
         let address = listener.local_addr()?;
         let (asked, is_silent) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let shared =

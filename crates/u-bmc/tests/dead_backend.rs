@@ -45,7 +45,7 @@ fn mend(message: &mut DynamicMessage, path: &str, attempt: usize) -> Option<()> 
     if let (Some(rest), Kind::Message(_)) = (rest, field.kind()) {
         return mend(message.get_field_mut(&field).as_message_mut()?, rest, attempt);
     }
-    const TEXTS: &[&str] = &["system", "seven brass doorknobs", "someone@example.org", "x", "1"];
+    const TEXTS: &[&str] = &["system", "EventLog", "seven brass doorknobs", "someone@example.org", "x", "1"];
     let value = match field.kind() {
         Kind::String => Value::String((*TEXTS.get(attempt)?).to_owned()),
         Kind::Bytes => Value::Bytes(vec![1; attempt + 1].into()),

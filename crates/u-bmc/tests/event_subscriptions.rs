@@ -260,7 +260,9 @@ async fn metric_reports_come_at_their_interval_also_after_the_death_of_who_sends
     let read = suite.admin().get(sent["@odata.id"].as_str().unwrap_or_default()).await?.json()?;
     let sensors = |report: &Value| -> Vec<Value> {
         let values = report["MetricValues"].as_array().cloned().unwrap_or_default();
-        values.into_iter().map(|value| value["MetricProperty"].clone()).collect()
+        let mut all: Vec<Value> = values.into_iter().map(|value| value["MetricProperty"].clone()).collect();
+        all.sort_by_key(Value::to_string);
+        all
     };
     anyhow::ensure!(!sensors(&sent).is_empty() && sensors(&sent) == sensors(&read), "{sent} {read}");
     let ended = suite.admin().send(Method::DELETE, &own, &[], Default::default()).await?;

@@ -125,9 +125,12 @@ impl Cooling {
         }
     }
 
-    /// It has ended. Nothing is waited for: not for a look, nor for what is driven already.
-    pub(crate) fn ended(&mut self, now: Mono) {
+    /// It has ended. Nothing is waited for: not for a look, nor for what is driven already. Tells when that begins, as [`Self::poll`] does: by the next look it
+    /// may be there again.
+    pub(crate) fn ended(&mut self, now: Mono) -> Option<FanControl> {
         self.drive(now);
+        let was = std::mem::replace(&mut self.unguarded, true);
+        (!was).then_some(FanControl::Operator)
     }
 
     fn drive(&mut self, now: Mono) {
@@ -282,6 +285,11 @@ fans = ["fan0", "fan1"]
         assert_eq!(cooling.poll(at(10_700), alive(10_000)), None);
         assert_eq!(cooling.poll(at(11_400), alive(10_000)), None, "late, for once");
         assert_eq!(cooling.poll(at(12_100), alive(10_000)), Some(FanControl::Operator));
+        // One that ends and is there again before the next look has left them alone all the same.
+        assert_eq!(cooling.poll(at(12_350), alive(12_300)), Some(FanControl::Thermalmgr));
+        assert_eq!(cooling.ended(at(12_400)), Some(FanControl::Operator));
+        assert_eq!(cooling.ended(at(12_410)), None, "told already");
+        assert_eq!(cooling.poll(at(12_600), alive(12_590)), Some(FanControl::Thermalmgr));
         cooling.leave().await;
         assert_eq!(read(), ["255", "153"]);
     }

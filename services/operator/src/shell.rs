@@ -27,7 +27,7 @@ use crate::child::{self, ChildEvent, Order, Running};
 use crate::config::{Config, Configuration, Listen, Options};
 use crate::confine::{self, Start};
 use crate::confirm::{BootConfirmation, Verdict, release_serves};
-use crate::cooling::{self, Cooling};
+use crate::cooling::{self, Cooling, FanControl};
 use crate::daemon_spec::DaemonSpec;
 use crate::error::Error;
 use crate::gadgets::Gadgets;
@@ -396,8 +396,13 @@ impl<'a> Operator<'a> {
         let Some(cooling) = &mut self.cooling else { return };
         let driver = self.machine.views().find(|(_, view)| view.spec.name == Daemon::Thermalmgr.name());
         let change = cooling.poll(self.clock.now(), driver.map(|(_, view)| view.state));
+        self.fans_are_driven(change);
+    }
+
+    fn fans_are_driven(&mut self, change: Option<FanControl>) {
         let is_expected = !self.all_ready || self.machine.is_stopping();
-        if let Some(event) = change.and_then(|change| cooling.told(change, is_expected)) {
+        let told = |cooling: &mut Cooling| cooling.told(change?, is_expected);
+        if let Some(event) = self.cooling.as_mut().and_then(told) {
             self.tell(event.at(self.clock.wall()));
         }
     }
@@ -657,7 +662,8 @@ impl<'a> Operator<'a> {
         if name == Daemon::Thermalmgr.name()
             && let Some(cooling) = &mut self.cooling
         {
-            cooling.ended(self.clock.now());
+            let change = cooling.ended(self.clock.now());
+            self.fans_are_driven(change);
         }
         if ending == FORBIDDEN {
             self.violated(&name);

@@ -85,10 +85,10 @@ async fn head_options_and_conditions_are_http_s() {
     let old = stack.send(Version::H1, of("GET", "odata-version", "4.1")).await;
     assert_eq!(said(&old), (412, "HeaderInvalid".into()));
     let options = stack.send(Version::H1, of("OPTIONS", "accept", "*/*")).await;
-    assert_eq!(options.headers["allow"], "GET, HEAD, OPTIONS");
+    assert_eq!(options.headers["allow"], "GET, HEAD, PATCH, OPTIONS");
     let put = stack.send(Version::H1, of("PUT", "accept", "*/*")).await;
     assert_eq!(said(&put), (405, "OperationNotAllowed".into()));
-    assert_eq!(put.headers["allow"], "GET, HEAD");
+    assert_eq!(put.headers["allow"], "GET, HEAD, PATCH");
     let trace = stack.send(Version::H1, of("TRACE", "accept", "*/*")).await;
     assert_eq!(said(&trace), (405, "OperationNotAllowed".into()));
     stack.stop().await.unwrap();
