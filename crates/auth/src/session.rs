@@ -39,11 +39,12 @@ impl Default for SessionConfig {
 }
 
 impl SessionConfig {
-    /// How old the stored time of last use may get: a tenth of the idle limit. Storing every use would wear the
-    /// flash; storing none would end an active session when the daemon restarts.
+    /// How old the stored time of last use may get: a tenth of the idle limit, and with a short limit half a minute or half of it. Storing every use
+    /// would wear the flash; storing none would end an active session when the daemon restarts.
     #[must_use]
     pub fn touch_interval(&self) -> Millis {
-        Millis::new(self.idle_limit.get() / 10)
+        let limit = self.idle_limit.get();
+        Millis::new((limit / 10).max((limit / 2).min(30_000)))
     }
 }
 
@@ -408,6 +409,16 @@ mod tests {
     }
 
     const WALL: UnixMillis = UnixMillis(1_000_000);
+
+    #[test]
+    fn a_short_limit_does_not_store_each_use() {
+        let every = |seconds| {
+            let config = SessionConfig { idle_limit: Millis::from_secs(seconds), ..SessionConfig::default() };
+            config.touch_interval()
+        };
+        let expected = [(1_800, 180_000), (120, 30_000), (30, 15_000), (2, 1_000)];
+        assert_eq!(expected.map(|(seconds, _)| every(seconds)), expected.map(|(_, ms)| Millis::new(ms)));
+    }
 
     #[test]
     fn a_session_ends_after_half_an_hour_without_use() {

@@ -395,12 +395,14 @@ impl<'a> Operator<'a> {
     fn guard_fans(&mut self) {
         let Some(cooling) = &mut self.cooling else { return };
         let driver = self.machine.views().find(|(_, view)| view.spec.name == Daemon::Thermalmgr.name());
-        let change = cooling.poll(self.clock.now(), driver.map(|(_, view)| view.state));
-        self.fans_are_driven(change);
+        let state = driver.map(|(_, view)| view.state);
+        let change = cooling.poll(self.clock.now(), state);
+        self.fans_are_driven(change, matches!(state, Some(State::Stopping { .. })));
     }
 
-    fn fans_are_driven(&mut self, change: Option<FanControl>) {
-        let is_expected = !self.all_ready || self.machine.is_stopping();
+    /// `asked`: thermalmgr stops for its new settings.
+    fn fans_are_driven(&mut self, change: Option<FanControl>, asked: bool) {
+        let is_expected = asked || !self.all_ready || self.machine.is_stopping();
         let told = |cooling: &mut Cooling| cooling.told(change?, is_expected);
         if let Some(event) = self.cooling.as_mut().and_then(told) {
             self.tell(event.at(self.clock.wall()));
@@ -663,7 +665,7 @@ impl<'a> Operator<'a> {
             && let Some(cooling) = &mut self.cooling
         {
             let change = cooling.ended(self.clock.now());
-            self.fans_are_driven(change);
+            self.fans_are_driven(change, asked);
         }
         if ending == FORBIDDEN {
             self.violated(&name);

@@ -95,9 +95,16 @@ impl Chosen {
         if self.max_password_age_days.is_some_and(|days| days > 3650) {
             return Err(Status::invalid_argument("policy.max_password_age_days: at most 3650"));
         }
+        // The time of each session's last use is stored now and then, the oftener the shorter it is.
+        if idle.is_some() && self.session_idle_secs.is_some_and(|idle| idle < IDLE_MIN_S) {
+            return Err(Status::invalid_argument("policy.session_idle: at least 30 s"));
+        }
         Ok(self)
     }
 }
+
+/// Shortest idle limit of sessions that a request may set, as Redfish's `SessionTimeout` has it (SessionService, seconds).
+const IDLE_MIN_S: u64 = 30;
 
 /// The policy as it is, and a change of it under way.
 #[derive(Debug, Default)]
