@@ -379,8 +379,15 @@ async fn an_image_of_a_server_without_ranges_is_copied_into_the_store_and_insert
     let second = insert(&admin, "cd", json!({ "storeFile": "other.iso" })).await?;
     ensure!(second.0 >= 400 && second.1.contains("eject it first"), "{second:?}");
 
-    // To eject ends it, and leaves nothing.
+    // To eject ends it, and leaves nothing, nor what was said of the next server meanwhile.
+    let unverified = json!({ "verifyCertificate": false }).to_string();
+    let headers = [("content-type", "application/json")];
+    let set = admin.send(http::Method::PATCH, &format!("{MEDIA}/cd"), &headers, unverified.into()).await?;
+    ensure!(set.status == 200, "{} {}", set.status, set.text());
+    // What is false is left out.
+    ensure!(slot(&admin, "cd").await?["verifyCertificate"].is_null());
     eject(&admin, "cd").await?;
+    ensure!(slot(&admin, "cd").await?["verifyCertificate"] == true, "it is for the next one as well");
     ensure!(admin.get(&task).await?.json()?["TaskState"] == "Cancelled");
     eventually("the store is empty", LONG, || async {
         let files = admin.get("/api/v1alpha1/media-files").await?.json()?;

@@ -518,6 +518,10 @@ impl Slots {
             let drive = self.places.get(slot).map_or("", |place| place.name.as_str());
             // By who has emptied the drive, not by who wanted it filled.
             self.tell_copy(&id, v1::TaskChangeKind::Cancelled, drive, &name, &by);
+            // As an ejection of a medium does: there may be none yet whose end would be told.
+            if let Some(place) = self.places.get_mut(slot) {
+                place.verification = Verification::default();
+            }
         }
         let Some(place) = self.places.get_mut(slot) else { return };
         let waiter = Waiter::Eject(reply);
