@@ -439,6 +439,37 @@ async fn an_image_of_a_server_without_ranges_is_copied_into_the_store_and_insert
     suite.stop().await
 }
 
+/// Who follows the task of a copy hears of its end, also when that is the daemon's.
+#[tokio::test]
+async fn a_copy_that_ends_with_its_daemon_is_told() -> Result {
+    let suite = start().await?;
+    let admin = suite.admin();
+    let never = Arc::new(tokio::sync::Semaphore::new(0));
+    let (address, _server) = whole_server(image("ENDS"), never).await?;
+    let url = format!("http://{address}/ends.iso");
+    let (status, text) = insert(&admin, "cd", json!({ "url": url, "copy": true })).await?;
+    ensure!(status == 200 && text.contains("MEDIA_COPY_STATE_RUNNING"), "{text}");
+    until_state(&admin, "cd", "INSERTING").await?;
+    testkit::signal(suite.pid_of("mediasrv").context("no mediasrv")?, "TERM")?;
+    eventually("the end of the copy is told", LONG, || async {
+        let told = admin.get("/api/v1alpha1/events?domain=media&what=copy").await?.json()?;
+        // The newest first.
+        let [end, begin] = told["events"].as_array().map(Vec::as_slice).unwrap_or_default() else {
+            return Ok(false);
+        };
+        let (ended, began) = (&end["taskChange"], &begin["taskChange"]);
+        ensure!(began["kind"] == "TASK_CHANGE_KIND_STARTED" && began["taskId"].is_string(), "{told}");
+        ensure!(ended["taskId"] == began["taskId"], "{told}");
+        ensure!(ended["kind"] == "TASK_CHANGE_KIND_CANCELLED", "{told}");
+        ensure!(begin["principal"] == "admin" && end["principal"].is_null(), "{told}");
+        Ok(true)
+    })
+    .await?;
+    // The next daemon knows nothing of it.
+    until_state(&admin, "cd", "EMPTY").await?;
+    suite.stop().await
+}
+
 #[tokio::test]
 async fn redfish_inserts_and_ejects_as_clients_expect() -> Result {
     let suite = start().await?;

@@ -159,6 +159,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     if let Ok(sessions) = sessions {
         sessions.end().await;
     }
+    desk.slots.end_copies();
     drop(desk);
     drives.shutdown().await;
     drop(outbox);
