@@ -77,11 +77,15 @@ impl Folder {
         self.put_aside(name, FileType::RegularFile)
     }
 
-    /// As [`Folder::make_way_for_file`], for a folder.
+    /// As [`Folder::make_way_for_file`], for a folder. A link that leads to a folder serves as one and stays; one that leads nowhere does not.
     ///
     /// # Errors
     /// What the system says; what is in the way is there still.
     pub fn make_way_for_folder(&self, name: &str) -> io::Result<bool> {
+        let leads_to = statat(&self.dir, name, AtFlags::empty());
+        if leads_to.is_ok_and(|about| FileType::from_raw_mode(about.st_mode) == FileType::Directory) {
+            return Ok(false);
+        }
         self.put_aside(name, FileType::Directory)
     }
 
@@ -237,6 +241,25 @@ mod tests {
         fs::remove_file(dir.path().join("file")).unwrap();
         fs::create_dir(dir.path().join("file")).unwrap();
         assert!(folder.make_way_for_file("file").is_err() && dir.path().join("file").is_dir());
+    }
+
+    #[test]
+    fn a_link_that_leads_to_a_folder_is_not_in_the_way_of_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        fs::create_dir(dir.path().join("elsewhere")).unwrap();
+        fs::write(dir.path().join("file"), "no folder").unwrap();
+        for (name, leads_to, is_in_the_way) in
+            [("disk", "elsewhere", false), ("wrong", "file", true), ("nowhere", "missing", true)]
+        {
+            let (link, aside) = (dir.path().join(name), dir.path().join(format!("{name}.damaged")));
+            symlink(leads_to, &link).unwrap();
+            assert_eq!(folder.make_way_for_folder(name).unwrap(), is_in_the_way, "{name}");
+            assert_eq!(link.is_symlink(), !is_in_the_way, "{name}");
+            assert_eq!(aside.is_symlink(), is_in_the_way, "{name}");
+        }
+        // A file would take the place of the link, not of the folder.
+        assert!(folder.make_way_for_file("disk").unwrap() && dir.path().join("elsewhere").is_dir());
     }
 
     #[test]

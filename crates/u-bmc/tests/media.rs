@@ -379,8 +379,15 @@ async fn an_image_of_a_server_without_ranges_is_copied_into_the_store_and_insert
     let second = insert(&admin, "cd", json!({ "storeFile": "other.iso" })).await?;
     ensure!(second.0 >= 400 && second.1.contains("eject it first"), "{second:?}");
 
-    // To eject ends it, and leaves nothing.
+    // To eject ends it, and leaves nothing, nor what was said of the next server meanwhile.
+    let unverified = json!({ "verifyCertificate": false }).to_string();
+    let headers = [("content-type", "application/json")];
+    let set = admin.send(http::Method::PATCH, &format!("{MEDIA}/cd"), &headers, unverified.into()).await?;
+    ensure!(set.status == 200, "{} {}", set.status, set.text());
+    // What is false is left out.
+    ensure!(slot(&admin, "cd").await?["verifyCertificate"].is_null());
     eject(&admin, "cd").await?;
+    ensure!(slot(&admin, "cd").await?["verifyCertificate"] == true, "it is for the next one as well");
     ensure!(admin.get(&task).await?.json()?["TaskState"] == "Cancelled");
     eventually("the store is empty", LONG, || async {
         let files = admin.get("/api/v1alpha1/media-files").await?.json()?;
@@ -429,6 +436,37 @@ async fn an_image_of_a_server_without_ranges_is_copied_into_the_store_and_insert
         Ok(named && kinds.iter().copied().eq(wanted.map(|kind| format!("TASK_CHANGE_KIND_{kind}"))))
     })
     .await?;
+    suite.stop().await
+}
+
+/// Who follows the task of a copy hears of its end, also when that is the daemon's.
+#[tokio::test]
+async fn a_copy_that_ends_with_its_daemon_is_told() -> Result {
+    let suite = start().await?;
+    let admin = suite.admin();
+    let never = Arc::new(tokio::sync::Semaphore::new(0));
+    let (address, _server) = whole_server(image("ENDS"), never).await?;
+    let url = format!("http://{address}/ends.iso");
+    let (status, text) = insert(&admin, "cd", json!({ "url": url, "copy": true })).await?;
+    ensure!(status == 200 && text.contains("MEDIA_COPY_STATE_RUNNING"), "{text}");
+    until_state(&admin, "cd", "INSERTING").await?;
+    testkit::signal(suite.pid_of("mediasrv").context("no mediasrv")?, "TERM")?;
+    eventually("the end of the copy is told", LONG, || async {
+        let told = admin.get("/api/v1alpha1/events?domain=media&what=copy").await?.json()?;
+        // The newest first.
+        let [end, begin] = told["events"].as_array().map(Vec::as_slice).unwrap_or_default() else {
+            return Ok(false);
+        };
+        let (ended, began) = (&end["taskChange"], &begin["taskChange"]);
+        ensure!(began["kind"] == "TASK_CHANGE_KIND_STARTED" && began["taskId"].is_string(), "{told}");
+        ensure!(ended["taskId"] == began["taskId"], "{told}");
+        ensure!(ended["kind"] == "TASK_CHANGE_KIND_CANCELLED", "{told}");
+        ensure!(begin["principal"] == "admin" && end["principal"].is_null(), "{told}");
+        Ok(true)
+    })
+    .await?;
+    // The next daemon knows nothing of it.
+    until_state(&admin, "cd", "EMPTY").await?;
     suite.stop().await
 }
 

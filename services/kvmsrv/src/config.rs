@@ -9,7 +9,8 @@ pub struct Config {
     /// How often a host's screen is looked at, in seconds, so that what it showed before it went off or was reset can be kept. 0 for never: nothing is captured
     /// for nobody then.
     pub keep_secs: u16,
-    /// Whether the pictures of simulated hosts are JPEGs that a program gives by a socket, as a video engine does. For measurements.
+    /// Whether the pictures of simulated hosts are JPEGs that a program gives by a socket, as a video engine does. One that equals the one before is not shown
+    /// anew, and such a host has no keyboard: typing is refused. For measurements.
     pub sim_frames: bool,
 }
 

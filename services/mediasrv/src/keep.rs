@@ -1,22 +1,27 @@
-//! What is in the drives, kept over restarts of the daemon: a line of JSON, and a line with its CRC-32. Without a sum another bit may be another server, which
-//! would get the password of the one that was meant.
+//! What is in the drives, kept over restarts of the daemon: one JSON document, in which each medium has a CRC-32. Without a sum another bit may be another
+//! server, which would get the password of the one that was meant. The sum is a field of the medium, which releases before it skip: after a downgrade they read
+//! the file, and what they write, without sums, is read here.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 use media::Medium;
+use serde_json::{Map, Value};
 use service::Folder;
 
 /// The file. Its media may name passwords of servers: it is this user's alone.
 const FILE: &str = "slots.json";
 /// More than sixteen drives need.
 const BYTES_MAX: usize = 256 * 1024;
+/// The field of a medium that has its sum.
+const SUM: &str = "sum";
 
 /// What was in the drives, by their names.
 pub(crate) type Media = BTreeMap<String, Medium>;
 
-/// Reads what was kept. What cannot be read is nothing, and said why; what is no file is put aside, as nothing could be kept in its place.
+/// Reads what was kept. A medium that is damaged is left out, and said why; of a document that is none nothing is left. What is no file is put aside, as nothing
+/// could be kept in its place.
 pub(crate) fn kept(state_dir: &Path) -> (Media, Option<String>) {
     let read = Folder::open(state_dir).and_then(|folder| match folder.read(FILE, BYTES_MAX) {
         Ok(bytes) => Ok(parse(&bytes)),
@@ -26,33 +31,64 @@ pub(crate) fn kept(state_dir: &Path) -> (Media, Option<String>) {
                 Ok(false) => String::new(),
                 Err(error) => format!("; cannot be put aside: {error}"),
             };
-            Ok(Err(format!("{error}{became}")))
+            Ok((Media::new(), Some(format!("{error}{became}"))))
         }
         Err(error) => Err(error),
     });
     match read {
-        Ok(Ok(media)) => (media, None),
-        Ok(Err(what)) => (Media::new(), Some(what)),
+        Ok(read) => read,
         Err(error) if error.kind() == io::ErrorKind::NotFound => (Media::new(), None),
         Err(error) => (Media::new(), Some(error.to_string())),
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Media, String> {
-    let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
-    let json = lines.next().unwrap_or_default();
-    // Older releases wrote none.
-    if let Some(written) = lines.next()
-        && written != sum(json).as_bytes()
+fn parse(bytes: &[u8]) -> (Media, Option<String>) {
+    let written: BTreeMap<String, Map<String, Value>> = match serde_json::from_slice(bytes) {
+        Ok(written) => written,
+        Err(error) => return (Media::new(), Some(error.to_string())),
+    };
+    let (count, mut media, mut damage) = (written.len(), Media::new(), Vec::new());
+    for (drive, fields) in written {
+        match medium(&drive, count, fields) {
+            Ok(medium) => {
+                media.insert(drive, medium);
+            }
+            Err(why) => damage.push(format!("{drive:?}: {why}")),
+        }
+    }
+    (media, Some(damage.join("; ")).filter(|damage| !damage.is_empty()))
+}
+
+/// The medium that was written for a drive, as one of `count`.
+///
+/// # Errors
+/// What is wrong with it, for people.
+fn medium(drive: &str, count: usize, mut fields: Map<String, Value>) -> Result<Medium, String> {
+    let text = |error: serde_json::Error| error.to_string();
+    let written = fields.remove(SUM);
+    let has_sum = written.is_some();
+    if let Some(written) = written
+        && written != Value::String(sum(drive, count, &fields).map_err(text)?)
     {
         return Err("its sum is wrong".to_owned());
     }
-    serde_json::from_slice(json).map_err(|error| error.to_string())
+    let medium: Medium = serde_json::from_value(Value::Object(fields.clone())).map_err(text)?;
+    // Releases that wrote no sum wrote these fields and no other: another one is the damaged name of a field, maybe of the sum.
+    if !has_sum && self::fields(&medium).map_err(text)? != fields {
+        return Err("it has no sum, and a field that is not known".to_owned());
+    }
+    Ok(medium)
 }
 
-/// The line after the JSON, which has no line's end within.
-fn sum(json: &[u8]) -> String {
-    format!("{:08x}\n", crc32fast::hash(json))
+/// A medium as it is written, but for its sum.
+fn fields(medium: &Medium) -> serde_json::Result<Map<String, Value>> {
+    serde_json::from_value(serde_json::to_value(medium)?)
+}
+
+/// The sum of a medium, which is bound to its drive, and to how many there are: a drive whose name was turned into that of another one takes its place.
+fn sum(drive: &str, count: usize, fields: &Map<String, Value>) -> serde_json::Result<String> {
+    let bytes = serde_json::to_vec(&(drive, count, fields))?;
+    Ok(format!("{:08x}", crc32fast::hash(&bytes)))
 }
 
 /// Keeps them; they are on the medium when it returns.
@@ -60,11 +96,14 @@ fn sum(json: &[u8]) -> String {
 /// # Errors
 /// What the system says; what was kept before is still there.
 pub(crate) fn keep(state_dir: &Path, media: &Media) -> io::Result<()> {
-    let mut bytes = serde_json::to_vec(media)?;
-    let sum = sum(&bytes);
-    bytes.push(b'\n');
-    bytes.extend(sum.into_bytes());
-    Folder::create(state_dir)?.replace_durably(FILE, &bytes, 0o600)
+    let mut written = BTreeMap::new();
+    for (drive, medium) in media {
+        let mut fields = fields(medium)?;
+        let sum = sum(drive, media.len(), &fields)?;
+        fields.insert(SUM.to_owned(), Value::String(sum));
+        written.insert(drive, fields);
+    }
+    Folder::create(state_dir)?.replace_durably(FILE, &serde_json::to_vec(&written)?, 0o600)
 }
 
 #[cfg(test)]
@@ -75,44 +114,48 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_is_kept_is_found_again_and_what_is_damaged_is_not_guessed_at() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(kept(dir.path()), (Media::new(), None));
-        let medium = Medium {
-            source: Source::Store,
+    fn medium_of(source: Source) -> Medium {
+        Medium {
+            source,
             name: "a.iso".to_owned(),
             is_read_only: true,
             account: "ann".to_owned(),
             inserted_ms: 5,
             size: 2048,
             validator: Some("\"one\"".to_owned()),
+        }
+    }
+
+    fn two() -> Media {
+        let source = Source::Url {
+            url: "https://images.example/a.iso".to_owned(),
+            verify: true,
+            username: "ann".to_owned(),
+            password: "secret".to_owned(),
         };
-        let media = Media::from([("cd".to_owned(), medium)]);
+        Media::from([("cd0".to_owned(), medium_of(Source::Store)), ("cd1".to_owned(), medium_of(source))])
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again_and_what_is_damaged_is_not_guessed_at() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(kept(dir.path()), (Media::new(), None));
+        let media = Media::from([("cd".to_owned(), medium_of(Source::Store))]);
         keep(dir.path(), &media).unwrap();
         assert_eq!(kept(dir.path()), (media.clone(), None));
-        let mode = std::fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
         let path = dir.path().join(FILE);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         let whole = std::fs::read(&path).unwrap();
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            std::fs::write(&path, flipped).unwrap();
-            let (found, why) = kept(dir.path());
+            let (found, why) = parse(&flipped);
             assert!(found.is_empty() && why.is_some(), "bit {bit}");
         }
-        let json = whole.iter().position(|byte| *byte == b'\n').unwrap();
         for length in 0..whole.len() {
-            std::fs::write(&path, &whole[..length]).unwrap();
-            let (found, why) = kept(dir.path());
-            // Without the line of the sum it is as an older release wrote it.
-            let is_old = length == json;
-            assert_eq!(
-                (found == media, found.is_empty(), why.is_none()),
-                (is_old, !is_old, is_old),
-                "{length}"
-            );
+            let (found, why) = parse(&whole[..length]);
+            assert!(found.is_empty() && why.is_some(), "{length}");
         }
         // In place of a folder nothing could be kept for good.
         std::fs::remove_file(&path).unwrap();
@@ -120,5 +163,52 @@ mod tests {
         assert_eq!(kept(dir.path()), (Media::new(), Some("it is no file; put aside".to_owned())));
         keep(dir.path(), &media).unwrap();
         assert_eq!(kept(dir.path()), (media, None));
+    }
+
+    #[test]
+    fn a_turned_bit_costs_the_medium_it_is_in_and_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let media = two();
+        keep(dir.path(), &media).unwrap();
+        let whole = std::fs::read(dir.path().join(FILE)).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let (found, why) = parse(&flipped);
+            assert!(found.len() < 2 && why.is_some(), "bit {bit}");
+            assert!(found.iter().all(|(drive, medium)| media[drive] == *medium), "bit {bit}");
+        }
+        // The other one stays.
+        let text = String::from_utf8(whole).unwrap();
+        let (found, why) = parse(text.replace("images.example", "images.exbmple").as_bytes());
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["cd0"]);
+        assert_eq!(why.unwrap(), "\"cd1\": its sum is wrong");
+        // One for the other.
+        let swapped = text.replace("cd0", "cdx").replace("cd1", "cd0").replace("cdx", "cd1");
+        assert_eq!(parse(swapped.as_bytes()).0, Media::new());
+        assert_eq!(parse(text.replace("cd0", "cd1").as_bytes()).0, Media::new(), "two of one name");
+        assert_eq!(parse(text.replace("\"sum\"", "\"rum\"").as_bytes()).0, Media::new());
+    }
+
+    #[test]
+    fn the_release_before_reads_what_is_written_and_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let media = two();
+        keep(dir.path(), &media).unwrap();
+        let path = dir.path().join(FILE);
+        let whole = std::fs::read(&path).unwrap();
+        assert_eq!(String::from_utf8_lossy(&whole).matches("\"sum\":").count(), 2);
+        // As it parses, and as it writes.
+        assert_eq!(serde_json::from_slice::<BTreeMap<String, Medium>>(&whole).unwrap(), media);
+        std::fs::write(&path, serde_json::to_vec(&media).unwrap()).unwrap();
+        assert_eq!(kept(dir.path()), (media, None));
+        assert_eq!(parse(b"{}"), (Media::new(), None));
+        // A release to come may write more, under its sum.
+        let mut more = fields(&medium_of(Source::Store)).unwrap();
+        more.insert("later".to_owned(), Value::Bool(true));
+        let sum = sum("cd", 1, &more).unwrap();
+        more.insert(SUM.to_owned(), Value::String(sum));
+        let bytes = serde_json::to_vec(&BTreeMap::from([("cd", more)])).unwrap();
+        assert_eq!(parse(&bytes), (Media::from([("cd".to_owned(), medium_of(Source::Store))]), None));
     }
 }

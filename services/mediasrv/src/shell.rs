@@ -126,7 +126,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     };
     let (kept, damage) = keep::kept(&context.state_dir);
     if let Some(what) = damage {
-        tracing::warn!(what, "what was in the drives cannot be read: they are empty");
+        tracing::warn!(what, "what was in drives cannot be read: those are empty");
         context.notify.finding("slots.json", &what);
     }
     for (file, what) in desk.library.store.inspect() {
@@ -159,6 +159,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     if let Ok(sessions) = sessions {
         sessions.end().await;
     }
+    desk.slots.end_copies();
     drop(desk);
     drives.shutdown().await;
     drop(outbox);

@@ -372,7 +372,7 @@ impl Slots {
         let begun = (place.name.clone(), order.by.clone());
         let (id, progress) = self.copies.begin(order, self.clock.wall());
         tracing::info!(drive = begun.0, medium = name, "copying medium into store");
-        self.tell_copy(&id, v1::TaskChangeKind::Started, &begun.0, &name, &begun.1);
+        self.tell_copy(&id, v1::TaskChangeKind::Started, &begun.0, &name, Some(&begun.1));
         let (store, copied) = (self.store.clone(), id.clone());
         let image = HttpImage::new(Arc::clone(&self.servers), wanted, None);
         let work = self.work.spawn(async move {
@@ -420,23 +420,46 @@ impl Slots {
         };
         let Some(copied) = self.copies.ended(id, end, self.clock.wall()) else { return };
         let drive = self.places.get(copied.slot).map_or("", |place| place.name.as_str());
-        self.tell_copy(id, kind, drive, &copied.name, &copied.by);
+        self.tell_copy(id, kind, drive, &copied.name, Some(&copied.by));
+    }
+
+    /// Ends the copies that run, as the daemon ends: the next one does not know them, and who follows their tasks is told now or never.
+    pub(crate) fn end_copies(&mut self) {
+        // What came to its end since the loop ended is told as it ended.
+        while let Some(done) = self.work.try_join_next() {
+            match done {
+                Ok(Done::CopyInserted { id, result }) => {
+                    self.copy_ended(&id, result.map_or_else(End::Failed, |()| End::Done));
+                }
+                Ok(Done::Copied { id, result: Err(why) }) => self.copy_ended(&id, End::Failed(why)),
+                _ => {}
+            }
+        }
+        for slot in 0..self.places.len() {
+            let Some(Copied { id, name, .. }) = self.copies.stop(slot, self.clock.wall()) else { continue };
+            let drive = self.places.get(slot).map_or("", |place| place.name.as_str());
+            tracing::info!(drive, medium = name, "stopped copying medium into store: daemon ends");
+            // Nobody's doing.
+            self.tell_copy(&id, v1::TaskChangeKind::Cancelled, drive, &name, None);
+        }
     }
 
     /// Tells that a copy for this drive has begun or ended; what became of the drive by it is told by itself.
-    fn tell_copy(&self, id: &str, kind: v1::TaskChangeKind, drive: &str, image: &str, by: &Opener) {
+    fn tell_copy(&self, id: &str, kind: v1::TaskChangeKind, drive: &str, image: &str, by: Option<&Opener>) {
         let (severity, did) = match kind {
             v1::TaskChangeKind::Started => (v1::EventSeverity::Info, "has begun"),
             v1::TaskChangeKind::Completed => (v1::EventSeverity::Info, "is done"),
             v1::TaskChangeKind::Cancelled => (v1::EventSeverity::Info, "was ended"),
             _ => (v1::EventSeverity::Warning, "failed"),
         };
+        let (account, request_id) =
+            by.map(|by| (by.holder.account.as_str(), by.request_id.as_str())).unwrap_or_default();
         let change = v1::TaskChange { task_id: id.to_owned(), kind: kind.into() };
         let event = ipc::EventBuilder::new(crate::NAME, "media", drive, "copy")
             .severity(severity)
             .message(format!("{drive}: the copy of {image} into the store {did}"))
             .payload(v1::event::Payload::TaskChange(change))
-            .by(&by.holder.account, &by.request_id)
+            .by(account, request_id)
             .at(self.clock.wall());
         self.outbox.event(event);
     }
@@ -517,7 +540,11 @@ impl Slots {
             tracing::info!(medium = name, by = who, "stopped copying medium into store");
             let drive = self.places.get(slot).map_or("", |place| place.name.as_str());
             // By who has emptied the drive, not by who wanted it filled.
-            self.tell_copy(&id, v1::TaskChangeKind::Cancelled, drive, &name, &by);
+            self.tell_copy(&id, v1::TaskChangeKind::Cancelled, drive, &name, Some(&by));
+            // As an ejection of a medium does: there may be none yet whose end would be told.
+            if let Some(place) = self.places.get_mut(slot) {
+                place.verification = Verification::default();
+            }
         }
         let Some(place) = self.places.get_mut(slot) else { return };
         let waiter = Waiter::Eject(reply);

@@ -453,6 +453,18 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_is_a_link_to_a_folder_on_another_disk_stays() {
+        let (dir, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(disk.path(), dir.path().join("store")).unwrap();
+        let store = Store::open(dir.path(), 10_000);
+        assert_eq!(store.inspect(), []);
+        store.begin("a.iso", 10).unwrap().finish().unwrap();
+        assert_eq!(store.inspect(), []);
+        assert_eq!(fs::metadata(disk.path().join("a.iso")).unwrap().len(), 10);
+        assert!(dir.path().join("store").is_symlink());
+    }
+
+    #[test]
     fn a_file_is_there_when_it_is_whole_and_not_before() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), 10_000);
