@@ -234,8 +234,9 @@ impl Desk {
                 }
             }
             MediaServiceCall::ConfigureMedia(set, reply) => {
+                let by = Opener::of(reply.context());
                 let done = self.slots.find(&set.name).and_then(|slot| {
-                    self.slots.configure(slot, set.verify_certificate)?;
+                    self.slots.configure(slot, set.verify_certificate, &by)?;
                     Ok(v1::ConfigureMediaResponse { slot: self.slots.shown(slot) })
                 });
                 self.outbox.answer(reply, done);
@@ -272,7 +273,7 @@ impl Desk {
     /// What is to be inserted, and where.
     fn wanted(&self, insert: &v1::InsertMediaRequest, by: &Opener) -> Result<(usize, Medium), Status> {
         let slot = self.slots.find(&insert.name)?;
-        let verifies = self.slots.verifies(slot);
+        let verifies = self.slots.verifies(slot, by);
         let (source, name) = match (insert.url.is_empty(), insert.store_file.is_empty()) {
             (false, true) => {
                 let to = self.servers.judge(&insert.url).map_err(Status::invalid_argument)?;

@@ -108,26 +108,31 @@ struct Place {
 }
 
 /// Whether the certificate of the next medium's server is verified where its insertion does not say. That it is not is used up once a medium is inserted, and
-/// forgotten after a while: who inserts another one later is not to meet it. An insertion that is refused or fails changes nothing of it, so that it can be
-/// tried again.
+/// forgotten after a while: who inserts another one later is not to meet it. It is for insertions of the account that said so alone, which another one may not
+/// be allowed to say. An insertion that is refused or fails changes nothing of it, so that it can be tried again.
 #[derive(Debug, Default)]
 struct Verification {
-    off_until: Option<Mono>,
+    off: Option<(String, Mono)>,
 }
 
 impl Verification {
-    fn set(&mut self, is_on: bool, now: Mono) {
-        self.off_until = (!is_on).then(|| now.saturating_add(UNVERIFIED_FOR));
+    fn set(&mut self, is_on: bool, account: &str, now: Mono) {
+        self.off = (!is_on).then(|| (account.to_owned(), now.saturating_add(UNVERIFIED_FOR)));
     }
 
+    /// As it is shown: for whom it is off, it is.
     fn is_on(&self, now: Mono) -> bool {
-        self.off_until.is_none_or(|until| until <= now)
+        self.off.as_ref().is_none_or(|(_, until)| *until <= now)
+    }
+
+    fn is_on_for(&self, account: &str, now: Mono) -> bool {
+        self.is_on(now) || self.off.as_ref().is_none_or(|(by, _)| by != account)
     }
 
     /// What becomes of it by what happened to the drive.
     fn happened(&mut self, change: &Change) {
         if matches!(change, Change::Inserted | Change::Ejected(_)) {
-            self.off_until = None;
+            self.off = None;
         }
     }
 }
@@ -257,15 +262,21 @@ impl Slots {
     }
 
     /// Whether the certificate of a server is verified where an insertion into this drive does not say.
-    pub(crate) fn verifies(&self, slot: usize) -> bool {
-        self.places.get(slot).is_none_or(|place| place.verification.is_on(self.clock.now()))
+    pub(crate) fn verifies(&self, slot: usize, by: &Opener) -> bool {
+        let now = self.clock.now();
+        self.places.get(slot).is_none_or(|place| place.verification.is_on_for(&by.holder.account, now))
     }
 
     /// Says how the next medium is inserted.
     ///
     /// # Errors
     /// There is one, and it stays as it was inserted.
-    pub(crate) fn configure(&mut self, slot: usize, verifies: Option<bool>) -> Result<(), Status> {
+    pub(crate) fn configure(
+        &mut self,
+        slot: usize,
+        verifies: Option<bool>,
+        by: &Opener,
+    ) -> Result<(), Status> {
         let now = self.clock.now();
         let Some(place) = self.places.get_mut(slot) else { return Err(Status::internal("no drive")) };
         let Some(verifies) = verifies else { return Ok(()) };
@@ -276,7 +287,7 @@ impl Slots {
             }
             Some(_) => Ok(()),
             None => {
-                place.verification.set(verifies, now);
+                place.verification.set(verifies, &by.holder.account, now);
                 Ok(())
             }
         }
@@ -890,20 +901,21 @@ mod tests {
     fn that_a_server_is_not_verified_is_for_one_medium_and_not_for_long() {
         let (mut verification, now) = (Verification::default(), Mono::ZERO);
         assert!(verification.is_on(now));
-        verification.set(false, now);
-        assert!(!verification.is_on(now));
+        verification.set(false, "a", now);
+        assert!(!verification.is_on(now) && !verification.is_on_for("a", now));
+        assert!(verification.is_on_for("b", now), "another account has not said so");
         // What was refused or failed is tried again.
         verification.happened(&Change::Failed("the server does not answer".to_owned()));
         assert!(!verification.is_on(now), "a failure uses nothing up");
         verification.happened(&Change::Inserted);
         assert!(verification.is_on(now), "it was for the medium that is inserted now");
-        verification.set(false, now);
+        verification.set(false, "a", now);
         verification.happened(&Change::Ejected(None));
         assert!(verification.is_on(now));
-        verification.set(false, now);
+        verification.set(false, "a", now);
         assert!(verification.is_on(now.saturating_add(UNVERIFIED_FOR)));
-        verification.set(false, now);
-        verification.set(true, now);
+        verification.set(false, "a", now);
+        verification.set(true, "a", now);
         assert!(verification.is_on(now));
     }
 }
