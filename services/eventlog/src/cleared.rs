@@ -5,9 +5,20 @@ use std::collections::BTreeMap;
 
 use schema::v1alpha1 as v1;
 use serde::{Deserialize, Serialize};
+use units::{Allowance, Millis, Quota};
 
 /// Logs that can have been cleared at most: more than a board has.
 const LOGS_MAX: usize = 64;
+
+/// Changes of one log: a tool that clears it after each run of a test has them.
+const OF_LOG: Allowance = Allowance::new(16, 1, Millis::from_secs(300));
+/// Changes by one account: the logs of all hosts may be cleared in one go.
+const OF_ACCOUNT: Allowance = Allowance::new(64, 1, Millis::from_secs(60));
+
+/// How often logs may be cleared, by their names, and by each account: each change is a record in flash, and an event that pushes others out of the log.
+pub(crate) const fn changes() -> Quota<String> {
+    Quota::new(OF_LOG, OF_ACCOUNT)
+}
 
 /// Up to where a log was cleared, as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +70,11 @@ impl Cleared {
         self.0.contains_key(log) || self.0.len() < LOGS_MAX
     }
 
+    /// Up to where this one was cleared; `None` if it never was.
+    pub(crate) fn of(&self, log: &str) -> Option<&Mark> {
+        self.0.get(log)
+    }
+
     /// It is stored.
     pub(crate) fn put(&mut self, log: &str, mark: Mark) {
         self.0.insert(log.to_owned(), mark);
@@ -72,6 +88,8 @@ impl Cleared {
 
 #[cfg(test)]
 mod tests {
+    use units::Mono;
+
     use super::*;
 
     #[test]
@@ -85,6 +103,21 @@ mod tests {
         assert_eq!(serde_json::from_str::<Mark>(&more).unwrap(), mark);
         let shown = mark.shown("EventLog");
         assert_eq!(shown.until.map(|at| (at.seconds, at.nanos)), Some((1, 501_000_000)));
+    }
+
+    #[test]
+    fn a_log_and_an_account_have_so_many_changes_at_once_and_then_one_in_each_span() {
+        let at = |second: u64| Mono::from_millis(second * 1_000);
+        let mut quota = changes();
+        let mut taken = |second: u64, by: &str| {
+            (0..40).filter(|_| quota.take(at(second), "EventLog".to_owned(), by).is_ok()).count()
+        };
+        assert_eq!((taken(0, "ann"), taken(1, "bob"), taken(299, "ann"), taken(300, "ann")), (16, 0, 0, 1));
+        assert_eq!(quota.take(at(300), "SEL-a".to_owned(), "ann"), Ok(()), "another log");
+        let mut quota = changes();
+        let mut taken =
+            |by: &str| (0..100).filter(|log| quota.take(at(0), format!("SEL-{by}{log}"), by).is_ok()).count();
+        assert_eq!((taken("ann"), taken("ann"), taken("bob")), (64, 0, 64));
     }
 
     #[test]

@@ -13,9 +13,10 @@ use schema::v1alpha1 as v1;
 use service::Clock;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use units::Lasting;
+use units::{Lasting, Quota};
 
-use crate::cleared::{Cleared, Mark};
+use crate::cleared::{self, Cleared, Mark};
+use crate::index;
 use crate::keeper::{Shared, State};
 use crate::lists::{self, READ_AT_ONCE};
 use crate::resolutions::{Named, Record, Resolutions, end_of, id, number};
@@ -97,7 +98,8 @@ pub(crate) async fn own(
         tracing::info!(times = said.times, lasted = %said.lasts, "which events are resolved is read again");
     }
     shared.resolved.send_replace(State::Known);
-    let owner = Owner { shared, bucket, clock, outbox: outbox.clone() };
+    let quota = cleared::changes();
+    let mut owner = Owner { shared, bucket, clock, outbox: outbox.clone(), quota };
     let mut sweep = interval(SWEEP_EVERY);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -172,10 +174,12 @@ struct Owner {
     bucket: Bucket,
     clock: Clock,
     outbox: Outbox,
+    /// How often logs may be cleared still.
+    quota: Quota<String>,
 }
 
 impl Owner {
-    async fn answer(&self, change: Change) {
+    async fn answer(&mut self, change: Change) {
         let context = change.context().clone();
         let record = |resolved, note: &str| Record {
             resolved,
@@ -216,8 +220,9 @@ impl Owner {
         }
     }
 
-    /// Clears a log: what is in it now is not shown in it any more.
-    async fn clear(&self, context: &CallContext, log: &str) -> Result<v1::ClearedLog, Status> {
+    /// Clears a log: what is in it now is not shown in it any more. Where it was cleared before and nothing has come since, it is so already, and
+    /// nothing is stored or told.
+    async fn clear(&mut self, context: &CallContext, log: &str) -> Result<v1::ClearedLog, Status> {
         let may = |privilege| context.principal.as_ref().is_some_and(|by| by.may(privilege));
         if log == EVENT_LOG && !may(v1::Privilege::ConfigureManager) {
             return Err(Status::permission_denied("the log of all events takes CONFIGURE_MANAGER"));
@@ -231,13 +236,22 @@ impl Owner {
         let now_ms = schema::time::unix_ms(self.clock.wall());
         let mark = {
             let index = self.shared.index();
-            Mark::of(index.last(), index.youngest_ms(), now_ms, context.username())
+            let before = self.shared.cleared().of(log).cloned();
+            match before.filter(|before| !index.has_news_since(before.sequence)) {
+                Some(before) => return Ok(before.shown(log)),
+                None => Mark::of(index.last(), index.youngest_ms(), now_ms, context.username()),
+            }
         };
+        // Taken right before it is stored: what is refused otherwise costs nothing.
+        self.quota.take(self.clock.now(), log.to_owned(), context.username()).map_err(|wait| {
+            service::too_many_changes("cleared logs", &format!("{log} was not cleared"), wait)
+        })?;
         let key = format!("{CLEARED}{log}");
         self.bucket.commit(&key, &Json(mark.clone()), None).await.map_err(StateError::of_change)?;
         let cleared = mark.shown(log);
         self.shared.cleared().put(log, mark);
-        let event = EventBuilder::new(crate::NAME, "log", "events", "cleared")
+        let [domain, component, what] = index::CLEARED;
+        let event = EventBuilder::new(crate::NAME, domain, component, what)
             .message(format!("the log {log} was cleared"))
             .payload(v1::event::Payload::ClearedLog(cleared.clone()))
             .by(context.username(), &context.request_id)

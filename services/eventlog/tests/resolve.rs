@@ -109,6 +109,23 @@ impl Bench {
         Ok(answer.cleared.expect("what was cleared"))
     }
 
+    /// Puts an event into the log, and waits until the daemon knows it.
+    async fn event(&self, message: &str) {
+        let before = self.list(None).await.events.len();
+        let event =
+            EventBuilder::new("powermgr", "host", "system", "state").message(message).at(SystemTime::now());
+        self.on.client.publish_event(&event).await.expect("published");
+        while self.list(None).await.events.len() <= before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Changes with each time that this is stored.
+    async fn revision(&self, key: &str) -> u64 {
+        let bucket = self.on.client.bucket("resolutions").await.expect("a bucket");
+        bucket.revision_of(key).await.expect("a revision").expect("it is stored")
+    }
+
     async fn stored(&self) -> Vec<String> {
         let bucket = self.on.client.bucket("resolutions").await.expect("a bucket");
         bucket.keys().await.expect("keys")
@@ -205,6 +222,49 @@ async fn a_log_is_cleared_up_to_now_by_who_may_which_holds_over_a_crash_and_take
     assert_eq!(bench.list(Some(false)).await.cleared.len(), 1);
     bench.clear("EventLog", &[v1::Privilege::ConfigureManager]).await.expect("done");
     assert_eq!(bench.list(None).await.cleared.len(), 2);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_cleared_already_is_not_cleared_again_and_there_is_an_end_of_changes() {
+    let bench = Bench::start().await;
+    let mut told = bench.on.client.subscribe_events("event.log.>").await.expect("a subscription");
+    let daemon = bench.daemon().await;
+    bench.events(&["one"]).await;
+    let manager = [v1::Privilege::ConfigureManager];
+    let first = bench.clear("SEL-system", &[]).await.expect("done");
+    let revision = bench.revision("c.SEL-system").await;
+    for _ in 0..20 {
+        assert_eq!(bench.clear("SEL-system", &[]).await.expect("it is so already"), first);
+    }
+    assert_eq!(bench.revision("c.SEL-system").await, revision, "nothing was stored");
+    bench.clear("EventLog", &manager).await.expect("done");
+    for log in ["SEL-system", "EventLog"] {
+        let EventItem::Event(event) = told.next().await.expect("an event") else { panic!("no event") };
+        assert!(
+            matches!(&event.payload, Some(v1::event::Payload::ClearedLog(told)) if told.log == log),
+            "{event:?}"
+        );
+    }
+    // Sixteen at once of each log: one is taken.
+    let mut last = first;
+    for number in 2..=16 {
+        bench.event(&format!("event {number}")).await;
+        let cleared = bench.clear("SEL-system", &[]).await.expect("done");
+        assert!(cleared.sequence > last.sequence, "{cleared:?} {last:?}");
+        last = cleared;
+    }
+    bench.event("one more").await;
+    let revision = bench.revision("c.SEL-system").await;
+    let refused = bench.clear("SEL-system", &[]).await.expect_err("too many");
+    assert_eq!(
+        (refused.code, refused.reason().as_str()),
+        (Code::ResourceExhausted, service::TOO_MANY_CHANGES)
+    );
+    assert!(refused.wait().is_some_and(|wait| wait <= Duration::from_secs(300)), "{refused}");
+    assert_eq!(bench.revision("c.SEL-system").await, revision);
+    assert!(bench.list(None).await.cleared.contains(&last), "what is refused changes nothing");
+    bench.clear("EventLog", &manager).await.expect("another log");
     daemon.stop().await;
 }
 
