@@ -1,14 +1,16 @@
 //! Logs that clients are shown and that were cleared: what they showed then they show no more. Nothing is taken out of the event log by that, so that records of
 //! who did what stay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schema::v1alpha1 as v1;
 use serde::{Deserialize, Serialize};
 use units::{Allowance, Millis, Quota};
 
-/// Logs that can have been cleared at most: more than a board has.
-const LOGS_MAX: usize = 64;
+/// The log of all events, which is the manager's.
+pub(crate) const EVENT_LOG: &str = "EventLog";
+/// Logs of hosts of which it is kept up to where they were cleared: more than a board has.
+const HOSTS_MAX: usize = 64;
 
 /// Changes of one log: a tool that clears it after each run of a test has them.
 const OF_LOG: Allowance = Allowance::new(16, 1, Millis::from_secs(300));
@@ -55,34 +57,67 @@ impl Mark {
     }
 }
 
-/// All of them, by the names of the logs.
+/// All of them.
 #[derive(Debug, Default)]
-pub(crate) struct Cleared(BTreeMap<String, Mark>);
+pub(crate) struct Cleared {
+    /// By the names of the logs.
+    marks: BTreeMap<String, Mark>,
+    /// Logs whose marks count no more, and may be stored still.
+    dropped: BTreeSet<String>,
+}
 
 impl Cleared {
     /// Takes what was stored.
     pub(crate) fn load(stored: impl IntoIterator<Item = (String, Mark)>) -> Self {
-        Self(stored.into_iter().collect())
-    }
-
-    /// Whether this one can be cleared: those that never were are bounded.
-    pub(crate) fn has_room(&self, log: &str) -> bool {
-        self.0.contains_key(log) || self.0.len() < LOGS_MAX
+        let mut cleared = Self { marks: stored.into_iter().collect(), dropped: BTreeSet::new() };
+        cleared.displace("");
+        cleared
     }
 
     /// Up to where this one was cleared; `None` if it never was.
     pub(crate) fn of(&self, log: &str) -> Option<&Mark> {
-        self.0.get(log)
+        self.marks.get(log)
     }
 
-    /// It is stored.
+    /// It is stored. When there are too many it takes the place of the oldest one of another host: who operates a machine may name hosts that there are not, and
+    /// takes nothing from others by that, least of all from who has [`EVENT_LOG`] cleared.
     pub(crate) fn put(&mut self, log: &str, mark: Mark) {
-        self.0.insert(log.to_owned(), mark);
+        self.dropped.remove(log);
+        self.marks.insert(log.to_owned(), mark);
+        self.displace(log);
+    }
+
+    /// Drops the oldest ones of hosts that are too many; never the one of the log `newest`.
+    fn displace(&mut self, newest: &str) {
+        loop {
+            let hosts = self.marks.iter().filter(|(log, _)| *log != EVENT_LOG);
+            if hosts.clone().count() <= HOSTS_MAX {
+                return;
+            }
+            // Numbers go up whatever the clock is set to.
+            let oldest = hosts
+                .filter(|(log, _)| *log != newest)
+                .min_by_key(|(_, mark)| (mark.sequence, mark.at_ms))
+                .map(|(log, _)| log.clone());
+            let Some(oldest) = oldest else { return };
+            self.marks.remove(&oldest);
+            self.dropped.insert(oldest);
+        }
+    }
+
+    /// A log whose mark counts no more, and may be stored still.
+    pub(crate) fn dropped(&self) -> Option<String> {
+        self.dropped.first().cloned()
+    }
+
+    /// What was stored of a log that [`Self::dropped`] told is gone.
+    pub(crate) fn removed(&mut self, log: &str) {
+        self.dropped.remove(log);
     }
 
     /// All of them as clients see them.
     pub(crate) fn shown(&self) -> Vec<v1::ClearedLog> {
-        self.0.iter().map(|(log, mark)| mark.shown(log)).collect()
+        self.marks.iter().map(|(log, mark)| mark.shown(log)).collect()
     }
 }
 
@@ -121,16 +156,46 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_cleared_again_and_there_is_no_end_of_others() {
+    fn names_of_hosts_that_there_are_not_displace_each_other_and_never_the_log_of_all_events() {
         let mut all = Cleared::default();
-        for number in 0..LOGS_MAX {
-            let log = format!("SEL-{number}");
-            assert!(all.has_room(&log));
-            all.put(&log, Mark::default());
+        all.put(EVENT_LOG, Mark::of(1, 0, 1, "root"));
+        // The clock goes back: the order is that of the numbers.
+        let mark = |number: u64| Mark::of(100 + number, 0, 9_000 - number, "ann");
+        for number in 0..64 {
+            all.put(&format!("SEL-{number}"), mark(number));
         }
-        assert!(!all.has_room("EventLog") && all.has_room("SEL-3"));
-        all.put("SEL-3", Mark::of(9, 0, 1, "bob"));
-        let found = all.shown().into_iter().find(|cleared| cleared.log == "SEL-3").unwrap();
-        assert_eq!((found.sequence, found.username.as_str(), all.shown().len()), (9, "bob", LOGS_MAX));
+        assert_eq!((all.dropped(), all.shown().len()), (None, HOSTS_MAX + 1));
+        all.put("SEL-3", mark(64));
+        assert_eq!(all.dropped(), None, "it has its place");
+        all.put(EVENT_LOG, Mark::of(200, 0, 1, "root"));
+        assert_eq!(all.dropped(), None);
+        for (number, displaced) in [(65, "SEL-0"), (66, "SEL-1"), (67, "SEL-2"), (68, "SEL-4")] {
+            all.put(&format!("SEL-{number}"), mark(number));
+            assert_eq!(all.dropped().as_deref(), Some(displaced));
+            assert!(all.of(displaced).is_none());
+            all.removed(displaced);
+            assert_eq!((all.dropped(), all.shown().len()), (None, HOSTS_MAX + 1));
+        }
+        assert_eq!(all.of(EVENT_LOG).map(|mark| mark.sequence), Some(200));
+        // The newest stays, also where no number tells that it is.
+        all.put("SEL-69", Mark::default());
+        assert!(all.of("SEL-69").is_some());
+        assert_eq!(all.dropped().as_deref(), Some("SEL-5"));
+        // One that was not removed yet and is cleared again is not removed.
+        all.put("SEL-5", mark(70));
+        assert!(all.of("SEL-5").is_some());
+        assert_eq!(all.dropped().as_deref(), Some("SEL-69"));
+    }
+
+    #[test]
+    fn of_too_many_that_were_stored_the_newest_count() {
+        let stored = (0..66_u64).map(|number| (format!("SEL-{number}"), Mark::of(number, 0, 0, "")));
+        let mut all = Cleared::load(stored);
+        assert_eq!(all.shown().len(), HOSTS_MAX);
+        for displaced in ["SEL-0", "SEL-1"] {
+            assert_eq!(all.dropped().as_deref(), Some(displaced));
+            all.removed(displaced);
+        }
+        assert_eq!(all.dropped(), None);
     }
 }

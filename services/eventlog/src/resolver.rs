@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use units::{Lasting, Quota};
 
-use crate::cleared::{self, Cleared, Mark};
+use crate::cleared::{self, Cleared, EVENT_LOG, Mark};
 use crate::index;
 use crate::keeper::{Shared, State};
 use crate::lists::{self, READ_AT_ONCE};
@@ -27,8 +27,6 @@ const BUCKET: &str = "resolutions";
 const PREFIX: &str = "r.";
 /// Before the name of a log that was cleared.
 const CLEARED: &str = "c.";
-/// The log of all events, which is the manager's.
-const EVENT_LOG: &str = "EventLog";
 /// Pause before the store is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often what events that left the log leave behind is looked for, beside after each change.
@@ -229,10 +227,6 @@ impl Owner {
         }
         // Half of it would be shown still.
         lists::known(&self.shared.state, half_of(context)).await?;
-        if !self.shared.cleared().has_room(log) {
-            let text = "so many logs were cleared that there is no room to say it of one more";
-            return Err(Status::resource_exhausted(text).with_reason("TOO_MANY_LOGS"));
-        }
         let now_ms = schema::time::unix_ms(self.clock.wall());
         let mark = {
             let index = self.shared.index();
@@ -339,6 +333,7 @@ impl Owner {
 
     /// Removes what counts for nothing any more.
     async fn sweep(&self) {
+        self.remove_marks().await;
         for _ in 0..SWEPT_AT_ONCE {
             // Until all of the log is read, what is not known of it is no sign that it is gone.
             if !self.shared.is_known() {
@@ -355,6 +350,19 @@ impl Owner {
                 return;
             }
             self.shared.resolutions().removed(number);
+        }
+    }
+
+    /// Removes what is stored of logs of which it counts no more up to where they were cleared.
+    async fn remove_marks(&self) {
+        for _ in 0..SWEPT_AT_ONCE {
+            let Some(log) = self.shared.cleared().dropped() else { return };
+            if let Err(error) = self.bucket.remove(&format!("{CLEARED}{log}")).await {
+                // It counts for nothing until the next start, and is removed with the next change, or later.
+                tracing::debug!(%error, log, "cannot remove up to where a log was cleared");
+                return;
+            }
+            self.shared.cleared().removed(&log);
         }
     }
 }

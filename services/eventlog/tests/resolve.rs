@@ -269,6 +269,31 @@ async fn a_log_that_is_cleared_already_is_not_cleared_again_and_there_is_an_end_
 }
 
 #[tokio::test]
+async fn names_of_hosts_that_there_are_not_keep_nobody_from_clearing_a_log() {
+    let bench = Bench::start().await;
+    let daemon = bench.daemon().await;
+    bench.events(&["one", "two", "three"]).await;
+    daemon.stop().await;
+    // As they were left: who operates the machine has named as many as there is room for.
+    let bucket = bench.on.client.bucket("resolutions").await.expect("a bucket");
+    for number in 1..=64_u64 {
+        let mark = serde_json::json!({ "sequence": number.div_ceil(32), "at_ms": number, "username": "eve" });
+        bucket.put(&format!("c.SEL-{number}"), &Json(mark)).await.expect("stored");
+    }
+    let daemon = bench.daemon().await;
+    bench.clear("EventLog", &[v1::Privilege::ConfigureManager]).await.expect("it has a place of its own");
+    assert_eq!(bench.stored().await.len(), 65);
+    bench.clear("SEL-system", &[]).await.expect("done");
+    while bench.stored().await.len() > 65 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let logs: Vec<String> = bench.list(None).await.cleared.into_iter().map(|mark| mark.log).collect();
+    let has = |log: &str| logs.iter().any(|other| other == log);
+    assert!(has("EventLog") && has("SEL-system") && !has("SEL-1") && has("SEL-2"), "{logs:?}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_change_with_one_event_that_is_not_there_changes_nothing() {
     let bench = Bench::start().await;
     let daemon = bench.daemon().await;
