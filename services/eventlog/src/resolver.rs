@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use units::{Lasting, Quota};
 
-use crate::cleared::{self, Cleared, EVENT_LOG, Mark};
+use crate::cleared::{self, EVENT_LOG, Mark};
 use crate::index;
 use crate::keeper::{Shared, State};
 use crate::lists::{self, READ_AT_ONCE};
@@ -96,7 +96,7 @@ pub(crate) async fn own(
         tracing::info!(times = said.times, lasted = %said.lasts, "which events are resolved is read again");
     }
     shared.resolved.send_replace(State::Known);
-    let quota = cleared::changes();
+    let (quota, log) = (cleared::changes(), Arc::clone(&shared));
     let mut owner = Owner { shared, bucket, clock, outbox: outbox.clone(), quota };
     let mut sweep = interval(SWEEP_EVERY);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -104,6 +104,7 @@ pub(crate) async fn own(
         tokio::select! {
             _ = &mut stop => break,
             _ = sweep.tick() => {}
+            () = log.followed.notified() => {}
             change = changes.recv() => match change {
                 None => break,
                 Some(change) if change.context().is_over() => {
@@ -132,6 +133,7 @@ pub(crate) async fn own(
 /// Reads what is stored.
 async fn load(shared: &Shared) -> Result<Bucket, StateError> {
     let bucket = shared.bus.bucket(BUCKET).await?;
+    let life = shared.cleared().life();
     let mut stored = Vec::new();
     for (name, read) in bucket.all_under::<Json<Record>>(PREFIX).await? {
         let Ok(number) = u64::from_str_radix(&name, 16) else {
@@ -159,7 +161,7 @@ async fn load(shared: &Shared) -> Result<Bucket, StateError> {
         }
     }
     *shared.resolutions() = Resolutions::load(stored);
-    *shared.cleared() = Cleared::load(cleared);
+    shared.cleared().load(cleared, life);
     Ok(bucket)
 }
 
@@ -228,13 +230,15 @@ impl Owner {
         // Half of it would be shown still.
         lists::known(&self.shared.state, half_of(context)).await?;
         let now_ms = schema::time::unix_ms(self.clock.wall());
-        let mark = {
+        self.shared.drop_marks_of_lost();
+        let (mark, life) = {
             let index = self.shared.index();
-            let before = self.shared.cleared().of(log).cloned();
-            match before.filter(|before| !index.has_news_since(before.sequence)) {
-                Some(before) => return Ok(before.shown(log)),
-                None => Mark::of(index.last(), index.youngest_ms(), now_ms, context.username()),
+            let cleared = self.shared.cleared();
+            if let Some(before) = cleared.of(log).filter(|before| !index.has_news_since(before.sequence)) {
+                return Ok(before.shown(log));
             }
+            let mark = Mark::of(index.last(), index.youngest_ms(), now_ms, context.username());
+            (mark, cleared.life())
         };
         // Taken right before it is stored: what is refused otherwise costs nothing.
         self.quota.take(self.clock.now(), log.to_owned(), context.username()).map_err(|wait| {
@@ -243,7 +247,7 @@ impl Owner {
         let key = format!("{CLEARED}{log}");
         self.bucket.commit(&key, &Json(mark.clone()), None).await.map_err(StateError::of_change)?;
         let cleared = mark.shown(log);
-        self.shared.cleared().put(log, mark);
+        self.shared.cleared().put(log, mark, life);
         let [domain, component, what] = index::CLEARED;
         let event = EventBuilder::new(crate::NAME, domain, component, what)
             .message(format!("the log {log} was cleared"))
@@ -334,6 +338,7 @@ impl Owner {
     /// Removes what counts for nothing any more.
     async fn sweep(&self) {
         self.remove_marks().await;
+        self.lower_marks().await;
         for _ in 0..SWEPT_AT_ONCE {
             // Until all of the log is read, what is not known of it is no sign that it is gone.
             if !self.shared.is_known() {
@@ -355,6 +360,9 @@ impl Owner {
 
     /// Removes what is stored of logs of which it counts no more up to where they were cleared.
     async fn remove_marks(&self) {
+        if self.shared.is_known() {
+            self.shared.drop_marks_of_lost();
+        }
         for _ in 0..SWEPT_AT_ONCE {
             let Some(log) = self.shared.cleared().dropped() else { return };
             if let Err(error) = self.bucket.remove(&format!("{CLEARED}{log}")).await {
@@ -363,6 +371,19 @@ impl Owner {
                 return;
             }
             self.shared.cleared().removed(&log);
+        }
+    }
+
+    /// Stores marks that were lowered, as the log has lost its end.
+    async fn lower_marks(&self) {
+        for _ in 0..SWEPT_AT_ONCE {
+            let Some((log, mark)) = self.shared.cleared().lowered() else { return };
+            if let Err(error) = self.bucket.put(&format!("{CLEARED}{log}"), &Json(mark)).await {
+                // Until then it is lowered at each start.
+                tracing::debug!(%error, log, "cannot store up to where a log was cleared");
+                return;
+            }
+            self.shared.cleared().stored(&log);
         }
     }
 }

@@ -294,6 +294,33 @@ async fn names_of_hosts_that_there_are_not_keep_nobody_from_clearing_a_log() {
 }
 
 #[tokio::test]
+async fn up_to_where_a_log_was_cleared_that_was_lost_hides_nothing_of_the_next() {
+    let bench = Bench::start().await;
+    let daemon = bench.daemon().await;
+    bench.events(&["one", "two"]).await;
+    daemon.stop().await;
+    let bucket = bench.on.client.bucket("resolutions").await.expect("a bucket");
+    for (log, sequence) in [("EventLog", 9_000_u64), ("SEL-system", 1)] {
+        // The clock was far ahead, so times tell nothing.
+        let mark = serde_json::json!({ "sequence": sequence, "until_ms": 9_000_000_000_000_u64 });
+        bucket.put(&format!("c.{log}"), &Json(mark)).await.expect("stored");
+    }
+    let daemon = bench.daemon().await;
+    // No list has said so before: it is waited for that both are read.
+    let list = bench.list(Some(false)).await;
+    let told: Vec<_> = list.cleared.iter().map(|mark| (mark.log.as_str(), mark.sequence)).collect();
+    assert_eq!(told, [("SEL-system", 1)]);
+    assert_eq!(list.events.len(), 2);
+    while bench.stored().await != ["c.SEL-system"] {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let cleared = bench.clear("EventLog", &[v1::Privilege::ConfigureManager]).await.expect("done");
+    assert!(cleared.sequence < 9_000, "{cleared:?}");
+    assert_eq!(bench.list(None).await.cleared.len(), 2);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_change_with_one_event_that_is_not_there_changes_nothing() {
     let bench = Bench::start().await;
     let daemon = bench.daemon().await;
