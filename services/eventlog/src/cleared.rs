@@ -73,7 +73,7 @@ pub(crate) struct Cleared {
 }
 
 impl Cleared {
-    /// Takes what was stored when the event log was in this [`Self::life`].
+    /// Takes what was stored when the event log was in this [`Self::life()`].
     pub(crate) fn load(&mut self, stored: impl IntoIterator<Item = (String, Mark)>, life: u64) {
         for (log, mark) in stored {
             if life == self.life {
@@ -109,16 +109,13 @@ impl Cleared {
 
     /// A log whose mark was lowered and is to be stored so, with the mark.
     pub(crate) fn lowered(&mut self) -> Option<(String, Mark)> {
-        while let Some(log) = self.lowered.first().cloned() {
-            match self.marks.get(&log) {
-                Some(mark) => return Some((log, mark.clone())),
-                None => self.lowered.remove(&log),
-            };
-        }
-        None
+        let Self { marks, lowered, .. } = self;
+        lowered.retain(|log| marks.contains_key(log));
+        let log = lowered.first()?;
+        Some((log.clone(), marks.get(log)?.clone()))
     }
 
-    /// What [`Self::lowered`] told is stored.
+    /// What [`Self::lowered()`] told is stored.
     pub(crate) fn stored(&mut self, log: &str) {
         self.lowered.remove(log);
     }
@@ -131,7 +128,7 @@ impl Cleared {
     /// It is stored. When there are too many it takes the place of the oldest one of another host: who operates a machine may name hosts that there are not, and
     /// takes nothing from others by that, least of all from who has [`EVENT_LOG`] cleared.
     ///
-    /// It was made in this [`Self::life`] of the event log; what is of another one does not count.
+    /// It was made in this [`Self::life()`] of the event log; what is of another one does not count.
     pub(crate) fn put(&mut self, log: &str, mark: Mark, life: u64) {
         if life != self.life {
             self.dropped.insert(log.to_owned());
@@ -166,7 +163,7 @@ impl Cleared {
         self.dropped.first().cloned()
     }
 
-    /// What was stored of a log that [`Self::dropped`] told is gone.
+    /// What was stored of a log that [`Self::dropped()`] told is gone.
     pub(crate) fn removed(&mut self, log: &str) {
         self.dropped.remove(log);
     }
