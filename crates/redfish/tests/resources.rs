@@ -194,6 +194,37 @@ fn each_of_several_systems_has_what_is_about_it_in_its_log_and_what_it_shares() 
 }
 
 #[test]
+fn the_log_of_a_system_waits_for_inventorymgr_only_where_it_tells_of_a_part() {
+    let mut bench = Bench::new();
+    let event = |id: &str, domain: &str, component: &str| v1::Event {
+        id: id.into(),
+        domain: domain.into(),
+        component: component.into(),
+        ..v1::Event::default()
+    };
+    let mut all = v1::ListEventsResponse {
+        events: vec![event("2", "host", "system"), event("1", "session", "s")],
+        ..Default::default()
+    };
+    let mut asks = |all: &v1::ListEventsResponse, expected: &[&str]| -> bool {
+        bench.say("rpc.EventService.ListEvents", all);
+        bench.asked.clear();
+        let entries = bench.shown("/redfish/v1/Systems/system/LogServices/SEL/Entries");
+        let ids: Vec<_> = entries["Members"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|member| member["Id"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids, expected);
+        bench.asked.iter().any(|call| call.method.method == "ListAssets")
+    };
+    assert!(!asks(&all, &["2"]));
+    all.events.push(event("0", "inventory", "no-such-part"));
+    assert!(asks(&all, &["2", "0"]));
+}
+
+#[test]
 fn systems_without_a_part_of_their_own_share_no_number_and_no_tag() {
     let mut bench = Bench::new();
     bench.agree();

@@ -1,13 +1,28 @@
 //! Logs that clients are shown and that were cleared: what they showed then they show no more. Nothing is taken out of the event log by that, so that records of
 //! who did what stay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schema::v1alpha1 as v1;
 use serde::{Deserialize, Serialize};
+use units::{Allowance, Millis, Quota};
 
-/// Logs that can have been cleared at most: more than a board has.
-const LOGS_MAX: usize = 64;
+/// The log of all events, which is the manager's.
+pub(crate) const EVENT_LOG: &str = "EventLog";
+/// Logs of hosts of which it is kept up to where they were cleared: more than a board has.
+const HOSTS_MAX: usize = 64;
+/// Events that the log loses of its end with the power at most: 512 KiB of it are not synced (docs/ipc.md, "What is durable when"), and marks are.
+const TAIL: u64 = ipc::KEPT_EVENTS / 8;
+
+/// Changes of one log: a tool that clears it after each run of a test has them.
+const OF_LOG: Allowance = Allowance::new(16, 1, Millis::from_secs(300));
+/// Changes by one account: the logs of all hosts may be cleared in one go.
+const OF_ACCOUNT: Allowance = Allowance::new(64, 1, Millis::from_secs(60));
+
+/// How often logs may be cleared, by their names, and by each account: each change is a record in flash, and an event that pushes others out of the log.
+pub(crate) const fn changes() -> Quota<String> {
+    Quota::new(OF_LOG, OF_ACCOUNT)
+}
 
 /// Up to where a log was cleared, as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,34 +59,125 @@ impl Mark {
     }
 }
 
-/// All of them, by the names of the logs.
+/// All of them.
 #[derive(Debug, Default)]
-pub(crate) struct Cleared(BTreeMap<String, Mark>);
+pub(crate) struct Cleared {
+    /// By the names of the logs.
+    marks: BTreeMap<String, Mark>,
+    /// Logs whose marks count no more, and may be stored still.
+    dropped: BTreeSet<String>,
+    /// Logs whose marks were lowered, and are stored as they were.
+    lowered: BTreeSet<String>,
+    /// How often the event log was seen to begin anew: marks of before say nothing of it.
+    life: u64,
+}
 
 impl Cleared {
-    /// Takes what was stored.
-    pub(crate) fn load(stored: impl IntoIterator<Item = (String, Mark)>) -> Self {
-        Self(stored.into_iter().collect())
+    /// Takes what was stored when the event log was in this [`Self::life()`].
+    pub(crate) fn load(&mut self, stored: impl IntoIterator<Item = (String, Mark)>, life: u64) {
+        for (log, mark) in stored {
+            if life == self.life {
+                self.marks.insert(log, mark);
+            } else {
+                self.dropped.insert(log);
+            }
+        }
+        self.displace("");
     }
 
-    /// Whether this one can be cleared: those that never were are bounded.
-    pub(crate) fn has_room(&self, log: &str) -> bool {
-        self.0.contains_key(log) || self.0.len() < LOGS_MAX
+    /// How often the event log was seen to begin anew.
+    pub(crate) fn life(&self) -> u64 {
+        self.life
     }
 
-    /// It is stored.
-    pub(crate) fn put(&mut self, log: &str, mark: Mark) {
-        self.0.insert(log.to_owned(), mark);
+    /// The event log was lost and began anew: what is in it now was never cleared.
+    pub(crate) fn begin_anew(&mut self) {
+        self.life += 1;
+        self.dropped.extend(std::mem::take(&mut self.marks).into_keys());
+    }
+
+    /// The newest event has the number `last`: what was cleared far beyond it was another event log. Where its end was lost with the power, all that it has was
+    /// cleared, and what comes next under the numbers that it lost was not.
+    pub(crate) fn drop_beyond(&mut self, last: u64) {
+        let beyond = self.marks.extract_if(.., |_, mark| mark.sequence > last.saturating_add(TAIL));
+        self.dropped.extend(beyond.map(|(log, _)| log));
+        for (log, mark) in self.marks.iter_mut().filter(|(_, mark)| mark.sequence > last) {
+            mark.sequence = last;
+            self.lowered.insert(log.clone());
+        }
+    }
+
+    /// A log whose mark was lowered and is to be stored so, with the mark.
+    pub(crate) fn lowered(&mut self) -> Option<(String, Mark)> {
+        let Self { marks, lowered, .. } = self;
+        lowered.retain(|log| marks.contains_key(log));
+        let log = lowered.first()?;
+        Some((log.clone(), marks.get(log)?.clone()))
+    }
+
+    /// What [`Self::lowered()`] told is stored.
+    pub(crate) fn stored(&mut self, log: &str) {
+        self.lowered.remove(log);
+    }
+
+    /// Up to where this one was cleared; `None` if it never was.
+    pub(crate) fn of(&self, log: &str) -> Option<&Mark> {
+        self.marks.get(log)
+    }
+
+    /// It is stored. When there are too many it takes the place of the oldest one of another host: who operates a machine may name hosts that there are not, and
+    /// takes nothing from others by that, least of all from who has [`EVENT_LOG`] cleared.
+    ///
+    /// It was made in this [`Self::life()`] of the event log; what is of another one does not count.
+    pub(crate) fn put(&mut self, log: &str, mark: Mark, life: u64) {
+        if life != self.life {
+            self.dropped.insert(log.to_owned());
+            return;
+        }
+        self.dropped.remove(log);
+        self.lowered.remove(log);
+        self.marks.insert(log.to_owned(), mark);
+        self.displace(log);
+    }
+
+    /// Drops the oldest ones of hosts that are too many; never the one of the log `newest`.
+    fn displace(&mut self, newest: &str) {
+        loop {
+            let hosts = self.marks.iter().filter(|(log, _)| *log != EVENT_LOG);
+            if hosts.clone().count() <= HOSTS_MAX {
+                return;
+            }
+            // Numbers go up whatever the clock is set to.
+            let oldest = hosts
+                .filter(|(log, _)| *log != newest)
+                .min_by_key(|(_, mark)| (mark.sequence, mark.at_ms))
+                .map(|(log, _)| log.clone());
+            let Some(oldest) = oldest else { return };
+            self.marks.remove(&oldest);
+            self.dropped.insert(oldest);
+        }
+    }
+
+    /// A log whose mark counts no more, and may be stored still.
+    pub(crate) fn dropped(&self) -> Option<String> {
+        self.dropped.first().cloned()
+    }
+
+    /// What was stored of a log that [`Self::dropped()`] told is gone.
+    pub(crate) fn removed(&mut self, log: &str) {
+        self.dropped.remove(log);
     }
 
     /// All of them as clients see them.
     pub(crate) fn shown(&self) -> Vec<v1::ClearedLog> {
-        self.0.iter().map(|(log, mark)| mark.shown(log)).collect()
+        self.marks.iter().map(|(log, mark)| mark.shown(log)).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use units::Mono;
+
     use super::*;
 
     #[test]
@@ -88,16 +194,113 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_cleared_again_and_there_is_no_end_of_others() {
+    fn a_log_and_an_account_have_so_many_changes_at_once_and_then_one_in_each_span() {
+        let at = |second: u64| Mono::from_millis(second * 1_000);
+        let mut quota = changes();
+        let mut taken = |second: u64, by: &str| {
+            (0..40).filter(|_| quota.take(at(second), "EventLog".to_owned(), by).is_ok()).count()
+        };
+        assert_eq!((taken(0, "ann"), taken(1, "bob"), taken(299, "ann"), taken(300, "ann")), (16, 0, 0, 1));
+        assert_eq!(quota.take(at(300), "SEL-a".to_owned(), "ann"), Ok(()), "another log");
+        let mut quota = changes();
+        let mut taken =
+            |by: &str| (0..100).filter(|log| quota.take(at(0), format!("SEL-{by}{log}"), by).is_ok()).count();
+        assert_eq!((taken("ann"), taken("ann"), taken("bob")), (64, 0, 64));
+    }
+
+    #[test]
+    fn names_of_hosts_that_there_are_not_displace_each_other_and_never_the_log_of_all_events() {
         let mut all = Cleared::default();
-        for number in 0..LOGS_MAX {
-            let log = format!("SEL-{number}");
-            assert!(all.has_room(&log));
-            all.put(&log, Mark::default());
+        all.put(EVENT_LOG, Mark::of(1, 0, 1, "root"), 0);
+        // The clock goes back: the order is that of the numbers.
+        let mark = |number: u64| Mark::of(100 + number, 0, 9_000 - number, "ann");
+        for number in 0..64 {
+            all.put(&format!("SEL-{number}"), mark(number), 0);
         }
-        assert!(!all.has_room("EventLog") && all.has_room("SEL-3"));
-        all.put("SEL-3", Mark::of(9, 0, 1, "bob"));
-        let found = all.shown().into_iter().find(|cleared| cleared.log == "SEL-3").unwrap();
-        assert_eq!((found.sequence, found.username.as_str(), all.shown().len()), (9, "bob", LOGS_MAX));
+        assert_eq!((all.dropped(), all.shown().len()), (None, HOSTS_MAX + 1));
+        all.put("SEL-3", mark(64), 0);
+        assert_eq!(all.dropped(), None, "it has its place");
+        all.put(EVENT_LOG, Mark::of(200, 0, 1, "root"), 0);
+        assert_eq!(all.dropped(), None);
+        for (number, displaced) in [(65, "SEL-0"), (66, "SEL-1"), (67, "SEL-2"), (68, "SEL-4")] {
+            all.put(&format!("SEL-{number}"), mark(number), 0);
+            assert_eq!(all.dropped().as_deref(), Some(displaced));
+            assert!(all.of(displaced).is_none());
+            all.removed(displaced);
+            assert_eq!((all.dropped(), all.shown().len()), (None, HOSTS_MAX + 1));
+        }
+        assert_eq!(all.of(EVENT_LOG).map(|mark| mark.sequence), Some(200));
+        // The newest stays, also where no number tells that it is.
+        all.put("SEL-69", Mark::default(), 0);
+        assert!(all.of("SEL-69").is_some());
+        assert_eq!(all.dropped().as_deref(), Some("SEL-5"));
+        // One that was not removed yet and is cleared again is not removed.
+        all.put("SEL-5", mark(70), 0);
+        assert!(all.of("SEL-5").is_some());
+        assert_eq!(all.dropped().as_deref(), Some("SEL-69"));
+    }
+
+    #[test]
+    fn of_too_many_that_were_stored_the_newest_count() {
+        let stored = (0..66_u64).map(|number| (format!("SEL-{number}"), Mark::of(number, 0, 0, "")));
+        let mut all = Cleared::default();
+        all.load(stored, 0);
+        assert_eq!(all.shown().len(), HOSTS_MAX);
+        for displaced in ["SEL-0", "SEL-1"] {
+            assert_eq!(all.dropped().as_deref(), Some(displaced));
+            all.removed(displaced);
+        }
+        assert_eq!(all.dropped(), None);
+    }
+
+    #[test]
+    fn what_an_event_log_has_that_lost_its_end_with_the_power_stays_cleared_and_what_comes_next_is_not() {
+        let mut all = Cleared::default();
+        for log in ["EventLog", "SEL-a", "SEL-b"] {
+            all.put(log, Mark::of(50 + TAIL, 0, 0, "ann"), 0);
+        }
+        all.drop_beyond(50);
+        assert_eq!(all.dropped(), None);
+        assert!(all.shown().iter().all(|cleared| cleared.sequence == 50), "{:?}", all.shown());
+        let (log, mark) = all.lowered().unwrap();
+        assert_eq!((log.as_str(), mark.sequence, mark.username.as_str()), ("EventLog", 50, "ann"));
+        all.stored("EventLog");
+        all.put("SEL-a", Mark::of(51, 0, 0, "bob"), 0);
+        assert_eq!(all.lowered().map(|(log, _)| log).as_deref(), Some("SEL-b"), "the other is stored anew");
+        all.begin_anew();
+        assert_eq!(all.lowered(), None);
+    }
+
+    #[test]
+    fn what_was_cleared_of_an_event_log_that_was_lost_counts_no_more() {
+        let mark = |sequence| Mark::of(sequence, 0, 0, "ann");
+        let mut all = Cleared::default();
+        let stored =
+            [("EventLog", 7), ("SEL-a", 8 + TAIL)].map(|(log, number)| (log.to_owned(), mark(number)));
+        all.load(stored.clone(), all.life());
+        all.drop_beyond(8 + TAIL);
+        assert_eq!((all.shown().len(), all.dropped(), all.lowered()), (2, None, None));
+        all.drop_beyond(7);
+        assert_eq!(all.dropped().as_deref(), Some("SEL-a"));
+        assert!(all.of("SEL-a").is_none() && all.of("EventLog").is_some());
+        all.removed("SEL-a");
+        // One is made while the log begins anew.
+        let life = all.life();
+        all.begin_anew();
+        assert!(all.shown().is_empty());
+        all.put("SEL-b", mark(9), life);
+        assert!(all.shown().is_empty());
+        for log in ["EventLog", "SEL-b"] {
+            assert_eq!(all.dropped().as_deref(), Some(log));
+            all.removed(log);
+        }
+        all.put("SEL-b", mark(1), all.life());
+        assert_eq!((all.shown().len(), all.dropped()), (1, None));
+        // As it was read while the log began anew.
+        let mut all = Cleared::default();
+        all.begin_anew();
+        all.load(stored, life);
+        assert!(all.shown().is_empty());
+        assert_eq!(all.dropped().as_deref(), Some("EventLog"));
     }
 }

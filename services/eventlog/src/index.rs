@@ -26,6 +26,8 @@ const COST_MIN: u64 = ipc::KEPT_BYTES / ipc::KEPT_EVENTS;
 const OVERHEAD: u64 = 48;
 /// Records of requests: events that are listed for who asks for this domain, and for nobody else.
 const APART: &str = "audit";
+/// Domain, component and what of the event that tells that a log was cleared.
+pub(crate) const CLEARED: [&str; 3] = ["log", "events", "cleared"];
 /// What all events may cost together. The rest of the log, 5,000 events, is for what comes while nobody keeps it.
 pub(crate) const BUDGET: u64 = ipc::KEPT_BYTES / 4 * 3;
 /// So much more comes together before any go: removals are written in batches, which spares the flash.
@@ -162,6 +164,21 @@ impl Index {
     /// The time of its youngest event, Unix time in milliseconds; zero when it knows none.
     pub(crate) fn youngest_ms(&self) -> u64 {
         self.entries.iter().map(|entry| entry.millis).max().unwrap_or(0)
+    }
+
+    /// Whether the log has an event after number `sequence` that makes it worth clearing a log again. Records of requests are in none that can be cleared, and
+    /// one event tells of each clearing itself.
+    pub(crate) fn has_news_since(&self, sequence: u64) -> bool {
+        let apart = self.hash(APART);
+        let [domain, component, what] = CLEARED.map(|name| self.hash(name));
+        let begin = self.entries.partition_point(|entry| entry.sequence <= sequence);
+        let mut told = 0_u32;
+        self.entries.range(begin..).filter(|entry| entry.kept && entry.group.domain != apart).any(|entry| {
+            let tells =
+                (entry.group.domain, entry.component, entry.what) == (domain, component, what) && told == 0;
+            told += u32::from(tells);
+            !tells
+        })
     }
 
     /// Takes the next event of the log. What is not newer than the newest is known already.
@@ -479,6 +496,36 @@ mod tests {
         assert_eq!(found(None).len(), 4);
         index.forget(2);
         assert!(!index.keeps(2, 0x502));
+    }
+
+    #[test]
+    fn what_is_newer_counts_but_for_records_of_requests_and_the_event_of_the_clearing_itself() {
+        let mut index = Index::default();
+        assert!(!index.has_news_since(0));
+        let [domain, component, what] = CLEARED;
+        let happened = [
+            event("host", "system", "state", 0),
+            event(domain, component, what, 0),
+            event(APART, "websrv", "request", 0),
+            event(domain, component, what, 0),
+            event(domain, component, "test", 0),
+        ];
+        let mut seen = Vec::new();
+        for (sequence, event) in (1..).zip(&happened) {
+            index.add(&entry(sequence, event)).unwrap();
+            seen.push([0, 1, 2].map(|since| index.has_news_since(since)));
+        }
+        let expected = [
+            [true, false, false],
+            [true, false, false],
+            [true, false, false],
+            // Another log was cleared as well.
+            [true, true, false],
+            [true, true, true],
+        ];
+        assert_eq!(seen, expected);
+        index.forget(5);
+        assert!(!index.has_news_since(2), "what left the log is not there to be cleared");
     }
 
     #[test]

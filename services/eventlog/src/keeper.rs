@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) news: watch::Sender<News>,
     /// An account changed, or may have while the log was not followed.
     pub(crate) accounts: Notify,
+    /// For who keeps what is stored beside the log: it is followed anew, and may be another one.
+    pub(crate) followed: Notify,
 }
 
 /// How far the log goes.
@@ -74,6 +76,7 @@ impl Shared {
             resolved: watch::Sender::new(State::Reading),
             news: watch::Sender::default(),
             accounts: Notify::new(),
+            followed: Notify::new(),
         }
     }
 
@@ -92,6 +95,15 @@ impl Shared {
     /// Whether the log has been read to its end once: until then nobody knows it. Asked for after the news were looked at, which come with it.
     pub(crate) fn is_known(&self) -> bool {
         matches!(*self.state.borrow(), State::Known)
+    }
+
+    /// Drops what says up to where logs were cleared by numbers that the log has not come to: it is of a log that was lost, and would hide what happens from
+    /// now on. What goes beyond it by the end that a log loses with the power is lowered. Called once the log is known, which [`Self::is_known`] and [`Self::state`] tell.
+    pub(crate) fn drop_marks_of_lost(&self) {
+        // One that was made of the index holds for it, also where the news do not tell yet.
+        let indexed = self.index().last();
+        let last = indexed.max(self.news.borrow().last);
+        self.cleared().drop_beyond(last);
     }
 
     fn add(&self, entry: &LogEntry) {
@@ -145,6 +157,7 @@ async fn follow(
             tracing::warn!(known = index.last(), last = bounds.last, "event log was reset");
             *index = Index::default();
             surplus.clear();
+            shared.cleared().begin_anew();
             shared.news.send_modify(|news| (news.life, news.last) = (news.life + 1, bounds.last));
         }
         index.forget_before(bounds.first);
@@ -161,11 +174,17 @@ async fn follow(
     }
     let after = shared.index().last();
     let mut follow = log.follow("event.>", Some(after)).await?;
-    // Before the news, which wakes those who look at both.
+    // There for who hears of the state first.
+    shared.news.send_if_modified(|news| {
+        news.last = after.max(bounds.last);
+        false
+    });
+    // Before the news are told, which wakes those who look at both.
     shared.state.send_replace(State::Known);
     known();
-    shared.news.send_modify(|news| news.last = after.max(bounds.last));
+    shared.news.send_modify(|_| {});
     shared.accounts.notify_one();
+    shared.followed.notify_one();
     let (clock, mut told) = (service::Clock::new(), Lasting::default());
     // When removing goes on, and the pause after it if that fails as well.
     let (mut resume, mut pause) = (Instant::now(), AGAIN);

@@ -130,6 +130,7 @@ pub(crate) async fn list(
         let bounds = log.bounds().await?;
         shared.index().forget_before(bounds.first);
     }
+    shared.drop_marks_of_lost();
     Ok(v1::ListEventsResponse {
         events: page.events,
         next_page_token: page.next,

@@ -13,9 +13,10 @@ use schema::v1alpha1 as v1;
 use service::Clock;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use units::Lasting;
+use units::{Lasting, Quota};
 
-use crate::cleared::{Cleared, Mark};
+use crate::cleared::{self, EVENT_LOG, Mark};
+use crate::index;
 use crate::keeper::{Shared, State};
 use crate::lists::{self, READ_AT_ONCE};
 use crate::resolutions::{Named, Record, Resolutions, end_of, id, number};
@@ -26,8 +27,6 @@ const BUCKET: &str = "resolutions";
 const PREFIX: &str = "r.";
 /// Before the name of a log that was cleared.
 const CLEARED: &str = "c.";
-/// The log of all events, which is the manager's.
-const EVENT_LOG: &str = "EventLog";
 /// Pause before the store is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often what events that left the log leave behind is looked for, beside after each change.
@@ -97,13 +96,15 @@ pub(crate) async fn own(
         tracing::info!(times = said.times, lasted = %said.lasts, "which events are resolved is read again");
     }
     shared.resolved.send_replace(State::Known);
-    let owner = Owner { shared, bucket, clock, outbox: outbox.clone() };
+    let (quota, log) = (cleared::changes(), Arc::clone(&shared));
+    let mut owner = Owner { shared, bucket, clock, outbox: outbox.clone(), quota };
     let mut sweep = interval(SWEEP_EVERY);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = &mut stop => break,
             _ = sweep.tick() => {}
+            () = log.followed.notified() => {}
             change = changes.recv() => match change {
                 None => break,
                 Some(change) if change.context().is_over() => {
@@ -132,6 +133,7 @@ pub(crate) async fn own(
 /// Reads what is stored.
 async fn load(shared: &Shared) -> Result<Bucket, StateError> {
     let bucket = shared.bus.bucket(BUCKET).await?;
+    let life = shared.cleared().life();
     let mut stored = Vec::new();
     for (name, read) in bucket.all_under::<Json<Record>>(PREFIX).await? {
         let Ok(number) = u64::from_str_radix(&name, 16) else {
@@ -159,7 +161,7 @@ async fn load(shared: &Shared) -> Result<Bucket, StateError> {
         }
     }
     *shared.resolutions() = Resolutions::load(stored);
-    *shared.cleared() = Cleared::load(cleared);
+    shared.cleared().load(cleared, life);
     Ok(bucket)
 }
 
@@ -172,10 +174,12 @@ struct Owner {
     bucket: Bucket,
     clock: Clock,
     outbox: Outbox,
+    /// How often logs may be cleared still.
+    quota: Quota<String>,
 }
 
 impl Owner {
-    async fn answer(&self, change: Change) {
+    async fn answer(&mut self, change: Change) {
         let context = change.context().clone();
         let record = |resolved, note: &str| Record {
             resolved,
@@ -216,28 +220,36 @@ impl Owner {
         }
     }
 
-    /// Clears a log: what is in it now is not shown in it any more.
-    async fn clear(&self, context: &CallContext, log: &str) -> Result<v1::ClearedLog, Status> {
+    /// Clears a log: what is in it now is not shown in it any more. Where it was cleared before and nothing has come since, it is so already, and
+    /// nothing is stored or told.
+    async fn clear(&mut self, context: &CallContext, log: &str) -> Result<v1::ClearedLog, Status> {
         let may = |privilege| context.principal.as_ref().is_some_and(|by| by.may(privilege));
         if log == EVENT_LOG && !may(v1::Privilege::ConfigureManager) {
             return Err(Status::permission_denied("the log of all events takes CONFIGURE_MANAGER"));
         }
         // Half of it would be shown still.
         lists::known(&self.shared.state, half_of(context)).await?;
-        if !self.shared.cleared().has_room(log) {
-            let text = "so many logs were cleared that there is no room to say it of one more";
-            return Err(Status::resource_exhausted(text).with_reason("TOO_MANY_LOGS"));
-        }
         let now_ms = schema::time::unix_ms(self.clock.wall());
-        let mark = {
+        self.shared.drop_marks_of_lost();
+        let (mark, life) = {
             let index = self.shared.index();
-            Mark::of(index.last(), index.youngest_ms(), now_ms, context.username())
+            let cleared = self.shared.cleared();
+            if let Some(before) = cleared.of(log).filter(|before| !index.has_news_since(before.sequence)) {
+                return Ok(before.shown(log));
+            }
+            let mark = Mark::of(index.last(), index.youngest_ms(), now_ms, context.username());
+            (mark, cleared.life())
         };
+        // Taken right before it is stored: what is refused otherwise costs nothing.
+        self.quota.take(self.clock.now(), log.to_owned(), context.username()).map_err(|wait| {
+            service::too_many_changes("cleared logs", &format!("{log} was not cleared"), wait)
+        })?;
         let key = format!("{CLEARED}{log}");
         self.bucket.commit(&key, &Json(mark.clone()), None).await.map_err(StateError::of_change)?;
         let cleared = mark.shown(log);
-        self.shared.cleared().put(log, mark);
-        let event = EventBuilder::new(crate::NAME, "log", "events", "cleared")
+        self.shared.cleared().put(log, mark, life);
+        let [domain, component, what] = index::CLEARED;
+        let event = EventBuilder::new(crate::NAME, domain, component, what)
             .message(format!("the log {log} was cleared"))
             .payload(v1::event::Payload::ClearedLog(cleared.clone()))
             .by(context.username(), &context.request_id)
@@ -325,6 +337,8 @@ impl Owner {
 
     /// Removes what counts for nothing any more.
     async fn sweep(&self) {
+        self.remove_marks().await;
+        self.lower_marks().await;
         for _ in 0..SWEPT_AT_ONCE {
             // Until all of the log is read, what is not known of it is no sign that it is gone.
             if !self.shared.is_known() {
@@ -341,6 +355,35 @@ impl Owner {
                 return;
             }
             self.shared.resolutions().removed(number);
+        }
+    }
+
+    /// Removes what is stored of logs of which it counts no more up to where they were cleared.
+    async fn remove_marks(&self) {
+        if self.shared.is_known() {
+            self.shared.drop_marks_of_lost();
+        }
+        for _ in 0..SWEPT_AT_ONCE {
+            let Some(log) = self.shared.cleared().dropped() else { return };
+            if let Err(error) = self.bucket.remove(&format!("{CLEARED}{log}")).await {
+                // It counts for nothing until the next start, and is removed with the next change, or later.
+                tracing::debug!(%error, log, "cannot remove up to where a log was cleared");
+                return;
+            }
+            self.shared.cleared().removed(&log);
+        }
+    }
+
+    /// Stores marks that were lowered, as the log has lost its end.
+    async fn lower_marks(&self) {
+        for _ in 0..SWEPT_AT_ONCE {
+            let Some((log, mark)) = self.shared.cleared().lowered() else { return };
+            if let Err(error) = self.bucket.put(&format!("{CLEARED}{log}"), &Json(mark)).await {
+                // Until then it is lowered at each start.
+                tracing::debug!(%error, log, "cannot store up to where a log was cleared");
+                return;
+            }
+            self.shared.cleared().stored(&log);
         }
     }
 }

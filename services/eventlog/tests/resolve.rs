@@ -109,6 +109,23 @@ impl Bench {
         Ok(answer.cleared.expect("what was cleared"))
     }
 
+    /// Puts an event into the log, and waits until the daemon knows it.
+    async fn event(&self, message: &str) {
+        let before = self.list(None).await.events.len();
+        let event =
+            EventBuilder::new("powermgr", "host", "system", "state").message(message).at(SystemTime::now());
+        self.on.client.publish_event(&event).await.expect("published");
+        while self.list(None).await.events.len() <= before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Changes with each time that this is stored.
+    async fn revision(&self, key: &str) -> u64 {
+        let bucket = self.on.client.bucket("resolutions").await.expect("a bucket");
+        bucket.revision_of(key).await.expect("a revision").expect("it is stored")
+    }
+
     async fn stored(&self) -> Vec<String> {
         let bucket = self.on.client.bucket("resolutions").await.expect("a bucket");
         bucket.keys().await.expect("keys")
@@ -204,6 +221,101 @@ async fn a_log_is_cleared_up_to_now_by_who_may_which_holds_over_a_crash_and_take
     let daemon = bench.daemon().await;
     assert_eq!(bench.list(Some(false)).await.cleared.len(), 1);
     bench.clear("EventLog", &[v1::Privilege::ConfigureManager]).await.expect("done");
+    assert_eq!(bench.list(None).await.cleared.len(), 2);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_cleared_already_is_not_cleared_again_and_there_is_an_end_of_changes() {
+    let bench = Bench::start().await;
+    let mut told = bench.on.client.subscribe_events("event.log.>").await.expect("a subscription");
+    let daemon = bench.daemon().await;
+    bench.events(&["one"]).await;
+    let manager = [v1::Privilege::ConfigureManager];
+    let first = bench.clear("SEL-system", &[]).await.expect("done");
+    let revision = bench.revision("c.SEL-system").await;
+    for _ in 0..20 {
+        assert_eq!(bench.clear("SEL-system", &[]).await.expect("it is so already"), first);
+    }
+    assert_eq!(bench.revision("c.SEL-system").await, revision, "nothing was stored");
+    bench.clear("EventLog", &manager).await.expect("done");
+    for log in ["SEL-system", "EventLog"] {
+        let EventItem::Event(event) = told.next().await.expect("an event") else { panic!("no event") };
+        assert!(
+            matches!(&event.payload, Some(v1::event::Payload::ClearedLog(told)) if told.log == log),
+            "{event:?}"
+        );
+    }
+    // Sixteen at once of each log: one is taken.
+    let mut last = first;
+    for number in 2..=16 {
+        bench.event(&format!("event {number}")).await;
+        let cleared = bench.clear("SEL-system", &[]).await.expect("done");
+        assert!(cleared.sequence > last.sequence, "{cleared:?} {last:?}");
+        last = cleared;
+    }
+    bench.event("one more").await;
+    let revision = bench.revision("c.SEL-system").await;
+    let refused = bench.clear("SEL-system", &[]).await.expect_err("too many");
+    assert_eq!(
+        (refused.code, refused.reason().as_str()),
+        (Code::ResourceExhausted, service::TOO_MANY_CHANGES)
+    );
+    assert!(refused.wait().is_some_and(|wait| wait <= Duration::from_secs(300)), "{refused}");
+    assert_eq!(bench.revision("c.SEL-system").await, revision);
+    assert!(bench.list(None).await.cleared.contains(&last), "what is refused changes nothing");
+    bench.clear("EventLog", &manager).await.expect("another log");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn names_of_hosts_that_there_are_not_keep_nobody_from_clearing_a_log() {
+    let bench = Bench::start().await;
+    let daemon = bench.daemon().await;
+    bench.events(&["one", "two", "three"]).await;
+    daemon.stop().await;
+    // As they were left: who operates the machine has named as many as there is room for.
+    let bucket = bench.on.client.bucket("resolutions").await.expect("a bucket");
+    for number in 1..=64_u64 {
+        let mark = serde_json::json!({ "sequence": number.div_ceil(32), "at_ms": number, "username": "eve" });
+        bucket.put(&format!("c.SEL-{number}"), &Json(mark)).await.expect("stored");
+    }
+    let daemon = bench.daemon().await;
+    bench.clear("EventLog", &[v1::Privilege::ConfigureManager]).await.expect("it has a place of its own");
+    assert_eq!(bench.stored().await.len(), 65);
+    bench.clear("SEL-system", &[]).await.expect("done");
+    while bench.stored().await.len() > 65 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let logs: Vec<String> = bench.list(None).await.cleared.into_iter().map(|mark| mark.log).collect();
+    let has = |log: &str| logs.iter().any(|other| other == log);
+    assert!(has("EventLog") && has("SEL-system") && !has("SEL-1") && has("SEL-2"), "{logs:?}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn up_to_where_a_log_was_cleared_that_was_lost_hides_nothing_of_the_next() {
+    let bench = Bench::start().await;
+    let daemon = bench.daemon().await;
+    bench.events(&["one", "two"]).await;
+    daemon.stop().await;
+    let bucket = bench.on.client.bucket("resolutions").await.expect("a bucket");
+    for (log, sequence) in [("EventLog", 9_000_u64), ("SEL-system", 1)] {
+        // The clock was far ahead, so times tell nothing.
+        let mark = serde_json::json!({ "sequence": sequence, "until_ms": 9_000_000_000_000_u64 });
+        bucket.put(&format!("c.{log}"), &Json(mark)).await.expect("stored");
+    }
+    let daemon = bench.daemon().await;
+    // No list has said so before: it is waited for that both are read.
+    let list = bench.list(Some(false)).await;
+    let told: Vec<_> = list.cleared.iter().map(|mark| (mark.log.as_str(), mark.sequence)).collect();
+    assert_eq!(told, [("SEL-system", 1)]);
+    assert_eq!(list.events.len(), 2);
+    while bench.stored().await != ["c.SEL-system"] {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let cleared = bench.clear("EventLog", &[v1::Privilege::ConfigureManager]).await.expect("done");
+    assert!(cleared.sequence < 9_000, "{cleared:?}");
     assert_eq!(bench.list(None).await.cleared.len(), 2);
     daemon.stop().await;
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::memory::Memory;
 
-/// How long a daemon may take to answer.
+/// How long the daemons that are asked may take to answer, together: the stream shows nothing else meanwhile.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Reports are made no more often, whatever eventlog says.
 const SHORTEST: Duration = Duration::from_millis(50);
@@ -61,7 +61,7 @@ impl Reports {
         }
     }
 
-    /// The next report; `None` when there is none now, as nobody says what the sensors show.
+    /// The next report; `None` when there is none now, as nobody says what the sensors show. When it is cancelled, those of this interval may be missing.
     pub(crate) async fn next(&mut self) -> Option<MetricReport> {
         let now = Instant::now();
         if now >= self.due {
@@ -76,18 +76,19 @@ impl Reports {
 
     /// What memory does not have is asked of its owner.
     async fn make(&self) -> Result<Vec<MetricReport>, Status> {
+        let asked = self.context.clone().with_timeout(PATIENCE);
         let known = |need| self.memory.supply(need, &self.model.snapshot()).map(|(supply, _)| supply);
         let sensors = match known(Need::Sensors) {
             Some(supply) => supply,
             None => {
-                let (request, context) = (api::ListSensorsRequest::default(), self.context());
+                let (request, context) = (api::ListSensorsRequest::default(), asked.child());
                 Supply::Sensors(Arc::new(self.bus.call(LIST_SENSORS, &request, &context).await?))
             }
         };
         let chassis = match known(Need::Chassis) {
             Some(supply) => supply,
             None => {
-                let (request, context) = (api::ListChassisRequest::default(), self.context());
+                let (request, context) = (api::ListChassisRequest::default(), asked.child());
                 Supply::Chassis(Arc::new(self.bus.call(LIST_CHASSIS, &request, &context).await?))
             }
         };
@@ -97,9 +98,5 @@ impl Reports {
         world.supply(chassis);
         world.about.now = i64::try_from(now).unwrap_or_default();
         redfish::metric_reports(&world).map_err(|fault| Status::internal(fault.message))
-    }
-
-    fn context(&self) -> CallContext {
-        self.context.child().with_timeout(PATIENCE)
     }
 }

@@ -294,7 +294,13 @@ pub(crate) fn redfish(
                     }
                     Item::Due => {
                         let Some(reports) = &mut reports else { continue };
-                        let Some(report) = reports.next().await else { continue };
+                        // One that is ended does not wait for who says what the sensors show.
+                        let report = tokio::select! {
+                            biased;
+                            () = subscribed.closed() => return None,
+                            report = reports.next() => report,
+                        };
+                        let Some(report) = report else { continue };
                         if !filter.selects_report(report.definition()) {
                             continue;
                         }

@@ -6,6 +6,7 @@ mod machine;
 mod support;
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
@@ -339,6 +340,42 @@ async fn a_stream_that_asks_for_metric_reports_has_each_as_it_is_made_and_no_eve
     let sent = client.send_request(stack.get(&path, Some(READER)).map(Full::new));
     assert_eq!(tokio::time::timeout(SOON, sent).await.unwrap().unwrap().status(), 200);
     drop(stream);
+    browser.stack.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_for_what_sensors_show_ends_as_soon_as_it_is_ended() {
+    let mut browser = Browser::start().await;
+    let silent = ["SensorService.ListSensors", "ChassisService.ListChassis"];
+    {
+        let world = &browser.stack.world;
+        let sends = v1::ListEventSubscriptionsResponse { report_interval_ms: 60_000, ..Default::default() };
+        let method = "EventService.ListEventSubscriptions".to_owned();
+        world.answers.lock().unwrap().insert(method, sends.encode_to_vec().into());
+        world.hung.lock().unwrap().extend(silent.map(str::to_owned));
+        world.seen.lock().unwrap().clear();
+    }
+    let path = "/redfish/v1/EventService/SSE?$filter=EventFormatType%20eq%20MetricReport";
+    let mut client = support::h2_client(browser.stack.https).await;
+    let sent = client.send_request(browser.stack.get(path, Some(READER)).map(Full::new));
+    let mut stream = tokio::time::timeout(SOON, sent).await.unwrap().unwrap();
+    assert_eq!(stream.status(), 200);
+    let all = browser.send("GET", "/redfish/v1/EventService/Subscriptions", Some(ADMIN), &Value::Null).await;
+    let uri = all.json()["Members"][0]["@odata.id"].as_str().unwrap().to_owned();
+    tokio::time::timeout(SOON, async {
+        while !silent.iter().any(|method| browser.stack.world.seen.lock().unwrap().contains_key(*method)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("they are asked what sensors show");
+    // Each may take 3 s to answer.
+    let begun = Instant::now();
+    assert_eq!(browser.send("DELETE", &uri, Some(ADMIN), &Value::Null).await.status, 204);
+    while let Some(frame) = tokio::time::timeout(SOON, stream.frame()).await.unwrap() {
+        frame.unwrap();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     browser.stack.stop().await.unwrap();
 }
 

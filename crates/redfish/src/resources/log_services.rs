@@ -40,6 +40,8 @@ enum Log {
 
 /// Who collects diagnostic data.
 pub(crate) const COLLECT: &str = "LogService.CollectDiagnosticData";
+/// The domain of events of parts.
+const PARTS: &str = "inventory";
 /// What clears a log.
 const CLEAR: &str = "LogService.ClearLog";
 /// The media type of an archive.
@@ -151,7 +153,7 @@ struct Machine<'w> {
     is_in_first_chassis: bool,
     /// It is the first host, which is the one that IPMI is about.
     is_first: bool,
-    /// The parts of all hosts, as far as they are known.
+    /// The parts of all hosts, as far as they are known; none where no event tells of one.
     assets: &'w [v1::Asset],
 }
 
@@ -159,19 +161,26 @@ impl<'w> Machine<'w> {
     /// The system of that name; `None` where there is none.
     ///
     /// # Errors
-    /// As [`World::hosts`] and [`World::chassis`].
+    /// As [`World::hosts`], [`World::chassis`] and [`World::events`].
     fn of(world: &'w World, name: &str) -> Result<Option<Self>, Fault> {
         // All are looked for before one is missed: then they are asked for at once.
-        let (hosts, chassis, assets) = (world.hosts(), world.chassis(), world.assets());
+        let (hosts, chassis, events) = (world.hosts(), world.chassis(), world.events());
         let (hosts, chassis) = (&hosts?.hosts, &chassis?.chassis);
         let Some(host) = hosts.iter().find(|host| host.name == name) else { return Ok(None) };
+        // Asked when it matters alone: a log that tells of no part does not wait for inventorymgr.
+        let tells_of_parts = events?.events.iter().any(|event| event.domain == PARTS);
+        let assets: &[v1::Asset] = if tells_of_parts {
+            world.assets().map(|answer| answer.assets.as_slice()).unwrap_or_default()
+        } else {
+            &[]
+        };
         Ok(Some(Self {
             host,
             is_in_first_chassis: chassis.first().is_some_and(|first| {
                 first.name == host.chassis_name || first.host_names.contains(&host.name)
             }),
             is_first: hosts.first().is_some_and(|first| first.name == host.name),
-            assets: assets.map(|answer| answer.assets.as_slice()).unwrap_or_default(),
+            assets,
         }))
     }
 
@@ -184,7 +193,7 @@ impl<'w> Machine<'w> {
             "host" => event.component == self.host.name,
             "chassis" => event.component == self.host.chassis_name,
             "sensor" | "thermal" => self.is_in_first_chassis,
-            "inventory" => match self.assets.iter().find(|asset| asset.id == event.component) {
+            PARTS => match self.assets.iter().find(|asset| asset.id == event.component) {
                 Some(asset) if !asset.host_name.is_empty() => asset.host_name == self.host.name,
                 _ => self.is_in_first_chassis,
             },

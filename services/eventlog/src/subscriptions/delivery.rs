@@ -177,7 +177,7 @@ impl Delivery {
         }
     }
 
-    /// Metric reports were made.
+    /// Metric reports were made. One that is suspended is not told of them: it holds none.
     pub(crate) fn made(&mut self, reports: &[Arc<MetricReport>]) {
         if let Some(queue) = &mut self.queue {
             queue.made(reports);
@@ -214,7 +214,12 @@ impl Delivery {
         };
         match self.attempts.failed(now, policy, retry, &why) {
             Verdict::Again => {}
-            Verdict::Suspended => self.progress.suspended = true,
+            Verdict::Suspended => {
+                self.progress.suspended = true;
+                if let Some(queue) = &mut self.queue {
+                    queue.clear();
+                }
+            }
             Verdict::Over => self.ended = Some("the destination took nothing"),
         }
     }
@@ -411,12 +416,14 @@ mod tests {
     #[test]
     fn reports_of_one_that_was_suspended_are_the_newest_once_it_is_resumed() {
         let mut delivery = Delivery::of_reports("u1", Progress::default(), &[]);
-        delivery.made(&made_at(1));
+        let first = made_at(1);
+        delivery.made(&first);
         for n in 0..3 {
             assert!(matches!(delivery.step(at(n * 1000), 0), Step::Report(_)));
             delivery.sent(at(n * 1000), v1::EventRetryPolicy::Suspend, RETRY, Err("refused".into()));
         }
         assert!(matches!(delivery.step(at(9000), 0), Step::Rest));
+        assert!(first.iter().all(|report| Arc::strong_count(report) == 1), "none is held while it rests");
         // Also over a restart, which loses the reports: they are made again.
         let mut restarted = Delivery::of_reports("u1", delivery.progress(), &[]);
         assert!(matches!(restarted.step(at(0), 0), Step::Rest));

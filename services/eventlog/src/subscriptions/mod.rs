@@ -71,7 +71,8 @@ pub struct Settings {
     pub allow_local: bool,
     /// Certificates of authorities to trust in place of the system's, PEM.
     pub ca_file: Option<PathBuf>,
-    /// Subscriptions in total. Each may hold 128 KiB while it sends.
+    /// Subscriptions in total. One of events may hold 128 KiB while it sends. One of metric reports may hold those of one interval, which it shares with all that
+    /// are no slower, and the text of one while it sends; none while it is suspended.
     pub total: usize,
     /// Of those, of one account.
     pub per_account: usize,

@@ -48,6 +48,11 @@ impl Queue {
         self.sending.clone()
     }
 
+    /// Nothing is sent for long: what waits would be held for nothing.
+    pub(crate) fn clear(&mut self) {
+        (self.waiting, self.sending) = (VecDeque::new(), None);
+    }
+
     /// The one that was sent last was taken. One that came in its place meanwhile is still to be sent.
     pub(crate) fn taken(&mut self) {
         if let (Some(sent), Some(first)) = (self.sending.take(), self.waiting.front())
@@ -120,6 +125,19 @@ pub(super) mod tests {
         queue.taken();
         queue.taken();
         assert_eq!(next(&mut queue), None);
+    }
+
+    #[test]
+    fn what_was_cleared_is_held_no_more_and_what_is_made_next_waits() {
+        let mut queue = Queue::new(&[]);
+        let first = made_at(1);
+        queue.made(&first);
+        assert_eq!(next(&mut queue), of("Temperature", 1));
+        queue.clear();
+        assert!(first.iter().all(|report| Arc::strong_count(report) == 1));
+        assert_eq!(next(&mut queue), None);
+        queue.made(&made_at(2));
+        assert_eq!(next(&mut queue), of("Temperature", 2));
     }
 
     #[test]

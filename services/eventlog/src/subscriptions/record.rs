@@ -9,12 +9,17 @@ use serde::{Deserialize, Serialize};
 use super::delivery::Delivery;
 use super::post::Poster;
 
+/// In [`Record::registry_prefixes`] of what has metric reports sent: a registry of which no event is. A release that knows no metric reports takes such a record as
+/// one of events, and sends none of them.
+const NO_REGISTRY: &str = "MetricReport";
+
 /// A subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Record {
     pub destination: String,
     pub context: String,
+    /// [`NO_REGISTRY`] alone where metric reports are sent, which is shown to nobody.
     pub registry_prefixes: Vec<String>,
     pub resource_types: Vec<String>,
     pub message_ids: Vec<String>,
@@ -91,7 +96,11 @@ impl Record {
             verify_certificate: wanted.verify_certificate.unwrap_or(true),
             destination: wanted.destination,
             context: wanted.context,
-            registry_prefixes: wanted.registry_prefixes,
+            registry_prefixes: if metric_reports {
+                vec![NO_REGISTRY.to_owned()]
+            } else {
+                wanted.registry_prefixes
+            },
             resource_types: wanted.resource_types,
             message_ids: wanted.message_ids,
             origin_resources: wanted.origin_resources,
@@ -149,11 +158,15 @@ impl Record {
 
     /// What its filters are, for the one who knows events as Redfish's.
     pub(crate) fn filters(&self) -> v1::EventSubscription {
-        let format = if self.metric_reports { v1::EventFormat::MetricReport } else { v1::EventFormat::Event };
+        let (format, registry_prefixes) = if self.metric_reports {
+            (v1::EventFormat::MetricReport, Vec::new())
+        } else {
+            (v1::EventFormat::Event, self.registry_prefixes.clone())
+        };
         v1::EventSubscription {
             format: format.into(),
             metric_report_definitions: self.metric_report_definitions.clone(),
-            registry_prefixes: self.registry_prefixes.clone(),
+            registry_prefixes,
             resource_types: self.resource_types.clone(),
             message_ids: self.message_ids.clone(),
             origin_resources: self.origin_resources.clone(),
@@ -237,6 +250,7 @@ fn policy(policy: v1::EventRetryPolicy) -> v1::EventRetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::subscriptions::delivery::Progress;
 
     fn wanted() -> v1::EventSubscription {
         v1::EventSubscription { destination: "https://192.0.2.1/".into(), ..v1::EventSubscription::default() }
@@ -308,6 +322,54 @@ mod tests {
             let refused = made(wanted).unwrap_err();
             assert!(refused.message.starts_with(&format!("subscription.{field}: ")), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_release_that_knows_no_metric_reports_sends_no_events_to_who_has_those() {
+        /// As a record was before there were metric reports.
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Old {
+            destination: String,
+            registry_prefixes: Vec<String>,
+            resource_types: Vec<String>,
+            message_ids: Vec<String>,
+            origin_resources: Vec<String>,
+            subordinate_resources: bool,
+        }
+        let read = |format: v1::EventFormat| {
+            let record = made(v1::EventSubscription { format: format.into(), ..wanted() }).unwrap();
+            let shown = record.shown("sub-1", &Delivery::of_reports("u1", Progress::default(), &[]));
+            assert!(shown.registry_prefixes.is_empty() && record.filters().registry_prefixes.is_empty());
+            let old: Old = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+            assert_eq!(old.destination, wanted().destination);
+            v1::EventSubscription {
+                registry_prefixes: old.registry_prefixes,
+                resource_types: old.resource_types,
+                message_ids: old.message_ids,
+                origin_resources: old.origin_resources,
+                subordinate_resources: old.subordinate_resources,
+                ..v1::EventSubscription::default()
+            }
+        };
+        let of = |format, domain: &str, severity: v1::EventSeverity| {
+            let event = v1::Event {
+                domain: domain.into(),
+                component: "system".into(),
+                what: "state".into(),
+                severity: severity.into(),
+                ..v1::Event::default()
+            };
+            events::selects(&read(format), &event)
+        };
+        for domain in ["host", "chassis", "sensor", "session", "log"] {
+            for severity in [v1::EventSeverity::Info, v1::EventSeverity::Warning, v1::EventSeverity::Critical]
+            {
+                assert!(of(v1::EventFormat::Event, domain, severity), "{domain}");
+                assert!(!of(v1::EventFormat::MetricReport, domain, severity), "{domain}");
+            }
+        }
+        assert!(!events::EVENT_REGISTRIES.contains(&NO_REGISTRY));
     }
 
     #[test]

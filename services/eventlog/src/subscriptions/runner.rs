@@ -46,7 +46,9 @@ impl Runner {
         let mut life = news.borrow().life;
         loop {
             let News { life: now_life, last } = *news.borrow_and_update();
-            let reports = self.made.as_mut().and_then(new_reports);
+            // While it is suspended they are left to be found when it is resumed.
+            let takes = !lock(&self.subscription.delivery).progress().suspended;
+            let reports = self.made.as_mut().filter(|_| takes).and_then(new_reports);
             // Until the log has been read once nobody knows its end; who sends reports does not ask for it.
             let known = self.made.is_some() || self.shared.is_known();
             let step = {
@@ -94,13 +96,18 @@ impl Runner {
                 Step::Send(batch) => {
                     let record = lock(&self.subscription.record).clone();
                     let id = batch.upto.to_string();
+                    // The text is all that is held while it is sent, beside what the delivery has.
                     let body =
-                        redfish::resources::event_payload(&self.filters, &batch.events, &id, &record.context);
-                    self.send(&record, &body.to_string()).await;
+                        redfish::resources::event_payload(&self.filters, &batch.events, &id, &record.context)
+                            .to_string();
+                    drop(batch);
+                    self.send(&record, &body).await;
                 }
                 Step::Report(report) => {
                     let record = lock(&self.subscription.record).clone();
-                    self.send(&record, &report.payload(&record.context).to_string()).await;
+                    let body = report.payload(&record.context).to_string();
+                    drop(report);
+                    self.send(&record, &body).await;
                 }
             }
         }

@@ -1144,7 +1144,6 @@ const de: Messages = {
   "reason.TOO_MANY_SUBSCRIPTIONS": "Für ein weiteres Abonnement ist kein Platz.",
   "reason.TOO_MANY_IPMI_USERS": "Für ein weiteres Konto mit IPMI ist kein Platz.",
   "reason.TOO_MANY_CHANGES": "Das wurde in kurzer Zeit zu oft geändert. Versuchen Sie es in einigen Minuten noch einmal.",
-  "reason.TOO_MANY_LOGS": "Es können keine weiteren Protokolle geleert werden: Es wurden zu viele Hosts genannt.",
   "reason.USER_NOT_FOUND": "Dieses Konto gibt es nicht.",
   "reason.SESSION_NOT_FOUND": "Die Sitzung ist schon beendet.",
   "reason.LOCKOUT_NOT_FOUND": "Die Sperre ist schon zu Ende.",

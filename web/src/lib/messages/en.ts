@@ -1142,7 +1142,6 @@ const en = {
   "reason.TOO_MANY_SUBSCRIPTIONS": "There is no room for another subscription.",
   "reason.TOO_MANY_IPMI_USERS": "There is no room for another account with IPMI.",
   "reason.TOO_MANY_CHANGES": "This was changed too often in a short time. Try again in some minutes.",
-  "reason.TOO_MANY_LOGS": "No more logs can be cleared: too many hosts were named. Delete what is no host of this machine.",
   "reason.USER_NOT_FOUND": "There is no such account.",
   "reason.SESSION_NOT_FOUND": "The session has ended already.",
   "reason.LOCKOUT_NOT_FOUND": "The lock has ended already.",

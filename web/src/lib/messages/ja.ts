@@ -1144,7 +1144,6 @@ const ja: Messages = {
   "reason.TOO_MANY_SUBSCRIPTIONS": "これ以上購読を作成できません。",
   "reason.TOO_MANY_IPMI_USERS": "IPMI を使えるアカウントをこれ以上増やせません。",
   "reason.TOO_MANY_CHANGES": "短時間に変更が多すぎます。数分待ってから再試行してください。",
-  "reason.TOO_MANY_LOGS": "これ以上ログを消去できません。指定されたホストが多すぎます。",
   "reason.USER_NOT_FOUND": "そのアカウントはありません。",
   "reason.SESSION_NOT_FOUND": "そのセッションは既に終了しています。",
   "reason.LOCKOUT_NOT_FOUND": "ロックは既に解除されています。",

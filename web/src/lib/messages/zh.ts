@@ -1144,7 +1144,6 @@ const zh: Messages = {
   "reason.TOO_MANY_SUBSCRIPTIONS": "无法再增加订阅。",
   "reason.TOO_MANY_IPMI_USERS": "无法再增加使用 IPMI 的帐户。",
   "reason.TOO_MANY_CHANGES": "短时间内更改次数过多，请几分钟后重试。",
-  "reason.TOO_MANY_LOGS": "无法再清除日志：指定的主机过多。",
   "reason.USER_NOT_FOUND": "没有此帐户。",
   "reason.SESSION_NOT_FOUND": "该会话已结束。",
   "reason.LOCKOUT_NOT_FOUND": "该锁定已结束。",
