@@ -172,14 +172,17 @@ fn each_of_several_systems_has_what_is_about_it_in_its_log_and_what_it_shares() 
         event("fan", "thermal", "fan0"),
         event("part", "inventory", "dimm-of-1"),
         event("supply", "inventory", "psu0"),
+        event("named0", "inventory", "system"),
+        event("named2", "inventory", "host2"),
         v1::Event { payload: Some(record), ..event("ipmi", "ipmi", "sel") },
         event("login", "session", "s"),
     ];
     bench.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
     for (host, expected) in [
-        ("system", &["h0", "c0", "sensor", "fan", "supply", "ipmi"][..]),
+        ("system", &["h0", "c0", "sensor", "fan", "supply", "named0", "ipmi"][..]),
         ("host1", &["h1", "c0", "sensor", "fan", "part", "supply"]),
-        ("host2", &["h2", "c1"]),
+        // What its firmware names is its own, though its chassis is another.
+        ("host2", &["h2", "c1", "named2"]),
     ] {
         let entries = bench.shown(&format!("/redfish/v1/Systems/{host}/LogServices/SEL/Entries"));
         let ids: Vec<_> = entries["Members"]
