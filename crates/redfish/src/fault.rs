@@ -5,6 +5,20 @@ use schema::Code;
 use crate::message::{CERTIFICATE_REFUSED, Message, base};
 use crate::pointer::Pointer;
 
+/// Reasons of what there is no room for until somebody gives something up: nobody is served who waits.
+const LASTING: [&str; 7] = [
+    "TOO_MANY_IPMI_USERS",
+    "TOO_MANY_LOGS",
+    "TOO_MANY_RESOLUTIONS",
+    "TOO_MANY_ROLES",
+    "TOO_MANY_STREAMS",
+    "TOO_MANY_SUBSCRIPTIONS",
+    "TOO_MANY_USERS",
+];
+
+/// Seconds after which a login may be tried again that came while too many were checked, as websrv says it to who logs in with a request: a check takes less.
+const LOGIN_WAIT: u32 = 2;
+
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -32,11 +46,17 @@ impl Fault {
         matches!(self.reason.as_str(), "UNANSWERED" | "OUTCOME_UNKNOWN")
     }
 
-    /// HTTP's status.
+    /// Whether there is no room, and none by waiting either.
+    fn is_lasting(&self) -> bool {
+        self.code == Code::ResourceExhausted && self.wait.is_none() && LASTING.contains(&self.reason.as_str())
+    }
+
+    /// HTTP's status. 503 is for what passes: clients ask again by themselves then.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self.code {
             Code::Unavailable if self.may_be_done() => 504,
+            Code::ResourceExhausted if self.is_lasting() => 409,
             Code::InvalidArgument | Code::OutOfRange => 400,
             Code::Unauthenticated => 401,
             Code::PermissionDenied => 403,
@@ -49,13 +69,17 @@ impl Fault {
         }
     }
 
-    /// Seconds after which trying again may help; none where it may do twice what was asked for once.
+    /// Seconds after which trying again may help; none where it may do twice what was asked for once, and where there is too much of something and its owner
+    /// says no wait. Where one is said it is 1 at least: what says 0 would be asked again at once, and again.
     #[must_use]
     pub fn retry_after(&self) -> Option<u32> {
         match self.code {
             _ if self.may_be_done() => None,
-            Code::Unavailable => Some(1),
-            Code::ResourceExhausted => Some(self.wait.unwrap_or(5)),
+            Code::Unavailable => Some(self.wait.unwrap_or(1).max(1)),
+            Code::ResourceExhausted => {
+                let of_logins = self.reason.starts_with("TOO_MANY_LOGINS").then_some(LOGIN_WAIT);
+                self.wait.map(|wait| wait.max(1)).or(of_logins)
+            }
             Code::DeadlineExceeded => Some(2),
             _ => None,
         }
@@ -82,7 +106,13 @@ impl Fault {
                 Some((name, _)) => base::PROPERTY_NOT_WRITABLE.with(&[name]),
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),
             },
-            ("TOO_MANY_USERS" | "TOO_MANY_ROLES", ..) => base::CREATE_LIMIT_REACHED_FOR_RESOURCE.plain(),
+            ("TOO_MANY_USERS" | "TOO_MANY_ROLES", ..) => {
+                base::CREATE_LIMIT_REACHED_FOR_RESOURCE.plain().resolved_by(&self.message)
+            }
+            // An open stream is a subscription, too.
+            ("TOO_MANY_SUBSCRIPTIONS" | "TOO_MANY_STREAMS", ..) => {
+                base::EVENT_SUBSCRIPTION_LIMIT_EXCEEDED.plain().resolved_by(&self.message)
+            }
             ("LAST_ADMINISTRATOR" | "OWN_ACCOUNT", ..) => match named {
                 Some((name, value)) => base::PROPERTY_VALUE_INCORRECT.with(&[name, value]),
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),
@@ -102,6 +132,10 @@ impl Fault {
             (_, Code::Unimplemented, Some((name, _))) => base::ACTION_NOT_SUPPORTED.with(&[name]),
             (_, Code::Unimplemented, None) => base::OPERATION_NOT_ALLOWED.plain(),
             ("UNANSWERED" | "OUTCOME_UNKNOWN", Code::Unavailable, _) => base::OPERATION_TIMEOUT.plain(),
+            // The message that it passes names a number of seconds, which nobody knows.
+            (_, Code::ResourceExhausted, _) if self.retry_after().is_none() => {
+                base::GENERAL_ERROR.plain().resolved_by(&self.message)
+            }
             (_, Code::Unavailable | Code::ResourceExhausted, _) => {
                 base::SERVICE_TEMPORARILY_UNAVAILABLE.with(&[&self.retry_after().unwrap_or(1).to_string()])
             }
@@ -133,11 +167,45 @@ mod tests {
         assert_eq!((off.status(), off.to_message(None).id()), (409, "Base.1.22.ResourceInStandby"));
         let gone = Fault::new(Code::Unavailable, "sensormon does not answer");
         assert_eq!((gone.status(), gone.retry_after()), (503, Some(1)));
-        let much = Fault::new(Code::ResourceExhausted, "too many changes");
-        assert_eq!((much.status(), much.retry_after()), (503, Some(5)));
-        let much = Fault { wait: Some(600), ..much };
-        assert_eq!(much.retry_after(), Some(600));
-        assert_eq!(much.to_message(None).to_json()["MessageArgs"][0], "600");
+    }
+
+    #[test]
+    fn a_wait_is_said_where_its_owner_says_one_and_never_made_up() {
+        let much = |reason: &str, wait| Fault {
+            reason: reason.into(),
+            wait,
+            ..Fault::new(Code::ResourceExhausted, "there may be 8 of one account")
+        };
+        for (reason, wait, status, told) in [
+            ("", None, 503, "GeneralError"),
+            ("TOO_MANY_SUBSCRIPTIONS", None, 409, "EventSubscriptionLimitExceeded"),
+            ("TOO_MANY_STREAMS", None, 409, "EventSubscriptionLimitExceeded"),
+            ("TOO_MANY_USERS", None, 409, "CreateLimitReachedForResource"),
+            ("TOO_MANY_ROLES", None, 409, "CreateLimitReachedForResource"),
+            ("TOO_MANY_IPMI_USERS", None, 409, "GeneralError"),
+            ("TOO_MANY_LOGS", None, 409, "GeneralError"),
+            ("TOO_MANY_CHANGES", Some(600), 503, "ServiceTemporarilyUnavailable"),
+            ("TOO_MANY_CHANGES", Some(0), 503, "ServiceTemporarilyUnavailable"),
+        ] {
+            let fault = much(reason, wait);
+            let json = fault.to_message(None).to_json();
+            assert_eq!(json["MessageId"], format!("Base.1.22.{told}"), "{reason}");
+            assert_eq!(
+                (fault.status(), fault.retry_after()),
+                (status, wait.map(|wait| wait.max(1))),
+                "{reason}"
+            );
+            match fault.retry_after() {
+                Some(seconds) => assert_eq!(json["MessageArgs"][0], seconds.to_string()),
+                // Who reads it learns what there is too much of.
+                None => assert_eq!(json["Resolution"], "there may be 8 of one account", "{reason}"),
+            }
+        }
+        let logins = much("TOO_MANY_LOGINS_FROM_ADDRESS", None);
+        assert_eq!((logins.status(), logins.retry_after()), (503, Some(LOGIN_WAIT)));
+        assert_eq!(logins.to_message(None).to_json()["MessageArgs"][0], "2");
+        let away = Fault { wait: Some(30), ..Fault::new(Code::Unavailable, "it begins") };
+        assert_eq!((away.status(), away.retry_after()), (503, Some(30)));
     }
 
     #[test]

@@ -37,7 +37,10 @@ pub(crate) fn fault(status: &Status) -> Fault {
 
 /// A refusal of websrv's own: what is no matter of a resource.
 pub(crate) fn failure(failure: &Failure) -> Response<ResponseBody> {
-    let fault = fault(&failure.status);
+    let mut fault = fault(&failure.status);
+    // What the body says of a wait is what the header says.
+    let said = failure.headers.iter().find(|(name, _)| *name == header::RETRY_AFTER);
+    fault.wait = fault.wait.or_else(|| said.and_then(|(_, value)| value.to_str().ok()?.parse().ok()));
     let status = failure.http.map_or_else(|| fault.status(), |status| status.as_u16());
     let message = match status {
         404 => base::RESOURCE_MISSING_AT_URI.with(&[&failure.status.message]),
@@ -160,5 +163,25 @@ pub(crate) fn code(answer: &Answer) -> Code {
         503 => Code::Unavailable,
         400..500 => Code::InvalidArgument,
         _ => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_websrv_s_own_says_a_wait_in_its_header_alone_where_it_has_one() {
+        let of = |refused: Failure| {
+            let response = failure(&refused);
+            let wait = response.headers().get(header::RETRY_AFTER).cloned();
+            (response.status().as_u16(), wait.map(|wait| wait.to_str().unwrap().to_owned()))
+        };
+        let busy = || Failure::from(Status::resource_exhausted("too many bodies"));
+        assert_eq!(of(busy()), (503, None));
+        let streams = Status::resource_exhausted("all 64 streams are in use").with_reason("TOO_MANY_STREAMS");
+        assert_eq!(of(streams.into()), (409, None));
+        let waits = busy().with(header::RETRY_AFTER, HeaderValue::from_static("7"));
+        assert_eq!(of(waits), (503, Some("7".to_owned())));
     }
 }
