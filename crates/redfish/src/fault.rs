@@ -19,6 +19,9 @@ const LASTING: [&str; 7] = [
 /// Seconds after which a login may be tried again that came while too many were checked, as websrv says it to who logs in with a request: a check takes less.
 const LOGIN_WAIT: u32 = 2;
 
+/// Names of fields of the contract, each with the property that is created with it or the parameter of an action.
+pub type Fields = &'static [(&'static str, &'static str)];
+
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -44,6 +47,27 @@ impl Fault {
     /// Whether it may have been done: whoever took it is gone or silent. That is no refusal, and nothing to be repeated unseen.
     fn may_be_done(&self) -> bool {
         matches!(self.reason.as_str(), "UNANSWERED" | "OUTCOME_UNKNOWN")
+    }
+
+    /// Whether the request was wrong, and no reason says more of it than which fields of it.
+    pub(crate) fn is_of_fields(&self) -> bool {
+        let is_wrong = matches!(self.code, Code::InvalidArgument | Code::OutOfRange);
+        is_wrong && self.to_message(None).id() == base::GENERAL_ERROR.id
+    }
+
+    /// The properties whose fields are wrong, by their names in `fields`, and why: as the details have it or, without any, as the text begins that daemons
+    /// write (`subscription.destination: …`, `url or store_file: …`).
+    pub(crate) fn properties(&self, fields: Fields) -> Vec<(&'static str, &str)> {
+        /// A longer beginning of a text is a sentence.
+        const WORDS_MAX: usize = 3;
+        let told = self.message.split_once(": ").filter(|(head, _)| head.split(' ').count() <= WORDS_MAX);
+        let detailed = self.fields.iter().map(|(field, why)| (field.as_str(), why.as_str()));
+        let known =
+            |part: &str| fields.iter().find(|(field, _)| *field == part).map(|(_, property)| *property);
+        detailed
+            .chain(told.filter(|_| self.fields.is_empty()))
+            .filter_map(|(field, why)| Some((field.split(['.', '[', ' ']).find_map(known)?, why)))
+            .collect()
     }
 
     /// Whether there is no room, and none by waiting either.
@@ -118,9 +142,12 @@ impl Fault {
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),
             },
             (_, Code::InvalidArgument | Code::OutOfRange, Some((name, value))) => {
-                base::PROPERTY_VALUE_INCORRECT.with(&[name, value])
+                base::PROPERTY_VALUE_INCORRECT.with(&[name, value]).resolved_by(&self.message)
             }
-            (_, Code::InvalidArgument | Code::OutOfRange, None) => base::UNRECOGNIZED_REQUEST_BODY.plain(),
+            // The body was understood, and its owner says what is wrong with it.
+            (_, Code::InvalidArgument | Code::OutOfRange, None) => {
+                base::GENERAL_ERROR.plain().resolved_by(&self.message)
+            }
             (_, Code::Unauthenticated, _) => base::NO_VALID_SESSION.plain(),
             (_, Code::PermissionDenied, _) => base::INSUFFICIENT_PRIVILEGE.plain(),
             (_, Code::NotFound, _) => base::RESOURCE_NOT_FOUND.with(&["resource", &self.message]),
@@ -128,7 +155,9 @@ impl Fault {
                 let (name, value) = named.unwrap_or(("Id", ""));
                 base::RESOURCE_ALREADY_EXISTS.with(&["resource", name, value])
             }
-            (_, Code::Aborted | Code::FailedPrecondition, _) => base::RESOURCE_IN_USE.plain(),
+            (_, Code::Aborted | Code::FailedPrecondition, _) => {
+                base::RESOURCE_IN_USE.plain().resolved_by(&self.message)
+            }
             (_, Code::Unimplemented, Some((name, _))) => base::ACTION_NOT_SUPPORTED.with(&[name]),
             (_, Code::Unimplemented, None) => base::OPERATION_NOT_ALLOWED.plain(),
             ("UNANSWERED" | "OUTCOME_UNKNOWN", Code::Unavailable, _) => base::OPERATION_TIMEOUT.plain(),
@@ -162,11 +191,41 @@ mod tests {
         let json = wrong.to_message(Some((&pointer, "x"))).to_json();
         assert_eq!(json["MessageId"], "Base.1.22.PropertyValueIncorrect");
         assert_eq!(json["RelatedProperties"][0], "/AssetTag");
+        assert_eq!(json["Resolution"], "host.asset: too long");
         let off =
             Fault { reason: "HOST_OFF".into(), ..Fault::new(Code::FailedPrecondition, "the host is off") };
         assert_eq!((off.status(), off.to_message(None).id()), (409, "Base.1.22.ResourceInStandby"));
         let gone = Fault::new(Code::Unavailable, "sensormon does not answer");
         assert_eq!((gone.status(), gone.retry_after()), (503, Some(1)));
+    }
+
+    #[test]
+    fn the_fields_that_a_daemon_names_are_properties_of_the_resource() {
+        let fields: Fields =
+            &[("destination", "Destination"), ("url", "Image"), ("http_headers", "HttpHeaders")];
+        let told = |text: &str| Fault::new(Code::InvalidArgument, text);
+        for (text, wanted) in [
+            ("subscription.destination: it is no URL", Some(("Destination", "it is no URL"))),
+            ("subscription.http_headers[2].name: it is reserved", Some(("HttpHeaders", "it is reserved"))),
+            ("url or store_file: give where the image is", Some(("Image", "give where the image is"))),
+            ("there is no room for the url: it is full", None),
+            ("subscription.context: too long", None),
+            ("destination", None),
+            ("", None),
+        ] {
+            let fault = told(text);
+            assert_eq!(fault.properties(fields), Vec::from_iter(wanted), "{text}");
+            assert!(fault.is_of_fields());
+            assert_eq!(fault.to_message(None).id(), "Base.1.22.GeneralError");
+        }
+        let field = |field: &str, why: &str| (field.to_owned(), why.to_owned());
+        let detailed = Fault {
+            fields: vec![field("subscription.destination", "a"), field("x", "b"), field("url", "c")],
+            ..told("http_headers: what stands in the text is told by the details")
+        };
+        assert_eq!(detailed.properties(fields), [("Destination", "a"), ("Image", "c")]);
+        let weak = Fault { reason: "WEAK_PASSWORD".into(), ..told("password: too short") };
+        assert!(!weak.is_of_fields());
     }
 
     #[test]
