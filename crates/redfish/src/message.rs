@@ -59,10 +59,14 @@ impl Template {
 
 /// What a client sent is repeated to it only in part.
 fn short(text: &str) -> String {
-    const MOST: usize = 256;
-    match text.char_indices().nth(MOST) {
+    cut(text, 256)
+}
+
+/// At most so many characters of a text.
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
         None => text.to_owned(),
-        Some(_) => text.chars().take(MOST).chain(['…']).collect(),
+        Some(_) => text.chars().take(most).chain(['…']).collect(),
     }
 }
 
@@ -84,11 +88,11 @@ impl Message {
         self
     }
 
-    /// Says what is to be done in the words of who refused it, in place of the registry's (DSP0268, `Message.Resolution`), cut after 256 characters. An empty
+    /// Says what is to be done in the words of who refused it, in place of the registry's (DSP0268, `Message.Resolution`), cut after 1,024 characters. An empty
     /// text says nothing.
     #[must_use]
     pub fn resolved_by(mut self, text: &str) -> Self {
-        self.resolution = (!text.is_empty()).then(|| short(text));
+        self.resolution = (!text.is_empty()).then(|| cut(text, 1024));
         self
     }
 
@@ -267,7 +271,7 @@ mod tests {
         let of = |text: &str| base::GENERAL_ERROR.plain().resolved_by(text).to_json()["Resolution"].clone();
         assert_eq!(of("eject it first"), "eject it first");
         assert_eq!(of(""), "None.");
-        assert_eq!(of(&"x".repeat(10_000)).as_str().unwrap().chars().count(), 257);
+        assert_eq!(of(&"x".repeat(10_000)).as_str().unwrap().chars().count(), 1025);
     }
 
     #[test]

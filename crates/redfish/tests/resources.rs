@@ -336,7 +336,16 @@ fn formats_and_filters_of_events_are_said_as_they_are() {
     let service = bench.shown("/redfish/v1/EventService");
     assert_eq!(service["EventFormatTypes"], json!(["Event", "MetricReport"]));
     for (name, supported) in service["SSEFilterPropertiesSupported"].as_object().unwrap() {
-        let filter = redfish::resources::StreamFilter::of(&format!("$filter={name} eq 'x'"));
+        let value = match name.as_str() {
+            "EventFormatType" => "Event",
+            "MessageId" => "UBmc.1.0.EventOK",
+            "MetricReportDefinition" => "/redfish/v1/TelemetryService/MetricReportDefinitions/Power",
+            "OriginResource" => "/redfish/v1/Systems/system",
+            "RegistryPrefix" => "UBmc",
+            "ResourceType" => "Chassis",
+            _ => "true",
+        };
+        let filter = redfish::resources::StreamFilter::of(&format!("$filter={name} eq '{value}'"));
         assert_eq!(filter.is_ok(), *supported == json!(true), "{name}");
     }
     // How often reports are made eventlog says; the definitions are there without it.
