@@ -755,6 +755,9 @@ impl Exchange {
             Ok(false) => return Step::Done(self.not_found()),
             Err(fault) => return Step::Done(self.refusal(&fault)),
         }
+        if !resources::has(action, &self.route.names) {
+            return Step::Done(Answer::error(400, &[base::ACTION_NOT_SUPPORTED.with(&[action.name])]));
+        }
         let map = if self.body.is_empty() { Ok(Map::new()) } else { body::object(&self.body) };
         let map = match map {
             Ok(map) => map,
@@ -860,7 +863,8 @@ pub(crate) fn show(world: &World, route: &Route) -> Result<Option<Value>, Fault>
     match route.target {
         Target::Resource(resource) => show_resource(world, resource, &route.names, &route.uri, &route.id),
         Target::ActionInfo(_, action) => {
-            Ok((action.is_there)(world, &route.names)?.then(|| action_info(action, &route.uri, &route.id)))
+            let is_there = resources::has(action, &route.names) && (action.is_there)(world, &route.names)?;
+            Ok(is_there.then(|| action_info(action, &route.uri, &route.id)))
         }
         _ => Ok(None),
     }

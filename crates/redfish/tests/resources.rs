@@ -274,7 +274,7 @@ fn diagnostic_data_is_a_task_while_it_is_collected_and_then_an_entry() {
         (
             "/redfish/v1/Managers/bmc/LogServices/EventLog/Actions/LogService.CollectDiagnosticData",
             json!({"DiagnosticDataType": "Manager"}),
-            404,
+            400,
         ),
     ] {
         assert_eq!(bench.send(Method::Post, target, &body).status, status, "{target} {body}");
@@ -805,8 +805,18 @@ fn a_log_is_cleared_where_it_can_be_and_what_somebody_caused_stays() {
     ] {
         let shown = bench.shown(&format!("/redfish/v1/{other}"));
         assert!(shown["Actions"].get("#LogService.ClearLog").is_none(), "{other}");
-        assert_eq!(bench.send(Method::Post, &target(other), &json!({})).status, 404, "{other}");
+        let answer = bench.send(Method::Post, &target(other), &json!({}));
+        assert_eq!((answer.status, said(&answer).as_str()), (400, "ActionNotSupported"), "{other}");
     }
+    // What is not there has no actions either.
+    for none in ["Managers/bmc/LogServices/Nope", "Systems/none/LogServices/ConsoleLog"] {
+        let answer = bench.send(Method::Post, &target(none), &json!({}));
+        assert_eq!((answer.status, said(&answer).as_str()), (404, "ResourceNotFound"), "{none}");
+    }
+    let info =
+        |log: &str| format!("/redfish/v1/Managers/bmc/LogServices/{log}/CollectDiagnosticDataActionInfo");
+    assert_eq!(bench.get(&info("Diagnostics")).status, 200);
+    assert_eq!(bench.get(&info("EventLog")).status, 404);
     assert!(bench.called.is_empty());
 
     let time = |seconds: i64| Some(prost_types::Timestamp { seconds, nanos: 500 });

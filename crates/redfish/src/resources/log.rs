@@ -416,7 +416,7 @@ impl StreamFilter {
     }
 }
 
-/// What is said of a comparison with what never is; `None` where it may be. What `EventFormatType` is always known, the rest may be null.
+/// What is said of a comparison with what never is; `None` where it may be. `EventFormatType` is always known, the others may be null.
 fn never(compared: &Compared<'_>) -> Option<Message> {
     let [name] = compared.property else { return None };
     let name = FILTERED.into_iter().find(|known| known == name)?;

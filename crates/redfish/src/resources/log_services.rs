@@ -57,11 +57,11 @@ pub(crate) fn has(action: &Action, names: Names<'_>) -> bool {
     }
 }
 
-/// Clears the log that a path names, which is one that can be cleared.
+/// Clears the log that a path names. Which logs have it [`has`] says.
 const CLEAR_OF_MANAGER: Action = Action {
     name: CLEAR,
     parameters: &[],
-    is_there: |world, names| Ok(named(world, names, of_manager)? == Some(Log::Events)),
+    is_there: |world, names| Ok(named(world, names, of_manager)?.is_some()),
     run: |_, names, _| Ok(clear(Log::Events, names)),
 };
 
@@ -69,7 +69,7 @@ const CLEAR_OF_MANAGER: Action = Action {
 const CLEAR_OF_SYSTEM: Action = Action {
     name: CLEAR,
     parameters: &[],
-    is_there: |world, names| Ok(named(world, names, of_system)? == Some(Log::Sel)),
+    is_there: |world, names| Ok(named(world, names, of_system)?.is_some()),
     run: |_, names, _| Ok(clear(Log::Sel, names)),
 };
 
@@ -441,7 +441,7 @@ pub(super) static SERVICE_OF_MANAGER: Resource = Resource {
                 property: Property::new("DiagnosticDataType", Kind::Enum(&["Manager"])),
                 required: true,
             }],
-            is_there: |world, names| Ok(named(world, names, of_manager)? == Some(Log::Data)),
+            is_there: |world, names| Ok(named(world, names, of_manager)?.is_some()),
             // It asks no owner alone: who serves does it, beside.
             run: |_, _, _| Err(base::ACTION_NOT_SUPPORTED.with(&[COLLECT])),
         },
