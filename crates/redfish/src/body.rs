@@ -198,8 +198,16 @@ impl Wrong {
 pub(crate) fn repeated(property: &Property, value: &Value) -> String {
     match (property.kind, value) {
         (Kind::Secret(_) | Kind::Pem(_) | Kind::Headers(_), _) => "******".to_owned(),
-        (_, Value::String(text)) => text.clone(),
+        (_, Value::String(text)) => without_login(text),
         (_, other) => other.to_string(),
+    }
+}
+
+/// A text as it may be repeated: of a URL not what stands before its last `@`, where a name and a password may be.
+fn without_login(text: &str) -> String {
+    match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+        Some((scheme, rest)) => format!("{scheme}://******@{rest}"),
+        None => text.to_owned(),
     }
 }
 
@@ -388,6 +396,15 @@ mod tests {
         let body = json!({"Password": "too-long-a-secret"});
         let found = patch(body.as_object().unwrap(), PROPERTIES, &json!({}));
         assert!(!found.wrong[0].1.to_json().to_string().contains("too-long"), "{:?}", found.wrong);
+        let text = Property::new("Image", Kind::Text(99));
+        for (given, shown) in [
+            ("https://a.example/b", "https://a.example/b"),
+            ("https://ann:hush@a.example/b", "https://******@a.example/b"),
+            ("https://ann:hu/s@h@a.example/b", "https://******@a.example/b"),
+            ("ann@a.example", "ann@a.example"),
+        ] {
+            assert_eq!(repeated(&text, &json!(given)), shown);
+        }
     }
 
     #[test]

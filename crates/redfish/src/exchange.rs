@@ -277,11 +277,49 @@ impl Exchange {
 
     /// A refusal of an owner's as an answer.
     fn refusal(&self, fault: &Fault) -> Answer {
-        let answer = Answer::error(fault.status(), &[fault.to_message(None)]);
+        let mut messages = self.refused_properties(fault);
+        if messages.is_empty() {
+            messages.push(fault.to_message(None));
+        }
+        let answer = Answer::error(fault.status(), &messages);
         match fault.retry_after() {
             Some(seconds) => answer.with("retry-after", seconds.to_string()),
             None => answer,
         }
+    }
+
+    /// What is said of the properties or parameters of a POST that its owner refuses, and why; nothing where he names none that was there to be given.
+    fn refused_properties(&self, fault: &Fault) -> Vec<Message> {
+        if self.method != Method::Post || !fault.is_of_fields() {
+            return Vec::new();
+        }
+        let given = body::object(&self.body).unwrap_or_default();
+        let (resource, action) = match self.route.target {
+            Target::Resource(resource) => (resource, None),
+            Target::Action(resource, action) => (resource, Some(action)),
+            _ => return Vec::new(),
+        };
+        let told = |(path, why): (&'static str, &str)| {
+            let message = match (action, &resource.create) {
+                (Some(action), _) => {
+                    action.parameters.iter().find(|parameter| parameter.property.path == path)?;
+                    base::ACTION_PARAMETER_VALUE_ERROR.with(&[path, action.name])
+                }
+                (None, Some(create)) => {
+                    let (property, _) =
+                        create.properties.iter().find(|(property, _)| property.path == path)?;
+                    match given.get(path) {
+                        Some(value) => {
+                            base::PROPERTY_VALUE_INCORRECT.with(&[path, &body::repeated(property, value)])
+                        }
+                        None => base::PROPERTY_VALUE_ERROR.with(&[path]),
+                    }
+                }
+                (None, None) => return None,
+            };
+            Some(message.resolved_by(why).about(pointer(path)))
+        };
+        fault.properties(resource.fields).into_iter().filter_map(told).collect()
     }
 
     fn not_found(&self) -> Answer {
@@ -717,6 +755,9 @@ impl Exchange {
             Ok(false) => return Step::Done(self.not_found()),
             Err(fault) => return Step::Done(self.refusal(&fault)),
         }
+        if !resources::has(action, &self.route.names) {
+            return Step::Done(Answer::error(400, &[base::ACTION_NOT_SUPPORTED.with(&[action.name])]));
+        }
         let map = if self.body.is_empty() { Ok(Map::new()) } else { body::object(&self.body) };
         let map = match map {
             Ok(map) => map,
@@ -822,7 +863,8 @@ pub(crate) fn show(world: &World, route: &Route) -> Result<Option<Value>, Fault>
     match route.target {
         Target::Resource(resource) => show_resource(world, resource, &route.names, &route.uri, &route.id),
         Target::ActionInfo(_, action) => {
-            Ok((action.is_there)(world, &route.names)?.then(|| action_info(action, &route.uri, &route.id)))
+            let is_there = resources::has(action, &route.names) && (action.is_there)(world, &route.names)?;
+            Ok(is_there.then(|| action_info(action, &route.uri, &route.id)))
         }
         _ => Ok(None),
     }

@@ -5,6 +5,23 @@ use schema::Code;
 use crate::message::{CERTIFICATE_REFUSED, Message, base};
 use crate::pointer::Pointer;
 
+/// Reasons of what there is no room for until somebody gives something up: nobody is served who waits.
+const LASTING: [&str; 7] = [
+    "TOO_MANY_IPMI_USERS",
+    "TOO_MANY_LOGS",
+    "TOO_MANY_RESOLUTIONS",
+    "TOO_MANY_ROLES",
+    "TOO_MANY_STREAMS",
+    "TOO_MANY_SUBSCRIPTIONS",
+    "TOO_MANY_USERS",
+];
+
+/// Seconds after which a login may be tried again that came while too many were checked, as websrv says it to who logs in with a request: a check takes less.
+const LOGIN_WAIT: u32 = 2;
+
+/// Names of fields of the contract, each with the property that is created with it or the parameter of an action.
+pub type Fields = &'static [(&'static str, &'static str)];
+
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -32,11 +49,38 @@ impl Fault {
         matches!(self.reason.as_str(), "UNANSWERED" | "OUTCOME_UNKNOWN")
     }
 
-    /// HTTP's status.
+    /// Whether the request was wrong, and no reason says more of it than which fields of it.
+    pub(crate) fn is_of_fields(&self) -> bool {
+        let is_wrong = matches!(self.code, Code::InvalidArgument | Code::OutOfRange);
+        is_wrong && self.to_message(None).id() == base::GENERAL_ERROR.id
+    }
+
+    /// The properties whose fields are wrong, by their names in `fields`, and why: as the details have it or, without any, as the text begins that daemons
+    /// write (`subscription.destination: …`, `url or store_file: …`).
+    pub(crate) fn properties(&self, fields: Fields) -> Vec<(&'static str, &str)> {
+        /// A longer beginning of a text is a sentence.
+        const WORDS_MAX: usize = 3;
+        let told = self.message.split_once(": ").filter(|(head, _)| head.split(' ').count() <= WORDS_MAX);
+        let detailed = self.fields.iter().map(|(field, why)| (field.as_str(), why.as_str()));
+        let known =
+            |part: &str| fields.iter().find(|(field, _)| *field == part).map(|(_, property)| *property);
+        detailed
+            .chain(told.filter(|_| self.fields.is_empty()))
+            .filter_map(|(field, why)| Some((field.split(['.', '[', ' ']).find_map(known)?, why)))
+            .collect()
+    }
+
+    /// Whether there is no room, and none by waiting either.
+    fn is_lasting(&self) -> bool {
+        self.code == Code::ResourceExhausted && self.wait.is_none() && LASTING.contains(&self.reason.as_str())
+    }
+
+    /// HTTP's status. 503 is for what passes: clients ask again by themselves then.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self.code {
             Code::Unavailable if self.may_be_done() => 504,
+            Code::ResourceExhausted if self.is_lasting() => 409,
             Code::InvalidArgument | Code::OutOfRange => 400,
             Code::Unauthenticated => 401,
             Code::PermissionDenied => 403,
@@ -49,13 +93,17 @@ impl Fault {
         }
     }
 
-    /// Seconds after which trying again may help; none where it may do twice what was asked for once.
+    /// Seconds after which trying again may help; none where it may do twice what was asked for once, and where there is too much of something and its owner
+    /// says no wait. Where one is said it is 1 at least: what says 0 would be asked again at once, and again.
     #[must_use]
     pub fn retry_after(&self) -> Option<u32> {
         match self.code {
             _ if self.may_be_done() => None,
-            Code::Unavailable => Some(1),
-            Code::ResourceExhausted => Some(self.wait.unwrap_or(5)),
+            Code::Unavailable => Some(self.wait.unwrap_or(1).max(1)),
+            Code::ResourceExhausted => {
+                let of_logins = self.reason.starts_with("TOO_MANY_LOGINS").then_some(LOGIN_WAIT);
+                self.wait.map(|wait| wait.max(1)).or(of_logins)
+            }
             Code::DeadlineExceeded => Some(2),
             _ => None,
         }
@@ -82,15 +130,24 @@ impl Fault {
                 Some((name, _)) => base::PROPERTY_NOT_WRITABLE.with(&[name]),
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),
             },
-            ("TOO_MANY_USERS" | "TOO_MANY_ROLES", ..) => base::CREATE_LIMIT_REACHED_FOR_RESOURCE.plain(),
+            ("TOO_MANY_USERS" | "TOO_MANY_ROLES", ..) => {
+                base::CREATE_LIMIT_REACHED_FOR_RESOURCE.plain().resolved_by(&self.message)
+            }
+            // An open stream is a subscription, too.
+            ("TOO_MANY_SUBSCRIPTIONS" | "TOO_MANY_STREAMS", ..) => {
+                base::EVENT_SUBSCRIPTION_LIMIT_EXCEEDED.plain().resolved_by(&self.message)
+            }
             ("LAST_ADMINISTRATOR" | "OWN_ACCOUNT", ..) => match named {
                 Some((name, value)) => base::PROPERTY_VALUE_INCORRECT.with(&[name, value]),
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),
             },
             (_, Code::InvalidArgument | Code::OutOfRange, Some((name, value))) => {
-                base::PROPERTY_VALUE_INCORRECT.with(&[name, value])
+                base::PROPERTY_VALUE_INCORRECT.with(&[name, value]).resolved_by(&self.message)
             }
-            (_, Code::InvalidArgument | Code::OutOfRange, None) => base::UNRECOGNIZED_REQUEST_BODY.plain(),
+            // The body was understood, and its owner says what is wrong with it.
+            (_, Code::InvalidArgument | Code::OutOfRange, None) => {
+                base::GENERAL_ERROR.plain().resolved_by(&self.message)
+            }
             (_, Code::Unauthenticated, _) => base::NO_VALID_SESSION.plain(),
             (_, Code::PermissionDenied, _) => base::INSUFFICIENT_PRIVILEGE.plain(),
             (_, Code::NotFound, _) => base::RESOURCE_NOT_FOUND.with(&["resource", &self.message]),
@@ -98,10 +155,16 @@ impl Fault {
                 let (name, value) = named.unwrap_or(("Id", ""));
                 base::RESOURCE_ALREADY_EXISTS.with(&["resource", name, value])
             }
-            (_, Code::Aborted | Code::FailedPrecondition, _) => base::RESOURCE_IN_USE.plain(),
+            (_, Code::Aborted | Code::FailedPrecondition, _) => {
+                base::RESOURCE_IN_USE.plain().resolved_by(&self.message)
+            }
             (_, Code::Unimplemented, Some((name, _))) => base::ACTION_NOT_SUPPORTED.with(&[name]),
             (_, Code::Unimplemented, None) => base::OPERATION_NOT_ALLOWED.plain(),
             ("UNANSWERED" | "OUTCOME_UNKNOWN", Code::Unavailable, _) => base::OPERATION_TIMEOUT.plain(),
+            // The message that it passes names a number of seconds, which nobody knows.
+            (_, Code::ResourceExhausted, _) if self.retry_after().is_none() => {
+                base::GENERAL_ERROR.plain().resolved_by(&self.message)
+            }
             (_, Code::Unavailable | Code::ResourceExhausted, _) => {
                 base::SERVICE_TEMPORARILY_UNAVAILABLE.with(&[&self.retry_after().unwrap_or(1).to_string()])
             }
@@ -128,16 +191,80 @@ mod tests {
         let json = wrong.to_message(Some((&pointer, "x"))).to_json();
         assert_eq!(json["MessageId"], "Base.1.22.PropertyValueIncorrect");
         assert_eq!(json["RelatedProperties"][0], "/AssetTag");
+        assert_eq!(json["Resolution"], "host.asset: too long");
         let off =
             Fault { reason: "HOST_OFF".into(), ..Fault::new(Code::FailedPrecondition, "the host is off") };
         assert_eq!((off.status(), off.to_message(None).id()), (409, "Base.1.22.ResourceInStandby"));
         let gone = Fault::new(Code::Unavailable, "sensormon does not answer");
         assert_eq!((gone.status(), gone.retry_after()), (503, Some(1)));
-        let much = Fault::new(Code::ResourceExhausted, "too many changes");
-        assert_eq!((much.status(), much.retry_after()), (503, Some(5)));
-        let much = Fault { wait: Some(600), ..much };
-        assert_eq!(much.retry_after(), Some(600));
-        assert_eq!(much.to_message(None).to_json()["MessageArgs"][0], "600");
+    }
+
+    #[test]
+    fn the_fields_that_a_daemon_names_are_properties_of_the_resource() {
+        let fields: Fields =
+            &[("destination", "Destination"), ("url", "Image"), ("http_headers", "HttpHeaders")];
+        let told = |text: &str| Fault::new(Code::InvalidArgument, text);
+        for (text, wanted) in [
+            ("subscription.destination: it is no URL", Some(("Destination", "it is no URL"))),
+            ("subscription.http_headers[2].name: it is reserved", Some(("HttpHeaders", "it is reserved"))),
+            ("url or store_file: give where the image is", Some(("Image", "give where the image is"))),
+            ("there is no room for the url: it is full", None),
+            ("subscription.context: too long", None),
+            ("destination", None),
+            ("", None),
+        ] {
+            let fault = told(text);
+            assert_eq!(fault.properties(fields), Vec::from_iter(wanted), "{text}");
+            assert!(fault.is_of_fields());
+            assert_eq!(fault.to_message(None).id(), "Base.1.22.GeneralError");
+        }
+        let field = |field: &str, why: &str| (field.to_owned(), why.to_owned());
+        let detailed = Fault {
+            fields: vec![field("subscription.destination", "a"), field("x", "b"), field("url", "c")],
+            ..told("http_headers: what stands in the text is told by the details")
+        };
+        assert_eq!(detailed.properties(fields), [("Destination", "a"), ("Image", "c")]);
+        let weak = Fault { reason: "WEAK_PASSWORD".into(), ..told("password: too short") };
+        assert!(!weak.is_of_fields());
+    }
+
+    #[test]
+    fn a_wait_is_said_where_its_owner_says_one_and_never_made_up() {
+        let much = |reason: &str, wait| Fault {
+            reason: reason.into(),
+            wait,
+            ..Fault::new(Code::ResourceExhausted, "there may be 8 of one account")
+        };
+        for (reason, wait, status, told) in [
+            ("", None, 503, "GeneralError"),
+            ("TOO_MANY_SUBSCRIPTIONS", None, 409, "EventSubscriptionLimitExceeded"),
+            ("TOO_MANY_STREAMS", None, 409, "EventSubscriptionLimitExceeded"),
+            ("TOO_MANY_USERS", None, 409, "CreateLimitReachedForResource"),
+            ("TOO_MANY_ROLES", None, 409, "CreateLimitReachedForResource"),
+            ("TOO_MANY_IPMI_USERS", None, 409, "GeneralError"),
+            ("TOO_MANY_LOGS", None, 409, "GeneralError"),
+            ("TOO_MANY_CHANGES", Some(600), 503, "ServiceTemporarilyUnavailable"),
+            ("TOO_MANY_CHANGES", Some(0), 503, "ServiceTemporarilyUnavailable"),
+        ] {
+            let fault = much(reason, wait);
+            let json = fault.to_message(None).to_json();
+            assert_eq!(json["MessageId"], format!("Base.1.22.{told}"), "{reason}");
+            assert_eq!(
+                (fault.status(), fault.retry_after()),
+                (status, wait.map(|wait| wait.max(1))),
+                "{reason}"
+            );
+            match fault.retry_after() {
+                Some(seconds) => assert_eq!(json["MessageArgs"][0], seconds.to_string()),
+                // Who reads it learns what there is too much of.
+                None => assert_eq!(json["Resolution"], "there may be 8 of one account", "{reason}"),
+            }
+        }
+        let logins = much("TOO_MANY_LOGINS_FROM_ADDRESS", None);
+        assert_eq!((logins.status(), logins.retry_after()), (503, Some(LOGIN_WAIT)));
+        assert_eq!(logins.to_message(None).to_json()["MessageArgs"][0], "2");
+        let away = Fault { wait: Some(30), ..Fault::new(Code::Unavailable, "it begins") };
+        assert_eq!((away.status(), away.retry_after()), (503, Some(30)));
     }
 
     #[test]

@@ -76,6 +76,26 @@ enum Expression {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filter(Expression);
 
+/// One side of a comparison, which is of a property.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Side<'f> {
+    /// A text, a number, true, false or null.
+    Literal(&'f Value),
+    /// The value of a property, by its path.
+    Property(&'f [String]),
+}
+
+/// A property that a condition compares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Compared<'f> {
+    /// Its path.
+    pub property: &'f [String],
+    /// What it is compared with.
+    pub with: Side<'f>,
+    /// Whether both have to be the same, or must not be.
+    pub is_equality: bool,
+}
+
 impl Filter {
     /// Reads a condition.
     ///
@@ -96,6 +116,13 @@ impl Filter {
     pub fn properties(&self) -> Vec<&[String]> {
         let mut out = Vec::new();
         properties(&self.0, &mut out);
+        out
+    }
+
+    /// What it compares properties with; a comparison of two properties is one of each.
+    pub(crate) fn comparisons(&self) -> Vec<Compared<'_>> {
+        let mut out = Vec::new();
+        comparisons(&self.0, &mut out);
         out
     }
 
@@ -135,6 +162,30 @@ fn outcome(expression: &Expression, member: &Value, open: &[&str]) -> Option<boo
         Expression::Holds(term) if is_open(term) => None,
         Expression::Compare(left, _, right) if is_open(left) || is_open(right) => None,
         Expression::Holds(_) | Expression::Compare(..) => Some(holds(expression, member)),
+    }
+}
+
+fn comparisons<'f>(expression: &'f Expression, out: &mut Vec<Compared<'f>>) {
+    let side = |term: &'f Term| match term {
+        Term::Property(path) => Side::Property(path),
+        Term::Literal(value) => Side::Literal(value),
+    };
+    match expression {
+        Expression::Holds(_) => {}
+        Expression::Compare(left, comparison, right) => {
+            let is_equality = matches!(comparison, Comparison::Equal | Comparison::NotEqual);
+            for (one, other) in [(left, right), (right, left)] {
+                if let Term::Property(property) = one {
+                    out.push(Compared { property, with: side(other), is_equality });
+                }
+            }
+        }
+        Expression::Not(inner) => comparisons(inner, out),
+        Expression::Any(all) | Expression::All(all) => {
+            for one in all {
+                comparisons(one, out);
+            }
+        }
     }
 }
 
@@ -401,6 +452,19 @@ mod tests {
             let filter = Filter::parse(text).unwrap();
             assert_eq!(filter.may_hold(&json!({"Kind": "a"}), &["Id"]), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn comparisons_are_named_whatever_they_stand_in_and_on_either_side() {
+        let filter = Filter::parse("not (A eq 'x' or 1 lt B/C) and D ne E and On").unwrap();
+        let all = filter.comparisons().into_iter().map(|one| {
+            let with = match one.with {
+                Side::Literal(value) => value.to_string(),
+                Side::Property(path) => path.join("/"),
+            };
+            format!("{} {with} {}", one.property.join("/"), one.is_equality)
+        });
+        assert_eq!(all.collect::<Vec<_>>(), ["A \"x\" true", "B/C 1 false", "D E true", "E D true"]);
     }
 
     #[test]

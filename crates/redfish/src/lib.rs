@@ -49,7 +49,7 @@ mod world;
 
 pub use answer::{Answer, Body};
 pub use exchange::{Exchange, Request, Step};
-pub use fault::Fault;
+pub use fault::{Fault, Fields};
 pub use filter::{Filter, FilterError};
 pub use message::{
     Content, Message, Registry, Severity, Template, base, heartbeat_event, resource_event, task_event, update,

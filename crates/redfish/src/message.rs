@@ -47,7 +47,7 @@ impl Template {
     #[must_use]
     pub fn with(&'static self, args: &[&str]) -> Message {
         let args = args.iter().take(self.args).map(|arg| short(arg)).collect();
-        Message { template: self, args, related: Vec::new() }
+        Message { template: self, args, related: Vec::new(), resolution: None }
     }
 
     /// The message, of one that has no holes.
@@ -59,10 +59,14 @@ impl Template {
 
 /// What a client sent is repeated to it only in part.
 fn short(text: &str) -> String {
-    const MOST: usize = 256;
-    match text.char_indices().nth(MOST) {
+    cut(text, 256)
+}
+
+/// At most so many characters of a text.
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
         None => text.to_owned(),
-        Some(_) => text.chars().take(MOST).chain(['…']).collect(),
+        Some(_) => text.chars().take(most).chain(['…']).collect(),
     }
 }
 
@@ -72,6 +76,8 @@ pub struct Message {
     template: &'static Template,
     args: Vec<String>,
     related: Vec<Pointer>,
+    /// What is to be done here, in place of what the registry says of all such cases.
+    resolution: Option<String>,
 }
 
 impl Message {
@@ -79,6 +85,14 @@ impl Message {
     #[must_use]
     pub fn about(mut self, property: Pointer) -> Self {
         self.related.push(property);
+        self
+    }
+
+    /// Says what is to be done in the words of who refused it, in place of the registry's (DSP0268, `Message.Resolution`), cut after 1,024 characters. An empty
+    /// text says nothing.
+    #[must_use]
+    pub fn resolved_by(mut self, text: &str) -> Self {
+        self.resolution = (!text.is_empty()).then(|| cut(text, 1024));
         self
     }
 
@@ -126,7 +140,7 @@ impl Message {
             "Message": self.text(),
             "MessageArgs": self.args,
             "MessageSeverity": self.template.severity.name(),
-            "Resolution": self.template.resolution,
+            "Resolution": self.resolution.as_deref().unwrap_or(self.template.resolution),
         });
         if let (Some(map), false) = (out.as_object_mut(), self.related.is_empty()) {
             let related: Vec<Value> =
@@ -250,6 +264,14 @@ mod tests {
     fn what_a_client_sent_is_repeated_only_in_part() {
         let message = base::PROPERTY_UNKNOWN.with(&[&"ä".repeat(10_000)]);
         assert!(message.text().len() < 1000);
+    }
+
+    #[test]
+    fn who_refused_something_says_what_is_to_be_done_in_place_of_the_registry() {
+        let of = |text: &str| base::GENERAL_ERROR.plain().resolved_by(text).to_json()["Resolution"].clone();
+        assert_eq!(of("eject it first"), "eject it first");
+        assert_eq!(of(""), "None.");
+        assert_eq!(of(&"x".repeat(10_000)).as_str().unwrap().chars().count(), 1025);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Fields};
 use crate::message::Message;
 use crate::pointer::Pointer;
 use crate::privilege::Entity;
@@ -38,6 +38,8 @@ pub struct Resource {
     pub actions: &'static [Action],
     /// What an action of this name answers, of what the owner answered; without it, as nearly all: that it is done.
     pub answers: Option<Answers>,
+    /// What fields of the contract's requests are called here, for a POST that its owner refuses for one of them.
+    pub fields: Fields,
 }
 
 /// What an action answers.
@@ -90,6 +92,7 @@ impl Resource {
             delete: None,
             actions: &[],
             answers: None,
+            fields: &[],
         }
     }
 

@@ -494,6 +494,96 @@ fn an_event_is_sent_with_its_message_and_its_origin() {
     assert!(sent["Events"][0].get("EventTimestamp").is_none());
 }
 
+/// What is said of a refused request: of each property its message and what is to be done.
+fn refused(bench: &mut Bench, path: &str, body: &Value) -> Vec<[String; 3]> {
+    let answer = bench.send(Method::Post, path, body);
+    assert_eq!(answer.status, 400, "{body}");
+    let messages = answer.value()["error"]["@Message.ExtendedInfo"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap_or_default().replace("Base.1.22.", "");
+    messages
+        .map(|one| [text(&one["MessageId"]), text(&one["RelatedProperties"][0]), text(&one["Resolution"])])
+        .collect()
+}
+
+#[test]
+fn what_an_owner_says_is_wrong_is_told_of_the_property_with_his_reason() {
+    let mut bench = bench();
+    let new = json!({
+        "Destination": "https://ann:hush@127.0.0.1:1/x",
+        "Protocol": "Redfish",
+        "HttpHeaders": [{"Host": "hush"}],
+        "OriginResources": [{"@odata.id": "nope"}],
+    });
+    for (told, property, why) in [
+        (
+            "subscription.destination: it is an address of the controller itself",
+            "/Destination",
+            "it is an address of the controller itself",
+        ),
+        ("subscription.http_headers: host is not taken", "/HttpHeaders", "host is not taken"),
+        (
+            "subscription.origin_resources: it is no URI of a resource",
+            "/OriginResources",
+            "it is no URI of a resource",
+        ),
+    ] {
+        bench.refuse("rpc.EventService.CreateEventSubscription", Fault::new(Code::InvalidArgument, told));
+        let said = refused(&mut bench, SUBSCRIPTIONS, &new);
+        assert_eq!(said, [["PropertyValueIncorrect", property, why].map(str::to_owned)], "{told}");
+        let answer = bench.send(Method::Post, SUBSCRIPTIONS, &new);
+        assert!(!answer.value().to_string().contains("hush"), "{}", answer.value());
+    }
+    // The gate names all that are wrong at once.
+    let field = |field: &str, why: &str| (field.to_owned(), why.to_owned());
+    let fields =
+        vec![field("subscription.destination", "a"), field("subscription.http_headers[0].name", "b")];
+    let fault = Fault { fields, ..Fault::new(Code::InvalidArgument, "two are wrong") };
+    bench.refuse("rpc.EventService.CreateEventSubscription", fault);
+    let said = refused(&mut bench, SUBSCRIPTIONS, &new);
+    let properties: Vec<&str> = said.iter().map(|[_, property, _]| property.as_str()).collect();
+    assert_eq!(properties, ["/Destination", "/HttpHeaders"]);
+    // Of what has no property here the reason is told all the same.
+    bench.refuse("rpc.EventService.CreateEventSubscription", Fault::new(Code::InvalidArgument, "state: no"));
+    let said = refused(&mut bench, SUBSCRIPTIONS, &new);
+    assert_eq!(said, [["GeneralError", "", "state: no"].map(str::to_owned)]);
+
+    let insert = "/redfish/v1/Managers/bmc/VirtualMedia/cd/Actions/VirtualMedia.InsertMedia";
+    for (image, told, why) in [
+        ("http://a.example/b.iso", "url: plain HTTP is not allowed", "plain HTTP is not allowed"),
+        ("", "url or store_file: give where the image is", "give where the image is"),
+        (
+            "https://ann:hush@a.example/b",
+            "url: give the name and the password by themselves",
+            "give the name and the password by themselves",
+        ),
+    ] {
+        bench.refuse("rpc.MediaService.InsertMedia", Fault::new(Code::InvalidArgument, told));
+        let said = refused(&mut bench, insert, &json!({"Image": image}));
+        assert_eq!(said, [["ActionParameterValueError", "/Image", why].map(str::to_owned)], "{image}");
+        let patched =
+            bench.send(Method::Patch, "/redfish/v1/Managers/bmc/VirtualMedia/cd", &json!({"Image": image}));
+        let answer = patched.value();
+        assert_eq!(answer["error"]["code"], "Base.1.22.PropertyValueIncorrect");
+        assert_eq!(answer["error"]["@Message.ExtendedInfo"][0]["Resolution"], told);
+        assert!(!answer.to_string().contains("hush"), "{answer}");
+    }
+}
+
+#[test]
+fn fields_are_called_what_can_be_given() {
+    for resource in redfish::resources::ALL {
+        let created = resource.create.iter().flat_map(|create| create.properties);
+        let created = created.map(|(property, _)| property.path);
+        let parameters = resource.actions.iter().flat_map(|action| action.parameters);
+        let given: Vec<&str> = created.chain(parameters.map(|parameter| parameter.property.path)).collect();
+        for (field, property) in resource.fields {
+            assert!(given.contains(property), "{}: {field} is {property}", resource.path);
+        }
+        // What is made is told of by its properties.
+        assert!(resource.create.is_none() || !resource.fields.is_empty(), "{}", resource.path);
+    }
+}
+
 const SUBSCRIPTIONS: &str = "/redfish/v1/EventService/Subscriptions";
 
 #[test]

@@ -172,14 +172,17 @@ fn each_of_several_systems_has_what_is_about_it_in_its_log_and_what_it_shares() 
         event("fan", "thermal", "fan0"),
         event("part", "inventory", "dimm-of-1"),
         event("supply", "inventory", "psu0"),
+        event("named0", "inventory", "system"),
+        event("named2", "inventory", "host2"),
         v1::Event { payload: Some(record), ..event("ipmi", "ipmi", "sel") },
         event("login", "session", "s"),
     ];
     bench.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
     for (host, expected) in [
-        ("system", &["h0", "c0", "sensor", "fan", "supply", "ipmi"][..]),
+        ("system", &["h0", "c0", "sensor", "fan", "supply", "named0", "ipmi"][..]),
         ("host1", &["h1", "c0", "sensor", "fan", "part", "supply"]),
-        ("host2", &["h2", "c1"]),
+        // What its firmware names is its own, though its chassis is another.
+        ("host2", &["h2", "c1", "named2"]),
     ] {
         let entries = bench.shown(&format!("/redfish/v1/Systems/{host}/LogServices/SEL/Entries"));
         let ids: Vec<_> = entries["Members"]
@@ -302,7 +305,7 @@ fn diagnostic_data_is_a_task_while_it_is_collected_and_then_an_entry() {
         (
             "/redfish/v1/Managers/bmc/LogServices/EventLog/Actions/LogService.CollectDiagnosticData",
             json!({"DiagnosticDataType": "Manager"}),
-            404,
+            400,
         ),
     ] {
         assert_eq!(bench.send(Method::Post, target, &body).status, status, "{target} {body}");
@@ -364,7 +367,16 @@ fn formats_and_filters_of_events_are_said_as_they_are() {
     let service = bench.shown("/redfish/v1/EventService");
     assert_eq!(service["EventFormatTypes"], json!(["Event", "MetricReport"]));
     for (name, supported) in service["SSEFilterPropertiesSupported"].as_object().unwrap() {
-        let filter = redfish::resources::StreamFilter::of(&format!("$filter={name} eq 'x'"));
+        let value = match name.as_str() {
+            "EventFormatType" => "Event",
+            "MessageId" => "UBmc.1.0.EventOK",
+            "MetricReportDefinition" => "/redfish/v1/TelemetryService/MetricReportDefinitions/Power",
+            "OriginResource" => "/redfish/v1/Systems/system",
+            "RegistryPrefix" => "UBmc",
+            "ResourceType" => "Chassis",
+            _ => "true",
+        };
+        let filter = redfish::resources::StreamFilter::of(&format!("$filter={name} eq '{value}'"));
         assert_eq!(filter.is_ok(), *supported == json!(true), "{name}");
     }
     // How often reports are made eventlog says; the definitions are there without it.
@@ -824,8 +836,18 @@ fn a_log_is_cleared_where_it_can_be_and_what_somebody_caused_stays() {
     ] {
         let shown = bench.shown(&format!("/redfish/v1/{other}"));
         assert!(shown["Actions"].get("#LogService.ClearLog").is_none(), "{other}");
-        assert_eq!(bench.send(Method::Post, &target(other), &json!({})).status, 404, "{other}");
+        let answer = bench.send(Method::Post, &target(other), &json!({}));
+        assert_eq!((answer.status, said(&answer).as_str()), (400, "ActionNotSupported"), "{other}");
     }
+    // What is not there has no actions either.
+    for none in ["Managers/bmc/LogServices/Nope", "Systems/none/LogServices/ConsoleLog"] {
+        let answer = bench.send(Method::Post, &target(none), &json!({}));
+        assert_eq!((answer.status, said(&answer).as_str()), (404, "ResourceNotFound"), "{none}");
+    }
+    let info =
+        |log: &str| format!("/redfish/v1/Managers/bmc/LogServices/{log}/CollectDiagnosticDataActionInfo");
+    assert_eq!(bench.get(&info("Diagnostics")).status, 200);
+    assert_eq!(bench.get(&info("EventLog")).status, 404);
     assert!(bench.called.is_empty());
 
     let time = |seconds: i64| Some(prost_types::Timestamp { seconds, nanos: 500 });

@@ -100,7 +100,8 @@ fn predefined_roles_are_read_only_and_what_the_owner_refuses_is_told() {
     let full = Fault { reason: "TOO_MANY_ROLES".into(), ..Fault::new(Code::ResourceExhausted, "no") };
     bench.refuse("rpc.RoleService.CreateRole", full);
     let answer = bench.send(Method::Post, ROLES, &json!({"RoleId": "x", "AssignedPrivileges": []}));
-    assert_eq!(said(&answer), "CreateLimitReachedForResource");
+    assert_eq!((answer.status, said(&answer).as_str()), (409, "CreateLimitReachedForResource"));
+    assert_eq!(answer.header("retry-after"), None);
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use ipc::{Code, Status};
+use prost::Message as _;
 use redfish::{Answer, Body, Fault, Route, base};
+use schema::google::rpc::BadRequest;
 
 use crate::body::ResponseBody;
 use crate::gzip;
@@ -14,6 +16,8 @@ use crate::status::Failure;
 
 /// What most answers are.
 const JSON: Option<&str> = Some("application/json; charset=utf-8");
+/// The details that name the fields which are wrong.
+const BAD_REQUEST: &str = "google.rpc.BadRequest";
 /// Where Redfish lives.
 const ROOT: &str = "/redfish";
 /// The version of OData, on every answer (DSP0266 §8.2).
@@ -32,12 +36,21 @@ pub(crate) fn allow(path: &str) -> Option<String> {
 /// A status of the bus in the words of `crates/redfish`.
 pub(crate) fn fault(status: &Status) -> Fault {
     let wait = status.wait().and_then(|wait| u32::try_from(wait.as_secs()).ok());
-    Fault { reason: status.reason(), wait, ..Fault::new(status.code, &status.message) }
+    let of_fields = status.details.iter().filter(|any| crate::status::name(any) == BAD_REQUEST);
+    let fields = of_fields
+        .filter_map(|any| BadRequest::decode(any.value.as_slice()).ok())
+        .flat_map(|bad| bad.field_violations)
+        .map(|violation| (violation.field, violation.description))
+        .collect();
+    Fault { reason: status.reason(), wait, fields, ..Fault::new(status.code, &status.message) }
 }
 
 /// A refusal of websrv's own: what is no matter of a resource.
 pub(crate) fn failure(failure: &Failure) -> Response<ResponseBody> {
-    let fault = fault(&failure.status);
+    let mut fault = fault(&failure.status);
+    // What the body says of a wait is what the header says.
+    let said = failure.headers.iter().find(|(name, _)| *name == header::RETRY_AFTER);
+    fault.wait = fault.wait.or_else(|| said.and_then(|(_, value)| value.to_str().ok()?.parse().ok()));
     let status = failure.http.map_or_else(|| fault.status(), |status| status.as_u16());
     let message = match status {
         404 => base::RESOURCE_MISSING_AT_URI.with(&[&failure.status.message]),
@@ -160,5 +173,43 @@ pub(crate) fn code(answer: &Answer) -> Code {
         503 => Code::Unavailable,
         400..500 => Code::InvalidArgument,
         _ => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_that_the_gate_finds_wrong_are_named() {
+        let found = gate::violations(vec![
+            ("subscription.destination".to_owned(), "at most 512 characters".to_owned()),
+            ("subscription.http_headers[8]".to_owned(), "at most 8".to_owned()),
+        ]);
+        let fault = fault(&found);
+        let field = |field: &str, why: &str| (field.to_owned(), why.to_owned());
+        assert_eq!(
+            fault.fields,
+            [
+                field("subscription.destination", "at most 512 characters"),
+                field("subscription.http_headers[8]", "at most 8")
+            ]
+        );
+        assert!(super::fault(&Status::invalid_argument("subscription.destination: x")).fields.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_of_websrv_s_own_has_a_wait_where_one_is_known() {
+        let of = |refused: Failure| {
+            let response = failure(&refused);
+            let wait = response.headers().get(header::RETRY_AFTER).cloned();
+            (response.status().as_u16(), wait.map(|wait| wait.to_str().unwrap().to_owned()))
+        };
+        let busy = || Failure::from(Status::resource_exhausted("too many bodies"));
+        assert_eq!(of(busy()), (503, None));
+        let streams = Status::resource_exhausted("all 64 streams are in use").with_reason("TOO_MANY_STREAMS");
+        assert_eq!(of(streams.into()), (409, None));
+        let waits = busy().with(header::RETRY_AFTER, HeaderValue::from_static("7"));
+        assert_eq!(of(waits), (503, Some("7".to_owned())));
     }
 }

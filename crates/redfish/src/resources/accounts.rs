@@ -118,6 +118,16 @@ pub(super) static COLLECTION: Resource = Resource {
         made,
         changes: &[Need::Users],
     }),
+    fields: &[
+        ("username", "UserName"),
+        ("password", "Password"),
+        ("role", "RoleId"),
+        ("enabled", "Enabled"),
+        ("password_change_required", "PasswordChangeRequired"),
+        ("ipmi_access", "AccountTypes"),
+        ("full_name", "Description"),
+        ("expires_at", "AccountExpiration"),
+    ],
     ..Resource::new(
         "AccountService/Accounts",
         "ManagerAccountCollection.ManagerAccountCollection",

@@ -60,6 +60,18 @@ pub(super) static SERVICE: Resource = Resource {
         },
     ],
     answers: Some(answer),
+    fields: &[
+        ("alternative_names", "AlternativeNames"),
+        ("common_name", "CommonName"),
+        ("organization", "Organization"),
+        ("organizational_unit", "OrganizationalUnit"),
+        ("city", "City"),
+        ("state", "State"),
+        ("country", "Country"),
+        ("email", "Email"),
+        ("curve", "KeyCurveId"),
+        ("pem", "CertificateString"),
+    ],
     ..Resource::new(
         "CertificateService",
         "CertificateService.v1_0_0.CertificateService",

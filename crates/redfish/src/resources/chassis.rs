@@ -48,6 +48,7 @@ pub(super) static CHASSIS: Resource = Resource {
         is_there: |world, names| Ok(world.one_chassis(name(names, 0))?.is_some()),
         run: reset,
     }],
+    fields: &[("action", "ResetType")],
     ..Resource::new("Chassis/{}", "Chassis.v1_15_0.Chassis", &entity::CHASSIS, show)
 };
 

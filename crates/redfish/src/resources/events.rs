@@ -65,6 +65,7 @@ pub(super) static SERVICE: Resource = Resource {
         is_there: |_, _| Ok(true),
         run: submit,
     }],
+    fields: &[("message", "Message"), ("severity", "MessageId")],
     ..Resource::new("EventService", "EventService.v1_8_0.EventService", &entity::EVENT_SERVICE, |world, _| {
         // The service is there without eventlog; only what eventlog says of itself is missing then.
         let sends = world.subscriptions().ok();
@@ -118,6 +119,20 @@ pub(super) static COLLECTION: Resource = Resource {
         made,
         changes: &[Need::Subscriptions],
     }),
+    fields: &[
+        ("destination", "Destination"),
+        ("context", "Context"),
+        ("format", "EventFormatType"),
+        ("registry_prefixes", "RegistryPrefixes"),
+        ("resource_types", "ResourceTypes"),
+        ("message_ids", "MessageIds"),
+        ("origin_resources", "OriginResources"),
+        ("subordinate_resources", "SubordinateResources"),
+        ("metric_report_definitions", DEFINITIONS),
+        ("retry_policy", "DeliveryRetryPolicy"),
+        ("verify_certificate", "VerifyCertificate"),
+        ("http_headers", "HttpHeaders"),
+    ],
     ..Resource::new(
         "EventService/Subscriptions",
         "EventDestinationCollection.EventDestinationCollection",

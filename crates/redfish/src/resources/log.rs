@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Message;
 use crate::answer::Answer;
-use crate::filter::Filter;
+use crate::filter::{Compared, Filter, Side};
 use crate::message::{
     CERTIFICATE_REFUSED, Content, KNOWN_TO_HOST_ONLY, NETWORK_ON_TRIAL, Registry, Severity, Template, base,
     task_event,
@@ -13,7 +13,7 @@ use crate::message::{
 use crate::query::{Query, QueryError};
 use crate::resource::{link, prune};
 
-use super::{is_path_name, said, sensors, task_uri};
+use super::{is_path_name, said, sensors, task_uri, telemetry};
 
 /// Messages that no registry of DMTF's has: what the event log says, in its own words.
 pub(super) static REGISTRY: Registry = Registry {
@@ -261,18 +261,22 @@ fn key(id: &str) -> Option<(&str, &str)> {
     Some((registry, rest.rsplit('.').next()?))
 }
 
+/// The messages that events are sent as.
+static SENT: [&Template; 7] = [
+    &EVENT_OK,
+    &EVENT_WARNING,
+    &EVENT_CRITICAL,
+    &task_event::TASK_STARTED,
+    &task_event::TASK_COMPLETED_OK,
+    &task_event::TASK_ABORTED,
+    &task_event::TASK_CANCELLED,
+];
+
 /// Whether a message of that id is ever sent as an event.
 #[must_use]
 pub fn is_sent(message_id: &str) -> bool {
-    let of_tasks = [
-        &task_event::TASK_STARTED,
-        &task_event::TASK_COMPLETED_OK,
-        &task_event::TASK_ABORTED,
-        &task_event::TASK_CANCELLED,
-    ];
     let wanted = key(message_id);
-    let is_of_a_task = wanted.is_some() && of_tasks.iter().any(|template| key(template.id) == wanted);
-    is_of_a_task || severity_of(message_id).is_some()
+    wanted.is_some() && SENT.iter().any(|template| key(template.id) == wanted)
 }
 
 /// How bad the events are that are told by the message of that id of ours; none when none are.
@@ -338,7 +342,7 @@ impl StreamFilter {
     /// Reads the query of a request for a stream.
     ///
     /// # Errors
-    /// The answer to one that is not understood: 400, 501.
+    /// The answer to one that is not understood, or that compares something with what it never is: 400, 501.
     pub fn of(query: &str) -> Result<Self, Answer> {
         let query = match Query::parse(query) {
             Ok(query) => query,
@@ -346,6 +350,10 @@ impl StreamFilter {
             Err(QueryError::Unsupported(message)) => return Err(Answer::error(501, &[message])),
         };
         let Query { filter, .. } = query;
+        if let Some(message) = filter.as_ref().and_then(|filter| filter.comparisons().iter().find_map(never))
+        {
+            return Err(Answer::error(400, &[message]));
+        }
         let is_name = |name: &str| FILTERED.contains(&name) || FORMATS.contains(&name);
         let is_known = |path: &&[String]| matches!(path, [name] if is_name(name));
         let unknown = filter.as_ref().and_then(|filter| {
@@ -406,6 +414,45 @@ impl StreamFilter {
             filter.may_hold(&Value::Object(facts(METRIC_REPORT)), &["MetricReportDefinition"])
         })
     }
+}
+
+/// What is said of a comparison with what never is; `None` where it may be. `EventFormatType` is always known, the others may be null.
+fn never(compared: &Compared<'_>) -> Option<Message> {
+    let [name] = compared.property else { return None };
+    let name = FILTERED.into_iter().find(|known| known == name)?;
+    let is_format = name == "EventFormatType";
+    let shown = match compared.with {
+        Side::Literal(Value::Null) if !is_format => return None,
+        Side::Property([other]) if !is_format && FILTERED.contains(&other.as_str()) => return None,
+        Side::Literal(Value::String(text)) => text.clone(),
+        Side::Literal(other) => other.to_string(),
+        // A text without quotes.
+        Side::Property(path) => path.join("/"),
+    };
+    let is_text = match compared.with {
+        Side::Literal(value) => value.is_string(),
+        Side::Property(_) => is_format,
+    };
+    let owned = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+    let allowed = match name {
+        "EventFormatType" => owned(&FORMATS),
+        "RegistryPrefix" => owned(EVENT_REGISTRIES),
+        "ResourceType" => owned(EVENT_TYPES),
+        "MessageId" => SENT.iter().map(|template| template.id.to_owned()).collect(),
+        "MetricReportDefinition" => {
+            sensors::KINDS.iter().map(|id| telemetry::report_definition_uri(id)).collect()
+        }
+        _ => {
+            let message = base::PROPERTY_VALUE_FORMAT_ERROR.with(&[&shown, name]);
+            let is_uri = is_text && (!compared.is_equality || shown.starts_with("/redfish/v1"));
+            return (!is_uri).then(|| message.resolved_by("Give the URI of a resource, in quotes."));
+        }
+    };
+    let may_be = is_text && (!compared.is_equality || allowed.contains(&shown));
+    (!may_be).then(|| {
+        let all = allowed.iter().map(|one| format!("'{one}'")).collect::<Vec<_>>().join(", ");
+        base::PROPERTY_VALUE_NOT_IN_LIST.with(&[&shown, name]).resolved_by(&format!("It is one of {all}."))
+    })
 }
 
 /// Whether a filter is of who knows that there are metric reports: `not (MessageId eq 'x')` holds for them as well, and yet they were not asked for.
@@ -477,7 +524,7 @@ mod tests {
         };
         assert_eq!(of(""), [true, true, true]);
         assert_eq!(of("$filter=RegistryPrefix%20eq%20'UBmc'"), [true, true, true]);
-        assert_eq!(of("$filter=RegistryPrefix eq 'Base'"), [false, false, false]);
+        assert_eq!(of("$filter=RegistryPrefix eq 'TaskEvent'"), [false, false, false]);
         assert_eq!(of("$filter=MessageId%20eq%20'UBmc.1.0.EventCritical'"), [false, true, false]);
         assert_eq!(of("$filter=ResourceType+eq+'ComputerSystem'"), [true, true, false]);
         let origin = "$filter=OriginResource eq '/redfish/v1/Systems/system' and not (MessageId eq 'UBmc.1.0.EventOK')";
@@ -489,6 +536,47 @@ mod tests {
             [("$filter=Nope eq 'x'", 400), ("$filter=Oem/A eq 1", 400), ("$filter=(", 400), ("$nope=1", 501)]
         {
             assert_eq!(StreamFilter::of(query).unwrap_err().status, status, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_never_holds_is_refused_with_what_may_be() {
+        for (condition, id, value, name) in [
+            ("MetricReportDefinition eq 'Nope'", "PropertyValueNotInList", "Nope", "MetricReportDefinition"),
+            ("EventFormatType eq 'Foo'", "PropertyValueNotInList", "Foo", "EventFormatType"),
+            ("EventFormatType eq 5", "PropertyValueNotInList", "5", "EventFormatType"),
+            ("EventFormatType eq null", "PropertyValueNotInList", "null", "EventFormatType"),
+            ("EventFormatType eq Foo", "PropertyValueNotInList", "Foo", "EventFormatType"),
+            ("Foo eq EventFormatType", "PropertyValueNotInList", "Foo", "EventFormatType"),
+            ("ResourceType eq 'Nope'", "PropertyValueNotInList", "Nope", "ResourceType"),
+            ("ResourceType eq Chassis", "PropertyValueNotInList", "Chassis", "ResourceType"),
+            (
+                "ResourceType ne 'Chassis' and not (ResourceType eq 7)",
+                "PropertyValueNotInList",
+                "7",
+                "ResourceType",
+            ),
+            ("RegistryPrefix eq 'Base'", "PropertyValueNotInList", "Base", "RegistryPrefix"),
+            ("MessageId eq 'UBmc.EventOK'", "PropertyValueNotInList", "UBmc.EventOK", "MessageId"),
+            ("OriginResource eq 'Systems'", "PropertyValueFormatError", "Systems", "OriginResource"),
+            ("OriginResource eq true", "PropertyValueFormatError", "true", "OriginResource"),
+        ] {
+            let answer = StreamFilter::of(&format!("$filter={condition}")).unwrap_err();
+            let told = &answer.value()["error"]["@Message.ExtendedInfo"][0];
+            assert_eq!(answer.status, 400, "{condition}");
+            assert_eq!(told["MessageId"], format!("Base.1.22.{id}"), "{condition}");
+            assert_eq!(told["MessageArgs"], json!([value, name]), "{condition}");
+        }
+        let answer = StreamFilter::of("$filter=EventFormatType eq 5").unwrap_err();
+        let told = &answer.value()["error"]["@Message.ExtendedInfo"][0];
+        assert_eq!(told["Resolution"], "It is one of 'Event', 'MetricReport'.");
+        for condition in [
+            "ResourceType eq null or ResourceType eq RegistryPrefix",
+            "ResourceType gt 'M'",
+            "MessageId eq 'TaskEvent.1.0.TaskStarted'",
+            "EventFormatType ne Event or Event eq EventFormatType",
+        ] {
+            assert!(StreamFilter::of(&format!("$filter={condition}")).is_ok(), "{condition}");
         }
     }
 
@@ -689,7 +777,6 @@ mod tests {
                 true,
                 true,
             ),
-            ("$filter=EventFormatType eq 'Nope'", [false, false], false, false),
         ];
         for (query, reports, shows_events, shows_reports) in cases {
             let filter = StreamFilter::of(&query.replace("OF", of)).unwrap();

@@ -59,11 +59,11 @@ pub(crate) fn has(action: &Action, names: Names<'_>) -> bool {
     }
 }
 
-/// Clears the log that a path names, which is one that can be cleared.
+/// Clears the log that a path names. Which logs have it [`has`] says.
 const CLEAR_OF_MANAGER: Action = Action {
     name: CLEAR,
     parameters: &[],
-    is_there: |world, names| Ok(named(world, names, of_manager)? == Some(Log::Events)),
+    is_there: |world, names| Ok(named(world, names, of_manager)?.is_some()),
     run: |_, names, _| Ok(clear(Log::Events, names)),
 };
 
@@ -71,7 +71,7 @@ const CLEAR_OF_MANAGER: Action = Action {
 const CLEAR_OF_SYSTEM: Action = Action {
     name: CLEAR,
     parameters: &[],
-    is_there: |world, names| Ok(named(world, names, of_system)? == Some(Log::Sel)),
+    is_there: |world, names| Ok(named(world, names, of_system)?.is_some()),
     run: |_, names, _| Ok(clear(Log::Sel, names)),
 };
 
@@ -132,15 +132,15 @@ impl Log {
         }
     }
 
-    /// Whether an event is in it, of the system `machine` where it is a system's.
-    fn has(self, event: &v1::Event, machine: Option<&Machine<'_>>) -> bool {
+    /// Whether an event is in it, of the system `machine` where it is a system's; `hosts` are all systems there are.
+    fn has(self, event: &v1::Event, machine: Option<&Machine<'_>>, hosts: &[v1::Host]) -> bool {
         match self {
             Self::Events => true,
             Self::Audit => {
                 event.principal.as_deref().is_some_and(|by| !by.is_empty())
                     || matches!(event.domain.as_str(), "session" | "user" | "role")
             }
-            Self::Sel => machine.is_some_and(|machine| machine.has(event)),
+            Self::Sel => machine.is_some_and(|machine| machine.has(event, hosts)),
             Self::Console | Self::Data => false,
         }
     }
@@ -184,8 +184,9 @@ impl<'w> Machine<'w> {
         }))
     }
 
-    /// Whether an event is about this system or the chassis that it is in. What several systems share is in the log of each.
-    fn has(&self, event: &v1::Event) -> bool {
+    /// Whether an event is about this system or the chassis that it is in. What several systems share is in the log of each. `hosts` are all systems there
+    /// are: what names one of them is that one's alone.
+    fn has(&self, event: &v1::Event, hosts: &[v1::Host]) -> bool {
         if matches!(event.payload, Some(v1::event::Payload::IpmiSelRecord(_))) {
             return self.is_first;
         }
@@ -195,6 +196,10 @@ impl<'w> Machine<'w> {
             "sensor" | "thermal" => self.is_in_first_chassis,
             PARTS => match self.assets.iter().find(|asset| asset.id == event.component) {
                 Some(asset) if !asset.host_name.is_empty() => asset.host_name == self.host.name,
+                // The parts of a host as a whole: how many its firmware names.
+                None if hosts.iter().any(|host| host.name == event.component) => {
+                    event.component == self.host.name
+                }
                 _ => self.is_in_first_chassis,
             },
             _ => false,
@@ -310,6 +315,7 @@ fn is_cleared(mark: &v1::ClearedLog, event: &v1::Event) -> bool {
 /// The events of the log that a path names, newest first.
 fn events(world: &World, names: Names<'_>, log: Log) -> Result<Index, Fault> {
     let machine = if log == Log::Sel { Machine::of(world, name(names, 0))? } else { None };
+    let hosts = if machine.is_some() { world.hosts()?.hosts.as_slice() } else { &[] };
     let answer = world.events()?;
     // What somebody caused stays, whoever clears what.
     let name_of_it = log.cleared_as(name(names, 0));
@@ -317,7 +323,7 @@ fn events(world: &World, names: Names<'_>, log: Log) -> Result<Index, Fault> {
     let happened = answer.events.iter().enumerate();
     let mut all: Vec<(&str, Place)> = happened
         .filter(|(_, event)| {
-            log.has(event, machine.as_ref()) && !mark.is_some_and(|mark| is_cleared(mark, event))
+            log.has(event, machine.as_ref(), hosts) && !mark.is_some_and(|mark| is_cleared(mark, event))
         })
         .map(|(at, event)| (event.id.as_str(), Place::Event(at)))
         .collect();
@@ -444,7 +450,7 @@ pub(super) static SERVICE_OF_MANAGER: Resource = Resource {
                 property: Property::new("DiagnosticDataType", Kind::Enum(&["Manager"])),
                 required: true,
             }],
-            is_there: |world, names| Ok(named(world, names, of_manager)? == Some(Log::Data)),
+            is_there: |world, names| Ok(named(world, names, of_manager)?.is_some()),
             // It asks no owner alone: who serves does it, beside.
             run: |_, _, _| Err(base::ACTION_NOT_SUPPORTED.with(&[COLLECT])),
         },

@@ -46,6 +46,7 @@ pub(super) static MANAGER: Resource = Resource {
             run: reset_to_defaults,
         },
     ],
+    fields: &[("action", "ResetType")],
     ..Resource::new("Managers/{}", "Manager.v1_9_0.Manager", &entity::MANAGER, show)
 };
 

@@ -34,6 +34,7 @@ pub(super) static COLLECTION: Resource = Resource {
         made,
         changes: &[Need::Roles],
     }),
+    fields: &[("id", "RoleId"), ("privileges", STANDARD), ("description", "Description")],
     ..Resource::new(
         "AccountService/Roles",
         "RoleCollection.RoleCollection",

@@ -65,6 +65,7 @@ pub(super) static COLLECTION: Resource = Resource {
         made,
         changes: &[],
     }),
+    fields: &[("username", "UserName"), ("password", "Password")],
     ..Resource::new(
         "SessionService/Sessions",
         "SessionCollection.SessionCollection",

@@ -65,6 +65,7 @@ pub(super) static SYSTEM: Resource = Resource {
         is_there: |world, names| Ok(world.host(name(names, 0))?.is_some()),
         run: reset,
     }],
+    fields: &[("action", "ResetType")],
     ..Resource::new("Systems/{}", "ComputerSystem.v1_26_0.ComputerSystem", &entity::COMPUTER_SYSTEM, show)
 };
 

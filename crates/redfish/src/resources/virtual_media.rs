@@ -14,7 +14,7 @@ use crate::resource::{
     pointer, status,
 };
 use crate::world::{Call, Need, World};
-use crate::{Fault, Message};
+use crate::{Fault, Fields, Message};
 
 use super::{name, said};
 
@@ -59,6 +59,16 @@ const PATCH: Patch = Patch {
     },
     changes: &[Need::Media],
 };
+
+/// What mediasrv calls the parameters of an insertion. A file of its store cannot be named here.
+const FIELDS: Fields = &[
+    ("url", "Image"),
+    ("store_file", "Image"),
+    ("writable", "WriteProtected"),
+    ("source_username", "UserName"),
+    ("source_password", "Password"),
+    ("copy", "TransferMethod"),
+];
 
 const ACTIONS: &[Action] = &[
     Action {
@@ -119,6 +129,7 @@ pub(super) static AT_MANAGER: Resource = Resource {
     patch: Some(PATCH),
     actions: ACTIONS,
     answers: Some(answer),
+    fields: FIELDS,
     ..Resource::new("Managers/{}/VirtualMedia/{}", KIND, &entity::VIRTUAL_MEDIA, show)
 };
 
@@ -127,6 +138,7 @@ pub(super) static AT_SYSTEM: Resource = Resource {
     patch: Some(PATCH),
     actions: ACTIONS,
     answers: Some(answer),
+    fields: FIELDS,
     ..Resource::new("Systems/{}/VirtualMedia/{}", KIND, &entity::VIRTUAL_MEDIA, show)
 };
 
