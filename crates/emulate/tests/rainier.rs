@@ -2,17 +2,12 @@
 
 mod common;
 
-use std::cell::RefCell;
-
-use anyhow::{Context as _, Result, ensure};
-use common::{FANS, FOLLOW, act, becomes, every_boot, image, reset_bmc, restart, step};
+use anyhow::{Result, ensure};
+use common::{FOLLOW, act, becomes, every_boot, image, reset_bmc, restart, step};
 use emulate::Bmc;
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::{Client, eventually};
 use twin::Role;
-
-/// Between two looks at them.
-const BETWEEN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The names of all accounts.
 async fn users(admin: &Client) -> Result<Vec<String>> {
@@ -21,41 +16,6 @@ async fn users(admin: &Client) -> Result<Vec<String>> {
     let users = reply.json()?;
     let users = users["users"].as_array().into_iter().flatten();
     Ok(users.filter_map(|user| user["username"].as_str().map(str::to_owned)).collect())
-}
-
-/// What every `tmp105` measures, in thousandths of a degree.
-async fn heat(bmc: &Bmc, millidegrees: i32) -> Result<()> {
-    for sensor in bmc.qmp()?.devices("tmp105").await? {
-        bmc.qmp()?.set(&sensor, "temperature", millidegrees).await?;
-    }
-    Ok(())
-}
-
-/// Waits until the six fans turn as their controller does at a duty from `low` to `high` percent, by what its tachometers count, and the zone knows why.
-async fn turning(admin: &Client, temperature: f64, low: f64, high: f64) -> Result<()> {
-    let turns = |fan: &Value| {
-        fan["speedRpm"].as_f64().is_some_and(|rpm| rpm > low * 300.0 - 150.0 && rpm < high * 300.0 + 150.0)
-    };
-    let last = RefCell::new(String::new());
-    let found = eventually(&format!("the fans turn at {low} to {high} %"), FANS, || async {
-        // Each question is work for the processor that the fan loop runs on, too.
-        tokio::time::sleep(BETWEEN).await;
-        let zone = admin.get("/api/v1alpha1/thermal-zones/system").await?;
-        let fans = admin.get("/api/v1alpha1/cooling-devices").await?;
-        last.replace(format!("{}\n{}", zone.text(), fans.text()));
-        let (zone, fans) = (zone.json()?, fans.json()?);
-        let fans = fans["coolingDevices"].as_array().cloned().unwrap_or_default();
-        let measured = zone["thermalZone"]["currentTemperature"].as_f64();
-        Ok(measured.is_some_and(|measured| (measured - temperature).abs() < 0.2)
-            && fans.len() == 6
-            && fans.iter().all(turns))
-    })
-    .await;
-    if found.is_err() {
-        let log = admin.get("/api/v1alpha1/system/log?contains=fan").await?;
-        return found.with_context(|| format!("{}\n{}", last.into_inner(), log.text()));
-    }
-    found
 }
 
 /// What the sensor of a supply's line says.
@@ -79,14 +39,6 @@ async fn a_server_powered_by_a_held_line_goes_on_and_off_and_stays_on_over_a_res
     let held = server.edge(Role::Control, true, 0, FOLLOW).await?;
     server.edge(Role::PowerGood, true, held.seq, FOLLOW).await?;
     becomes(&admin, "HOST_STATUS_ON").await?;
-
-    step("the fans follow what is measured");
-    for (millidegrees, low, high) in
-        [(25_000, 40.0, 40.0), (40_000, 80.0, 80.0), (46_000, 100.0, 100.0), (33_000, 60.0, 60.0)]
-    {
-        heat(&bmc, millidegrees).await?;
-        turning(&admin, f64::from(millidegrees) / 1_000.0, low, high).await?;
-    }
 
     step("a power supply is pulled and put back");
     for is_there in [true, false, true] {

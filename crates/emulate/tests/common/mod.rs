@@ -16,9 +16,6 @@ use twin::Role;
 /// Longest wait for the API to show what is so: under emulation, on a machine that does other things.
 pub(crate) const FOLLOW: Duration = Duration::from_secs(60);
 
-/// Longest wait for fans to follow: each tachometer and each duty is several transfers of the emulated I2C controller, and a busy machine takes its time for them.
-pub(crate) const FANS: Duration = Duration::from_secs(120);
-
 /// The image that `variable` names, or a skip.
 #[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
 pub(crate) fn image(variable: &str) -> Option<PathBuf> {

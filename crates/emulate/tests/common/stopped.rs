@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use emulate::{BOOT_LIMIT, Bmc, Qmp, READY_LINE};
 use testkit::eventually;
 
-use super::{FANS, FOLLOW, becomes, describe, host, step};
+use super::{FOLLOW, becomes, describe, host, step};
 
 /// The whole scenario, on the storage that the kernel's command line names: two boots.
 pub(crate) async fn scenario(folder: &Path, board: &str, storage: &str) -> Result<()> {
@@ -18,7 +18,6 @@ pub(crate) async fn scenario(folder: &Path, board: &str, storage: &str) -> Resul
     describe(&admin, "kept in flash").await?;
     bmc.console()?.send("\n").await?;
     sensors(&bmc).await?;
-    fans(&bmc).await?;
     light(&bmc).await?;
     let from = bite(&bmc).await?;
 
@@ -54,28 +53,6 @@ async fn sensors(bmc: &Bmc) -> Result<()> {
         Ok((hot("lm75") || hot("tmp105")) && hot("tmp421"))
     })
     .await
-}
-
-/// The inlet is as hot as the sensors were set to.
-async fn fans(bmc: &Bmc) -> Result<()> {
-    step("the fans follow: what their controller's tachometers count, by the kernel's driver");
-    let (qmp, console) = (bmc.qmp()?, bmc.console()?);
-    let inlet = qmp.devices("tmp421").await?;
-    let inlet = inlet.first().context("the board has no tmp421")?;
-    for (millidegrees, speed) in [(56_000, 30_000), (20_000, 12_000), (33_000, 18_000)] {
-        qmp.set(inlet, "temperature0", millidegrees).await?;
-        eventually(&format!("six fans at {speed} rpm"), FANS, || async {
-            // One that answers with an error this time, as the emulated I2C controller does now and then, is looked at again.
-            let shown = console
-                .shell("for d in /sys/class/hwmon/*; do grep -q max31785 $d/name && cat $d/fan?_input; done; true")
-                .await?;
-            step(&shown.replace('\n', ", "));
-            let turning = shown.lines().filter_map(|line| line.trim().parse::<i32>().ok());
-            Ok(turning.filter(|turning| (turning - speed).abs() < 150).count() == 6)
-        })
-        .await?;
-    }
-    Ok(())
 }
 
 async fn light(bmc: &Bmc) -> Result<()> {
