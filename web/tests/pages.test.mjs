@@ -250,6 +250,8 @@ describe("the budgets", () => {
         if (!LIVE_MINUTES) return changed((await count()) + 3500, 480_000);
         for (let minute = 0; minute < minutes; minute += 1) {
           const before = await count();
+          // Who does nothing for half an hour is asked whether they are there still, and signed out.
+          await person.page.mouse.move(200 + minute % 50, 300);
           await new Promise((resolve) => setTimeout(resolve, 60_000));
           const came = (await count()) - before;
           assert.ok(came > 300, `${came} changes in a minute`);
