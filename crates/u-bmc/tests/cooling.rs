@@ -171,9 +171,9 @@ async fn whatever_fails_the_fans_run_at_full_speed_within_two_seconds_and_it_is_
         let mends = async || Ok(twin.lock().await.mend(None).await?);
         within_two_seconds(&outputs, &format!("{part}={fault}"), breaks, mends).await?;
     }
-    // The chip of this sensor is on the bus that hung, too.
+    // Its chip is on the bus that hung, too; that may be over before the sensor is missed, as the fans are at full speed for their own sake then.
     eventually("each fault of the sensor is told, begun and over", FOLLOW, || async {
-        Ok(told(&admin, "thermal", "cpu0_temp", "sensor").await? >= 8)
+        Ok(told(&admin, "thermal", "cpu0_temp", "sensor").await? >= 6)
     })
     .await?;
     let fans = ["fan0", "fan2", "fan3"].map(|fan| (fan, "fan"));
