@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -142,10 +141,14 @@ fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut 
     need::qemu_x86()?;
     guest::build()?;
     let node = need::node()?;
-    let mut command = sh::command(&node.node);
     let artefacts = sh::target_dir().join("web");
     let limit = LONGEST_TEST + Duration::from_mins(live_minutes.unwrap_or(0).into());
+    // What is before and after tests has no limit of its own with node.
+    let mut command = sh::command("timeout");
     command
+        .arg("--foreground")
+        .arg(LONGEST_RUN.max(2 * limit).as_secs().to_string())
+        .arg(&node.node)
         // What a failed test leaves open must not keep the run from its end.
         .args(["--test", "--test-reporter=tap", "--test-concurrency=1", "--test-force-exit"])
         .arg(format!("--test-timeout={}", limit.as_millis()))
@@ -160,20 +163,6 @@ fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut 
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut child = command.spawn().context("node could not be started")?;
-    let (ended, end) = mpsc::channel::<()>();
-    let node = child.id().to_string();
-    let watch = std::thread::spawn(move || {
-        // What is before and after tests has no limit of its own with node.
-        let is_late = end.recv_timeout(LONGEST_RUN.max(2 * limit)) == Err(mpsc::RecvTimeoutError::Timeout);
-        if is_late {
-            sh::say(&format!(
-                "node has not ended within {} s and is ended",
-                LONGEST_RUN.max(2 * limit).as_secs()
-            ));
-            // It may have ended in between.
-            let _ = sh::run(sh::command("kill").arg(&node));
-        }
-    });
     let mut failed = false;
     for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
         let line = line.context("cannot read what node reports")?;
@@ -196,8 +185,12 @@ fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut 
     }
     sh::say(&format!("screenshots: {}", artefacts.display()));
     let status = child.wait()?;
-    drop(ended);
-    let _ = watch.join();
+    if status.code() == Some(124) {
+        anyhow::bail!(
+            "the tests of the Web UI had not ended after {} s",
+            LONGEST_RUN.max(2 * limit).as_secs()
+        );
+    }
     if !status.success() {
         anyhow::bail!("the tests of the Web UI failed ({status})");
     }

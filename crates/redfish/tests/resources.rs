@@ -9,6 +9,12 @@ use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 use support::{Bench, asker, said, tree};
 
+/// The ids of a collection's members, which it has whole.
+fn ids(collection: &Value) -> Vec<&str> {
+    let members = collection["Members"].as_array().unwrap();
+    members.iter().map(|member| member["Id"].as_str().unwrap()).collect()
+}
+
 #[test]
 fn every_resource_is_reached_from_the_root_and_says_who_it_is() {
     let mut bench = Bench::new();
@@ -185,13 +191,7 @@ fn each_of_several_systems_has_what_is_about_it_in_its_log_and_what_it_shares() 
         ("host2", &["h2", "c1", "named2"]),
     ] {
         let entries = bench.shown(&format!("/redfish/v1/Systems/{host}/LogServices/SEL/Entries"));
-        let ids: Vec<_> = entries["Members"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|member| member["Id"].as_str().unwrap())
-            .collect();
-        assert_eq!(ids, expected, "{host}");
+        assert_eq!(ids(&entries), expected, "{host}");
     }
     assert_eq!(bench.get("/redfish/v1/Systems/host2/LogServices/SEL/Entries/h0").status, 404);
 }
@@ -213,13 +213,7 @@ fn the_log_of_a_system_waits_for_inventorymgr_only_where_it_tells_of_a_part() {
         bench.say("rpc.EventService.ListEvents", all);
         bench.asked.clear();
         let entries = bench.shown("/redfish/v1/Systems/system/LogServices/SEL/Entries");
-        let ids: Vec<_> = entries["Members"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|member| member["Id"].as_str().unwrap())
-            .collect();
-        assert_eq!(ids, expected);
+        assert_eq!(ids(&entries), expected);
         bench.asked.iter().any(|call| call.method.method == "ListAssets")
     };
     assert!(!asks(&all, &["2"]));

@@ -49,20 +49,17 @@ impl ImageServer {
     /// # Errors
     /// When the address stays in use.
     pub async fn start_at(at: SocketAddr, image: Vec<u8>, tls: Option<TlsAcceptor>) -> Result<Self> {
-        let bound = std::cell::Cell::new(None);
-        crate::eventually("the address is free", Duration::from_secs(20), || async {
-            match TcpListener::bind(at).await {
-                Ok(listener) => bound.set(Some(listener)),
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
-                Err(error) => return Err(error.into()),
+        let bound = async {
+            loop {
+                match TcpListener::bind(at).await {
+                    Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    result => return result,
+                }
             }
-            let listener = bound.take();
-            let is_bound = listener.is_some();
-            bound.set(listener);
-            Ok(is_bound)
-        })
-        .await?;
-        let listener = bound.into_inner().context("no listener")?;
+        };
+        let listener = tokio::time::timeout(WITHIN, bound).await.context("the address stays in use")??;
         let address = listener.local_addr()?;
         let (asked, is_silent) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let shared =

@@ -16,6 +16,7 @@ pub mod bench;
 pub mod bootable;
 mod client;
 mod console;
+mod given;
 mod images;
 mod kvm;
 mod medium;
@@ -24,6 +25,7 @@ mod suite;
 
 pub use client::{Client, Credential, Reply, connect_from, tls_config, tls_from};
 pub use console::Console;
+pub use given::given;
 pub use images::{FileSession, ImageServer};
 pub use kvm::{Kvm, kvm_stream};
 pub use medium::{Medium, Trouble, open_to_all, run};

@@ -62,10 +62,11 @@ fn edge(trace: &[TraceEntry], pin: &str, active: bool) -> Result<u64> {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
 async fn a_real_machine_is_switched_on_and_off_by_its_buttons() -> Result {
-    let Ok(guest) = std::env::var("UBMC_TEST_GUEST") else {
-        println!("SKIP: no QEMU guest; `cargo xtask guest` makes one, `cargo xtask test` uses it");
+    let Some(guest) = testkit::given(
+        "UBMC_TEST_GUEST",
+        "no QEMU guest; `cargo xtask guest` makes one, `cargo xtask test` uses it",
+    ) else {
         return Ok(());
     };
     let suite =

@@ -155,10 +155,11 @@ async fn provisioning_tools_claim_a_host() -> Result {
 
 /// NVIDIA's client, whose types are made of DMTF's schemas.
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
 async fn nv_redfish_claims_a_host() -> Result {
-    let Ok(program) = std::env::var("UBMC_TEST_NV_REDFISH") else {
-        println!("SKIP: UBMC_TEST_NV_REDFISH names no client (cargo xtask test --long)");
+    let Some(program) = testkit::given(
+        "UBMC_TEST_NV_REDFISH",
+        "UBMC_TEST_NV_REDFISH names no client (cargo xtask test --long)",
+    ) else {
         return Ok(());
     };
     let suite = Suite::builder(U_BMC).start().await?;
@@ -175,14 +176,15 @@ async fn nv_redfish_claims_a_host() -> Result {
 
 /// OCP's profiles, from the folder that `UBMC_TEST_OCP_PROFILES` names: they are OCP's and not here.
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
 async fn the_profiles_of_ocp_are_met_as_far_as_dmtf_s_schemas_let_them() -> Result {
     let Some(python) = python() else {
         skip();
         return Ok(());
     };
-    let Ok(profiles) = std::env::var("UBMC_TEST_OCP_PROFILES") else {
-        println!("SKIP: UBMC_TEST_OCP_PROFILES names no folder with OCP's profiles");
+    let Some(profiles) = testkit::given(
+        "UBMC_TEST_OCP_PROFILES",
+        "UBMC_TEST_OCP_PROFILES names no folder with OCP's profiles",
+    ) else {
         return Ok(());
     };
     let suite = Suite::builder(U_BMC).set("netmgr.observe=true").start().await?;

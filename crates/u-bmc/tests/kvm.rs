@@ -287,10 +287,11 @@ fn lit(screen: &Screen) -> usize {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
 async fn the_screen_of_a_real_machine_is_seen() -> Result {
-    let Ok(guest) = std::env::var("UBMC_TEST_GUEST") else {
-        println!("SKIP: no QEMU guest; `cargo xtask guest` makes one, `cargo xtask test` uses it");
+    let Some(guest) = testkit::given(
+        "UBMC_TEST_GUEST",
+        "no QEMU guest; `cargo xtask guest` makes one, `cargo xtask test` uses it",
+    ) else {
         return Ok(());
     };
     let suite =
@@ -348,10 +349,11 @@ async fn move_about(kvm: &mut Kvm) -> Result<()> {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
 async fn the_pointer_of_a_guest_with_usb_is_where_the_viewers_is() -> Result {
-    let Ok(guest) = std::env::var("UBMC_TEST_IPMI_GUEST") else {
-        println!("SKIP: no QEMU guest with USB; `cargo xtask guest` makes one, `cargo xtask test` uses it");
+    let Some(guest) = testkit::given(
+        "UBMC_TEST_IPMI_GUEST",
+        "no QEMU guest with USB; `cargo xtask guest` makes one, `cargo xtask test` uses it",
+    ) else {
         return Ok(());
     };
     let (suite, mut console) = booted(&guest).await?;
@@ -405,10 +407,11 @@ async fn until_event(console: &mut Console, code: u16, value: u16) -> Result {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
 async fn a_key_that_is_held_at_a_guest_when_kvmsrv_is_killed_comes_up() -> Result {
-    let Ok(guest) = std::env::var("UBMC_TEST_GUEST") else {
-        println!("SKIP: no QEMU guest; `cargo xtask guest` makes one, `cargo xtask test` uses it");
+    let Some(guest) = testkit::given(
+        "UBMC_TEST_GUEST",
+        "no QEMU guest; `cargo xtask guest` makes one, `cargo xtask test` uses it",
+    ) else {
         return Ok(());
     };
     let (suite, mut console) = booted(&guest).await?;

@@ -674,10 +674,11 @@ async fn a_real_machine_boots_from_a_disc_by_each_way() -> Result {
 
 /// The disc is made by `cargo xtask test --long --part installer`.
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
 async fn debians_installer_starts_from_a_disc_at_a_server() -> Result {
-    let Ok(disc) = std::env::var("UBMC_TEST_INSTALLER") else {
-        println!("SKIP: UBMC_TEST_INSTALLER names no disc (cargo xtask test --long --part installer)");
+    let Some(disc) = testkit::given(
+        "UBMC_TEST_INSTALLER",
+        "UBMC_TEST_INSTALLER names no disc (cargo xtask test --long --part installer)",
+    ) else {
         return Ok(());
     };
     // What it has beside the disc, so that no guest of ours is booted.

@@ -142,17 +142,30 @@ async fn what_the_gate_refuses_is_said_in_redfish_s_words() {
     stack.stop().await.unwrap();
 }
 
+/// A connection, a stream of events on it, and the subscription that the stream is.
+async fn opened(
+    stack: &Stack,
+    path: &str,
+    token: &str,
+) -> (hyper::client::conn::http2::SendRequest<Full<Bytes>>, http::Response<hyper::body::Incoming>, String) {
+    let mut client = support::h2_client(stack.https).await;
+    let sent = client.send_request(stack.get(path, Some(token)).map(Full::new));
+    let stream = tokio::time::timeout(SOON, sent).await.unwrap().unwrap();
+    assert_eq!(
+        (stream.status().as_u16(), &stream.headers()["content-type"]),
+        (200, &"text/event-stream".parse().unwrap())
+    );
+    let all = stack.send(Version::H1, stack.get("/redfish/v1/EventService/Subscriptions", Some(ADMIN))).await;
+    let uri = all.json()["Members"][0]["@odata.id"].as_str().unwrap().to_owned();
+    (client, stream, uri)
+}
+
 #[tokio::test]
 async fn a_stream_of_events_is_a_subscription_as_long_as_it_lasts() {
     let stack = Stack::start().await;
     let path = "/redfish/v1/EventService/SSE";
     assert_eq!(said(&stack.send(Version::H1, stack.get(path, None)).await).0, 401);
-    let mut client = support::h2_client(stack.https).await;
-    let sent = client.send_request(stack.get(path, Some(ADMIN)).map(Full::new));
-    let mut stream = tokio::time::timeout(SOON, sent).await.unwrap().unwrap();
-    assert_eq!(stream.headers()["content-type"], "text/event-stream");
-    let all = stack.send(Version::H1, stack.get("/redfish/v1/EventService/Subscriptions", Some(ADMIN))).await;
-    let uri = all.json()["Members"][0]["@odata.id"].as_str().unwrap().to_owned();
+    let (_client, mut stream, uri) = opened(&stack, path, ADMIN).await;
     let shown = stack.send(Version::H1, stack.get(&uri, Some(ADMIN))).await.json();
     assert_eq!(
         (&shown["SubscriptionType"], &shown["Destination"]),
@@ -308,12 +321,7 @@ async fn a_stream_that_asks_for_metric_reports_has_each_as_it_is_made_and_no_eve
     let path = format!(
         "{sse}EventFormatType%20eq%20MetricReport%20and%20MetricReportDefinition%20eq%20%27{definition}%27"
     );
-    let mut client = support::h2_client(stack.https).await;
-    let sent = client.send_request(stack.get(&path, Some(READER)).map(Full::new));
-    let mut stream = tokio::time::timeout(SOON, sent).await.unwrap().unwrap();
-    assert_eq!(stream.headers()["content-type"], "text/event-stream");
-    let all = stack.send(Version::H1, stack.get("/redfish/v1/EventService/Subscriptions", Some(ADMIN))).await;
-    let uri = all.json()["Members"][0]["@odata.id"].as_str().unwrap().to_owned();
+    let (mut client, mut stream, uri) = opened(stack, &path, READER).await;
     let shown = stack.send(Version::H1, stack.get(&uri, Some(ADMIN))).await.json();
     assert_eq!(
         (&shown["SubscriptionType"], &shown["EventFormatType"]),
@@ -356,12 +364,7 @@ async fn a_stream_that_waits_for_what_sensors_show_ends_as_soon_as_it_is_ended()
         world.seen.lock().unwrap().clear();
     }
     let path = "/redfish/v1/EventService/SSE?$filter=EventFormatType%20eq%20MetricReport";
-    let mut client = support::h2_client(browser.stack.https).await;
-    let sent = client.send_request(browser.stack.get(path, Some(READER)).map(Full::new));
-    let mut stream = tokio::time::timeout(SOON, sent).await.unwrap().unwrap();
-    assert_eq!(stream.status(), 200);
-    let all = browser.send("GET", "/redfish/v1/EventService/Subscriptions", Some(ADMIN), &Value::Null).await;
-    let uri = all.json()["Members"][0]["@odata.id"].as_str().unwrap().to_owned();
+    let (_client, mut stream, uri) = opened(&browser.stack, path, READER).await;
     tokio::time::timeout(SOON, async {
         while !silent.iter().any(|method| browser.stack.world.seen.lock().unwrap().contains_key(*method)) {
             tokio::time::sleep(Duration::from_millis(5)).await;

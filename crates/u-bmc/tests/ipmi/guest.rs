@@ -28,10 +28,11 @@ async fn run(console: &mut Console, command: &str) -> Result<(u8, String)> {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
 async fn ipmitool_on_the_machine_talks_to_its_controller() -> Result {
-    let Ok(guest) = std::env::var("UBMC_TEST_IPMI_GUEST") else {
-        println!("SKIP: no QEMU guest with IPMI; `cargo xtask guest` makes one, `cargo xtask test` uses it");
+    let Some(guest) = testkit::given(
+        "UBMC_TEST_IPMI_GUEST",
+        "no QEMU guest with IPMI; `cargo xtask guest` makes one, `cargo xtask test` uses it",
+    ) else {
         return Ok(());
     };
     // The network has no IPMI here.
