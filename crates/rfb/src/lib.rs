@@ -60,6 +60,8 @@ pub mod encoding {
     pub const CURSOR: i32 = -239;
     /// The size changes.
     pub const DESKTOP_SIZE: i32 = -223;
+    /// No rectangle follows, however many were announced (rfbproto, "LastRect Pseudo-encoding").
+    pub const LAST_RECT: i32 = -224;
     /// The size changes, with screens and reasons.
     pub const EXTENDED_DESKTOP_SIZE: i32 = -308;
     /// The lamps of the keyboard.

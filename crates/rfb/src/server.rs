@@ -10,7 +10,8 @@ use crate::message::ClientMessage;
 use crate::screen::{Cursor, Rect, Screen, TILE};
 use crate::violation::Violation;
 
-/// An update has no further rectangle once it has this many bytes: what is left comes with the next, which the viewer has to want. A rectangle is a row of
+/// What is made of an update at a time has no further rectangle once it has this many bytes: what is left comes with the next update, which the viewer has to
+/// want; or, for who asks for each update and is told where one ends (LastRect), as the rest of the same one once this was taken. A rectangle is a row of
 /// tiles, 1 MiB of pixels of four bytes at most.
 pub const UPDATE_SOFT_MAX: usize = 256 * 1024;
 /// As with [`UPDATE_SOFT_MAX`], in pixels: to compress them takes time, in which nothing else is done.
@@ -85,6 +86,7 @@ struct Takes {
     leds: bool,
     fence: bool,
     continuous: bool,
+    last_rect: bool,
 }
 
 impl Takes {
@@ -105,6 +107,7 @@ impl Takes {
             leds: has(encoding::LED_STATE),
             fence: has(encoding::FENCE),
             continuous: has(encoding::CONTINUOUS_UPDATES),
+            last_rect: has(encoding::LAST_RECT),
         }
     }
 }
@@ -145,6 +148,15 @@ impl Damage {
     }
 }
 
+/// An update whose end has not been told: the tiles from here on are yet to come in it.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    /// Of the screen it is of.
+    grid: (usize, usize),
+    row: usize,
+    column: usize,
+}
+
 /// The part of the screen that tiles beside each other are.
 fn tile_rect(column: usize, row: usize, count: usize) -> Rect {
     let pixels = |tiles: usize| u16::try_from(tiles * usize::from(TILE)).unwrap_or(u16::MAX);
@@ -182,6 +194,10 @@ pub struct Server {
     /// Its stream of ZRLE has begun.
     zrle_begun: bool,
     requested: Option<Rect>,
+    /// The update that answers the request has begun, and has no end yet. Nothing else may come in between.
+    begun: Option<Begun>,
+    /// What was asked for since it began.
+    requested_next: Option<Rect>,
     continuous: Option<Rect>,
     unconfirmed: u8,
 }
@@ -210,6 +226,8 @@ impl Server {
             leds_seen: 0,
             zrle_begun: false,
             requested: None,
+            begun: None,
+            requested_next: None,
             continuous: None,
             unconfirmed: 0,
         }
@@ -359,6 +377,7 @@ impl Server {
     fn heard(&mut self, message: ClientMessage, screen: &Screen, events: &mut Vec<Event>) {
         match message {
             ClientMessage::SetPixelFormat(format) => {
+                self.end_update();
                 self.format = format;
                 self.cursor_seen = None;
             }
@@ -372,7 +391,11 @@ impl Server {
                         self.tell_size = Some((0, 0));
                     }
                 }
-                self.requested = Some(region);
+                if self.begun.is_some() {
+                    self.requested_next = Some(region);
+                } else {
+                    self.requested = Some(region);
+                }
             }
             ClientMessage::Key { down, keysym, code } => {
                 events.push(Event::Input(Input::Key { down, keysym, code }));
@@ -384,6 +407,7 @@ impl Server {
             }
             ClientMessage::CutText(text) => events.push(Event::CutText(text)),
             ClientMessage::ContinuousUpdates { enable: true, region } if self.takes_continuous() => {
+                self.end_update();
                 self.continuous = Some(region);
             }
             ClientMessage::ContinuousUpdates { .. } => {
@@ -404,6 +428,7 @@ impl Server {
     }
 
     fn set_encodings(&mut self, list: &[i32]) {
+        self.end_update();
         self.takes = Takes::of(list);
         if self.takes.fence && !self.told_fence {
             self.told_fence = true;
@@ -421,11 +446,21 @@ impl Server {
         self.takes.continuous && self.takes.fence
     }
 
+    /// Tells the end of an update that has begun; what it lacks comes when it is wanted.
+    fn end_update(&mut self) {
+        if self.begun.take().is_some() {
+            head(Rect::default(), encoding::LAST_RECT, &mut self.output);
+            self.requested = self.requested_next.take();
+        }
+    }
+
     fn end_of_continuous_updates(&mut self) {
+        self.end_update();
         self.output.push(150);
     }
 
     fn fence(&mut self, flags: u32, payload: &[u8]) {
+        self.end_update();
         self.output.extend([248, 0, 0, 0]);
         self.output.extend(flags.to_be_bytes());
         self.output.push(u8::try_from(payload.len()).unwrap_or(0));
@@ -448,6 +483,10 @@ impl Server {
             return Ok(false);
         }
         self.damage.refresh(screen);
+        if let Some(begun) = self.begun {
+            self.go_on(begun, screen, deflater)?;
+            return Ok(true);
+        }
         let start = self.output.len();
         self.output.extend([0, 0, 0, 0]);
         let mut count: u16 = 0;
@@ -465,8 +504,7 @@ impl Server {
             count += u16::from(self.put_cursor(screen));
             count += u16::from(self.put_leds(screen));
             let region = self.requested.or(self.continuous).unwrap_or_default();
-            let known = Rect::all(self.size.0, self.size.1).and(Rect::all(screen.size().0, screen.size().1));
-            match self.put_pixels(screen, region, known, deflater) {
+            match self.put_pixels(screen, region, None, deflater) {
                 Ok(pixels) => count = count.saturating_add(pixels),
                 Err(violation) => {
                     self.output.truncate(start);
@@ -478,8 +516,14 @@ impl Server {
             self.output.truncate(start);
             return Ok(false);
         }
+        if self.begun.is_some() {
+            count = u16::MAX;
+        }
         if let Some(place) = self.output.get_mut(start + 2..start + 4) {
             place.copy_from_slice(&count.to_be_bytes());
+        }
+        if self.begun.is_some() {
+            return Ok(true);
         }
         self.requested = None;
         if self.continuous.is_some() {
@@ -488,6 +532,20 @@ impl Server {
             self.unconfirmed = self.unconfirmed.saturating_add(1);
         }
         Ok(true)
+    }
+
+    /// More of an update that has begun, or its end: also where the screen is another than it began with.
+    fn go_on(&mut self, begun: Begun, screen: &Screen, deflater: &mut Deflater) -> Result<(), Violation> {
+        let region = self.requested.unwrap_or_default();
+        if begun.grid == self.damage.grid && screen.jpeg().is_none() {
+            self.put_pixels(screen, region, Some(begun), deflater)?;
+            if self.begun.is_some_and(|begun| begun.row < begun.grid.1) {
+                return Ok(());
+            }
+        }
+        self.begun = Some(begun);
+        self.end_update();
+        Ok(())
     }
 
     fn put_size(&mut self) -> bool {
@@ -565,14 +623,16 @@ impl Server {
     }
 
     /// The tiles that the viewer lacks and that `region` touches, side by side ones as one rectangle; how many rectangles. Whole ones, or it would ask for
-    /// their rest forever; what is beyond `known` it cannot have.
+    /// their rest forever; what is beyond the size it knows it cannot have. Where they go on, `begun` has where.
     fn put_pixels(
         &mut self,
         screen: &Screen,
         region: Rect,
-        known: Rect,
+        begun: Option<Begun>,
         deflater: &mut Deflater,
     ) -> Result<u16, Violation> {
+        self.begun = None;
+        let known = Rect::all(self.size.0, self.size.1).and(Rect::all(screen.size().0, screen.size().1));
         if region.and(known).is_empty() || !self.damage.tiles.iter().any(|lacks| *lacks) {
             return Ok(0);
         }
@@ -590,10 +650,16 @@ impl Server {
         let widest = if self.takes.tight { TIGHT_WIDTH_MAX } else { u16::MAX };
         let widest = usize::from(widest / TILE);
         let (mut count, mut pixels) = (0_u16, 0_u32);
-        let (columns, rows) = self.damage.grid;
-        let first = if self.next_row < rows { self.next_row } else { 0 };
-        for row in (first..rows).chain(0..first) {
-            let mut column = 0;
+        let grid @ (columns, rows) = self.damage.grid;
+        // Who gets updates without asking takes the newest of each part, and not the rest of one that has begun.
+        let has_end = self.takes.last_rect && self.continuous.is_none();
+        let (first, mut column) = match begun {
+            Some(begun) => (begun.row, begun.column),
+            None if has_end => (0, 0),
+            None => (if self.next_row < rows { self.next_row } else { 0 }, 0),
+        };
+        let before = if has_end { 0 } else { first };
+        for row in (first..rows).chain(0..before) {
             while column < columns {
                 let tiles = self.damage.row(row).get_mut(column..).unwrap_or_default();
                 let is_wanted = |index: usize| !tile_rect(column + index, row, 1).and(region).is_empty();
@@ -623,10 +689,17 @@ impl Server {
                     || pixels >= PIXELS_SOFT_MAX
                     || count == u16::MAX
                 {
-                    self.next_row = row + usize::from(column >= columns || row == first);
+                    if has_end {
+                        let is_done = column >= columns;
+                        let column = if is_done { 0 } else { column };
+                        self.begun = Some(Begun { grid, row: row + usize::from(is_done), column });
+                    } else {
+                        self.next_row = row + usize::from(column >= columns || row == first);
+                    }
                     return Ok(count);
                 }
             }
+            column = 0;
         }
         self.next_row = 0;
         Ok(count)

@@ -220,6 +220,10 @@ impl Viewer {
                         let [x, y, width, height] = [(); 4].map(|()| self.u16());
                         let at = Rect { x, y, width, height };
                         let number = self.u32().cast_signed();
+                        if number == encoding::LAST_RECT {
+                            assert_eq!(at, Rect::default());
+                            break;
+                        }
                         self.rectangle(at, number, &mut told);
                     }
                 }
@@ -345,6 +349,116 @@ fn an_update_is_bounded_and_the_rest_comes_when_it_is_wanted() {
         assert!(sizes.len() > 8 && sizes.iter().all(|size| *size < UPDATE_SOFT_MAX + (1 << 20)), "{sizes:?}");
         assert!(viewer.shows(&screen));
     }
+}
+
+/// A large screen on which no two pixels beside each other are the same.
+fn noise(width: u16, height: u16) -> Screen {
+    let mut screen = Screen::new(width, height).unwrap();
+    let pixels: Vec<u32> =
+        (0..u32::from(width) * u32::from(height)).map(|at| at.wrapping_mul(2_654_435_761) >> 8).collect();
+    screen.draw(Rect::all(width, height), &pixels);
+    screen
+}
+
+/// What is sent until nothing more is wanted, which is understood as a whole; the sizes of the pieces.
+fn rest(
+    server: &mut Server,
+    viewer: &mut Viewer,
+    screen: &Screen,
+    deflater: &mut Deflater,
+) -> (Vec<Told>, Vec<usize>) {
+    let (mut bytes, mut sizes) = (Vec::new(), Vec::new());
+    loop {
+        let is_more = server.update(screen, deflater).unwrap();
+        let piece = server.take_output();
+        assert_eq!(is_more, server.is_waiting() || !piece.is_empty());
+        if piece.is_empty() {
+            return (viewer.see(&bytes), sizes);
+        }
+        sizes.push(piece.len());
+        bytes.extend(piece);
+    }
+}
+
+/// A client that takes one update for all it asked for, as those do that save a picture.
+#[test]
+fn one_request_has_one_update_where_its_end_is_told() {
+    let screen = noise(1920, 1080);
+    let mut deflater = Deflater::default();
+    for pixels in [encoding::RAW, encoding::TIGHT, encoding::ZRLE] {
+        let (mut server, mut viewer) = open(&screen, &[pixels, encoding::LAST_RECT]);
+        server.receive(&request(false, Rect::all(1920, 1080)), &screen, &mut Vec::new()).unwrap();
+        let (told, sizes) = rest(&mut server, &mut viewer, &screen, &mut deflater);
+        assert_eq!(told, [Told::Update(u16::MAX)], "{pixels}");
+        assert!(sizes.len() > 8 && sizes.iter().all(|size| *size < UPDATE_SOFT_MAX + (1 << 20)), "{sizes:?}");
+        assert!(viewer.shows(&screen));
+        // What fits at once is told with its count.
+        server
+            .receive(&request(false, Rect { x: 0, y: 0, width: 9, height: 9 }), &screen, &mut Vec::new())
+            .unwrap();
+        assert_eq!(rest(&mut server, &mut viewer, &screen, &mut deflater).0, [Told::Update(1)], "{pixels}");
+    }
+}
+
+#[test]
+fn an_update_without_its_end_is_ended_before_anything_else_is_said() {
+    let whole = Rect::all(1920, 1080);
+    let fence = [&[248, 0, 0, 0, 0x80, 0, 0, 1, 1][..], b"x"].concat();
+    let new = encodings(&[encoding::RAW, encoding::LAST_RECT, encoding::FENCE]);
+    for (message, answer) in [(fence, Told::Fence(1, b"x".to_vec())), (new, Told::Fence(1 << 31, Vec::new()))]
+    {
+        let screen = noise(1920, 1080);
+        let mut deflater = Deflater::default();
+        let (mut server, mut viewer) = open(&screen, &[encoding::RAW, encoding::LAST_RECT]);
+        server.receive(&request(false, whole), &screen, &mut Vec::new()).unwrap();
+        assert!(server.update(&screen, &mut deflater).unwrap());
+        server.receive(&message, &screen, &mut Vec::new()).unwrap();
+        assert!(!server.is_waiting());
+        assert_eq!(viewer.see(&server.take_output()), [Told::Update(u16::MAX), answer]);
+        assert!(!viewer.shows(&screen));
+        server.receive(&request(true, whole), &screen, &mut Vec::new()).unwrap();
+        assert_eq!(rest(&mut server, &mut viewer, &screen, &mut deflater).0, [Told::Update(u16::MAX)]);
+        assert!(viewer.shows(&screen));
+    }
+}
+
+#[test]
+fn another_size_ends_an_update_and_is_told_to_who_has_asked_again() {
+    let mut screen = noise(1920, 1080);
+    let mut deflater = Deflater::default();
+    let (mut server, mut viewer) =
+        open(&screen, &[encoding::RAW, encoding::LAST_RECT, encoding::DESKTOP_SIZE]);
+    server.receive(&request(false, Rect::all(1920, 1080)), &screen, &mut Vec::new()).unwrap();
+    assert!(server.update(&screen, &mut deflater).unwrap());
+    // Asked for while the answer to the first is on its way: it is not forgotten.
+    server.receive(&request(true, Rect::all(1920, 1080)), &screen, &mut Vec::new()).unwrap();
+    screen.resize(640, 480).unwrap();
+    let mut bytes = server.take_output();
+    while server.update(&screen, &mut deflater).unwrap() {
+        bytes.extend(server.take_output());
+    }
+    assert_eq!(viewer.see(&bytes), [Told::Update(u16::MAX), Told::Update(1), Told::Size(640, 480)]);
+    server.receive(&request(true, Rect::all(640, 480)), &screen, &mut Vec::new()).unwrap();
+    assert_eq!(rest(&mut server, &mut viewer, &screen, &mut deflater).0, [Told::Update(u16::MAX)]);
+    assert!(viewer.shows(&screen));
+}
+
+/// A part that changes all the time keeps no other from being shown, and no update from ending.
+#[test]
+fn an_update_ends_whatever_moves() {
+    let mut screen = noise(1920, 1080);
+    let mut deflater = Deflater::default();
+    let (mut server, mut viewer) = open(&screen, &[encoding::RAW, encoding::LAST_RECT]);
+    server.receive(&request(false, Rect::all(1920, 1080)), &screen, &mut Vec::new()).unwrap();
+    let (mut bytes, mut colour) = (Vec::new(), 0);
+    while server.update(&screen, &mut deflater).unwrap() {
+        bytes.extend(server.take_output());
+        colour += 1;
+        assert!(colour < 100, "no end");
+        screen.draw(Rect { x: 0, y: 0, width: 1920, height: 64 }, &vec![colour; 1920 * 64]);
+    }
+    assert_eq!(viewer.see(&bytes), [Told::Update(u16::MAX)]);
+    assert!(!viewer.pixels.contains(&u32::MAX), "every part has come");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A viewer of VNC that we did not write, at the screens of the whole suite: TigerVNC's, on a display of its own. It comes by `ubmcctl kvm vnc`.
+//! Viewers of VNC that we did not write, at the screens of the whole suite, by `ubmcctl kvm vnc`: TigerVNC's, on a display of its own, and vncdotool, with which
+//! scripts save pictures and type.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -207,5 +208,23 @@ async fn tigervncs_viewer_shows_the_screen_and_types_there_in_two_encodings() ->
         bmc.nobody_looks().await?;
         eventually("its window is gone", FOLLOW, || async { Ok(display.picture()?.is_none()) }).await?;
     }
+    bmc.suite.stop().await
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
+async fn vncdotool_saves_the_whole_picture_and_types() -> Result<()> {
+    let Some(python) = testkit::python("UBMC_TEST_PYTHON", None, "vncdotool") else {
+        println!("SKIP: no Python with vncdotool (cargo xtask test clients installs one)");
+        return Ok(());
+    };
+    let bmc = Bmc::start().await?;
+    let (_ubmcctl, port) = bmc.port(&["--take-over"]).await?;
+    let script = testkit::root().join("tests/clients/vncdotool_client.py");
+    let mut command = Command::new(python);
+    command.arg(script).arg(&port).stdin(Stdio::null()).kill_on_drop(true);
+    let done = tokio::time::timeout(FOLLOW * 2, command.output()).await.context("vncdotool has no end")??;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    bmc.nobody_looks().await?;
     bmc.suite.stop().await
 }
