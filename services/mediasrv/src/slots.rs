@@ -367,8 +367,12 @@ impl Slots {
             None => self.copies.may_begin(slot),
         };
         if let Err((why, is_too_many)) = may {
-            let status =
-                if is_too_many { Status::resource_exhausted(why) } else { Status::failed_precondition(why) };
+            // How long those take that are being copied nobody knows.
+            let status = if is_too_many {
+                Status::resource_exhausted(why).with_reason("TOO_MANY_COPIES")
+            } else {
+                Status::failed_precondition(why)
+            };
             return self.outbox.answer(reply, Err(status));
         }
         let name = copies::stored_name(name);
