@@ -255,20 +255,12 @@ impl Config {
             return refuse("observe".into(), "cannot be with interfaces, time servers or a host name".into());
         }
         for server in &self.time.ntp {
-            if server.parse::<IpAddr>().is_err() && names::domain(server).is_none() {
-                return refuse(
-                    "time.ntp".into(),
-                    format!("{server:?} is neither an address nor a host's name"),
-                );
-            }
+            check_time_server(server).or_else(|why| refuse("time.ntp".into(), why))?;
         }
         if self.time.floor > LAST_FLOOR {
             return refuse("time.floor".into(), format!("{} is not before the year 2200", self.time.floor));
         }
-        if self.time.ntp.len() > names::MAX_NTP {
-            return refuse("time.ntp".into(), format!("has more than {} servers", names::MAX_NTP));
-        }
-        Ok(())
+        check_time_servers(&self.time.ntp).or_else(|why| refuse("time.ntp".into(), why))
     }
 }
 
@@ -329,6 +321,22 @@ pub(crate) fn check_servers(servers: &[IpAddr]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("has more than {} servers", names::MAX_DNS))
+}
+
+/// Looks at a time server.
+pub(crate) fn check_time_server(server: &str) -> Result<(), String> {
+    if server.parse::<IpAddr>().is_ok() || names::domain(server).is_some() {
+        return Ok(());
+    }
+    Err(format!("{server:?} is neither an address nor a host's name"))
+}
+
+/// Looks at how many time servers there are.
+pub(crate) fn check_time_servers(servers: &[String]) -> Result<(), String> {
+    if servers.len() <= names::MAX_NTP {
+        return Ok(());
+    }
+    Err(format!("has more than {} servers", names::MAX_NTP))
 }
 
 /// Looks at an address of the controller.
