@@ -152,16 +152,16 @@ pub struct Setting {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The host cannot be told.
-    #[error("target: this host cannot be told to boot from {0}")]
+    #[error("this host cannot be told to boot from {0}")]
     NotSupported(Target),
     /// Only UEFI knows it.
-    #[error("mode: {0} is not for legacy mode")]
+    #[error("{0} is not for legacy mode")]
     NotLegacy(Target),
     /// It is for one boot.
-    #[error("enabled: {0} is for one boot and cannot be continuous")]
+    #[error("{0} is for one boot and cannot be continuous")]
     OnceOnly(Target),
     /// What it needs is not given.
-    #[error("{field}: {target} needs it")]
+    #[error("{target} needs it")]
     Missing {
         /// What is to be booted from.
         target: Target,
@@ -169,11 +169,26 @@ pub enum Refusal {
         field: &'static str,
     },
     /// No URI that firmware could load from.
-    #[error("http_boot_uri: has to begin with http:// or https:// and a host, without spaces")]
+    #[error("it has to begin with http:// or https:// and a host, without spaces")]
     NoUri,
     /// Somebody chose otherwise meanwhile, or a boot used it.
-    #[error("id: the boot override has changed since")]
+    #[error("the boot override has changed since")]
     Changed,
+}
+
+impl Refusal {
+    /// The field of a boot override, as the contract has it, that is wrong.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::NotSupported(_) => "target",
+            Self::NotLegacy(_) => "mode",
+            Self::OnceOnly(_) => "enabled",
+            Self::Missing { field, .. } => field,
+            Self::NoUri => "http_boot_uri",
+            Self::Changed => "id",
+        }
+    }
 }
 
 impl Setting {

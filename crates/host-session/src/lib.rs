@@ -86,7 +86,7 @@ pub async fn issue<P>(
     pass: P,
     now: Mono,
 ) -> Result<String, Status> {
-    room.map_err(|refused| Status::resource_exhausted(refused.to_string()))?;
+    room.map_err(|refused| Status::resource_exhausted(refused.to_string()).with_reason("TOO_MANY_SESSIONS"))?;
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
         .map_err(|error| Status::unavailable(format!("the kernel gives no random bytes: {error}")))?;

@@ -80,6 +80,12 @@ impl Status {
         Self::bad_fields(vec![(field.into(), why.into())])
     }
 
+    /// `INVALID_ARGUMENT` about one field of a request, with a message that makes sense without the name of the field.
+    pub fn about_field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::invalid_argument(message.clone()).with_fields(vec![(field.into(), message)])
+    }
+
     /// `INVALID_ARGUMENT` about fields of a request, each with what is wrong with it: `<field>: <why>; <field>: <why>`. A field without a name is the request
     /// as a whole.
     pub fn bad_fields(fields: Vec<(String, String)>) -> Self {
@@ -139,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_refusal_has_its_fields_beside_its_reason_and_its_wait() {
-        let status = Status::invalid_argument("too short").with_fields(vec![field("password", "too short")]);
+        let status = Status::about_field("password", "too short");
         let status = status.with_reason("WEAK_PASSWORD").with_wait(std::time::Duration::from_secs(2));
         assert_eq!((status.message.as_str(), status.reason().as_str()), ("too short", "WEAK_PASSWORD"));
         assert_eq!(status.wait(), Some(std::time::Duration::from_secs(2)));

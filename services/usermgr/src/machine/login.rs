@@ -140,7 +140,7 @@ impl Machine {
                 "the account logs in over IPMI, which takes passwords of at most {} bytes: take a shorter one, or switch IPMI off for the account",
                 ipmi::PASSWORD_MAX
             );
-            return Err(wire::about(field, text).with_reason("IPMI_PASSWORD_TOO_LONG"));
+            return Err(Status::about_field(field, text).with_reason("IPMI_PASSWORD_TOO_LONG"));
         }
         Ok(())
     }

@@ -325,12 +325,7 @@ fn required(field: &str) -> Status {
 /// `INVALID_ARGUMENT` about the password in this field of the request, with the reason `WEAK_PASSWORD`. The message is what [`Weakness`] says, by which the
 /// pages know it again.
 pub(crate) fn weak(field: &str, weakness: Weakness) -> Status {
-    about(field, weakness.to_string()).with_reason("WEAK_PASSWORD")
-}
-
-/// `INVALID_ARGUMENT` about one field, whose text makes sense without the name of it.
-pub(crate) fn about(field: &str, text: String) -> Status {
-    Status::invalid_argument(text.clone()).with_fields(vec![(field.to_owned(), text)])
+    Status::about_field(field, weakness.to_string()).with_reason("WEAK_PASSWORD")
 }
 
 /// The lock-out of an address or account, with how long to wait.
@@ -347,9 +342,9 @@ pub(crate) fn refused(refused: auth::Refused) -> Status {
         Refused::NameTaken => Status::already_exists(text).with_reason("USER_NAME_TAKEN"),
         Refused::LastAdministrator => Status::failed_precondition(text).with_reason("LAST_ADMINISTRATOR"),
         Refused::Full { .. } => Status::resource_exhausted(text).with_reason("TOO_MANY_USERS"),
-        Refused::IpmiUser => about(IPMI_USER, text).with_reason("IPMI_USER"),
+        Refused::IpmiUser => Status::about_field(IPMI_USER, text).with_reason("IPMI_USER"),
         Refused::IpmiFull => Status::resource_exhausted(text).with_reason("TOO_MANY_IPMI_USERS"),
-        Refused::NameTooLongForIpmi => about(USERNAME, text).with_reason("IPMI_NAME_TOO_LONG"),
+        Refused::NameTooLongForIpmi => Status::about_field(USERNAME, text).with_reason("IPMI_NAME_TOO_LONG"),
         Refused::IdTaken => Status::aborted("a random id was drawn twice; try again"),
     }
 }
