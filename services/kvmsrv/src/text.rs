@@ -41,7 +41,10 @@ pub(crate) async fn begin(
         hid::strokes(layout, text).map_err(|untypable| Status::about_field("text", untypable.to_string()))?;
     desk.may_have_keyboard(account)?;
     let Ok(turn) = Arc::clone(&desk.texts).try_acquire_owned() else {
-        let text = "another text is being typed there: ask again";
+        let text = match Desk::text_holder(&desk.lock()).as_str() {
+            "" => "another text is being typed there: ask again".to_owned(),
+            who => format!("a text of {who} is being typed there: ask again, or stop it (`kvm stop`)"),
+        };
         return Err(Status::resource_exhausted(text).with_reason("BUSY"));
     };
     let look = desk.source.takes_input().then(|| desk.look());

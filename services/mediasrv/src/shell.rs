@@ -270,7 +270,7 @@ impl Desk {
     fn wanted(&self, insert: &v1::InsertMediaRequest, by: &Opener) -> Result<(usize, Medium), Status> {
         let slot = self.slots.find(&insert.name)?;
         let verifies = self.slots.verifies(slot, by);
-        let (source, name) = source(insert, &self.servers, verifies)?;
+        let (source, name) = source(insert, &self.servers, verifies, self.slots.is_of_discs(slot))?;
         Ok((slot, self.medium(source, name, !insert.writable, 0, by)))
     }
 
@@ -299,7 +299,7 @@ impl Desk {
 }
 
 /// Where the image is that is to be inserted, and what it is called. `verifies` says whether the certificate of its server is verified where the request does
-/// not say.
+/// not say, `is_of_discs` that the drive is one of CDs.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` naming the fields that cannot be.
@@ -307,8 +307,15 @@ fn source(
     insert: &v1::InsertMediaRequest,
     servers: &Servers,
     verifies: bool,
+    is_of_discs: bool,
 ) -> Result<(Source, String), Status> {
     let mut bad = BadFields::default();
+    if insert.writable && is_of_discs {
+        bad.add("writable", "a CD cannot be written: insert it write-protected");
+    } else if insert.writable && !insert.url.is_empty() && !insert.copy {
+        let why = "only media of the store can be written: insert it write-protected, or have it copied";
+        bad.add("writable", why);
+    }
     let found = match (insert.url.is_empty(), insert.store_file.is_empty()) {
         (false, true) => bad.take("url", servers.judge(&insert.url)).map(|to| {
             let source = Source::Url {
@@ -466,16 +473,27 @@ mod tests {
             (at("https://ann:hush@images.example/a.iso"), &["url"]),
             (at("images.example"), &["url"]),
             (v1::InsertMediaRequest { copy: true, ..stored("") }, &["copy"]),
+            (v1::InsertMediaRequest { writable: true, ..stored("") }, &["writable"]),
+            (v1::InsertMediaRequest { writable: true, ..at("x") }, &["writable", "url"]),
         ] {
             let insert = v1::InsertMediaRequest { source_password: "hush".to_owned(), ..insert };
-            let refused = source(&insert, &servers, true).unwrap_err();
+            let refused = source(&insert, &servers, true, true).unwrap_err();
             assert_eq!((refused.code, refused.reason()), (ipc::Code::InvalidArgument, String::new()));
             let fields: Vec<String> = refused.fields().into_iter().map(|(field, _)| field).collect();
             assert_eq!(fields, wrong, "{refused}");
             assert!(!format!("{} {:?}", refused.message, refused.fields()).contains("hush"), "{refused}");
         }
-        for (insert, name) in [(at("https://images.example/b.iso"), "b.iso"), (stored(""), "a.iso")] {
-            assert_eq!(source(&insert, &servers, true).unwrap().1, name);
+        let there = || at("https://images.example/b.iso");
+        for (insert, name) in [(there(), "b.iso"), (stored(""), "a.iso")] {
+            assert_eq!(source(&insert, &servers, true, true).unwrap().1, name);
+        }
+        // Of a stick's drive what is in the store, or comes into it, may be written.
+        let writable = |insert| v1::InsertMediaRequest { writable: true, ..insert };
+        let copied = v1::InsertMediaRequest { copy: true, ..there() };
+        for (insert, wrong) in [(stored(""), ""), (copied, ""), (there(), "writable")] {
+            let fields =
+                source(&writable(insert), &servers, true, false).map_or_else(|e| e.fields(), |_| vec![]);
+            assert_eq!(fields.first().map_or("", |(field, _)| field.as_str()), wrong);
         }
     }
 

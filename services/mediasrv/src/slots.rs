@@ -242,6 +242,11 @@ impl Slots {
         names().position(|known| known == name).ok_or_else(|| Status::no_such("drive", name, names()))
     }
 
+    /// Whether a drive is one of CDs, which nobody writes.
+    pub(crate) fn is_of_discs(&self, slot: usize) -> bool {
+        self.places.get(slot).is_some_and(|place| place.slot.kind() == media::Kind::Cd)
+    }
+
     /// A drive as it is shown.
     pub(crate) fn shown(&self, slot: usize) -> Option<v1::MediaSlot> {
         let place = self.places.get(slot)?;
