@@ -263,6 +263,9 @@ mod tests {
     async fn without_room_there_is_no_ticket() {
         let tickets = Mutex::new(Tickets::default());
         let status = issue(&tickets, Err(Refused::Full), "ann", (), Mono::ZERO).await.unwrap_err();
-        assert_eq!(status.code, ipc::Code::ResourceExhausted);
+        assert_eq!(
+            (status.code, status.reason().as_str()),
+            (ipc::Code::ResourceExhausted, "TOO_MANY_SESSIONS")
+        );
     }
 }
