@@ -152,16 +152,16 @@ pub struct Setting {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The host cannot be told.
-    #[error("target: this host cannot be told to boot from {0}")]
+    #[error("this host cannot be told to boot from {0}")]
     NotSupported(Target),
     /// Only UEFI knows it.
-    #[error("mode: {0} is not for legacy mode")]
+    #[error("{0} is not for legacy mode")]
     NotLegacy(Target),
     /// It is for one boot.
-    #[error("enabled: {0} is for one boot and cannot be continuous")]
+    #[error("{0} is for one boot and cannot be continuous")]
     OnceOnly(Target),
     /// What it needs is not given.
-    #[error("{field}: {target} needs it")]
+    #[error("{target} needs it")]
     Missing {
         /// What is to be booted from.
         target: Target,
@@ -169,11 +169,26 @@ pub enum Refusal {
         field: &'static str,
     },
     /// No URI that firmware could load from.
-    #[error("http_boot_uri: has to begin with http:// or https:// and a host, without spaces")]
+    #[error("it has to begin with http:// or https:// and a host, without spaces")]
     NoUri,
     /// Somebody chose otherwise meanwhile, or a boot used it.
-    #[error("id: the boot override has changed since")]
+    #[error("the boot override has changed since")]
     Changed,
+}
+
+impl Refusal {
+    /// The field of a boot override, as the contract has it, that is wrong.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::NotSupported(_) => "target",
+            Self::NotLegacy(_) => "mode",
+            Self::OnceOnly(_) => "enabled",
+            Self::Missing { field, .. } => field,
+            Self::NoUri => "http_boot_uri",
+            Self::Changed => "id",
+        }
+    }
 }
 
 impl Setting {
@@ -398,8 +413,8 @@ mod tests {
         let enabled = |target, enabled| Setting { enabled, ..once("", target) };
         let all = &Target::ALL[..];
         let table = [
-            (once("", Target::UefiTarget), all, Err("uefi_target: uefi-target needs it")),
-            (once("", Target::UefiBootNext), all, Err("boot_next: uefi-boot-next needs it")),
+            (once("", Target::UefiTarget), all, Err(("uefi_target", "uefi-target needs it"))),
+            (once("", Target::UefiBootNext), all, Err(("boot_next", "uefi-boot-next needs it"))),
             (Setting { boot_next: "Boot0001".into(), ..once("", Target::UefiBootNext) }, all, Ok(())),
             (
                 Setting {
@@ -407,7 +422,7 @@ mod tests {
                     ..enabled(Target::UefiBootNext, Enabled::Continuous)
                 },
                 all,
-                Err("enabled: uefi-boot-next is for one boot and cannot be continuous"),
+                Err(("enabled", "uefi-boot-next is for one boot and cannot be continuous")),
             ),
             (once("", Target::UefiHttp), all, Ok(())),
             (
@@ -418,37 +433,40 @@ mod tests {
             (
                 Setting { http_boot_uri: "ftp://a".into(), ..once("", Target::Pxe) },
                 all,
-                Err("http_boot_uri: has to begin with http:// or https:// and a host, without spaces"),
+                Err(("http_boot_uri", "it has to begin with http:// or https:// and a host, without spaces")),
             ),
             (
                 Setting { http_boot_uri: "http:///x".into(), ..once("", Target::UefiHttp) },
                 all,
-                Err("http_boot_uri: has to begin with http:// or https:// and a host, without spaces"),
+                Err(("http_boot_uri", "it has to begin with http:// or https:// and a host, without spaces")),
             ),
             (
                 Setting { http_boot_uri: "http://a b".into(), ..once("", Target::UefiHttp) },
                 all,
-                Err("http_boot_uri: has to begin with http:// or https:// and a host, without spaces"),
+                Err(("http_boot_uri", "it has to begin with http:// or https:// and a host, without spaces")),
             ),
             (
                 Setting { mode: Mode::Legacy, ..once("", Target::UefiHttp) },
                 all,
-                Err("mode: uefi-http is not for legacy mode"),
+                Err(("mode", "uefi-http is not for legacy mode")),
             ),
             (Setting { mode: Mode::Legacy, ..enabled(Target::UefiHttp, Enabled::Disabled) }, all, Ok(())),
             (
                 once("", Target::Usb),
                 &[Target::None, Target::Pxe],
-                Err("target: this host cannot be told to boot from usb"),
+                Err(("target", "this host cannot be told to boot from usb")),
             ),
-            (once("", Target::Diags), &[], Err("target: this host cannot be told to boot from diags")),
+            (once("", Target::Diags), &[], Err(("target", "this host cannot be told to boot from diags"))),
         ];
         let before = once("a", Target::Pxe);
         for (wanted, supported, expected) in table {
             let made = before.choose(wanted.clone(), "", supported, "new".to_owned());
             match expected {
                 Ok(()) => assert_eq!(made, Ok(Setting { id: "new".to_owned(), ..wanted })),
-                Err(text) => assert_eq!(made.unwrap_err().to_string(), text, "{wanted:?}"),
+                Err((field, text)) => {
+                    let refused = made.unwrap_err();
+                    assert_eq!((refused.field(), refused.to_string().as_str()), (field, text), "{wanted:?}");
+                }
             }
         }
     }

@@ -1,9 +1,6 @@
-//! Fields of a request by their dotted names, and refusals that name one.
+//! Fields of a request by their dotted names.
 
-use ipc::Status;
-use prost::Message as _;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
-use schema::google::rpc::{BadRequest, bad_request::FieldViolation};
 
 /// A dotted field path, resolved. Never empty.
 pub type FieldPath = Box<[FieldDescriptor]>;
@@ -58,31 +55,4 @@ pub fn set_at(message: &mut DynamicMessage, path: &[FieldDescriptor], value: Val
     } else {
         at.set_field(last, value);
     }
-}
-
-/// An error message with the field it is about.
-pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Status {
-    let (field, description) = (field.into(), description.into());
-    violations(vec![(field, description)])
-}
-
-/// `INVALID_ARGUMENT` with `google.rpc.BadRequest` details, one violation per field.
-pub fn violations(list: Vec<(String, String)>) -> Status {
-    let message = list
-        .iter()
-        .map(|(field, text)| if field.is_empty() { text.clone() } else { format!("{field}: {text}") })
-        .collect::<Vec<_>>()
-        .join("; ");
-    let detail = BadRequest {
-        field_violations: list
-            .into_iter()
-            .map(|(field, description)| FieldViolation { field, description, ..FieldViolation::default() })
-            .collect(),
-    };
-    let mut status = Status::invalid_argument(message);
-    status.details.push(prost_types::Any {
-        type_url: "type.googleapis.com/google.rpc.BadRequest".to_owned(),
-        value: detail.encode_to_vec(),
-    });
-    status
 }

@@ -46,5 +46,5 @@ mod pass;
 pub use authenticator::{Change, Policy};
 pub use caller::{Caller, Peer, privileges};
 pub use credential::{Credential, CredentialError};
-pub use field::{FieldPath, field_path, invalid, set_at, string_at, violations};
+pub use field::{FieldPath, field_path, set_at, string_at};
 pub use pass::{Admitted, Checked, Gate, Login, Origin, authorise};

@@ -16,7 +16,7 @@ use crate::audit::{Entry, Level, Recorder};
 use crate::authenticator::{Authenticator, Change, Found, Policy};
 use crate::caller::{Caller, Peer};
 use crate::credential::Credential;
-use crate::field::{field_path, set_at, violations};
+use crate::field::{field_path, set_at};
 
 /// A daemon that was killed is back within 0.3 s; a call waits that long before it says "not running".
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -205,10 +205,10 @@ impl Admitted {
                 .ok_or_else(|| Status::internal(format!("{} has no field {name}", method.input_name)))?;
             set_at(&mut message, &path, Value::String(text));
         }
-        schema::mask::check(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        schema::mask::check(&message)?;
         let broken = schema::validate(&message);
         if !broken.is_empty() {
-            return Err(violations(broken.into_iter().map(|v| (v.field, v.message)).collect()));
+            return Err(Status::bad_fields(broken.into_iter().map(|v| (v.field, v.message)).collect()));
         }
         let bytes = match wire {
             Some(bytes) if method.origins.is_empty() => bytes,
@@ -376,10 +376,8 @@ mod tests {
         let caller = outsider(Some(auth::Role::ReadOnly));
         let refused = authorise(method, Some(caller)).unwrap().check(message, None, &origin).unwrap_err();
         assert_eq!(refused.code, ipc::Code::InvalidArgument);
-        assert!(
-            refused.details.iter().any(|any| any.type_url.ends_with("google.rpc.BadRequest")),
-            "{refused}"
-        );
+        let fields: Vec<String> = refused.fields().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields, ["name"], "{refused}");
     }
 
     #[test]

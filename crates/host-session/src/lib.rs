@@ -86,7 +86,7 @@ pub async fn issue<P>(
     pass: P,
     now: Mono,
 ) -> Result<String, Status> {
-    room.map_err(|refused| Status::resource_exhausted(refused.to_string()))?;
+    room.map_err(|refused| Status::resource_exhausted(refused.to_string()).with_reason("TOO_MANY_SESSIONS"))?;
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
         .map_err(|error| Status::unavailable(format!("the kernel gives no random bytes: {error}")))?;
@@ -263,6 +263,9 @@ mod tests {
     async fn without_room_there_is_no_ticket() {
         let tickets = Mutex::new(Tickets::default());
         let status = issue(&tickets, Err(Refused::Full), "ann", (), Mono::ZERO).await.unwrap_err();
-        assert_eq!(status.code, ipc::Code::ResourceExhausted);
+        assert_eq!(
+            (status.code, status.reason().as_str()),
+            (ipc::Code::ResourceExhausted, "TOO_MANY_SESSIONS")
+        );
     }
 }

@@ -32,6 +32,7 @@ mod bucket;
 mod client;
 mod context;
 mod event;
+mod fields;
 mod header;
 mod log;
 mod news;
@@ -46,6 +47,7 @@ pub use bucket::{
 pub use client::{Client, ConnectConfig, ConnectError, Link, sync_subject};
 pub use context::{CallContext, Principal, TraceContext};
 pub use event::{EventBuilder, EventItem, Events, RawEvents, RawItem};
+pub use fields::{BAD_REQUEST_URL, BadFields};
 pub use log::{EVENTS, EventLog, Follow, KEPT_BYTES, KEPT_EVENTS, LogBounds, LogEntry, unreadable_event};
 pub use nats::js::store::LOST_KEY;
 pub use news::News;

@@ -155,10 +155,10 @@ fn packed(info: &ErrorInfo) -> prost_types::Any {
     prost_types::Any { type_url: ERROR_INFO_URL.to_owned(), value: info.encode_to_vec() }
 }
 
-/// `INVALID_ARGUMENT` with the reason `FIELD_MASK`.
+/// `INVALID_ARGUMENT` about the field `field_mask`, with the reason `FIELD_MASK`.
 impl From<MaskError> for Status {
     fn from(error: MaskError) -> Self {
-        Self::invalid_argument(format!("field_mask: {error}")).with_reason("FIELD_MASK")
+        Self::bad_field("field_mask", error.to_string()).with_reason("FIELD_MASK")
     }
 }
 

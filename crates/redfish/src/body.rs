@@ -163,7 +163,8 @@ enum Wrong {
     Type,
     Format,
     List,
-    Range,
+    /// From the one to the other.
+    Range(i64, i64),
     Long(usize),
     Many(usize),
 }
@@ -175,7 +176,9 @@ impl Wrong {
             Self::Type => base::PROPERTY_VALUE_TYPE_ERROR.with(&[&shown, name]),
             Self::Format => base::PROPERTY_VALUE_FORMAT_ERROR.with(&[&shown, name]),
             Self::List => base::PROPERTY_VALUE_NOT_IN_LIST.with(&[&shown, name]),
-            Self::Range => base::PROPERTY_VALUE_OUT_OF_RANGE.with(&[&shown, name]),
+            Self::Range(from, to) => {
+                base::PROPERTY_VALUE_OUT_OF_RANGE.with(&[&shown, name]).resolved_by(&bounds(from, to))
+            }
             Self::Long(most) => base::STRING_VALUE_TOO_LONG.with(&[&shown, &most.to_string()]),
             Self::Many(most) => base::ARRAY_SIZE_TOO_LONG.with(&[name, &most.to_string()]),
         }
@@ -187,11 +190,19 @@ impl Wrong {
             Self::Type => base::ACTION_PARAMETER_VALUE_TYPE_ERROR.with(&[&shown, name, action]),
             Self::Format => base::ACTION_PARAMETER_VALUE_FORMAT_ERROR.with(&[&shown, name, action]),
             Self::List => base::ACTION_PARAMETER_VALUE_NOT_IN_LIST.with(&[&shown, name, action]),
-            Self::Range | Self::Long(_) | Self::Many(_) => {
+            Self::Range(from, to) => base::ACTION_PARAMETER_VALUE_OUT_OF_RANGE
+                .with(&[&shown, name, action])
+                .resolved_by(&bounds(from, to)),
+            Self::Long(_) | Self::Many(_) => {
                 base::ACTION_PARAMETER_VALUE_OUT_OF_RANGE.with(&[&shown, name, action])
             }
         }
     }
+}
+
+/// What a number out of its range is told to be.
+fn bounds(from: i64, to: i64) -> String {
+    format!("Give a number from {from} to {to} and submit the request again.")
 }
 
 /// A value as a message repeats it: never a secret.
@@ -221,9 +232,9 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
         (Kind::Bool, Value::Bool(_)) => Ok(()),
         (Kind::Integer(from, to), Value::Number(number)) => match number.as_i64() {
             Some(number) if (from..=to).contains(&number) => Ok(()),
-            Some(_) => Err(Wrong::Range),
+            Some(_) => Err(Wrong::Range(from, to)),
             None if number.is_f64() => Err(Wrong::Type),
-            None => Err(Wrong::Range),
+            None => Err(Wrong::Range(from, to)),
         },
         (Kind::Text(most) | Kind::Secret(most), Value::String(text)) => {
             if text.chars().count() > most {
@@ -387,6 +398,15 @@ mod tests {
                 "{body}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_out_of_its_range_is_told_with_the_range() {
+        let body = json!({"Boot": {"Retries": 4}});
+        let found = patch(body.as_object().unwrap(), PROPERTIES, &json!({"Boot": {"Mode": "UEFI"}}));
+        let told = found.wrong[0].1.to_json();
+        assert_eq!(told["MessageId"], "Base.1.22.PropertyValueOutOfRange");
+        assert_eq!(told["Resolution"], "Give a number from 0 to 3 and submit the request again.");
     }
 
     #[test]

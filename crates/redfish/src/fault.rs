@@ -6,9 +6,8 @@ use crate::message::{CERTIFICATE_REFUSED, Message, base};
 use crate::pointer::Pointer;
 
 /// Reasons of what there is no room for until somebody gives something up: nobody is served who waits.
-const LASTING: [&str; 7] = [
+const LASTING: [&str; 6] = [
     "TOO_MANY_IPMI_USERS",
-    "TOO_MANY_LOGS",
     "TOO_MANY_RESOLUTIONS",
     "TOO_MANY_ROLES",
     "TOO_MANY_STREAMS",
@@ -55,19 +54,18 @@ impl Fault {
         is_wrong && self.to_message(None).id() == base::GENERAL_ERROR.id
     }
 
-    /// The properties whose fields are wrong, by their names in `fields`, and why: as the details have it or, without any, as the text begins that daemons
-    /// write (`subscription.destination: …`, `url or store_file: …`).
+    /// The properties whose fields are wrong, by their names in `fields`, and why. What is said of several fields that are one property is said once.
     pub(crate) fn properties(&self, fields: Fields) -> Vec<(&'static str, &str)> {
-        /// A longer beginning of a text is a sentence.
-        const WORDS_MAX: usize = 3;
-        let told = self.message.split_once(": ").filter(|(head, _)| head.split(' ').count() <= WORDS_MAX);
-        let detailed = self.fields.iter().map(|(field, why)| (field.as_str(), why.as_str()));
         let known =
             |part: &str| fields.iter().find(|(field, _)| *field == part).map(|(_, property)| *property);
-        detailed
-            .chain(told.filter(|_| self.fields.is_empty()))
-            .filter_map(|(field, why)| Some((field.split(['.', '[', ' ']).find_map(known)?, why)))
-            .collect()
+        let mut told: Vec<(&'static str, &str)> = Vec::new();
+        for (field, why) in &self.fields {
+            let Some(property) = field.split(['.', '[']).find_map(known) else { continue };
+            if !told.contains(&(property, why.as_str())) {
+                told.push((property, why.as_str()));
+            }
+        }
+        told
     }
 
     /// Whether there is no room, and none by waiting either.
@@ -201,29 +199,43 @@ mod tests {
 
     #[test]
     fn the_fields_that_a_daemon_names_are_properties_of_the_resource() {
-        let fields: Fields =
-            &[("destination", "Destination"), ("url", "Image"), ("http_headers", "HttpHeaders")];
+        let fields: Fields = &[
+            ("destination", "Destination"),
+            ("url", "Image"),
+            ("store_file", "Image"),
+            ("http_headers", "HttpHeaders"),
+        ];
         let told = |text: &str| Fault::new(Code::InvalidArgument, text);
-        for (text, wanted) in [
-            ("subscription.destination: it is no URL", Some(("Destination", "it is no URL"))),
-            ("subscription.http_headers[2].name: it is reserved", Some(("HttpHeaders", "it is reserved"))),
-            ("url or store_file: give where the image is", Some(("Image", "give where the image is"))),
-            ("there is no room for the url: it is full", None),
-            ("subscription.context: too long", None),
-            ("destination", None),
-            ("", None),
-        ] {
-            let fault = told(text);
-            assert_eq!(fault.properties(fields), Vec::from_iter(wanted), "{text}");
+        type Told<'t> = &'t [(&'t str, &'t str)];
+        let rows: [(Told<'_>, Told<'_>); 5] = [
+            (&[("subscription.destination", "it is no URI")], &[("Destination", "it is no URI")]),
+            (
+                &[("subscription.http_headers[2].name", "it is reserved")],
+                &[("HttpHeaders", "it is reserved")],
+            ),
+            (
+                &[("url", "give one of them"), ("store_file", "give one of them")],
+                &[("Image", "give one of them")],
+            ),
+            (
+                &[("subscription.destination", "a"), ("subscription.context", "b"), ("url", "c")],
+                &[("Destination", "a"), ("Image", "c")],
+            ),
+            (&[("", "give one of them"), ("name.destinations", "x")], &[]),
+        ];
+        for (named, wanted) in rows {
+            let named = named.iter().map(|(field, why)| ((*field).to_owned(), (*why).to_owned()));
+            let fault = Fault { fields: named.collect(), ..told("what is said of all of it") };
+            assert_eq!(fault.properties(fields), wanted);
             assert!(fault.is_of_fields());
             assert_eq!(fault.to_message(None).id(), "Base.1.22.GeneralError");
         }
-        let field = |field: &str, why: &str| (field.to_owned(), why.to_owned());
-        let detailed = Fault {
-            fields: vec![field("subscription.destination", "a"), field("x", "b"), field("url", "c")],
-            ..told("http_headers: what stands in the text is told by the details")
-        };
-        assert_eq!(detailed.properties(fields), [("Destination", "a"), ("Image", "c")]);
+        // A text is for people: however it begins, it names no field.
+        for text in
+            ["subscription.destination: it is no URI", "url or store_file: give one", "destination", ""]
+        {
+            assert!(told(text).properties(fields).is_empty(), "{text}");
+        }
         let weak = Fault { reason: "WEAK_PASSWORD".into(), ..told("password: too short") };
         assert!(!weak.is_of_fields());
     }
@@ -242,7 +254,8 @@ mod tests {
             ("TOO_MANY_USERS", None, 409, "CreateLimitReachedForResource"),
             ("TOO_MANY_ROLES", None, 409, "CreateLimitReachedForResource"),
             ("TOO_MANY_IPMI_USERS", None, 409, "GeneralError"),
-            ("TOO_MANY_LOGS", None, 409, "GeneralError"),
+            ("TOO_MANY_COPIES", None, 503, "GeneralError"),
+            ("TOO_MANY_CALLS", Some(1), 503, "ServiceTemporarilyUnavailable"),
             ("TOO_MANY_CHANGES", Some(600), 503, "ServiceTemporarilyUnavailable"),
             ("TOO_MANY_CHANGES", Some(0), 503, "ServiceTemporarilyUnavailable"),
         ] {

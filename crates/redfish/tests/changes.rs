@@ -514,26 +514,22 @@ fn what_an_owner_says_is_wrong_is_told_of_the_property_with_his_reason() {
         "HttpHeaders": [{"Host": "hush"}],
         "OriginResources": [{"@odata.id": "nope"}],
     });
-    for (told, property, why) in [
-        (
-            "subscription.destination: it is an address of the controller itself",
-            "/Destination",
-            "it is an address of the controller itself",
-        ),
-        ("subscription.http_headers: host is not taken", "/HttpHeaders", "host is not taken"),
-        (
-            "subscription.origin_resources: it is no URI of a resource",
-            "/OriginResources",
-            "it is no URI of a resource",
-        ),
+    let of = |field: &str, why: &str| Fault {
+        fields: vec![(field.to_owned(), why.to_owned())],
+        ..Fault::new(Code::InvalidArgument, &format!("{field}: {why}"))
+    };
+    for (field, property, why) in [
+        ("subscription.destination", "/Destination", "it is an address of the controller itself"),
+        ("subscription.http_headers[0].name", "/HttpHeaders", "host is not taken"),
+        ("subscription.origin_resources[0]", "/OriginResources", "it is no URI of a resource"),
     ] {
-        bench.refuse("rpc.EventService.CreateEventSubscription", Fault::new(Code::InvalidArgument, told));
+        bench.refuse("rpc.EventService.CreateEventSubscription", of(field, why));
         let said = refused(&mut bench, SUBSCRIPTIONS, &new);
-        assert_eq!(said, [["PropertyValueIncorrect", property, why].map(str::to_owned)], "{told}");
+        assert_eq!(said, [["PropertyValueIncorrect", property, why].map(str::to_owned)], "{field}");
         let answer = bench.send(Method::Post, SUBSCRIPTIONS, &new);
         assert!(!answer.value().to_string().contains("hush"), "{}", answer.value());
     }
-    // The gate names all that are wrong at once.
+    // All that are wrong are named at once.
     let field = |field: &str, why: &str| (field.to_owned(), why.to_owned());
     let fields =
         vec![field("subscription.destination", "a"), field("subscription.http_headers[0].name", "b")];
@@ -543,21 +539,22 @@ fn what_an_owner_says_is_wrong_is_told_of_the_property_with_his_reason() {
     let properties: Vec<&str> = said.iter().map(|[_, property, _]| property.as_str()).collect();
     assert_eq!(properties, ["/Destination", "/HttpHeaders"]);
     // Of what has no property here the reason is told all the same.
-    bench.refuse("rpc.EventService.CreateEventSubscription", Fault::new(Code::InvalidArgument, "state: no"));
+    bench.refuse("rpc.EventService.CreateEventSubscription", of("subscription.state", "no"));
     let said = refused(&mut bench, SUBSCRIPTIONS, &new);
-    assert_eq!(said, [["GeneralError", "", "state: no"].map(str::to_owned)]);
+    assert_eq!(said, [["GeneralError", "", "subscription.state: no"].map(str::to_owned)]);
 
     let insert = "/redfish/v1/Managers/bmc/VirtualMedia/cd/Actions/VirtualMedia.InsertMedia";
-    for (image, told, why) in [
-        ("http://a.example/b.iso", "url: plain HTTP is not allowed", "plain HTTP is not allowed"),
-        ("", "url or store_file: give where the image is", "give where the image is"),
-        (
-            "https://ann:hush@a.example/b",
-            "url: give the name and the password by themselves",
-            "give the name and the password by themselves",
-        ),
+    for (image, why) in [
+        ("http://a.example/b.iso", "plain HTTP is not allowed"),
+        ("", "give where the image is"),
+        ("https://ann:hush@a.example/b", "give the name and the password by themselves"),
     ] {
-        bench.refuse("rpc.MediaService.InsertMedia", Fault::new(Code::InvalidArgument, told));
+        let fields = [field("url", why), field("store_file", why)];
+        // Without one it is said of both, which are one property here.
+        let fields = if image.is_empty() { fields.to_vec() } else { fields[..1].to_vec() };
+        let told = format!("it is refused: {why}");
+        let fault = Fault { fields, ..Fault::new(Code::InvalidArgument, &told) };
+        bench.refuse("rpc.MediaService.InsertMedia", fault);
         let said = refused(&mut bench, insert, &json!({"Image": image}));
         assert_eq!(said, [["ActionParameterValueError", "/Image", why].map(str::to_owned)], "{image}");
         let patched =

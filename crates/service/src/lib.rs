@@ -58,7 +58,7 @@ pub use notify::{Notification, Notifier};
 pub use priority::give_way;
 pub use privilege::Privileges;
 pub use ranged::MillisWithin;
-pub use refusal::{TOO_MANY_CHANGES, too_many_changes};
+pub use refusal::{CALLS_WAIT, TOO_MANY_CALLS, TOO_MANY_CHANGES, too_many_calls, too_many_changes};
 pub use run::{run, run_local};
 pub use shutdown::{Shutdown, Trigger};
 pub use site::{Check, Ignored};

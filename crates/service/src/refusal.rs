@@ -1,10 +1,24 @@
 //! Refusals that several daemons have in common.
 
+use std::time::Duration;
+
 use ipc::Status;
 use units::Millis;
 
 /// Reason of a `RESOURCE_EXHAUSTED` of a change of which there were too many.
 pub const TOO_MANY_CHANGES: &str = "TOO_MANY_CHANGES";
+/// Reason of a `RESOURCE_EXHAUSTED` of a call before which too many others wait.
+pub const TOO_MANY_CALLS: &str = "TOO_MANY_CALLS";
+/// After how long there may be a place again for a call before which too many others wait: who waits for one is answered, or given up, within seconds.
+pub const CALLS_WAIT: Duration = Duration::from_secs(1);
+
+/// `RESOURCE_EXHAUSTED` with the reason [`TOO_MANY_CALLS`] and a wait of [`CALLS_WAIT`], for a call that has no place even to wait and of which nothing was
+/// done: `too many <what> wait: ask again in a second`.
+#[must_use]
+pub fn too_many_calls(what: &str) -> Status {
+    let text = format!("too many {what} wait: ask again in a second");
+    Status::resource_exhausted(text).with_reason(TOO_MANY_CALLS).with_wait(CALLS_WAIT)
+}
 
 /// `RESOURCE_EXHAUSTED` with the reason [`TOO_MANY_CHANGES`], for a change that would be written to flash and was not, as there were too many of its kind:
 /// `too many changes of <kind>, and each is written to flash: <unchanged>; ask again in <wait> s`. `unchanged` says what is as it was; `wait` is how long it
@@ -20,9 +34,15 @@ pub fn too_many_changes(kind: &str, unchanged: &str, wait: Millis) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn a_call_without_a_place_says_what_there_is_too_much_of_and_when_again() {
+        let status = too_many_calls("changes of events");
+        assert_eq!((status.code, status.reason().as_str()), (ipc::Code::ResourceExhausted, TOO_MANY_CALLS));
+        assert_eq!(status.wait(), Some(CALLS_WAIT));
+        assert_eq!(status.message, "too many changes of events wait: ask again in a second");
+    }
 
     #[test]
     fn a_change_too_many_says_what_is_as_it_was_and_when_again() {

@@ -97,16 +97,29 @@ pub(crate) struct Status {
 
 impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let line = |(field, why): &(String, String)| match field.as_str() {
+            "" => why.clone(),
+            field => format!("{field}: {why}"),
+        };
+        let lines: Vec<String> = self.violations.iter().map(line).collect();
+        // The message of several is all of them in one line, which nobody reads: each has a line of its own.
+        let is_list = lines.len() > 1 && self.message == lines.join("; ");
         match self.message.as_str() {
             "" => f.write_str(self.code.name())?,
+            _ if is_list => f.write_str("several fields are wrong")?,
             message => f.write_str(&clean(message))?,
         }
         if !self.reason.is_empty() && !self.message.contains(self.reason.as_str()) {
             write!(f, " ({})", clean(&self.reason))?;
         }
-        let told = |why: &str| self.message.contains(why) && self.violations.len() == 1;
-        for (field, why) in self.violations.iter().filter(|(_, why)| !told(why)) {
-            write!(f, "\n  {}: {}", clean(field), clean(why))?;
+        // What the message says is said once.
+        let is_told = |line: &str, why: &str| {
+            !is_list && (self.message.contains(line) || lines.len() == 1 && self.message.contains(why))
+        };
+        for (line, (_, why)) in lines.iter().zip(&self.violations) {
+            if !is_told(line, why) {
+                write!(f, "\n  {}", clean(line))?;
+            }
         }
         Ok(())
     }
@@ -413,6 +426,44 @@ mod tests {
         };
         let text = untrusted.advice().join("\n");
         assert!(text.contains("--fingerprint sha256:ab") && text.contains("--insecure"), "{text}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_fields_is_said_once_each_in_a_line() {
+        let field = |field: &str, why: &str| (field.to_owned(), why.to_owned());
+        let (role, name) = (field("user.role", "there is none"), field("user.username", "it is empty"));
+        for (message, violations, reason, shown) in [
+            ("user.role: there is none", vec![role.clone()], "", "user.role: there is none"),
+            (
+                "the password is short",
+                vec![field("password", "the password is short")],
+                "",
+                "the password is short",
+            ),
+            (
+                "user.role: there is none; user.username: it is empty",
+                vec![role.clone(), name.clone()],
+                "FIELD_MASK",
+                "several fields are wrong (FIELD_MASK)\n  user.role: there is none\n  user.username: it is empty",
+            ),
+            (
+                "it was refused; user.role: there is none",
+                vec![role.clone(), name],
+                "",
+                "it was refused; user.role: there is none\n  user.username: it is empty",
+            ),
+            ("no", vec![role], "", "no\n  user.role: there is none"),
+            ("the body is no JSON", vec![field("", "the body is no JSON")], "", "the body is no JSON"),
+        ] {
+            let status = Status {
+                code: Code::InvalidArgument,
+                message: message.to_owned(),
+                reason: reason.to_owned(),
+                violations,
+                method: None,
+            };
+            assert_eq!(status.to_string(), shown);
+        }
     }
 
     #[test]

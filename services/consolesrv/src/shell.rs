@@ -314,7 +314,13 @@ fn may_select(shared: &Shared, desk: usize, takes_over: bool, by: &Opener) -> Re
     }
     let now = shared.clock.now();
     let may = shared.desks.get(desk).is_some_and(|desk| desk.lock().allowances.take(&by.holder.account, now));
-    if may { Ok(Some(mux.clone())) } else { Err(Status::resource_exhausted(TOO_OFTEN)) }
+    if may { Ok(Some(mux.clone())) } else { Err(too_often()) }
+}
+
+/// The refusal of one who does too often what makes an event.
+fn too_often() -> Status {
+    let status = Status::resource_exhausted(TOO_OFTEN).with_reason(service::TOO_MANY_CHANGES);
+    status.with_wait(Duration::from_secs(10))
 }
 
 /// Switches a shared port, and tells that.

@@ -49,7 +49,7 @@ pub(crate) async fn list(
     let below = match request.page_token.as_str() {
         "" => None,
         token => Some(token.parse().map_err(|_| {
-            Status::invalid_argument("page_token: not one of ListEvents").with_reason("PAGE_TOKEN")
+            Status::bad_field("page_token", "not one of ListEvents").with_reason("PAGE_TOKEN")
         })?),
     };
     let filter = Filter {

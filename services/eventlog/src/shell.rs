@@ -53,8 +53,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     owner.spawn(resolver::own(Arc::clone(&shared), outbox.clone(), planned, resolver_stopped));
     let change = |change: Change| {
         if let Err(refused) = changes.try_send(change) {
-            let status = Status::resource_exhausted("too many changes of events wait; ask again later");
-            refused.into_inner().refuse(status, &outbox);
+            refused.into_inner().refuse(service::too_many_calls("changes of events"), &outbox);
         }
     };
     let mut turns = Turns::default();
@@ -76,8 +75,9 @@ pub async fn run(context: Context) -> Result<(), Error> {
                     EventServiceCall::ListEvents(wanted, reply) => {
                         let account = reply.context().username().to_owned();
                         if let Err((_, reply)) = turns.offer(account, (wanted, reply)) {
-                            let status = Status::resource_exhausted("too many lists of events wait; ask again later");
-                            outbox.answer(reply, Err(status.with_reason("TOO_MANY_LISTS")));
+                            let text = "too many lists of events wait: ask again in a second";
+                            let status = Status::resource_exhausted(text).with_reason("TOO_MANY_LISTS");
+                            outbox.answer(reply, Err(status.with_wait(service::CALLS_WAIT)));
                         }
                         None
                     }
@@ -106,8 +106,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
                 if let Some(command) = command
                     && let Err(refused) = commands.try_send(command)
                 {
-                    let status = Status::resource_exhausted("too many calls about subscriptions wait; ask again later");
-                    refused.into_inner().refuse(status, &outbox);
+                    refused.into_inner().refuse(service::too_many_calls("calls about subscriptions"), &outbox);
                 }
             }
         }

@@ -67,8 +67,10 @@ async fn past_events_are_listed_newest_first_filtered_and_paged() {
     assert_eq!((actions(&second.events), second.next_page_token.as_str()), (vec![v1::HostAction::On], ""));
     assert!(call(list("nothing", 0, "")).await.events.is_empty());
     let request = list("", 0, "x");
-    let status = bench.list(request).await;
-    assert_eq!(status.expect_err("no token").code, Code::InvalidArgument);
+    let status = bench.list(request).await.expect_err("no token");
+    let wrong = [("page_token".to_owned(), "not one of ListEvents".to_owned())];
+    assert_eq!((status.code, status.reason().as_str()), (Code::InvalidArgument, "PAGE_TOKEN"));
+    assert_eq!(status.fields(), wrong);
     keeper.stop().await;
 }
 

@@ -387,6 +387,8 @@ async fn the_controller_itself_is_no_destination_unless_the_settings_say_so() {
             v1::EventSubscription { destination: destination.into(), ..v1::EventSubscription::default() };
         let refused = bench.subscribe(wanted, "admin").await.expect_err(destination);
         assert_eq!(refused.code, Code::InvalidArgument);
+        let fields: Vec<String> = refused.fields().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields, ["subscription.destination"], "{destination}");
     }
     assert!(bench.list("admin").await.is_empty());
     daemon.stop().await;

@@ -93,9 +93,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
                 if let Err(full) = sets.try_send((wanted, reply)) {
                     let (mpsc::error::TrySendError::Full((_, reply))
                     | mpsc::error::TrySendError::Closed((_, reply))) = full;
-                    let status =
-                        Status::resource_exhausted("too many changes of assets wait; ask again later");
-                    outbox.answer(reply, Err(status.with_reason(service::TOO_MANY_CHANGES)));
+                    outbox.answer(reply, Err(service::too_many_calls("changes of assets")));
                 }
             }
         }

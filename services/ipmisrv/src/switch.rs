@@ -324,7 +324,7 @@ impl Switch {
             chosen.enabled = Some(enabled);
         }
         if let Some(port) = request.port {
-            let port = u16::try_from(port).map_err(|_| Status::invalid_argument("port is 1 to 65535"))?;
+            let port = u16::try_from(port).map_err(|_| Status::bad_field("port", "it is 1 to 65535"))?;
             match self.config.listen {
                 Some(address) if address.port() != port => {
                     let text = format!(

@@ -38,10 +38,14 @@ pub(crate) async fn begin(
     text: &str,
 ) -> Result<u32, Status> {
     let inputs =
-        hid::strokes(layout, text).map_err(|untypable| Status::invalid_argument(untypable.to_string()))?;
+        hid::strokes(layout, text).map_err(|untypable| Status::about_field("text", untypable.to_string()))?;
     desk.may_have_keyboard(account)?;
     let Ok(turn) = Arc::clone(&desk.texts).try_acquire_owned() else {
-        return Err(Status::resource_exhausted("another text is being typed there: ask again"));
+        let text = match Desk::text_holder(&desk.lock()).as_str() {
+            "" => "another text is being typed there: ask again".to_owned(),
+            who => format!("a text of {who} is being typed there: ask again, or stop it (`kvm stop`)"),
+        };
+        return Err(Status::resource_exhausted(text).with_reason("BUSY"));
     };
     let look = desk.source.takes_input().then(|| desk.look());
     // From here on it can be stopped.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use board::Board;
 use hw::Lights;
-use ipc::{Bucket, CallContext, Calls, Client, EventBuilder, Outbox, Reply, Request, StateError, Status};
+use ipc::{
+    BadFields, Bucket, CallContext, Calls, Client, EventBuilder, Outbox, Reply, Request, StateError, Status,
+};
 use leds::{Alarm, Brightness, Change, Denial, Fact, Hand, Machine, Owner, STALE_AFTER, Source};
 use prost::Message;
 use schema::mask::masked;
@@ -622,14 +624,14 @@ impl Daemon {
 
     fn understand(&self, set: &v1::SetLedRequest) -> Result<(usize, Hand), Status> {
         let led = self.find(&set.name)?;
-        let state = wire::state(set.state())
-            .ok_or_else(|| Status::invalid_argument(format!("state: {} is no state", set.state)))?;
-        let brightness = match set.brightness {
-            None => None,
-            Some(percent) => Some(Brightness::new(percent).ok_or_else(|| {
-                Status::invalid_argument(format!("brightness: {percent} is not from 1 to 100"))
-            })?),
-        };
+        let mut bad = BadFields::default();
+        let no_state = || format!("{} is no state", set.state);
+        let state = bad.take("state", wire::state(set.state()).ok_or_else(no_state));
+        let brightness = set.brightness.and_then(|percent| {
+            let no_brightness = || format!("{percent} is not from 1 to 100");
+            bad.take("brightness", Brightness::new(percent).ok_or_else(no_brightness))
+        });
+        let (Some(state), true) = (state, bad.is_empty()) else { return Err(bad.into()) };
         let denied = |denial| wire::denied(&set.name, denial);
         let lasts = set.duration.map(|span| wire::span(span, Denial::BadTime)).transpose().map_err(denied)?;
         let hand = self.machine.check(self.clock.now(), led, state, brightness, lasts).map_err(denied)?;

@@ -113,7 +113,12 @@ pub(crate) fn denied(led: &str, denial: Denial) -> Status {
         Denial::BadTime | Denial::BadTestTime => Code::InvalidArgument,
     };
     let text = if led.is_empty() { denial.to_string() } else { format!("LED {led}: {denial}") };
-    Status::new(code, text).with_reason(denial.reason())
+    let status = match code {
+        // Of the time of a request that sets one, and of the time of a test alike.
+        Code::InvalidArgument => Status::about_field("duration", text),
+        code => Status::new(code, text),
+    };
+    status.with_reason(denial.reason())
 }
 
 #[cfg(test)]

@@ -57,13 +57,16 @@ pub(crate) struct Servers {
 
 impl Servers {
     /// Where a URL leads, if that may be had.
-    pub(crate) fn judge(&self, url: &str) -> Result<Destination, String> {
-        let to = Destination::parse(url).map_err(|why| format!("url: {why}"))?;
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub(crate) fn judge(&self, url: &str) -> Result<Destination, &'static str> {
+        let to = Destination::parse(url)?;
         if !to.tls && !self.allow_http {
-            return Err("url: plain HTTP is not allowed (mediasrv.allow_http)".to_owned());
+            return Err("plain HTTP is not allowed (mediasrv.allow_http)");
         }
         if !self.connector.may(&to) {
-            return Err("url: it is an address of the controller itself or of its link".to_owned());
+            return Err("it is an address of the controller itself or of its link");
         }
         Ok(to)
     }
@@ -184,7 +187,7 @@ impl HttpImage {
         let failed = |why: String| Failure { why, is_final: false };
         let last = |why: String| Failure { why, is_final: true };
         let found = self.find().await.map_err(failed)?;
-        let first = self.servers.judge(&self.wanted.url).map_err(last)?;
+        let first = self.servers.judge(&self.wanted.url).map_err(|why| last(why.to_owned()))?;
         let end = offset + u64::from(length).saturating_sub(1);
         let asked = self.ask(&found.to, &first, Some((offset, end)), found.validator.as_deref()).await;
         let (response, connection) = asked.map_err(failed)?;
@@ -244,7 +247,8 @@ impl HttpImage {
         let next = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let next =
             next.ok_or_else(|| format!("the server answered {} without a place", response.status()))?;
-        let next = self.servers.judge(&absolute(from, next)?)?;
+        let next = self.servers.judge(&absolute(from, next)?);
+        let next = next.map_err(|why| format!("the server leads on to where nothing is read from: {why}"))?;
         if from.tls && !next.tls {
             return Err("the server leads from HTTPS to HTTP".to_owned());
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use board::MediaKind;
 use host_session::{Opener, Sessions};
-use ipc::{EventBuilder, Outbox, Request, Status};
+use ipc::{BadFields, EventBuilder, Outbox, Request, Status};
 use media::{Bounds, Medium, Source};
 use outward::Connector;
 use schema::server::MediaServiceCall;
@@ -212,17 +212,13 @@ impl Desk {
             MediaServiceCall::InsertMedia(insert, reply) => {
                 let by = Opener::of(reply.context());
                 match self.wanted(&insert, &by) {
-                    Ok((slot, medium)) if insert.copy => match medium.source {
-                        Source::Url { url, verify, username, password } => {
+                    Ok((slot, medium)) => match medium.source {
+                        Source::Url { url, verify, username, password } if insert.copy => {
                             let wanted = Wanted { url, verify, username, password };
                             self.slots.copy(slot, (wanted, &medium.name, medium.is_read_only), by, reply);
                         }
-                        _ => {
-                            let text = "copy: it is in the store already";
-                            self.outbox.answer(reply, Err(Status::invalid_argument(text)));
-                        }
+                        _ => self.slots.insert(slot, medium, by, reply),
                     },
-                    Ok((slot, medium)) => self.slots.insert(slot, medium, by, reply),
                     Err(status) => self.outbox.answer(reply, Err(status)),
                 }
             }
@@ -274,25 +270,7 @@ impl Desk {
     fn wanted(&self, insert: &v1::InsertMediaRequest, by: &Opener) -> Result<(usize, Medium), Status> {
         let slot = self.slots.find(&insert.name)?;
         let verifies = self.slots.verifies(slot, by);
-        let (source, name) = match (insert.url.is_empty(), insert.store_file.is_empty()) {
-            (false, true) => {
-                let to = self.servers.judge(&insert.url).map_err(Status::invalid_argument)?;
-                let source = Source::Url {
-                    url: insert.url.clone(),
-                    verify: insert.verify_certificate.unwrap_or(verifies),
-                    username: insert.source_username.clone(),
-                    password: insert.source_password.clone(),
-                };
-                (source, file_name(&to.path))
-            }
-            (true, false) => (Source::Store, insert.store_file.clone()),
-            (true, true) => {
-                return Err(Status::invalid_argument("url or store_file: give where the image is"));
-            }
-            (false, false) => {
-                return Err(Status::invalid_argument("url and store_file: give one of them"));
-            }
-        };
+        let (source, name) = source(insert, &self.servers, verifies, self.slots.is_of_discs(slot))?;
         Ok((slot, self.medium(source, name, !insert.writable, 0, by)))
     }
 
@@ -317,6 +295,57 @@ impl Desk {
         self.slots.may_serve(slot, &medium, open.resume)?;
         let pass = Pass { by, what: What::Serve { slot, medium, resumes: open.resume } };
         issue(&self.shared, pass).await
+    }
+}
+
+/// Where the image is that is to be inserted, and what it is called. `verifies` says whether the certificate of its server is verified where the request does
+/// not say, `is_of_discs` that the drive is one of CDs.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming the fields that cannot be.
+fn source(
+    insert: &v1::InsertMediaRequest,
+    servers: &Servers,
+    verifies: bool,
+    is_of_discs: bool,
+) -> Result<(Source, String), Status> {
+    let mut bad = BadFields::default();
+    if insert.writable && is_of_discs {
+        bad.add("writable", "a CD cannot be written: insert it write-protected");
+    } else if insert.writable && !insert.url.is_empty() && !insert.copy {
+        let why = "only media of the store can be written: insert it write-protected, or have it copied";
+        bad.add("writable", why);
+    }
+    let found = match (insert.url.is_empty(), insert.store_file.is_empty()) {
+        (false, true) => bad.take("url", servers.judge(&insert.url)).map(|to| {
+            let source = Source::Url {
+                url: insert.url.clone(),
+                verify: insert.verify_certificate.unwrap_or(verifies),
+                username: insert.source_username.clone(),
+                password: insert.source_password.clone(),
+            };
+            (source, file_name(&to.path))
+        }),
+        (true, false) => {
+            if insert.copy {
+                bad.add("copy", "it is in the store already: leave it out");
+            }
+            Some((Source::Store, insert.store_file.clone()))
+        }
+        (is_missing, _) => {
+            let why = if is_missing {
+                "give where the image is, by url or by store_file"
+            } else {
+                "give one of url and store_file"
+            };
+            bad.add("url", why);
+            bad.add("store_file", why);
+            None
+        }
+    };
+    match found {
+        Some(found) if bad.is_empty() => Ok(found),
+        _ => Err(bad.into()),
     }
 }
 
@@ -364,7 +393,7 @@ impl Library {
         let room = self.with(move |store| store.judge(&name, size)).await?;
         room.map_err(|refusal| match refusal {
             Refusal::Held(why) => Status::failed_precondition(why),
-            Refusal::Full(why) => Status::resource_exhausted(why),
+            Refusal::Full(why) => Status::resource_exhausted(why).with_reason("MEDIA_STORE_FULL"),
         })?;
         issue(&self.shared, Pass { by, what: What::Upload { name: upload.name, size: upload.size_bytes } })
             .await
@@ -428,6 +457,45 @@ fn clean(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_field_that_says_no_place_of_an_image_is_named() {
+        let servers =
+            Servers { connector: Connector::new(false, None, "mediasrv.ca_file"), allow_http: false };
+        let at = |url: &str| v1::InsertMediaRequest { url: url.to_owned(), ..Default::default() };
+        let stored = |url: &str| v1::InsertMediaRequest { store_file: "a.iso".to_owned(), ..at(url) };
+        for (insert, wrong) in [
+            (at(""), &["url", "store_file"][..]),
+            (stored("https://images.example/a.iso"), &["url", "store_file"]),
+            (at("http://images.example/a.iso"), &["url"]),
+            (at("ftp://images.example/a.iso"), &["url"]),
+            (at("https://127.0.0.1/a.iso"), &["url"]),
+            (at("https://ann:hush@images.example/a.iso"), &["url"]),
+            (at("images.example"), &["url"]),
+            (v1::InsertMediaRequest { copy: true, ..stored("") }, &["copy"]),
+            (v1::InsertMediaRequest { writable: true, ..stored("") }, &["writable"]),
+            (v1::InsertMediaRequest { writable: true, ..at("x") }, &["writable", "url"]),
+        ] {
+            let insert = v1::InsertMediaRequest { source_password: "hush".to_owned(), ..insert };
+            let refused = source(&insert, &servers, true, true).unwrap_err();
+            assert_eq!((refused.code, refused.reason()), (ipc::Code::InvalidArgument, String::new()));
+            let fields: Vec<String> = refused.fields().into_iter().map(|(field, _)| field).collect();
+            assert_eq!(fields, wrong, "{refused}");
+            assert!(!format!("{} {:?}", refused.message, refused.fields()).contains("hush"), "{refused}");
+        }
+        let there = || at("https://images.example/b.iso");
+        for (insert, name) in [(there(), "b.iso"), (stored(""), "a.iso")] {
+            assert_eq!(source(&insert, &servers, true, true).unwrap().1, name);
+        }
+        // Of a stick's drive what is in the store, or comes into it, may be written.
+        let writable = |insert| v1::InsertMediaRequest { writable: true, ..insert };
+        let copied = v1::InsertMediaRequest { copy: true, ..there() };
+        for (insert, wrong) in [(stored(""), ""), (copied, ""), (there(), "writable")] {
+            let fields =
+                source(&writable(insert), &servers, true, false).map_or_else(|e| e.fields(), |_| vec![]);
+            assert_eq!(fields.first().map_or("", |(field, _)| field.as_str()), wrong);
+        }
+    }
 
     #[test]
     fn an_image_is_called_as_its_file_is() {

@@ -242,6 +242,11 @@ impl Slots {
         names().position(|known| known == name).ok_or_else(|| Status::no_such("drive", name, names()))
     }
 
+    /// Whether a drive is one of CDs, which nobody writes.
+    pub(crate) fn is_of_discs(&self, slot: usize) -> bool {
+        self.places.get(slot).is_some_and(|place| place.slot.kind() == media::Kind::Cd)
+    }
+
     /// A drive as it is shown.
     pub(crate) fn shown(&self, slot: usize) -> Option<v1::MediaSlot> {
         let place = self.places.get(slot)?;
@@ -367,8 +372,12 @@ impl Slots {
             None => self.copies.may_begin(slot),
         };
         if let Err((why, is_too_many)) = may {
-            let status =
-                if is_too_many { Status::resource_exhausted(why) } else { Status::failed_precondition(why) };
+            // How long those take that are being copied nobody knows.
+            let status = if is_too_many {
+                Status::resource_exhausted(why).with_reason("TOO_MANY_COPIES")
+            } else {
+                Status::failed_precondition(why)
+            };
             return self.outbox.answer(reply, Err(status));
         }
         let name = copies::stored_name(name);

@@ -12,15 +12,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use ipc::Status;
+use ipc::{BadFields, Status};
 use ipnet::Ipv4Net;
 use schema::v1alpha1::{ChangeNetworkRequest, FixedIpv4};
 use serde::{Deserialize, Serialize};
 use service::Folder;
 use units::{Millis, Mono};
 
-use crate::config::{Config, Ipv4};
-use crate::error::Error;
+use crate::config::{self, Config, Ipv4};
 
 /// Until the answer to who asked for another address has left over the old one.
 const SETTLE: Millis = Millis::from_secs(1);
@@ -160,8 +159,8 @@ impl Book {
     /// A change is asked for; `trial` is how long one may stay unconfirmed, none for not at all.
     ///
     /// # Errors
-    /// `NOT_FOUND` for an interface that is not configured, `INVALID_ARGUMENT` for values that cannot be, `FAILED_PRECONDITION` with the reason
-    /// `NETWORK_ON_TRIAL` for anything else than the address that is on trial.
+    /// `NOT_FOUND` for an interface that is not configured, `INVALID_ARGUMENT` naming each field that cannot be, `FAILED_PRECONDITION` where it does not fit
+    /// the configuration and, with the reason `NETWORK_ON_TRIAL`, for anything else than the address that is on trial.
     pub(crate) fn change(
         &mut self,
         now: Mono,
@@ -222,32 +221,37 @@ impl Book {
     }
 }
 
-/// What is changed after this request.
+/// What is changed after this request: all of it, or nothing.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` naming each field that cannot be; `NOT_FOUND` for an interface that is not configured; `FAILED_PRECONDITION` where it does not fit the
+/// configuration.
 fn changed(before: &Changes, base: &Config, request: &ChangeNetworkRequest) -> Result<Changes, Status> {
     let mut changes = before.clone();
-    let wrong = |field: &str, why: String| Status::invalid_argument(format!("{field}: {why}"));
+    let mut bad = BadFields::default();
     if let Some(name) = &request.host_name {
         changes.hostname = (!name.is_empty()).then(|| name.clone());
+        let found = changes.hostname.as_deref().map_or(Ok(()), config::check_host_name);
+        bad.take("host_name", found);
     }
     if let Some(domain) = &request.domain {
         changes.domain = (!domain.is_empty()).then(|| domain.clone());
+        let found = changes.domain.as_deref().map_or(Ok(()), config::check_domain);
+        bad.take("domain", found);
     }
     let source = match (request.dhcp4, &request.fixed4) {
         (true, Some(_)) => {
-            return Err(wrong("fixed4", "an address is either fixed or asked of DHCP".into()));
+            let why = "an address is either fixed or asked of DHCP: give one of dhcp4 and fixed4";
+            bad.add("dhcp4", why);
+            bad.add("fixed4", why);
+            None
         }
         (true, None) => Some(Source::Dhcp),
-        (false, Some(fixed)) => Some(fixed_source(fixed).map_err(|why| wrong("fixed4", why))?),
+        (false, Some(fixed)) => fixed_source(&mut bad, fixed),
         (false, None) => None,
     };
-    let dns = match &request.name_servers {
-        Some(servers) => {
-            let all: Result<Vec<IpAddr>, _> = servers.addresses.iter().map(|one| one.parse()).collect();
-            let none = |_| wrong("name_servers.addresses", "one of them is no address".into());
-            Some(all.map_err(none)?)
-        }
-        None => None,
-    };
+    let dns = request.name_servers.as_ref().map(|servers| name_servers(&mut bad, &servers.addresses));
+    bad.check()?;
     if source.is_some() || dns.is_some() {
         if !base.interfaces.contains_key(&request.interface) {
             return Err(Status::no_such(
@@ -260,29 +264,46 @@ fn changed(before: &Changes, base: &Config, request: &ChangeNetworkRequest) -> R
         of.ipv4 = source.or(of.ipv4);
         of.dns = dns.or_else(|| of.dns.take());
     }
-    match changes.on(base).check() {
-        Ok(()) => Ok(changes),
-        Err(Error::Config { key, why }) => Err(wrong(&key, why)),
-        Err(other) => Err(Status::invalid_argument(other.to_string())),
-    }
+    let fits = changes.on(base).check();
+    fits.map_err(|error| Status::failed_precondition(format!("it does not fit the configuration: {error}")))?;
+    Ok(changes)
 }
 
-fn fixed_source(fixed: &FixedIpv4) -> Result<Source, String> {
-    let address: Ipv4Net = fixed
-        .address
-        .parse()
-        .map_err(|_| format!("{:?} is no IPv4 address with the length of its prefix", fixed.address))?;
+/// The name servers that are asked for, as far as they are addresses.
+fn name_servers(bad: &mut BadFields, addresses: &[String]) -> Vec<IpAddr> {
+    const FIELD: &str = "name_servers.addresses";
+    let mut servers = Vec::with_capacity(addresses.len());
+    for (nth, text) in addresses.iter().enumerate() {
+        let found = text.parse::<IpAddr>().map_err(|_| format!("{text:?} is no address"));
+        servers.extend(bad.take(&format!("{FIELD}[{nth}]"), found));
+    }
+    bad.take(FIELD, config::check_servers(&servers));
+    servers
+}
+
+/// The address that is asked for, where it is one.
+fn fixed_source(bad: &mut BadFields, fixed: &FixedIpv4) -> Option<Source> {
+    const ADDRESS: &str = "fixed4.address";
+    const GATEWAY: &str = "fixed4.gateway";
+    let no_address = |_| format!("{:?} is no IPv4 address with the length of its prefix", fixed.address);
+    let address = bad.take(ADDRESS, fixed.address.parse::<Ipv4Net>().map_err(no_address));
     let gateway = match fixed.gateway.as_str() {
-        "" => None,
+        "" => Some(None),
         text => {
-            Some(text.parse::<Ipv4Addr>().map_err(|_| format!("the gateway {text:?} is no IPv4 address"))?)
+            let no_gateway = |_| format!("{text:?} is no IPv4 address");
+            bad.take(GATEWAY, text.parse::<Ipv4Addr>().map_err(no_gateway)).map(Some)
         }
     };
-    // One that is on no link of the interface would be asked for there all the same; nobody means that.
-    if gateway.is_some_and(|gateway| !address.contains(&gateway)) {
-        return Err(format!("the gateway is not in the network of {address}"));
+    let (address, gateway) = (address?, gateway?);
+    bad.take(ADDRESS, config::check_address4(address));
+    if let Some(gateway) = gateway {
+        // One that is on no link of the interface would be asked for there all the same; nobody means that.
+        let is_near = address.contains(&gateway);
+        let found = config::check_gateway4(gateway, address);
+        let far = || Err(format!("is not in the network of {address}"));
+        bad.take(GATEWAY, found.and_then(|()| if is_near { Ok(()) } else { far() }));
     }
-    Ok(Source::Fixed { address, gateway })
+    Some(Source::Fixed { address, gateway })
 }
 
 /// What is stored. Nothing where there is nothing; what cannot be read is told, and the configuration counts.
@@ -459,27 +480,46 @@ mod tests {
             ..Default::default()
         };
         let both = ChangeNetworkRequest { dhcp4: true, ..fixed4("eth0", "192.0.2.9/24", "") };
-        for (request, code) in [
-            (fixed4("eth7", "192.0.2.9/24", ""), ipc::Code::NotFound),
-            (fixed4("eth0", "192.0.2.9", ""), ipc::Code::InvalidArgument),
-            (fixed4("eth0", "192.0.2.255/24", ""), ipc::Code::InvalidArgument),
-            (fixed4("eth0", "224.0.0.1/24", ""), ipc::Code::InvalidArgument),
-            (fixed4("eth0", "192.0.2.9/24", "198.51.100.1"), ipc::Code::InvalidArgument),
-            (fixed4("eth0", "192.0.2.9/24", "192.0.2.9"), ipc::Code::InvalidArgument),
-            (fixed4("eth0", "192.0.2.9/24", "x"), ipc::Code::InvalidArgument),
-            (both, ipc::Code::InvalidArgument),
-            (name("a b"), ipc::Code::InvalidArgument),
-            (name("a.b"), ipc::Code::InvalidArgument),
-            (servers(&["x"]), ipc::Code::InvalidArgument),
-            (servers(&["1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4"]), ipc::Code::InvalidArgument),
+        let all = ChangeNetworkRequest {
+            host_name: Some("a b".into()),
+            domain: Some("a b".into()),
+            name_servers: servers(&["1.1.1.1", "x", ""]).name_servers,
+            ..fixed4("eth0", "192.0.2.9", "x")
+        };
+        let domain = ChangeNetworkRequest { domain: Some("a b".into()), ..Default::default() };
+        for (request, wrong) in [
+            (fixed4("eth0", "192.0.2.9", ""), &["fixed4.address"][..]),
+            (fixed4("eth7", "192.0.2.9/24", ""), &[]),
+            (fixed4("eth0", "192.0.2.255/24", ""), &["fixed4.address"]),
+            (fixed4("eth0", "224.0.0.1/24", ""), &["fixed4.address"]),
+            (fixed4("eth0", "192.0.2.9/24", "198.51.100.1"), &["fixed4.gateway"]),
+            (fixed4("eth0", "192.0.2.9/24", "192.0.2.9"), &["fixed4.gateway"]),
+            (fixed4("eth0", "192.0.2.9/24", "x"), &["fixed4.gateway"]),
+            (fixed4("eth0", "192.0.2.255/24", "198.51.100.1"), &["fixed4.address", "fixed4.gateway"]),
+            (both, &["dhcp4", "fixed4"]),
+            (name("a b"), &["host_name"]),
+            (name("a.b"), &["host_name"]),
+            (domain, &["domain"]),
+            (servers(&["x"]), &["name_servers.addresses[0]"]),
+            (servers(&["1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4"]), &["name_servers.addresses"]),
             (
-                ChangeNetworkRequest { domain: Some("a b".into()), ..Default::default() },
-                ipc::Code::InvalidArgument,
+                all,
+                &[
+                    "host_name",
+                    "domain",
+                    "fixed4.address",
+                    "fixed4.gateway",
+                    "name_servers.addresses[1]",
+                    "name_servers.addresses[2]",
+                ],
             ),
         ] {
             let mut book = Book::default();
             let refused = book.change(at(0), &base(), &request, TRIAL).unwrap_err();
+            let code = if wrong.is_empty() { ipc::Code::NotFound } else { ipc::Code::InvalidArgument };
             assert_eq!(refused.code, code, "{request:?}: {refused}");
+            let fields: Vec<String> = refused.fields().into_iter().map(|(field, _)| field).collect();
+            assert_eq!(fields, wrong, "{request:?}: {refused}");
             assert_eq!((book.in_force(at(9)), book.trial_ends()), (&Changes::default(), None), "{request:?}");
         }
     }

@@ -220,18 +220,11 @@ impl Config {
     /// Names the key and what is allowed there.
     pub fn check(&self) -> Result<(), Error> {
         let refuse = |key: String, why: String| Err(Error::Config { key, why });
-        if let Some(name) = &self.hostname
-            && names::hostname(name).as_ref() != Some(name)
-        {
-            return refuse(
-                "hostname".into(),
-                format!("{name:?} is not 1 to 63 letters, digits or inner hyphens"),
-            );
+        if let Some(name) = &self.hostname {
+            check_host_name(name).or_else(|why| refuse("hostname".into(), why))?;
         }
-        if let Some(domain) = &self.domain
-            && !names::is_domain(domain)
-        {
-            return refuse("domain".into(), format!("{domain:?} is not the name of a domain"));
+        if let Some(domain) = &self.domain {
+            check_domain(domain).or_else(|why| refuse("domain".into(), why))?;
         }
         if self.confirm_within_s > CONFIRM_WITHIN_MAX_S {
             return refuse(
@@ -262,20 +255,12 @@ impl Config {
             return refuse("observe".into(), "cannot be with interfaces, time servers or a host name".into());
         }
         for server in &self.time.ntp {
-            if server.parse::<IpAddr>().is_err() && names::domain(server).is_none() {
-                return refuse(
-                    "time.ntp".into(),
-                    format!("{server:?} is neither an address nor a host's name"),
-                );
-            }
+            check_time_server(server).or_else(|why| refuse("time.ntp".into(), why))?;
         }
         if self.time.floor > LAST_FLOOR {
             return refuse("time.floor".into(), format!("{} is not before the year 2200", self.time.floor));
         }
-        if self.time.ntp.len() > names::MAX_NTP {
-            return refuse("time.ntp".into(), format!("has more than {} servers", names::MAX_NTP));
-        }
-        Ok(())
+        check_time_servers(&self.time.ntp).or_else(|why| refuse("time.ntp".into(), why))
     }
 }
 
@@ -292,16 +277,12 @@ impl Interface {
         {
             return Err(("mtu", format!("{mtu} is not from {least} to 65535")));
         }
-        if self.dns.len() > names::MAX_DNS {
-            return Err(("dns", format!("has more than {} servers", names::MAX_DNS)));
-        }
+        check_servers(&self.dns).map_err(|why| ("dns", why))?;
         if let Ipv4::Static { address, gateway } = self.ipv4 {
-            if !crate::dhcp4::is_host_of(address.addr(), address.prefix_len()) {
-                return Err(("ipv4.address", format!("{address} is not the address of one machine")));
-            }
-            if gateway.is_some_and(|gateway| !crate::dhcp4::is_host(gateway) || gateway == address.addr()) {
-                return Err(("ipv4.gateway", "is not the address of another machine".into()));
-            }
+            check_address4(address).map_err(|why| ("ipv4.address", why))?;
+            gateway
+                .map_or(Ok(()), |gateway| check_gateway4(gateway, address))
+                .map_err(|why| ("ipv4.gateway", why))?;
         }
         if let Ipv6::Static { address, gateway } = self.ipv6 {
             if !crate::dhcp6::is_host(address.addr()) || address.prefix_len() == 0 {
@@ -316,6 +297,62 @@ impl Interface {
         }
         Ok(())
     }
+}
+
+/// Looks at the controller's name.
+///
+/// # Errors
+/// What is wrong with it, for people; so for the others below.
+pub(crate) fn check_host_name(name: &str) -> Result<(), String> {
+    if names::hostname(name).as_deref() == Some(name) {
+        return Ok(());
+    }
+    Err(format!("{name:?} is not 1 to 63 letters, digits or inner hyphens"))
+}
+
+/// Looks at the name of a domain.
+pub(crate) fn check_domain(domain: &str) -> Result<(), String> {
+    if names::is_domain(domain) { Ok(()) } else { Err(format!("{domain:?} is not the name of a domain")) }
+}
+
+/// Looks at how many name servers there are.
+pub(crate) fn check_servers(servers: &[IpAddr]) -> Result<(), String> {
+    if servers.len() <= names::MAX_DNS {
+        return Ok(());
+    }
+    Err(format!("has more than {} servers", names::MAX_DNS))
+}
+
+/// Looks at a time server.
+pub(crate) fn check_time_server(server: &str) -> Result<(), String> {
+    if server.parse::<IpAddr>().is_ok() || names::domain(server).is_some() {
+        return Ok(());
+    }
+    Err(format!("{server:?} is neither an address nor a host's name"))
+}
+
+/// Looks at how many time servers there are.
+pub(crate) fn check_time_servers(servers: &[String]) -> Result<(), String> {
+    if servers.len() <= names::MAX_NTP {
+        return Ok(());
+    }
+    Err(format!("has more than {} servers", names::MAX_NTP))
+}
+
+/// Looks at an address of the controller.
+pub(crate) fn check_address4(address: Ipv4Net) -> Result<(), String> {
+    if crate::dhcp4::is_host_of(address.addr(), address.prefix_len()) {
+        return Ok(());
+    }
+    Err(format!("{address} is not the address of one machine"))
+}
+
+/// Looks at the router beside such an address.
+pub(crate) fn check_gateway4(gateway: Ipv4Addr, address: Ipv4Net) -> Result<(), String> {
+    if crate::dhcp4::is_host(gateway) && gateway != address.addr() {
+        return Ok(());
+    }
+    Err("is not the address of another machine".to_owned())
 }
 
 #[cfg(test)]

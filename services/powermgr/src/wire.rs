@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use ipc::{Code, ErrorInfo, Status};
+use ipc::{BadFields, Code, ErrorInfo, Status};
 use power::{Button, Denial, HostAction, Machine, OpId, RestartCause, State};
 use schema::v1alpha1 as v1;
 use units::Mono;
@@ -21,9 +21,11 @@ pub(crate) struct Apply {
 }
 
 pub(crate) fn apply(request: v1::PowerApplyRequest) -> Result<Apply, Status> {
-    let op = request.op_id.parse().map_err(|error| Status::invalid_argument(format!("op_id: {error}")))?;
-    let action = HostAction::from_wire(request.action())
-        .ok_or_else(|| Status::invalid_argument(format!("action: {} is no action", request.action)))?;
+    let mut bad = BadFields::default();
+    let op = bad.take("op_id", request.op_id.parse::<OpId>());
+    let no_action = || format!("{} is no action", request.action);
+    let action = bad.take("action", HostAction::from_wire(request.action()).ok_or_else(no_action));
+    let (Some(op), Some(action)) = (op, action) else { return Err(bad.into()) };
     let at = |ms: Option<u64>| ms.map(Mono::from_millis);
     let begin_by = at(Some(request.begin_before_ms).filter(|ms| *ms != 0));
     let (end_by, first_applied) = (at(request.end_by_ms), at(request.first_applied_ms));
@@ -147,9 +149,13 @@ mod tests {
             action,
             ..v1::PowerApplyRequest::default()
         };
-        assert!(apply(request("x", 1)).unwrap_err().message.starts_with("op_id"));
-        assert!(
-            apply(request(&OpId::from_bits(1).to_string(), 99)).unwrap_err().message.starts_with("action")
-        );
+        let good = OpId::from_bits(1).to_string();
+        for (op_id, action, wrong) in
+            [("x", 1, &["op_id"][..]), (good.as_str(), 99, &["action"]), ("", 99, &["op_id", "action"])]
+        {
+            let refused = apply(request(op_id, action)).unwrap_err();
+            let fields: Vec<String> = refused.fields().into_iter().map(|(field, _)| field).collect();
+            assert_eq!(fields, wrong, "{refused}");
+        }
     }
 }

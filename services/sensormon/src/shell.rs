@@ -1003,7 +1003,7 @@ impl Daemon {
             None => Mono::ZERO,
             Some(since) => {
                 let since = SystemTime::try_from(*since)
-                    .map_err(|_| Status::invalid_argument("since: no time that can be"))?;
+                    .map_err(|_| Status::bad_field("since", "no time that can be"))?;
                 let ago = wall.duration_since(since).unwrap_or_default();
                 now.saturating_sub(Millis::from(ago))
             }

@@ -4,7 +4,7 @@
 //! now and then, so whatever was missed or left undone by a daemon that died is done then.
 
 use hw::BootPath;
-use ipc::{Code, Status};
+use ipc::{BadFields, Code, Status};
 use schema::v1alpha1 as v1;
 use units::Mono;
 
@@ -107,19 +107,23 @@ pub(crate) fn chosen(
     };
     // Cleared as a whole: nothing is overridden.
     let patched = base(patched);
+    let mut bad = BadFields::default();
     for (name, is_given) in [("target", patched.target != 0), ("enabled", patched.enabled != 0)] {
         if !is_given {
-            return Err(Status::invalid_argument(format!("boot_override.{name}: has to be given")));
+            bad.add(format!("host.{FIELD}.{name}"), "it has to be given");
         }
     }
+    bad.check()?;
     let stored = before.map(setting).unwrap_or_default();
     let fresh = wire::new_op().to_string();
     let made = stored.choose(setting(&patched), condition, &path.targets, fresh).map_err(|refusal| {
-        let text = format!("boot_override.{refusal}");
-        match refusal {
-            Refusal::Changed => Status::new(Code::Aborted, text).with_reason("BOOT_OVERRIDE_CHANGED"),
-            Refusal::NotSupported(_) => Status::invalid_argument(text).with_reason("NOT_SUPPORTED"),
-            _ => Status::invalid_argument(text),
+        let wrong = || Status::bad_field(format!("host.{FIELD}.{}", refusal.field()), refusal.to_string());
+        match &refusal {
+            Refusal::Changed => {
+                Status::new(Code::Aborted, refusal.to_string()).with_reason("BOOT_OVERRIDE_CHANGED")
+            }
+            Refusal::NotSupported(_) => wrong().with_reason("NOT_SUPPORTED"),
+            _ => wrong(),
         }
     })?;
     let last_use = before.and_then(|before| before.last_use.clone());

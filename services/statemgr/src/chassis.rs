@@ -128,12 +128,12 @@ pub(crate) fn lasts(
 ) -> Result<Option<Millis>, Status> {
     let Some(duration) = duration else { return Ok(None) };
     if action != v1::ChassisAction::IdentifyOn {
-        return Err(Status::invalid_argument("duration: only IDENTIFY_ON has one"));
+        return Err(Status::bad_field("duration", "only IDENTIFY_ON has one: leave it out"));
     }
     let (least, most) = IDENTIFY;
     let span = Duration::try_from(duration).ok().map(Millis::from);
     span.filter(|span| (least..=most).contains(span)).map(Some).ok_or_else(|| {
-        Status::invalid_argument("duration: identify lasts 1 s to 7 days").with_reason("OUT_OF_RANGE")
+        Status::bad_field("duration", "identify lasts 1 s to 7 days").with_reason("OUT_OF_RANGE")
     })
 }
 

@@ -140,7 +140,7 @@ impl Daemon {
     ) {
         let understood = self.find(&change.host_name).and_then(|(index, _)| {
             let action = HostAction::from_wire(change.action())
-                .ok_or_else(|| Status::invalid_argument(format!("action: {} is no action", change.action)))?;
+                .ok_or_else(|| Status::bad_field("action", format!("{} is no action", change.action)))?;
             Ok((index, action))
         });
         match understood {
@@ -212,7 +212,7 @@ impl Daemon {
     ) {
         let understood = self.find_chassis(&change.chassis_name).and_then(|()| match change.action() {
             v1::ChassisAction::Unspecified => {
-                Err(Status::invalid_argument(format!("action: {} is no action", change.action)))
+                Err(Status::bad_field("action", format!("{} is no action", change.action)))
             }
             action => Ok((action, chassis::lasts(action, change.duration)?)),
         });
@@ -347,7 +347,7 @@ impl Daemon {
         }
         match change.action() {
             Action::Unspecified => {
-                self.outbox.answer(reply, Err(Status::invalid_argument("action: none given")));
+                self.outbox.answer(reply, Err(Status::bad_field("action", "it has to be given")));
             }
             // Disabled: power is locked, for as long as firmware is updated or the machine is worked on.
             Action::Enable | Action::Disable => {

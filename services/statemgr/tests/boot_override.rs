@@ -170,23 +170,33 @@ async fn what_is_refused_has_no_effect() {
     let before = shown(&set(&bench, wanted(BootTarget::Hdd, Enabled::Continuous), &[]).await.expect("set"));
     let order = bench.pins.with_host(|host| host.mailbox().order.clone());
     let stale = v1::BootOverride { id: "older".into(), ..wanted(BootTarget::Pxe, Enabled::Once) };
-    let table: [(v1::BootOverride, &[&str], Code, &str); 7] = [
-        (wanted(BootTarget::Unspecified, Enabled::Once), &[], Code::InvalidArgument, ""),
-        (wanted(BootTarget::Pxe, Enabled::Unspecified), &[], Code::InvalidArgument, ""),
-        (wanted(BootTarget::UefiTarget, Enabled::Once), &[], Code::InvalidArgument, ""),
-        (wanted(BootTarget::UefiBootNext, Enabled::Continuous), &["target"], Code::InvalidArgument, ""),
+    let table: [(v1::BootOverride, &[&str], Code, &str, &str); 7] = [
+        (wanted(BootTarget::Unspecified, Enabled::Once), &[], Code::InvalidArgument, "", "target"),
+        (wanted(BootTarget::Pxe, Enabled::Unspecified), &[], Code::InvalidArgument, "", "enabled"),
+        (wanted(BootTarget::UefiTarget, Enabled::Once), &[], Code::InvalidArgument, "", "uefi_target"),
+        (wanted(BootTarget::UefiBootNext, Enabled::Continuous), &["target"], Code::InvalidArgument, "", ""),
         (
             v1::BootOverride { http_boot_uri: "ftp://a".into(), ..v1::BootOverride::default() },
             &["http_boot_uri"],
             Code::InvalidArgument,
             "",
+            "http_boot_uri",
         ),
-        (wanted(BootTarget::Pxe, Enabled::Once), &["nothing"], Code::InvalidArgument, "FIELD_MASK"),
-        (stale, &[], Code::Aborted, "BOOT_OVERRIDE_CHANGED"),
+        (
+            wanted(BootTarget::Pxe, Enabled::Once),
+            &["nothing"],
+            Code::InvalidArgument,
+            "FIELD_MASK",
+            "field_mask",
+        ),
+        (stale, &[], Code::Aborted, "BOOT_OVERRIDE_CHANGED", ""),
     ];
-    for (boot, paths, code, reason) in table {
+    for (boot, paths, code, reason, wrong) in table {
         let status = set(&bench, boot, paths).await.expect_err("refused");
         assert_eq!((status.code, status.reason().as_str()), (code, reason), "{status}");
+        let fields: Vec<String> = status.fields().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields.len(), usize::from(code == Code::InvalidArgument), "{status}");
+        assert!(fields.iter().all(|field| field.ends_with(wrong)), "{fields:?}");
         assert_eq!(shown(&bench.host().await), before);
         assert_eq!(bench.pins.with_host(|host| host.mailbox().order.clone()), order);
     }

@@ -485,7 +485,8 @@ impl Daemon {
     fn set_override(&mut self, wanted: &v1::OverrideThermalZoneRequest, by: &By) -> Result<(), Status> {
         let percent = wanted.cooling_power_percent;
         let duty = Duty::from_percent(percent).ok_or_else(|| {
-            Status::invalid_argument("a fan runs at 0 to 100 percent").with_reason("BAD_DUTY")
+            Status::about_field("cooling_power_percent", "a fan runs at 0 to 100 percent")
+                .with_reason("BAD_DUTY")
         })?;
         let (now, lasts) = (self.clock.now(), Millis::from_secs(wanted.seconds.into()));
         self.change(&wanted.name, by, |machine, zone, out| {

@@ -98,7 +98,7 @@ pub(crate) fn profile_of(profile: v1::ThermalProfile) -> Result<Profile, Status>
         v1::ThermalProfile::Balanced => Ok(Profile::Balanced),
         v1::ThermalProfile::Performance => Ok(Profile::Performance),
         v1::ThermalProfile::Unspecified => {
-            Err(Status::invalid_argument("the profile is one of quiet, balanced and performance"))
+            Err(Status::about_field("profile", "the profile is one of quiet, balanced and performance"))
         }
     }
 }
@@ -108,8 +108,8 @@ pub(crate) fn denied(denial: Denial, board: &Board, zone: &str) -> Status {
     let words = denial.to_string();
     match denial {
         Denial::NoZone => no_zone(board, zone),
-        Denial::BadTime => Status::invalid_argument(words).with_reason("BAD_TIME"),
-        Denial::TooLittle(_) => Status::invalid_argument(words).with_reason("TOO_LITTLE"),
+        Denial::BadTime => Status::about_field("seconds", words).with_reason("BAD_TIME"),
+        Denial::TooLittle(_) => Status::about_field("cooling_power_percent", words).with_reason("TOO_LITTLE"),
         Denial::Nothing => Status::failed_precondition(words).with_reason("NOTHING_TO_CLEAR"),
         Denial::StillCritical => Status::failed_precondition(words).with_reason("STILL_CRITICAL"),
         Denial::NotMeasured => Status::failed_precondition(words).with_reason("NOT_MEASURED"),

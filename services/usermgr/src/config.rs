@@ -61,7 +61,13 @@ pub struct LoginConfig {
 }
 
 /// Most passwords that are kept to be known again: each costs a hash when a new one is chosen.
-const HISTORY_MAX: usize = 8;
+pub(crate) const HISTORY_MAX: usize = 8;
+/// Most failures before the first delay.
+pub(crate) const THRESHOLD_MAX: u32 = 100;
+/// The longest delay that can be set, seconds: a day.
+pub(crate) const LOCKOUT_DELAY_MAX_S: u64 = 86_400;
+/// The longest time a session may last unused, seconds: a day.
+pub(crate) const IDLE_MAX_S: u64 = 86_400;
 
 /// Delays after failures.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -206,18 +212,18 @@ impl Config {
                 "login.reserved must be at most a third of login.waiting",
             ),
             (login.per_address >= 1, "login.per_address must be at least 1"),
-            ((1..=100).contains(&lockout.threshold), "lockout.threshold must be 1 to 100"),
+            ((1..=THRESHOLD_MAX).contains(&lockout.threshold), "lockout.threshold must be 1 to 100"),
             (
                 (1..=lockout.max_delay_secs).contains(&lockout.first_delay_secs),
                 "lockout.first_delay_secs must be 1 to lockout.max_delay_secs",
             ),
-            (lockout.max_delay_secs <= 86_400, "lockout.max_delay_secs must be at most 86400"),
+            (lockout.max_delay_secs <= LOCKOUT_DELAY_MAX_S, "lockout.max_delay_secs must be at most 86400"),
             (
                 lockout.forget_after_secs >= lockout.max_delay_secs,
                 "lockout.forget_after_secs must be at least lockout.max_delay_secs",
             ),
             (
-                (lockout.threshold + 1..=1000).contains(&lockout.address_threshold),
+                (lockout.threshold.saturating_add(1)..=1000).contains(&lockout.address_threshold),
                 "lockout.address_threshold must be more than lockout.threshold and at most 1000",
             ),
             (
@@ -225,7 +231,7 @@ impl Config {
                 "lockout.address_delay_secs must be 1 to lockout.max_delay_secs",
             ),
             ((2..=100).contains(&lockout.account_threshold), "lockout.account_threshold must be 2 to 100"),
-            ((1..=86_400).contains(&sessions.idle_secs), "sessions.idle_secs must be 1 to 86400"),
+            ((1..=IDLE_MAX_S).contains(&sessions.idle_secs), "sessions.idle_secs must be 1 to 86400"),
             (
                 (1..=30 * 86_400).contains(&sessions.absolute_secs),
                 "sessions.absolute_secs must be 1 to 2592000",

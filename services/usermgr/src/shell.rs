@@ -344,8 +344,7 @@ impl Shell {
     /// Reads a request and keeps it until it is answered.
     fn accept(&mut self, mut request: Request) -> Option<Event> {
         if self.requests.len() >= TICKETS_MAX {
-            let status = Status::resource_exhausted("usermgr has too many requests at once");
-            self.outbox.answer_bytes(request, Err(status));
+            self.outbox.answer_bytes(request, Err(service::too_many_calls("calls to usermgr")));
             return None;
         }
         let ticket = self.next;

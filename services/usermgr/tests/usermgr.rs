@@ -807,16 +807,48 @@ async fn users_are_created_checked_listed_and_masked() {
     let least = create(v1::User { role: String::new(), ..named("dora") }, PASSWORD, false).await.unwrap();
     assert_eq!(least.user.as_ref().unwrap().role, "ReadOnly");
     assert_eq!(least.warnings.len(), 1);
-    for (user, password, code, reason) in [
-        (named("dora"), PASSWORD, Code::AlreadyExists, "USER_NAME_TAKEN"),
-        (named("DORA"), PASSWORD, Code::AlreadyExists, "USER_NAME_TAKEN"),
-        (named("1dora"), PASSWORD, Code::InvalidArgument, ""),
-        (named("eve"), "eve12345", Code::InvalidArgument, "WEAK_PASSWORD"),
-        (named("eve"), "short", Code::InvalidArgument, "WEAK_PASSWORD"),
-        (v1::User { role: "Root".into(), ..named("eve") }, PASSWORD, Code::InvalidArgument, ""),
+    let ipmi = |user: v1::User| v1::User { ipmi_access: Some(true), ..user };
+    for (user, password, code, reason, fields) in [
+        (named("dora"), PASSWORD, Code::AlreadyExists, "USER_NAME_TAKEN", ""),
+        (named("DORA"), PASSWORD, Code::AlreadyExists, "USER_NAME_TAKEN", ""),
+        (named("1dora"), PASSWORD, Code::InvalidArgument, "", "user.username"),
+        (
+            v1::User { role: "1".into(), ..named("1dora") },
+            PASSWORD,
+            Code::InvalidArgument,
+            "",
+            "user.username user.role",
+        ),
+        (named("eve"), "eve12345", Code::InvalidArgument, "WEAK_PASSWORD", "password"),
+        (named("eve"), "tiny", Code::InvalidArgument, "WEAK_PASSWORD", "password"),
+        (v1::User { role: "Root".into(), ..named("eve") }, PASSWORD, Code::InvalidArgument, "", "user.role"),
+        (
+            ipmi(named("eve")),
+            "a trombone and a drum",
+            Code::InvalidArgument,
+            "IPMI_PASSWORD_TOO_LONG",
+            "password",
+        ),
+        (
+            ipmi(named("a-name-of-17-bytes")),
+            "tr0mbone-7",
+            Code::InvalidArgument,
+            "IPMI_NAME_TOO_LONG",
+            "user.username",
+        ),
+        (
+            v1::User { ipmi_user: Some(9), ..named("eve") },
+            PASSWORD,
+            Code::InvalidArgument,
+            "IPMI_USER",
+            "user.ipmi_user",
+        ),
     ] {
         let status = create(user, password, false).await.unwrap_err();
         assert_eq!((status.code, status.reason().as_str()), (code, reason), "{status}");
+        let named: Vec<String> = status.fields().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(named.join(" "), fields, "{status}");
+        assert!(!format!("{} {:?}", status.message, status.fields()).contains(password), "{status}");
     }
     for name in ["ben", "amy", "cid"] {
         rig.create(&admin, name, "Operator").await;

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ipc::{Calls, EventBuilder, Outbox, Request, Status};
+use ipc::{BadFields, Calls, EventBuilder, Outbox, Request, Status};
 use rcgen::string::{Ia5String, PrintableString};
 use rcgen::{
     CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SignatureAlgorithm,
@@ -99,18 +99,27 @@ impl Keeper {
     /// Makes a key and asks for a certificate of it.
     fn request(&self, wanted: &v1::GenerateCsrRequest) -> Result<String, Status> {
         self.is_ours()?;
-        let pair = KeyPair::generate_for(algorithm(wanted.curve())).map_err(made_none)?;
         let subject = wanted.subject.clone().unwrap_or_default();
+        let mut bad = BadFields::default();
         let names = match (wanted.alternative_names.as_slice(), subject.common_name.as_str()) {
             ([], "") => tls::names(&self.config, self.bound),
-            ([], common) => vec![common.to_owned()],
-            (names, _) => names.to_vec(),
+            ([], common) => {
+                bad.take("subject.common_name", named_by(common));
+                vec![common.to_owned()]
+            }
+            (names, _) => {
+                for (nth, name) in names.iter().enumerate() {
+                    bad.take(&format!("alternative_names[{nth}]"), named_by(name));
+                }
+                names.to_vec()
+            }
         };
-        let wrong = |error: rcgen::Error| {
-            Status::invalid_argument(format!("a name cannot be in a certificate: {error}"))
-        };
+        let country = bad.take("subject.country", country(&subject.country)).flatten();
+        let email = bad.take("subject.email", email(&subject.email)).flatten();
+        bad.check()?;
+        let pair = KeyPair::generate_for(algorithm(wanted.curve())).map_err(made_none)?;
         let first = names.first().cloned().unwrap_or_default();
-        let mut params = CertificateParams::new(names).map_err(wrong)?;
+        let mut params = CertificateParams::new(names).map_err(made_none)?;
         let mut named = rcgen::DistinguishedName::new();
         let common_name = if subject.common_name.is_empty() { first } else { subject.common_name };
         for (kind, text) in [
@@ -124,16 +133,10 @@ impl Keeper {
                 named.push(kind, text);
             }
         }
-        if !subject.country.is_empty() {
-            // RFC 5280, A.1: two characters of PrintableString.
-            let country = PrintableString::try_from(subject.country.as_str()).map_err(wrong)?;
-            if subject.country.len() != 2 {
-                return Err(Status::invalid_argument("subject.country: is not two letters"));
-            }
+        if let Some(country) = country {
             named.push(DnType::CountryName, DnValue::PrintableString(country));
         }
-        if !subject.email.is_empty() {
-            let email = Ia5String::try_from(subject.email.as_str()).map_err(wrong)?;
+        if let Some(email) = email {
             named.push(DnType::CustomDnType(vec![1, 2, 840, 113_549, 1, 9, 1]), DnValue::Ia5String(email));
         }
         params.distinguished_name = named;
@@ -334,13 +337,39 @@ fn algorithm(curve: v1::CertificateCurve) -> &'static SignatureAlgorithm {
     }
 }
 
+/// What a request is refused with for a text that a certificate cannot hold.
+fn unfit(error: rcgen::Error) -> String {
+    format!("it cannot be in a certificate: {error}")
+}
+
+/// Whether a certificate can name this as one that it is for.
+fn named_by(name: &str) -> Result<(), String> {
+    CertificateParams::new(vec![name.to_owned()]).map(drop).map_err(unfit)
+}
+
+/// A country; none where it is empty. RFC 5280, A.1: two characters of PrintableString.
+fn country(text: &str) -> Result<Option<PrintableString>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.len() != 2 {
+        return Err("it is two letters".to_owned());
+    }
+    PrintableString::try_from(text).map(Some).map_err(unfit)
+}
+
+/// An address for mail; none where it is empty.
+fn email(text: &str) -> Result<Option<Ia5String>, String> {
+    if text.is_empty() { Ok(None) } else { Ia5String::try_from(text).map(Some).map_err(unfit) }
+}
+
 fn made_none(error: rcgen::Error) -> Status {
     Status::internal(format!("cannot make a request: {error}"))
 }
 
 /// A certificate that does not fit.
 fn refused(why: impl Into<String>) -> Status {
-    Status::invalid_argument(why).with_reason("CERTIFICATE_REFUSED")
+    Status::about_field("pem", why).with_reason("CERTIFICATE_REFUSED")
 }
 
 fn unusable(error: &TlsError) -> Status {

@@ -196,12 +196,35 @@ fn names_that_cannot_be_in_a_certificate_are_refused() {
     let place = Place::new();
     let keeper = place.keeper();
     let country = |text: &str| v1::CertificateName { country: text.into(), ..Default::default() };
-    for wanted in [
-        v1::GenerateCsrRequest { alternative_names: vec!["bmç".into()], ..Default::default() },
-        v1::GenerateCsrRequest { subject: Some(country("X")), ..Default::default() },
-        v1::GenerateCsrRequest { subject: Some(country("é")), ..Default::default() },
+    let common = v1::CertificateName { common_name: "bmç".into(), ..country("é") };
+    let all = v1::CertificateName { email: "ö@x".into(), ..country("XYZ") };
+    for (wanted, wrong) in [
+        (
+            v1::GenerateCsrRequest {
+                alternative_names: ["bmc", "bmç"].map(str::to_owned).to_vec(),
+                ..Default::default()
+            },
+            &["alternative_names[1]"][..],
+        ),
+        (v1::GenerateCsrRequest { subject: Some(country("X")), ..Default::default() }, &["subject.country"]),
+        (v1::GenerateCsrRequest { subject: Some(country("é")), ..Default::default() }, &["subject.country"]),
+        (
+            v1::GenerateCsrRequest { subject: Some(common), ..Default::default() },
+            &["subject.common_name", "subject.country"],
+        ),
+        (
+            v1::GenerateCsrRequest {
+                subject: Some(all),
+                alternative_names: vec!["bmç".into()],
+                ..Default::default()
+            },
+            &["alternative_names[0]", "subject.country", "subject.email"],
+        ),
     ] {
-        assert_eq!(keeper.request(&wanted).unwrap_err().code, ipc::Code::InvalidArgument, "{wanted:?}");
+        let refused = keeper.request(&wanted).unwrap_err();
+        assert_eq!(refused.code, ipc::Code::InvalidArgument, "{wanted:?}");
+        let fields: Vec<String> = refused.fields().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields, wrong, "{refused}");
     }
     assert!(!keeper.shown().unwrap().request_pending);
     // Without any, those that the controller is known by.

@@ -735,7 +735,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_protocol_tells_code_message_and_details() {
-        let failure = Failure::from(gate::invalid("host_name", "must not be empty"));
+        let failure = Failure::from(Status::bad_field("host_name", "must not be empty"));
         let (_, _, _, connect) = told(Wire::Rpc(Rpc::PLAIN), &failure).await;
         let connect: Value = serde_json::from_str(&connect).unwrap();
         assert_eq!(connect["code"], "invalid_argument");

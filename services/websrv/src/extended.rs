@@ -5,9 +5,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use ipc::{Code, Status};
-use prost::Message as _;
 use redfish::{Answer, Body, Fault, Route, base};
-use schema::google::rpc::BadRequest;
 
 use crate::body::ResponseBody;
 use crate::gzip;
@@ -16,8 +14,6 @@ use crate::status::Failure;
 
 /// What most answers are.
 const JSON: Option<&str> = Some("application/json; charset=utf-8");
-/// The details that name the fields which are wrong.
-const BAD_REQUEST: &str = "google.rpc.BadRequest";
 /// Where Redfish lives.
 const ROOT: &str = "/redfish";
 /// The version of OData, on every answer (DSP0266 §8.2).
@@ -36,13 +32,12 @@ pub(crate) fn allow(path: &str) -> Option<String> {
 /// A status of the bus in the words of `crates/redfish`.
 pub(crate) fn fault(status: &Status) -> Fault {
     let wait = status.wait().and_then(|wait| u32::try_from(wait.as_secs()).ok());
-    let of_fields = status.details.iter().filter(|any| crate::status::name(any) == BAD_REQUEST);
-    let fields = of_fields
-        .filter_map(|any| BadRequest::decode(any.value.as_slice()).ok())
-        .flat_map(|bad| bad.field_violations)
-        .map(|violation| (violation.field, violation.description))
-        .collect();
-    Fault { reason: status.reason(), wait, fields, ..Fault::new(status.code, &status.message) }
+    Fault {
+        reason: status.reason(),
+        wait,
+        fields: status.fields(),
+        ..Fault::new(status.code, &status.message)
+    }
 }
 
 /// A refusal of websrv's own: what is no matter of a resource.
@@ -182,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_fields_that_the_gate_finds_wrong_are_named() {
-        let found = gate::violations(vec![
+        let found = Status::bad_fields(vec![
             ("subscription.destination".to_owned(), "at most 512 characters".to_owned()),
             ("subscription.http_headers[8]".to_owned(), "at most 8".to_owned()),
         ]);

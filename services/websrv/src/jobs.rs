@@ -36,7 +36,7 @@ impl Jobs {
     pub(crate) fn begin(&self, username: &str) -> Result<String, Status> {
         let mut table = self.table();
         if table.jobs.iter().any(|(job, _)| job.ended.is_none()) {
-            return Err(Status::resource_exhausted("diagnostic data is being collected"));
+            return Err(Status::resource_exhausted("diagnostic data is being collected").with_reason("BUSY"));
         }
         table.last += 1;
         // Another start of the daemon begins to count anew.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use gate::{field_path, invalid, set_at};
+use gate::{field_path, set_at};
 use ipc::Status;
 use percent_encoding::percent_decode_str;
 use prost_reflect::{
@@ -19,7 +19,9 @@ const FIELD_MASK: &str = "google.protobuf.FieldMask";
 /// # Errors
 /// `INVALID_ARGUMENT` that says where.
 pub(crate) fn decode(descriptor: MessageDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
-    let bad = |error: serde_json::Error| invalid("", format!("the JSON does not fit the request: {error}"));
+    let bad = |error: serde_json::Error| {
+        Status::bad_field("", format!("the JSON does not fit the request: {error}"))
+    };
     schema::unique_names(text).map_err(bad)?;
     let masks: Vec<_> = descriptor.fields().filter(is_mask).collect();
     // Only a mask with the names of the `.proto` file needs more than one pass.
@@ -101,11 +103,12 @@ pub(crate) fn set_path_field(
     raw: &str,
 ) -> Result<(), Status> {
     let name = dotted(path);
-    let text = unescape(raw, false).ok_or_else(|| invalid(&name, "is not percent-encoded UTF-8"))?;
+    let text =
+        unescape(raw, false).ok_or_else(|| Status::bad_field(&name, "is not percent-encoded UTF-8"))?;
     let Some(last) = path.last() else { return Ok(()) };
-    let value = parse(last, &text).map_err(|reason| invalid(&name, reason))?;
+    let value = parse(last, &text).map_err(|reason| Status::bad_field(&name, reason))?;
     if said_at(message, path).is_some_and(|said| said != value) {
-        return Err(invalid(&name, "is another one in the path: leave it out, or name the same"));
+        return Err(Status::bad_field(&name, "is another one in the path: leave it out, or name the same"));
     }
     set_at(message, path, value);
     Ok(())
@@ -132,14 +135,15 @@ fn said_at(message: &DynamicMessage, path: &[FieldDescriptor]) -> Option<Value> 
 pub(crate) fn set_query(message: &mut DynamicMessage, query: &str) -> Result<(), Status> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name =
-            unescape(name, true).ok_or_else(|| invalid("", "the query is not percent-encoded UTF-8"))?;
+        let name = unescape(name, true)
+            .ok_or_else(|| Status::bad_field("", "the query is not percent-encoded UTF-8"))?;
         let shown: String = name.chars().take(64).collect();
-        let value = unescape(value, true).ok_or_else(|| invalid(&shown, "is not percent-encoded UTF-8"))?;
+        let value =
+            unescape(value, true).ok_or_else(|| Status::bad_field(&shown, "is not percent-encoded UTF-8"))?;
         let path = field_path(&message.descriptor(), &name)
-            .ok_or_else(|| invalid(&shown, "there is no such parameter"))?;
+            .ok_or_else(|| Status::bad_field(&shown, "there is no such parameter"))?;
         let Some(last) = path.last() else { continue };
-        let value = parse(last, &value).map_err(|reason| invalid(&shown, reason))?;
+        let value = parse(last, &value).map_err(|reason| Status::bad_field(&shown, reason))?;
         set_at(message, &path, value);
     }
     Ok(())

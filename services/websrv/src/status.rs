@@ -167,8 +167,6 @@ pub(crate) fn rest(status: &Status) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use gate::invalid;
-
     use super::*;
 
     #[test]
@@ -183,7 +181,7 @@ mod tests {
 
     #[test]
     fn rest_tells_code_message_and_details() {
-        let status = invalid("host_name", "must not be empty");
+        let status = Status::bad_field("host_name", "must not be empty");
         let rest: Value = serde_json::from_slice(&rest(&status)).unwrap();
         assert_eq!(rest["code"], 3);
         assert_eq!(rest["status"], "INVALID_ARGUMENT");

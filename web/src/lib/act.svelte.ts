@@ -75,8 +75,8 @@ const WEAK: [said: string, key: Key][] = [
   ["the password is the one in use", "password.weakSame"],
 ];
 
-/** What the BMC says of a failure beside its words, in the reader's language where it has it; empty where it is no more than these. */
-export function detail(failure: Failure): string {
+/** What the BMC says of a failure as a whole beside its words, in the reader's language where it has it; empty where it is no more than these. */
+function detail(failure: Failure): string {
   for (const [said, key] of failure.reason === "WEAK_PASSWORD" ? WEAK : []) {
     const [head = "", tail] = said.split(/\{\w+\}/);
     if (tail === undefined ? failure.message === said : failure.message.startsWith(head) && failure.message.endsWith(tail)) {
@@ -84,6 +84,13 @@ export function detail(failure: Failure): string {
     }
   }
   return failure.message === words(failure) ? "" : failure.message;
+}
+
+/** What the BMC says of a failure beside its words, each thing once: which fields are wrong and why, else what it says of the whole. Why a password is refused is that, whichever field holds it. */
+export function details(failure: Failure): string[] {
+  if (failure.reason === "WEAK_PASSWORD" || !failure.fields.length) return [detail(failure)].filter(Boolean);
+  const told = failure.fields.map(({ field, description }) => (field ? `${field}: ${description}` : description));
+  return [...new Set(told)];
 }
 
 /** A question before something that cannot be taken back. */

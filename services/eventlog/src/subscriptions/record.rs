@@ -1,6 +1,6 @@
 //! A subscription as it is stored, asked for and shown.
 
-use ipc::{Principal, Status};
+use ipc::{BadFields, Principal, Status};
 use outward::Destination;
 use redfish::resources as events;
 use schema::v1alpha1 as v1;
@@ -12,6 +12,11 @@ use super::post::Poster;
 /// In [`Record::registry_prefixes`] of what has metric reports sent: a registry of which no event is. A release that knows no metric reports takes such a record as
 /// one of events, and sends none of them.
 const NO_REGISTRY: &str = "MetricReport";
+
+/// Where a subscription sends to, as the request has it.
+const DESTINATION: &str = "subscription.destination";
+/// What of a subscription may be changed.
+const WRITABLE: &str = "context, retry_policy, verify_certificate, http_headers, state";
 
 /// A subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,51 +50,53 @@ impl Record {
     /// Takes what a client asks for.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` naming the field.
+    /// `INVALID_ARGUMENT` naming each field that cannot be, and never a value of a header.
     pub(crate) fn new(
         wanted: v1::EventSubscription,
         poster: &Poster,
         by: &Principal,
     ) -> Result<Self, Status> {
-        let bad = |field: &str, why: &str| Status::invalid_argument(format!("subscription.{field}: {why}"));
-        let destination = Destination::parse(&wanted.destination).map_err(|why| bad("destination", why))?;
-        if !poster.may(&destination) {
-            return Err(bad("destination", "it is an address of the controller itself or of its link"));
-        }
-        if wanted.registry_prefixes.iter().any(|prefix| !events::EVENT_REGISTRIES.contains(&prefix.as_str()))
-        {
-            return Err(bad("registry_prefixes", "no event is of that registry"));
-        }
-        if wanted.resource_types.iter().any(|kind| !events::EVENT_TYPES.contains(&kind.as_str())) {
-            return Err(bad("resource_types", "no event is about such a resource"));
-        }
-        if !wanted.message_ids.iter().all(|id| events::is_sent(id)) {
-            return Err(bad("message_ids", "no event is that message"));
-        }
-        if wanted.origin_resources.iter().any(|uri| !uri.starts_with("/redfish/v1")) {
-            return Err(bad("origin_resources", "it is no URI of a resource"));
+        let mut bad = BadFields::default();
+        match Destination::parse(&wanted.destination) {
+            Ok(destination) if poster.may(&destination) => {}
+            Ok(_) => bad.add(DESTINATION, "it is an address of the controller itself or of its link"),
+            Err(why) => bad.add(DESTINATION, why),
         }
         let metric_reports = wanted.format() == v1::EventFormat::MetricReport;
-        let of_events = [
-            ("registry_prefixes", !wanted.registry_prefixes.is_empty()),
-            ("resource_types", !wanted.resource_types.is_empty()),
-            ("message_ids", !wanted.message_ids.is_empty()),
-            ("origin_resources", !wanted.origin_resources.is_empty()),
-            ("subordinate_resources", wanted.subordinate_resources),
-        ];
-        if let Some((field, _)) = of_events.iter().find(|(_, is_given)| metric_reports && *is_given) {
-            return Err(bad(field, "it is a filter of events, and no metric report has one"));
+        if metric_reports {
+            let of_events = [
+                ("registry_prefixes", !wanted.registry_prefixes.is_empty()),
+                ("resource_types", !wanted.resource_types.is_empty()),
+                ("message_ids", !wanted.message_ids.is_empty()),
+                ("origin_resources", !wanted.origin_resources.is_empty()),
+                ("subordinate_resources", wanted.subordinate_resources),
+            ];
+            for (field, _) in of_events.iter().filter(|(_, is_given)| *is_given) {
+                let why = "it is a filter of events, and no metric report has one: leave it out";
+                bad.add(format!("subscription.{field}"), why);
+            }
+            let (definitions, is_made) = (&wanted.metric_report_definitions, events::is_report_definition);
+            let why = "no report of that definition is made by itself";
+            each(&mut bad, "metric_report_definitions", definitions, is_made, why);
+        } else {
+            let (registries, kinds) = (events::EVENT_REGISTRIES, events::EVENT_TYPES);
+            let why = format!("no event is of that registry: take {}", registries.join(", "));
+            let is_known = |prefix: &str| registries.contains(&prefix);
+            each(&mut bad, "registry_prefixes", &wanted.registry_prefixes, is_known, &why);
+            let why = format!("no event is about such a resource: take {}", kinds.join(", "));
+            each(&mut bad, "resource_types", &wanted.resource_types, |kind| kinds.contains(&kind), &why);
+            let why = "no event is that message: the registries have those that are";
+            each(&mut bad, "message_ids", &wanted.message_ids, events::is_sent, why);
+            let is_there = |uri: &str| uri.starts_with("/redfish/v1");
+            let why = "it is no URI of a resource: those begin with /redfish/v1";
+            each(&mut bad, "origin_resources", &wanted.origin_resources, is_there, why);
+            if !wanted.metric_report_definitions.is_empty() {
+                let why = "no event is of a definition: it takes the format METRIC_REPORT";
+                bad.add("subscription.metric_report_definitions", why);
+            }
         }
-        if !metric_reports && !wanted.metric_report_definitions.is_empty() {
-            return Err(bad(
-                "metric_report_definitions",
-                "no event is of a definition: it takes METRIC_REPORT",
-            ));
-        }
-        if !wanted.metric_report_definitions.iter().all(|uri| events::is_report_definition(uri)) {
-            return Err(bad("metric_report_definitions", "no report of that definition is made by itself"));
-        }
-        let http_headers = headers(&wanted.http_headers)?;
+        let http_headers = headers(&mut bad, &wanted.http_headers);
+        bad.check()?;
         Ok(Self {
             http_headers,
             retry_policy: policy(wanted.retry_policy()).into(),
@@ -116,7 +123,7 @@ impl Record {
     /// Takes a change; the other is whether it is to be resumed.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a field that cannot be written.
+    /// `INVALID_ARGUMENT` naming each field that cannot be so, with the reason `FIELD_MASK` for one that cannot be written.
     pub(crate) fn changed(
         &self,
         wanted: &v1::EventSubscription,
@@ -134,21 +141,19 @@ impl Record {
         };
         let paths: Vec<String> = mask.map_or_else(set, <[String]>::to_vec);
         let (mut record, mut resumed) = (self.clone(), false);
+        let mut bad = BadFields::default();
         for path in &paths {
             match path.as_str() {
                 "context" => record.context.clone_from(&wanted.context),
                 "retry_policy" => record.retry_policy = policy(wanted.retry_policy()).into(),
                 "verify_certificate" => record.verify_certificate = wanted.verify_certificate.unwrap_or(true),
-                "http_headers" => record.http_headers = headers(&wanted.http_headers)?,
+                "http_headers" => record.http_headers = headers(&mut bad, &wanted.http_headers),
                 "state" if wanted.state() == v1::EventSubscriptionState::Active => resumed = true,
-                "state" => {
-                    return Err(Status::invalid_argument("subscription.state: it can only become ACTIVE"));
-                }
-                other => {
-                    return Err(Status::invalid_argument(format!("field_mask: {other} cannot be written")));
-                }
+                "state" => bad.add("subscription.state", "it can only become ACTIVE"),
+                other => bad.add_path(format!("{other} cannot be written; writable: {WRITABLE}")),
             }
         }
+        bad.check()?;
         Ok((record, resumed))
     }
 
@@ -216,27 +221,34 @@ const OWN_HEADERS: [&str; 12] = [
     "upgrade",
 ];
 
-/// Headers as they are stored. The gate has seen to their form; what it may have missed would be a way to write requests of one's own.
-fn headers(wanted: &[v1::HttpHeader]) -> Result<Vec<(String, String)>, Status> {
-    let bad = |why: &str| Status::invalid_argument(format!("subscription.http_headers: {why}"));
+/// Headers as they are stored, as far as they can be: what is wrong with one is noted, and its value never told. The gate has seen to their form; what it may
+/// have missed would be a way to write requests of one's own.
+fn headers(bad: &mut BadFields, wanted: &[v1::HttpHeader]) -> Vec<(String, String)> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+.^_|~-".contains(&byte);
     let mut out: Vec<(String, String)> = Vec::new();
-    for v1::HttpHeader { name, value } in wanted {
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+.^_|~-".contains(&byte);
-        if name.is_empty()
-            || !name.bytes().all(is_token)
-            || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-        {
-            return Err(bad("a name is of letters, digits and -, a value of visible characters"));
+    for (nth, v1::HttpHeader { name, value }) in wanted.iter().enumerate() {
+        let mut wrong =
+            |part: &str, why: &str| bad.add(format!("subscription.http_headers[{nth}].{part}"), why);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            wrong("name", "a name is of letters, digits and -");
+        } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            wrong("name", "it is one that each delivery has: leave it out");
+        } else if out.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+            wrong("name", "each is given once");
         }
-        if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            return Err(bad("it is one that each delivery has"));
-        }
-        if out.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
-            return Err(bad("each is given once"));
+        if !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            wrong("value", "a value is of visible characters and spaces");
         }
         out.push((name.clone(), value.trim().to_owned()));
     }
-    Ok(out)
+    out
+}
+
+/// Notes which items of a list of the subscription cannot be.
+fn each(bad: &mut BadFields, field: &str, items: &[String], is_good: impl Fn(&str) -> bool, why: &str) {
+    for (nth, _) in items.iter().enumerate().filter(|(_, item)| !is_good(item)) {
+        bad.add(format!("subscription.{field}[{nth}]"), why);
+    }
 }
 
 /// What a policy that is not named is.
@@ -261,21 +273,59 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_safe_and_what_can_never_be_is_refused() {
+    fn what_is_not_said_is_safe() {
         let record = made(wanted()).unwrap();
         assert!(record.verify_certificate);
         assert_eq!(record.policy(), v1::EventRetryPolicy::RetryForever);
-        let bad = |change: fn(&mut v1::EventSubscription)| {
+    }
+
+    #[test]
+    fn each_field_that_cannot_be_is_named_and_all_of_them_together() {
+        type Change = fn(&mut v1::EventSubscription);
+        let fields = |change: Change| -> Vec<String> {
             let mut wanted = wanted();
             change(&mut wanted);
-            made(wanted).unwrap_err().message
+            let refused = made(wanted).unwrap_err();
+            assert_eq!((refused.code, refused.reason()), (ipc::Code::InvalidArgument, String::new()));
+            refused.fields().into_iter().map(|(field, _)| field).collect()
         };
-        assert!(bad(|w| w.destination = "https://127.0.0.1/".into()).contains("destination"));
-        assert!(bad(|w| w.destination = "snmp://192.0.2.1".into()).contains("destination"));
-        assert!(bad(|w| w.registry_prefixes = vec!["Base".into()]).contains("registry_prefixes"));
-        assert!(bad(|w| w.resource_types = vec!["Drive".into()]).contains("resource_types"));
-        assert!(bad(|w| w.message_ids = vec!["UBmc.1.0.Nope".into()]).contains("message_ids"));
-        assert!(bad(|w| w.origin_resources = vec!["http://x/".into()]).contains("origin_resources"));
+        let header = |name: &str, value: &str| v1::HttpHeader { name: name.into(), value: value.into() };
+        let rows: [(Change, &[&str]); 8] = [
+            (|w| w.destination = "https://127.0.0.1/".into(), &["destination"]),
+            (|w| w.destination = "snmp://192.0.2.1".into(), &["destination"]),
+            (|w| w.destination.clear(), &["destination"]),
+            (
+                |w| w.registry_prefixes = ["UBmc", "Base", "X"].map(str::to_owned).to_vec(),
+                &["registry_prefixes[1]", "registry_prefixes[2]"],
+            ),
+            (|w| w.resource_types = vec!["Drive".into()], &["resource_types[0]"]),
+            (|w| w.message_ids = vec!["UBmc.1.0.Nope".into()], &["message_ids[0]"]),
+            (|w| w.origin_resources = vec!["http://x/".into()], &["origin_resources[0]"]),
+            (
+                |w| {
+                    w.destination = "https://ann:hush@192.0.2.1/".into();
+                    w.resource_types = vec!["Drive".into()];
+                    w.metric_report_definitions = vec!["/redfish/v1".into()];
+                    w.http_headers = vec![v1::HttpHeader { name: "Host".into(), value: "hush\n".into() }];
+                },
+                &[
+                    "destination",
+                    "resource_types[0]",
+                    "metric_report_definitions",
+                    "http_headers[0].name",
+                    "http_headers[0].value",
+                ],
+            ),
+        ];
+        for (change, wrong) in rows {
+            let wrong: Vec<String> = wrong.iter().map(|field| format!("subscription.{field}")).collect();
+            assert_eq!(fields(change), wrong);
+        }
+        let secret = vec![header("X-Token", "hush\u{1}"), header("Host", "hush")];
+        let refused = made(v1::EventSubscription { http_headers: secret, ..wanted() }).unwrap_err();
+        assert_eq!(refused.fields().len(), 2);
+        let told = format!("{} {:?}", refused.message, refused.fields());
+        assert!(!told.contains("hush"), "{told}");
     }
 
     #[test]
@@ -319,8 +369,9 @@ mod tests {
             ),
             (v1::EventSubscription { subordinate_resources: true, ..reports() }, "subordinate_resources"),
         ] {
-            let refused = made(wanted).unwrap_err();
-            assert!(refused.message.starts_with(&format!("subscription.{field}: ")), "{refused}");
+            let fields = made(wanted).unwrap_err().fields();
+            assert_eq!(fields.len(), 1, "{fields:?}");
+            assert_eq!(fields[0].0.trim_end_matches("[0]"), format!("subscription.{field}"));
         }
     }
 
@@ -381,16 +432,18 @@ mod tests {
         let record = with(&[header("X-Token", "secret"), header("Authorization", "Basic YTpi")]).unwrap();
         assert_eq!(record.http_headers[0], ("X-Token".to_owned(), "secret".to_owned()));
         assert!(record.filters().http_headers.is_empty());
-        for bad in [
-            vec![header("Host", "x")],
-            vec![header("content-LENGTH", "1")],
-            vec![header("X", "a\r\nHost: b")],
-            vec![header("X: a", "b")],
-            vec![header("", "b")],
-            vec![header("X", "\u{e9}")],
-            vec![header("X", "1"), header("x", "2")],
+        for (bad, wrong) in [
+            (vec![header("Host", "x")], "[0].name"),
+            (vec![header("content-LENGTH", "1")], "[0].name"),
+            (vec![header("X", "a\r\nHost: b")], "[0].value"),
+            (vec![header("X: a", "b")], "[0].name"),
+            (vec![header("", "b")], "[0].name"),
+            (vec![header("X", "\u{e9}")], "[0].value"),
+            (vec![header("X", "1"), header("x", "2")], "[1].name"),
         ] {
-            assert!(with(&bad).unwrap_err().message.contains("http_headers"), "{bad:?}");
+            let fields = with(&bad).unwrap_err().fields();
+            assert_eq!(fields.len(), 1, "{fields:?}");
+            assert_eq!(fields[0].0, format!("subscription.http_headers{wrong}"), "{bad:?}");
         }
         let change = v1::EventSubscription { http_headers: vec![header("Y", "2")], ..Default::default() };
         let (changed, _) = record.changed(&change, None).unwrap();
@@ -412,9 +465,20 @@ mod tests {
         let mask = |path: &str| vec![path.to_owned()];
         let (changed, resumed) = record.changed(&wanted(), Some(&mask("context"))).unwrap();
         assert_eq!((changed.context.as_str(), resumed), ("", false));
-        assert!(record.changed(&wanted(), Some(&mask("destination"))).is_err());
-        assert!(record.changed(&wanted(), Some(&mask("format"))).is_err());
-        assert!(record.changed(&wanted(), Some(&mask("metric_report_definitions"))).is_err());
-        assert!(record.changed(&wanted(), Some(&mask("state"))).is_err());
+        for path in ["destination", "format", "metric_report_definitions", "nothing"] {
+            let refused = record.changed(&wanted(), Some(&mask(path))).unwrap_err();
+            let fields = refused.fields();
+            assert_eq!((fields.len(), fields[0].0.as_str()), (1, "field_mask"), "{path}");
+            assert!(fields[0].1.starts_with(path) && refused.reason() == "FIELD_MASK", "{refused}");
+        }
+        // All that is wrong is told at once.
+        let host = v1::HttpHeader { name: "Host".into(), value: "x".into() };
+        let change = v1::EventSubscription { http_headers: vec![host], ..wanted() };
+        let paths = ["state", "http_headers", "destination"].map(str::to_owned);
+        let refused = record.changed(&change, Some(&paths)).unwrap_err();
+        let fields: Vec<String> = refused.fields().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields, ["subscription.state", "subscription.http_headers[0].name", "field_mask"]);
+        let refused = record.changed(&wanted(), Some(&mask("state"))).unwrap_err();
+        assert_eq!((refused.fields()[0].0.as_str(), refused.reason()), ("subscription.state", String::new()));
     }
 }

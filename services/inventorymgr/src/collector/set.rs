@@ -243,7 +243,7 @@ impl Core {
         let image = Image::read(&before).and_then(|image| image.with(Area::Product, Name::AssetTag, tag));
         let after = image.map_err(|error| match error {
             fru::Error::Character | fru::Error::TooLong | fru::Error::NoRoom => {
-                Status::invalid_argument(format!("asset_tag: {error}")).with_reason("ASSET_TAG")
+                Status::bad_field("asset_tag", error.to_string()).with_reason("ASSET_TAG")
             }
             _ => Status::failed_precondition(format!("{id} cannot keep an asset tag: {error}"))
                 .with_reason("FRU_DAMAGED"),
@@ -355,12 +355,12 @@ fn clean<'a>(name: &str, text: Option<&'a str>) -> Result<Option<&'a str>, Statu
     let Some(text) = text else { return Ok(None) };
     if text.chars().any(char::is_control) {
         let text = format!("{name} has control characters");
-        return Err(Status::invalid_argument(text).with_reason("CONTROL_CHARACTER"));
+        return Err(Status::about_field(name, text).with_reason("CONTROL_CHARACTER"));
     }
     if text.chars().any(turns_text) {
         let text =
             format!("{name} has marks that end a line or turn the direction of text, which nobody sees");
-        return Err(Status::invalid_argument(text).with_reason("CONTROL_CHARACTER"));
+        return Err(Status::about_field(name, text).with_reason("CONTROL_CHARACTER"));
     }
     Ok(Some(text.trim()))
 }

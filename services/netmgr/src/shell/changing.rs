@@ -66,7 +66,7 @@ impl<S: System> Net<S> {
             "" => None,
             text => Some(
                 text.parse()
-                    .map_err(|_| Status::invalid_argument(format!("reached_at: {text:?} is no address")))?,
+                    .map_err(|_| Status::bad_field("reached_at", format!("{text:?} is no address")))?,
             ),
         };
         // So that the interface wants what is on trial, if it is in force by now.

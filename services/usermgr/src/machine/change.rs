@@ -225,7 +225,7 @@ impl Machine {
     /// Puts a change in line, to be begun before `deadline`.
     pub(super) fn intend(&mut self, intent: Intent, deadline: Mono) -> Result<(), Status> {
         if self.intents.len() >= INTENTS_MAX {
-            return Err(Status::resource_exhausted("too many changes of users and sessions at once"));
+            return Err(service::too_many_calls("changes of users and sessions"));
         }
         self.intents.push_back((deadline, intent));
         Ok(())

@@ -1,7 +1,7 @@
 //! Logins over IPMI: RAKP proves a password without saying it, so the key has to be known here. It stays here.
 
 use auth::{Address, Key, Password, UserId};
-use ipc::Status;
+use ipc::{BadFields, Status};
 use ipmi::Suite;
 use schema::v1alpha1 as v1;
 use v1::UserChangeKind;
@@ -20,11 +20,18 @@ fn invalid_credentials() -> Status {
     Status::unauthenticated("wrong user name or password").with_reason("INVALID_CREDENTIALS")
 }
 
-fn suite(number: u32) -> Result<Suite, Status> {
-    [Suite::Sha1, Suite::Sha256]
-        .into_iter()
-        .find(|suite| u32::from(suite.id()) == number)
-        .ok_or_else(|| wire::invalid("cipher_suite", "it is 3 or 17"))
+/// What a proof is made by, where no field is longer than those of RAKP are.
+fn suite(number: u32, lengths: &[(&str, usize)]) -> Result<Suite, Status> {
+    let mut bad = BadFields::default();
+    let suite = [Suite::Sha1, Suite::Sha256].into_iter().find(|suite| u32::from(suite.id()) == number);
+    let suite = bad.take("cipher_suite", suite.ok_or("it is 3 or 17"));
+    for (field, _) in lengths.iter().filter(|(_, length)| *length > LONGEST) {
+        bad.add(*field, format!("it has {LONGEST} bytes at most"));
+    }
+    match suite {
+        Some(suite) if bad.is_empty() => Ok(suite),
+        _ => Err(bad.into()),
+    }
 }
 
 impl Machine {
@@ -77,10 +84,7 @@ impl Machine {
         request: &v1::ChallengeIpmiRequest,
         now: Now,
     ) -> Result<v1::ChallengeIpmiResponse, Status> {
-        let suite = suite(request.cipher_suite)?;
-        if request.data.len() > LONGEST {
-            return Err(wire::invalid("data", "it is too long"));
-        }
+        let suite = suite(request.cipher_suite, &[("data", request.data.len())])?;
         let (_, key) = self.ipmi_key(&request.username, now)?;
         Ok(v1::ChallengeIpmiResponse { code: suite.mac(&key, &request.data).to_vec() })
     }
@@ -92,11 +96,13 @@ impl Machine {
         now: Now,
         out: &mut Vec<Action>,
     ) -> Result<v1::VerifyIpmiResponse, Status> {
-        let suite = suite(request.cipher_suite)?;
-        let lengths = [request.data.len(), request.session.len(), request.code.len(), request.username.len()];
-        if lengths.into_iter().any(|length| length > LONGEST) {
-            return Err(wire::invalid("data", "it is too long"));
-        }
+        let lengths = [
+            ("username", request.username.len()),
+            ("data", request.data.len()),
+            ("code", request.code.len()),
+            ("session", request.session.len()),
+        ];
+        let suite = suite(request.cipher_suite, &lengths)?;
         let address = auth::Session::clip(&request.address);
         let (key, from) = (Key::account(&request.username), Address::parse(&address));
         self.lockout.check(key, from, now.mono).map_err(wire::locked)?;

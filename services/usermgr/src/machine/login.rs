@@ -16,6 +16,9 @@ use super::wire;
 use super::{Action, Caller, Machine, NewUser, Now, Requester, WorkId};
 use crate::work::{Done, Make, Work};
 
+/// The field of a request that has an account's next password.
+const NEW_PASSWORD: &str = "new_password";
+
 /// A request waiting for a hash.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -113,10 +116,9 @@ impl Machine {
             return Err(Status::permission_denied("another user's password is reset, not changed")
                 .with_reason("NOT_OWN_ACCOUNT"));
         }
-        self.limits.policy.check(&new, account.name.as_str()).map_err(wire::weak)?;
-        check_for_ipmi(account.ipmi, &new)?;
+        self.check_password(NEW_PASSWORD, &new, account.name.as_str(), account.ipmi)?;
         if new.same_as(&current) {
-            return Err(wire::weak(Weakness::Unchanged));
+            return Err(wire::weak(NEW_PASSWORD, Weakness::Unchanged));
         }
         let (key, from) = (Key::account(account.name.as_str()), Address::parse(&requester.address));
         self.lockout.check(key, from, now.mono).map_err(wire::locked)?;
@@ -130,6 +132,19 @@ impl Machine {
         )
     }
 
+    /// Checks a password that is to be an account's, which is in this field of the request: by the policy, and by what IPMI takes (IPMI 2.0 §22.30).
+    fn check_password(&self, field: &str, password: &Password, name: &str, ipmi: bool) -> Result<(), Status> {
+        self.limits.policy.check(password, name).map_err(|weakness| wire::weak(field, weakness))?;
+        if ipmi && password.expose().len() > ipmi::PASSWORD_MAX {
+            let text = format!(
+                "the account logs in over IPMI, which takes passwords of at most {} bytes: take a shorter one, or switch IPMI off for the account",
+                ipmi::PASSWORD_MAX
+            );
+            return Err(Status::about_field(field, text).with_reason("IPMI_PASSWORD_TOO_LONG"));
+        }
+        Ok(())
+    }
+
     /// Checks all about a new account but its hash.
     pub(super) fn try_create(
         &mut self,
@@ -138,8 +153,7 @@ impl Machine {
         requester: &Requester,
         now: Now,
     ) -> Result<v1::CreateUserResponse, Status> {
-        self.limits.policy.check(password, new.name.as_str()).map_err(wire::weak)?;
-        check_for_ipmi(new.ipmi, password)?;
+        self.check_password("password", password, new.name.as_str(), new.ipmi)?;
         let warnings = warnings(&new);
         let new = new_account(new, UserId::from_random(self.random()?), self.decoy.clone());
         self.check_role(&new.role, requester)?;
@@ -192,8 +206,7 @@ impl Machine {
             None if ipmi => auth::token::unbroken_secret(self.random()?),
             None => auth::token::readable_secret(self.random()?),
         };
-        self.limits.policy.check(&password, &name).map_err(wire::weak)?;
-        check_for_ipmi(ipmi, &password)?;
+        self.check_password(NEW_PASSWORD, &password, &name, ipmi)?;
         let place = place_of(&requester);
         let task = Task::Reset { ticket, requester, user, password, generated, own, require_change };
         self.enqueue_hash(ticket.id(), task, place, caller, out)
@@ -317,7 +330,7 @@ impl Machine {
         let Running { account: subject, job, tried, generated, for_ipmi, .. } = running;
         let Job { request_id, deadline, task, .. } = job;
         if done.unchanged {
-            return Err(wire::weak(Weakness::Unchanged));
+            return Err(wire::weak(NEW_PASSWORD, Weakness::Unchanged));
         }
         let made = match done.made {
             Some(Ok(hash)) => Some(hash),
@@ -438,18 +451,6 @@ impl Machine {
 fn place_of(requester: &Requester) -> Place {
     let class = if requester.manages_users { Class::Administrator } else { Class::Known };
     (class, Flow::Pair(Key::account(&requester.name), Address::parse(&requester.address)))
-}
-
-/// What of a password IPMI takes (IPMI 2.0 §22.30).
-fn check_for_ipmi(ipmi: bool, password: &Password) -> Result<(), Status> {
-    if ipmi && password.expose().len() > ipmi::PASSWORD_MAX {
-        return Err(Status::invalid_argument(format!(
-            "the account logs in over IPMI, which takes passwords of at most {} bytes: take a shorter one, or switch IPMI off for the account",
-            ipmi::PASSWORD_MAX
-        ))
-        .with_reason("IPMI_PASSWORD_TOO_LONG"));
-    }
-    Ok(())
 }
 
 fn too_many(full: QueueFull) -> Status {

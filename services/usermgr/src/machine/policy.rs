@@ -2,12 +2,15 @@
 //!
 //! A change counts when it is on the medium: it is kept first, then applied and answered. One at a time.
 
-use ipc::{EventBuilder, Status};
+use std::ops::RangeInclusive;
+
+use auth::Policy;
+use ipc::{BadFields, EventBuilder, Status};
 use schema::v1alpha1 as v1;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Machine, Note, Now, Requester, Ticket, refuse, wire};
-use crate::config::{Config, Limits};
+use crate::config::{Config, HISTORY_MAX, IDLE_MAX_S, LOCKOUT_DELAY_MAX_S, Limits, THRESHOLD_MAX};
 
 /// What was set by request; what was not is as it is configured. Keys that are not known are skipped: what a newer release added must not
 /// cost the rest of it when the release before is started again.
@@ -63,7 +66,15 @@ impl Chosen {
     }
 
     /// With the fields of a request; those that are named, or, where none are, those that say something.
-    fn changed(mut self, wanted: &v1::AccountPolicy, mask: Option<&[String]>) -> Result<Self, Status> {
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` naming each field that is out of its bounds, with the reason `FIELD_MASK` for one that is not set by request.
+    fn changed(
+        mut self,
+        wanted: &v1::AccountPolicy,
+        mask: Option<&[String]>,
+        config: &Config,
+    ) -> Result<Self, Status> {
         let whole = |span: prost_types::Duration| u64::try_from(span.seconds).unwrap_or_default();
         let (longest, idle) = (wanted.lockout_max_delay.map(whole), wanted.session_idle.map(whole));
         let said = || {
@@ -78,32 +89,58 @@ impl Chosen {
             fields.into_iter().filter(|(_, says)| *says).map(|(name, _)| name.to_owned()).collect()
         };
         let paths: Vec<String> = mask.map_or_else(said, <[String]>::to_vec);
+        let mut bad = BadFields::default();
+        let mut within = |field: &str, value: u64, bounds: RangeInclusive<u64>, unit: &str| {
+            if !bounds.contains(&value) {
+                let why = format!("it is {} to {}{unit}", bounds.start(), bounds.end());
+                bad.add(format!("policy.{field}"), why);
+            }
+        };
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let mut unset = Vec::new();
         for path in &paths {
             match path.as_str() {
-                "min_password_length" => self.min_password_length = Some(wanted.min_password_length),
-                "max_password_age_days" => self.max_password_age_days = Some(wanted.max_password_age_days),
-                "lockout_threshold" => self.lockout_threshold = Some(wanted.lockout_threshold),
-                "lockout_max_delay" => self.lockout_max_delay_secs = Some(longest.unwrap_or_default()),
-                "password_history" => self.password_history = Some(wanted.password_history),
-                "session_idle" => self.session_idle_secs = Some(idle.unwrap_or_default()),
-                other => {
-                    let text = format!("field_mask: {other} is set in usermgr's configuration only");
-                    return Err(Status::invalid_argument(text));
+                field @ "min_password_length" => {
+                    let bounds = count(Policy::FLOOR)..=count(config.password.max_length);
+                    within(field, wanted.min_password_length.into(), bounds, " characters");
+                    self.min_password_length = Some(wanted.min_password_length);
                 }
+                field @ "max_password_age_days" => {
+                    within(field, wanted.max_password_age_days.into(), 0..=AGE_MAX_DAYS, " days");
+                    self.max_password_age_days = Some(wanted.max_password_age_days);
+                }
+                field @ "lockout_threshold" => {
+                    within(field, wanted.lockout_threshold.into(), 1..=THRESHOLD_MAX.into(), "");
+                    self.lockout_threshold = Some(wanted.lockout_threshold);
+                }
+                field @ "lockout_max_delay" => {
+                    let longest = longest.unwrap_or_default();
+                    within(field, longest, 1..=LOCKOUT_DELAY_MAX_S, " s");
+                    self.lockout_max_delay_secs = Some(longest);
+                }
+                field @ "password_history" => {
+                    within(field, wanted.password_history.into(), 0..=count(HISTORY_MAX), "");
+                    self.password_history = Some(wanted.password_history);
+                }
+                field @ "session_idle" => {
+                    let idle = idle.unwrap_or_default();
+                    within(field, idle, IDLE_MIN_S..=IDLE_MAX_S, " s");
+                    self.session_idle_secs = Some(idle);
+                }
+                other => unset.push(format!("{other} is set in usermgr's configuration only")),
             }
         }
-        if self.max_password_age_days.is_some_and(|days| days > 3650) {
-            return Err(Status::invalid_argument("policy.max_password_age_days: at most 3650"));
+        for why in unset {
+            bad.add_path(why);
         }
-        // The time of each session's last use is stored now and then, the oftener the shorter it is.
-        if idle.is_some() && self.session_idle_secs.is_some_and(|idle| idle < IDLE_MIN_S) {
-            return Err(Status::invalid_argument("policy.session_idle: at least 30 s"));
-        }
+        bad.check()?;
         Ok(self)
     }
 }
 
-/// Shortest idle limit of sessions that a request may set, as Redfish's `SessionTimeout` has it (SessionService, seconds).
+/// The longest time until a password has to be changed that a request may set, days: ten years.
+const AGE_MAX_DAYS: u64 = 3650;
+/// Shortest idle limit of sessions that a request may set, as the time of each session's last use is stored now and then, the oftener the shorter it is; as Redfish's `SessionTimeout` has it (SessionService, seconds).
 const IDLE_MIN_S: u64 = 30;
 
 /// The policy as it is, and a change of it under way.
@@ -143,10 +180,9 @@ impl Machine {
             let text = "another change of the policy is being stored; try again";
             return Err(Status::new(ipc::Code::Aborted, text).with_reason("POLICY_CHANGING"));
         }
-        let chosen = self.policy.chosen.changed(wanted, mask)?;
-        let limits = chosen
-            .limits(&self.policy.config)
-            .map_err(|rule| Status::invalid_argument(format!("policy: {rule}")))?;
+        let chosen = self.policy.chosen.changed(wanted, mask, &self.policy.config)?;
+        // What was set before may not fit what is configured now.
+        let limits = chosen.limits(&self.policy.config).map_err(|rule| Status::bad_field("policy", rule))?;
         if chosen == self.policy.chosen {
             let policy = Some(wire::policy(&self.limits));
             return Ok(Some(ticket.answer(v1::UpdateAccountPolicyResponse { policy })));

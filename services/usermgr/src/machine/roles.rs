@@ -156,7 +156,7 @@ impl Machine {
     pub(super) fn check_role(&self, role: &RoleName, requester: &Requester) -> Result<(), Status> {
         if !self.roles.is_known(role) {
             let text = format!("there is no role {role}; `role list` shows those there are");
-            return Err(wire::invalid("user.role", &text));
+            return Err(Status::bad_field(wire::ROLE, text));
         }
         requester.may_give(self.roles.privileges(role))
     }

@@ -6,7 +6,7 @@ use auth::{
     Account, AccountPatch, CustomRole, Password, Privilege, Privileges, Role, RoleName, RolePatch,
     RoleRefused, Session, UnixMillis, UserName, Weakness,
 };
-use ipc::Status;
+use ipc::{BadFields, Status};
 use prost_types::Timestamp;
 use schema::server::{
     AuthServiceCall, LockoutServiceCall, RoleServiceCall, SessionServiceCall, UserServiceCall, UsermgrCall,
@@ -16,6 +16,14 @@ use units::Millis;
 
 use crate::config::Limits;
 use crate::machine::{Call, ListFilter, NewUser, Numbered, Ticket};
+
+/// Fields of a request about an account.
+const USERNAME: &str = "user.username";
+const IPMI_USER: &str = "user.ipmi_user";
+const EXPIRES_AT: &str = "user.expires_at";
+pub(crate) const ROLE: &str = "user.role";
+/// What is wrong with a field that is not given and has no value without.
+const NAMED: &str = "it has to be given, as the mask names it";
 
 /// What a call asks of the machine. Passwords and tokens are moved out of the message, not copied.
 pub(crate) fn call(call: UsermgrCall<Numbered<'_>>) -> Result<Call, Status> {
@@ -59,14 +67,16 @@ fn role_call(call: RoleServiceCall<Numbered<'_>>) -> Result<Call, Status> {
         }
         RoleServiceCall::ListRoles(request, ticket) => Call::ListRoles { ticket, mask: request.field_mask },
         RoleServiceCall::CreateRole(request, ticket) => {
-            let role = request.role.ok_or_else(|| invalid("role", "it is required"))?;
-            let name = RoleName::new(&role.id).map_err(|error| invalid("role.id", &error.to_string()))?;
-            let privileges = privileges(&role.privileges)?;
+            let role = request.role.ok_or_else(|| required("role"))?;
+            let mut bad = BadFields::default();
+            let name = bad.take("role.id", RoleName::new(&role.id));
+            let privileges = privileges(&mut bad, &role.privileges);
+            let (Some(name), true) = (name, bad.is_empty()) else { return Err(bad.into()) };
             let role = Box::new(CustomRole { name, description: role.description, privileges });
             Call::CreateRole { ticket, role }
         }
         RoleServiceCall::UpdateRole(v1::UpdateRoleRequest { role, field_mask }, ticket) => {
-            let role = role.ok_or_else(|| invalid("role", "it is required"))?;
+            let role = role.ok_or_else(|| required("role"))?;
             let given = |set: bool, path: &str| set.then(|| path.to_owned());
             let paths = field_mask.map(|mask| mask.paths).unwrap_or_else(|| {
                 let fields = [
@@ -75,37 +85,39 @@ fn role_call(call: RoleServiceCall<Numbered<'_>>) -> Result<Call, Status> {
                 ];
                 fields.into_iter().flatten().collect()
             });
+            let mut bad = BadFields::default();
+            let name = bad.take("role.id", RoleName::new(&role.id));
             let mut patch = RolePatch::default();
             for path in &paths {
                 match path.as_str() {
                     "description" => patch.description = Some(role.description.clone()),
-                    "privileges" => patch.privileges = Some(privileges(&role.privileges)?),
-                    other => return Err(invalid("field_mask", &format!("{other} cannot be written"))),
+                    "privileges" => patch.privileges = Some(privileges(&mut bad, &role.privileges)),
+                    other => {
+                        bad.add_path(format!("{other} cannot be written; writable: description, privileges"))
+                    }
                 }
             }
-            Call::UpdateRole { ticket, name: named_role(&role.id)?, patch: Box::new(patch) }
+            let (Some(name), true) = (name, bad.is_empty()) else { return Err(bad.into()) };
+            Call::UpdateRole { ticket, name, patch: Box::new(patch) }
         }
         RoleServiceCall::DeleteRole(request, ticket) => {
-            Call::DeleteRole { ticket, name: named_role(&request.id)? }
+            let name =
+                RoleName::new(&request.id).map_err(|error| Status::bad_field("id", error.to_string()))?;
+            Call::DeleteRole { ticket, name }
         }
     })
 }
 
-/// The role a request names.
-fn named_role(id: &str) -> Result<RoleName, Status> {
-    RoleName::new(id).map_err(|error| invalid("role.id", &error.to_string()))
-}
-
-/// What a role is to allow. `NONE` is what everybody may.
-fn privileges(numbers: &[i32]) -> Result<Privileges, Status> {
-    let one = |number: &i32| {
-        let known =
-            Privilege::ALL.into_iter().find(|one| gate::privileges(Privileges::of(&[*one])) == [*number]);
-        known
-            .ok_or_else(|| invalid("role.privileges", "LOGIN and what is above it in the list of privileges"))
-    };
-    let all: Result<Vec<Privilege>, Status> = numbers.iter().map(one).collect();
-    Ok(Privileges::of(&all?))
+/// What a role is to allow, as far as it can be: what is no privilege is noted. `NONE` is what everybody may.
+fn privileges(bad: &mut BadFields, numbers: &[i32]) -> Privileges {
+    let mut all = Vec::with_capacity(numbers.len());
+    for (nth, number) in numbers.iter().enumerate() {
+        let is_it = |one: &Privilege| gate::privileges(Privileges::of(&[*one])) == [*number];
+        let known = Privilege::ALL.into_iter().find(is_it);
+        let known = known.ok_or("it is none of LOGIN and what is above it in the list of privileges");
+        all.extend(bad.take(&format!("role.privileges[{nth}]"), known));
+    }
+    Privileges::of(&all)
 }
 
 fn user_call(call: UserServiceCall<Numbered<'_>>) -> Result<Call, Status> {
@@ -185,21 +197,26 @@ fn create_user(
     ticket: Ticket<v1::CreateUserResponse>,
 ) -> Result<Call, Status> {
     let password = Password::from(&mut request.password);
-    let user = request.user.take().ok_or_else(|| invalid("user", "it is required"))?;
-    let ipmi_user = ipmi_user(user.ipmi_user)?;
+    let user = request.user.take().ok_or_else(|| required("user"))?;
+    let mut bad = BadFields::default();
+    let name = bad.take(USERNAME, UserName::new(&user.username));
+    let role = if user.role.is_empty() { None } else { bad.take(ROLE, RoleName::new(&user.role)) };
+    let ipmi_user = user.ipmi_user.and_then(|number| bad.take(IPMI_USER, ipmi_number(number)));
+    let expires_at = user.expires_at.as_ref().and_then(|at| bad.take(EXPIRES_AT, end(at)));
+    let (Some(name), true) = (name, bad.is_empty()) else { return Err(bad.into()) };
     Ok(Call::CreateUser {
         ticket,
         new: Box::new(NewUser {
-            name: name(&user.username)?,
+            name,
             full_name: user.full_name,
             email: user.email,
             attributes: attributes(user.custom_attributes),
             enabled: user.enabled.unwrap_or(true),
-            role: if user.role.is_empty() { None } else { Some(role(&user.role)?) },
+            role,
             password_change_required: user.password_change_required,
             ipmi: user.ipmi_access.unwrap_or(false),
             ipmi_user,
-            expires_at: end(user.expires_at.as_ref())?,
+            expires_at,
         }),
         password,
         dry_run: request.dry_run.unwrap_or(false),
@@ -207,27 +224,23 @@ fn create_user(
 }
 
 /// When an account expires.
-fn end(at: Option<&Timestamp>) -> Result<Option<UnixMillis>, Status> {
-    let one = |at: &Timestamp| {
-        let is_time =
-            (0..=schema::time::LAST_MS / 1000).contains(&u64::try_from(at.seconds).unwrap_or(u64::MAX));
-        let ms = UnixMillis(schema::time::timestamp_ms(at));
-        is_time.then_some(ms).ok_or_else(|| invalid("user.expires_at", "a time from 1970 on"))
-    };
-    at.map(one).transpose()
+fn end(at: &Timestamp) -> Result<UnixMillis, &'static str> {
+    let is_time = (0..=schema::time::LAST_MS / 1000).contains(&u64::try_from(at.seconds).unwrap_or(u64::MAX));
+    is_time
+        .then(|| UnixMillis(schema::time::timestamp_ms(at)))
+        .ok_or("it is a time from 1970 to the year 9999")
 }
 
-fn ipmi_user(number: Option<u32>) -> Result<Option<u8>, Status> {
-    number
-        .map(|number| u8::try_from(number).map_err(|_| invalid("user.ipmi_user", "it is 2 to 63")))
-        .transpose()
+/// The number of a user of IPMI. Whether it is free the machine says.
+fn ipmi_number(number: u32) -> Result<u8, &'static str> {
+    u8::try_from(number).map_err(|_| "it is 2 to 63")
 }
 
 fn update_user(
     request: v1::UpdateUserRequest,
     ticket: Ticket<v1::UpdateUserResponse>,
 ) -> Result<Call, Status> {
-    let user = request.user.ok_or_else(|| invalid("user", "it is required"))?;
+    let user = request.user.ok_or_else(|| required("user"))?;
     let given = |set: bool, path: &'static str| set.then_some(path);
     let paths: Vec<String> = match request.field_mask {
         Some(mask) => mask.paths,
@@ -250,38 +263,36 @@ fn update_user(
         .collect(),
     };
     let (mut patch, mut unlock) = (AccountPatch::default(), false);
+    let mut bad = BadFields::default();
     for path in &paths {
         match path.as_str() {
-            "username" => patch.name = Some(name(&user.username)?),
-            "role" => patch.role = Some(role(&user.role)?),
+            "username" => patch.name = bad.take(USERNAME, UserName::new(&user.username)),
+            "role" => patch.role = bad.take(ROLE, RoleName::new(&user.role)),
             "full_name" => patch.full_name = Some(user.full_name.clone().filter(|text| !text.is_empty())),
             "email" => patch.email = Some(user.email.clone().filter(|text| !text.is_empty())),
-            "enabled" => {
-                patch.enabled =
-                    Some(user.enabled.ok_or_else(|| invalid("user.enabled", "the mask names it"))?);
-            }
+            "enabled" => patch.enabled = bad.take("user.enabled", user.enabled.ok_or(NAMED)),
             "password_change_required" => {
                 patch.password_change_required = Some(user.password_change_required)
             }
             "custom_attributes" => patch.attributes = Some(attributes(user.custom_attributes.clone())),
-            "ipmi_access" => {
-                patch.ipmi =
-                    Some(user.ipmi_access.ok_or_else(|| invalid("user.ipmi_access", "the mask names it"))?);
-            }
+            "ipmi_access" => patch.ipmi = bad.take("user.ipmi_access", user.ipmi_access.ok_or(NAMED)),
             "ipmi_user" => {
-                let number = ipmi_user(user.ipmi_user)?;
-                patch.ipmi_user = Some(number.ok_or_else(|| invalid("user.ipmi_user", "the mask names it"))?);
+                patch.ipmi_user = bad.take(IPMI_USER, user.ipmi_user.ok_or(NAMED).and_then(ipmi_number));
             }
-            "expires_at" => patch.expires_at = Some(end(user.expires_at.as_ref())?),
+            "expires_at" => {
+                let at = user.expires_at.as_ref().map(end).transpose();
+                patch.expires_at = bad.take(EXPIRES_AT, at);
+            }
             "lockout_info" | "lockout_info.locked" => {
                 if user.lockout_info.as_ref().is_some_and(|info| info.locked) {
-                    return Err(invalid("user.lockout_info.locked", "a lock can only be lifted"));
+                    bad.add("user.lockout_info.locked", "a lock can only be lifted: it is false");
                 }
                 unlock = true;
             }
-            other => return Err(invalid("field_mask", &format!("{other} cannot be written"))),
+            other => bad.add_path(format!("{other} cannot be written")),
         }
     }
+    bad.check()?;
     Ok(Call::UpdateUser { ticket, user: user.id, patch: Box::new(patch), unlock })
 }
 
@@ -302,26 +313,19 @@ fn list_users(request: v1::ListUsersRequest, ticket: Ticket<v1::ListUsersRespons
     }
 }
 
-fn name(text: &str) -> Result<UserName, Status> {
-    UserName::new(text).map_err(|error| invalid("user.username", &error.to_string()))
-}
-
-fn role(text: &str) -> Result<RoleName, Status> {
-    RoleName::new(text).map_err(|error| invalid("user.role", &error.to_string()))
-}
-
 fn attributes(map: std::collections::HashMap<String, String>) -> BTreeMap<String, String> {
     map.into_iter().collect()
 }
 
-/// `INVALID_ARGUMENT` about one field.
-pub(crate) fn invalid(field: &str, why: &str) -> Status {
-    Status::invalid_argument(format!("{field}: {why}"))
+/// `INVALID_ARGUMENT` for a message that a request has to have.
+fn required(field: &str) -> Status {
+    Status::bad_field(field, "it is required")
 }
 
-/// `INVALID_ARGUMENT` with the reason `WEAK_PASSWORD`.
-pub(crate) fn weak(weakness: Weakness) -> Status {
-    Status::invalid_argument(weakness.to_string()).with_reason("WEAK_PASSWORD")
+/// `INVALID_ARGUMENT` about the password in this field of the request, with the reason `WEAK_PASSWORD`. The message is what [`Weakness`] says, by which the
+/// pages know it again.
+pub(crate) fn weak(field: &str, weakness: Weakness) -> Status {
+    Status::about_field(field, weakness.to_string()).with_reason("WEAK_PASSWORD")
 }
 
 /// The lock-out of an address or account, with how long to wait.
@@ -338,9 +342,9 @@ pub(crate) fn refused(refused: auth::Refused) -> Status {
         Refused::NameTaken => Status::already_exists(text).with_reason("USER_NAME_TAKEN"),
         Refused::LastAdministrator => Status::failed_precondition(text).with_reason("LAST_ADMINISTRATOR"),
         Refused::Full { .. } => Status::resource_exhausted(text).with_reason("TOO_MANY_USERS"),
-        Refused::IpmiUser => Status::invalid_argument(text).with_reason("IPMI_USER"),
+        Refused::IpmiUser => Status::about_field(IPMI_USER, text).with_reason("IPMI_USER"),
         Refused::IpmiFull => Status::resource_exhausted(text).with_reason("TOO_MANY_IPMI_USERS"),
-        Refused::NameTooLongForIpmi => Status::invalid_argument(text).with_reason("IPMI_NAME_TOO_LONG"),
+        Refused::NameTooLongForIpmi => Status::about_field(USERNAME, text).with_reason("IPMI_NAME_TOO_LONG"),
         Refused::IdTaken => Status::aborted("a random id was drawn twice; try again"),
     }
 }
@@ -547,8 +551,70 @@ mod tests {
         };
         let Call::UpdateUser { patch, .. } = update(&["email", "full_name"]).unwrap() else { unreachable!() };
         assert_eq!(patch.email, Some(None));
-        for path in ["id", "created_at", "last_login", "password_hash", "enabled", "role", "username"] {
-            assert_eq!(update(&[path]).unwrap_err().code, ipc::Code::InvalidArgument, "{path}");
+        for (path, field, reason) in [
+            ("id", "field_mask", "FIELD_MASK"),
+            ("created_at", "field_mask", "FIELD_MASK"),
+            ("last_login", "field_mask", "FIELD_MASK"),
+            ("password_hash", "field_mask", "FIELD_MASK"),
+            ("enabled", "user.enabled", ""),
+            ("ipmi_access", "user.ipmi_access", ""),
+            ("ipmi_user", "user.ipmi_user", ""),
+            ("role", "user.role", ""),
+            ("username", "user.username", ""),
+        ] {
+            let refused = update(&[path]).unwrap_err();
+            assert_eq!(
+                (refused.code, refused.reason().as_str()),
+                (ipc::Code::InvalidArgument, reason),
+                "{path}"
+            );
+            assert_eq!(fields(&refused), [field], "{path}");
         }
+        let refused = update(&["role", "id", "enabled", "email"]).unwrap_err();
+        assert_eq!(fields(&refused), ["user.role", "field_mask", "user.enabled"]);
+    }
+
+    fn owned(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn fields(refused: &Status) -> Vec<String> {
+        refused.fields().into_iter().map(|(field, _)| field).collect()
+    }
+
+    #[test]
+    fn a_new_account_is_refused_with_all_its_fields_that_are_wrong() {
+        let never = || Some(Timestamp { seconds: -1, nanos: 0 });
+        let good = || v1::User { username: "eve".into(), ..v1::User::default() };
+        for (user, wrong) in [
+            (v1::User { username: "1eve".into(), ..good() }, vec!["user.username"]),
+            (v1::User::default(), vec!["user.username"]),
+            (v1::User { role: "not one".into(), ..good() }, vec!["user.role"]),
+            (v1::User { ipmi_user: Some(256), ..good() }, vec!["user.ipmi_user"]),
+            (v1::User { expires_at: never(), ..good() }, vec!["user.expires_at"]),
+            (
+                v1::User {
+                    username: "a b".into(),
+                    role: "1".into(),
+                    ipmi_user: Some(1_000),
+                    expires_at: never(),
+                    ..v1::User::default()
+                },
+                vec!["user.username", "user.role", "user.ipmi_user", "user.expires_at"],
+            ),
+        ] {
+            let request = v1::CreateUserRequest {
+                user: Some(user),
+                password: "hush".into(),
+                ..v1::CreateUserRequest::default()
+            };
+            let refused = create_user(request, Ticket::new(1)).unwrap_err();
+            assert_eq!((refused.code, fields(&refused)), (ipc::Code::InvalidArgument, owned(&wrong)));
+            assert!(!format!("{} {:?}", refused.message, refused.fields()).contains("hush"));
+        }
+        let refused = create_user(v1::CreateUserRequest::default(), Ticket::new(1)).unwrap_err();
+        assert_eq!(fields(&refused), ["user"]);
+        let request = v1::CreateUserRequest { user: Some(good()), ..v1::CreateUserRequest::default() };
+        assert!(create_user(request, Ticket::new(1)).is_ok(), "the password is the machine's to judge");
     }
 }

@@ -80,8 +80,34 @@ fn who_may_log_in_over_ipmi_does_with_the_next_password_and_nobody_else() {
     // One that IPMI has no room for is refused in words, and nothing changes.
     let long = set_password(&mut bench, NAME, "glockenspiel-and-more").unwrap_err();
     assert_eq!(long.reason(), "IPMI_PASSWORD_TOO_LONG");
+    assert_eq!(long.fields(), [("new_password".to_owned(), long.message.clone())]);
+    assert!(!long.message.contains("glockenspiel"), "{long}");
     assert!(log_in_by_ipmi(&mut bench, NAME, b"glockenspiel-7").is_ok());
     set_password(&mut bench, "admin", "glockenspiel-and-more").unwrap();
+}
+
+#[test]
+fn a_proof_that_is_none_is_refused_with_each_field_that_is_wrong() {
+    let mut bench = bench();
+    let long = || vec![0; 257];
+    let request = v1::ChallengeIpmiRequest { username: NAME.to_owned(), cipher_suite: 4, data: long() };
+    let ticket = bench.ask(|id| Call::ChallengeIpmi { ticket: Ticket::new(id), request }, None);
+    let fields = |refused: Status| -> Vec<String> {
+        assert_eq!(refused.code, Code::InvalidArgument);
+        refused.fields().into_iter().map(|(field, _)| field).collect()
+    };
+    assert_eq!(fields(bench.answer(ticket).unwrap().unwrap_err()), ["cipher_suite", "data"]);
+    let request = Box::new(v1::VerifyIpmiRequest {
+        username: "x".repeat(257),
+        cipher_suite: 17,
+        code: long(),
+        session: long(),
+        ..v1::VerifyIpmiRequest::default()
+    });
+    let ticket = bench.ask(|id| Call::VerifyIpmi { ticket: Ticket::new(id), request }, None);
+    let refused = bench.answer(ticket).unwrap().unwrap_err();
+    assert_eq!(fields(refused), ["username", "code", "session"]);
+    assert!(bench.out.is_empty(), "no failed login is counted or told: {:?}", bench.out);
 }
 
 #[test]

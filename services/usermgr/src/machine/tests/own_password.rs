@@ -77,6 +77,9 @@ fn a_password_that_must_be_changed_is_set_to_another_one() {
         bench.settle();
         let refused = bench.answer(same).unwrap().unwrap_err();
         assert_eq!((refused.code, refused.reason().as_str()), (Code::InvalidArgument, "WEAK_PASSWORD"));
+        let why = "the password is the one in use";
+        assert_eq!(refused.fields(), [("new_password".to_owned(), why.to_owned())]);
+        assert_eq!(refused.message, why, "as the pages know it again");
         assert!(bench.token(&token).unwrap().password_change_required);
     }
     let other = bench.ask(reset(NAME, "another trombone", false), Some((NAME, &session)));

@@ -53,6 +53,56 @@ fn the_policy_is_set_once_it_is_kept_and_counts_at_once() {
 }
 
 #[test]
+fn each_value_that_is_out_of_its_bounds_is_named_and_nothing_is_kept() {
+    let mut bench = Bench::new(limits());
+    let none = v1::AccountPolicy::default;
+    let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let all = v1::AccountPolicy {
+        min_password_length: 7,
+        max_password_age_days: 3_651,
+        lockout_threshold: 101,
+        lockout_max_delay: span(86_401),
+        password_history: 9,
+        session_idle: span(29),
+        ..none()
+    };
+    let every = [
+        "policy.min_password_length",
+        "policy.max_password_age_days",
+        "policy.lockout_threshold",
+        "policy.lockout_max_delay",
+        "policy.password_history",
+        "policy.session_idle",
+    ];
+    let zero = ["min_password_length", "lockout_threshold", "lockout_max_delay", "session_idle"];
+    let rows: [(v1::AccountPolicy, &[&str], &[&str], &str); 7] = [
+        (all, &[], &every, ""),
+        (v1::AccountPolicy { min_password_length: 129, ..none() }, &[], &every[..1], ""),
+        (v1::AccountPolicy { lockout_threshold: u32::MAX, ..none() }, &[], &every[2..3], ""),
+        (v1::AccountPolicy { session_idle: span(86_401), ..none() }, &[], &every[5..], ""),
+        (none(), &zero, &[every[0], every[2], every[3], every[5]], ""),
+        (none(), &["session_absolute", "nothing"], &["field_mask", "field_mask"], "FIELD_MASK"),
+        (none(), &["nothing", "session_idle"], &["policy.session_idle", "field_mask"], "FIELD_MASK"),
+    ];
+    let before = bench.machine.limits;
+    for (policy, paths, wrong, reason) in rows {
+        let mask = (!paths.is_empty()).then(|| paths.iter().map(|path| (*path).to_owned()).collect());
+        let call = |ticket| Call::UpdateAccountPolicy {
+            ticket: Ticket::new(ticket),
+            wanted: Box::new(policy),
+            mask,
+        };
+        let ticket = bench.ask(call, Some(("admin", "")));
+        let refused = bench.answer(ticket).expect("an answer").unwrap_err();
+        assert_eq!((refused.code, refused.reason().as_str()), (Code::InvalidArgument, reason), "{refused}");
+        let fields: Vec<String> = refused.fields().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields, wrong, "{refused}");
+    }
+    assert!(bench.out.is_empty(), "{:?}", bench.out);
+    assert_eq!(bench.machine.limits, before);
+}
+
+#[test]
 fn how_long_an_unused_session_lasts_is_set_for_those_there_are_as_well() {
     let mut bench = Bench::new(limits());
     let set = |bench: &mut Bench, seconds: i64, mask: Option<Vec<String>>, stored: Option<bool>| {

@@ -132,7 +132,8 @@ fn a_role_in_use_stays_and_a_role_that_is_not_there_is_given_to_nobody() {
     let second = bench.ask(give(NAME, NIGHT), Some(("admin", "")));
     bench.settle();
     assert!(bench.answer(first).unwrap().is_ok());
-    assert_eq!(bench.answer(second).unwrap().unwrap_err().code, Code::InvalidArgument);
+    let refused = bench.answer(second).unwrap().unwrap_err();
+    assert_eq!((refused.code, refused.fields()[0].0.as_str()), (Code::InvalidArgument, "user.role"));
     let predefined = |id| Call::DeleteRole { ticket: Ticket::new(id), name: Role::Operator.into() };
     assert_eq!(bench.done(predefined, "admin"), Err("ROLE_PREDEFINED".into()));
     assert_eq!(bench.done(delete, "admin"), Err("ROLE_NOT_FOUND".into()));
