@@ -482,8 +482,19 @@ fn interfaces_are_shown_as_the_network_s_daemon_says_and_not_at_all_without_it()
     assert!(eth1.get("LinkStatus").is_none() && eth1.get("MACAddress").is_none());
     let protocol = bench.shown("/redfish/v1/Managers/bmc/NetworkProtocol");
     assert_eq!(protocol["FQDN"], "bmc.rack.example");
-    let ntp = json!({"ProtocolEnabled": true, "Port": 123, "NTPServers": ["192.0.2.123"]});
-    assert_eq!(protocol["NTP"], ntp);
+    let ntp = |on: bool, leased: &[&str]| json!({"ProtocolEnabled": on, "Port": 123, "NTPServers": ["192.0.2.123"], "NetworkSuppliedServers": leased});
+    assert_eq!(protocol["NTP"], ntp(true, &["192.0.2.1"]));
+    // Who would be asked is known where it is switched off; where netmgr only looks nothing is.
+    let off = v1::ListNetworkInterfacesResponse {
+        time_servers: Vec::new(),
+        time_enabled: Some(false),
+        ..support::network()
+    };
+    bench.say("rpc.NetworkService.ListNetworkInterfaces", &off);
+    assert_eq!(bench.shown("/redfish/v1/Managers/bmc/NetworkProtocol")["NTP"], ntp(false, &[]));
+    let observed = v1::ListNetworkInterfacesResponse { time_enabled: None, ..support::network() };
+    bench.say("rpc.NetworkService.ListNetworkInterfaces", &observed);
+    assert_eq!(bench.shown("/redfish/v1/Managers/bmc/NetworkProtocol").get("NTP"), None);
 
     let away = Fault::new(Code::Unavailable, "netmgr does not answer");
     bench.refuse("rpc.NetworkService.ListNetworkInterfaces", away);

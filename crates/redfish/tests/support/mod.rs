@@ -221,7 +221,9 @@ pub fn network() -> v1::ListNetworkInterfacesResponse {
         host_name: "bmc".into(),
         domains: vec!["rack.example".into(), "example".into()],
         name_servers: vec!["192.0.2.53".into()],
-        time_servers: vec!["192.0.2.123".into()],
+        time_servers: vec!["192.0.2.123".into(), "192.0.2.1".into()],
+        static_time_servers: vec!["192.0.2.123".into()],
+        time_enabled: Some(true),
         ..Default::default()
     }
 }
