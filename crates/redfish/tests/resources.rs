@@ -505,6 +505,55 @@ fn interfaces_are_shown_as_the_network_s_daemon_says_and_not_at_all_without_it()
 }
 
 #[test]
+fn what_is_in_both_slots_is_shown_and_linked_to() {
+    let mut bench = Bench::new();
+    let all = "/redfish/v1/UpdateService/FirmwareInventory";
+    let backup = bench.shown(&format!("{all}/bmc-backup"));
+    assert_eq!((&backup["Version"], &backup["Description"]), (&json!("0.0.9"), &json!("Slot b")));
+    assert_eq!(backup["Status"], json!({"State": "StandbyOffline", "Health": "OK"}));
+    assert_eq!(backup["RelatedItem"], json!([{"@odata.id": "/redfish/v1/Managers/bmc"}]));
+    let active = bench.shown(&format!("{all}/bmc"));
+    assert_eq!((&active["Version"], &active["Description"]), (&json!("0.1.0"), &json!("Slot a")));
+    let manager = bench.shown("/redfish/v1/Managers/bmc");
+    // The controller's own, of which there are none: those of machines are at their systems (DSP0268, `Manager`).
+    for none in ["SerialConsole", "GraphicalConsole", "CommandShell"] {
+        assert!(manager.get(none).is_none(), "{none}");
+    }
+    let links = &manager["Links"];
+    let uri = |id: &str| json!({"@odata.id": format!("{all}/{id}")});
+    assert_eq!(links["ActiveSoftwareImage"], uri("bmc"));
+    assert_eq!(links["SoftwareImages"], json!([uri("bmc"), uri("bmc-backup")]));
+
+    // One that is bad, and a machine that was not booted from an image.
+    let system = |slots: Vec<v1::FirmwareSlot>| {
+        let info = v1::SystemInfo { name: "bmc".into(), firmware_slots: slots, ..Default::default() };
+        v1::GetSystemInfoResponse { system_info: Some(info) }
+    };
+    let slot = |name: &str, active, state: v1::FirmwareSlotState| v1::FirmwareSlot {
+        name: name.into(),
+        version: "2".into(),
+        active,
+        state: state.into(),
+    };
+    let slots = vec![
+        slot("b", true, v1::FirmwareSlotState::Unconfirmed),
+        slot("a", false, v1::FirmwareSlotState::Bad),
+    ];
+    bench.say("rpc.SystemService.GetSystemInfo", &system(slots));
+    let backup = bench.shown(&format!("{all}/bmc-backup"));
+    assert_eq!(backup["Status"], json!({"State": "Disabled", "Health": "Warning"}));
+    assert_eq!(bench.shown(&format!("{all}/bmc"))["Description"], "Slot b");
+    bench.say("rpc.SystemService.GetSystemInfo", &system(Vec::new()));
+    assert_eq!(bench.get(&format!("{all}/bmc-backup")).status, 404);
+    let links = bench.shown("/redfish/v1/Managers/bmc")["Links"].clone();
+    assert!(links.get("ActiveSoftwareImage").is_none() && links.get("SoftwareImages").is_none(), "{links}");
+    assert!(bench.shown(&format!("{all}/bmc")).get("Description").is_none());
+    // While the operator says nothing, the controller's firmware is known all the same.
+    bench.refuse("rpc.SystemService.GetSystemInfo", Fault::new(Code::Unavailable, "it does not answer"));
+    assert_eq!(bench.shown(&format!("{all}/bmc"))["Version"], "0.1.0");
+}
+
+#[test]
 fn ipmi_is_shown_and_switched_where_it_is_not_ruled_out() {
     use prost::Message as _;
 

@@ -380,6 +380,15 @@ impl Bench {
         let system = v1::SystemInfo {
             name: "bmc".into(),
             board: "u-bmc/sim".into(),
+            firmware_slots: [("a", "0.1.0", true), ("b", "0.0.9", false)]
+                .into_iter()
+                .map(|(name, version, active)| v1::FirmwareSlot {
+                    name: name.into(),
+                    version: version.into(),
+                    active,
+                    state: v1::FirmwareSlotState::Confirmed.into(),
+                })
+                .collect(),
             health: Some(v1::Health { status: v1::HealthStatus::Ok.into(), ..v1::Health::default() }),
             ..v1::SystemInfo::default()
         };
