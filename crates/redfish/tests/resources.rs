@@ -397,6 +397,98 @@ fn a_power_operation_that_has_ended_is_a_task() {
 }
 
 #[test]
+fn a_task_that_its_owner_knows_no_more_is_shown_as_its_events_tell_it() {
+    use v1::TaskChangeKind as Kind;
+
+    let told = |domain: &str, id: &str, kind: Kind, reason: &str, seconds: i64| v1::Event {
+        id: format!("{id} {}", kind.as_str_name()),
+        domain: domain.into(),
+        component: "cd".into(),
+        what: "copy".into(),
+        time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+        message: "as an earlier release told it".into(),
+        payload: Some(v1::event::Payload::TaskChange(v1::TaskChange {
+            task_id: id.into(),
+            kind: kind.into(),
+            name: if domain == "media" { "cd: copy a.iso".into() } else { String::new() },
+            reason: reason.into(),
+        })),
+        ..v1::Event::default()
+    };
+    let mut bench = Bench::new();
+    let now = bench.about().now;
+    // The newest first, as they are listed.
+    let events = vec![
+        told("media", "copy-new", Kind::Started, "", now - 1),
+        told("media", "copy-listed", Kind::Started, "", now - 20),
+        told("diagnostics", "collect-old", Kind::Completed, "", now - 25),
+        told("media", "copy-stopped", Kind::Cancelled, "", now - 30),
+        told("media", "copy-failed", Kind::Failed, "the server is gone", now - 40),
+        told("media", "copy-failed", Kind::Started, "", now - 50),
+        told("media", "copy-killed", Kind::Started, "", now - 60),
+        told("media", "copy-done", Kind::Completed, "", now - 70),
+        told("media", "copy-done", Kind::Started, "", now - 80),
+        // Whose operation statemgr has forgotten as well.
+        told("host", "op-9", Kind::Started, "", now - 90),
+        told("media", "no/name", Kind::Completed, "", now - 90),
+    ];
+    bench.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
+    let listed = v1::MediaCopy {
+        id: "copy-listed".into(),
+        slot_name: "cd".into(),
+        state: v1::MediaCopyState::Running.into(),
+        ..v1::MediaCopy::default()
+    };
+    let media = v1::ListMediaResponse { slots: Vec::new(), copies: vec![listed] };
+    bench.say("rpc.MediaService.ListMedia", &media);
+    let ids = |bench: &mut Bench| -> Vec<String> {
+        let all = bench.shown("/redfish/v1/TaskService/Tasks");
+        let uris = all["Members"].as_array().unwrap().iter().map(|one| one["@odata.id"].as_str().unwrap());
+        uris.map(|uri| uri.rsplit('/').next().unwrap().to_owned())
+            .filter(|id| !["collect-1", "collect-2"].contains(&id.as_str()))
+            .collect()
+    };
+    let over = ["collect-old", "copy-stopped", "copy-failed", "copy-killed", "copy-done"];
+    assert_eq!(ids(&mut bench), [&["copy-listed"][..], &over[..]].concat());
+    for (id, state, status) in [
+        ("copy-done", "Completed", 204),
+        ("copy-stopped", "Cancelled", 500),
+        ("copy-failed", "Exception", 500),
+        ("copy-killed", "Exception", 500),
+        // The archive is gone.
+        ("collect-old", "Completed", 404),
+        ("copy-listed", "Running", 202),
+    ] {
+        let task = bench.shown(&format!("/redfish/v1/TaskService/Tasks/{id}"));
+        assert_eq!(task["TaskState"], state, "{task}");
+        let monitor = format!("/redfish/v1/TaskService/TaskMonitors/{id}");
+        assert_eq!(task["TaskMonitor"], monitor.as_str());
+        assert_eq!(bench.get(&monitor).status, status, "{id}");
+    }
+    let failed = bench.shown("/redfish/v1/TaskService/Tasks/copy-failed");
+    assert_eq!(
+        (&failed["Name"], &failed["Description"]),
+        (&json!("cd: copy a.iso"), &json!("the server is gone"))
+    );
+    assert_eq!(
+        (&failed["StartTime"], &failed["EndTime"]),
+        (&json!("2026-09-21T14:14:10Z"), &json!("2026-09-21T14:14:20Z"))
+    );
+    assert_eq!(failed["Messages"][0]["MessageId"], "TaskEvent.1.0.TaskAborted");
+    assert!(failed.get("PercentComplete").is_none());
+    let killed = bench.shown("/redfish/v1/TaskService/Tasks/copy-killed");
+    assert!(killed.get("EndTime").is_none() && killed["StartTime"].is_string(), "{killed}");
+    let done = bench.shown("/redfish/v1/TaskService/Tasks/copy-done");
+    assert_eq!(done["PercentComplete"], 100);
+    let old = bench.shown("/redfish/v1/TaskService/Tasks/collect-old");
+    assert_eq!(old["Name"], "as an earlier release told it");
+    // While mediasrv does not answer, what has begun may go on.
+    bench.refuse("rpc.MediaService.ListMedia", Fault::new(Code::Unavailable, "it does not answer"));
+    assert_eq!(ids(&mut bench), ["collect-old", "copy-stopped", "copy-failed", "copy-done"]);
+    assert_eq!(bench.get("/redfish/v1/TaskService/Tasks/copy-killed").status, 404);
+}
+
+#[test]
 fn a_power_operation_is_a_task_while_it_goes_on_and_before_its_event_is_there() {
     let mut bench = Bench::new();
     let operation = |id: &str, result: v1::OperationResult| v1::HostOperation {
