@@ -213,3 +213,26 @@ fn time_servers_are_named_and_switched_by_one_request() {
     assert_eq!(message["RelatedProperties"], json!(["/NTP/NTPServers"]));
     assert!(message["Resolution"].as_str().unwrap().contains("neither an address"), "{message}");
 }
+
+#[test]
+fn ways_in_are_shown_where_they_are_and_those_that_are_no_setting_are_read_only() {
+    let mut bench = bench();
+    let shown = bench.shown(PROTOCOL);
+    for (name, port) in [("SSH", 2200), ("KVMIP", 5900), ("VirtualMedia", 443)] {
+        assert_eq!(shown[name], json!({"ProtocolEnabled": true, "Port": port}), "{name}");
+        for body in [json!({"ProtocolEnabled": false}), json!({"Port": 1})] {
+            let answer = bench.send(Method::Patch, PROTOCOL, &json!({ (name): body }));
+            assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyNotWritable"), "{name}");
+        }
+    }
+    assert!(bench.called.is_empty());
+    // Where nobody listens, and where there is nothing to be reached, there is no such way.
+    let system = v1::SystemInfo { name: "bmc".into(), ..Default::default() };
+    bench.say("rpc.SystemService.GetSystemInfo", &v1::GetSystemInfoResponse { system_info: Some(system) });
+    bench.say("rpc.KvmService.ListScreens", &v1::ListScreensResponse::default());
+    bench.refuse("rpc.MediaService.ListMedia", Fault::new(Code::Unavailable, "mediasrv does not run"));
+    let shown = bench.shown(PROTOCOL);
+    for name in ["SSH", "KVMIP", "VirtualMedia"] {
+        assert!(shown.get(name).is_none(), "{name}");
+    }
+}

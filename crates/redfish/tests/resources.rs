@@ -67,6 +67,7 @@ fn a_machine_is_shown_as_its_daemons_say() {
         ("/SerialConsole/WebSocket/Interactive", json!(true)),
         ("/GraphicalConsole/ServiceEnabled", json!(true)),
         ("/GraphicalConsole/ConnectTypesSupported", json!(["KVMIP"])),
+        ("/GraphicalConsole/Port", json!(5900)),
         ("/SerialConsole/WebSocket/ConsoleURI", json!("/api/v1alpha1/consoles/system/socket?bytesOnly=true")),
     ] {
         assert_eq!(system.pointer(place), Some(&expected), "{place}");

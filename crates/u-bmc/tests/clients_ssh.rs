@@ -216,6 +216,10 @@ impl Ssh {
 #[tokio::test]
 async fn consoles_are_opened_typed_at_taken_over_and_looked_at() -> Result {
     let Some(bmc) = Bmc::start(&[]).await? else { return Ok(()) };
+    // Clients of Redfish are told where.
+    let protocols = bmc.suite.admin().get("/redfish/v1/Managers/bmc/NetworkProtocol").await?.json()?;
+    let ssh = json!({"ProtocolEnabled": true, "Port": bmc.port});
+    ensure!(protocols["SSH"] == ssh, "{protocols}");
     let mut ann = bmc.logged_in().await?;
     ann.types("whoami\r").await?;
     ann.says("whoami\r\nann\r\n").await?;

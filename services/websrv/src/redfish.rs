@@ -493,6 +493,7 @@ impl Gateway {
             now: i64::try_from(now).unwrap_or_default(),
             https_port: site.https_port,
             http_port: site.http_port,
+            vnc_port: site.vnc_port,
             basic: self.config.auth.basic,
             streams: site.streams.all(),
             collected: site.diagnostics.all(),

@@ -1,5 +1,6 @@
 //! ManagerNetworkProtocol: by which ways the controller is reached, of which websrv knows its own; names and time servers are netmgr's
-//! (`NetworkService`), IPMI is ipmisrv's (`IpmiService`).
+//! (`NetworkService`), IPMI is ipmisrv's (`IpmiService`), and who listens elsewhere the operator knows (`SystemService`). Screens and drives are reached where
+//! there are some, which kvmsrv (`KvmService`) and mediasrv (`MediaService`) say. What is no setting of a running controller is read-only here.
 
 use schema::rpc::{ipmi_service, network_service};
 use schema::v1alpha1 as v1;
@@ -59,9 +60,27 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             "Certificates": link(certificates::OF_HTTPS),
         },
         "IPMI": ipmi.map(|ipmi| json!({"ProtocolEnabled": ipmi.enabled, "Port": ipmi.port})),
+        // It runs where the configuration has it.
+        "SSH": listener(world, "ssh").map(|port| json!({"ProtocolEnabled": true, "Port": port})),
+        // Without a way of its own for viewers screens are seen by HTTPS alone.
+        "KVMIP": world.screens().is_ok_and(|answer| !answer.screens.is_empty()).then(|| json!({
+            "ProtocolEnabled": true,
+            "Port": port(about.vnc_port).or(port(about.https_port)),
+        })),
+        // A medium of a client's own comes by HTTPS.
+        "VirtualMedia": world.media().is_ok_and(|answer| !answer.slots.is_empty()).then(|| json!({
+            "ProtocolEnabled": about.https_port != 0,
+            "Port": port(about.https_port),
+        })),
         "NTP": network.and_then(ntp),
         "Status": status("Enabled", Some("OK")),
     })))
+}
+
+/// The port of a way in that is open.
+fn listener(world: &World, name: &str) -> Option<u32> {
+    let system = world.system().ok()?.system_info.as_ref()?;
+    system.listeners.iter().find(|one| one.name == name).map(|one| one.port)
 }
 
 /// Who is asked for the time; nothing where the clock is not the controller's to set (netmgr's `observe`).

@@ -155,13 +155,14 @@ fn serial_console(world: &World, host: &v1::Host) -> Option<Value> {
     Some(json!({ "WebSocket": { "ServiceEnabled": true, "ConsoleURI": uri, "Interactive": true } }))
 }
 
-/// How the host's screen is reached, if it has one: by the Web UI and by viewers of RFB, neither of which is the manager's own port.
+/// How the host's screen is reached, if it has one: by the Web UI and, where they have a port, by viewers of RFB.
 fn graphical_console(world: &World, host: &v1::Host) -> Option<Value> {
     world.screens().ok()?.screens.iter().find(|screen| screen.name == host.name)?;
     Some(json!({
         "ServiceEnabled": true,
         "MaxConcurrentSessions": SCREEN_SESSIONS,
         "ConnectTypesSupported": ["KVMIP"],
+        "Port": (world.about.vnc_port != 0).then_some(world.about.vnc_port),
     }))
 }
 

@@ -389,6 +389,9 @@ impl Bench {
                     state: v1::FirmwareSlotState::Confirmed.into(),
                 })
                 .collect(),
+            listeners: [("https", 443), ("ssh", 2200)]
+                .map(|(name, port)| v1::Listener { name: name.into(), address: "::".into(), port })
+                .into(),
             health: Some(v1::Health { status: v1::HealthStatus::Ok.into(), ..v1::Health::default() }),
             ..v1::SystemInfo::default()
         };
@@ -578,6 +581,7 @@ impl Bench {
             now: 1_790_000_100,
             https_port: 443,
             http_port: 80,
+            vnc_port: 5900,
             basic: true,
             host_name: "bmc.example".into(),
             streams: vec![redfish::StreamOpen {
