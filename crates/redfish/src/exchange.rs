@@ -149,10 +149,21 @@ impl Exchange {
         Ok(Self { route, method, request, query, world, body: Vec::new(), state: State::Begun })
     }
 
-    /// The path of what it is about, written in one way however the client wrote it.
+    /// What is changed by a change of what it is about: the same text by whichever of its URIs a thing is asked for, however the client wrote that. Between what a
+    /// condition compares and what is changed then nobody else may change it.
     #[must_use]
-    pub fn uri(&self) -> &str {
-        &self.route.uri
+    pub fn thing(&self) -> String {
+        let kind = match self.route.target {
+            Target::Resource(resource) => resource.type_name(),
+            _ => "",
+        };
+        match kind {
+            // The light and the tag of a system are those of the chassis it is in.
+            "ComputerSystem" | "Chassis" => "systems and chassis".to_owned(),
+            // A drive is at the manager and at its system, and an event is one in all logs that have it.
+            "VirtualMedia" | "LogEntry" => format!("{kind} {}", self.route.id),
+            _ => self.route.uri.clone(),
+        }
     }
 
     /// Whether it takes a body.

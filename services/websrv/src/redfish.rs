@@ -135,7 +135,7 @@ impl Gateway {
         // Between what a condition compares and what is changed then nobody else changes it.
         let alone = match method {
             Method::Patch | Method::Delete | Method::Put => {
-                Some(gateway::in_time(call, self.site.changing(exchange.uri())).await?)
+                Some(gateway::in_time(call, self.site.changing(&exchange.thing())).await?)
             }
             _ => None,
         };

@@ -34,7 +34,7 @@ impl Site {
         Self { https_port, http_port, vnc_port, ..Self::default() }
     }
 
-    /// Waits until nobody else changes what is at this path. Whoever waits has his turn, so those who do are as many as turns and
+    /// Waits until nobody else changes this thing, as `redfish::Exchange::thing` calls it. Whoever waits has his turn, so those who do are as many as turns and
     /// administrators' requests.
     pub(crate) async fn changing(&self, uri: &str) -> Changing {
         let lock = {
