@@ -65,6 +65,8 @@ fn a_machine_is_shown_as_its_daemons_say() {
         ),
         ("/Boot/BootSourceOverrideEnabled", json!("Disabled")),
         ("/SerialConsole/WebSocket/Interactive", json!(true)),
+        ("/SerialConsole/SSH/Port", json!(2200)),
+        ("/SerialConsole/SSH/ConsoleEntryCommand", json!("system")),
         ("/GraphicalConsole/ServiceEnabled", json!(true)),
         ("/GraphicalConsole/ConnectTypesSupported", json!(["KVMIP"])),
         ("/GraphicalConsole/Port", json!(5900)),

@@ -431,7 +431,7 @@ impl Slots {
         };
         let Some(copied) = self.copies.ended(id, end, self.clock.wall()) else { return };
         let drive = self.places.get(copied.slot).map_or("", |place| place.name.as_str());
-        self.tell_copy(id, (kind, &why), drive, &copied.name, Some(&copied.by));
+        self.tell_copy(id, (kind, why.as_str()), drive, &copied.name, Some(&copied.by));
     }
 
     /// Ends the copies that run, as the daemon ends: the next one does not know them, and who follows their tasks is told now or never.

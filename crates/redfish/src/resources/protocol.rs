@@ -78,7 +78,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
 }
 
 /// The port of a way in that is open.
-fn listener(world: &World, name: &str) -> Option<u32> {
+pub(super) fn listener(world: &World, name: &str) -> Option<u32> {
     let system = world.system().ok()?.system_info.as_ref()?;
     system.listeners.iter().find(|one| one.name == name).map(|one| one.port)
 }
