@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::Storage;
+use crate::manifest::{AREA_LEN, Manifest, ManifestError, PublicKey};
 use crate::slot::SlotId;
 
 /// What became of the data partition.
@@ -40,6 +41,42 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
+/// The slot that does not run. stage0 does not read it: one that hangs would hold up a boot that is none of its business.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherSlot {
+    /// Its partition's device.
+    pub device: String,
+    /// Bytes of the partition.
+    pub size: u64,
+    /// The keys of the initial file system, as their files have them, by one of which its manifest must be signed.
+    pub keys: Vec<String>,
+}
+
+impl OtherSlot {
+    /// Where on the device its manifest area begins, bytes; `None` for a partition that is too small for one.
+    #[must_use]
+    pub fn area(&self) -> Option<u64> {
+        self.size.checked_sub(AREA_LEN as u64)
+    }
+
+    /// The manifest of it, whose area holds these bytes, if it may boot on this board with this kernel.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manifest::open`] and [`Manifest::check`].
+    pub fn manifest(
+        &self,
+        area: &[u8],
+        board: &str,
+        kernel_release: &str,
+    ) -> Result<Manifest, ManifestError> {
+        let keys: Vec<PublicKey> = self.keys.iter().filter_map(|key| PublicKey::from_hex(key).ok()).collect();
+        let manifest = Manifest::open(area, &keys)?;
+        manifest.check(board, kernel_release, self.size)?;
+        Ok(manifest)
+    }
+}
+
 /// When a stage of the boot began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
@@ -75,6 +112,9 @@ pub struct HandOver {
     /// The stages so far.
     #[serde(default)]
     pub stages: Vec<Stage>,
+    /// The other slot; none where it has no partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<OtherSlot>,
 }
 
 impl HandOver {

@@ -30,7 +30,7 @@ mod slot;
 mod template;
 
 pub use config::{BootConfig, ConfigError, EmmcConfig, ModuleLists, NorConfig, Storage};
-pub use hand_over::{DataState, HandOver, RecordPlace, Stage};
+pub use hand_over::{DataState, HandOver, OtherSlot, RecordPlace, Stage};
 pub use manifest::{AREA_LEN, KeyError, Manifest, ManifestError, PublicKey, Root};
 #[cfg(feature = "sign")]
 pub use manifest::{public_key_of, seal};

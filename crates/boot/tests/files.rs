@@ -1,8 +1,8 @@
 //! The smaller files: `boot.json`, the hand-over, the template of the data partition.
 
 use boot::{
-    BootConfig, ConfigError, DataState, HandOver, RecordPlace, SlotId, Stage, Storage, Template,
-    TemplateError, TemplateWriter,
+    BootConfig, ConfigError, DataState, HandOver, Manifest, ManifestError, OtherSlot, RecordPlace, Root,
+    SlotId, Stage, Storage, Template, TemplateError, TemplateWriter,
 };
 use proptest::prelude::*;
 
@@ -42,10 +42,43 @@ fn the_hand_over_is_frozen() {
         fell_back_from: Some(SlotId::B),
         reason: "why".to_owned(),
         stages: vec![Stage { name: "stage0".to_owned(), ms: 1234 }],
+        other: None,
     };
     let text = r#"{"slot":"a","version":"0.1.0","board":"aspeed/ast2600-evb","flavour":"release","storage":"emmc","record":{"device":"/dev/mmcblk0p1"},"data":"factory-reset","fell_back_from":"b","reason":"why","stages":[{"name":"stage0","ms":1234}]}"#;
     assert_eq!(hand_over.to_json().unwrap(), text.as_bytes());
     assert_eq!(HandOver::parse(text.as_bytes()).unwrap(), hand_over);
+    let other = OtherSlot { device: "/dev/mmcblk0p3".to_owned(), size: 65_536, keys: vec!["00".to_owned()] };
+    let with_other = HandOver { other: Some(other), ..hand_over };
+    let more = r#","other":{"device":"/dev/mmcblk0p3","size":65536,"keys":["00"]}}"#;
+    let text = text.replace("}]}", &format!("}}]{more}"));
+    assert_eq!(with_other.to_json().unwrap(), text.as_bytes());
+    assert_eq!(HandOver::parse(text.as_bytes()).unwrap(), with_other);
+}
+
+#[test]
+fn the_other_slot_counts_if_its_manifest_is_signed_and_fits_here() {
+    let root =
+        Root { data_blocks: 1, hash_start_block: 1, hash_blocks: 1, root_hash: [0; 32], salt: [0; 32] };
+    let manifest = Manifest {
+        board: "x/y".to_owned(),
+        version: "2".to_owned(),
+        kernel_release: "6".to_owned(),
+        flavour: "release".to_owned(),
+        epoch: 0,
+        root,
+    };
+    let area = boot::seal(&manifest, &[3; 32]).unwrap();
+    let keys = |seed: u8| vec!["no key".to_owned(), boot::public_key_of(&[seed; 32]).to_hex()];
+    let other = OtherSlot { device: "/dev/null".to_owned(), size: 1 << 20, keys: keys(3) };
+    assert_eq!(other.area(), Some((1 << 20) - 16_384));
+    assert_eq!(other.manifest(&area, "x/y", "6").unwrap().version, "2");
+    assert!(matches!(other.manifest(&area, "x/z", "6"), Err(ManifestError::Board { .. })));
+    assert!(matches!(other.manifest(&area, "x/y", "7"), Err(ManifestError::Kernel { .. })));
+    let foreign = OtherSlot { keys: keys(4), ..other.clone() };
+    assert!(matches!(foreign.manifest(&area, "x/y", "6"), Err(ManifestError::Signature)));
+    let small = OtherSlot { size: 16_000, ..other };
+    assert_eq!(small.area(), None);
+    assert!(matches!(small.manifest(&area, "x/y", "6"), Err(ManifestError::Size(16_000))));
 }
 
 #[test]

@@ -50,6 +50,18 @@ async fn a_server_is_seen_and_controlled_through_its_pins() -> Result<()> {
     ensure!(info.contains(&format!("(commit {commit}")), "not the commit of the image, {commit}: {info}");
     // Each limit is read back before this is said.
     ensure!(info.contains("cgroups: memory and tasks"), "limits of the daemons are not in force: {info}");
+    // A new image has the same system in both slots.
+    eventually("both slots are told", FOLLOW, || async {
+        let info = admin.get("/api/v1alpha1/system/info").await?.json()?;
+        let slots = &info["systemInfo"]["firmwareSlots"];
+        let backup = admin.get("/redfish/v1/UpdateService/FirmwareInventory/bmc-backup").await?.json()?;
+        Ok(slots[0]["name"] == "a"
+            && slots[1]["name"] == "b"
+            && slots[1]["version"] == slots[0]["version"]
+            && slots[1]["version"].is_string()
+            && backup["Version"] == slots[1]["version"])
+    })
+    .await?;
     becomes(&admin, "HOST_STATUS_ON").await?;
     ensure!(bmc.server().trace(0).is_empty(), "I-2: the boot moved a pin: {:?}", bmc.server().trace(0));
 

@@ -18,8 +18,10 @@ use crate::resources::{self, Outcome};
 use crate::route::{Route, Target};
 use crate::world::{About, Call, Need, Supply, World};
 
-/// Resources one answer holds at most.
+/// Resources one answer holds at most in the places of links, and about how many bytes of text these may be: an answer is in memory whole, as a tree that takes
+/// several times as much.
 const EXPANDED_MAX: usize = 4000;
+const EXPANDED_BYTES_MAX: usize = 4 << 20;
 /// RFC 9110 §15.5.10: the state of a resource is against the request.
 const CONFLICT: u16 = 409;
 /// Members at once of a collection in which they are whole.
@@ -147,10 +149,21 @@ impl Exchange {
         Ok(Self { route, method, request, query, world, body: Vec::new(), state: State::Begun })
     }
 
-    /// The path of what it is about, written in one way however the client wrote it.
+    /// What is changed by a change of what it is about: the same text by whichever of its URIs a thing is asked for, however the client wrote that. Between what a
+    /// condition compares and what is changed then nobody else may change it.
     #[must_use]
-    pub fn uri(&self) -> &str {
-        &self.route.uri
+    pub fn thing(&self) -> String {
+        let kind = match self.route.target {
+            Target::Resource(resource) => resource.type_name(),
+            _ => "",
+        };
+        match kind {
+            // The light and the tag of a system are those of the chassis it is in.
+            "ComputerSystem" | "Chassis" => "systems and chassis".to_owned(),
+            // A drive is at the manager and at its system, and an event is one in all logs that have it.
+            "VirtualMedia" | "LogEntry" => format!("{kind} {}", self.route.id),
+            _ => self.route.uri.clone(),
+        }
     }
 
     /// Whether it takes a body.
@@ -448,7 +461,7 @@ impl Exchange {
         }
         let mut value = self.paged(value).map(|value| self.embedded(value))?;
         if let Some(expand) = query.expand {
-            let mut left = EXPANDED_MAX;
+            let mut left = Room { resources: EXPANDED_MAX, bytes: EXPANDED_BYTES_MAX };
             self.expand(&mut value, expand, expand.levels, false, &mut left)?;
         }
         if query.excerpt
@@ -528,7 +541,7 @@ impl Exchange {
         expand: Expand,
         levels: u8,
         in_links: bool,
-        left: &mut usize,
+        left: &mut Room,
     ) -> Result<(), Message> {
         let follows = match expand.follow {
             Follow::All => true,
@@ -567,7 +580,7 @@ impl Exchange {
         levels: u8,
         in_links: bool,
         follows: bool,
-        left: &mut usize,
+        left: &mut Room,
     ) -> Result<(), Message> {
         let uri = match item.as_object() {
             Some(map) if map.len() == 1 => map.get("@odata.id").and_then(Value::as_str),
@@ -579,7 +592,7 @@ impl Exchange {
             return Ok(());
         }
         let Some(mut shown) = self.member(item) else { return Ok(()) };
-        *left = left.checked_sub(1).ok_or_else(|| base::INSUFFICIENT_STORAGE.plain())?;
+        left.take(&shown).ok_or_else(|| base::INSUFFICIENT_STORAGE.plain())?;
         if levels > 1 {
             self.expand(&mut shown, expand, levels - 1, false, left)?;
         }
@@ -854,6 +867,33 @@ impl Exchange {
                 self.show_made(made)
             }
             Err(fault) => Step::Done(self.refusal(&fault)),
+        }
+    }
+}
+
+/// What an answer may still hold in the places of links.
+struct Room {
+    resources: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// One resource more, as it is shown before its own links are followed; `None` where there is no room for it.
+    fn take(&mut self, shown: &Value) -> Option<()> {
+        self.resources = self.resources.checked_sub(1)?;
+        self.bytes = self.bytes.checked_sub(text_len(shown))?;
+        Some(())
+    }
+}
+
+/// About how many bytes a value is as text.
+fn text_len(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(list) => 2 + list.iter().map(|item| text_len(item) + 1).sum::<usize>(),
+        Value::Object(map) => {
+            2 + map.iter().map(|(name, value)| name.len() + 4 + text_len(value)).sum::<usize>()
         }
     }
 }

@@ -282,6 +282,8 @@ pub struct About {
     pub https_port: u16,
     /// The port that answers with the way to HTTPS; 0 when there is none.
     pub http_port: u16,
+    /// The port of viewers of screens by RFB; 0 when there is none.
+    pub vnc_port: u16,
     /// Whether HTTP Basic is taken.
     pub basic: bool,
     /// The name of the controller; empty when it is not known.

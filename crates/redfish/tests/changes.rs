@@ -3,7 +3,7 @@
 mod support;
 
 use prost::Message as _;
-use redfish::{Fault, Method, Request};
+use redfish::{Exchange, Fault, Method, Request};
 use schema::Code;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
@@ -202,6 +202,32 @@ fn a_change_under_a_condition_that_does_not_hold_is_not_made() {
     assert_eq!(of(&format!("W/{tag}")), (412, "PreconditionFailed".into(), 0));
     assert_eq!(of(&tag), (200, String::new(), 1));
     assert_eq!(of("*"), (200, String::new(), 1));
+}
+
+#[test]
+fn a_thing_is_one_by_whichever_of_its_uris_it_is_changed() {
+    let thing = |path: &str| {
+        let path = format!("/redfish/v1/{path}");
+        let exchange = Exchange::new(&path, Method::Patch, Request::default(), Bench::new().about());
+        exchange.unwrap_or_else(|answer| panic!("{path}: {}", answer.status)).thing()
+    };
+    for (one, other) in [
+        ("Managers/bmc/VirtualMedia/cd", "Systems/system/VirtualMedia/cd"),
+        ("Managers/bmc/LogServices/EventLog/Entries/ev1", "Systems/system/LogServices/SEL/Entries/ev1"),
+        // Their light and tag.
+        ("Systems/system", "Chassis/chassis"),
+        ("AccountService", "AccountService/"),
+    ] {
+        assert_eq!(thing(one), thing(other));
+    }
+    for (one, other) in [
+        ("Managers/bmc/VirtualMedia/cd", "Managers/bmc/VirtualMedia/usb"),
+        ("AccountService/Accounts/a", "AccountService/Accounts/b"),
+        ("AccountService/Accounts/cd", "Managers/bmc/VirtualMedia/cd"),
+        ("Managers/bmc/NetworkProtocol", "Managers/bmc/EthernetInterfaces/eth0"),
+    ] {
+        assert_ne!(thing(one), thing(other));
+    }
 }
 
 #[test]

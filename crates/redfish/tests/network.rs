@@ -164,3 +164,75 @@ fn what_is_on_trial_says_so_and_what_is_refused_is_told() {
     let answer = bench.send(Method::Patch, ETH0, &json!({"HostName": "x"}));
     assert_eq!((answer.status, said(&answer).as_str()), (409, "PropertyNotWritable"));
 }
+
+const PROTOCOL: &str = "/redfish/v1/Managers/bmc/NetworkProtocol";
+
+#[test]
+fn time_servers_are_named_and_switched_by_one_request() {
+    let asked = |body: &Value| {
+        let mut bench = bench();
+        let answer = bench.send(Method::Patch, PROTOCOL, body);
+        assert_eq!(answer.status, 200, "{body}: {}", said(&answer));
+        let [call] = bench.called.as_slice() else { panic!("{body}: {:?}", bench.called) };
+        assert_eq!(call.method.method, "ChangeNetwork");
+        v1::ChangeNetworkRequest::decode(call.request.as_slice()).unwrap()
+    };
+    let servers = |list: &[&str]| {
+        let servers = list.iter().map(|one| (*one).to_owned()).collect();
+        Some(v1::TimeServers { servers })
+    };
+    for (ntp, time_servers, time_enabled) in [
+        (json!({"NTPServers": ["ntp.example"]}), servers(&["ntp.example"]), None),
+        (json!({"NTPServers": []}), servers(&[]), None),
+        // As clients fill a list up.
+        (json!({"NTPServers": ["ntp.example", "", ""]}), servers(&["ntp.example"]), None),
+        (json!({"ProtocolEnabled": false}), None, Some(false)),
+        (json!({"ProtocolEnabled": false, "NTPServers": ["a"]}), servers(&["a"]), Some(false)),
+        // As it is.
+        (json!({"ProtocolEnabled": true, "NTPServers": ["192.0.2.123"]}), None, None),
+    ] {
+        let expected = v1::ChangeNetworkRequest { time_servers, time_enabled, ..Default::default() };
+        assert_eq!(asked(&json!({"NTP": ntp})), expected, "{ntp}");
+    }
+    for (body, expected) in [
+        (json!({"NTP": {"NTPServers": ["a", "b", "c", "d", "e"]}}), "ArraySizeTooLong"),
+        (json!({"NTP": {"Port": 1230}}), "PropertyNotWritable"),
+        (json!({"NTP": {"NetworkSuppliedServers": []}}), "PropertyNotWritable"),
+    ] {
+        let answer = bench().send(Method::Patch, PROTOCOL, &body);
+        assert_eq!((answer.status, said(&answer).as_str()), (400, expected), "{body}");
+    }
+    // What netmgr says is wrong with one is told of the property.
+    let mut bench = bench();
+    let wrong =
+        Fault::new(Code::InvalidArgument, "time.ntp: \"a b\" is neither an address nor a host's name");
+    bench.refuse("rpc.NetworkService.ChangeNetwork", wrong);
+    let answer = bench.send(Method::Patch, PROTOCOL, &json!({"NTP": {"NTPServers": ["a b"]}}));
+    assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyValueIncorrect"));
+    let message = &answer.value()["error"]["@Message.ExtendedInfo"][0];
+    assert_eq!(message["RelatedProperties"], json!(["/NTP/NTPServers"]));
+    assert!(message["Resolution"].as_str().unwrap().contains("neither an address"), "{message}");
+}
+
+#[test]
+fn ways_in_are_shown_where_they_are_and_those_that_are_no_setting_are_read_only() {
+    let mut bench = bench();
+    let shown = bench.shown(PROTOCOL);
+    for (name, port) in [("SSH", 2200), ("KVMIP", 5900), ("VirtualMedia", 443)] {
+        assert_eq!(shown[name], json!({"ProtocolEnabled": true, "Port": port}), "{name}");
+        for body in [json!({"ProtocolEnabled": false}), json!({"Port": 1})] {
+            let answer = bench.send(Method::Patch, PROTOCOL, &json!({ (name): body }));
+            assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyNotWritable"), "{name}");
+        }
+    }
+    assert!(bench.called.is_empty());
+    // Where nobody listens, and where there is nothing to be reached, there is no such way.
+    let system = v1::SystemInfo { name: "bmc".into(), ..Default::default() };
+    bench.say("rpc.SystemService.GetSystemInfo", &v1::GetSystemInfoResponse { system_info: Some(system) });
+    bench.say("rpc.KvmService.ListScreens", &v1::ListScreensResponse::default());
+    bench.refuse("rpc.MediaService.ListMedia", Fault::new(Code::Unavailable, "mediasrv does not run"));
+    let shown = bench.shown(PROTOCOL);
+    for name in ["SSH", "KVMIP", "VirtualMedia"] {
+        assert!(shown.get(name).is_none(), "{name}");
+    }
+}

@@ -65,8 +65,11 @@ fn a_machine_is_shown_as_its_daemons_say() {
         ),
         ("/Boot/BootSourceOverrideEnabled", json!("Disabled")),
         ("/SerialConsole/WebSocket/Interactive", json!(true)),
+        ("/SerialConsole/SSH/Port", json!(2200)),
+        ("/SerialConsole/SSH/ConsoleEntryCommand", json!("system")),
         ("/GraphicalConsole/ServiceEnabled", json!(true)),
         ("/GraphicalConsole/ConnectTypesSupported", json!(["KVMIP"])),
+        ("/GraphicalConsole/Port", json!(5900)),
         ("/SerialConsole/WebSocket/ConsoleURI", json!("/api/v1alpha1/consoles/system/socket?bytesOnly=true")),
     ] {
         assert_eq!(system.pointer(place), Some(&expected), "{place}");
@@ -397,6 +400,98 @@ fn a_power_operation_that_has_ended_is_a_task() {
 }
 
 #[test]
+fn a_task_that_its_owner_knows_no_more_is_shown_as_its_events_tell_it() {
+    use v1::TaskChangeKind as Kind;
+
+    let told = |domain: &str, id: &str, kind: Kind, reason: &str, seconds: i64| v1::Event {
+        id: format!("{id} {}", kind.as_str_name()),
+        domain: domain.into(),
+        component: "cd".into(),
+        what: "copy".into(),
+        time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+        message: "as an earlier release told it".into(),
+        payload: Some(v1::event::Payload::TaskChange(v1::TaskChange {
+            task_id: id.into(),
+            kind: kind.into(),
+            name: if domain == "media" { "cd: copy a.iso".into() } else { String::new() },
+            reason: reason.into(),
+        })),
+        ..v1::Event::default()
+    };
+    let mut bench = Bench::new();
+    let now = bench.about().now;
+    // The newest first, as they are listed.
+    let events = vec![
+        told("media", "copy-new", Kind::Started, "", now - 1),
+        told("media", "copy-listed", Kind::Started, "", now - 20),
+        told("diagnostics", "collect-old", Kind::Completed, "", now - 25),
+        told("media", "copy-stopped", Kind::Cancelled, "", now - 30),
+        told("media", "copy-failed", Kind::Failed, "the server is gone", now - 40),
+        told("media", "copy-failed", Kind::Started, "", now - 50),
+        told("media", "copy-killed", Kind::Started, "", now - 60),
+        told("media", "copy-done", Kind::Completed, "", now - 70),
+        told("media", "copy-done", Kind::Started, "", now - 80),
+        // Whose operation statemgr has forgotten as well.
+        told("host", "op-9", Kind::Started, "", now - 90),
+        told("media", "no/name", Kind::Completed, "", now - 90),
+    ];
+    bench.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
+    let listed = v1::MediaCopy {
+        id: "copy-listed".into(),
+        slot_name: "cd".into(),
+        state: v1::MediaCopyState::Running.into(),
+        ..v1::MediaCopy::default()
+    };
+    let media = v1::ListMediaResponse { slots: Vec::new(), copies: vec![listed] };
+    bench.say("rpc.MediaService.ListMedia", &media);
+    let ids = |bench: &mut Bench| -> Vec<String> {
+        let all = bench.shown("/redfish/v1/TaskService/Tasks");
+        let uris = all["Members"].as_array().unwrap().iter().map(|one| one["@odata.id"].as_str().unwrap());
+        uris.map(|uri| uri.rsplit('/').next().unwrap().to_owned())
+            .filter(|id| !["collect-1", "collect-2"].contains(&id.as_str()))
+            .collect()
+    };
+    let over = ["collect-old", "copy-stopped", "copy-failed", "copy-killed", "copy-done"];
+    assert_eq!(ids(&mut bench), [&["copy-listed"][..], &over[..]].concat());
+    for (id, state, status) in [
+        ("copy-done", "Completed", 204),
+        ("copy-stopped", "Cancelled", 500),
+        ("copy-failed", "Exception", 500),
+        ("copy-killed", "Exception", 500),
+        // The archive is gone.
+        ("collect-old", "Completed", 404),
+        ("copy-listed", "Running", 202),
+    ] {
+        let task = bench.shown(&format!("/redfish/v1/TaskService/Tasks/{id}"));
+        assert_eq!(task["TaskState"], state, "{task}");
+        let monitor = format!("/redfish/v1/TaskService/TaskMonitors/{id}");
+        assert_eq!(task["TaskMonitor"], monitor.as_str());
+        assert_eq!(bench.get(&monitor).status, status, "{id}");
+    }
+    let failed = bench.shown("/redfish/v1/TaskService/Tasks/copy-failed");
+    assert_eq!(
+        (&failed["Name"], &failed["Description"]),
+        (&json!("cd: copy a.iso"), &json!("the server is gone"))
+    );
+    assert_eq!(
+        (&failed["StartTime"], &failed["EndTime"]),
+        (&json!("2026-09-21T14:14:10Z"), &json!("2026-09-21T14:14:20Z"))
+    );
+    assert_eq!(failed["Messages"][0]["MessageId"], "TaskEvent.1.0.TaskAborted");
+    assert!(failed.get("PercentComplete").is_none());
+    let killed = bench.shown("/redfish/v1/TaskService/Tasks/copy-killed");
+    assert!(killed.get("EndTime").is_none() && killed["StartTime"].is_string(), "{killed}");
+    let done = bench.shown("/redfish/v1/TaskService/Tasks/copy-done");
+    assert_eq!(done["PercentComplete"], 100);
+    let old = bench.shown("/redfish/v1/TaskService/Tasks/collect-old");
+    assert_eq!(old["Name"], "as an earlier release told it");
+    // While mediasrv does not answer, what has begun may go on.
+    bench.refuse("rpc.MediaService.ListMedia", Fault::new(Code::Unavailable, "it does not answer"));
+    assert_eq!(ids(&mut bench), ["collect-old", "copy-stopped", "copy-failed", "copy-done"]);
+    assert_eq!(bench.get("/redfish/v1/TaskService/Tasks/copy-killed").status, 404);
+}
+
+#[test]
 fn a_power_operation_is_a_task_while_it_goes_on_and_before_its_event_is_there() {
     let mut bench = Bench::new();
     let operation = |id: &str, result: v1::OperationResult| v1::HostOperation {
@@ -482,8 +577,19 @@ fn interfaces_are_shown_as_the_network_s_daemon_says_and_not_at_all_without_it()
     assert!(eth1.get("LinkStatus").is_none() && eth1.get("MACAddress").is_none());
     let protocol = bench.shown("/redfish/v1/Managers/bmc/NetworkProtocol");
     assert_eq!(protocol["FQDN"], "bmc.rack.example");
-    let ntp = json!({"ProtocolEnabled": true, "Port": 123, "NTPServers": ["192.0.2.123"]});
-    assert_eq!(protocol["NTP"], ntp);
+    let ntp = |on: bool, leased: &[&str]| json!({"ProtocolEnabled": on, "Port": 123, "NTPServers": ["192.0.2.123"], "NetworkSuppliedServers": leased});
+    assert_eq!(protocol["NTP"], ntp(true, &["192.0.2.1"]));
+    // Who would be asked is known where it is switched off; where netmgr only looks nothing is.
+    let off = v1::ListNetworkInterfacesResponse {
+        time_servers: Vec::new(),
+        time_enabled: Some(false),
+        ..support::network()
+    };
+    bench.say("rpc.NetworkService.ListNetworkInterfaces", &off);
+    assert_eq!(bench.shown("/redfish/v1/Managers/bmc/NetworkProtocol")["NTP"], ntp(false, &[]));
+    let observed = v1::ListNetworkInterfacesResponse { time_enabled: None, ..support::network() };
+    bench.say("rpc.NetworkService.ListNetworkInterfaces", &observed);
+    assert_eq!(bench.shown("/redfish/v1/Managers/bmc/NetworkProtocol").get("NTP"), None);
 
     let away = Fault::new(Code::Unavailable, "netmgr does not answer");
     bench.refuse("rpc.NetworkService.ListNetworkInterfaces", away);
@@ -491,6 +597,55 @@ fn interfaces_are_shown_as_the_network_s_daemon_says_and_not_at_all_without_it()
     let protocol = bench.shown("/redfish/v1/Managers/bmc/NetworkProtocol");
     assert_eq!((protocol.get("NTP"), &protocol["FQDN"]), (None, &json!("bmc.example")));
     assert_eq!(bench.get(all).status, 503);
+}
+
+#[test]
+fn what_is_in_both_slots_is_shown_and_linked_to() {
+    let mut bench = Bench::new();
+    let all = "/redfish/v1/UpdateService/FirmwareInventory";
+    let backup = bench.shown(&format!("{all}/bmc-backup"));
+    assert_eq!((&backup["Version"], &backup["Description"]), (&json!("0.0.9"), &json!("Slot b")));
+    assert_eq!(backup["Status"], json!({"State": "StandbyOffline", "Health": "OK"}));
+    assert_eq!(backup["RelatedItem"], json!([{"@odata.id": "/redfish/v1/Managers/bmc"}]));
+    let active = bench.shown(&format!("{all}/bmc"));
+    assert_eq!((&active["Version"], &active["Description"]), (&json!("0.1.0"), &json!("Slot a")));
+    let manager = bench.shown("/redfish/v1/Managers/bmc");
+    // The controller's own, of which there are none: those of machines are at their systems (DSP0268, `Manager`).
+    for none in ["SerialConsole", "GraphicalConsole", "CommandShell"] {
+        assert!(manager.get(none).is_none(), "{none}");
+    }
+    let links = &manager["Links"];
+    let uri = |id: &str| json!({"@odata.id": format!("{all}/{id}")});
+    assert_eq!(links["ActiveSoftwareImage"], uri("bmc"));
+    assert_eq!(links["SoftwareImages"], json!([uri("bmc"), uri("bmc-backup")]));
+
+    // One that is bad, and a machine that was not booted from an image.
+    let system = |slots: Vec<v1::FirmwareSlot>| {
+        let info = v1::SystemInfo { name: "bmc".into(), firmware_slots: slots, ..Default::default() };
+        v1::GetSystemInfoResponse { system_info: Some(info) }
+    };
+    let slot = |name: &str, active, state: v1::FirmwareSlotState| v1::FirmwareSlot {
+        name: name.into(),
+        version: "2".into(),
+        active,
+        state: state.into(),
+    };
+    let slots = vec![
+        slot("b", true, v1::FirmwareSlotState::Unconfirmed),
+        slot("a", false, v1::FirmwareSlotState::Bad),
+    ];
+    bench.say("rpc.SystemService.GetSystemInfo", &system(slots));
+    let backup = bench.shown(&format!("{all}/bmc-backup"));
+    assert_eq!(backup["Status"], json!({"State": "Disabled", "Health": "Warning"}));
+    assert_eq!(bench.shown(&format!("{all}/bmc"))["Description"], "Slot b");
+    bench.say("rpc.SystemService.GetSystemInfo", &system(Vec::new()));
+    assert_eq!(bench.get(&format!("{all}/bmc-backup")).status, 404);
+    let links = bench.shown("/redfish/v1/Managers/bmc")["Links"].clone();
+    assert!(links.get("ActiveSoftwareImage").is_none() && links.get("SoftwareImages").is_none(), "{links}");
+    assert!(bench.shown(&format!("{all}/bmc")).get("Description").is_none());
+    // While the operator says nothing, the controller's firmware is known all the same.
+    bench.refuse("rpc.SystemService.GetSystemInfo", Fault::new(Code::Unavailable, "it does not answer"));
+    assert_eq!(bench.shown(&format!("{all}/bmc"))["Version"], "0.1.0");
 }
 
 #[test]

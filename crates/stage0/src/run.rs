@@ -7,8 +7,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use boot::{
-    BootConfig, COPY_OFFSETS, DataState, Found, HandOver, PublicKey, RECORD_LEN, Record, RecordPlace, Stage,
-    Storage,
+    BootConfig, COPY_OFFSETS, DataState, Found, HandOver, OtherSlot, PublicKey, RECORD_LEN, Record,
+    RecordPlace, Stage, Storage,
 };
 use hal_linux::block::{self, Partition};
 use hal_linux::module::{self, Loaded};
@@ -79,8 +79,10 @@ pub(crate) fn run() -> Result<Infallible, Fatal> {
     say(&format!("data {}", name_of(state)));
 
     stages.begin("hand-over");
+    let other = partitions.slot(chosen.slot.other()).map(|partition| other_slot(partition, &keys));
     let record = partitions.record.map(|partition| partition.node.to_string_lossy().into_owned());
-    let hand_over = hand_over(storage, chosen, record.unwrap_or_default(), state, &told, stages.0);
+    let hand_over =
+        HandOver { other, ..hand_over(storage, chosen, record.unwrap_or_default(), state, &told, stages.0) };
     write_hand_over(&hand_over).map_err(Fatal::step(format!("write {}", HandOver::PATH)))?;
     dog.pet();
     system::switch_root()
@@ -206,6 +208,16 @@ fn hand_over(
         fell_back_from,
         reason: reasons.join("; "),
         stages,
+        other: None,
+    }
+}
+
+/// What the operator needs to look at the slot that does not run.
+fn other_slot(partition: &Partition, keys: &[PublicKey]) -> OtherSlot {
+    OtherSlot {
+        device: partition.node.to_string_lossy().into_owned(),
+        size: partition.size,
+        keys: keys.iter().map(PublicKey::to_hex).collect(),
     }
 }
 

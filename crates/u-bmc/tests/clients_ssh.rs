@@ -216,6 +216,15 @@ impl Ssh {
 #[tokio::test]
 async fn consoles_are_opened_typed_at_taken_over_and_looked_at() -> Result {
     let Some(bmc) = Bmc::start(&[]).await? else { return Ok(()) };
+    // Clients of Redfish are told where.
+    eventually("Redfish shows the port", FOLLOW, || async {
+        let admin = bmc.suite.admin();
+        let protocols = admin.get("/redfish/v1/Managers/bmc/NetworkProtocol").await?.json()?;
+        let system = admin.get("/redfish/v1/Systems/system").await?.json()?;
+        let way = json!({"ProtocolEnabled": true, "Port": bmc.port});
+        Ok(protocols["SSH"] == way && system["SerialConsole"]["SSH"]["Port"] == bmc.port)
+    })
+    .await?;
     let mut ann = bmc.logged_in().await?;
     ann.types("whoami\r").await?;
     ann.says("whoami\r\nann\r\n").await?;

@@ -436,6 +436,23 @@ async fn an_image_of_a_server_without_ranges_is_copied_into_the_store_and_insert
         Ok(named && kinds.iter().copied().eq(wanted.map(|kind| format!("TASK_CHANGE_KIND_{kind}"))))
     })
     .await?;
+    // The next mediasrv knows none of them, and their tasks are there all the same.
+    let killed = suite.kill_daemon("mediasrv")?;
+    eventually("another mediasrv answers", LONG, || async {
+        let copies = admin.get(MEDIA).await?.json()?["copies"].clone();
+        Ok(suite.pid_of("mediasrv").is_some_and(|pid| pid != killed)
+            && copies.as_array().is_none_or(Vec::is_empty))
+    })
+    .await?;
+    for (copy, state, monitored) in
+        [(&copies[0], "Exception", 500), (&copies[1], "Completed", 204), (&copies[2], "Cancelled", 500)]
+    {
+        let id = copy["id"].as_str().unwrap_or_default();
+        let task = admin.get(&format!("/redfish/v1/TaskService/Tasks/{id}")).await?.json()?;
+        ensure!(task["TaskState"] == state && task["EndTime"].is_string(), "{copy}: {task}");
+        let monitor = admin.get(&format!("/redfish/v1/TaskService/TaskMonitors/{id}")).await?;
+        ensure!(monitor.status == monitored, "{copy}: {}", monitor.status);
+    }
     suite.stop().await
 }
 

@@ -87,11 +87,30 @@ async fn the_real_state_is_found_again_and_what_was_stored_is_there_after_a_rest
         )
         .await?;
     assert_eq!(reply.status, 200, "{}", reply.text());
+    let reply = act(&admin, "system", "HOST_ACTION_ON").await?;
+    let operation = reply.json()?["operationId"].as_str().unwrap_or_default().to_owned();
+    assert!(!operation.is_empty(), "{}", reply.text());
+    let task = format!("/redfish/v1/TaskService/Tasks/{operation}");
+    eventually("the end of the operation is in the event log", FOLLOW, || async {
+        let events = admin.get("/api/v1alpha1/events?domain=host&what=operation").await?;
+        Ok(events.text().contains(&operation))
+    })
+    .await?;
+    let told = admin.get(&task).await?.json()?;
+    assert_eq!(told["TaskState"], "Completed", "{told}");
     suite.crash().await?;
 
     let suite = Suite::builder(U_BMC).state_dir(dir.path()).start().await?;
-    let host = suite.admin().get("/api/v1alpha1/hosts/system").await?.json()?;
+    let admin = suite.admin();
+    let host = admin.get("/api/v1alpha1/hosts/system").await?.json()?;
     assert_eq!(host["host"]["description"], "rack 7, the loud one");
+    // Who follows an operation finds how it ended.
+    let again = admin.get(&task).await?.json()?;
+    for field in ["Name", "TaskState", "TaskStatus", "StartTime", "EndTime"] {
+        assert_eq!(again[field], told[field], "{field}: {again} {told}");
+    }
+    let monitor = admin.get(&format!("/redfish/v1/TaskService/TaskMonitors/{operation}")).await?;
+    assert_eq!(monitor.status, 204, "{}", monitor.text());
     suite.stop().await
 }
 

@@ -392,7 +392,7 @@ impl Slots {
         let begun = (place.name.clone(), order.by.clone());
         let (id, progress) = self.copies.begin(order, self.clock.wall());
         tracing::info!(drive = begun.0, medium = name, "copying medium into store");
-        self.tell_copy(&id, v1::TaskChangeKind::Started, &begun.0, &name, Some(&begun.1));
+        self.tell_copy(&id, (v1::TaskChangeKind::Started, ""), &begun.0, &name, Some(&begun.1));
         let (store, copied) = (self.store.clone(), id.clone());
         let image = HttpImage::new(Arc::clone(&self.servers), wanted, None);
         let work = self.work.spawn(async move {
@@ -433,14 +433,14 @@ impl Slots {
 
     /// A copy has ended so. That is told once.
     fn copy_ended(&mut self, id: &str, end: End) {
-        let kind = match &end {
-            End::Done => v1::TaskChangeKind::Completed,
-            End::Failed(_) => v1::TaskChangeKind::Failed,
-            End::Stopped => v1::TaskChangeKind::Cancelled,
+        let (kind, why) = match &end {
+            End::Done => (v1::TaskChangeKind::Completed, String::new()),
+            End::Failed(why) => (v1::TaskChangeKind::Failed, why.clone()),
+            End::Stopped => (v1::TaskChangeKind::Cancelled, String::new()),
         };
         let Some(copied) = self.copies.ended(id, end, self.clock.wall()) else { return };
         let drive = self.places.get(copied.slot).map_or("", |place| place.name.as_str());
-        self.tell_copy(id, kind, drive, &copied.name, Some(&copied.by));
+        self.tell_copy(id, (kind, why.as_str()), drive, &copied.name, Some(&copied.by));
     }
 
     /// Ends the copies that run, as the daemon ends: the next one does not know them, and who follows their tasks is told now or never.
@@ -460,12 +460,19 @@ impl Slots {
             let drive = self.places.get(slot).map_or("", |place| place.name.as_str());
             tracing::info!(drive, medium = name, "stopped copying medium into store: daemon ends");
             // Nobody's doing.
-            self.tell_copy(&id, v1::TaskChangeKind::Cancelled, drive, &name, None);
+            self.tell_copy(&id, (v1::TaskChangeKind::Cancelled, ""), drive, &name, None);
         }
     }
 
-    /// Tells that a copy for this drive has begun or ended; what became of the drive by it is told by itself.
-    fn tell_copy(&self, id: &str, kind: v1::TaskChangeKind, drive: &str, image: &str, by: Option<&Opener>) {
+    /// Tells that a copy for this drive has begun or ended, and why where it failed; what became of the drive by it is told by itself.
+    fn tell_copy(
+        &self,
+        id: &str,
+        (kind, why): (v1::TaskChangeKind, &str),
+        drive: &str,
+        image: &str,
+        by: Option<&Opener>,
+    ) {
         let (severity, did) = match kind {
             v1::TaskChangeKind::Started => (v1::EventSeverity::Info, "has begun"),
             v1::TaskChangeKind::Completed => (v1::EventSeverity::Info, "is done"),
@@ -474,7 +481,12 @@ impl Slots {
         };
         let (account, request_id) =
             by.map(|by| (by.holder.account.as_str(), by.request_id.as_str())).unwrap_or_default();
-        let change = v1::TaskChange { task_id: id.to_owned(), kind: kind.into() };
+        let change = v1::TaskChange {
+            task_id: id.to_owned(),
+            kind: kind.into(),
+            name: format!("{drive}: copy {image}"),
+            reason: why.to_owned(),
+        };
         let event = ipc::EventBuilder::new(crate::NAME, "media", drive, "copy")
             .severity(severity)
             .message(format!("{drive}: the copy of {image} into the store {did}"))
@@ -560,7 +572,7 @@ impl Slots {
             tracing::info!(medium = name, by = who, "stopped copying medium into store");
             let drive = self.places.get(slot).map_or("", |place| place.name.as_str());
             // By who has emptied the drive, not by who wanted it filled.
-            self.tell_copy(&id, v1::TaskChangeKind::Cancelled, drive, &name, Some(&by));
+            self.tell_copy(&id, (v1::TaskChangeKind::Cancelled, ""), drive, &name, Some(&by));
             // As an ejection of a medium does: there may be none yet whose end would be told.
             if let Some(place) = self.places.get_mut(slot) {
                 place.verification = Verification::default();

@@ -1,7 +1,7 @@
 //! What is changed of the configuration while the controller runs: stored, and counted before what the configuration says. Pure, but for its file.
 //!
 //! ```text
-//!   ChangeNetwork ──► Book ─┬─► name, name servers: stored, then answered, then in force
+//!   ChangeNetwork ──► Book ─┬─► names, name and time servers: stored, then answered, then in force
 //!                           └─► another IPv4 address: on trial ─┬─ ConfirmNetwork ─► stored, then answered
 //!                                                               └─ time is over, or a restart ─► as it was before
 //! ```
@@ -36,6 +36,12 @@ pub(crate) struct Changes {
     hostname: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<String>,
+    /// Time servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ntp: Option<Vec<String>>,
+    /// Whether time servers are asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<bool>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     interfaces: BTreeMap<String, Changed>,
 }
@@ -77,6 +83,10 @@ impl Changes {
         if let Some(domain) = &self.domain {
             config.domain = Some(domain.clone());
         }
+        if let Some(servers) = &self.ntp {
+            config.time.ntp.clone_from(servers);
+        }
+        config.time.enabled = self.time.unwrap_or(config.time.enabled);
         for (name, changed) in &self.interfaces {
             let Some(interface) = config.interfaces.get_mut(name) else { continue };
             if let Some(source) = changed.ipv4 {
@@ -239,6 +249,14 @@ fn changed(before: &Changes, base: &Config, request: &ChangeNetworkRequest) -> R
         let found = changes.domain.as_deref().map_or(Ok(()), config::check_domain);
         bad.take("domain", found);
     }
+    if let Some(time) = &request.time_servers {
+        changes.ntp = Some(time.servers.clone());
+        for (nth, server) in time.servers.iter().enumerate() {
+            bad.take(&format!("time_servers.servers[{nth}]"), config::check_time_server(server));
+        }
+        bad.take("time_servers.servers", config::check_time_servers(&time.servers));
+    }
+    changes.time = request.time_enabled.or(changes.time);
     let source = match (request.dhcp4, &request.fixed4) {
         (true, Some(_)) => {
             let why = "an address is either fixed or asked of DHCP: give one of dhcp4 and fixed4";
@@ -362,6 +380,13 @@ pub(crate) fn told(request: &ChangeNetworkRequest) -> String {
     if let Some(domain) = &request.domain {
         parts.push(format!("domain {domain}"));
     }
+    if let Some(time) = &request.time_servers {
+        let servers = if time.servers.is_empty() { "none".to_owned() } else { time.servers.join(" ") };
+        parts.push(format!("time servers {servers}"));
+    }
+    if let Some(enabled) = request.time_enabled {
+        parts.push(if enabled { "time servers are asked" } else { "no time server is asked" }.to_owned());
+    }
     parts.join(", ")
 }
 
@@ -370,7 +395,7 @@ mod tests {
     use super::*;
     use crate::config::Interface;
     use proptest::prelude::*;
-    use schema::v1alpha1::NameServers;
+    use schema::v1alpha1::{NameServers, TimeServers};
 
     const TRIAL: Option<Millis> = Some(Millis::from_secs(120));
 
@@ -455,6 +480,37 @@ mod tests {
         assert!(matches!(outcome, Outcome::Store(_)));
     }
 
+    fn time(servers: &[&str]) -> ChangeNetworkRequest {
+        let servers = servers.iter().map(|one| (*one).to_owned()).collect();
+        ChangeNetworkRequest { time_servers: Some(TimeServers { servers }), ..Default::default() }
+    }
+
+    #[test]
+    fn time_servers_hold_at_once_in_place_of_the_configured_ones() {
+        let mut base = base();
+        base.time.ntp = vec!["192.0.2.123".into()];
+        let mut book = Book::default();
+        let mut ask = |request: &ChangeNetworkRequest| {
+            match book.change(at(0), &base, request, TRIAL) {
+                Ok(Outcome::Store(changes)) => book.stored(changes),
+                other => assert_eq!(other, Ok(Outcome::Same)),
+            }
+            let time = book.in_force(at(0)).on(&base).time;
+            (time.enabled, time.ntp)
+        };
+        let off = ChangeNetworkRequest { time_enabled: Some(false), ..Default::default() };
+        let on = ChangeNetworkRequest { time_enabled: Some(true), ..Default::default() };
+        // Who is asked is known while nobody is.
+        assert_eq!(ask(&off), (false, vec!["192.0.2.123".to_owned()]));
+        let two = ["ntp.example".to_owned(), "2001:db8::123".to_owned()];
+        assert_eq!(ask(&time(&["ntp.example", "2001:db8::123"])), (false, two.to_vec()));
+        assert_eq!(ask(&on), (true, two.to_vec()));
+        assert_eq!(ask(&time(&[])), (true, Vec::new()), "those of leases alone");
+        assert_eq!(ask(&ChangeNetworkRequest::default()), (true, Vec::new()), "what is not said stays");
+        assert_eq!(told(&time(&[])), "time servers none");
+        assert_eq!(told(&off), "no time server is asked");
+    }
+
     #[test]
     fn an_address_that_is_in_force_already_is_not_tried() {
         let mut book = Book::default();
@@ -513,6 +569,8 @@ mod tests {
                     "name_servers.addresses[2]",
                 ],
             ),
+            (time(&["a b"]), &["time_servers.servers[0]"]),
+            (time(&["a", "b", "c", "d", "e"]), &["time_servers.servers"]),
         ] {
             let mut book = Book::default();
             let refused = book.change(at(0), &base(), &request, TRIAL).unwrap_err();
@@ -533,6 +591,8 @@ mod tests {
         let mut request = fixed4("eth0", "192.0.2.9/24", "192.0.2.1");
         request.name_servers = Some(NameServers { addresses: vec!["2001:db8::53".into()] });
         request.domain = Some("rack.example".into());
+        request.time_servers = time(&["ntp.example"]).time_servers;
+        request.time_enabled = Some(false);
         let Ok(Outcome::Store(changes)) = book.change(at(0), &base(), &request, None) else { panic!() };
         save(&state, &changes).unwrap();
         assert_eq!(load(&state), changes);

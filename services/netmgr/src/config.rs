@@ -100,6 +100,8 @@ pub enum Ipv6 {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Time {
+    /// Whether time servers are asked; without it the clock is left as it is.
+    pub enabled: bool,
     /// NTP servers, tried in this order.
     pub ntp: Vec<String>,
     /// Whether the servers that DHCP names are used as well, after those.
@@ -126,7 +128,7 @@ impl Default for Config {
 
 impl Default for Time {
     fn default() -> Self {
-        Self { ntp: Vec::new(), ntp_from_dhcp: true, rtc: None, floor: FLOOR }
+        Self { enabled: true, ntp: Vec::new(), ntp_from_dhcp: true, rtc: None, floor: FLOOR }
     }
 }
 

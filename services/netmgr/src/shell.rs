@@ -290,6 +290,7 @@ impl<S: System> Net<S> {
             time_source: self.sync.synced().map(|synced| synced.server.clone()).unwrap_or_default(),
             time_offset_us: self.sync.synced().map(|synced| synced.offset_us),
             trial_ends: self.book.trial_ends().map(|at| events::moment(at, now, wall)),
+            time_enabled: Some(self.config.time.enabled),
         }
     }
 
@@ -597,10 +598,13 @@ impl<S: System> Net<S> {
             }
         }
         // The time.
-        let mut ntp = self.config.time.ntp.clone();
-        if self.config.time.ntp_from_dhcp {
-            let leased = self.ports.values().flat_map(|port| port.iface.ntp());
-            ntp.extend(leased.map(|server| server.to_string()));
+        let mut ntp: Vec<String> = Vec::new();
+        if self.config.time.enabled {
+            ntp.clone_from(&self.config.time.ntp);
+            if self.config.time.ntp_from_dhcp {
+                let leased = self.ports.values().flat_map(|port| port.iface.ntp());
+                ntp.extend(leased.map(|server| server.to_string()));
+            }
         }
         let usable = self.ports.values().any(|port| port.iface.is_usable());
         self.sync.network(now, ntp, usable);
@@ -647,6 +651,7 @@ impl<S: System> Net<S> {
                 tracing::warn!(%why, "NTP query failed");
                 return self.refresh();
             }
+            Verdict::Gone => return self.refresh(),
             Verdict::Right { offset_us, first } => (offset_us, first, false),
             Verdict::Step { offset_us, first } => {
                 let span = Duration::from_micros(offset_us.unsigned_abs());

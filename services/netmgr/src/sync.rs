@@ -57,6 +57,8 @@ pub(crate) enum Verdict {
     Right { offset_us: i64, first: bool },
     /// Not believed.
     Refused(String),
+    /// Of a server that is not asked any more.
+    Gone,
 }
 
 /// The last good answer.
@@ -139,6 +141,12 @@ impl Sync {
         }
     }
 
+    /// The clock is not kept by time servers any more: nothing is in sync.
+    pub(crate) fn forget(&mut self) {
+        (self.last, self.stepping, self.doubt) = (None, None, None);
+        (self.poll, self.failures) = (MIN_POLL, 0);
+    }
+
     /// When [`Sync::due`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Mono> {
         self.next
@@ -171,6 +179,13 @@ impl Sync {
     /// The answer to the question asked; `wall_us` is our time now, microseconds since 1970.
     pub(crate) fn answer(&mut self, now: Mono, wall_us: i64, answer: Result<Sample, Failed>) -> Verdict {
         let server = self.asking.take().unwrap_or_default();
+        if !self.servers.contains(&server) {
+            // Others were named while it was asked, or none.
+            if self.reachable && !self.servers.is_empty() {
+                self.next = Some(now);
+            }
+            return Verdict::Gone;
+        }
         let judged = match answer {
             Ok(sample) => self.judge(wall_us, sample).map(|offset_us| (offset_us, sample)),
             Err(Failed::TooOften) => {
@@ -437,6 +452,29 @@ mod tests {
         assert_eq!(sync.deadline(), Some(now));
         sync.network(now, Vec::new(), true);
         assert_eq!(sync.deadline(), None);
+    }
+
+    #[test]
+    fn an_answer_of_who_is_not_asked_any_more_moves_nothing() {
+        let (mut sync, mut now) = ready(&["a"]);
+        ask(&mut sync, &mut now);
+        sync.network(now, vec!["b".into()], true);
+        assert_eq!(sync.answer(now, NOW_US, sample(86_400_000_000)), Verdict::Gone);
+        assert_eq!(sync.synced(), None);
+        assert_eq!(ask(&mut sync, &mut now), "b", "who is asked instead, at once");
+        assert_eq!(sync.answer(now, NOW_US, sample(0)), Verdict::Right { offset_us: 0, first: true });
+        // Switched off while one is asked.
+        ask(&mut sync, &mut now);
+        sync.forget();
+        sync.network(now, Vec::new(), true);
+        assert_eq!(sync.answer(now, NOW_US, sample(30_000)), Verdict::Gone);
+        assert_eq!((sync.synced(), sync.deadline()), (None, None));
+        // And on again: the first answer sets the clock, whatever the offset.
+        sync.network(now, vec!["b".into()], true);
+        assert_eq!(ask(&mut sync, &mut now), "b");
+        let hour = 3_600_000_000;
+        let step = Verdict::Step { offset_us: hour, first: true };
+        assert_eq!(sync.answer(now, NOW_US, sample(hour)), step);
     }
 
     proptest! {

@@ -75,6 +75,18 @@ fn dhcp_brings_address_route_names_and_time_and_a_restart_does_not_flap() {
     assert!(status.contains("by DHCP"), "known from the first moment on: {status}");
     daemon.wait("time from 192.0.2.1");
     assert_eq!(lab.addresses("eth0"), addresses);
+    // Switched off nobody is asked, and nothing counts as in sync; what is named counts before the configuration.
+    daemon.forget();
+    daemon.say("time off");
+    daemon.wait("EVENT controller changed no time server is asked");
+    let status = daemon.wait("STATUS eth0");
+    assert!(!status.contains("time"), "{status}");
+    daemon.say("ntp 192.0.2.77");
+    daemon.wait("EVENT controller changed time servers 192.0.2.77");
+    daemon.wait("NTP false 192.0.2.77 of");
+    daemon.say("time on");
+    daemon.wait("NTP true 192.0.2.77 of 192.0.2.77 192.0.2.1");
+    daemon.wait("time from 192.0.2.1");
     let stopped = daemon.stop();
     assert!(stopped < Duration::from_secs(1), "{stopped:?}");
     assert_eq!(lab.addresses("eth0"), addresses, "a stop cuts nothing");

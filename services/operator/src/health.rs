@@ -82,6 +82,8 @@ impl SystemReport<'_> {
             id: self.system_id.to_owned(),
             board: format!("{}/{}", self.board.vendor, self.board.name),
             simulated: self.board.hal == HalKind::Sim,
+            firmware_slots: self.image.map(Image::slots).unwrap_or_default(),
+            listeners: self.records.iter().flat_map(wire::listeners).collect(),
         };
         let info = masked(info, request.field_mask.as_ref())?;
         Ok(pb::GetSystemInfoResponse { system_info: Some(info) })

@@ -553,7 +553,7 @@ impl<'a> Operator<'a> {
                 }
             }
             // Where the controller is reached, and as whom to log in, is not for every daemon to say.
-            Notification::Listen(name, address) if self.speaks(id) => self.listens(&name, address),
+            Notification::Listen(name, address) if self.speaks(id) => self.listens(id, &name, address),
             Notification::Credential(text) if self.speaks(id) => {
                 banner::credential(&text);
             }
@@ -626,7 +626,10 @@ impl<'a> Operator<'a> {
         }
     }
 
-    fn listens(&mut self, name: &str, address: SocketAddr) {
+    fn listens(&mut self, id: Id, name: &str, address: SocketAddr) {
+        if let Some(record) = self.records.get_mut(id.0) {
+            record.listens(name, address);
+        }
         let slot = match name {
             "https" => &mut self.https,
             "http" => &mut self.http,
@@ -646,10 +649,7 @@ impl<'a> Operator<'a> {
         let at = wire::Moment::new(self.clock.now(), self.clock.wall());
         let asked = self.machine.view(id).is_some_and(|view| matches!(view.state, State::Stopping { .. }));
         if let Some(record) = self.records.get_mut(id.0) {
-            record.pid = None;
-            record.status.clear();
-            record.last_exit = Some((wire::exit_words(ending, stopping, asked), at));
-            record.last_output = output.clone();
+            record.ended(wire::exit_words(ending, stopping, asked), at, output.clone());
         }
         if let Some(cgroups) = &self.cgroups {
             cgroups.remove(&name);

@@ -1,5 +1,6 @@
 //! What we know, as the schema says it.
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use schema::v1alpha1 as pb;
@@ -95,9 +96,29 @@ pub(crate) struct Record {
     pub(crate) status: String,
     pub(crate) last_exit: Option<(String, Moment)>,
     pub(crate) last_output: Vec<String>,
+    /// Where it listens, by the names of its ways in.
+    pub(crate) listens: Vec<(String, SocketAddr)>,
 }
 
+/// Ways in of one daemon that are remembered; none has more.
+const LISTENERS_MAX: usize = 8;
+
 impl Record {
+    /// It listens there.
+    pub(crate) fn listens(&mut self, name: &str, address: SocketAddr) {
+        self.listens.retain(|(known, _)| known != name);
+        if self.listens.len() < LISTENERS_MAX {
+            self.listens.push((name.to_owned(), address));
+        }
+    }
+
+    /// It has ended so.
+    pub(crate) fn ended(&mut self, how: String, at: Moment, output: Vec<String>) {
+        (self.pid, self.last_exit, self.last_output) = (None, Some((how, at)), output);
+        self.status.clear();
+        self.listens.clear();
+    }
+
     /// The clock may have been set.
     pub(crate) fn settle(&mut self, now: Mono, wall: SystemTime) {
         let exit = self.last_exit.as_mut().map(|(_, at)| at);
@@ -114,6 +135,15 @@ pub(crate) fn exit_words(ending: Ending, all_were_to: bool, was_asked: bool) -> 
         Ending::Ok if was_asked => "it ended to take its new settings".to_owned(),
         _ => ending.to_string(),
     }
+}
+
+/// Where a daemon listens.
+pub(crate) fn listeners(record: &Record) -> impl Iterator<Item = pb::Listener> {
+    record.listens.iter().map(|(name, address)| pb::Listener {
+        name: name.clone(),
+        address: address.ip().to_string(),
+        port: address.port().into(),
+    })
 }
 
 /// One row of `ListDaemons`.
@@ -173,6 +203,29 @@ mod tests {
         assert_eq!(told(30, at(1_700_000_031)), Some(at(1_700_000_005)));
         assert_eq!(told(40, at(1_600_000_040)), Some(at(1_600_000_005)), "and set back");
         assert_eq!(told(50, at(3)), Some(at(0)));
+    }
+
+    #[test]
+    fn where_a_daemon_listens_is_known_as_long_as_it_runs() {
+        let mut record = Record::default();
+        let told = |record: &Record| -> Vec<(String, String, u32)> {
+            listeners(record).map(|one| (one.name, one.address, one.port)).collect()
+        };
+        record.listens("https", "[::]:443".parse().unwrap());
+        record.listens("ssh", "192.0.2.1:22".parse().unwrap());
+        // It says so once more.
+        record.listens("https", "[::]:8443".parse().unwrap());
+        let (ssh, https) = (("ssh", "192.0.2.1", 22), ("https", "::", 8443));
+        let both = [ssh, https].map(|(name, at, port)| (name.to_owned(), at.to_owned(), port));
+        assert_eq!(told(&record), both);
+        for number in 0..20 {
+            record.listens(&number.to_string(), "[::]:1".parse().unwrap());
+        }
+        assert_eq!(told(&record).len(), LISTENERS_MAX);
+        let at = Moment::new(Mono::ZERO, SystemTime::UNIX_EPOCH);
+        record.ended("it ended by itself".to_owned(), at, Vec::new());
+        assert!(told(&record).is_empty());
+        assert_eq!(record.last_exit, Some(("it ended by itself".to_owned(), at)));
     }
 
     #[test]

@@ -390,7 +390,8 @@ impl Host {
     fn begun(&self, op: OpId) {
         let Some(known) = self.operations.iter().find(|known| known.id == op) else { return };
         let message = format!("{}: {} has begun", self.id, known.action);
-        let begun = v1::TaskChange { task_id: op.to_string(), kind: v1::TaskChangeKind::Started.into() };
+        let kind = v1::TaskChangeKind::Started.into();
+        let begun = v1::TaskChange { task_id: op.to_string(), kind, ..v1::TaskChange::default() };
         let payload = v1::event::Payload::TaskChange(begun);
         self.publish("begun", v1::EventSeverity::Info, message, Some(payload), Some(op));
     }

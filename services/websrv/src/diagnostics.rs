@@ -106,7 +106,8 @@ impl Gateway {
             TaskChangeKind::Completed => ("ended", EventSeverity::Info, "was collected"),
             _ => ("ended", EventSeverity::Warning, "could not be collected"),
         };
-        let change = TaskChange { task_id: id.to_owned(), kind: kind.into() };
+        let name = "Diagnostic data".to_owned();
+        let change = TaskChange { task_id: id.to_owned(), kind: kind.into(), name, reason: String::new() };
         let event = EventBuilder::new("websrv", "diagnostics", "bmc", what)
             .severity(severity)
             .message(format!("diagnostic data {text} for {username}"))

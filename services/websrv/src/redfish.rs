@@ -135,7 +135,7 @@ impl Gateway {
         // Between what a condition compares and what is changed then nobody else changes it.
         let alone = match method {
             Method::Patch | Method::Delete | Method::Put => {
-                Some(gateway::in_time(call, self.site.changing(exchange.uri())).await?)
+                Some(gateway::in_time(call, self.site.changing(&exchange.thing())).await?)
             }
             _ => None,
         };
@@ -493,6 +493,7 @@ impl Gateway {
             now: i64::try_from(now).unwrap_or_default(),
             https_port: site.https_port,
             http_port: site.http_port,
+            vnc_port: site.vnc_port,
             basic: self.config.auth.basic,
             streams: site.streams.all(),
             collected: site.diagnostics.all(),

@@ -70,7 +70,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let addresses = sockets.addresses();
     let h3_port = addresses.http3.map(|a| a.port());
     let port = |address: Option<SocketAddr>| address.map_or(0, |address| address.port());
-    let site = Site::new(port(addresses.https), port(addresses.http));
+    let site = Site::new(port(addresses.https), port(addresses.http), port(addresses.vnc));
     let keeper =
         sockets.served.clone().zip(sockets.https.as_ref().and_then(|(tcp, _)| tcp.local_addr().ok()));
     let keeper =

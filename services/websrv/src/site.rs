@@ -16,6 +16,7 @@ use crate::memory::{Memory, Ready};
 pub(crate) struct Site {
     pub https_port: u16,
     pub http_port: u16,
+    pub vnc_port: u16,
     pub identity: OnceCell<String>,
     pub streams: Arc<Streams>,
     /// What is known without asking, and answers that are made of that.
@@ -28,11 +29,12 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn new(https_port: u16, http_port: u16) -> Self {
-        Self { https_port, http_port, ..Self::default() }
+    /// Of these ports; 0 for what is not served.
+    pub(crate) fn new(https_port: u16, http_port: u16, vnc_port: u16) -> Self {
+        Self { https_port, http_port, vnc_port, ..Self::default() }
     }
 
-    /// Waits until nobody else changes what is at this path. Whoever waits has his turn, so those who do are as many as turns and
+    /// Waits until nobody else changes this thing, as `redfish::Exchange::thing` calls it. Whoever waits has his turn, so those who do are as many as turns and
     /// administrators' requests.
     pub(crate) async fn changing(&self, uri: &str) -> Changing {
         let lock = {
@@ -241,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_changes_something_waits_for_those_who_change_the_same_and_for_nobody_else() {
-        let site = Site::new(443, 80);
+        let site = Site::new(443, 80, 0);
         let mut others = Vec::new();
         let first = site.changing("/redfish/v1/Systems/system").await;
         for n in 0..100 {

@@ -592,7 +592,11 @@ mod tests {
             })
         };
         let change = |kind: v1::TaskChangeKind, id: &str| {
-            Payload::TaskChange(v1::TaskChange { task_id: id.into(), kind: kind.into() })
+            Payload::TaskChange(v1::TaskChange {
+                task_id: id.into(),
+                kind: kind.into(),
+                ..Default::default()
+            })
         };
         use v1::{OperationResult as R, TaskChangeKind as K};
         let cases = [

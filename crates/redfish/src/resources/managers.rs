@@ -9,7 +9,7 @@ use crate::resource::{Action, Given, Kind, Names, Parameter, Property, Resource,
 use crate::world::{Call, World};
 use crate::{Fault, Message};
 
-use super::{name, said, virtual_media};
+use super::{name, said, update, virtual_media};
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Managers",
@@ -61,6 +61,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         hosts.iter().map(|host| link(&format!("/redfish/v1/Systems/{}", host.name))).collect();
     let boxes: Vec<Value> =
         chassis.iter().map(|one| link(&format!("/redfish/v1/Chassis/{}", one.name))).collect();
+    let images = update::images(world, id);
     Ok(Some(json!({
         "Name": "Management controller",
         "Description": said(controller.description.as_deref()),
@@ -83,6 +84,8 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             "ManagerForServers": systems,
             "ManagerForChassis": boxes,
             "ManagerInChassis": chassis.first().map(|one| link(&format!("/redfish/v1/Chassis/{}", one.name))),
+            "ActiveSoftwareImage": images.as_ref().map(|(active, _)| link(active)),
+            "SoftwareImages": images.map(|(_, all)| all.iter().map(|uri| link(uri)).collect::<Vec<_>>()),
         },
     })))
 }

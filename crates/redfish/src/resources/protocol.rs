@@ -1,7 +1,8 @@
 //! ManagerNetworkProtocol: by which ways the controller is reached, of which websrv knows its own; names and time servers are netmgr's
-//! (`NetworkService`), IPMI is ipmisrv's (`IpmiService`).
+//! (`NetworkService`), IPMI is ipmisrv's (`IpmiService`), and who listens elsewhere the operator knows (`SystemService`). Screens and drives are reached where
+//! there are some, which kvmsrv (`KvmService`) and mediasrv (`MediaService`) say. What is no setting of a running controller is read-only here.
 
-use schema::rpc::ipmi_service;
+use schema::rpc::{ipmi_service, network_service};
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
@@ -14,19 +15,25 @@ use super::{certificates, interfaces, name, said};
 
 /// RFC 5905, 7.2.
 const NTP: u16 = 123;
+const NTP_ENABLED: &str = "NTP/ProtocolEnabled";
+const NTP_SERVERS: &str = "NTP/NTPServers";
+/// Time servers that netmgr asks.
+const NTP_SERVERS_MAX: usize = 4;
 
 pub(super) static RESOURCE: Resource = Resource {
     patch: Some(Patch {
         properties: &[
             Property::new("IPMI/ProtocolEnabled", Kind::Bool),
             Property::new("IPMI/Port", Kind::Integer(1, 65535)),
+            Property::new(NTP_ENABLED, Kind::Bool),
+            Property::new(NTP_SERVERS, Kind::Texts(NTP_SERVERS_MAX)),
         ],
         apply,
-        changes: &[Need::Ipmi],
+        changes: &[Need::Ipmi, Need::Network],
     }),
     ..Resource::new(
         "Managers/{}/NetworkProtocol",
-        "ManagerNetworkProtocol.v1_4_0.ManagerNetworkProtocol",
+        "ManagerNetworkProtocol.v1_9_0.ManagerNetworkProtocol",
         &entity::MANAGER_NETWORK_PROTOCOL,
         show,
     )
@@ -53,23 +60,72 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             "Certificates": link(certificates::OF_HTTPS),
         },
         "IPMI": ipmi.map(|ipmi| json!({"ProtocolEnabled": ipmi.enabled, "Port": ipmi.port})),
-        // Where nobody is asked for the time, it is not the controller's to say (netmgr's `observe`).
-        "NTP": network.filter(|network| !network.time_servers.is_empty() || !network.static_time_servers.is_empty()).map(|network| json!({
-            "ProtocolEnabled": !network.time_servers.is_empty(),
-            "Port": NTP,
-            "NTPServers": network.time_servers,
+        // It runs where the configuration has it.
+        "SSH": listener(world, "ssh").map(|port| json!({"ProtocolEnabled": true, "Port": port})),
+        // Without a way of its own for viewers screens are seen by HTTPS alone.
+        "KVMIP": world.screens().is_ok_and(|answer| !answer.screens.is_empty()).then(|| json!({
+            "ProtocolEnabled": true,
+            "Port": port(about.vnc_port).or(port(about.https_port)),
         })),
+        // A medium of a client's own comes by HTTPS.
+        "VirtualMedia": world.media().is_ok_and(|answer| !answer.slots.is_empty()).then(|| json!({
+            "ProtocolEnabled": about.https_port != 0,
+            "Port": port(about.https_port),
+        })),
+        "NTP": network.and_then(ntp),
         "Status": status("Enabled", Some("OK")),
     })))
 }
 
-fn apply(_: &World, _: Names<'_>, given: &Given) -> Vec<Change> {
-    let properties: Vec<&'static str> =
-        ["IPMI/ProtocolEnabled", "IPMI/Port"].into_iter().filter(|path| given.get(path).is_some()).collect();
-    if properties.is_empty() {
-        return Vec::new();
+/// The port of a way in that is open.
+pub(super) fn listener(world: &World, name: &str) -> Option<u32> {
+    let system = world.system().ok()?.system_info.as_ref()?;
+    system.listeners.iter().find(|one| one.name == name).map(|one| one.port)
+}
+
+/// Who is asked for the time; nothing where the clock is not the controller's to set (netmgr's `observe`).
+fn ntp(network: &v1::ListNetworkInterfacesResponse) -> Option<Value> {
+    let of_leases = network.time_servers.iter().filter(|one| !network.static_time_servers.contains(one));
+    Some(json!({
+        "ProtocolEnabled": network.time_enabled?,
+        "Port": NTP,
+        "NTPServers": network.static_time_servers,
+        "NetworkSuppliedServers": of_leases.collect::<Vec<_>>(),
+    }))
+}
+
+fn apply(world: &World, _: Names<'_>, given: &Given) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let of = |paths: [&'static str; 2]| -> Vec<&'static str> {
+        paths.into_iter().filter(|path| given.get(path).is_some()).collect()
+    };
+    let ipmi = of(["IPMI/ProtocolEnabled", "IPMI/Port"]);
+    if !ipmi.is_empty() {
+        let port = given.get("IPMI/Port").and_then(Value::as_u64).and_then(|port| u32::try_from(port).ok());
+        let request = v1::SetIpmiRequest { enabled: given.bool("IPMI/ProtocolEnabled"), port };
+        changes.push(Change { properties: ipmi, call: Ok(Call::new(ipmi_service::SET_IPMI, &request)) });
     }
-    let port = given.get("IPMI/Port").and_then(Value::as_u64).and_then(|port| u32::try_from(port).ok());
-    let request = v1::SetIpmiRequest { enabled: given.bool("IPMI/ProtocolEnabled"), port };
-    vec![Change { properties, call: Ok(Call::new(ipmi_service::SET_IPMI, &request)) }]
+    let ntp = of([NTP_ENABLED, NTP_SERVERS]);
+    if !ntp.is_empty() {
+        let network = world.network().ok();
+        let known = network.map(|network| network.static_time_servers.as_slice()).unwrap_or_default();
+        let servers = given.get(NTP_SERVERS).map(|_| {
+            // Clients fill a list up with texts that say nothing.
+            let servers = given.texts(NTP_SERVERS).into_iter().filter(|one| !one.is_empty());
+            servers.collect::<Vec<_>>()
+        });
+        let request = v1::ChangeNetworkRequest {
+            // Sent back as they were read, they say nothing.
+            time_servers: servers
+                .filter(|servers| servers != known)
+                .map(|servers| v1::TimeServers { servers }),
+            time_enabled: given
+                .bool(NTP_ENABLED)
+                .filter(|on| network.and_then(|network| network.time_enabled) != Some(*on)),
+            ..Default::default()
+        };
+        changes
+            .push(Change { properties: ntp, call: Ok(Call::new(network_service::CHANGE_NETWORK, &request)) });
+    }
+    changes
 }

@@ -11,7 +11,7 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
-use super::{boot_override, chassis, name, pcie, said, virtual_media};
+use super::{boot_override, chassis, name, pcie, protocol, said, virtual_media};
 
 /// Sessions of one screen at a time (docs/kvm.md).
 const SCREEN_SESSIONS: u32 = 16;
@@ -147,21 +147,33 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     })))
 }
 
-/// How the host's serial port is reached, if it has one that is ours.
+/// How the host's serial port is reached, if it has one that is ours: by the Web UI and, where sshsrv listens, by SSH, which takes the host's name as a command.
 fn serial_console(world: &World, host: &v1::Host) -> Option<Value> {
     let consoles = &world.consoles().ok()?.consoles;
     let console = consoles.iter().find(|console| console.name == host.name)?;
     let uri = format!("/api/v1alpha1/consoles/{}/socket?bytesOnly=true", console.name);
-    Some(json!({ "WebSocket": { "ServiceEnabled": true, "ConsoleURI": uri, "Interactive": true } }))
+    let ssh = protocol::listener(world, "ssh").map(|port| {
+        json!({
+            "ServiceEnabled": true,
+            "Port": port,
+            "SharedWithManagerCLI": false,
+            "ConsoleEntryCommand": console.name,
+        })
+    });
+    Some(json!({
+        "WebSocket": { "ServiceEnabled": true, "ConsoleURI": uri, "Interactive": true },
+        "SSH": ssh,
+    }))
 }
 
-/// How the host's screen is reached, if it has one: by the Web UI and by viewers of RFB, neither of which is the manager's own port.
+/// How the host's screen is reached, if it has one: by the Web UI and, where they have a port, by viewers of RFB.
 fn graphical_console(world: &World, host: &v1::Host) -> Option<Value> {
     world.screens().ok()?.screens.iter().find(|screen| screen.name == host.name)?;
     Some(json!({
         "ServiceEnabled": true,
         "MaxConcurrentSessions": SCREEN_SESSIONS,
         "ConnectTypesSupported": ["KVMIP"],
+        "Port": (world.about.vnc_port != 0).then_some(world.about.vnc_port),
     }))
 }
 

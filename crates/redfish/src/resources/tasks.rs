@@ -1,7 +1,10 @@
 //! TaskService: what goes on for longer, and did. Power operations: of each host the one under way or the last, as statemgr has it, and those that have
 //! ended, as the event log has them; who asked for one was answered when it was accepted. They stay as long as their events, over restarts. Images that are
-//! copied into the store: from their begin on, as mediasrv knows them, the last eight, until it starts anew. Diagnostic data: while it is collected and a
-//! while after, until websrv starts anew. The begin and the end of each is an event ([`log`](super::log)).
+//! copied into the store: from their begin on, as mediasrv knows them, the last eight. Diagnostic data: while it is collected and a while after, as websrv
+//! knows it. The begin and the end of each is an event ([`log`](super::log)), and what its owner knows no more, as it has started anew since, is shown as its
+//! events tell it.
+
+use std::collections::BTreeMap;
 
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
@@ -12,7 +15,7 @@ use crate::privilege::entity;
 use crate::resource::{Resource, collection, link, status};
 use crate::world::{Collected, World};
 
-use super::{is_path_name, log_services, name, task_uri};
+use super::{is_path_name, log_services, name, said, task_uri};
 
 pub(super) static SERVICE: Resource = Resource {
     volatile: &["DateTime"],
@@ -40,6 +43,8 @@ pub(super) static COLLECTION: Resource = Resource::new(
         let collected = world.about.collected.iter().map(|one| one.id.as_str());
         let ids = collected.chain(running).chain(ended.iter().copied());
         let ids = ids.chain(copies(world).map(|copy| copy.id.as_str()));
+        let told = told(world)?;
+        let ids = ids.chain(told.iter().map(|one| one.id));
         Ok(Some(collection("Tasks", ids.map(task_uri).collect())))
     },
 );
@@ -68,8 +73,10 @@ pub(super) static TASK: Resource =
                 &one.component_name,
             )));
         }
-        let running = lately.into_iter().find(|(_, one)| one.id == id);
-        Ok(running.map(|(host, one)| of_operation(one, host)))
+        if let Some((host, running)) = lately.into_iter().find(|(_, one)| one.id == id) {
+            return Ok(Some(of_operation(running, host)));
+        }
+        Ok(told(world)?.iter().find(|one| one.id == id).map(of_events))
     });
 
 /// The operation of each host that is under way or was the last, with the host: of one that has just ended the event may not be there yet. Without statemgr
@@ -143,6 +150,87 @@ fn of_copy(copy: &v1::MediaCopy) -> Value {
     })
 }
 
+/// The domains of the events of copies and of diagnostic data.
+const MEDIA: &str = "media";
+const DIAGNOSTICS: &str = "diagnostics";
+/// Seconds after which what has begun is in the list of its owner, wherever that was asked before the event was read.
+const LISTED_AFTER: i64 = 10;
+
+/// A task that its owner knows no more: what its events tell of it.
+struct Told<'w> {
+    id: &'w str,
+    /// The newest event of it, and what that says.
+    last: (&'w v1::Event, &'w v1::TaskChange),
+    began: Option<prost_types::Timestamp>,
+}
+
+impl Told<'_> {
+    fn is_over(&self) -> bool {
+        self.last.1.kind() != v1::TaskChangeKind::Started
+    }
+}
+
+/// Those tasks, the one that was told of last first. Of one whose end nobody has told, as its owner died with it, nothing is said while that owner does not
+/// answer: then it may go on.
+///
+/// # Errors
+/// As [`World::events`].
+fn told(world: &World) -> Result<Vec<Told<'_>>, Fault> {
+    let mut all: Vec<Told<'_>> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    // The newest first.
+    for event in &world.events()?.events {
+        let Some(v1::event::Payload::TaskChange(change)) = &event.payload else { continue };
+        let id = change.task_id.as_str();
+        // Power operations have their own events.
+        if ![MEDIA, DIAGNOSTICS].contains(&event.domain.as_str()) || !is_path_name(id) {
+            continue;
+        }
+        let place = *places.entry(id).or_insert_with(|| {
+            all.push(Told { id, last: (event, change), began: None });
+            all.len() - 1
+        });
+        if let (v1::TaskChangeKind::Started, Some(one)) = (change.kind(), all.get_mut(place)) {
+            one.began = event.time;
+        }
+    }
+    let listed: Vec<&str> = copies(world)
+        .map(|copy| copy.id.as_str())
+        .chain(world.about.collected.iter().map(|one| one.id.as_str()))
+        .collect();
+    let answers = world.media().is_ok();
+    all.retain(|one| {
+        let is_lost = (one.last.0.domain == DIAGNOSTICS || answers)
+            && one.began.is_some_and(|at| at.seconds.saturating_add(LISTED_AFTER) <= world.about.now);
+        !listed.contains(&one.id) && (one.is_over() || is_lost)
+    });
+    Ok(all)
+}
+
+fn of_events(one: &Told<'_>) -> Value {
+    let (id, (event, change)) = (one.id, one.last);
+    let (state, health, message) = match change.kind() {
+        v1::TaskChangeKind::Completed => ("Completed", "OK", task_event::TASK_COMPLETED_OK.with(&[id])),
+        v1::TaskChangeKind::Cancelled => ("Cancelled", "OK", task_event::TASK_CANCELLED.with(&[id])),
+        // Where its owner died with it, it came to no end.
+        _ => ("Exception", "Critical", task_event::TASK_ABORTED.with(&[id])),
+    };
+    let name = said(Some(&change.name)).unwrap_or(&event.message);
+    let ended = event.time.filter(|_| one.is_over());
+    json!({
+        "Name": name,
+        "Description": said(Some(&change.reason)),
+        "TaskState": state,
+        "TaskStatus": health,
+        "TaskMonitor": monitor_uri(id),
+        // How much was done of one that did not come to its end nobody knows any more.
+        "PercentComplete": (change.kind() == v1::TaskChangeKind::Completed).then_some(100),
+        "StartTime": one.began.map(|at| at.to_string()),
+        "EndTime": ended.map(|at| at.to_string()),
+        "Messages": [message.to_json()],
+    })
+}
+
 /// What tells how a task is, and at last what the request that began it would have been answered.
 pub(crate) fn monitor_uri(id: &str) -> String {
     format!("/redfish/v1/TaskService/TaskMonitors/{id}")
@@ -202,11 +290,22 @@ pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<Outcome>, Fau
     let lately = latest(world);
     let ended = operations(world)?.find(|(_, one)| one.operation_id == id).map(|(_, one)| one.result());
     let result = ended.or_else(|| lately.iter().find(|(_, one)| one.id == id).map(|(_, one)| one.result()));
-    Ok(result.map(|result| match result {
-        v1::OperationResult::Running => Outcome::Running,
-        v1::OperationResult::Done => Outcome::Done,
-        _ => Outcome::Failed,
-    }))
+    if let Some(result) = result {
+        return Ok(Some(match result {
+            v1::OperationResult::Running => Outcome::Running,
+            v1::OperationResult::Done => Outcome::Done,
+            _ => Outcome::Failed,
+        }));
+    }
+    let told = told(world)?;
+    let Some(one) = told.iter().find(|one| one.id == id) else { return Ok(None) };
+    let (event, change) = one.last;
+    Ok(match change.kind() {
+        // What it made is gone, and with it the answer.
+        v1::TaskChangeKind::Completed if event.domain == DIAGNOSTICS => None,
+        v1::TaskChangeKind::Completed => Some(Outcome::Done),
+        _ => Some(Outcome::Failed),
+    })
 }
 
 /// When it was accepted.

@@ -1,5 +1,5 @@
-//! UpdateService: which firmware there is. The controller's is statemgr's (`ManagementControllerService`), that of machines inventorymgr's
-//! (`AssetService`). Nothing takes a new one yet: the service is disabled, and the ways to bring one, which clients look for, say so.
+//! UpdateService: which firmware there is. The controller's is statemgr's (`ManagementControllerService`), what its slots hold the operator's
+//! (`SystemService`), that of machines inventorymgr's (`AssetService`). Nothing takes a new one yet: the service is disabled, and the ways to bring one, which clients look for, say so.
 
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
@@ -68,28 +68,70 @@ pub(super) static FIRMWARE: Resource = Resource::new(
     show,
 );
 
+/// What the image that the controller runs is called here; where it has two slots, the other one is that with [`BACKUP`] behind it.
+const BACKUP: &str = "-backup";
+
 struct Firmware {
     id: String,
     name: String,
+    description: Option<String>,
     version: Option<String>,
     manufacturer: Option<String>,
     of: String,
+    status: Value,
+}
+
+/// The slots of the controller's flash that hold an image, as the operator has them; none on a machine that was not booted from an image of ours, and while
+/// nothing is known of them.
+fn slots(world: &World) -> &[v1::FirmwareSlot] {
+    let system = world.system().ok().and_then(|answer| answer.system_info.as_ref());
+    system.map(|system| system.firmware_slots.as_slice()).unwrap_or_default()
+}
+
+/// The URIs of the images of a controller: the one that runs, and all there are. None where it has no slots.
+pub(super) fn images(world: &World, controller: &str) -> Option<(String, Vec<String>)> {
+    let uri = |backup: &str| format!("/redfish/v1/UpdateService/FirmwareInventory/{controller}{backup}");
+    let slots = slots(world);
+    slots.iter().find(|slot| slot.active)?;
+    let all = slots.iter().map(|slot| uri(if slot.active { "" } else { BACKUP }));
+    Some((uri(""), all.collect()))
 }
 
 fn all(world: &World) -> Result<Vec<Firmware>, Fault> {
     let mut out = Vec::new();
+    // The slots are those of the controller that answers, which is the first one.
+    let mut slots = slots(world);
     for controller in &world.controllers()?.controllers {
         let firmware = controller.firmware.as_ref();
+        // Who answers this is that firmware.
+        let manufacturer = firmware
+            .and_then(|firmware| firmware.vendor.clone())
+            .or_else(|| Some(super::log::REGISTRY.owner.to_owned()));
+        let of = format!("/redfish/v1/Managers/{}", controller.name);
+        let of_slots = std::mem::take(&mut slots);
+        let place = |slot: &v1::FirmwareSlot| format!("Slot {}", slot.name);
         out.push(Firmware {
             id: controller.name.clone(),
             name: "Management controller".to_owned(),
+            description: of_slots.iter().find(|slot| slot.active).map(place),
             version: firmware.and_then(|firmware| firmware.version.clone()),
-            // Who answers this is that firmware.
-            manufacturer: firmware
-                .and_then(|firmware| firmware.vendor.clone())
-                .or_else(|| Some(super::log::REGISTRY.owner.to_owned())),
-            of: format!("/redfish/v1/Managers/{}", controller.name),
+            manufacturer: manufacturer.clone(),
+            of: of.clone(),
+            status: status("Enabled", Some("OK")),
         });
+        out.extend(of_slots.iter().filter(|slot| !slot.active).map(|slot| Firmware {
+            id: format!("{}{BACKUP}", controller.name),
+            name: "Management controller, other slot".to_owned(),
+            description: Some(place(slot)),
+            version: Some(slot.version.clone()),
+            manufacturer: manufacturer.clone(),
+            of: of.clone(),
+            status: match slot.state() {
+                v1::FirmwareSlotState::Bad => status("Disabled", Some("Warning")),
+                v1::FirmwareSlotState::Unspecified => status("StandbyOffline", None),
+                _ => status("StandbyOffline", Some("OK")),
+            },
+        }));
     }
     // Without inventorymgr the controller's is still known.
     for asset in world.parts(v1::AssetType::Firmware).unwrap_or_default() {
@@ -97,9 +139,11 @@ fn all(world: &World) -> Result<Vec<Firmware>, Fault> {
         out.push(Firmware {
             id: asset.id.clone(),
             name: asset.name.clone(),
+            description: None,
             version: info.and_then(|info| info.revision.clone()),
             manufacturer: info.and_then(|info| info.manufacturer.clone()),
             of: format!("/redfish/v1/Systems/{}", asset.host_name),
+            status: status("Enabled", Some("OK")),
         });
     }
     Ok(out)
@@ -111,11 +155,12 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     };
     Ok(Some(json!({
         "Name": firmware.name,
+        "Description": firmware.description,
         "Version": said(firmware.version.as_deref()),
         "Manufacturer": said(firmware.manufacturer.as_deref()),
         "Updateable": false,
         "RelatedItem": [link(&firmware.of)],
         "RelatedItem@odata.count": 1,
-        "Status": status("Enabled", Some("OK")),
+        "Status": firmware.status,
     })))
 }

@@ -221,7 +221,9 @@ pub fn network() -> v1::ListNetworkInterfacesResponse {
         host_name: "bmc".into(),
         domains: vec!["rack.example".into(), "example".into()],
         name_servers: vec!["192.0.2.53".into()],
-        time_servers: vec!["192.0.2.123".into()],
+        time_servers: vec!["192.0.2.123".into(), "192.0.2.1".into()],
+        static_time_servers: vec!["192.0.2.123".into()],
+        time_enabled: Some(true),
         ..Default::default()
     }
 }
@@ -378,6 +380,18 @@ impl Bench {
         let system = v1::SystemInfo {
             name: "bmc".into(),
             board: "u-bmc/sim".into(),
+            firmware_slots: [("a", "0.1.0", true), ("b", "0.0.9", false)]
+                .into_iter()
+                .map(|(name, version, active)| v1::FirmwareSlot {
+                    name: name.into(),
+                    version: version.into(),
+                    active,
+                    state: v1::FirmwareSlotState::Confirmed.into(),
+                })
+                .collect(),
+            listeners: [("https", 443), ("ssh", 2200)]
+                .map(|(name, port)| v1::Listener { name: name.into(), address: "::".into(), port })
+                .into(),
             health: Some(v1::Health { status: v1::HealthStatus::Ok.into(), ..v1::Health::default() }),
             ..v1::SystemInfo::default()
         };
@@ -567,6 +581,7 @@ impl Bench {
             now: 1_790_000_100,
             https_port: 443,
             http_port: 80,
+            vnc_port: 5900,
             basic: true,
             host_name: "bmc.example".into(),
             streams: vec![redfish::StreamOpen {

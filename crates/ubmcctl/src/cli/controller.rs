@@ -90,6 +90,12 @@ pub(crate) struct NetworkSet {
     /// Its own domain; empty: as configured
     #[arg(long)]
     pub domain: Option<String>,
+    /// Time server, by address or name, in place of the configured ones; can be given up to four times, and empty for those of DHCP alone
+    #[arg(long)]
+    pub ntp: Option<Vec<String>>,
+    /// Whether time servers are asked
+    #[arg(long, value_name = "ON|OFF", value_parser = ["on", "off"])]
+    pub time: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,7 +4,7 @@ use data_encoding::HEXLOWER;
 use schema::rpc::network_service;
 use schema::v1alpha1::{
     ChangeNetworkRequest, ConfirmNetworkRequest, FixedIpv4, ListNetworkInterfacesRequest,
-    ListNetworkInterfacesResponse, NameServers, NetworkInterface,
+    ListNetworkInterfacesResponse, NameServers, NetworkInterface, TimeServers,
 };
 
 use super::Session;
@@ -58,7 +58,7 @@ pub(crate) async fn run(session: Session, command: NetworkCommand, output: Outpu
 }
 
 fn wanted(set: NetworkSet) -> ChangeNetworkRequest {
-    let NetworkSet { interface, dhcp, ipv4, gateway, dns, host_name, domain } = set;
+    let NetworkSet { interface, dhcp, ipv4, gateway, dns, host_name, domain, ntp, time } = set;
     let given = |addresses: Vec<String>| addresses.into_iter().filter(|one| !one.is_empty()).collect();
     ChangeNetworkRequest {
         interface,
@@ -67,6 +67,8 @@ fn wanted(set: NetworkSet) -> ChangeNetworkRequest {
         name_servers: dns.map(|addresses| NameServers { addresses: given(addresses) }),
         host_name,
         domain,
+        time_servers: ntp.map(|servers| TimeServers { servers: given(servers) }),
+        time_enabled: time.map(|word| word == "on"),
     }
 }
 
@@ -99,7 +101,10 @@ fn card(reply: &ListNetworkInterfacesResponse) -> Card {
     card.line("Host name", reply.host_name.clone())
         .line("Domains", reply.domains.join(" "))
         .line("Name servers", reply.name_servers.join(" "))
-        .line("Time servers", reply.time_servers.join(" "))
+        .line(
+            "Time servers",
+            if reply.time_enabled == Some(false) { "off".to_owned() } else { reply.time_servers.join(" ") },
+        )
         .line("Time from", reply.time_source.clone())
         .line("Time offset", reply.time_offset_us.map(offset).unwrap_or_default())
         .line("On trial until", reply.trial_ends.as_ref().map(|at| time(Some(at))).unwrap_or_default());

@@ -47,6 +47,10 @@ pub(crate) async fn system(session: Session, command: SystemCommand, output: Out
                         card.line(name, value.clone());
                     }
                 }
+                for slot in info.firmware_slots.iter().filter(|slot| !slot.active) {
+                    let state = enum_word(slot.state().as_str_name(), "FIRMWARE_SLOT_STATE_");
+                    card.line("Other slot", format!("{}: {} ({state})", slot.name, slot.version));
+                }
                 card.line("Id", info.id.clone())
                     .line("Description", info.description.clone().unwrap_or_default())
                     .line("Booted", when(info.boot_time.as_ref()))

@@ -119,6 +119,9 @@ impl<S: System> Net<S> {
             // It was not a lease's.
             self.hostname = None;
         }
+        if !config.time.enabled {
+            self.sync.forget();
+        }
         self.config = config;
         self.refresh();
     }

@@ -9,6 +9,7 @@ use netmgr::System;
 use schema::rpc::network_service::{CHANGE_NETWORK, CONFIRM_NETWORK, LIST_NETWORK_INTERFACES};
 use schema::v1alpha1::{
     ChangeNetworkRequest, ConfirmNetworkRequest, FixedIpv4, InterfaceAddress, ListNetworkInterfacesRequest,
+    TimeServers,
 };
 use service::{Clock, Context, LocalContext, Notification, Notifier, Settings, Shutdown};
 
@@ -103,6 +104,11 @@ async fn change(bus: &ipc::Client, line: &str) {
             let (host_name, domain) = (Some((*name).to_owned()), Some((*domain).to_owned()));
             ChangeNetworkRequest { host_name, domain, ..Default::default() }
         }
+        ["time", word] => ChangeNetworkRequest { time_enabled: Some(*word == "on"), ..Default::default() },
+        ["ntp", servers @ ..] => {
+            let servers = servers.iter().map(|one| (*one).to_owned()).collect();
+            ChangeNetworkRequest { time_servers: Some(TimeServers { servers }), ..Default::default() }
+        }
         _ => panic!("no change {line:?}"),
     };
     let answer = bus.call(CHANGE_NETWORK, &request, &context).await;
@@ -110,6 +116,11 @@ async fn change(bus: &ipc::Client, line: &str) {
         "ANSWER trial {:?}",
         answer.map(|answer| answer.trial_ends.is_some()).map_err(|status| status.code)
     );
+    let known = bus.call(LIST_NETWORK_INTERFACES, &ListNetworkInterfacesRequest {}, &context).await;
+    if let Ok(known) = known {
+        let (named, asked) = (known.static_time_servers.join(" "), known.time_servers.join(" "));
+        println!("NTP {} {named} of {asked}", known.time_enabled.unwrap_or_default());
+    }
 }
 
 fn daemon(config: &Path) {

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use boot::{Found, HandOver, PATIENCE, SlotState};
+use boot::{AREA_LEN, Found, HandOver, OtherSlot, PATIENCE, SlotState};
+use hal_linux::block;
 use rustix::rand::GetRandomFlags;
-use service::Clock;
+use schema::v1alpha1 as pb;
+use service::{Clock, ErrorChain};
 use tokio::task::JoinHandle;
 use units::Lasting;
 
@@ -40,6 +43,9 @@ pub(crate) struct Image {
     /// The modules that are not loaded yet.
     late: Vec<String>,
     works: bool,
+    /// The version of the image in the other slot, once that is known, and what the record says of it.
+    other: Arc<OnceLock<String>>,
+    other_state: Option<SlotState>,
 }
 
 impl Image {
@@ -78,6 +84,14 @@ impl Image {
             on_trial,
             "booted from an image"
         );
+        let other = Arc::new(OnceLock::new());
+        look_at_other(&hand_over, &other);
+        let other_state = match found {
+            Found::Known(record) => Some(record.slot(hand_over.slot.other()).state),
+            // A new record calls all slots unconfirmed.
+            Found::New => Some(SlotState::Unconfirmed),
+            Found::Unreadable | Found::Newer => None,
+        };
         if let Some(from) = hand_over.fell_back_from {
             tracing::error!(slot = %hand_over.slot, %from, reason = %hand_over.reason, "booted fallback slot");
         }
@@ -95,6 +109,8 @@ impl Image {
             noted: None,
             late: modules.late,
             works: false,
+            other,
+            other_state,
         })
     }
 
@@ -199,6 +215,12 @@ impl Image {
         time::note(&time::note_file(&self.state_dir));
     }
 
+    /// The slots that hold an image, the one that runs first.
+    pub(crate) fn slots(&self) -> Vec<pb::FirmwareSlot> {
+        let other = self.other.get().map(|version| (version.as_str(), self.other_state));
+        slots(&self.hand_over, self.works || self.confirmed_before, other)
+    }
+
     /// What clients may know of the boot, as entries of the system's metadata.
     pub(crate) fn tell(&self, into: &mut BTreeMap<String, String>) {
         let about = &self.hand_over;
@@ -219,6 +241,66 @@ impl Image {
             put(&format!("stage.{}_ms", stage.name), stage.ms.to_string());
         }
     }
+}
+
+/// The slots as clients are told of them: the one that runs, and the other one's version with what the record says of it, where it holds an image.
+fn slots(
+    running: &HandOver,
+    confirmed: bool,
+    other: Option<(&str, Option<SlotState>)>,
+) -> Vec<pb::FirmwareSlot> {
+    use pb::FirmwareSlotState as State;
+    let state = if confirmed { State::Confirmed } else { State::Unconfirmed };
+    let mut slots = vec![pb::FirmwareSlot {
+        name: running.slot.to_string(),
+        version: running.version.clone(),
+        active: true,
+        state: state.into(),
+    }];
+    if let Some((version, state)) = other {
+        let state = match state {
+            // It is being written: what its manifest says is not there yet, or not any more.
+            Some(SlotState::Empty) => return slots,
+            Some(SlotState::Unconfirmed) => State::Unconfirmed,
+            Some(SlotState::Confirmed) => State::Confirmed,
+            Some(SlotState::Bad) => State::Bad,
+            None => State::Unspecified,
+        };
+        let name = running.slot.other().to_string();
+        slots.push(pb::FirmwareSlot {
+            name,
+            version: version.to_owned(),
+            active: false,
+            state: state.into(),
+        });
+    }
+    slots
+}
+
+/// Reads what the other slot holds, in a thread of its own: a flash may take its time to fail.
+fn look_at_other(hand_over: &HandOver, into: &Arc<OnceLock<String>>) {
+    let Some(other) = hand_over.other.clone() else { return };
+    let (board, into) = (hand_over.board.clone(), Arc::clone(into));
+    let started = std::thread::Builder::new().name("other slot".into()).spawn(move || {
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        match version_of(&other, &board, &kernel) {
+            // It is set once.
+            Ok(version) => _ = into.set(version),
+            Err(why) => tracing::info!(%why, "other slot holds no image that could be booted"),
+        }
+    });
+    if let Err(error) = started {
+        tracing::error!(%error, "cannot start thread to look at other slot");
+    }
+}
+
+/// The version of the image in a slot, by its signed manifest.
+fn version_of(slot: &OtherSlot, board: &str, kernel: &str) -> Result<String, String> {
+    let at = slot.area().ok_or("its partition is too small")?;
+    let area = block::read_at(Path::new(&slot.device), at, AREA_LEN);
+    let area = area.map_err(|error| ErrorChain(&error).to_string())?;
+    let manifest = slot.manifest(&area, board, kernel);
+    manifest.map(|manifest| manifest.version).map_err(|error| ErrorChain(&error).to_string())
 }
 
 /// Loads modules in a thread of its own.
@@ -301,6 +383,61 @@ mod tests {
     /// The record after `boots` boots in a row that came to nothing.
     fn failing(record: &mut Record, boots: usize) -> SlotId {
         (0..boots).map(|_| record.begin_boot(boot::Tried::default()).unwrap().slot).last().unwrap()
+    }
+
+    #[test]
+    fn the_other_slot_is_told_by_its_manifest_and_the_record() {
+        let root = boot::Root {
+            data_blocks: 1,
+            hash_start_block: 1,
+            hash_blocks: 1,
+            root_hash: [0; 32],
+            salt: [0; 32],
+        };
+        let manifest = boot::Manifest {
+            board: "x/y".to_owned(),
+            version: "2".to_owned(),
+            kernel_release: "6".to_owned(),
+            flavour: "release".to_owned(),
+            epoch: 0,
+            root,
+        };
+        let mut partition = vec![0_u8; 65_536];
+        partition.extend(boot::seal(&manifest, &[3; 32]).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("u-bmc-b");
+        fs::write(&file, &partition).unwrap();
+        let other = OtherSlot {
+            device: file.to_string_lossy().into_owned(),
+            size: partition.len() as u64,
+            keys: vec![boot::public_key_of(&[3; 32]).to_hex()],
+        };
+        assert_eq!(version_of(&other, "x/y", "6").as_deref(), Ok("2"));
+        // Of another kernel it cannot be booted; and what was never written has no manifest.
+        assert!(version_of(&other, "x/y", "7").is_err());
+        fs::write(&file, vec![0_u8; partition.len()]).unwrap();
+        assert!(version_of(&other, "x/y", "6").is_err());
+        fs::write(&file, b"short").unwrap();
+        assert!(version_of(&other, "x/y", "6").is_err());
+
+        use pb::FirmwareSlotState as State;
+        let told = |confirmed, other| -> Vec<(String, String, bool, State)> {
+            let slots = slots(&hand_over(SlotId::A), confirmed, other);
+            let told = slots.into_iter();
+            told.map(|one| (one.name.clone(), one.version.clone(), one.active, one.state())).collect()
+        };
+        let running = |state| ("a".to_owned(), "1".to_owned(), true, state);
+        assert_eq!(told(false, None), [running(State::Unconfirmed)]);
+        for (record, state) in [
+            (Some(SlotState::Confirmed), State::Confirmed),
+            (Some(SlotState::Unconfirmed), State::Unconfirmed),
+            (Some(SlotState::Bad), State::Bad),
+            (None, State::Unspecified),
+        ] {
+            let backup = ("b".to_owned(), "2".to_owned(), false, state);
+            assert_eq!(told(true, Some(("2", record))), [running(State::Confirmed), backup]);
+        }
+        assert_eq!(told(true, Some(("2", Some(SlotState::Empty)))), [running(State::Confirmed)]);
     }
 
     #[test]
