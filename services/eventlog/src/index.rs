@@ -166,18 +166,20 @@ impl Index {
         self.entries.iter().map(|entry| entry.millis).max().unwrap_or(0)
     }
 
-    /// Whether the log has an event after number `sequence` that makes it worth clearing a log again. Records of requests are in none that can be cleared, and
-    /// one event tells of each clearing itself.
-    pub(crate) fn has_news_since(&self, sequence: u64) -> bool {
+    /// Whether the log has an event that a log shows which was cleared up to number `sequence` and to `until_ms`, Unix time in milliseconds: one that is newer
+    /// by its number, or by its time where a loss of power has taken numbers back. Records of requests are in none that can be cleared, and one event tells
+    /// of each clearing itself.
+    pub(crate) fn has_news_since(&self, sequence: u64, until_ms: u64) -> bool {
         let apart = self.hash(APART);
         let [domain, component, what] = CLEARED.map(|name| self.hash(name));
-        let begin = self.entries.partition_point(|entry| entry.sequence <= sequence);
+        let is_newer = |entry: &&Entry| entry.sequence > sequence || entry.millis >= until_ms;
         let mut told = 0_u32;
-        self.entries.range(begin..).filter(|entry| entry.kept && entry.group.domain != apart).any(|entry| {
+        let mut newer = self.entries.iter().filter(|entry| entry.kept).filter(is_newer);
+        newer.any(|entry| {
             let tells =
                 (entry.group.domain, entry.component, entry.what) == (domain, component, what) && told == 0;
             told += u32::from(tells);
-            !tells
+            !tells && entry.group.domain != apart
         })
     }
 
@@ -501,7 +503,7 @@ mod tests {
     #[test]
     fn what_is_newer_counts_but_for_records_of_requests_and_the_event_of_the_clearing_itself() {
         let mut index = Index::default();
-        assert!(!index.has_news_since(0));
+        assert!(!index.has_news_since(0, 0));
         let [domain, component, what] = CLEARED;
         let happened = [
             event("host", "system", "state", 0),
@@ -513,7 +515,7 @@ mod tests {
         let mut seen = Vec::new();
         for (sequence, event) in (1..).zip(&happened) {
             index.add(&entry(sequence, event)).unwrap();
-            seen.push([0, 1, 2].map(|since| index.has_news_since(since)));
+            seen.push([0, 1, 2].map(|since| index.has_news_since(since, u64::MAX)));
         }
         let expected = [
             [true, false, false],
@@ -525,7 +527,26 @@ mod tests {
         ];
         assert_eq!(seen, expected);
         index.forget(5);
-        assert!(!index.has_news_since(2), "what left the log is not there to be cleared");
+        assert!(!index.has_news_since(2, u64::MAX), "what left the log is not there to be cleared");
+    }
+
+    #[test]
+    fn what_is_younger_counts_also_under_numbers_of_before() {
+        let [domain, component, what] = CLEARED;
+        let state = |second| event("host", "system", "state", second);
+        let mut index = Index::default();
+        // A log cleared up to 1000 at the second 12 lost its end, and others went on under its numbers before its mark was lowered to 965.
+        index.add(&entry(950, &state(11))).unwrap();
+        let of_before = index.has_news_since(965, 12_000);
+        index.add(&entry(951, &event(APART, "websrv", "request", 13))).unwrap();
+        index.add(&entry(952, &event(domain, component, what, 14))).unwrap();
+        let of_no_log = index.has_news_since(965, 12_000);
+        index.add(&entry(965, &state(15))).unwrap();
+        assert_eq!((of_before, of_no_log, index.has_news_since(965, 12_000)), (false, false, true));
+        // The mark that is made next has them all.
+        assert!(!index.has_news_since(index.last(), index.youngest_ms() + 1));
+        index.forget(965);
+        assert!(!index.has_news_since(965, 12_000), "what left the log is not there to be cleared");
     }
 
     #[test]

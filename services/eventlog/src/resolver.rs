@@ -234,7 +234,8 @@ impl Owner {
         let (mark, life) = {
             let index = self.shared.index();
             let cleared = self.shared.cleared();
-            if let Some(before) = cleared.of(log).filter(|before| !index.has_news_since(before.sequence)) {
+            let hides_all = |before: &&Mark| !index.has_news_since(before.sequence, before.until_ms);
+            if let Some(before) = cleared.of(log).filter(hides_all) {
                 return Ok(before.shown(log));
             }
             let mark = Mark::of(index.last(), index.youngest_ms(), now_ms, context.username());

@@ -321,6 +321,30 @@ async fn up_to_where_a_log_was_cleared_that_was_lost_hides_nothing_of_the_next()
 }
 
 #[tokio::test]
+async fn a_log_that_shows_events_under_numbers_that_were_taken_back_is_cleared_of_them() {
+    let bench = Bench::start().await;
+    let daemon = bench.daemon().await;
+    bench.events(&["one", "two"]).await;
+    daemon.stop().await;
+    // Cleared before them and beyond their numbers: with the power the log lost its end, and others went on before the mark was lowered.
+    let bucket = bench.on.client.bucket("resolutions").await.expect("a bucket");
+    let mark = serde_json::json!({ "sequence": 1_000, "until_ms": 1_000, "at_ms": 999, "username": "olga" });
+    bucket.put("c.SEL-system", &Json(mark)).await.expect("stored");
+    let daemon = bench.daemon().await;
+    let list = bench.list(None).await;
+    let (newest, before) = (&list.events[0], &list.cleared[0]);
+    assert!((newest.sequence..1_000).contains(&before.sequence), "it was lowered: {before:?}");
+    let cleared = bench.clear("SEL-system", &[]).await.expect("done");
+    let (until, at) = (cleared.until.expect("a time"), newest.time.expect("a time"));
+    assert!(cleared.sequence >= newest.sequence, "{cleared:?} {newest:?}");
+    assert!((at.seconds, at.nanos) < (until.seconds, until.nanos), "{cleared:?} {newest:?}");
+    daemon.die().await;
+    let daemon = bench.daemon().await;
+    assert_eq!(bench.list(None).await.cleared, [cleared], "it is stored");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_change_with_one_event_that_is_not_there_changes_nothing() {
     let bench = Bench::start().await;
     let daemon = bench.daemon().await;
