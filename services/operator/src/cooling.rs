@@ -28,6 +28,8 @@ const PATIENCE: Millis = Millis::from_secs(5);
 const WITHIN: Duration = Duration::from_millis(800);
 /// Between two looks so far apart the operator itself stood still, and knows nothing of others' silence.
 const SLEPT: Millis = Millis::new(600);
+/// How long thermalmgr may be away without a word when that was expected: a stop and a start take less.
+const EXPECTED_MAX: Millis = Millis::from_secs(10);
 
 /// The fans of the board.
 #[derive(Debug)]
@@ -40,9 +42,12 @@ pub(crate) struct Cooling {
     looked: Option<Mono>,
     /// The sign of life that was taken for a present one although it was old, as the operator stood still. Once.
     excused: Option<Mono>,
-    unguarded: bool,
+    /// Since when thermalmgr does not control them.
+    unguarded: Option<Mono>,
     /// That was told, so its end is, too.
     told_unguarded: bool,
+    /// That was not told, as it was expected; it is when it lasts.
+    kept_back: bool,
     failing_since: Option<Mono>,
     failing: Lasting,
 }
@@ -71,14 +76,16 @@ impl Cooling {
             driven: None,
             looked: None,
             excused: None,
-            unguarded: false,
+            unguarded: None,
             told_unguarded: false,
+            kept_back: false,
             failing_since: None,
             failing: Lasting::default(),
         })
     }
 
-    /// Looks whether thermalmgr lives, and drives the fans if it does not. Tells when that begins and ends.
+    /// Looks whether thermalmgr lives, and drives the fans if it does not. Tells when that begins and ends; again, where [`Self::told`] kept it back as
+    /// expected, when thermalmgr has failed meanwhile or is away for 10 s.
     pub(crate) fn poll(&mut self, now: Mono, thermalmgr: Option<State>) -> Option<FanControl> {
         let slept = self.looked.replace(now).is_some_and(|last| now.since(last) > SLEPT);
         self.drain_results(now);
@@ -88,19 +95,26 @@ impl Cooling {
             _ => false,
         };
         if lives {
-            self.failing_since = None;
-            let was = std::mem::take(&mut self.unguarded);
-            return was.then_some(FanControl::Thermalmgr);
+            (self.failing_since, self.kept_back) = (None, false);
+            return self.unguarded.take().map(|_| FanControl::Thermalmgr);
         }
-        let due = self.driven.is_none_or(|at| now.since(at) >= AGAIN) || !self.unguarded;
+        let due = self.driven.is_none_or(|at| now.since(at) >= AGAIN) || self.unguarded.is_none();
         if due && !self.busy {
             self.drive(now);
         }
-        let was = std::mem::replace(&mut self.unguarded, true);
-        (!was).then_some(FanControl::Operator)
+        let has_failed =
+            matches!(thermalmgr, Some(State::Backoff { .. } | State::Degraded { .. } | State::Failed { .. }));
+        self.lost(now, has_failed)
     }
 
-    /// What is told of a change. Who drives the fans at the start and at the end is no news.
+    /// thermalmgr does not control the fans: whether that is to be told.
+    fn lost(&mut self, now: Mono, has_failed: bool) -> Option<FanControl> {
+        let begins = self.unguarded.is_none();
+        let lasts = now.since(*self.unguarded.get_or_insert(now)) >= EXPECTED_MAX;
+        (begins || self.kept_back && (has_failed || lasts)).then_some(FanControl::Operator)
+    }
+
+    /// What is told of a change. Who drives the fans at the start and at the end, and while thermalmgr takes new settings, is no news (`is_expected`).
     pub(crate) fn told(&mut self, change: FanControl, is_expected: bool) -> Option<EventBuilder> {
         let event = |severity, message: &str| {
             let event = EventBuilder::new(Daemon::Operator.name(), "system", "fans", "unguarded");
@@ -113,24 +127,25 @@ impl Cooling {
                 std::mem::take(&mut self.told_unguarded).then(|| event(pb::EventSeverity::Info, message))
             }
             FanControl::Operator if is_expected => {
-                tracing::info!("fans set to full speed until thermalmgr controls them");
+                if !std::mem::replace(&mut self.kept_back, true) {
+                    tracing::info!("fans set to full speed until thermalmgr controls them");
+                }
                 None
             }
             FanControl::Operator => {
                 let message = "thermalmgr is down: fans run at full speed";
                 tracing::error!("{message}");
-                self.told_unguarded = true;
+                (self.told_unguarded, self.kept_back) = (true, false);
                 Some(event(pb::EventSeverity::Warning, message))
             }
         }
     }
 
     /// It has ended. Nothing is waited for: not for a look, nor for what is driven already. Tells when that begins, as [`Self::poll`] does: by the next look it
-    /// may be there again.
+    /// may be there again. One that ends while it is still expected back is told at once, unless [`Self::told`] is said that this was expected, too.
     pub(crate) fn ended(&mut self, now: Mono) -> Option<FanControl> {
         self.drive(now);
-        let was = std::mem::replace(&mut self.unguarded, true);
-        (!was).then_some(FanControl::Operator)
+        self.lost(now, true)
     }
 
     fn drive(&mut self, now: Mono) {
@@ -292,6 +307,72 @@ fans = ["fan0", "fan1"]
         assert_eq!(cooling.poll(at(12_600), alive(12_590)), Some(FanControl::Thermalmgr));
         cooling.leave().await;
         assert_eq!(read(), ["255", "153"]);
+    }
+
+    /// One look, or the end of thermalmgr.
+    #[derive(Debug, Clone, Copy)]
+    enum Seen {
+        Look(Option<State>),
+        Ended,
+    }
+
+    #[tokio::test]
+    async fn an_absence_that_was_expected_is_told_once_when_it_lasts_or_thermalmgr_fails() {
+        use Seen::{Ended, Look};
+        use pb::EventSeverity::{Info, Warning};
+        let until = at(60_000);
+        let (stopping, starting) = (Some(State::Stopping { until }), Some(State::Starting { until }));
+        let restart = [(0, Look(alive(0)), false), (250, Look(stopping), true), (300, Ended, true)];
+        let with = |more: &[(u64, Seen, bool)]| [restart.as_slice(), more].concat();
+        // When, what is seen, and whether it is expected; and what is told.
+        let mut rows = vec![
+            (vec![(0, Ended, false), (250, Look(starting), false)], vec![(0, Warning)]),
+            (vec![(0, Look(None), true), (20_000, Look(starting), true)], vec![]),
+            (vec![(0, Look(None), true), (9_000, Look(alive(9_000)), false)], vec![]),
+            (with(&[(500, Look(starting), false), (5_000, Look(alive(5_000)), false)]), vec![]),
+            // It hangs in its start, and is back after all.
+            (
+                with(&[
+                    (10_000, Look(starting), false),
+                    (10_250, Look(starting), false),
+                    (10_500, Look(starting), false),
+                    (30_000, Look(alive(30_000)), false),
+                ]),
+                vec![(10_250, Warning), (30_000, Info)],
+            ),
+            // It crashes in its start, again and again.
+            (
+                with(&[(500, Look(starting), false), (600, Ended, false), (900, Ended, false)]),
+                vec![(600, Warning)],
+            ),
+            // It takes other settings before it is back.
+            (
+                with(&[(500, Look(starting), false), (600, Ended, true), (2_000, Look(alive(2_000)), false)]),
+                vec![],
+            ),
+            // Everything stops meanwhile.
+            (with(&[(500, Look(stopping), true), (600, Ended, true), (20_000, Look(None), true)]), vec![]),
+            // One that was back is expected no more.
+            (with(&[(1_000, Look(alive(1_000)), false), (1_250, Ended, false)]), vec![(1_250, Warning)]),
+        ];
+        for failed in [State::Backoff { until }, State::Degraded { until }, State::Failed { until }] {
+            let seen = [(500, Look(Some(failed)), false), (750, Look(Some(failed)), false)];
+            rows.push((with(&seen), vec![(500, Warning)]));
+        }
+        let board = board::parse(Path::new("b.toml"), BOARD, &[]).into_board().unwrap();
+        for (seen, expected) in rows {
+            let mut cooling = Cooling::of(&board, Path::new("/nonexistent")).unwrap();
+            let mut told = Vec::new();
+            for (ms, what, is_expected) in &seen {
+                let change = match what {
+                    Look(state) => cooling.poll(at(*ms), *state),
+                    Ended => cooling.ended(at(*ms)),
+                };
+                let event = change.and_then(|change| cooling.told(change, *is_expected));
+                told.extend(event.map(|event| (*ms, event.at_unix_ms(0, [0; 10]).severity())));
+            }
+            assert_eq!(told, expected, "{seen:?}");
+        }
     }
 
     #[test]
