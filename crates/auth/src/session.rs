@@ -39,12 +39,19 @@ impl Default for SessionConfig {
 }
 
 impl SessionConfig {
-    /// How old the stored time of last use may get: a tenth of the idle limit, and with a short limit half a minute or half of it. Storing every use
+    /// By how much a use is later than the stored one when it is stored anew: a tenth of the idle limit, and with a short limit half a minute or half of it. Storing every use
     /// would wear the flash; storing none would end an active session when the daemon restarts.
     #[must_use]
     pub fn touch_interval(&self) -> Millis {
         let limit = self.idle_limit.get();
         Millis::new((limit / 10).max((limit / 2).min(30_000)))
+    }
+
+    /// How often [`Sessions::stale_in_store`] is asked for: each half of [`Self::touch_interval`], 1 s at least and a minute at most. So a stored time gets no
+    /// older than three quarters of an idle limit of 4 s or more, and a session in use is not over for a restart.
+    #[must_use]
+    pub fn look_interval(&self) -> Millis {
+        Millis::new((self.touch_interval().get() / 2).clamp(1_000, 60_000))
     }
 }
 
@@ -418,6 +425,39 @@ mod tests {
         };
         let expected = [(1_800, 180_000), (120, 30_000), (30, 15_000), (2, 1_000)];
         assert_eq!(expected.map(|(seconds, _)| every(seconds)), expected.map(|(_, ms)| Millis::new(ms)));
+    }
+
+    #[test]
+    fn a_session_in_use_outlives_a_restart_at_any_time() {
+        // How long nobody is there who knows of its use, milliseconds.
+        const AWAY: u64 = 5_000;
+        let wall = |ms: u64| UnixMillis(1_000_000 + ms);
+        for limit in [30, 31, 45, 60, 120, 300, 1_800] {
+            let config = SessionConfig { idle_limit: Millis::from_secs(limit), ..SessionConfig::default() };
+            let pause = config.look_interval().get();
+            // So long after it was made is the first look.
+            for phase in (0..pause).step_by(1_250) {
+                let mut sessions = Sessions::new(config);
+                let mut stored = session(1, 1);
+                sessions.insert(stored.clone(), true, Mono::ZERO);
+                let mut look = phase;
+                for ms in (0..limit * 2_000).step_by(500) {
+                    // A gateway tells of use once a second.
+                    if ms % 1_000 == 0 {
+                        assert!(sessions.touch(&digest(1), Mono::from_millis(ms), wall(ms)).is_some());
+                    }
+                    if look <= ms {
+                        look = ms + pause;
+                        for due in sessions.stale_in_store() {
+                            sessions.stored(&due.id, due.last_used_at);
+                            stored = due;
+                        }
+                    }
+                    let lives = Sessions::new(config).restore(stored.clone(), Mono::ZERO, wall(ms + AWAY));
+                    assert!(lives, "limit of {limit} s, first look after {phase} ms, a stop after {ms} ms");
+                }
+            }
+        }
     }
 
     #[test]

@@ -509,9 +509,7 @@ impl Machine {
             }
         }
         if self.housekeeping <= now.mono {
-            let interval = self.limits.sessions.touch_interval();
-            let pause = interval.max(Millis::from_secs(1)).min(Millis::from_secs(60));
-            self.housekeeping = now.mono.saturating_add(pause);
+            self.housekeeping = now.mono.saturating_add(self.limits.sessions.look_interval());
             let stale = self.sessions.stale_in_store();
             self.follow(stale.into_iter().map(|session| StoreKey::Session(session.id)), now);
         }

@@ -138,6 +138,34 @@ fn how_long_an_unused_session_lasts_is_set_for_those_there_are_as_well() {
 }
 
 #[test]
+fn what_is_stored_of_a_session_in_use_is_never_as_old_as_a_short_idle_limit() {
+    let sessions = SessionConfig { idle_limit: Millis::from_secs(30), ..SessionConfig::default() };
+    // So many seconds before it is made the times of use were looked at.
+    for phase in 0..16 {
+        let mut bench = Bench::new(Limits { sessions, ..limits() });
+        bench.step(Event::Tick);
+        bench.wait(phase * 1_000);
+        let (_, token) = bench.enter(NAME);
+        let mut stored = bench.now.wall;
+        for second in 1..=120 {
+            bench.wait(1_000);
+            assert!(bench.token(&token).is_ok(), "{phase} {second}");
+            bench.step(Event::Tick);
+            if let Some(writes) = bench.batch() {
+                for write in &writes {
+                    if let Write::PutSession(session) = write {
+                        stored = session.last_used_at;
+                    }
+                }
+                bench.step(Event::Written(Outcome::Stored));
+            }
+            let age = bench.now.wall.since(stored).expect("the clock goes on");
+            assert!(age <= 25_000, "{phase} {second}: {age} ms");
+        }
+    }
+}
+
+#[test]
 fn what_goes_with_a_value_that_was_set_follows_it() {
     let config = crate::config::Config::default();
     let chosen =
