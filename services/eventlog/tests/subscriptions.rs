@@ -716,3 +716,34 @@ async fn metric_reports_are_sent_as_they_are_made_and_only_the_newest_of_each_af
     );
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_subscription_to_metric_reports_is_one_whatever_release_has_stored_it() {
+    let bench = Bench::local().await;
+    let daemon = bench.daemon().await;
+    let reports = v1::EventSubscription { format: v1::EventFormat::MetricReport.into(), ..to(1) };
+    let made = bench.subscribe(reports, "olga").await.expect("a subscription");
+    daemon.stop().await;
+    let bucket = bench.on.client.bucket("subscriptions").await.expect("a bucket");
+    let key = format!("s.{}", made.id);
+    let read = async || {
+        let entry = bucket.get::<Json<serde_json::Value>>(&key).await.expect("an answer");
+        entry.expect("a record").value.0
+    };
+    let whole = read().await;
+    // As one before metric reports changes it, and as the first one with them made it.
+    for (field, value) in
+        [("metric_reports", serde_json::json!(false)), ("registry_prefixes", serde_json::json!([]))]
+    {
+        let mut record = whole.clone();
+        record[field] = value;
+        bucket.put(&key, &Json(record)).await.expect("stored");
+        let daemon = bench.daemon().await;
+        let shown = bench.list("olga").await;
+        assert_eq!(shown.len(), 1, "{field}");
+        assert_eq!(shown[0].format(), v1::EventFormat::MetricReport, "{field}");
+        assert!(shown[0].registry_prefixes.is_empty(), "{shown:?}");
+        until("it is stored as this release has it", async || read().await == whole).await;
+        daemon.stop().await;
+    }
+}

@@ -380,7 +380,7 @@ struct Owner {
     unread: BTreeMap<String, Progress>,
     /// As it was written last; `None`: it is not known what was.
     saved: Option<BTreeMap<String, Progress>>,
-    /// Keys of which the store did not say what became of them, and what shall be there.
+    /// Keys of which the store did not say what became of them, or that another release wrote, and what shall be there.
     doubtful: BTreeMap<String, Option<Record>>,
     running: JoinSet<(String, &'static str)>,
     /// The log began anew for one of them: that is stored at once, as the numbers of the new one may come to where they were before.
@@ -416,7 +416,10 @@ impl Owner {
             anew: Arc::default(),
             failing: Lasting::default(),
         };
-        for (id, record) in records {
+        for (id, mut record) in records {
+            if record.mend() {
+                owner.doubtful.insert(format!("{PREFIX}{id}"), Some(record.clone()));
+            }
             // Where it began counts until it has come on: after a loss of the log the numbers begin anew.
             let first = Progress { sequence: record.begin, ..Progress::default() };
             let progress = cursors.get(&id).copied().unwrap_or(first);

@@ -161,6 +161,18 @@ impl Record {
         policy(v1::EventRetryPolicy::try_from(self.retry_policy).unwrap_or_default())
     }
 
+    /// Makes whole what another release stored, and says whether that is a change. One that knows no metric reports leaves [`NO_REGISTRY`] alone of those when
+    /// it changes a record, and so all of them are sent; the first one that knew them did not write it.
+    pub(crate) fn mend(&mut self) -> bool {
+        let is_marked = self.registry_prefixes == [NO_REGISTRY];
+        if is_marked == self.metric_reports {
+            return false;
+        }
+        self.metric_reports = true;
+        self.registry_prefixes = vec![NO_REGISTRY.to_owned()];
+        true
+    }
+
     /// What its filters are, for the one who knows events as Redfish's.
     pub(crate) fn filters(&self) -> v1::EventSubscription {
         let (format, registry_prefixes) = if self.metric_reports {
@@ -421,6 +433,27 @@ mod tests {
             }
         }
         assert!(!events::EVENT_REGISTRIES.contains(&NO_REGISTRY));
+    }
+
+    #[test]
+    fn what_has_metric_reports_stays_so_whatever_release_has_stored_it() {
+        let reports = v1::EventSubscription { format: v1::EventFormat::MetricReport.into(), ..wanted() };
+        let (reports, of_events) = (made(reports).unwrap(), made(wanted()).unwrap());
+        let in_registry = Record { registry_prefixes: vec!["UBmc".into()], ..of_events.clone() };
+        // As it is stored, and what it is when it is read.
+        for (stored, read) in [
+            (reports.clone(), reports.clone()),
+            // A release before metric reports has changed it.
+            (Record { metric_reports: false, ..reports.clone() }, reports.clone()),
+            // The first one with metric reports has made it.
+            (Record { registry_prefixes: Vec::new(), ..reports.clone() }, reports),
+            (of_events.clone(), of_events),
+            (in_registry.clone(), in_registry),
+        ] {
+            let mut record = stored.clone();
+            assert_eq!((record.mend(), &record), (stored != read, &read), "{stored:?}");
+            assert!(!record.mend(), "{stored:?}");
+        }
     }
 
     #[test]
