@@ -1,6 +1,6 @@
 //! What is in the drives, kept over restarts of the daemon: one JSON document, in which each medium has a CRC-32. Without a sum another bit may be another
 //! server, which would get the password of the one that was meant. The sum is a field of the medium, which releases before it skip: after a downgrade they read
-//! the file, and what they write, without sums, is read here.
+//! the file, and what they write, without sums or with one of the whole, is read here.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -45,7 +45,10 @@ pub(crate) fn kept(state_dir: &Path) -> (Media, Option<String>) {
 fn parse(bytes: &[u8]) -> (Media, Option<String>) {
     let written: BTreeMap<String, Map<String, Value>> = match serde_json::from_slice(bytes) {
         Ok(written) => written,
-        Err(error) => return (Media::new(), Some(error.to_string())),
+        Err(error) => match summed_line(bytes) {
+            Some(media) => return (media, None),
+            None => return (Media::new(), Some(error.to_string())),
+        },
     };
     let (count, mut media, mut damage) = (written.len(), Media::new(), Vec::new());
     for (drive, fields) in written {
@@ -57,6 +60,16 @@ fn parse(bytes: &[u8]) -> (Media, Option<String>) {
         }
     }
     (media, Some(damage.join("; ")).filter(|damage| !damage.is_empty()))
+}
+
+/// What the first release that wrote a sum has written: a line of JSON, and a line with the CRC-32 of that. `None` where it is anything else.
+fn summed_line(bytes: &[u8]) -> Option<Media> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let (json, rest) = bytes.split_at(end);
+    if rest != format!("\n{:08x}\n", crc32fast::hash(json)).as_bytes() {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
 }
 
 /// The medium that was written for a drive, as one of `count`.
@@ -188,6 +201,26 @@ mod tests {
         assert_eq!(parse(swapped.as_bytes()).0, Media::new());
         assert_eq!(parse(text.replace("cd0", "cd1").as_bytes()).0, Media::new(), "two of one name");
         assert_eq!(parse(text.replace("\"sum\"", "\"rum\"").as_bytes()).0, Media::new());
+    }
+
+    #[test]
+    fn a_line_of_json_with_a_line_of_its_sum_is_read_whole_or_not_at_all() {
+        let media = two();
+        let json = serde_json::to_vec(&media).unwrap();
+        let sum = format!("\n{:08x}\n", crc32fast::hash(&json));
+        let whole = [json.as_slice(), sum.as_bytes()].concat();
+        assert_eq!(parse(&whole), (media, None));
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let (found, why) = parse(&flipped);
+            assert!(found.is_empty() && why.is_some(), "bit {bit}");
+        }
+        // With the line of JSON alone it is as releases wrote it that had no sum.
+        for length in (0..json.len()).chain(json.len() + 2..whole.len()) {
+            let (found, why) = parse(&whole[..length]);
+            assert!(found.is_empty() && why.is_some(), "{length}");
+        }
     }
 
     #[test]
