@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::memory::Memory;
 
-/// How long the daemons that are asked may take to answer, together: the stream shows nothing else meanwhile.
+/// How long the daemons that are asked may take to answer, together: the stream shows nothing else meanwhile, and only its end is heard.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Reports are made no more often, whatever eventlog says.
 const SHORTEST: Duration = Duration::from_millis(50);

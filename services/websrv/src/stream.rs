@@ -109,6 +109,21 @@ impl Watching {
         }
     }
 
+    /// What `work` gives, which the caller may see then; `None` as soon as the stream is over. A sign of life that is due meanwhile is left out.
+    async fn allowed<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            self.guard.check().await.ok()?;
+            tokio::select! {
+                biased;
+                watched = self.guard.wake() => if matches!(watched, Some(Watched::End(_))) {
+                    return None;
+                },
+                done = &mut work => return Some(done),
+            }
+        }
+    }
+
     /// The message a client of the schema gets.
     fn message(&self, shown: &Shown) -> Bytes {
         match shown {
@@ -294,11 +309,11 @@ pub(crate) fn redfish(
                     }
                     Item::Due => {
                         let Some(reports) = &mut reports else { continue };
-                        // One that is ended does not wait for who says what the sensors show.
+                        // One that is ended, or whose caller is not allowed any more, does not wait for who says what the sensors show.
                         let report = tokio::select! {
                             biased;
                             () = subscribed.closed() => return None,
-                            report = reports.next() => report,
+                            report = watching.allowed(reports.next()) => report?,
                         };
                         let Some(report) = report else { continue };
                         if !filter.selects_report(report.definition()) {

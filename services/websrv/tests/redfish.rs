@@ -351,35 +351,68 @@ async fn a_stream_that_asks_for_metric_reports_has_each_as_it_is_made_and_no_eve
     browser.stack.stop().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_stream_that_waits_for_what_sensors_show_ends_as_soon_as_it_is_ended() {
-    let mut browser = Browser::start().await;
+/// A connection, a stream of metric reports on it that waits for daemons to say what the sensors show, and the subscription that the stream is.
+async fn waits_for_sensors(
+    stack: &Stack,
+) -> (hyper::client::conn::http2::SendRequest<Full<Bytes>>, http::Response<hyper::body::Incoming>, String) {
+    let sends = v1::ListEventSubscriptionsResponse { report_interval_ms: 60_000, ..Default::default() };
+    let method = "EventService.ListEventSubscriptions".to_owned();
+    stack.world.answers.lock().unwrap().insert(method, sends.encode_to_vec().into());
     let silent = ["SensorService.ListSensors", "ChassisService.ListChassis"];
-    {
-        let world = &browser.stack.world;
-        let sends = v1::ListEventSubscriptionsResponse { report_interval_ms: 60_000, ..Default::default() };
-        let method = "EventService.ListEventSubscriptions".to_owned();
-        world.answers.lock().unwrap().insert(method, sends.encode_to_vec().into());
-        world.hung.lock().unwrap().extend(silent.map(str::to_owned));
-        world.seen.lock().unwrap().clear();
-    }
+    stack.world.hung.lock().unwrap().extend(silent.map(str::to_owned));
     let path = "/redfish/v1/EventService/SSE?$filter=EventFormatType%20eq%20MetricReport";
-    let (_client, mut stream, uri) = opened(&browser.stack, path, READER).await;
+    let opened = opened(stack, path, READER).await;
     tokio::time::timeout(SOON, async {
-        while !silent.iter().any(|method| browser.stack.world.seen.lock().unwrap().contains_key(*method)) {
+        while stack.world.waiting.lock().unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await
     .expect("they are asked what sensors show");
-    // Each may take 3 s to answer.
+    opened
+}
+
+/// What a stream shows until it ends.
+async fn until_its_end(stream: &mut http::Response<hyper::body::Incoming>) -> String {
+    let mut text = String::new();
+    while let Some(frame) = tokio::time::timeout(SOON, stream.frame()).await.expect("it ends") {
+        if let Some(data) = frame.unwrap().data_ref() {
+            text.push_str(std::str::from_utf8(data).unwrap());
+        }
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_for_what_sensors_show_shows_none_of_it_once_it_is_ended() {
+    let mut browser = Browser::start().await;
+    let (_client, mut stream, uri) = waits_for_sensors(&browser.stack).await;
     assert_eq!(browser.send("DELETE", &uri, Some(ADMIN), &Value::Null).await.status, 204);
-    let ends = async {
-        while let Some(frame) = stream.frame().await {
-            frame.unwrap();
+    // Within the 3 s that they have.
+    browser.stack.world.release().await;
+    let shown = until_its_end(&mut stream).await;
+    assert!(!shown.contains("data: "), "{shown}");
+    browser.stack.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_for_what_sensors_show_shows_none_of_it_once_its_session_has_ended() {
+    let mut browser = Browser::start().await;
+    let (_client, mut stream, _) = waits_for_sensors(&browser.stack).await;
+    browser.stack.world.revoked.lock().unwrap().push(READER.to_owned());
+    browser.stack.account_changed().await;
+    let heard = async {
+        while browser.send("GET", "/redfish/v1/SessionService", Some(READER), &Value::Null).await.status
+            != 401
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(2), ends).await.expect("it ends before they have answered");
+    tokio::time::timeout(SOON, heard).await.expect("it is known that the session has ended");
+    // Within the 3 s that they have.
+    browser.stack.world.release().await;
+    let shown = until_its_end(&mut stream).await;
+    assert!(!shown.contains("data: "), "{shown}");
     browser.stack.stop().await.unwrap();
 }
 

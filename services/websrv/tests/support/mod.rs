@@ -59,6 +59,21 @@ pub struct World {
     pub answers: Mutex<HashMap<String, Bytes>>,
     /// Methods that nobody answers, although there is somebody.
     pub hung: Mutex<HashSet<String>>,
+    /// Requests of those that were asked meanwhile.
+    pub waiting: Mutex<Vec<ipc::Request>>,
+}
+
+impl World {
+    /// Nothing hangs any more, and what waits for that is answered with what is known.
+    pub async fn release(&self) {
+        self.hung.lock().unwrap().clear();
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap());
+        for request in waiting {
+            let name = format!("{}.{}", request.service, request.method);
+            let answer = self.answers.lock().unwrap().get(&name).cloned().unwrap_or_default();
+            request.reply_bytes(answer).await;
+        }
+    }
 }
 
 pub struct Stack {
@@ -263,7 +278,7 @@ pub async fn backend(bus: &Bus, daemon: &str, world: Arc<World>) {
                 world.seen.lock().unwrap().insert(name.clone(), seen);
             }
             if for_model.is_none() && world.hung.lock().unwrap().contains(&name) {
-                std::mem::forget(request);
+                world.waiting.lock().unwrap().push(request);
                 continue;
             }
             let known = world.answers.lock().unwrap().get(&name).cloned();
