@@ -329,6 +329,12 @@ impl Slot {
         self.medium.as_ref().filter(|_| is_there)
     }
 
+    /// What is in it after a restart, too: what is to be remembered, and is.
+    #[must_use]
+    pub fn remembered(&self) -> Option<&Medium> {
+        self.to_keep().filter(|_| !self.is_unkept)
+    }
+
     /// Why it is not ready, why the last insertion failed, or why it is not forgotten what was ejected.
     #[must_use]
     pub fn fault(&self) -> &str {

@@ -174,6 +174,11 @@ impl Copies {
         self.running(slot).is_some_and(|copy| copy.name == name)
     }
 
+    /// The id of the one that runs for a drive, if it is of an image of this name.
+    pub(crate) fn of(&self, slot: usize, name: &str) -> Option<String> {
+        self.running(slot).filter(|copy| copy.name == name).map(|copy| copy.id.clone())
+    }
+
     fn running(&self, slot: usize) -> Option<&Copy> {
         self.all.iter().find(|copy| copy.slot == slot && copy.ended.is_none())
     }
@@ -315,6 +320,10 @@ mod tests {
         assert_eq!((slot.state(), slot.progress_percent), (v1::MediaState::Inserting, 50));
         assert_eq!(copies.one(&id).unwrap().url, "https://images.example/a.iso");
         assert!(copies.may_begin(0).unwrap_err().0.contains("eject it first"));
+        assert_eq!(
+            (copies.of(0, "a.iso"), copies.of(0, "b.iso"), copies.of(1, "a.iso")),
+            (Some(id.clone()), None, None)
+        );
         copies.begin(order(1), UNIX_EPOCH);
         assert!(copies.may_begin(2).unwrap_err().1, "two at a time");
         let ended = copies.ended(&id, End::Failed("no".to_owned()), UNIX_EPOCH).unwrap();

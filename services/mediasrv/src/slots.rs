@@ -456,12 +456,23 @@ impl Slots {
             }
         }
         for slot in 0..self.places.len() {
+            // The next daemon has its image in the drive.
+            if let Some(id) = self.remembered_copy(slot) {
+                self.copy_ended(&id, End::Done);
+                continue;
+            }
             let Some(Copied { id, name, .. }) = self.copies.stop(slot, self.clock.wall()) else { continue };
             let drive = self.places.get(slot).map_or("", |place| place.name.as_str());
             tracing::info!(drive, medium = name, "stopped copying medium into store: daemon ends");
             // Nobody's doing.
             self.tell_copy(&id, (v1::TaskChangeKind::Cancelled, ""), drive, &name, None);
         }
+    }
+
+    /// The copy that runs for a drive which has its image after a restart, too.
+    fn remembered_copy(&self, slot: usize) -> Option<String> {
+        let medium = self.places.get(slot)?.slot.remembered()?;
+        if medium.source == Source::Store { self.copies.of(slot, &medium.name) } else { None }
     }
 
     /// Tells that a copy for this drive has begun or ended, and why where it failed; what became of the drive by it is told by itself.
@@ -916,7 +927,157 @@ fn only_files() -> Status {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use busd::testing::Bus;
+    use hal::{DriveMedium, MediaDrive};
+    use outward::Connector;
+    use serial::Holder;
+
     use super::*;
+
+    /// Longest wait for what is certain to come.
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// A drive that does each call at once.
+    #[derive(Debug)]
+    struct Ready;
+
+    #[async_trait::async_trait]
+    impl MediaDrive for Ready {
+        async fn insert(&self, _: &DriveMedium) -> Result<(), hal::Error> {
+            Ok(())
+        }
+
+        async fn eject(&self) -> Result<(), hal::Error> {
+            Ok(())
+        }
+
+        async fn look(&self) -> Result<Inside, hal::Error> {
+            Ok(Inside::Medium)
+        }
+    }
+
+    fn opener(account: &str) -> Opener {
+        let holder = Holder { account: account.to_owned(), is_administrator: false };
+        Opener { holder, address: String::new(), request_id: String::new() }
+    }
+
+    /// Drives that take files of the store, and what is told of them.
+    struct Bench {
+        slots: Slots,
+        told: ipc::Events,
+        dir: tempfile::TempDir,
+        /// Nobody offers what is to be in a drive: its host never sees it.
+        _ordered: Vec<mpsc::UnboundedReceiver<Order>>,
+        _client: ipc::Client,
+        _bus: Bus,
+    }
+
+    impl Bench {
+        async fn start(drives: usize) -> Self {
+            let bus = Bus::start().await;
+            let client = bus.client("websrv").await;
+            let told = client.subscribe_events("event.media.>").await.unwrap();
+            let (outbox, _sender) = Outbox::new(bus.client(crate::NAME).await);
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join("store")).unwrap();
+            let connector = Connector::new(false, None, "mediasrv.ca_file");
+            let servers = Arc::new(Servers { connector, allow_http: false });
+            let (mut parts, mut ordered) = (Vec::new(), Vec::new());
+            for nth in 0..drives {
+                let (orders, received) = mpsc::unbounded_channel();
+                ordered.push(received);
+                parts.push(Parts {
+                    name: format!("cd{nth}"),
+                    host: "system".to_owned(),
+                    kind: media::Kind::Cd,
+                    port: Port { drive: Arc::new(Ready), socket: None },
+                    orders,
+                    counters: Arc::default(),
+                });
+            }
+            let store = Store::open(dir.path(), 1 << 20);
+            let clock = service::Clock::new();
+            let slots = Slots::new(parts, servers, store, outbox, clock, dir.path().to_owned());
+            Self { slots, told, dir, _ordered: ordered, _client: client, _bus: bus }
+        }
+
+        /// An image is copied for a drive, and is in the store: its id.
+        fn copy(&mut self, slot: usize) -> String {
+            let name = format!("{slot}.iso");
+            std::fs::write(self.dir.path().join("store").join(&name), [1; 2048]).unwrap();
+            let order = copies::Order {
+                slot,
+                slot_name: format!("cd{slot}"),
+                name,
+                url: "https://images.example/a.iso".to_owned(),
+                is_read_only: true,
+                by: opener("ann"),
+            };
+            let wall = self.slots.clock.wall();
+            self.slots.copies.begin(order, wall).0
+        }
+    }
+
+    #[tokio::test]
+    async fn as_the_daemon_ends_each_copy_is_told_by_what_became_of_it() {
+        use v1::TaskChangeKind::{Cancelled, Completed, Failed};
+        let mut bench = Bench::start(6).await;
+        let ids: Vec<String> = (0..6).map(|slot| bench.copy(slot)).collect();
+        // It is kept that its image is in the drive; the host does not see it yet.
+        bench.slots.copied(ids[0].clone(), Ok(()));
+        while bench.slots.places[0].slot.remembered().is_none() {
+            let done = tokio::time::timeout(SOON, bench.slots.done()).await.expect("it is kept");
+            bench.slots.handle(done);
+        }
+        assert_eq!(bench.slots.places[0].slot.state(), State::Inserting);
+        // It is to be inserted, and no more.
+        bench.slots.copied(ids[1].clone(), Ok(()));
+        // They have come to their end, which nobody has looked at.
+        for done in [
+            Done::CopyInserted { id: ids[2].clone(), result: Ok(()) },
+            Done::CopyInserted { id: ids[3].clone(), result: Err("no".to_owned()) },
+            Done::Copied { id: ids[4].clone(), result: Err("no".to_owned()) },
+        ] {
+            bench.slots.work.spawn(async move { done });
+        }
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        bench.slots.end_copies();
+        let mut told = BTreeMap::new();
+        while told.len() < ids.len() {
+            let next = tokio::time::timeout(SOON, bench.told.next()).await.expect("it is told");
+            let Some(ipc::EventItem::Event(event)) = next else { panic!("events were missed") };
+            if let Some(v1::event::Payload::TaskChange(change)) = &event.payload {
+                assert!(told.insert(change.task_id.clone(), change.kind()).is_none(), "{event:?}");
+            }
+        }
+        let expected = [Completed, Cancelled, Completed, Failed, Failed, Cancelled];
+        let told: Vec<_> = ids.iter().map(|id| told.get(id).copied()).collect();
+        assert_eq!(told, expected.map(Some));
+    }
+
+    #[tokio::test]
+    async fn that_a_server_is_not_verified_counts_for_no_other_account_at_the_drive() {
+        let mut bench = Bench::start(2).await;
+        let (ann, bob) = (opener("ann"), opener("bob"));
+        let verifies = |bench: &Bench| {
+            [(0, &ann), (0, &bob), (1, &ann)].map(|(slot, by)| bench.slots.verifies(slot, by))
+        };
+        assert_eq!(verifies(&bench), [true; 3]);
+        bench.slots.configure(0, Some(false), &ann).unwrap();
+        assert_eq!(verifies(&bench), [false, true, true]);
+        // What is not said changes nothing.
+        bench.slots.configure(0, None, &bob).unwrap();
+        assert_eq!(verifies(&bench), [false, true, true]);
+        bench.slots.configure(0, Some(false), &bob).unwrap();
+        assert_eq!(verifies(&bench), [true, false, true], "the last who said so");
+        bench.slots.configure(0, Some(true), &ann).unwrap();
+        assert_eq!(verifies(&bench), [true; 3]);
+    }
 
     #[test]
     fn that_a_server_is_not_verified_is_for_one_medium_and_not_for_long() {

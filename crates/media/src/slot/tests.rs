@@ -316,6 +316,21 @@ fn a_session_goes_on_with_the_same_file_of_the_same_account_only() {
 }
 
 #[test]
+fn a_medium_is_remembered_from_when_it_is_kept_until_it_is_ejected() {
+    let (mut slot, mut out) = (Slot::new(Kind::Cd), Vec::new());
+    slot.insert(url("a"), at(0), &mut out);
+    assert_eq!((slot.to_keep(), slot.remembered()), (None, None), "it is only asked for");
+    slot.opened(Ok(found(2048)), at(0), &mut out);
+    assert_eq!((slot.to_keep().is_some(), slot.remembered()), (true, None), "it is on its way to the store");
+    slot.kept(Ok(()), at(0), &mut out);
+    assert_eq!(slot.remembered().map(|medium| medium.name.as_str()), Some("a"));
+    slot.attached(Ok(()), at(0), &mut out);
+    assert_eq!(slot.remembered().map(|medium| medium.name.as_str()), Some("a"));
+    slot.eject("ann", at(1), &mut out);
+    assert_eq!(slot.remembered(), None);
+}
+
+#[test]
 fn a_password_is_in_no_log() {
     assert!(!format!("{:?}", url("a")).contains("secret"));
 }
@@ -378,6 +393,7 @@ proptest! {
             if slot.state() == State::Empty && slot.forgotten().is_ok() {
                 prop_assert!(!kept, "what is told to be out is not inserted again by a restart");
             }
+            prop_assert!(slot.remembered().is_none() || kept, "what is told to be in it is inserted again by a restart");
             prop_assert!(!slot.is_busy() || slot.deadline().is_some());
             prop_assert!(slot.state() == State::Ejecting || slot.medium().is_none() == (slot.state() == State::Empty));
         }
