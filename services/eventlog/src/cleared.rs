@@ -1,6 +1,7 @@
 //! Logs that clients are shown and that were cleared: what they showed then they show no more. Nothing is taken out of the event log by that, so that records of
 //! who did what stay.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use schema::v1alpha1 as v1;
@@ -125,8 +126,8 @@ impl Cleared {
         self.marks.get(log)
     }
 
-    /// It is stored. When there are too many it takes the place of the oldest one of another host: who operates a machine may name hosts that there are not, and
-    /// takes nothing from others by that, least of all from who has [`EVENT_LOG`] cleared.
+    /// It is stored. When there are too many it takes the place of the oldest one of the account that has most: who operates a machine may name hosts that there
+    /// are not, and takes nothing from others by that, least of all from who has [`EVENT_LOG`] cleared.
     ///
     /// It was made in this [`Self::life()`] of the event log; what is of another one does not count.
     pub(crate) fn put(&mut self, log: &str, mark: Mark, life: u64) {
@@ -140,22 +141,30 @@ impl Cleared {
         self.displace(log);
     }
 
-    /// Drops the oldest ones of hosts that are too many; never the one of the log `newest`.
+    /// Drops those of hosts that are too many; never the one of the log `newest`.
     fn displace(&mut self, newest: &str) {
-        loop {
-            let hosts = self.marks.iter().filter(|(log, _)| *log != EVENT_LOG);
-            if hosts.clone().count() <= HOSTS_MAX {
-                return;
-            }
-            // Numbers go up whatever the clock is set to.
-            let oldest = hosts
-                .filter(|(log, _)| *log != newest)
-                .min_by_key(|(_, mark)| (mark.sequence, mark.at_ms))
-                .map(|(log, _)| log.clone());
-            let Some(oldest) = oldest else { return };
-            self.marks.remove(&oldest);
-            self.dropped.insert(oldest);
+        while let Some(log) = self.surplus(newest) {
+            self.marks.remove(&log);
+            self.dropped.insert(log);
         }
+    }
+
+    /// Which one gives way where those of hosts are too many: the oldest of the account that has most; of accounts that have as many, the oldest of theirs.
+    fn surplus(&self, newest: &str) -> Option<String> {
+        let hosts = self.marks.iter().filter(|(log, _)| *log != EVENT_LOG);
+        let mut shares = BTreeMap::<&str, usize>::new();
+        for (_, mark) in hosts.clone() {
+            *shares.entry(mark.username.as_str()).or_default() += 1;
+        }
+        if shares.values().sum::<usize>() <= HOSTS_MAX {
+            return None;
+        }
+        let share = |mark: &Mark| shares.get(mark.username.as_str()).copied().unwrap_or_default();
+        // Numbers go up whatever the clock is set to.
+        hosts
+            .filter(|(log, _)| *log != newest)
+            .min_by_key(|(_, mark)| (Reverse(share(mark)), mark.sequence, mark.at_ms))
+            .map(|(log, _)| log.clone())
     }
 
     /// A log whose mark counts no more, and may be stored still.
@@ -176,6 +185,7 @@ impl Cleared {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use units::Mono;
 
     use super::*;
@@ -237,7 +247,58 @@ mod tests {
         // One that was not removed yet and is cleared again is not removed.
         all.put("SEL-5", mark(70), 0);
         assert!(all.of("SEL-5").is_some());
-        assert_eq!(all.dropped().as_deref(), Some("SEL-69"));
+        assert_eq!(all.dropped().as_deref(), Some("SEL-6"), "the oldest of the account that has most");
+    }
+
+    #[test]
+    fn an_account_that_names_more_hosts_than_there_is_room_for_takes_no_place_of_others() {
+        let mut all = Cleared::default();
+        for (number, by) in [(1, "ann"), (2, "bob"), (3, "ann")] {
+            all.put(&format!("SEL-{number}"), Mark::of(number, 0, 0, by), 0);
+        }
+        for number in 100..300 {
+            all.put(&format!("SEL-x{number}"), Mark::of(number, 0, 0, "eve"), 0);
+            assert!(all.of(&format!("SEL-x{number}")).is_some(), "the newest stays");
+        }
+        let of = |all: &Cleared, by: &str| all.shown().iter().filter(|mark| mark.username == by).count();
+        assert_eq!((of(&all, "ann"), of(&all, "bob"), of(&all, "eve")), (2, 1, HOSTS_MAX - 3));
+        // A place of who has most is free for each of them.
+        all.put("SEL-4", Mark::of(300, 0, 0, "bob"), 0);
+        assert_eq!((of(&all, "ann"), of(&all, "bob"), of(&all, "eve")), (2, 2, HOSTS_MAX - 4));
+        assert!(all.of("SEL-x239").is_none() && all.of("SEL-x240").is_some(), "its oldest gave way");
+        // One account with another's log takes it over, and has one more by that.
+        all.put("SEL-1", Mark::of(301, 0, 0, "eve"), 0);
+        assert_eq!((of(&all, "ann"), of(&all, "eve"), all.shown().len()), (1, HOSTS_MAX - 3, HOSTS_MAX));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_account_is_displaced_by_one_that_has_more(puts in proptest::collection::vec((0..90_u8, 0..4_u8), 0..300)) {
+            let mut all = Cleared::default();
+            for (sequence, (log, by)) in (1..).zip(puts) {
+                let shares = |all: &Cleared| {
+                    let mut shares = [0_usize; 4];
+                    for mark in all.marks.values() {
+                        shares[mark.username.parse::<usize>().unwrap()] += 1;
+                    }
+                    shares
+                };
+                let before = shares(&all);
+                let log = format!("SEL-{log}");
+                let had = all.of(&log).map(|mark| mark.username.clone());
+                all.put(&log, Mark::of(sequence, 0, 0, &by.to_string()), 0);
+                prop_assert!(all.of(&log).is_some() && all.marks.len() <= HOSTS_MAX);
+                let after = shares(&all);
+                let most = before.iter().max().copied().unwrap_or(0);
+                for (account, (before, after)) in before.into_iter().zip(after).enumerate() {
+                    // Whose log another one clears has it no more.
+                    let lost = usize::from(had.as_deref() == Some(account.to_string().as_str()));
+                    prop_assert!(after + lost >= before || before == most, "{account}: {before} {after}, {most}");
+                }
+            }
+        }
     }
 
     #[test]
