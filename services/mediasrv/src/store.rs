@@ -115,11 +115,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Store {
-    /// The store in a daemon's folder. What was not whole when the daemon ended goes.
+    /// The store in a daemon's folder. What was not whole when the daemon ended goes; the folder may be a link to another disk, on which others have files, too.
     pub(crate) fn open(state_dir: &Path, quota: u64) -> Self {
         let folder = state_dir.join(FOLDER);
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(b".")
+            if is_part(entry.file_name().as_encoded_bytes())
                 && let Err(error) = fs::remove_file(entry.path())
             {
                 tracing::warn!(path = %entry.path().display(), %error, "cannot remove unfinished upload");
@@ -416,6 +416,12 @@ impl Drop for Part {
     }
 }
 
+/// Whether a file of this name is one that is not whole, as [`Store::begin`] names them.
+fn is_part(name: &[u8]) -> bool {
+    let name = name.strip_prefix(b".").and_then(|name| name.strip_suffix(PART.as_bytes()));
+    name.is_some_and(|name| !name.is_empty() && !name.starts_with(b"."))
+}
+
 /// How much of what is free the store may take, of a partition of `size` bytes.
 fn usable(size: u64, free: u64) -> u64 {
     free.saturating_sub((size / FREE_PARTS).min(FREE_MAX))
@@ -462,6 +468,14 @@ mod tests {
         assert_eq!(store.inspect(), []);
         assert_eq!(fs::metadata(disk.path().join("a.iso")).unwrap().len(), 10);
         assert!(dir.path().join("store").is_symlink());
+        // What was being brought in goes at the next start, and nothing else that has a dot before its name.
+        let others = [".config", ".part", "..x.part", ".a.iso.part2", "b.part"];
+        for name in others.into_iter().chain([".b.iso.part"]) {
+            fs::write(disk.path().join(name), "x").unwrap();
+        }
+        Store::open(dir.path(), 10_000);
+        assert!(others.iter().all(|name| disk.path().join(name).exists()));
+        assert!(!disk.path().join(".b.iso.part").exists() && disk.path().join("a.iso").exists());
     }
 
     #[test]
