@@ -166,6 +166,29 @@ fn what_is_stored_of_a_session_in_use_is_never_as_old_as_a_short_idle_limit() {
 }
 
 #[test]
+fn what_a_mask_leaves_out_is_not_judged() {
+    let mut bench = Bench::new(limits());
+    // As a release took it that had no shortest limit.
+    let before = Chosen { session_idle_secs: Some(10), ..Chosen::default() };
+    bench.machine = bench.machine.with_policy(crate::config::Config::default(), before);
+    let wanted = v1::AccountPolicy {
+        lockout_threshold: 7,
+        session_idle: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+        ..Default::default()
+    };
+    let mask = Some(vec!["lockout_threshold".to_owned()]);
+    let call =
+        |ticket| Call::UpdateAccountPolicy { ticket: Ticket::new(ticket), wanted: Box::new(wanted), mask };
+    bench.ask(call, Some(("admin", "")));
+    let after = Chosen { lockout_threshold: Some(7), ..before };
+    assert!(
+        matches!(bench.out.as_slice(), [Action::KeepPolicy(chosen)] if *chosen == after),
+        "{:?}",
+        bench.out
+    );
+}
+
+#[test]
 fn what_goes_with_a_value_that_was_set_follows_it() {
     let config = crate::config::Config::default();
     let chosen =
