@@ -397,3 +397,62 @@ fn half_of(context: &CallContext) -> Instant {
 fn ids(record: &Record) -> Vec<String> {
     record.events.iter().map(|event| id(event.id)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use busd::testing::Bus;
+    use ipc::LogEntry;
+
+    use super::*;
+    use crate::keeper;
+
+    /// Longest wait for what is certain to come, much shorter than [`SWEEP_EVERY`].
+    const SOON: Duration = Duration::from_secs(20);
+
+    async fn until_stored(bucket: &Bucket, keys: &[&str]) {
+        let waiting = async {
+            while bucket.keys().await.expect("keys") != keys {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, waiting)
+            .await
+            .unwrap_or_else(|_| panic!("what is stored is not {keys:?}"));
+    }
+
+    #[tokio::test]
+    async fn what_was_cleared_of_a_log_that_is_lost_meanwhile_is_removed_as_soon_as_the_next_one_is_followed()
+    {
+        let bus = Bus::start().await;
+        bus.client("operator").await.create_event_log().await.expect("an event log");
+        bus.create_bucket(BUCKET).await;
+        let client = bus.client(crate::NAME).await;
+        let bucket = client.bucket(BUCKET).await.expect("a bucket");
+        // The other one is far beyond the log: it goes with the look of the start.
+        for (log, sequence) in [("EventLog", 3), ("SEL-a", 9_000)] {
+            let mark = Mark::of(sequence, 0, 1, "olga");
+            bucket.put(&format!("{CLEARED}{log}"), &Json(mark)).await.expect("stored");
+        }
+        let shared = Arc::new(Shared::new(client.clone()));
+        for sequence in 1..=4 {
+            let event = v1::Event::default().encode_to_vec();
+            let (subject, time) = ("event.host.system.state".to_owned(), std::time::SystemTime::UNIX_EPOCH);
+            let entry = LogEntry { sequence, subject, time, payload: event.into() };
+            shared.index().add(&entry).expect("an event");
+        }
+        shared.state.send_replace(State::Known);
+        let (outbox, _sender) = Outbox::new(client);
+        let (_changes, waiting) = mpsc::channel(1);
+        let (stop, stopped) = oneshot::channel();
+        let owner = tokio::spawn(own(Arc::clone(&shared), outbox, waiting, stopped));
+        until_stored(&bucket, &["c.EventLog"]).await;
+        assert_eq!(shared.cleared().of(EVENT_LOG).map(|mark| mark.sequence), Some(3));
+        // It is followed anew, and has nothing: it was reset.
+        let keeping = tokio::spawn(keeper::keep(Arc::clone(&shared)));
+        until_stored(&bucket, &[]).await;
+        assert!(shared.cleared().shown().is_empty());
+        stop.send(()).expect("it runs");
+        owner.await.expect("it does not panic");
+        keeping.abort();
+    }
+}
