@@ -138,9 +138,12 @@ async fn readings_are_followed_and_asked_for_again_only_when_one_is_missing() ->
 
     // What cannot be read is as good as lost.
     daemon.client.publish("reading.sensors", b"\xff\xff".to_vec()).await?;
-    while daemon.asked.load(Ordering::SeqCst) < 3 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let asked = async {
+        while daemon.asked.load(Ordering::SeqCst) < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, asked).await.expect("it is asked");
     until(&mut reader, "it is good again", |all| a(all) == good(7.0)).await;
 
     // A new life, of which nobody has told.

@@ -145,9 +145,13 @@ async fn once_is_for_one_boot_although_the_whole_controller_is_gone_meanwhile() 
     suite.crash().await?;
 
     twin.fault("system", Fault::Wake).await?;
-    while !twin.status("system").await?.power_good {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let wakes = async {
+        while !twin.status("system").await?.power_good {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(LONG, wakes).await??;
     assert_eq!(booted_by(&mut twin).await?.as_deref(), Some("usb"));
     assert_eq!(reset(&mut twin).await?, None);
 

@@ -2,13 +2,13 @@
 
 mod common;
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use ipc::{CallContext, Code, EventBuilder, Status};
 use schema::rpc::event_service;
 use schema::v1alpha1 as v1;
 
-use common::{Bench, Daemon};
+use common::{Bench, Daemon, until};
 
 impl Bench {
     /// Starts the daemon.
@@ -47,11 +47,7 @@ async fn past_events_are_listed_newest_first_filtered_and_paged() {
     };
     let call = async |request| bench.list(request).await.expect("a list");
     // The index follows the log; the last end is in it a moment after it was heard.
-    let mut all = call(list("operation", 0, "")).await;
-    while all.events.len() < 3 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        all = call(list("operation", 0, "")).await;
-    }
+    until("all are listed", async || call(list("operation", 0, "")).await.events.len() >= 3).await;
     let actions = |events: &[v1::Event]| -> Vec<v1::HostAction> {
         let results = events.iter().filter_map(|event| match &event.payload {
             Some(v1::event::Payload::PowerOperationResult(result)) => Some(result.action()),
@@ -121,9 +117,7 @@ async fn one_accounts_logins_leave_the_log_before_anything_else_does() {
         if n % 50 == 49 {
             usermgr.flush().await.expect("flushed");
             let last = log.bounds().await.expect("bounds").last;
-            while log.bounds().await.expect("bounds").messages >= 440 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            until("it has room", async || log.bounds().await.expect("bounds").messages < 440).await;
             assert!(log.entry(last).await.expect("an answer").is_some(), "the newest stays");
         }
     }
@@ -155,15 +149,11 @@ async fn events_that_cannot_be_read_at_the_start_are_listed_as_such_among_all_ot
     }
     usermgr.flush().await.expect("flushed");
     let log = bench.client.event_log();
-    while log.bounds().await.expect("bounds").last < 5 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("all are stored", async || log.bounds().await.expect("bounds").last >= 5).await;
     bench.bus.refuse_to_read(b"account-2");
     bench.bus.refuse_to_read(b"account-3");
     // Until they are on the medium, within a second or so, the server has them in memory.
-    while log.entry(3).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("it cannot be read", async || log.entry(3).await.is_err()).await;
     let lines = busd::testing::Lines::listen();
     let keeper = bench.keeper().await;
     let all = bench.list(v1::ListEventsRequest::default()).await.expect("a list");

@@ -10,7 +10,7 @@ use schema::Method;
 use schema::rpc::event_service as rpc;
 use schema::v1alpha1 as v1;
 
-use common::Daemon;
+use common::{Daemon, until};
 
 struct Bench {
     on: common::Bench,
@@ -97,9 +97,7 @@ impl Bench {
         }
         self.on.client.flush().await.expect("flushed");
         // The index follows the log.
-        while self.list(None).await.events.len() < ids.len() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("all are listed", async || self.list(None).await.events.len() >= ids.len()).await;
         ids
     }
 
@@ -115,9 +113,7 @@ impl Bench {
         let event =
             EventBuilder::new("powermgr", "host", "system", "state").message(message).at(SystemTime::now());
         self.on.client.publish_event(&event).await.expect("published");
-        while self.list(None).await.events.len() <= before {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("it is listed", async || self.list(None).await.events.len() > before).await;
     }
 
     /// Changes with each time that this is stored.
@@ -171,9 +167,7 @@ async fn what_is_resolved_is_listed_so_told_and_holds_over_a_crash() {
     assert_eq!(bench.reopen(&[one, two, three]).await.expect("done").len(), 3);
     assert!(bench.shown(Some(true)).await.is_empty());
     // What counts for nothing any more leaves nothing behind.
-    while !bench.stored().await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("nothing is stored", async || bench.stored().await.is_empty()).await;
     daemon.stop().await;
     let daemon = bench.daemon().await;
     assert!(bench.shown(Some(true)).await.is_empty());
@@ -284,9 +278,7 @@ async fn names_of_hosts_that_there_are_not_keep_nobody_from_clearing_a_log() {
     bench.clear("EventLog", &[v1::Privilege::ConfigureManager]).await.expect("it has a place of its own");
     assert_eq!(bench.stored().await.len(), 65);
     bench.clear("SEL-system", &[]).await.expect("done");
-    while bench.stored().await.len() > 65 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("one is removed", async || bench.stored().await.len() <= 65).await;
     let logs: Vec<String> = bench.list(None).await.cleared.into_iter().map(|mark| mark.log).collect();
     let has = |log: &str| logs.iter().any(|other| other == log);
     assert!(has("EventLog") && has("SEL-system") && !has("SEL-1") && has("SEL-2"), "{logs:?}");
@@ -311,9 +303,7 @@ async fn up_to_where_a_log_was_cleared_that_was_lost_hides_nothing_of_the_next()
     let told: Vec<_> = list.cleared.iter().map(|mark| (mark.log.as_str(), mark.sequence)).collect();
     assert_eq!(told, [("SEL-system", 1)]);
     assert_eq!(list.events.len(), 2);
-    while bench.stored().await != ["c.SEL-system"] {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the other one is removed", async || bench.stored().await == ["c.SEL-system"]).await;
     let cleared = bench.clear("EventLog", &[v1::Privilege::ConfigureManager]).await.expect("done");
     assert!(cleared.sequence < 9_000, "{cleared:?}");
     assert_eq!(bench.list(None).await.cleared.len(), 2);
@@ -413,9 +403,7 @@ async fn a_silent_store_leaves_it_unknown_until_it_speaks() {
     let status = bench.resolve(&[&ids[0]], "").await.expect_err("nobody knows");
     assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, ipc::OUTCOME_UNKNOWN));
     bench.way.release();
-    while bench.list(Some(true)).await.events.is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("it is known", async || !bench.list(Some(true)).await.events.is_empty()).await;
     assert!(bench.resolve(&[&ids[0]], "").await.expect("done").is_empty(), "it was done");
     daemon.stop().await;
 }

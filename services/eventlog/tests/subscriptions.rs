@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use common::Daemon;
+use common::{Daemon, until};
 
 /// A destination: answers each request with a status, and keeps the bodies of those it took.
 struct Receiver {
@@ -107,16 +107,6 @@ impl Receiver {
     fn refused(&self) -> usize {
         *self.refused.lock().expect("a lock")
     }
-}
-
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    for _ in 0..1000 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{what} did not happen");
 }
 
 struct Bench {

@@ -171,9 +171,12 @@ async fn a_daemon_that_is_stopped_while_the_store_is_silent_refuses_nothing() {
     let client = bench.client.clone();
     let set = tokio::spawn(async move { client.call(SET_THRESHOLDS, &request, &CallContext::new()).await });
     // The store has it once it shows it.
-    while bench.stored().await.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let stored = async {
+        while bench.stored().await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), stored).await.expect("it is stored");
     let (trigger, daemon) = bench.daemon.take().unwrap();
     trigger.stop();
     daemon.await.unwrap();
@@ -324,13 +327,19 @@ async fn a_failure_that_lasts_over_a_restart_is_told_once() {
     // No driver has it.
     assert_eq!(next().await, "state");
     let bucket = bench.client.bucket("sensors").await.unwrap();
-    while !bucket.keys().await.unwrap().contains(&"told.last".to_owned()) {
-        tokio::task::yield_now().await;
-    }
+    let kept = async {
+        while !bucket.keys().await.unwrap().contains(&"told.last".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), kept).await.expect("it is kept");
     bench.start_daemon().await;
-    while bench.shown().await.quality() != v1::SensorQuality::Failed {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let failed = async {
+        while bench.shown().await.quality() != v1::SensorQuality::Failed {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), failed).await.expect("it is shown");
     bench.set(30.0).await.unwrap();
     assert_eq!(next().await, "thresholds", "behind it nothing else was told");
 }

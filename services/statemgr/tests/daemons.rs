@@ -847,9 +847,12 @@ async fn an_operation_that_has_ended_and_is_still_stored_is_not_done_again() {
     bench.start_powermgr().await;
     bench.start_statemgr().await;
     bench.until_status(v1::HostStatus::On).await;
-    while state.get::<Kept>("host.system.intent").await.expect("a store that answers").is_some() {
-        tokio::task::yield_now().await;
-    }
+    let forgotten = async {
+        while state.get::<Kept>("host.system.intent").await.expect("a store that answers").is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), forgotten).await.expect("it is forgotten");
     assert!(bench.pins.power_good(), "not forced off a second time");
 }
 

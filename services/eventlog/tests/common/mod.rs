@@ -43,6 +43,19 @@ impl Bench {
     }
 }
 
+/// Longest wait for what is certain to come.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Waits until something holds.
+pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, waiting).await.unwrap_or_else(|_| panic!("not within {SOON:?}: {what}"));
+}
+
 /// Starts the daemon on this connection.
 pub(crate) async fn daemon(bus: Client, settings: Map<String, Value>) -> Daemon {
     let (stop, shutdown) = Shutdown::new();
