@@ -392,6 +392,8 @@ def claim(args, password):
     system = root.get_system("/redfish/v1/Systems/system")
 
     def wait(wanted):
+        # Its own enumeration, which is no text.
+        wanted = sushy.PowerState(wanted)
         end = time.monotonic() + WAIT
         while time.monotonic() < end:
             system.refresh(force=True)

@@ -6,21 +6,14 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use crate::need::{self, Tool};
-use crate::sh;
+use crate::{disc, sh};
 
 /// Kernel and initrd, which is 40 MB.
 const IMAGES: &str = "/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64";
-const NEEDED: [Tool; 4] = [
-    Tool {
-        program: "/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64/linux",
-        package: "debian-installer-12-netboot-amd64",
-    },
-    Tool { program: LOADER, package: "isolinux" },
-    Tool { program: MODULE, package: "syslinux-common" },
-    Tool { program: "xorriso", package: "xorriso" },
-];
-const LOADER: &str = "/usr/lib/ISOLINUX/isolinux.bin";
-const MODULE: &str = "/usr/lib/syslinux/modules/bios/ldlinux.c32";
+const NEEDED: [Tool; 1] = [Tool {
+    program: "/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64/linux",
+    package: "debian-installer-12-netboot-amd64",
+}];
 /// What is booted, with the installer's questions as plain text on the first serial port.
 const CONFIGURATION: &str = "\
 serial 0 115200
@@ -37,23 +30,11 @@ pub(crate) fn make() -> Result<PathBuf> {
     let folder = sh::target_dir().join("installer");
     let root = folder.join("root");
     fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
-    for (from, name) in [
-        (format!("{IMAGES}/linux"), "linux"),
-        (format!("{IMAGES}/initrd.gz"), "initrd.gz"),
-        (LOADER.to_owned(), "isolinux.bin"),
-        (MODULE.to_owned(), "ldlinux.c32"),
-    ] {
+    for name in ["linux", "initrd.gz"] {
+        let from = format!("{IMAGES}/{name}");
         fs::copy(&from, root.join(name)).with_context(|| format!("cannot copy {from}"))?;
     }
-    fs::write(root.join("isolinux.cfg"), CONFIGURATION)?;
     let disc = folder.join("debian.iso");
-    sh::run(
-        sh::command("xorriso")
-            .args(["-as", "mkisofs", "-quiet", "-V", "DEBIAN", "-J", "-r"])
-            .args(["-b", "isolinux.bin", "-c", "boot.cat", "-no-emul-boot", "-boot-load-size", "4"])
-            .args(["-boot-info-table", "-o"])
-            .arg(&disc)
-            .arg(&root),
-    )?;
+    disc::write(&root, "DEBIAN", CONFIGURATION, &disc)?;
     Ok(disc)
 }

@@ -8,6 +8,7 @@ mod count;
 mod cpio;
 mod crates;
 mod daemon;
+mod disc;
 mod drivers;
 mod elf;
 mod emulate;

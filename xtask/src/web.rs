@@ -139,7 +139,7 @@ const LONGEST_RUN: Duration = Duration::from_mins(30);
 fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut Count) -> Result<()> {
     need::tools(&[need::CHROMIUM, need::OPENSSL, need::IP, need::SOCAT])?;
     need::qemu_x86()?;
-    guest::build()?;
+    guest::build_login()?;
     let node = need::node()?;
     let artefacts = sh::target_dir().join("web");
     let limit = LONGEST_TEST + Duration::from_mins(live_minutes.unwrap_or(0).into());
@@ -157,7 +157,7 @@ fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut 
         .current_dir(folder())
         .env("UBMC_TEST_BIN", sh::target_dir().join("debug"))
         .env("UBMC_TEST_ARTEFACTS", &artefacts)
-        .env("UBMC_TEST_GUEST", guest::directory())
+        .env("UBMC_TEST_GUEST", guest::login_directory())
         .env("UBMC_TEST_CHROMIUM", sh::located(need::CHROMIUM.program).unwrap_or_default())
         .envs(live_minutes.map(|minutes| ("UBMC_TEST_LIVE_MINUTES", minutes.to_string())))
         .stdin(Stdio::null())
