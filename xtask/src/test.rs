@@ -274,10 +274,11 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 16] = [
+const REDFISH: [&str; 17] = [
     "any_request",
     "audit",
     "changes",
+    "expand",
     "network",
     "patch_semantics",
     "reference",
