@@ -319,11 +319,23 @@ mod tests {
                     ages_ms: vec![0],
                     ..Default::default()
                 })),
+                Domain::System => Ok(Answer::System(Box::new(system("1000", 1)))),
                 _ => Err(Failure::Gone),
             };
             model.step(Mono::ZERO, 0, Input::Answered(query, answer), &mut out);
         }
         panic!("the model asks for ever");
+    }
+
+    /// A system whose operator takes so much memory and which listens at this port.
+    fn system(memory: &str, port: u32) -> api::SystemInfo {
+        let metadata = [("operator.memory_pss_bytes".to_owned(), memory.to_owned())];
+        let listener = api::Listener { name: "ssh".into(), address: "::".into(), port };
+        api::SystemInfo {
+            metadata: metadata.into_iter().collect(),
+            listeners: vec![listener],
+            ..Default::default()
+        }
     }
 
     fn host(name: &str) -> api::Host {
@@ -404,5 +416,23 @@ mod tests {
         assert!(ready.entries().len() <= ANSWERS);
         memory.changes("statemgr");
         assert!(ready.find("a", &memory, before.snapshot()).is_none());
+    }
+
+    #[test]
+    fn how_much_memory_the_operator_takes_makes_no_answer_void() {
+        let (memory, ready) = (Memory::default(), Ready::default());
+        let mut model = model(1.0);
+        let made_of = vec![(Need::System, memory.stamp(Need::System, model.snapshot()).unwrap())];
+        let kept = Kept { headers: Vec::new(), body: Bytes::from_static(b"{}"), packed: OnceLock::new() };
+        ready.keep("a".into(), Instant::now(), made_of, kept);
+        // The model asks the operator again.
+        for (seconds, info, is_good) in [(10, system("2000", 1), true), (20, system("2000", 2), false)] {
+            let (now, mut out) = (Mono::from_millis(seconds * 1000), Vec::new());
+            model.step(now, 0, Input::Refresh("operator".into()), &mut out);
+            let query = out.iter().copied().find(|query| query.domain == Domain::System).unwrap();
+            let answer = Ok(Answer::System(Box::new(info)));
+            model.step(now, 0, Input::Answered(query, answer), &mut out);
+            assert_eq!(ready.find("a", &memory, model.snapshot()).is_some(), is_good, "after {seconds} s");
+        }
     }
 }
