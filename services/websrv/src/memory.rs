@@ -304,6 +304,7 @@ mod tests {
                 Domain::Hosts => Ok(Answer::Hosts(vec![host("system")])),
                 Domain::Sensors => Ok(Answer::Sensors(vec![api::Sensor {
                     id: "inlet".into(),
+                    bus: Some("i2c0".into()),
                     reading: Some(api::sensor::Reading::AnalogReading(Default::default())),
                     ..Default::default()
                 }])),
@@ -434,5 +435,23 @@ mod tests {
             model.step(now, 0, Input::Answered(query, answer), &mut out);
             assert_eq!(ready.find("a", &memory, model.snapshot()).is_some(), is_good, "after {seconds} s");
         }
+    }
+
+    #[test]
+    fn a_sensor_that_shows_the_same_was_measured_when_its_bus_was_read_last() {
+        let (memory, mut model) = (Memory::default(), model(41.5));
+        let before = memory.stamp(Need::Sensors, model.snapshot());
+        let told = api::SensorReadings {
+            time: Some(timestamp(5_000)),
+            epoch: 1,
+            sequence: 2,
+            bus: "i2c0".into(),
+            ..Default::default()
+        };
+        model.step(Mono::ZERO, 5_000, Input::Readings(Box::new(told)), &mut Vec::new());
+        let snapshot = model.snapshot();
+        assert_eq!(memory.stamp(Need::Sensors, snapshot), before, "a time alone makes no answer void");
+        let Some((Supply::Sensors(sensors), _)) = memory.supply(Need::Sensors, snapshot) else { panic!() };
+        assert_eq!(sensors.sensors[0].last_reading_timestamp, Some(timestamp(5_000)));
     }
 }
