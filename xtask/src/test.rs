@@ -274,7 +274,7 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 16] = [
+const REDFISH: [&str; 17] = [
     "any_request",
     "audit",
     "changes",
@@ -284,6 +284,7 @@ const REDFISH: [&str; 16] = [
     "resources",
     "roles",
     "route_privileges",
+    "together",
     "versions",
     "virtual_media",
     "redfish",

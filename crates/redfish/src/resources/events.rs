@@ -160,6 +160,8 @@ pub(super) static DESTINATION: Resource = Resource {
         apply,
         changes: &[Need::Subscriptions],
     }),
+    // A secret among the headers is for a server that is who it says it is.
+    together: &[&["VerifyCertificate", "HttpHeaders"]],
     delete: Some(|world, names| {
         if let Some(stream) = stream(world, names) {
             return Ok(Deed::CloseStream(stream.id.clone()));
