@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::answer::{Answer, Body};
 use crate::body::{self, Found};
 use crate::etag;
-use crate::fault::Fault;
+use crate::fault::{Fault, Fields};
 use crate::message::{Content, Message, Registry, Severity, Template, base};
 use crate::metadata;
 use crate::pointer::Pointer;
@@ -77,6 +77,8 @@ struct Patching {
     given: Given,
     /// Groups of properties that count together only.
     together: &'static [&'static [&'static str]],
+    /// What the owner calls properties.
+    fields: Fields,
     /// What is wrong, and where.
     wrong: Vec<(Pointer, Message)>,
     /// The status of the first refusal of an owner, and when to come back.
@@ -273,10 +275,25 @@ impl Exchange {
                     Err(fault) => {
                         patching.refused.get_or_insert((fault.status(), fault.retry_after()));
                         let mut refused = Vec::with_capacity(patching.doing.len());
-                        for (path, value) in std::mem::take(&mut patching.doing) {
+                        let doing = std::mem::take(&mut patching.doing);
+                        // Of what its owner says which are wrong, the others are not.
+                        let mut named = fault.named(patching.fields);
+                        named.retain(|(path, _)| doing.iter().any(|(other, _)| other == path));
+                        for (path, value) in doing {
                             let at = pointer(path);
-                            let message = fault.to_message(Some((&at, &value)));
-                            patching.wrong.push((at, message));
+                            let why = named.iter().find(|(other, _)| *other == path);
+                            let said = match (why, named.first()) {
+                                (Some((_, why)), _) => {
+                                    let message = fault.to_message(Some((&at, &value))).resolved_by(why);
+                                    (at, message)
+                                }
+                                (None, Some((bad, _))) => conflict(path, bad),
+                                (None, None) => {
+                                    let message = fault.to_message(Some((&at, &value)));
+                                    (at, message)
+                                }
+                            };
+                            patching.wrong.push(said);
                             refused.push(path);
                         }
                         patching.leave_out(&refused);
@@ -317,6 +334,7 @@ impl Exchange {
     /// A refusal of an owner's as an answer.
     fn refusal(&self, fault: &Fault) -> Answer {
         let mut messages = self.refused_properties(fault);
+        messages.extend(self.taken(fault));
         if messages.is_empty() {
             messages.push(fault.to_message(None));
         }
@@ -325,6 +343,19 @@ impl Exchange {
             Some(seconds) => answer.with("retry-after", seconds.to_string()),
             None => answer,
         }
+    }
+
+    /// What is said of a new resource whose name another one has.
+    fn taken(&self, fault: &Fault) -> Option<Message> {
+        let (Target::Resource(resource), Method::Post) = (self.route.target, self.method) else {
+            return None;
+        };
+        let property = fault.taken()?;
+        let given = body::object(&self.body).unwrap_or_default();
+        let value = given.get(property).and_then(Value::as_str)?;
+        let kind = resource.type_name().trim_end_matches("Collection");
+        let message = base::RESOURCE_ALREADY_EXISTS.with(&[kind, property, value]);
+        Some(message.resolved_by(&fault.message).about(pointer(property)))
     }
 
     /// What is said of the properties or parameters of a POST that its owner refuses, and why; nothing where he names none that was there to be given.
@@ -681,8 +712,8 @@ impl Exchange {
                 Err(message) => wrong.extend(told(&change.properties, &message)),
             }
         }
-        let (doing, refused, done) = (Vec::new(), None, 0);
-        self.go_on(Patching { patch, todo, doing, given, together, wrong, refused, done })
+        let (doing, refused, done, fields) = (Vec::new(), None, 0, resource.fields);
+        self.go_on(Patching { patch, todo, doing, given, together, fields, wrong, refused, done })
     }
 
     /// What makes so what is given. Where one of the properties that count together cannot be, none of them is asked for, nor given any more, and each is told.

@@ -198,6 +198,78 @@ fn what_an_owner_refuses_leaves_out_what_counts_with_it() {
 }
 
 #[test]
+fn of_one_change_what_its_owner_says_is_wrong_is_told_and_the_rest_is_bound_to_it() {
+    let mut bench = bench();
+    let why = "there is no role Nope";
+    let wrong = Fault {
+        fields: vec![("user.role".to_owned(), why.to_owned())],
+        ..Fault::new(Code::InvalidArgument, "user.role: there is no role Nope")
+    };
+    bench.refuse("rpc.UserService.UpdateUser", wrong);
+    let body = json!({"RoleId": "Nope", "Enabled": true});
+    let answer = bench.send(Method::Patch, ACCOUNT, &body);
+    let said = &answer.value()["error"]["@Message.ExtendedInfo"];
+    let told = |id: &str| {
+        let mut all = said.as_array().unwrap().iter();
+        let found = all.find(|one| one["MessageId"] == format!("Base.1.22.{id}")).unwrap();
+        (found["RelatedProperties"][0].clone(), found["Resolution"].clone())
+    };
+    assert_eq!(answer.status, 400);
+    assert_eq!(told("PropertyValueIncorrect"), (json!("/RoleId"), json!(why)));
+    assert_eq!(told(CONFLICT), (json!("/Enabled"), json!("None.")));
+    // What may not be is told with the reason.
+    for (reason, code, status) in
+        [("OWN_ACCOUNT", Code::PermissionDenied, 403), ("LAST_ADMINISTRATOR", Code::FailedPrecondition, 409)]
+    {
+        let fault = Fault { reason: reason.into(), ..Fault::new(code, "by another administrator") };
+        bench.refuse("rpc.UserService.UpdateUser", fault.clone());
+        bench.refuse("rpc.UserService.DeleteUser", fault);
+        for (method, body, id) in [
+            (Method::Patch, json!({"Enabled": false}), "PropertyValueIncorrect"),
+            (Method::Patch, json!({"RoleId": "ReadOnly"}), "PropertyValueIncorrect"),
+            (Method::Delete, json!({}), "ResourceCannotBeDeleted"),
+        ] {
+            let answer = bench.send(method, ACCOUNT, &body);
+            let told = &answer.value()["error"]["@Message.ExtendedInfo"][0];
+            assert_eq!(answer.status, status, "{reason} {body}");
+            assert_eq!(told["MessageId"], format!("Base.1.22.{id}"), "{reason} {body}");
+            assert_eq!(told["Resolution"], "by another administrator", "{reason} {body}");
+        }
+    }
+}
+
+#[test]
+fn what_is_there_already_is_told_with_its_type_its_property_and_its_value() {
+    let mut bench = bench();
+    let account = json!({"UserName": "olga", "Password": "secret-enough", "RoleId": "ReadOnly"});
+    let role = json!({"RoleId": "night", "AssignedPrivileges": ["Login"]});
+    for (call, reason, path, body, args) in [
+        (
+            "rpc.UserService.CreateUser",
+            "USER_NAME_TAKEN",
+            "/redfish/v1/AccountService/Accounts",
+            account,
+            ["ManagerAccount", "UserName", "olga"],
+        ),
+        (
+            "rpc.RoleService.CreateRole",
+            "ROLE_NAME_TAKEN",
+            "/redfish/v1/AccountService/Roles",
+            role,
+            ["Role", "RoleId", "night"],
+        ),
+    ] {
+        let fault = Fault { reason: reason.into(), ..Fault::new(Code::AlreadyExists, "the name is taken") };
+        bench.refuse(call, fault);
+        let answer = bench.send(Method::Post, path, &body);
+        let told = &answer.value()["error"]["@Message.ExtendedInfo"][0];
+        assert_eq!((answer.status, &told["MessageArgs"]), (409, &json!(args)), "{path}");
+        assert_eq!(told["MessageId"], "Base.1.22.ResourceAlreadyExists");
+        assert_eq!(told["RelatedProperties"], json!([format!("/{}", args[1])]));
+    }
+}
+
+#[test]
 fn an_image_is_inserted_by_one_call_with_all_that_is_said_of_it() {
     let mut bench = bench();
     let body = json!({

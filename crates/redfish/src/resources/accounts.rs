@@ -12,7 +12,7 @@ use crate::resource::{
     Change, Create, Deed, Given, Kind, Made, Names, Patch, Property, Resource, collection, link, status,
 };
 use crate::world::{Call, Need, World};
-use crate::{Fault, Message};
+use crate::{Fault, Fields, Message};
 
 use super::{name, said};
 
@@ -103,6 +103,19 @@ fn set_policy(_world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
     vec![Change { properties: given_fields().map(|(property, _)| property).collect(), call }]
 }
 
+/// What usermgr calls the properties of an account.
+const FIELDS: Fields = &[
+    ("username", "UserName"),
+    ("password", "Password"),
+    ("role", "RoleId"),
+    ("enabled", "Enabled"),
+    ("password_change_required", "PasswordChangeRequired"),
+    ("ipmi_access", "AccountTypes"),
+    ("full_name", "Description"),
+    ("expires_at", "AccountExpiration"),
+    ("lockout_info", "Locked"),
+];
+
 pub(super) static COLLECTION: Resource = Resource {
     create: Some(Create {
         properties: &[
@@ -119,16 +132,7 @@ pub(super) static COLLECTION: Resource = Resource {
         made,
         changes: &[Need::Users],
     }),
-    fields: &[
-        ("username", "UserName"),
-        ("password", "Password"),
-        ("role", "RoleId"),
-        ("enabled", "Enabled"),
-        ("password_change_required", "PasswordChangeRequired"),
-        ("ipmi_access", "AccountTypes"),
-        ("full_name", "Description"),
-        ("expires_at", "AccountExpiration"),
-    ],
+    fields: FIELDS,
     ..Resource::new(
         "AccountService/Accounts",
         "ManagerAccountCollection.ManagerAccountCollection",
@@ -168,6 +172,7 @@ pub(super) static ACCOUNT: Resource = Resource {
         "AccountTypes",
         "AccountExpiration",
     ]],
+    fields: FIELDS,
     delete: Some(|_, names| {
         let request = v1::DeleteUserRequest { id: name(names, 0).to_owned() };
         Ok(Deed::Call(Call::new(user_service::DELETE_USER, &request)))
