@@ -540,7 +540,7 @@ fn what_an_owner_says_is_wrong_is_told_of_the_property_with_his_reason() {
         "Destination": "https://ann:hush@127.0.0.1:1/x",
         "Protocol": "Redfish",
         "HttpHeaders": [{"Host": "hush"}],
-        "OriginResources": [{"@odata.id": "nope"}],
+        "OriginResources": [{"@odata.id": "/redfish/v1/Systems/gone"}],
     });
     let of = |field: &str, why: &str| Fault {
         fields: vec![(field.to_owned(), why.to_owned())],
@@ -653,6 +653,8 @@ fn a_subscription_is_made_of_what_a_client_asks_for_or_not_at_all() {
         (json!({"MessageIds": ["UBmc.1.0.Nope"]}), "PropertyValueNotInList"),
         (json!({"OriginResources": ["/redfish/v1/Systems/system"]}), "PropertyValueFormatError"),
         (json!({"OriginResources": {"@odata.id": "/x"}}), "PropertyValueTypeError"),
+        (json!({"OriginResources": [{"@odata.id": "/redfish/v1/Nope"}]}), "PropertyValueIncorrect"),
+        (json!({"OriginResources": [{"@odata.id": "nope"}]}), "PropertyValueIncorrect"),
         (json!({"VerifyCertificate": "no"}), "PropertyValueTypeError"),
         (json!({"Destination": "x".repeat(513)}), "StringValueTooLong"),
         (json!({"HttpHeaders": "x"}), "PropertyValueTypeError"),
