@@ -248,7 +248,10 @@ impl Exchange {
         }
         let asker = &self.world.about.asker;
         let (privileges, expired) = (asker.privileges.0, asker.password_change_required);
-        Some(format!("{}?{} {privileges} {expired}", self.route.uri, self.request.query))
+        // Of a drive each account is shown what counts for it.
+        let has_drives = resource.path.contains("/VirtualMedia") || self.query.expand.is_some();
+        let whose = if has_drives { asker.username.as_str() } else { "" };
+        Some(format!("{}?{} {privileges} {expired} {whose}", self.route.uri, self.request.query))
     }
 
     /// Goes on.

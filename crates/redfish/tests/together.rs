@@ -3,11 +3,11 @@
 mod support;
 
 use prost::Message as _;
-use redfish::{Fault, Method};
+use redfish::{Exchange, Fault, Method, Request};
 use schema::Code;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
-use support::Bench;
+use support::{Bench, asker};
 
 const SYSTEM: &str = "/redfish/v1/Systems/system";
 const PROTOCOL: &str = "/redfish/v1/Managers/bmc/NetworkProtocol";
@@ -267,6 +267,32 @@ fn what_is_there_already_is_told_with_its_type_its_property_and_its_value() {
         assert_eq!(told["MessageId"], "Base.1.22.ResourceAlreadyExists");
         assert_eq!(told["RelatedProperties"], json!([format!("/{}", args[1])]));
     }
+}
+
+#[test]
+fn whether_the_next_server_is_verified_is_shown_to_each_account_as_it_is_for_it() {
+    let about = |name: &str| {
+        let mut bench = Bench::by(asker(name, auth::Role::Administrator));
+        let empty = v1::MediaSlot {
+            name: "cd".into(),
+            host_name: "system".into(),
+            state: v1::MediaState::Empty.into(),
+            username: "admin".into(),
+            ..v1::MediaSlot::default()
+        };
+        let all = v1::ListMediaResponse { slots: vec![empty], ..Default::default() };
+        bench.say("rpc.MediaService.ListMedia", &all);
+        let shown = bench.shown(CD)["VerifyCertificate"].clone();
+        let key = |path: &str| {
+            let exchange = Exchange::new(path, Method::Get, Request::default(), bench.about()).unwrap();
+            exchange.shared_as().unwrap()
+        };
+        (shown, key("/redfish/v1/Systems/system/VirtualMedia/cd"), key(SYSTEM))
+    };
+    let ((own, of_admin, system), (other, of_olga, same)) = (about("admin"), about("olga"));
+    assert_eq!((own, other), (json!(false), json!(true)));
+    assert_ne!(of_admin, of_olga, "an answer that differs is kept for nobody else");
+    assert_eq!(system, same);
 }
 
 #[test]

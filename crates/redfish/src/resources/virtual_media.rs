@@ -197,14 +197,21 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "TransferMethod": (is_inserted && is_url).then_some("Stream"),
         "TransferProtocolType": (is_inserted && is_url)
             .then(|| if slot.url.starts_with("http://") { "HTTP" } else { "HTTPS" }),
-        // Without a medium: of the next one.
-        "VerifyCertificate": (is_url || slot.state() == v1::MediaState::Empty).then_some(slot.verify_certificate),
+        "VerifyCertificate": verifies(world, slot),
         "Status": match slot.state() {
             v1::MediaState::NotReady => status("Enabled", Some("Warning")),
             v1::MediaState::Inserting | v1::MediaState::Ejecting => status("Updating", Some("OK")),
             _ => status("Enabled", Some("OK")),
         },
     })))
+}
+
+/// Whether the certificate of the server is verified; without a medium: of the next one, if who asks inserts it. Of others' insertions nothing is said.
+fn verifies(world: &World, slot: &v1::MediaSlot) -> Option<bool> {
+    if slot.state() == v1::MediaState::Empty {
+        return Some(slot.verify_certificate || slot.username != world.about.asker.username);
+    }
+    (slot.source() == v1::MediaSource::Url).then_some(slot.verify_certificate)
 }
 
 /// The URL of an image: its protocol may be given beside it.
