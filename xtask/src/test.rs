@@ -285,6 +285,7 @@ const REDFISH: [&str; 17] = [
     "resources",
     "roles",
     "route_privileges",
+    "together",
     "versions",
     "virtual_media",
     "redfish",

@@ -382,8 +382,9 @@ impl Model {
                 put.all(&mut snapshot.sensors, sensors);
             }
             Answer::Readings(message) => {
-                let readings = &mut snapshot.readings;
-                let (outcome, went) = self.follow.answered(readings, &message, wall_ms, put.turn.change);
+                let (readings, polls) = (&mut snapshot.readings, &mut snapshot.polls);
+                let (outcome, went) =
+                    self.follow.answered(readings, polls, &message, wall_ms, put.turn.change);
                 snapshot.went(domain, went, put.turn.change);
                 self.outcome(now, outcome, turn, out);
                 return (!outcome.lost).then_some(());
@@ -505,7 +506,8 @@ impl Model {
         if is_dead && is_of {
             return;
         }
-        let outcome = self.follow.told(&mut self.snapshot.readings, message, wall_ms, turn.change);
+        let (readings, polls) = (&mut self.snapshot.readings, &mut self.snapshot.polls);
+        let outcome = self.follow.told(readings, polls, message, wall_ms, turn.change);
         self.outcome(now, outcome, turn, out);
         if outcome.heard && !outcome.lost {
             self.snapshot.statuses.of_mut(Domain::Readings).confirmed_ms = wall_ms;

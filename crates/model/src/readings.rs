@@ -24,6 +24,8 @@ pub struct Reading {
     pub reason: v1::SensorReason,
     /// How the sensor is, all in one word.
     pub status: v1::SensorStatus,
+    /// The message of the present life of the daemon that it is from; zero when it is from an earlier life.
+    from: u64,
     pub(crate) change: Change,
 }
 
@@ -40,7 +42,19 @@ impl Reading {
             quality: Quality::Unavailable,
             reason: v1::SensorReason::Unspecified,
             status: v1::SensorStatus::Unknown,
+            from: 0,
             change,
+        }
+    }
+
+    /// The reading of a sensor that is read over `bus`, with the time of the last message that said that it shows the same.
+    pub(crate) fn seen(self, polls: &Polls, bus: &str) -> Self {
+        match polls.0.get(bus) {
+            // Later by its number: a clock that was set back in between counts as well.
+            Some(poll) if self.quality == Quality::Good && poll.sequence > self.from => {
+                Self { measured_ms: poll.at_ms, ..self }
+            }
+            _ => self,
         }
     }
 
@@ -58,6 +72,32 @@ fn quality(quality: v1::SensorQuality) -> Quality {
         v1::SensorQuality::Stale => Quality::Stale,
         v1::SensorQuality::Failed => Quality::Failed,
         v1::SensorQuality::Unavailable | v1::SensorQuality::Unspecified => Quality::Unavailable,
+    }
+}
+
+/// The last message about each bus, by the name of the bus. Of its sensors those that it does not name and that are good show the same as before, measured
+/// then. Kept beside the readings, as most messages say nothing else: to write it into each of them would be a walk of all sensors for each message.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Polls(HashMap<Arc<str>, Poll>);
+
+#[derive(Clone, Copy, Debug)]
+struct Poll {
+    /// Number of the message.
+    sequence: u64,
+    /// Milliseconds since 1970.
+    at_ms: u64,
+}
+
+/// Buses of which the last message is known; there are no more than sensors.
+const BUSES: usize = 256;
+
+impl Polls {
+    fn put(&mut self, bus: &str, poll: Poll) {
+        if let Some(known) = self.0.get_mut(bus) {
+            *known = poll;
+        } else if self.0.len() < BUSES {
+            self.0.insert(bus.into(), poll);
+        }
     }
 }
 
@@ -132,8 +172,6 @@ pub(crate) struct Follow {
     sequence: u64,
     /// The newest one that is missing; zero when none is.
     hole: u64,
-    /// Which message each reading is from.
-    from: Vec<u64>,
 }
 
 /// The parallel lists of a message, checked.
@@ -152,6 +190,7 @@ impl Follow {
     pub(crate) fn told(
         &mut self,
         readings: &mut Arc<Readings>,
+        polls: &mut Arc<Polls>,
         message: &v1::SensorReadings,
         wall_ms: u64,
         change: Change,
@@ -175,7 +214,12 @@ impl Follow {
             self.hole = message.sequence.saturating_sub(1);
         }
         self.sequence = message.sequence;
-        let outcome = self.put(readings, entries, message.sequence, change);
+        // While one is missing nobody knows what it would be the same as.
+        if !message.full && !message.bus.is_empty() && self.hole == 0 {
+            let poll = Poll { sequence: message.sequence, at_ms: time_of(message, wall_ms) };
+            Arc::make_mut(polls).put(&message.bus, poll);
+        }
+        let outcome = put(readings, entries, message.sequence, change);
         Outcome { heard: true, lost: self.hole > 0, ..outcome }
     }
 
@@ -183,6 +227,7 @@ impl Follow {
     pub(crate) fn answered(
         &mut self,
         readings: &mut Arc<Readings>,
+        polls: &mut Arc<Polls>,
         message: &v1::SensorReadings,
         wall_ms: u64,
         change: Change,
@@ -197,13 +242,15 @@ impl Follow {
         if !self.is_of(message) || !same_ids(&readings.ids, &message.ids) {
             renumbered = self.renumber(readings, message, known, change, &mut gone);
             (self.epoch, self.sequence, self.hole) = (message.epoch, message.sequence, 0);
-            self.from = vec![0; known];
+            // The numbers of another life say nothing of this one's.
+            *polls = Arc::default();
+            Arc::make_mut(readings).all.iter_mut().for_each(|reading| reading.from = 0);
         }
         if message.sequence >= self.hole {
             self.hole = 0;
         }
         self.sequence = self.sequence.max(message.sequence);
-        let outcome = self.put(readings, entries, message.sequence, change);
+        let outcome = put(readings, entries, message.sequence, change);
         (
             Outcome { changed: outcome.changed || renumbered, heard: true, lost: self.hole > 0, ..outcome },
             gone,
@@ -236,45 +283,40 @@ impl Follow {
         *readings = Arc::new(Readings { ids: Arc::new(ids), all, newest: change });
         true
     }
+}
 
-    fn put(
-        &mut self,
-        readings: &mut Arc<Readings>,
-        entries: Vec<Entry>,
-        sequence: u64,
-        change: Change,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
-        if entries.is_empty() {
-            return outcome;
-        }
-        let readings = Arc::make_mut(readings);
-        for Entry { place, mut reading } in entries {
-            let (Some(from), Some(old)) = (self.from.get_mut(place), readings.all.get_mut(place)) else {
-                continue;
-            };
-            if sequence < *from {
-                continue;
-            }
-            *from = sequence;
-            if reading.quality == Quality::Good {
-                reading.reason = v1::SensorReason::Unspecified;
-            } else {
-                if old.quality == reading.quality {
-                    reading.reason = old.reason;
-                }
-                outcome.unexplained |= reading.reason == v1::SensorReason::Unspecified;
-            }
-            if old.shows(&reading) {
-                reading.change = old.change;
-            } else {
-                outcome.changed = true;
-                readings.newest = change;
-            }
-            *old = reading;
-        }
-        outcome
+/// Puts what a message of this number says in its place, unless what is there is from a later one.
+fn put(readings: &mut Arc<Readings>, entries: Vec<Entry>, sequence: u64, change: Change) -> Outcome {
+    let mut outcome = Outcome::default();
+    if entries.is_empty() {
+        return outcome;
     }
+    let readings = Arc::make_mut(readings);
+    for Entry { place, mut reading } in entries {
+        let Some(old) = readings.all.get_mut(place).filter(|old| old.from <= sequence) else { continue };
+        reading.from = sequence;
+        if reading.quality == Quality::Good {
+            reading.reason = v1::SensorReason::Unspecified;
+        } else {
+            if old.quality == reading.quality {
+                reading.reason = old.reason;
+            }
+            outcome.unexplained |= reading.reason == v1::SensorReason::Unspecified;
+        }
+        if old.shows(&reading) {
+            reading.change = old.change;
+        } else {
+            outcome.changed = true;
+            readings.newest = change;
+        }
+        *old = reading;
+    }
+    outcome
+}
+
+/// When a message was told, milliseconds since 1970.
+fn time_of(message: &v1::SensorReadings, wall_ms: u64) -> u64 {
+    message.time.as_ref().map_or(wall_ms, timestamp_ms)
 }
 
 /// Whether these are the ids that are known, as far as they are kept.
@@ -292,7 +334,7 @@ fn entries(message: &v1::SensorReadings, known: usize, wall_ms: u64, change: Cha
     if lists.iter().any(|length| *length != count) || count > u16::MAX.into() {
         return None;
     }
-    let time = message.time.as_ref().map_or(wall_ms, timestamp_ms);
+    let time = time_of(message, wall_ms);
     let mut entries = Vec::with_capacity(count.min(known));
     let numbers = message.numbers.iter().zip(&message.values);
     let words = message.qualities.iter().zip(&message.statuses).zip(&message.ages_ms);
@@ -318,6 +360,7 @@ fn entries(message: &v1::SensorReadings, known: usize, wall_ms: u64, change: Cha
                 quality,
                 reason: v1::SensorReason::Unspecified,
                 status: v1::SensorStatus::try_from(*status).unwrap_or_default(),
+                from: 0,
                 change,
             },
         });
@@ -350,28 +393,34 @@ mod tests {
         v1::SensorReadings { full: true, ids, ..message(sequence, &of) }
     }
 
+    #[derive(Default)]
     struct Bench {
         follow: Follow,
         readings: Arc<Readings>,
+        polls: Arc<Polls>,
         change: Change,
     }
 
     impl Bench {
         fn new() -> Self {
-            let mut bench =
-                Self { follow: Follow::default(), readings: Arc::default(), change: Change::NONE };
+            let mut bench = Self::default();
             assert!(!bench.answered(&full(3, &[1.0, 2.0, 3.0])).lost);
             bench
         }
 
         fn told(&mut self, message: &v1::SensorReadings) -> Outcome {
             self.change = self.change.next();
-            self.follow.told(&mut self.readings, message, 0, self.change)
+            self.follow.told(&mut self.readings, &mut self.polls, message, 0, self.change)
         }
 
         fn answered(&mut self, message: &v1::SensorReadings) -> Outcome {
             self.change = self.change.next();
-            self.follow.answered(&mut self.readings, message, 0, self.change).0
+            self.follow.answered(&mut self.readings, &mut self.polls, message, 0, self.change).0
+        }
+
+        /// When each was measured that is read over `bus`.
+        fn measured(&self, bus: &str) -> Vec<u64> {
+            self.readings.iter().map(|(_, reading)| reading.seen(&self.polls, bus).measured_ms).collect()
         }
 
         fn values(&self) -> Vec<f64> {
@@ -392,6 +441,55 @@ mod tests {
         assert_eq!(outcome, Outcome { heard: true, ..Outcome::default() });
         let outcome = bench.told(&message(6, &[(1, 5.0)]));
         assert!(!outcome.changed, "the same is no change");
+    }
+
+    #[test]
+    fn what_a_message_of_its_bus_does_not_name_was_measured_then_and_did_not_change() {
+        let mut bench = Bench::new();
+        let at = |seconds: i64, bus: &str, message: v1::SensorReadings| v1::SensorReadings {
+            time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+            bus: bus.to_owned(),
+            ..message
+        };
+        assert_eq!(bench.measured("i2c0"), [99_750; 3]);
+        let (all, change) = (Arc::clone(&bench.readings), bench.readings.newest());
+        let outcome = bench.told(&at(101, "i2c0", message(4, &[])));
+        assert_eq!(outcome, Outcome { heard: true, ..Outcome::default() });
+        assert_eq!(bench.measured("i2c0"), [101_000; 3]);
+        assert_eq!(bench.measured("i2c1"), [99_750; 3], "another bus");
+        assert!(Arc::ptr_eq(&all, &bench.readings), "no reading was touched");
+        assert_eq!(bench.readings.newest(), change);
+        // What is named has its own age, and what is not good was not measured.
+        bench.told(&at(102, "i2c0", message(5, &[(1, 2.0)])));
+        assert_eq!(bench.measured("i2c0"), [102_000, 101_750, 102_000]);
+        let mut stale = at(103, "i2c0", message(6, &[(0, 1.0)]));
+        (stale.qualities, stale.ages_ms) = (vec![v1::SensorQuality::Stale.into()], vec![2_000]);
+        bench.told(&stale);
+        bench.told(&at(104, "i2c0", message(7, &[])));
+        assert_eq!(bench.measured("i2c0"), [101_000, 104_000, 104_000]);
+        // A full message names all, and so is no message of a bus.
+        bench.told(&at(105, "", full(8, &[1.0, 2.0, 3.0])));
+        assert_eq!(bench.measured("i2c0"), [104_750; 3]);
+        assert_eq!(bench.measured(""), [104_750; 3]);
+        // After one that is missing nothing is the same as anything until there is a whole picture.
+        bench.told(&at(107, "i2c0", message(10, &[])));
+        assert_eq!(bench.measured("i2c0"), [104_750; 3]);
+        bench.answered(&at(108, "", full(10, &[1.0, 2.0, 3.0])));
+        bench.told(&at(109, "i2c0", message(11, &[])));
+        assert_eq!(bench.measured("i2c0"), [109_000; 3]);
+        // Another life counts anew.
+        let other = v1::SensorReadings { epoch: 8, ..at(110, "", full(1, &[1.0, 2.0, 3.0])) };
+        bench.answered(&other);
+        assert_eq!(bench.measured("i2c0"), [109_750; 3]);
+        // A clock that was set back in between.
+        bench.told(&v1::SensorReadings { epoch: 8, ..at(50, "i2c0", message(2, &[])) });
+        assert_eq!(bench.measured("i2c0"), [50_000; 3]);
+        // Names of buses are bounded.
+        for number in 0..600_u64 {
+            let told = at(60, &format!("bus{number}"), message(3 + number, &[]));
+            bench.told(&v1::SensorReadings { epoch: 8, ..told });
+        }
+        assert_eq!(bench.polls.0.len(), BUSES);
     }
 
     #[test]
@@ -424,7 +522,8 @@ mod tests {
         assert!(bench.told(&other).lost);
         assert_eq!(bench.values(), [1.0, 2.0, 3.0]);
         bench.change = bench.change.next();
-        let (outcome, gone) = bench.follow.answered(&mut bench.readings, &other, 0, bench.change);
+        let (outcome, gone) =
+            bench.follow.answered(&mut bench.readings, &mut bench.polls, &other, 0, bench.change);
         assert!(outcome.changed && !outcome.lost && gone.len() == 1 && &*gone[0] == "c");
         assert_eq!(bench.values(), [4.0, 2.0]);
         assert_eq!(
@@ -470,7 +569,7 @@ mod tests {
         let many = Domain::Readings.bounds().items + 10;
         let of: Vec<_> = (0..u32::try_from(many).unwrap()).map(|number| (number, 1.0)).collect();
         let ids = (0..many).map(|n| n.to_string()).collect();
-        let mut bench = Bench { follow: Follow::default(), readings: Arc::default(), change: Change::NONE };
+        let mut bench = Bench::default();
         assert!(!bench.answered(&v1::SensorReadings { full: true, ids, ..message(1, &of) }).lost);
         assert_eq!(bench.readings.iter().count(), Domain::Readings.bounds().items);
         assert!(!bench.told(&message(2, &of)).lost, "those beyond are passed over");

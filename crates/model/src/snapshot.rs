@@ -9,7 +9,7 @@ use crate::change::{Change, Cursor};
 use crate::domain::{Domain, Each};
 use crate::item::Operation;
 use crate::quality::{Quality, State};
-use crate::readings::{Reading, Readings};
+use crate::readings::{Polls, Reading, Readings};
 use crate::recent::Recent;
 use crate::table::{Row, Table, View};
 
@@ -46,6 +46,7 @@ pub struct Snapshot {
     pub(crate) controllers: Arc<Table<v1::ManagementController>>,
     pub(crate) sensors: Arc<Table<v1::Sensor>>,
     pub(crate) readings: Arc<Readings>,
+    pub(crate) polls: Arc<Polls>,
     pub(crate) zones: Arc<Table<v1::ThermalZone>>,
     pub(crate) fans: Arc<Table<v1::CoolingDevice>>,
     pub(crate) leds: Arc<Table<v1::Led>>,
@@ -163,7 +164,7 @@ impl SensorView<'_> {
         }
     }
 
-    /// When the value was measured, milliseconds since 1970; zero when it never was.
+    /// When the value was measured, milliseconds since 1970; zero when it never was. A new time alone is no change.
     pub fn measured_ms(&self) -> u64 {
         self.reading.measured_ms
     }
@@ -209,6 +210,7 @@ impl Snapshot {
             controllers: Arc::default(),
             sensors: Arc::default(),
             readings: Arc::default(),
+            polls: Arc::default(),
             zones: Arc::default(),
             fans: Arc::default(),
             leds: Arc::default(),
@@ -353,10 +355,11 @@ impl Snapshot {
         let (shown, described) = (self.status(Domain::Readings), self.status(Domain::Sensors));
         let row = self.sensors.row(id);
         let about = row.map_or(Change::NONE, |row| row.change);
+        let bus = row.and_then(|row| row.value.bus.as_deref()).unwrap_or_default();
         SensorView {
             id,
             about: row.map(|row| &row.value),
-            reading: *reading,
+            reading: reading.seen(&self.polls, bus),
             state: shown.state,
             confirmed_ms: shown.confirmed_ms,
             change: reading.change.max(shown.change).max(about).max(described.change),

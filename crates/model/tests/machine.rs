@@ -385,3 +385,27 @@ fn an_event_larger_than_all_that_may_be_kept_costs_no_other() {
     let ids: Vec<_> = bench.model.snapshot().events().map(|row| row.value.id.clone()).collect();
     assert_eq!(ids, ["event.host.system.state1000"]);
 }
+
+#[test]
+fn how_much_memory_the_operator_takes_is_no_change_of_the_system() {
+    let mut bench = Bench::filled();
+    let system = |memory: &str, limits: &str| {
+        let metadata = [("operator.memory_pss_bytes", memory), ("operator.limits", limits)];
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Answer::System(Box::new(v1::SystemInfo { metadata, ..v1::SystemInfo::default() }))
+    };
+    let seen = |bench: &Bench| {
+        let snapshot = bench.model.snapshot();
+        let known = snapshot.system().unwrap();
+        let memory = known.value.metadata["operator.memory_pss_bytes"].clone();
+        (memory, known.change, snapshot.change())
+    };
+    bench.answer(Domain::System, system("1000", "cgroup"));
+    let (_, first, whole) = seen(&bench);
+    bench.at(20_000, Input::Refresh("operator".to_owned()));
+    bench.answer(Domain::System, system("2000", "cgroup"));
+    assert_eq!(seen(&bench), ("2000".to_owned(), first, whole), "the figure is shown and no change");
+    bench.at(40_000, Input::Refresh("operator".to_owned()));
+    bench.answer(Domain::System, system("2000", "none"));
+    assert!(seen(&bench).1 > first, "what stays as it is until somebody changes it");
+}

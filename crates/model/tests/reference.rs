@@ -30,6 +30,9 @@ fn dies(domain: Domain) -> bool {
 const DAEMONS: [&str; 7] =
     ["statemgr", "sensormon", "ledmgr", "thermalmgr", "inventorymgr", "usermgr", "eventlog"];
 const SENSORS: [&str; 4] = ["a", "b", "c", "d"];
+const BUSES: [&str; 2] = ["i2c0", "i2c1"];
+/// The bus of each sensor; the last is on none.
+const BUS_OF: [Option<&str>; SENSORS.len()] = [Some("i2c0"), Some("i2c0"), Some("i2c1"), None];
 
 #[derive(Clone, Debug)]
 struct Process {
@@ -115,7 +118,7 @@ impl World {
         *process = Process { ready: true, pid };
         if name == "sensormon" {
             (self.epoch, self.sequence) = (self.epoch + 1, 0);
-            self.poll(&[], true);
+            self.poll(&[], true, 0);
         }
         self.daemon_event(name, v1::DaemonState::Starting);
         self.daemon_event(name, v1::DaemonState::Ready);
@@ -124,6 +127,7 @@ impl World {
     fn readings(&self, of: &BTreeSet<usize>, full: bool) -> v1::SensorReadings {
         let of: Vec<usize> = if full { (0..SENSORS.len()).collect() } else { of.iter().copied().collect() };
         v1::SensorReadings {
+            time: Some(schema::time::timestamp(self.now)),
             epoch: self.epoch,
             sequence: self.sequence,
             full,
@@ -137,7 +141,7 @@ impl World {
         }
     }
 
-    fn poll(&mut self, news: &[(usize, u8)], full: bool) {
+    fn poll(&mut self, news: &[(usize, u8)], full: bool, bus: usize) {
         if !self.daemons["sensormon"].ready {
             return;
         }
@@ -147,7 +151,8 @@ impl World {
             changed.insert(*place);
         }
         self.sequence += 1;
-        let message = self.readings(&changed, full);
+        let bus = if full { "" } else { BUSES[bus] }.to_owned();
+        let message = v1::SensorReadings { bus, ..self.readings(&changed, full) };
         self.told.push_back(Input::Readings(Box::new(message)));
     }
 
@@ -186,8 +191,12 @@ impl World {
             }
             Domain::Readings => Answer::Readings(self.readings(&BTreeSet::new(), true)),
             Domain::Sensors => {
-                let sensor = |id: &str| v1::Sensor { id: id.to_owned(), ..v1::Sensor::default() };
-                Answer::Sensors(SENSORS.map(sensor).into())
+                let sensor = |(id, bus): (&str, Option<&str>)| v1::Sensor {
+                    id: id.to_owned(),
+                    bus: bus.map(str::to_owned),
+                    ..v1::Sensor::default()
+                };
+                Answer::Sensors(SENSORS.into_iter().zip(BUS_OF).map(sensor).collect())
             }
             Domain::Chassis => Answer::Chassis(Vec::new()),
             Domain::Controllers => Answer::Controllers(Vec::new()),
@@ -219,7 +228,7 @@ enum Step {
     Wait(u64),
     Host(usize, bool),
     Led(usize, bool),
-    Poll(Vec<(usize, u8)>, bool),
+    Poll(Vec<(usize, u8)>, bool, usize),
     Kill(usize),
     Revive(usize),
     Serve(usize),
@@ -238,8 +247,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => prop_oneof![1..200_u64, 200..5_000_u64, 5_000..100_000_u64].prop_map(Step::Wait),
         2 => (0..2_usize, any::<bool>()).prop_map(|(host, on)| Step::Host(host, on)),
         2 => (0..3_usize, any::<bool>()).prop_map(|(led, on)| Step::Led(led, on)),
-        5 => (prop::collection::vec(sensor, 0..3), prop::bool::weighted(0.15))
-            .prop_map(|(news, full)| Step::Poll(news, full)),
+        5 => (prop::collection::vec(sensor, 0..3), prop::bool::weighted(0.15), 0..BUSES.len())
+            .prop_map(|(news, full, bus)| Step::Poll(news, full, bus)),
         1 => (0..3_usize).prop_map(Step::Kill),
         2 => (0..3_usize).prop_map(Step::Revive),
         9 => any::<usize>().prop_map(Step::Serve),
@@ -283,7 +292,8 @@ struct Said {
     hosts: Vec<(String, i32, Quality)>,
     leds: Vec<(String, i32, Quality)>,
     daemons: Vec<(String, i32)>,
-    sensors: Vec<(String, Option<u64>, Quality)>,
+    /// With the value and when it was measured.
+    sensors: Vec<(String, Option<u64>, u64, Quality)>,
     events: Vec<String>,
 }
 
@@ -296,21 +306,44 @@ fn word(state: State) -> &'static str {
     }
 }
 
-/// Readings of the present life: number, whether full, values by place.
-type Told = Vec<(u64, bool, BTreeMap<usize, u64>)>;
+/// A message of the present life.
+#[derive(Debug)]
+struct Told {
+    sequence: u64,
+    full: bool,
+    /// By place.
+    values: BTreeMap<usize, u64>,
+    at_ms: u64,
+    /// The bus whose sensors show the same where they are not named; empty where it says nothing of any, or nobody knows the same as what.
+    bus: String,
+}
 
-fn told_of(message: &v1::SensorReadings) -> (u64, bool, BTreeMap<usize, u64>) {
+fn told_of(message: &v1::SensorReadings) -> Told {
     let places = message.numbers.iter().map(|number| usize::try_from(*number).unwrap());
-    let values = places.zip(message.values.iter().map(|value| value.to_bits())).collect();
-    (message.sequence, message.full, values)
+    Told {
+        sequence: message.sequence,
+        full: message.full,
+        values: places.zip(message.values.iter().map(|value| value.to_bits())).collect(),
+        at_ms: schema::time::timestamp_ms(message.time.as_ref().unwrap()),
+        bus: message.bus.clone(),
+    }
 }
 
 /// Whether nothing is missing after the last message that held all.
-fn is_whole(told: &Told) -> bool {
-    let full = told.iter().filter(|(_, full, _)| *full).map(|(sequence, ..)| *sequence).max();
-    let last = told.iter().map(|(sequence, ..)| *sequence).max();
+fn is_whole(told: &[Told]) -> bool {
+    let full = told.iter().filter(|one| one.full).map(|one| one.sequence).max();
+    let last = told.iter().map(|one| one.sequence).max();
     let (Some(full), Some(last)) = (full, last) else { return false };
-    (full..=last).all(|wanted| told.iter().any(|(sequence, ..)| *sequence == wanted))
+    (full..=last).all(|wanted| told.iter().any(|one| one.sequence == wanted))
+}
+
+/// What a sensor showed last, and when that was measured: by the newest message that names it, or by a later one that says of its bus that it shows the same.
+fn newest(told: &[Told], place: usize, bus: Option<&str>) -> (Option<u64>, u64) {
+    let named = told.iter().filter(|one| one.values.contains_key(&place)).max_by_key(|one| one.sequence);
+    let Some(named) = named else { return (None, 0) };
+    let same = told.iter().filter(|one| Some(one.bus.as_str()) == bus && one.sequence > named.sequence);
+    let at_ms = same.max_by_key(|one| one.sequence).map_or(named.at_ms, |one| one.at_ms);
+    (Some(named.values[&place]), at_ms)
 }
 
 /// Replays all that happened, and says what is true at `now`.
@@ -319,7 +352,7 @@ fn replay(past: &[Past], now: u64) -> Said {
         Domain::ALL.into_iter().map(|domain| (domain, Slow::default())).collect();
     let mut daemons: Vec<v1::Daemon> = Vec::new();
     let mut events: Vec<String> = Vec::new();
-    let (mut epoch, mut told): (u64, Told) = (0, Vec::new());
+    let (mut epoch, mut told): (u64, Vec<Told>) = (0, Vec::new());
     let mut order: Vec<String> = Vec::new();
 
     fn serves(slow: &mut Slow, ready: bool, restarted: bool) {
@@ -385,12 +418,13 @@ fn replay(past: &[Past], now: u64) -> Said {
                 } else if readings.dead && message.epoch == epoch {
                 } else if message.epoch != epoch || epoch == 0 {
                     readings.stale = true;
-                } else if told.iter().all(|(sequence, ..)| *sequence < message.sequence) {
+                } else if told.iter().all(|one| one.sequence < message.sequence) {
                     told.push(told_of(message));
                     if is_whole(&told) {
                         (readings.stale, readings.true_at) = (false, *now);
                     } else {
                         readings.stale = true;
+                        told.last_mut().unwrap().bus.clear();
                     }
                 }
             }
@@ -470,9 +504,14 @@ fn replay(past: &[Past], now: u64) -> Said {
             .iter()
             .enumerate()
             .map(|(place, id)| {
-                let newest =
-                    told.iter().filter(|(.., values)| values.contains_key(&place)).max_by_key(|(at, ..)| *at);
-                (id.clone(), newest.map(|(.., values)| values[&place]), quality(Domain::Readings))
+                let bus = match &slow[&Domain::Sensors].answer {
+                    Some(Answer::Sensors(all)) => {
+                        all.iter().find(|sensor| sensor.id == *id).and_then(|sensor| sensor.bus.as_deref())
+                    }
+                    _ => None,
+                };
+                let (value, measured_ms) = newest(&told, place, bus);
+                (id.clone(), value, measured_ms, quality(Domain::Readings))
             })
             .collect(),
         events: events.split_off(events.len().saturating_sub(Domain::Events.bounds().items)),
@@ -496,7 +535,10 @@ fn shown(snapshot: &Snapshot) -> Said {
         daemons: snapshot.daemons().iter().map(|row| (row.value.name.clone(), row.value.state)).collect(),
         sensors: snapshot
             .sensors()
-            .map(|sensor| (sensor.id.to_owned(), sensor.value().map(f64::to_bits), sensor.quality()))
+            .map(|sensor| {
+                let value = sensor.value().map(f64::to_bits);
+                (sensor.id.to_owned(), value, sensor.measured_ms(), sensor.quality())
+            })
             .collect(),
         events: snapshot.events().map(|row| row.value.id.clone()).collect(),
     }
@@ -618,7 +660,7 @@ impl Bench {
                     self.world.event("led", &format!("led{led}"), None);
                 }
             }
-            Step::Poll(news, full) => self.world.poll(&news, full),
+            Step::Poll(news, full, bus) => self.world.poll(&news, full, bus),
             Step::Kill(daemon) => self.world.kill(DAEMONS[daemon]),
             Step::Revive(daemon) => self.world.revive(DAEMONS[daemon]),
             Step::Serve(at) => self.world.serve(at),
@@ -668,11 +710,11 @@ impl Bench {
         for daemon in DAEMONS {
             self.world.revive(daemon);
         }
-        for _ in 0..40 {
+        for round in 0..40 {
             while !self.world.heard.is_empty() {
                 self.step(Step::Hear);
             }
-            self.world.poll(&[], false);
+            self.world.poll(&[], false, round % BUSES.len());
             while !self.world.told.is_empty() {
                 self.step(Step::Tell);
             }
@@ -709,6 +751,11 @@ proptest! {
         prop_assert_eq!(lit, are_lit.collect::<Vec<_>>());
         let sensors: Vec<_> = snapshot.sensors().map(|sensor| sensor.value()).collect();
         prop_assert_eq!(sensors, world.sensors.map(Some).to_vec());
+        let polled = snapshot.sensors().zip(BUS_OF).filter(|(_, bus)| bus.is_some());
+        for (sensor, _) in polled {
+            // Of the two buses one is polled each second.
+            prop_assert!(world.now - sensor.measured_ms() <= 2_000, "{}", sensor.id);
+        }
         for daemon in snapshot.daemons().iter() {
             prop_assert_eq!(daemon.value.pid, world.daemons[&*daemon.value.name].pid);
         }

@@ -28,17 +28,17 @@ impl Destination {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         // `http::Uri` leaves a fragment out.
         if text.contains('#') {
-            return Err("a destination has no fragment");
+            return Err("it has a fragment: leave out what begins with #");
         }
         let uri: http::Uri = text.parse().map_err(|_| "it is no URI")?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
-            _ => return Err("a destination begins with http:// or https://"),
+            _ => return Err("give one that begins with https:// or http://"),
         };
         let authority = uri.authority().ok_or("it names no host")?;
         if authority.as_str().contains('@') {
-            return Err("a destination has no user information");
+            return Err("it has a login in it: leave out what is before the @");
         }
         let bare = authority.host();
         let host = bare.trim_start_matches('[').trim_end_matches(']');

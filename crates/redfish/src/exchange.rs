@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::answer::{Answer, Body};
 use crate::body::{self, Found};
 use crate::etag;
-use crate::fault::Fault;
+use crate::fault::{Fault, Fields};
 use crate::message::{Content, Message, Registry, Severity, Template, base};
 use crate::metadata;
 use crate::pointer::Pointer;
@@ -75,11 +75,33 @@ struct Patching {
     /// Properties of the call under way.
     doing: Vec<(&'static str, String)>,
     given: Given,
+    /// Groups of properties that count together only.
+    together: &'static [&'static [&'static str]],
+    /// What the owner calls properties.
+    fields: Fields,
     /// What is wrong, and where.
     wrong: Vec<(Pointer, Message)>,
     /// The status of the first refusal of an owner, and when to come back.
     refused: Option<(u16, Option<u32>)>,
     done: usize,
+}
+
+impl Patching {
+    /// Leaves out what counts only together with properties that were refused, and tells of it.
+    fn leave_out(&mut self, refused: &[&'static str]) {
+        let together = self.together;
+        let because = |path: &&'static str| {
+            let bound =
+                |bad: &&'static str| together.iter().any(|group| group.contains(path) && group.contains(bad));
+            refused.iter().copied().find(bound)
+        };
+        for change in std::mem::take(&mut self.todo) {
+            match change.properties.iter().find_map(because) {
+                Some(bad) => self.wrong.extend(change.properties.iter().map(|path| conflict(path, bad))),
+                None => self.todo.push_back(change),
+            }
+        }
+    }
 }
 
 /// One request.
@@ -182,8 +204,11 @@ impl Exchange {
     pub fn is_secret(&self) -> bool {
         match self.route.target {
             Target::Resource(resource) => {
-                ["Session", "SessionCollection", "ManagerAccount", "ManagerAccountCollection"]
-                    .contains(&resource.type_name())
+                let all_of = ["Session", "SessionCollection", "ManagerAccount", "ManagerAccountCollection"];
+                let patch = resource.patch.as_ref().filter(|_| self.method == Method::Patch);
+                let mut kinds = patch.iter().flat_map(|patch| patch.properties).map(|property| property.kind);
+                all_of.contains(&resource.type_name())
+                    || kinds.any(|kind| matches!(kind, Kind::Secret(_) | Kind::Pem(_) | Kind::Headers(_)))
             }
             Target::Action(_, action) => {
                 let mut kinds = action.parameters.iter().map(|parameter| parameter.property.kind);
@@ -223,7 +248,10 @@ impl Exchange {
         }
         let asker = &self.world.about.asker;
         let (privileges, expired) = (asker.privileges.0, asker.password_change_required);
-        Some(format!("{}?{} {privileges} {expired}", self.route.uri, self.request.query))
+        // Of a drive each account is shown what counts for it.
+        let has_drives = resource.path.contains("/VirtualMedia") || self.query.expand.is_some();
+        let whose = if has_drives { asker.username.as_str() } else { "" };
+        Some(format!("{}?{} {privileges} {expired} {whose}", self.route.uri, self.request.query))
     }
 
     /// Goes on.
@@ -249,11 +277,29 @@ impl Exchange {
                     Ok(_) => patching.done += 1,
                     Err(fault) => {
                         patching.refused.get_or_insert((fault.status(), fault.retry_after()));
-                        for (path, value) in std::mem::take(&mut patching.doing) {
+                        let mut refused = Vec::with_capacity(patching.doing.len());
+                        let doing = std::mem::take(&mut patching.doing);
+                        // Of what its owner says which are wrong, the others are not.
+                        let mut named = fault.named(patching.fields);
+                        named.retain(|(path, _)| doing.iter().any(|(other, _)| other == path));
+                        for (path, value) in doing {
                             let at = pointer(path);
-                            let message = fault.to_message(Some((&at, &value)));
-                            patching.wrong.push((at, message));
+                            let why = named.iter().find(|(other, _)| *other == path);
+                            let said = match (why, named.first()) {
+                                (Some((_, why)), _) => {
+                                    let message = fault.to_message(Some((&at, &value))).resolved_by(why);
+                                    (at, message)
+                                }
+                                (None, Some((bad, _))) => conflict(path, bad),
+                                (None, None) => {
+                                    let message = fault.to_message(Some((&at, &value)));
+                                    (at, message)
+                                }
+                            };
+                            patching.wrong.push(said);
+                            refused.push(path);
                         }
+                        patching.leave_out(&refused);
                     }
                 }
                 self.go_on(patching)
@@ -291,6 +337,7 @@ impl Exchange {
     /// A refusal of an owner's as an answer.
     fn refusal(&self, fault: &Fault) -> Answer {
         let mut messages = self.refused_properties(fault);
+        messages.extend(self.taken(fault));
         if messages.is_empty() {
             messages.push(fault.to_message(None));
         }
@@ -299,6 +346,19 @@ impl Exchange {
             Some(seconds) => answer.with("retry-after", seconds.to_string()),
             None => answer,
         }
+    }
+
+    /// What is said of a new resource whose name another one has.
+    fn taken(&self, fault: &Fault) -> Option<Message> {
+        let (Target::Resource(resource), Method::Post) = (self.route.target, self.method) else {
+            return None;
+        };
+        let property = fault.taken()?;
+        let given = body::object(&self.body).unwrap_or_default();
+        let value = given.get(property).and_then(Value::as_str)?;
+        let kind = resource.type_name().trim_end_matches("Collection");
+        let message = base::RESOURCE_ALREADY_EXISTS.with(&[kind, property, value]);
+        Some(message.resolved_by(&fault.message).about(pointer(property)))
     }
 
     /// What is said of the properties or parameters of a POST that its owner refuses, and why; nothing where he names none that was there to be given.
@@ -641,9 +701,9 @@ impl Exchange {
             }
         }
         given.0.retain(|(path, _)| may(path));
-        keep_together(resource.together, &mut given, &mut wrong);
-        let changes =
-            if given.is_empty() { Vec::new() } else { (patch.apply)(&self.world, &self.route.names, &given) };
+        let together = resource.together;
+        keep_together(together, &Value::Object(map), &shown, &mut given, &mut wrong);
+        let changes = self.wanted(patch, together, &mut given, &mut wrong);
         let missing = self.world.take_missing();
         if !missing.is_empty() {
             return Step::Read(missing);
@@ -652,17 +712,51 @@ impl Exchange {
         for change in changes {
             match change.call {
                 Ok(_) => todo.push_back(change),
-                Err(message) => {
-                    wrong.extend(
-                        change
-                            .properties
-                            .iter()
-                            .map(|path| (pointer(path), message.clone().about(pointer(path)))),
-                    );
-                }
+                Err(message) => wrong.extend(told(&change.properties, &message)),
             }
         }
-        self.go_on(Patching { patch, todo, doing: Vec::new(), given, wrong, refused: None, done: 0 })
+        let (doing, refused, done, fields) = (Vec::new(), None, 0, resource.fields);
+        self.go_on(Patching { patch, todo, doing, given, together, fields, wrong, refused, done })
+    }
+
+    /// What makes so what is given. Where one of the properties that count together cannot be, none of them is asked for, nor given any more, and each is told.
+    fn wanted(
+        &self,
+        patch: &Patch,
+        together: &'static [&'static [&'static str]],
+        given: &mut Given,
+        wrong: &mut Vec<(Pointer, Message)>,
+    ) -> Vec<Change> {
+        loop {
+            if given.is_empty() {
+                return Vec::new();
+            }
+            let changes = (patch.apply)(&self.world, &self.route.names, given);
+            let spoiled = |change: &Change| {
+                change.call.as_ref().err()?;
+                change.properties.iter().find_map(|path| {
+                    let group = together.iter().find(|group| group.contains(path))?;
+                    Some((*group, *path))
+                })
+            };
+            let Some((group, bad)) = changes.iter().find_map(spoiled) else { return changes };
+            let mut named = Vec::new();
+            for Change { properties, call } in changes {
+                if let Err(message) = call
+                    && properties.iter().any(|path| group.contains(path))
+                {
+                    wrong.extend(told(&properties, &message));
+                    named.extend(properties);
+                }
+            }
+            let out = without(given, group);
+            if out.is_empty() {
+                // It was said of nothing that was given: there is nothing else to be asked for.
+                return Vec::new();
+            }
+            let others = out.into_iter().filter(|path| !named.contains(path));
+            wrong.extend(others.map(|path| conflict(path, bad)));
+        }
     }
 
     fn go_on(&mut self, mut patching: Patching) -> Step {
@@ -1050,21 +1144,48 @@ pub(crate) fn password_change_required(asker: &Asker) -> Message {
     base::PASSWORD_CHANGE_REQUIRED.with(&[&format!("/redfish/v1/AccountService/Accounts/{}", asker.username)])
 }
 
-/// Where one of the properties is wrong that are taken together, the others are not taken either.
-fn keep_together(together: &[&'static str], given: &mut Given, wrong: &mut Vec<(Pointer, Message)>) {
+/// Where one of the properties is wrong that count together, the others are not given either, and each is told. One that is sent back as it is shown says nothing,
+/// whether it can be written or not.
+fn keep_together(
+    together: &'static [&'static [&'static str]],
+    body: &Value,
+    shown: &Value,
+    given: &mut Given,
+    wrong: &mut Vec<(Pointer, Message)>,
+) {
     // An object that is none spoils what is in it.
     let spoils = |at: &Pointer, path: &str| {
         at.names().count() <= path.split('/').count() && at.names().zip(path.split('/')).all(|(a, b)| a == b)
     };
-    let bad = together.iter().copied().find(|path| wrong.iter().any(|(at, _)| spoils(at, path)));
-    let Some(bad) = bad else { return };
+    for group in together {
+        let is_bad = |path: &&'static str| {
+            wrong.iter().any(|(at, _)| spoils(at, path) && at.find(body) != at.find(shown))
+        };
+        let Some(bad) = group.iter().copied().find(is_bad) else { continue };
+        let out = without(given, group);
+        wrong.extend(out.into_iter().map(|path| conflict(path, bad)));
+    }
+}
+
+/// Takes the properties of a group out of what is given.
+fn without(given: &mut Given, group: &[&'static str]) -> Vec<&'static str> {
     let (out, kept): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut given.0).into_iter().partition(|(path, _)| together.contains(path));
+        std::mem::take(&mut given.0).into_iter().partition(|(path, _)| group.contains(path));
     given.0 = kept;
-    wrong.extend(out.into_iter().map(|(path, _)| {
-        let message = base::PROPERTY_VALUE_CONFLICT.with(&[path, bad]);
-        (pointer(path), message.about(pointer(path)))
-    }));
+    out.into_iter().map(|(path, _)| path).collect()
+}
+
+/// What is said of a property that counts only together with one that cannot be.
+fn conflict(path: &str, bad: &str) -> (Pointer, Message) {
+    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let message = base::PROPERTY_VALUE_CONFLICT.with(&[&last(path), &last(bad)]);
+    (pointer(path), message.about(pointer(path)))
+}
+
+/// A message about each of these properties.
+fn told(properties: &[&'static str], message: &Message) -> Vec<(Pointer, Message)> {
+    let about = |path: &&'static str| (pointer(path), message.clone().about(pointer(path)));
+    properties.iter().map(about).collect()
 }
 
 /// Adds messages about what was not changed (DSP0266 §7.5.2); each names its property.

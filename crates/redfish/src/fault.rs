@@ -54,6 +54,11 @@ impl Fault {
         is_wrong && self.to_message(None).id() == base::GENERAL_ERROR.id
     }
 
+    /// As [`Self::properties`]; none where a reason says more of the request than which fields of it are wrong.
+    pub(crate) fn named(&self, fields: Fields) -> Vec<(&'static str, &str)> {
+        if self.is_of_fields() { self.properties(fields) } else { Vec::new() }
+    }
+
     /// The properties whose fields are wrong, by their names in `fields`, and why. What is said of several fields that are one property is said once.
     pub(crate) fn properties(&self, fields: Fields) -> Vec<(&'static str, &str)> {
         let known =
@@ -66,6 +71,15 @@ impl Fault {
             }
         }
         told
+    }
+
+    /// The property whose value something else has already, as far as its owner says which.
+    pub(crate) fn taken(&self) -> Option<&'static str> {
+        match (self.code, self.reason.as_str()) {
+            (Code::AlreadyExists, "USER_NAME_TAKEN") => Some("UserName"),
+            (Code::AlreadyExists, "ROLE_NAME_TAKEN") => Some("RoleId"),
+            _ => None,
+        }
     }
 
     /// Whether there is no room, and none by waiting either.
@@ -138,7 +152,8 @@ impl Fault {
             ("LAST_ADMINISTRATOR" | "OWN_ACCOUNT", ..) => match named {
                 Some((name, value)) => base::PROPERTY_VALUE_INCORRECT.with(&[name, value]),
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),
-            },
+            }
+            .resolved_by(&self.message),
             (_, Code::InvalidArgument | Code::OutOfRange, Some((name, value))) => {
                 base::PROPERTY_VALUE_INCORRECT.with(&[name, value]).resolved_by(&self.message)
             }
@@ -151,7 +166,7 @@ impl Fault {
             (_, Code::NotFound, _) => base::RESOURCE_NOT_FOUND.with(&["resource", &self.message]),
             (_, Code::AlreadyExists, _) => {
                 let (name, value) = named.unwrap_or(("Id", ""));
-                base::RESOURCE_ALREADY_EXISTS.with(&["resource", name, value])
+                base::RESOURCE_ALREADY_EXISTS.with(&["resource", name, value]).resolved_by(&self.message)
             }
             (_, Code::Aborted | Code::FailedPrecondition, _) => {
                 base::RESOURCE_IN_USE.plain().resolved_by(&self.message)

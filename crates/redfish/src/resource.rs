@@ -28,8 +28,9 @@ pub struct Resource {
     pub excerpt: &'static [&'static str],
     /// What a PATCH may change.
     pub patch: Option<Patch>,
-    /// Properties of a PATCH of which all that are given are taken, or none: where one is wrong, the others would do harm without it.
-    pub together: &'static [&'static str],
+    /// Groups of properties of a PATCH that count together only: of each all that are given are taken, or none, as one without another is not what was
+    /// wanted. What cannot be written may be among them: who asks for it wants it with the others.
+    pub together: &'static [&'static [&'static str]],
     /// What a POST makes.
     pub create: Option<Create>,
     /// What a DELETE does.

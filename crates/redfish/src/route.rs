@@ -96,17 +96,17 @@ impl Route {
         };
         if let Some((last, above)) = text.split_last()
             && *last == "Members"
-            && let Some((resource, names)) = resource(above)
+            && let Some((resource, names)) = resources::at(above)
             && resource.create.is_some()
         {
             return Some(Self { is_members: true, ..found(Target::Resource(resource), above, names) });
         }
-        if let Some((resource, names)) = resource(&text) {
+        if let Some((resource, names)) = resources::at(&text) {
             return Some(found(Target::Resource(resource), &text, names));
         }
         let (last, above) = text.split_last()?;
         if let Some(short) = last.strip_suffix("ActionInfo")
-            && let Some((resource, names)) = resource(above)
+            && let Some((resource, names)) = resources::at(above)
             && let Some(action) = resource.actions.iter().find(|action| action.short() == short)
             && !action.parameters.is_empty()
         {
@@ -114,7 +114,7 @@ impl Route {
         }
         let (actions, above) = above.split_last()?;
         if *actions == "Actions"
-            && let Some((resource, names)) = resource(above)
+            && let Some((resource, names)) = resources::at(above)
             && let Some(action) = resource.actions.iter().find(|action| action.name == *last)
         {
             return Some(found(Target::Action(resource, action), &text, names));
@@ -240,22 +240,6 @@ impl Route {
             self.is_session() && self.id == asker.session_id && (method.reads() || method == Method::Delete);
         own_account || own_session
     }
-}
-
-/// The resource at these names.
-pub(crate) fn resource(parts: &[&str]) -> Option<(&'static Resource, Vec<String>)> {
-    resources::ALL.iter().find_map(|resource| {
-        let mut wanted = resource.path.split('/').filter(|name| !name.is_empty());
-        let mut names = Vec::new();
-        for part in parts {
-            match wanted.next()? {
-                "{}" => names.push((*part).to_owned()),
-                literal if literal == *part => {}
-                _ => return None,
-            }
-        }
-        wanted.next().is_none().then_some((*resource, names))
-    })
 }
 
 /// The types of what lies on the way to a resource, from the root.

@@ -447,7 +447,9 @@ fn accounts_are_made_changed_and_deleted() {
     let answer = bench.send(Method::Patch, &format!("{accounts}/rita"), &body);
     assert_eq!(answer.status, 200, "{}", answer.value());
     let calls: Vec<&str> = bench.called.iter().map(|call| call.method.method).collect();
-    assert_eq!(calls, ["ResetPassword", "UpdateUser", "UpdateUser", "UpdateUser"]);
+    assert_eq!(calls, ["ResetPassword", "UpdateUser"], "all but the password is one change");
+    let asked = v1::UpdateUserRequest::decode(bench.called[1].request.as_slice()).unwrap();
+    assert_eq!(asked.field_mask.unwrap().paths, ["role", "enabled", "lockout_info.locked"]);
     let request = v1::ResetPasswordRequest::decode(bench.called[0].request.as_slice()).unwrap();
     assert_eq!(
         (request.require_change, request.new_password.as_deref()),
@@ -538,7 +540,7 @@ fn what_an_owner_says_is_wrong_is_told_of_the_property_with_his_reason() {
         "Destination": "https://ann:hush@127.0.0.1:1/x",
         "Protocol": "Redfish",
         "HttpHeaders": [{"Host": "hush"}],
-        "OriginResources": [{"@odata.id": "nope"}],
+        "OriginResources": [{"@odata.id": "/redfish/v1/Systems/gone"}],
     });
     let of = |field: &str, why: &str| Fault {
         fields: vec![(field.to_owned(), why.to_owned())],
@@ -651,6 +653,8 @@ fn a_subscription_is_made_of_what_a_client_asks_for_or_not_at_all() {
         (json!({"MessageIds": ["UBmc.1.0.Nope"]}), "PropertyValueNotInList"),
         (json!({"OriginResources": ["/redfish/v1/Systems/system"]}), "PropertyValueFormatError"),
         (json!({"OriginResources": {"@odata.id": "/x"}}), "PropertyValueTypeError"),
+        (json!({"OriginResources": [{"@odata.id": "/redfish/v1/Nope"}]}), "PropertyValueIncorrect"),
+        (json!({"OriginResources": [{"@odata.id": "nope"}]}), "PropertyValueIncorrect"),
         (json!({"VerifyCertificate": "no"}), "PropertyValueTypeError"),
         (json!({"Destination": "x".repeat(513)}), "StringValueTooLong"),
         (json!({"HttpHeaders": "x"}), "PropertyValueTypeError"),

@@ -70,10 +70,13 @@ fn an_address_is_asked_for_as_clients_do() {
         assert_eq!((request.interface.as_str(), request.host_name), ("eth0", None));
     }
     for (body, expected) in [
-        (json!({"DHCPv4": {"DHCPEnabled": true}, "IPv4StaticAddresses": [full]}), "PropertyValueConflict"),
+        (
+            json!({"DHCPv4": {"DHCPEnabled": true}, "IPv4StaticAddresses": [full]}),
+            "PropertyValueConflict PropertyValueConflict",
+        ),
         (
             json!({"DHCPv4": {"DHCPEnabled": false}, "IPv4StaticAddresses": [{"AddressOrigin": "DHCP"}]}),
-            "PropertyValueConflict",
+            "PropertyValueConflict PropertyValueConflict",
         ),
         (json!({"IPv4StaticAddresses": [full, full]}), "ArraySizeTooLong"),
         (json!({"IPv4StaticAddresses": [{"Address": "192.0.2"}]}), "PropertyValueFormatError"),

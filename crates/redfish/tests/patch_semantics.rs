@@ -143,7 +143,7 @@ fn calls(property: &Property) -> usize {
     usize::from(!matches!(property.kind, Kind::Enum([_])))
 }
 
-/// Whether a property can be set without another: how a medium is to be had is of no use without its image (`virtual_media.rs` has them
+/// Whether a property can be set without another: how a medium is to be had is of no use without its image (`together.rs` has them
 /// together).
 fn is_alone(path: &str, property: &Property) -> bool {
     !path.contains("/VirtualMedia/") || ["Image", "VerifyCertificate"].contains(&property.path)
@@ -153,6 +153,7 @@ fn is_alone(path: &str, property: &Property) -> bool {
 fn each_property_takes_what_fits_and_says_what_does_not() {
     let mut rows = 0;
     for (resource, patch, path) in patched() {
+        let shown = Bench::new().shown(&path);
         for property in patch.properties.iter().filter(|property| is_alone(&path, property)) {
             let at = place(property);
             let good = nested(property.path, fitting(property));
@@ -181,11 +182,24 @@ fn each_property_takes_what_fits_and_says_what_does_not() {
             for (value, id) in misfits(property) {
                 let bad = nested(property.path, value);
                 assert_eq!(send(&path, &bad), told(400, &[id], &[&at], 0), "{path} {bad}");
-                // What is taken together has its own rows, in network.rs.
                 let is_beside = |other: &Property| {
                     let both = [property.path, other.path];
-                    !both.iter().all(|path| resource.together.contains(path))
+                    !resource.together.iter().any(|group| both.iter().all(|path| group.contains(path)))
                 };
+                // What counts together is refused together.
+                let with = |other: &&Property| {
+                    other.path != property.path && is_alone(&path, other) && !is_beside(other)
+                };
+                // What is sent back as it is shown says nothing.
+                let is_news = shown.pointer(&at) != bad.pointer(&at);
+                if let Some(other) = patch.properties.iter().find(with).filter(|_| is_news) {
+                    let mixed = merged(&[bad.clone(), nested(other.path, fitting(other))]);
+                    let mut said = [(at.clone(), id), (place(other), "PropertyValueConflict")];
+                    said.sort();
+                    let [(first, one), (second, two)] = &said;
+                    let expected = told(400, &[one, two], &[first, second], 0);
+                    assert_eq!(send(&path, &mixed), expected, "{path} {mixed}");
+                }
                 let fits = |other: &&Property| {
                     other.path != property.path
                         && calls(other) > 0

@@ -185,15 +185,15 @@ fn whether_a_certificate_is_verified_is_said_before_an_insertion() {
     assert_eq!(call.method.method, "ConfigureMedia");
     let asked = v1::ConfigureMediaRequest::decode(call.request.as_slice()).unwrap();
     assert_eq!((asked.name.as_str(), asked.verify_certificate), ("cd", Some(false)));
-    // Together with an image it is said first; the insertion itself leaves it to the drive.
+    // Together with an image it is one call.
     bench.called.clear();
     let body = json!({"Image": "https://images.example/b.iso", "VerifyCertificate": true});
     let answer = bench.send(Method::Patch, OF_SYSTEM, &body);
     assert!(matches!(answer.status, 200 | 204), "{}", said(&answer));
     let methods: Vec<&str> = bench.called.iter().map(|call| call.method.method).collect();
-    assert_eq!(methods, ["ConfigureMedia", "InsertMedia"]);
-    let asked = v1::InsertMediaRequest::decode(bench.called[1].request.as_slice()).unwrap();
-    assert_eq!(asked.verify_certificate, None);
+    assert_eq!(methods, ["InsertMedia"]);
+    let asked = v1::InsertMediaRequest::decode(bench.called[0].request.as_slice()).unwrap();
+    assert_eq!(asked.verify_certificate, Some(true));
     // An empty drive says how the next one is inserted.
     let empty = v1::MediaSlot {
         name: "cd".into(),

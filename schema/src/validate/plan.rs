@@ -283,6 +283,33 @@ fn list(values: &[Value]) -> String {
     words.join(", ")
 }
 
+/// The form that a pattern of the contract asks for, in words; the pattern itself where it has none.
+fn form(pattern: &str) -> String {
+    let words = match pattern {
+        "^[a-zA-Z0-9_-]*$" | "^([A-Za-z0-9_-]*)$" => "may have letters, digits, - and _ only",
+        "^[a-z0-9_-]*$" => "may have small letters, digits, - and _ only",
+        "^[a-z0-9-]*$" => "may have small letters, digits and - only",
+        "^[a-zA-Z][a-zA-Z0-9_-]*$" => "must begin with a letter and may have letters, digits, - and _ only",
+        "^[a-zA-Z_][a-zA-Z0-9._-]*$" => {
+            "must begin with a letter or _ and may have letters, digits, ., - and _ only"
+        }
+        "^[A-Za-z0-9_][A-Za-z0-9_.+-]*$" => {
+            "must begin with a letter, a digit or _ and may have letters, digits, ., +, - and _ only"
+        }
+        "^[ -~]*$" => "may have visible characters and spaces of ASCII only",
+        "^[A-Za-z0-9!#$%&'*+.^_|~-]{1,64}$" => {
+            "must have 1 to 64 characters: letters, digits and !#$%&'*+.^_|~- only"
+        }
+        "^(EventLog|SEL-[a-zA-Z0-9_-]{1,64})$" => "must be EventLog, or SEL- and the name of a host",
+        "^[A-Z]{2}$" => "must be two capital letters",
+        "^[0-9a-f]{2}(:[0-9a-f]{2}){5}$" => {
+            "must be six pairs of small hexadecimal digits with : between them"
+        }
+        other => return format!("must match {other}"),
+    };
+    words.to_owned()
+}
+
 impl Check {
     /// What is expected, when the value is not it.
     fn broken(&self, value: &Value) -> Option<String> {
@@ -298,7 +325,7 @@ impl Check {
                 let size = u64::try_from(size).unwrap_or(u64::MAX);
                 (bound.holds(&size, limit), format!("must have {} {limit} {what}", bound.words()))
             }
-            Self::Pattern(regex) => (regex.is_match(string), format!("must match {}", regex.as_str())),
+            Self::Pattern(regex) => (regex.is_match(string), form(regex.as_str())),
             Self::Prefix(part) => (string.starts_with(part.as_str()), format!("must start with {part:?}")),
             Self::Suffix(part) => (string.ends_with(part.as_str()), format!("must end with {part:?}")),
             Self::Contains(part) => (string.contains(part.as_str()), format!("must contain {part:?}")),

@@ -120,13 +120,13 @@ impl Verification {
         self.off = (!is_on).then(|| (account.to_owned(), now.saturating_add(UNVERIFIED_FOR)));
     }
 
-    /// As it is shown: for whom it is off, it is.
-    fn is_on(&self, now: Mono) -> bool {
-        self.off.as_ref().is_none_or(|(_, until)| *until <= now)
+    /// The account it is off for.
+    fn off_for(&self, now: Mono) -> Option<&str> {
+        self.off.as_ref().filter(|(_, until)| *until > now).map(|(account, _)| account.as_str())
     }
 
     fn is_on_for(&self, account: &str, now: Mono) -> bool {
-        self.is_on(now) || self.off.as_ref().is_none_or(|(by, _)| by != account)
+        self.off_for(now) != Some(account)
     }
 
     /// What becomes of it by what happened to the drive.
@@ -250,8 +250,8 @@ impl Slots {
     /// A drive as it is shown.
     pub(crate) fn shown(&self, slot: usize) -> Option<v1::MediaSlot> {
         let place = self.places.get(slot)?;
-        let verifies = place.verification.is_on(self.clock.now());
-        let mut shown = wire::slot(&place.name, &place.host, &place.slot, &place.counters, verifies);
+        let unverified_for = place.verification.off_for(self.clock.now());
+        let mut shown = wire::slot(&place.name, &place.host, &place.slot, &place.counters, unverified_for);
         self.copies.show(slot, &mut shown);
         Some(shown)
     }
@@ -1075,6 +1075,11 @@ mod tests {
         assert_eq!(verifies(&bench), [false, true, true]);
         bench.slots.configure(0, Some(false), &bob).unwrap();
         assert_eq!(verifies(&bench), [true, false, true], "the last who said so");
+        // It is shown with whom it is for.
+        let shown = bench.slots.shown(0).unwrap();
+        assert_eq!((shown.verify_certificate, shown.username.as_str()), (false, "bob"));
+        let shown = bench.slots.shown(1).unwrap();
+        assert_eq!((shown.verify_certificate, shown.username.as_str()), (true, ""));
         bench.slots.configure(0, Some(true), &ann).unwrap();
         assert_eq!(verifies(&bench), [true; 3]);
     }
@@ -1082,22 +1087,22 @@ mod tests {
     #[test]
     fn that_a_server_is_not_verified_is_for_one_medium_and_not_for_long() {
         let (mut verification, now) = (Verification::default(), Mono::ZERO);
-        assert!(verification.is_on(now));
+        assert!(verification.off_for(now).is_none());
         verification.set(false, "a", now);
-        assert!(!verification.is_on(now) && !verification.is_on_for("a", now));
+        assert!(verification.off_for(now).is_some() && !verification.is_on_for("a", now));
         assert!(verification.is_on_for("b", now), "another account has not said so");
         // What was refused or failed is tried again.
         verification.happened(&Change::Failed("the server does not answer".to_owned()));
-        assert!(!verification.is_on(now), "a failure uses nothing up");
+        assert!(verification.off_for(now).is_some(), "a failure uses nothing up");
         verification.happened(&Change::Inserted);
-        assert!(verification.is_on(now), "it was for the medium that is inserted now");
+        assert!(verification.off_for(now).is_none(), "it was for the medium that is inserted now");
         verification.set(false, "a", now);
         verification.happened(&Change::Ejected(None));
-        assert!(verification.is_on(now));
+        assert!(verification.off_for(now).is_none());
         verification.set(false, "a", now);
-        assert!(verification.is_on(now.saturating_add(UNVERIFIED_FOR)));
+        assert!(verification.off_for(now.saturating_add(UNVERIFIED_FOR)).is_none());
         verification.set(false, "a", now);
         verification.set(true, "a", now);
-        assert!(verification.is_on(now));
+        assert!(verification.off_for(now).is_none());
     }
 }

@@ -11,13 +11,13 @@ use crate::drive::Counters;
 use crate::store::Stored;
 
 /// A drive as it is shown. Passwords never are.
-/// `verifies`: whether the certificate of the next one's server is verified.
+/// `unverified_for`: the account for which the certificate of the next one's server is not verified.
 pub(crate) fn slot(
     name: &str,
     host: &str,
     slot: &Slot,
     counters: &Counters,
-    verifies: bool,
+    unverified_for: Option<&str>,
 ) -> v1::MediaSlot {
     let mut out = v1::MediaSlot {
         name: name.to_owned(),
@@ -40,7 +40,8 @@ pub(crate) fn slot(
         ..v1::MediaSlot::default()
     };
     let Some(medium) = slot.medium() else {
-        out.verify_certificate = verifies;
+        out.verify_certificate = unverified_for.is_none();
+        unverified_for.unwrap_or_default().clone_into(&mut out.username);
         return out;
     };
     out.source = source(medium).into();

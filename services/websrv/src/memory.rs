@@ -304,6 +304,7 @@ mod tests {
                 Domain::Hosts => Ok(Answer::Hosts(vec![host("system")])),
                 Domain::Sensors => Ok(Answer::Sensors(vec![api::Sensor {
                     id: "inlet".into(),
+                    bus: Some("i2c0".into()),
                     reading: Some(api::sensor::Reading::AnalogReading(Default::default())),
                     ..Default::default()
                 }])),
@@ -319,11 +320,23 @@ mod tests {
                     ages_ms: vec![0],
                     ..Default::default()
                 })),
+                Domain::System => Ok(Answer::System(Box::new(system("1000", 1)))),
                 _ => Err(Failure::Gone),
             };
             model.step(Mono::ZERO, 0, Input::Answered(query, answer), &mut out);
         }
         panic!("the model asks for ever");
+    }
+
+    /// A system whose operator takes so much memory and which listens at this port.
+    fn system(memory: &str, port: u32) -> api::SystemInfo {
+        let metadata = [("operator.memory_pss_bytes".to_owned(), memory.to_owned())];
+        let listener = api::Listener { name: "ssh".into(), address: "::".into(), port };
+        api::SystemInfo {
+            metadata: metadata.into_iter().collect(),
+            listeners: vec![listener],
+            ..Default::default()
+        }
     }
 
     fn host(name: &str) -> api::Host {
@@ -404,5 +417,41 @@ mod tests {
         assert!(ready.entries().len() <= ANSWERS);
         memory.changes("statemgr");
         assert!(ready.find("a", &memory, before.snapshot()).is_none());
+    }
+
+    #[test]
+    fn how_much_memory_the_operator_takes_makes_no_answer_void() {
+        let (memory, ready) = (Memory::default(), Ready::default());
+        let mut model = model(1.0);
+        let made_of = vec![(Need::System, memory.stamp(Need::System, model.snapshot()).unwrap())];
+        let kept = Kept { headers: Vec::new(), body: Bytes::from_static(b"{}"), packed: OnceLock::new() };
+        ready.keep("a".into(), Instant::now(), made_of, kept);
+        // The model asks the operator again.
+        for (seconds, info, is_good) in [(10, system("2000", 1), true), (20, system("2000", 2), false)] {
+            let (now, mut out) = (Mono::from_millis(seconds * 1000), Vec::new());
+            model.step(now, 0, Input::Refresh("operator".into()), &mut out);
+            let query = out.iter().copied().find(|query| query.domain == Domain::System).unwrap();
+            let answer = Ok(Answer::System(Box::new(info)));
+            model.step(now, 0, Input::Answered(query, answer), &mut out);
+            assert_eq!(ready.find("a", &memory, model.snapshot()).is_some(), is_good, "after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn a_sensor_that_shows_the_same_was_measured_when_its_bus_was_read_last() {
+        let (memory, mut model) = (Memory::default(), model(41.5));
+        let before = memory.stamp(Need::Sensors, model.snapshot());
+        let told = api::SensorReadings {
+            time: Some(timestamp(5_000)),
+            epoch: 1,
+            sequence: 2,
+            bus: "i2c0".into(),
+            ..Default::default()
+        };
+        model.step(Mono::ZERO, 5_000, Input::Readings(Box::new(told)), &mut Vec::new());
+        let snapshot = model.snapshot();
+        assert_eq!(memory.stamp(Need::Sensors, snapshot), before, "a time alone makes no answer void");
+        let Some((Supply::Sensors(sensors), _)) = memory.supply(Need::Sensors, snapshot) else { panic!() };
+        assert_eq!(sensors.sensors[0].last_reading_timestamp, Some(timestamp(5_000)));
     }
 }

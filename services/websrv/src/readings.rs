@@ -227,3 +227,49 @@ impl SnapshotStream {
         last_known(snapshot, schema::time::unix_ms(SystemTime::now())).encode_to_vec().into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{Answer, Failure, Input, Model};
+    use units::Mono;
+
+    #[test]
+    fn what_was_last_known_is_as_old_as_the_last_word_about_its_bus() {
+        let mut model = Model::new(1);
+        let mut out = Vec::new();
+        model.step(Mono::ZERO, 1_000, Input::Tick, &mut out);
+        let full = api::SensorReadings {
+            time: Some(schema::time::timestamp(1_000)),
+            epoch: 1,
+            sequence: 1,
+            full: true,
+            ids: vec!["inlet".into(), "outlet".into()],
+            numbers: vec![0, 1],
+            values: vec![20.0, 30.0],
+            qualities: vec![api::SensorQuality::Good.into(); 2],
+            statuses: vec![api::SensorStatus::Enabled.into(); 2],
+            ages_ms: vec![0, 0],
+            ..Default::default()
+        };
+        let sensor =
+            |id: &str, bus: &str| api::Sensor { id: id.into(), bus: Some(bus.into()), ..Default::default() };
+        for query in std::mem::take(&mut out) {
+            let answer = match query.domain {
+                Domain::Sensors => Ok(Answer::Sensors(vec![sensor("inlet", "a"), sensor("outlet", "b")])),
+                Domain::Readings => Ok(Answer::Readings(full.clone())),
+                _ => Err(Failure::Other),
+            };
+            model.step(Mono::ZERO, 1_000, Input::Answered(query, answer), &mut out);
+        }
+        let told = api::SensorReadings {
+            time: Some(schema::time::timestamp(4_000)),
+            epoch: 1,
+            sequence: 2,
+            bus: "a".into(),
+            ..Default::default()
+        };
+        model.step(Mono::ZERO, 4_000, Input::Readings(Box::new(told)), &mut out);
+        assert_eq!(last_known(model.snapshot(), 6_000).ages_ms, [2_000, 5_000]);
+    }
+}

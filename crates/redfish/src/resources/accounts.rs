@@ -12,7 +12,7 @@ use crate::resource::{
     Change, Create, Deed, Given, Kind, Made, Names, Patch, Property, Resource, collection, link, status,
 };
 use crate::world::{Call, Need, World};
-use crate::{Fault, Message};
+use crate::{Fault, Fields, Message};
 
 use super::{name, said};
 
@@ -31,6 +31,7 @@ pub(super) static SERVICE: Resource = Resource {
         apply: set_policy,
         changes: &[Need::Policy],
     }),
+    together: &[&["AccountLockoutThreshold", "AccountLockoutDuration"]],
     ..Resource::new(
         "AccountService",
         "AccountService.v1_17_0.AccountService",
@@ -102,6 +103,19 @@ fn set_policy(_world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
     vec![Change { properties: given_fields().map(|(property, _)| property).collect(), call }]
 }
 
+/// What usermgr calls the properties of an account.
+const FIELDS: Fields = &[
+    ("username", "UserName"),
+    ("password", "Password"),
+    ("role", "RoleId"),
+    ("enabled", "Enabled"),
+    ("password_change_required", "PasswordChangeRequired"),
+    ("ipmi_access", "AccountTypes"),
+    ("full_name", "Description"),
+    ("expires_at", "AccountExpiration"),
+    ("lockout_info", "Locked"),
+];
+
 pub(super) static COLLECTION: Resource = Resource {
     create: Some(Create {
         properties: &[
@@ -118,16 +132,7 @@ pub(super) static COLLECTION: Resource = Resource {
         made,
         changes: &[Need::Users],
     }),
-    fields: &[
-        ("username", "UserName"),
-        ("password", "Password"),
-        ("role", "RoleId"),
-        ("enabled", "Enabled"),
-        ("password_change_required", "PasswordChangeRequired"),
-        ("ipmi_access", "AccountTypes"),
-        ("full_name", "Description"),
-        ("expires_at", "AccountExpiration"),
-    ],
+    fields: FIELDS,
     ..Resource::new(
         "AccountService/Accounts",
         "ManagerAccountCollection.ManagerAccountCollection",
@@ -156,6 +161,18 @@ pub(super) static ACCOUNT: Resource = Resource {
         apply,
         changes: &[Need::Users, Need::Own],
     }),
+    // What an account may be used for, by whom and until when: some clients make accounts of others so.
+    together: &[&[
+        "UserName",
+        "Password",
+        "PasswordChangeRequired",
+        "RoleId",
+        "Enabled",
+        "Locked",
+        "AccountTypes",
+        "AccountExpiration",
+    ]],
+    fields: FIELDS,
     delete: Some(|_, names| {
         let request = v1::DeleteUserRequest { id: name(names, 0).to_owned() };
         Ok(Deed::Call(Call::new(user_service::DELETE_USER, &request)))
@@ -247,45 +264,54 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
         }
         changes.push(change);
     }
-    let is_told =
-        |property: &str| changes.iter().any(|change: &Change| change.properties.contains(&property));
-    let with_password = is_told("PasswordChangeRequired");
-    let updated = |path: &str, user: v1::User| {
-        let request = v1::UpdateUserRequest {
-            user: Some(v1::User { id: id.to_owned(), ..user }),
-            field_mask: Some(prost_types::FieldMask { paths: vec![path.to_owned()] }),
-        };
-        Call::new(user_service::UPDATE_USER, &request)
+    let with_password =
+        changes.iter().any(|change: &Change| change.properties.contains(&"PasswordChangeRequired"));
+    // All else is one change.
+    let (mut properties, mut paths, mut user) =
+        (Vec::new(), Vec::new(), v1::User { id: id.to_owned(), ..v1::User::default() });
+    let mut update = |property: &'static str, path: &str| {
+        properties.push(property);
+        paths.push(path.to_owned());
     };
     if given.get("AccountTypes").is_some() {
-        let access = ipmi(&given.texts("AccountTypes"));
-        let call = access
-            .map(|may| updated("ipmi_access", v1::User { ipmi_access: Some(may), ..v1::User::default() }));
-        changes.push(Change::of("AccountTypes", call));
+        match ipmi(&given.texts("AccountTypes")) {
+            Ok(may) => {
+                user.ipmi_access = Some(may);
+                update("AccountTypes", "ipmi_access");
+            }
+            Err(message) => changes.push(Change::of("AccountTypes", Err(message))),
+        }
     }
     if given.get("AccountExpiration").is_some() {
-        let end = given.text("AccountExpiration").map(time).transpose();
-        let call =
-            end.map(|expires_at| updated("expires_at", v1::User { expires_at, ..v1::User::default() }));
-        changes.push(Change::of("AccountExpiration", call));
+        match given.text("AccountExpiration").map(time).transpose() {
+            Ok(end) => {
+                user.expires_at = end;
+                update("AccountExpiration", "expires_at");
+            }
+            Err(message) => changes.push(Change::of("AccountExpiration", Err(message))),
+        }
     }
-    let mut update = |property: &'static str, path: &str, user: v1::User| {
-        changes.push(Change::of(property, Ok(updated(path, user))));
-    };
     if let Some(role) = given.text("RoleId") {
-        update("RoleId", "role", v1::User { role: role.to_owned(), ..v1::User::default() });
+        role.clone_into(&mut user.role);
+        update("RoleId", "role");
     }
     if let Some(enabled) = given.bool("Enabled") {
-        update("Enabled", "enabled", v1::User { enabled: Some(enabled), ..v1::User::default() });
+        user.enabled = Some(enabled);
+        update("Enabled", "enabled");
     }
     if let Some(required) = given.bool("PasswordChangeRequired").filter(|_| !with_password) {
-        let user = v1::User { password_change_required: required, ..v1::User::default() };
-        update("PasswordChangeRequired", "password_change_required", user);
+        user.password_change_required = required;
+        update("PasswordChangeRequired", "password_change_required");
     }
     if let Some(locked) = given.bool("Locked") {
         // A lock can only be lifted; usermgr refuses the other.
-        let lock = v1::AccountLockoutInfo { locked, ..v1::AccountLockoutInfo::default() };
-        update("Locked", "lockout_info.locked", v1::User { lockout_info: Some(lock), ..v1::User::default() });
+        user.lockout_info = Some(v1::AccountLockoutInfo { locked, ..v1::AccountLockoutInfo::default() });
+        update("Locked", "lockout_info.locked");
+    }
+    if !properties.is_empty() {
+        let field_mask = Some(prost_types::FieldMask { paths });
+        let request = v1::UpdateUserRequest { user: Some(user), field_mask };
+        changes.push(Change { properties, call: Ok(Call::new(user_service::UPDATE_USER, &request)) });
     }
     changes
 }

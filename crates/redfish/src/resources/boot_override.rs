@@ -28,6 +28,9 @@ const FIELDS: [(&str, &str); 6] = [
     (BOOT_NEXT, "boot_override.boot_next"),
 ];
 
+/// A target without what it was to be enabled for, or the other way round, is another boot than was asked for.
+pub(super) const TOGETHER: &[&str] = &[TARGET, ENABLED, MODE, HTTP_BOOT_URI, UEFI_TARGET, BOOT_NEXT];
+
 pub(super) const TARGET_PROPERTY: Property = Property::new(
     TARGET,
     Kind::Enum(&[
@@ -132,13 +135,7 @@ pub(super) fn changes(host: Option<&v1::Host>, id: &str, given: &Given) -> Vec<C
     if let Some(name) = target
         && !now.supported_targets().any(|supported| target_name(supported) == name)
     {
-        let mut out = vec![not_in_list(TARGET, name)];
-        let others = properties.iter().filter(|path| **path != TARGET);
-        out.extend(others.map(|path| {
-            let conflict = base::PROPERTY_VALUE_CONFLICT.with(&[last(path), last(TARGET)]);
-            Change::of(path, Err(conflict))
-        }));
-        return out;
+        return vec![not_in_list(TARGET, name)];
     }
     let mut paths: Vec<String> = wanted().map(|(_, field)| (*field).to_owned()).collect();
     let target = target.and_then(|name| now.supported_targets().find(|target| target_name(*target) == name));

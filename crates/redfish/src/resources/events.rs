@@ -160,6 +160,8 @@ pub(super) static DESTINATION: Resource = Resource {
         apply,
         changes: &[Need::Subscriptions],
     }),
+    // A secret among the headers is for a server that is who it says it is.
+    together: &[&["VerifyCertificate", "HttpHeaders"]],
     delete: Some(|world, names| {
         if let Some(stream) = stream(world, names) {
             return Ok(Deed::CloseStream(stream.id.clone()));
@@ -317,7 +319,7 @@ fn create(world: &World, given: &Given) -> Result<Call, Message> {
         registry_prefixes: listed("RegistryPrefixes", &|prefix| EVENT_REGISTRIES.contains(&prefix))?,
         resource_types: listed("ResourceTypes", &|kind| EVENT_TYPES.contains(&kind))?,
         message_ids: listed("MessageIds", &log::is_sent)?,
-        origin_resources: given.texts("OriginResources"),
+        origin_resources: origins(given)?,
         subordinate_resources: given.bool("SubordinateResources").unwrap_or(false),
         retry_policy: policy(given).into(),
         verify_certificate: given.bool("VerifyCertificate"),
@@ -328,6 +330,19 @@ fn create(world: &World, given: &Given) -> Result<Call, Message> {
     };
     let request = v1::CreateEventSubscriptionRequest { subscription: Some(subscription) };
     Ok(Call::new(event_service::CREATE_EVENT_SUBSCRIPTION, &request))
+}
+
+/// The resources whose events are wanted.
+fn origins(given: &Given) -> Result<Vec<String>, Message> {
+    const NAME: &str = "OriginResources";
+    let all = given.texts(NAME);
+    match all.iter().find(|uri| !super::is_uri(uri)) {
+        None => Ok(all),
+        Some(uri) => {
+            let message = base::PROPERTY_VALUE_INCORRECT.with(&[NAME, uri]);
+            Err(message.resolved_by("Give URIs of resources of this service.").about(pointer(NAME)))
+        }
+    }
 }
 
 fn made(answer: &[u8]) -> Result<Made, Fault> {

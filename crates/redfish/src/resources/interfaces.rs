@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::message::{NETWORK_ON_TRIAL, base};
 use crate::privilege::entity;
-use crate::resource::{Change, Given, Kind, Names, Patch, Property, Resource, collection, pointer, status};
+use crate::resource::{Change, Given, Kind, Names, Patch, Property, Resource, collection, status};
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
@@ -57,7 +57,7 @@ pub(super) static INTERFACE: Resource = Resource {
         changes: &[Need::Network],
     }),
     // Without DHCP and with an address that is none, another one would be fixed: that of the lease.
-    together: &[DHCP, FIXED, IN_USE, FIXED_SERVERS, SERVERS_IN_USE],
+    together: &[&[DHCP, FIXED, IN_USE, FIXED_SERVERS, SERVERS_IN_USE], &["HostName", "FQDN"]],
     ..Resource::new(
         "Managers/{}/EthernetInterfaces/{}",
         "EthernetInterface.v1_8_0.EthernetInterface",
@@ -166,7 +166,7 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
         Ok(Some(Source::Dhcp)) => request.dhcp4 = true,
         Ok(Some(Source::Fixed(fixed))) => request.fixed4 = Some(fixed),
         Ok(None) => {}
-        Err((path, message)) => changes.push(Change::of(path, Err(message.about(pointer(path))))),
+        Err((path, message)) => changes.push(Change::of(path, Err(message))),
     }
     if changes.is_empty() {
         taken.extend(ipv4);

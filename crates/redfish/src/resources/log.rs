@@ -444,8 +444,9 @@ fn never(compared: &Compared<'_>) -> Option<Message> {
         }
         _ => {
             let message = base::PROPERTY_VALUE_FORMAT_ERROR.with(&[&shown, name]);
-            let is_uri = is_text && (!compared.is_equality || shown.starts_with("/redfish/v1"));
-            return (!is_uri).then(|| message.resolved_by("Give the URI of a resource, in quotes."));
+            let is_uri = is_text && (!compared.is_equality || super::is_uri(&shown) && !shown.ends_with('/'));
+            return (!is_uri)
+                .then(|| message.resolved_by("Give the URI of a resource of this service, in quotes."));
         }
     };
     let may_be = is_text && (!compared.is_equality || allowed.contains(&shown));
@@ -559,6 +560,12 @@ mod tests {
             ("RegistryPrefix eq 'Base'", "PropertyValueNotInList", "Base", "RegistryPrefix"),
             ("MessageId eq 'UBmc.EventOK'", "PropertyValueNotInList", "UBmc.EventOK", "MessageId"),
             ("OriginResource eq 'Systems'", "PropertyValueFormatError", "Systems", "OriginResource"),
+            (
+                "OriginResource eq '/redfish/v1/Nope'",
+                "PropertyValueFormatError",
+                "/redfish/v1/Nope",
+                "OriginResource",
+            ),
             ("OriginResource eq true", "PropertyValueFormatError", "true", "OriginResource"),
         ] {
             let answer = StreamFilter::of(&format!("$filter={condition}")).unwrap_err();
@@ -573,6 +580,8 @@ mod tests {
         for condition in [
             "ResourceType eq null or ResourceType eq RegistryPrefix",
             "ResourceType gt 'M'",
+            // It may come.
+            "OriginResource eq '/redfish/v1/Systems/later'",
             "MessageId eq 'TaskEvent.1.0.TaskStarted'",
             "EventFormatType ne Event or Event eq EventFormatType",
         ] {

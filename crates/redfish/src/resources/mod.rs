@@ -140,6 +140,36 @@ pub static REGISTRIES: &[&Registry] = &[
     &log::REGISTRY,
 ];
 
+/// The resource at these names.
+pub(crate) fn at(parts: &[&str]) -> Option<(&'static Resource, Vec<String>)> {
+    ALL.iter().find_map(|resource| {
+        let mut wanted = resource.path.split('/').filter(|name| !name.is_empty());
+        let mut names = Vec::new();
+        for part in parts {
+            match wanted.next()? {
+                "{}" => names.push((*part).to_owned()),
+                literal if literal == *part => {}
+                _ => return None,
+            }
+        }
+        wanted.next().is_none().then_some((*resource, names))
+    })
+}
+
+/// Whether this is the URI of a resource that there may be. Whether it is there now is not asked: it may come.
+#[must_use]
+pub fn is_uri(text: &str) -> bool {
+    let Some(below) = text.strip_prefix("/redfish/v1") else { return false };
+    let below = below.strip_suffix('/').unwrap_or(below);
+    let parts: Vec<&str> = match below.strip_prefix('/') {
+        Some(names) => names.split('/').collect(),
+        None if below.is_empty() => Vec::new(),
+        None => return false,
+    };
+    // No name of a resource has a sign that is written otherwise in a URI.
+    parts.iter().all(|name| is_path_name(name)) && at(&parts).is_some()
+}
+
 /// The name in a path at a place.
 fn name(names: &[String], at: usize) -> &str {
     names.get(at).map(String::as_str).unwrap_or_default()
@@ -177,4 +207,39 @@ pub(crate) fn types() -> BTreeMap<&'static str, &'static str> {
     let inside =
         INSIDE.iter().map(|namespace| (namespace.split('.').next().unwrap_or(namespace), *namespace));
     ALL.iter().map(|resource| (resource.type_name(), resource.namespace())).chain(inside).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_is_one_of_the_tree_whether_anything_is_there_or_not() {
+        for uri in [
+            "/redfish/v1",
+            "/redfish/v1/",
+            "/redfish/v1/Systems",
+            "/redfish/v1/Systems/later/",
+            "/redfish/v1/Chassis/chassis/Sensors/cpu0_temp",
+            "/redfish/v1/TaskService/Tasks/op-1",
+            "/redfish/v1/AccountService/Accounts/ann.b",
+        ] {
+            assert!(is_uri(uri), "{uri}");
+        }
+        for uri in [
+            "",
+            "/",
+            "/redfish",
+            "/redfish/v1x",
+            "/redfish/v1//Systems",
+            "/redfish/v1/Nope",
+            "/redfish/v1/Systems/a/b/c",
+            "/redfish/v1/Systems//",
+            "/redfish/v1/Systems/%73ystem",
+            "/redfish/v1/Systems/system?x",
+            "https://bmc/redfish/v1/Systems",
+        ] {
+            assert!(!is_uri(uri), "{uri}");
+        }
+    }
 }

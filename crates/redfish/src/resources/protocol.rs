@@ -31,6 +31,8 @@ pub(super) static RESOURCE: Resource = Resource {
         apply,
         changes: &[Need::Ipmi, Need::Network],
     }),
+    // On at another port, or with other servers, is not what was asked for.
+    together: &[&["IPMI/ProtocolEnabled", "IPMI/Port"], &[NTP_ENABLED, "NTP/Port", NTP_SERVERS]],
     ..Resource::new(
         "Managers/{}/NetworkProtocol",
         "ManagerNetworkProtocol.v1_9_0.ManagerNetworkProtocol",

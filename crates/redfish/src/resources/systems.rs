@@ -44,6 +44,7 @@ pub(super) static SYSTEM: Resource = Resource {
         apply,
         changes: &[Need::Hosts, Need::Chassis, Need::Assets],
     }),
+    together: &[boot_override::TOGETHER],
     actions: &[Action {
         name: "ComputerSystem.Reset",
         parameters: &[Parameter {

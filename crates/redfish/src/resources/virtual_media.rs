@@ -34,31 +34,34 @@ const PASSWORD: Property = Property { path: "Password", kind: Kind::Secret(256),
 const INSERTED: Property = Property::new("Inserted", Kind::Bool);
 const WRITE_PROTECTED: Property = Property::new("WriteProtected", Kind::Bool);
 
-/// An image is inserted, null is ejected (DSP0268, `Image`). Whether the certificate of its server is verified is said before, as the action has no parameter for
-/// it; how else it is inserted is said to the action alone.
+/// An image is inserted, with what is said beside it, and null is ejected (DSP0268, `Image`). Whether the certificate of its server is verified may be said
+/// before as well, as the action has no parameter for it.
 const PATCH: Patch = Patch {
     properties: &[
         Property::new("VerifyCertificate", Kind::Bool),
         Property { path: "Image", kind: Kind::Text(2048), nullable: true },
+        INSERTED,
+        WRITE_PROTECTED,
+        PROTOCOL,
+        METHOD,
+        USER_NAME,
+        PASSWORD,
     ],
-    apply: |_, names, given| {
-        let mut changes = Vec::new();
-        if given.bool("VerifyCertificate").is_some() {
-            let request = v1::ConfigureMediaRequest {
-                name: name(names, 1).to_owned(),
-                verify_certificate: given.bool("VerifyCertificate"),
-            };
-            let call = Call::new(media_service::CONFIGURE_MEDIA, &request);
-            changes.push(Change::of("VerifyCertificate", Ok(call)));
-        }
-        if given.get("Image").is_some() {
-            let call = if given.text("Image").is_some() { insert(names, given) } else { Ok(eject(names)) };
-            changes.push(Change::of("Image", call));
-        }
-        changes
-    },
+    apply,
     changes: &[Need::Media],
 };
+
+/// An image in another way than was said, as without its login or for the host to write, is not what was asked for.
+const TOGETHER: &[&[&str]] = &[&[
+    "Image",
+    "VerifyCertificate",
+    "Inserted",
+    "WriteProtected",
+    "TransferProtocolType",
+    "TransferMethod",
+    "UserName",
+    "Password",
+]];
 
 /// What mediasrv calls the parameters of an insertion. A file of its store cannot be named here.
 const FIELDS: Fields = &[
@@ -127,6 +130,7 @@ pub(super) static OF_SYSTEM: Resource = Resource::new(
 pub(super) static AT_MANAGER: Resource = Resource {
     nulls: &["Image", "ImageName"],
     patch: Some(PATCH),
+    together: TOGETHER,
     actions: ACTIONS,
     answers: Some(answer),
     fields: FIELDS,
@@ -136,6 +140,7 @@ pub(super) static AT_MANAGER: Resource = Resource {
 pub(super) static AT_SYSTEM: Resource = Resource {
     nulls: &["Image", "ImageName"],
     patch: Some(PATCH),
+    together: TOGETHER,
     actions: ACTIONS,
     answers: Some(answer),
     fields: FIELDS,
@@ -192,14 +197,21 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "TransferMethod": (is_inserted && is_url).then_some("Stream"),
         "TransferProtocolType": (is_inserted && is_url)
             .then(|| if slot.url.starts_with("http://") { "HTTP" } else { "HTTPS" }),
-        // Without a medium: of the next one.
-        "VerifyCertificate": (is_url || slot.state() == v1::MediaState::Empty).then_some(slot.verify_certificate),
+        "VerifyCertificate": verifies(world, slot),
         "Status": match slot.state() {
             v1::MediaState::NotReady => status("Enabled", Some("Warning")),
             v1::MediaState::Inserting | v1::MediaState::Ejecting => status("Updating", Some("OK")),
             _ => status("Enabled", Some("OK")),
         },
     })))
+}
+
+/// Whether the certificate of the server is verified; without a medium: of the next one, if who asks inserts it. Of others' insertions nothing is said.
+fn verifies(world: &World, slot: &v1::MediaSlot) -> Option<bool> {
+    if slot.state() == v1::MediaState::Empty {
+        return Some(slot.verify_certificate || slot.username != world.about.asker.username);
+    }
+    (slot.source() == v1::MediaSource::Url).then_some(slot.verify_certificate)
 }
 
 /// The URL of an image: its protocol may be given beside it.
@@ -218,6 +230,7 @@ fn insert(names: Names<'_>, given: &Given) -> Result<Call, Message> {
     let request = v1::InsertMediaRequest {
         name: name(names, 1).to_owned(),
         url: url(given),
+        verify_certificate: given.bool("VerifyCertificate"),
         writable: given.bool("WriteProtected") == Some(false),
         source_username: text("UserName"),
         source_password: text("Password"),
@@ -226,6 +239,45 @@ fn insert(names: Names<'_>, given: &Given) -> Result<Call, Message> {
         ..v1::InsertMediaRequest::default()
     };
     Ok(Call::new(media_service::INSERT_MEDIA, &request))
+}
+
+/// What a PATCH asks for: an insertion is one call with all that was said of it.
+fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
+    let all =
+        || PATCH.properties.iter().map(|property| property.path).filter(|path| given.get(path).is_some());
+    let conflict = |path: &'static str| {
+        let other = if path == "Image" { "Inserted" } else { "Image" };
+        Change::of(path, Err(base::PROPERTY_VALUE_CONFLICT.with(&[path, other])))
+    };
+    if given.text("Image").is_some() {
+        if given.bool("Inserted") == Some(false) {
+            return ["Image", "Inserted"].map(conflict).into();
+        }
+        return vec![Change { properties: all().collect(), call: insert(names, given) }];
+    }
+    let mut changes = Vec::new();
+    if given.bool("VerifyCertificate").is_some() {
+        let request = v1::ConfigureMediaRequest {
+            name: name(names, 1).to_owned(),
+            verify_certificate: given.bool("VerifyCertificate"),
+        };
+        let call = Call::new(media_service::CONFIGURE_MEDIA, &request);
+        changes.push(Change::of("VerifyCertificate", Ok(call)));
+    }
+    let shown = show(world, names).ok().flatten().unwrap_or_default();
+    let is_ejected = given.get("Image").is_some();
+    for path in all().filter(|path| *path != "VerifyCertificate") {
+        match path {
+            "Image" => changes.push(Change::of(path, Ok(eject(names)))),
+            // That nothing is inserted then is what was asked for.
+            "Inserted" if is_ejected && given.bool(path) == Some(false) => {}
+            // Sent back as it was read.
+            _ if shown.get(path) == given.get(path) => {}
+            // How it is inserted says nothing without an image.
+            _ => changes.push(conflict(path)),
+        }
+    }
+    changes
 }
 
 /// What is copied first goes on as a task.

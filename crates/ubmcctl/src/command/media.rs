@@ -50,7 +50,8 @@ pub(crate) async fn run(session: Session, command: MediaCommand, output: Output)
                         slot.image_name.clone(),
                         if slot.size_bytes == 0 { String::new() } else { bytes(slot.size_bytes) },
                         if slot.read_bytes == 0 { String::new() } else { bytes(slot.read_bytes) },
-                        slot.username.clone(),
+                        // Of a drive without a medium it says something else.
+                        if slot.state() == MediaState::Empty { String::new() } else { slot.username.clone() },
                         slot.fault.clone(),
                     ]);
                 }

@@ -87,9 +87,8 @@ impl Record {
             each(&mut bad, "resource_types", &wanted.resource_types, |kind| kinds.contains(&kind), &why);
             let why = "no event is that message: the registries have those that are";
             each(&mut bad, "message_ids", &wanted.message_ids, events::is_sent, why);
-            let is_there = |uri: &str| uri.starts_with("/redfish/v1");
-            let why = "it is no URI of a resource: those begin with /redfish/v1";
-            each(&mut bad, "origin_resources", &wanted.origin_resources, is_there, why);
+            let why = "it is no URI of a resource of Redfish here";
+            each(&mut bad, "origin_resources", &wanted.origin_resources, events::is_uri, why);
             if !wanted.metric_report_definitions.is_empty() {
                 let why = "no event is of a definition: it takes the format METRIC_REPORT";
                 bad.add("subscription.metric_report_definitions", why);
@@ -302,7 +301,7 @@ mod tests {
             refused.fields().into_iter().map(|(field, _)| field).collect()
         };
         let header = |name: &str, value: &str| v1::HttpHeader { name: name.into(), value: value.into() };
-        let rows: [(Change, &[&str]); 8] = [
+        let rows: [(Change, &[&str]); 9] = [
             (|w| w.destination = "https://127.0.0.1/".into(), &["destination"]),
             (|w| w.destination = "snmp://192.0.2.1".into(), &["destination"]),
             (|w| w.destination.clear(), &["destination"]),
@@ -313,6 +312,10 @@ mod tests {
             (|w| w.resource_types = vec!["Drive".into()], &["resource_types[0]"]),
             (|w| w.message_ids = vec!["UBmc.1.0.Nope".into()], &["message_ids[0]"]),
             (|w| w.origin_resources = vec!["http://x/".into()], &["origin_resources[0]"]),
+            (
+                |w| w.origin_resources = ["/redfish/v1/", "/redfish/v1/Nope"].map(str::to_owned).to_vec(),
+                &["origin_resources[1]"],
+            ),
             (
                 |w| {
                     w.destination = "https://ann:hush@192.0.2.1/".into();

@@ -155,7 +155,7 @@ impl Machine {
     /// There is such a role, and who asks may give it.
     pub(super) fn check_role(&self, role: &RoleName, requester: &Requester) -> Result<(), Status> {
         if !self.roles.is_known(role) {
-            let text = format!("there is no role {role}; `role list` shows those there are");
+            let text = format!("there is no role {role}");
             return Err(Status::bad_field(wire::ROLE, text));
         }
         requester.may_give(self.roles.privileges(role))
