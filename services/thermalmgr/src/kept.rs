@@ -202,6 +202,23 @@ mod tests {
     }
 
     #[test]
+    fn folders_in_the_place_of_the_files_are_told_and_keep_nothing_from_being_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let zones = ["cpu".to_owned()];
+        for name in [PROFILE, EMERGENCIES, TOLD] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        assert!(profile(dir.path()).1.is_some() && told(dir.path()).1.is_some());
+        let (latched, what) = emergencies(dir.path(), &zones);
+        assert!(latched.len() == 1 && what.is_some());
+        keep_profile(dir.path(), Profile::Quiet).unwrap();
+        keep_emergencies(dir.path(), &[]).unwrap();
+        assert_eq!(profile(dir.path()), (Profile::Quiet, None));
+        assert_eq!(emergencies(dir.path(), &zones), (Vec::new(), None));
+        assert!(dir.path().join("emergencies.damaged").is_dir());
+    }
+
+    #[test]
     fn a_zone_that_was_renamed_does_not_lose_its_latch() {
         let dir = tempfile::tempdir().unwrap();
         let zones = ["cpus", "air"].map(str::to_owned);
