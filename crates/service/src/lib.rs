@@ -52,7 +52,7 @@ pub use context::{Context, Heartbeat, LocalContext, NoBoard};
 pub use exit::{Exit, Failure};
 pub use folder::{Folder, read_file, read_path};
 pub use keeper::Keeper;
-pub use log::{LogConfig, LogFormat, also_to as logs_also_to, init as init_logs, tell_left_out};
+pub use log::{LogConfig, LogFormat, also_to as logs_also_to, as_known, init as init_logs, tell_left_out};
 pub use memory::Memory;
 pub use notify::{Notification, Notifier};
 pub use priority::give_way;
