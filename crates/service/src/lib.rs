@@ -42,6 +42,7 @@ mod run;
 mod shutdown;
 mod site;
 mod start;
+mod summed;
 
 pub use bootstrap::{Bootstrap, BootstrapError, BusAddress};
 pub use chain::ErrorChain;
@@ -63,3 +64,4 @@ pub use run::{run, run_local};
 pub use shutdown::{Shutdown, Trigger};
 pub use site::{Check, Ignored};
 pub use start::{NoConfig, StartError};
+pub use summed::{from_summed, to_summed};

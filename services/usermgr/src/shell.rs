@@ -202,15 +202,23 @@ pub async fn run(context: Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// What was set of the policy before, and the limits with it. What cannot be used is told, and what is configured holds.
+/// What was set of the policy before, and the limits with it. What cannot be used is told, and what counts then: nothing weaker than what is configured, and
+/// than the default.
 fn policy(local: &LocalContext, config: &Config, configured: Limits) -> (Chosen, Limits) {
     let found = policy_file::load(&local.state_dir)
         .and_then(|chosen| chosen.limits(config).map(|limits| (chosen, limits)));
     found.unwrap_or_else(|what| {
         let file = policy_file::FILE;
-        tracing::warn!(file, what, "cannot use account policy that was set: configuration holds");
-        local.notify.finding(file, &format!("{what}; what is configured holds until it is set again"));
-        (Chosen::default(), configured)
+        let unread = Chosen::unread(config);
+        let (chosen, limits) =
+            unread.limits(config).map_or((Chosen::default(), configured), |limits| (unread, limits));
+        let counts = limits.words();
+        tracing::warn!(file, what, counts, "cannot use account policy that was set: configuration holds");
+        local.notify.finding(
+            file,
+            &format!("{what}; until it is set again, of what is configured and the default the stricter counts: {counts}"),
+        );
+        (chosen, limits)
     })
 }
 
