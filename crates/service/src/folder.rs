@@ -82,7 +82,16 @@ impl Folder {
     /// # Errors
     /// `AlreadyExists` when all these names are taken; else what the system says. What is in the way is there still.
     pub fn make_way_for_file(&self, name: &str) -> io::Result<bool> {
-        self.put_aside(name, FileType::RegularFile)
+        self.put_aside(name, Some(FileType::RegularFile))
+    }
+
+    /// Puts aside what has this name, whatever it is, as [`Folder::make_way_for_file`] does: a file whose content is of no use, but not ours to throw away.
+    /// Whether there was something.
+    ///
+    /// # Errors
+    /// As [`Folder::make_way_for_file`].
+    pub fn set_aside(&self, name: &str) -> io::Result<bool> {
+        self.put_aside(name, None)
     }
 
     /// As [`Folder::make_way_for_file`], for a folder. A link that leads to a folder serves as one and stays; one that leads nowhere does not.
@@ -94,15 +103,15 @@ impl Folder {
         if leads_to.is_ok_and(|about| FileType::from_raw_mode(about.st_mode) == FileType::Directory) {
             return Ok(false);
         }
-        self.put_aside(name, FileType::Directory)
+        self.put_aside(name, Some(FileType::Directory))
     }
 
-    fn put_aside(&self, name: &str, unless: FileType) -> io::Result<bool> {
+    fn put_aside(&self, name: &str, unless: Option<FileType>) -> io::Result<bool> {
         let about = match statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(false),
             about => about?,
         };
-        if FileType::from_raw_mode(about.st_mode) == unless {
+        if Some(FileType::from_raw_mode(about.st_mode)) == unless {
             return Ok(false);
         }
         renameat(&self.dir, name, &self.dir, self.place_aside(name)?)?;
@@ -288,6 +297,9 @@ mod tests {
         assert!(!folder.make_way_for_file("missing").unwrap());
         assert!(dir.path().join("file.damaged").is_dir());
         assert_eq!(fs::read_to_string(dir.path().join("folder.damaged")).unwrap(), "no folder");
+        // And a file, where that is wanted.
+        assert!(folder.set_aside("file").unwrap() && !folder.set_aside("file").unwrap());
+        assert_eq!(folder.read("file.2.damaged", 10).unwrap(), b"new");
     }
 
     #[test]

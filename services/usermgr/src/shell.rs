@@ -24,7 +24,7 @@ use crate::machine::{
     wire,
 };
 use crate::policy_file;
-use crate::secret::{GONE, Secrets};
+use crate::secret::{GONE, LOST, Secrets};
 use crate::store::Store;
 use crate::work::Done;
 
@@ -150,8 +150,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
         getrandom::fill(bytes).is_ok()
     }) {
         Ok((secrets, mut told)) => {
-            // With a key that is gone none of them opens, which is told already.
-            if told.iter().all(|(_, what)| what != GONE)
+            // With a key that is gone or lost none of them opens, which is told already.
+            if told.iter().all(|(_, what)| what != GONE && what != LOST)
                 && let Some(what) = secrets.finding(sealed.iter().map(|(id, text)| (id, &text[..])))
             {
                 let [name, _] = crate::secret::FILES;
@@ -164,18 +164,15 @@ pub async fn run(context: Context) -> Result<(), Error> {
             Some(secrets)
         }
         Err(error) => {
-            let [name, _] = crate::secret::FILES;
+            let [name, copy] = crate::secret::FILES;
             let file = local.state_dir.join(name);
-            local.notify.finding(
-                name,
-                &format!("neither it nor its copy can be used ({error}): no login over IPMI until both are removed, usermgr restarts and the passwords are set again"),
-            );
-            tracing::error!(path = %file.display(), %error, "cannot use the key of IPMI passwords: no login over IPMI");
-            // Its directory is another one for who reads this.
-            local.notify.status(format!(
-                "no login over IPMI: {}/{name} cannot be used ({error}); remove it and its copy, and set the passwords of IPMI accounts again",
+            let way = format!(
+                "no login over IPMI until the medium gives and takes one of them. If it never does again, remove {0}/{name} and {0}/{copy} from the state folder, restart the controller and set the passwords of IPMI accounts again; a factory reset does that and more",
                 crate::NAME
-            ));
+            );
+            local.notify.finding(name, &format!("neither it nor its copy can be used ({error}): {way}"));
+            tracing::error!(path = %file.display(), %error, "cannot use the key of IPMI passwords: no login over IPMI");
+            local.notify.status(format!("{}/{name} cannot be used ({error}): {way}", crate::NAME));
             None
         }
     };
