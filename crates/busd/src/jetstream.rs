@@ -702,15 +702,19 @@ impl Lines {
 fn finding(report: &StoreReport) -> Option<Finding> {
     let (component, reason, set_aside) = match report {
         StoreReport::Damaged { stream, set_aside, bytes, corrected } => {
+            let right = match corrected {
+                1 => "1 record had a turned bit and was set right".to_owned(),
+                n => format!("{n} records had a turned bit and were set right"),
+            };
+            let lost = match bytes {
+                1 => "1 byte of it is damaged, what was in it is lost".to_owned(),
+                n => format!("{n} bytes of it are damaged, what was in them is lost"),
+            };
             let reason = match (bytes, corrected) {
                 (0, 0) => "a segment of it is damaged, what was in it is lost".to_owned(),
-                (0, n) => format!("{n} records had a turned bit and were set right, nothing is lost"),
-                (n, 0) => format!("{n} bytes of it are damaged, what was in them is lost"),
-                (n, more) => {
-                    format!(
-                        "{n} bytes of it are damaged, what was in them is lost; {more} records had a turned bit and were set right"
-                    )
-                }
+                (0, _) => format!("{right}, nothing is lost"),
+                (_, 0) => lost,
+                _ => format!("{lost}; {right}"),
             };
             (stream, reason, set_aside.clone())
         }
@@ -718,4 +722,26 @@ fn finding(report: &StoreReport) -> Option<Finding> {
         _ => return None,
     };
     Some(Finding { component: component.clone(), reason, set_aside, found_at: clock::now().unix_ns })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_damaged_is_told_in_the_number_it_has() {
+        let told = |bytes, corrected| {
+            let report =
+                StoreReport::Damaged { stream: "EVENTS".to_owned(), set_aside: None, bytes, corrected };
+            finding(&report).unwrap().reason
+        };
+        assert_eq!(told(0, 1), "1 record had a turned bit and was set right, nothing is lost");
+        assert_eq!(told(0, 2), "2 records had a turned bit and were set right, nothing is lost");
+        assert_eq!(told(1, 0), "1 byte of it is damaged, what was in it is lost");
+        assert_eq!(
+            told(7, 1),
+            "7 bytes of it are damaged, what was in them is lost; 1 record had a turned bit and was set right"
+        );
+        assert_eq!(told(0, 0), "a segment of it is damaged, what was in it is lost");
+    }
 }

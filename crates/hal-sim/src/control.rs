@@ -35,6 +35,14 @@ pub enum ControlError {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// The machine has no such thing.
+    #[error("the twin refused {request}: {reason}")]
+    Unknown {
+        /// What was asked.
+        request: String,
+        /// What there is not.
+        reason: String,
+    },
     /// The twin said no.
     #[error("the twin refused {request}: {reason}")]
     Refused {
@@ -49,6 +57,10 @@ pub enum ControlError {
 fn words(request: &ControlRequest) -> String {
     match request {
         ControlRequest::Break { id, fault } => format!("{id}={fault}"),
+        ControlRequest::BreakAll { faults } => {
+            let words: Vec<String> = faults.iter().map(|(id, fault)| format!("{id}={fault}")).collect();
+            words.join(" ")
+        }
         ControlRequest::Mend { id: Some(id) } => format!("to mend {id}"),
         other => format!("{other:?}"),
     }
@@ -100,8 +112,9 @@ impl Control {
                 FromTwin::Reply { id: of, outcome } if of == id => {
                     return match outcome {
                         Outcome::NoHost => {
-                            Err(ControlError::Refused { request: asked, reason: "no such host".to_owned() })
+                            Err(ControlError::Unknown { request: asked, reason: "no such host".to_owned() })
                         }
+                        Outcome::NoPart { reason } => Err(ControlError::Unknown { request: asked, reason }),
                         Outcome::Invalid { reason } => Err(ControlError::Refused { request: asked, reason }),
                         outcome => Ok(outcome),
                     };
@@ -154,6 +167,11 @@ impl Control {
     /// Breaks what the board's file calls `id`.
     pub async fn break_part(&mut self, id: &str, fault: &str) -> Result<(), ControlError> {
         self.ask(ControlRequest::Break { id: id.to_owned(), fault: fault.to_owned() }).await.map(drop)
+    }
+
+    /// Breaks all of these, or none where one is not known or cannot break so.
+    pub async fn break_parts(&mut self, faults: Vec<(String, String)>) -> Result<(), ControlError> {
+        self.ask(ControlRequest::BreakAll { faults }).await.map(drop)
     }
 
     /// Mends it, or all that is broken.
@@ -243,6 +261,8 @@ mod tests {
             asked(ControlRequest::Break { id: "fan0".to_owned(), fault: "removed".to_owned() }),
             "fan0=removed"
         );
+        let faults = ["fan0", "psu1"].map(|id| (id.to_owned(), "removed".to_owned()));
+        assert_eq!(asked(ControlRequest::BreakAll { faults: faults.into() }), "fan0=removed psu1=removed");
         assert_eq!(asked(ControlRequest::Mend { id: Some("fan0".to_owned()) }), "to mend fan0");
     }
 }

@@ -285,6 +285,11 @@ pub enum ControlRequest {
         /// How: `missing`, `stale`, `implausible`, `stuck`, `slow`, `removed`, `hang`, `asserted`.
         fault: String,
     },
+    /// Several things break, or none of them where one cannot.
+    BreakAll {
+        /// Ids and how, as [`ControlRequest::Break`] has them.
+        faults: Vec<(String, String)>,
+    },
     /// It is mended; without an id all is.
     Mend {
         /// Its id.
@@ -416,6 +421,11 @@ pub enum Outcome {
     NoHost,
     /// The board has no such drive.
     NoDrive,
+    /// The board has nothing of this id that could break.
+    NoPart {
+        /// What was asked for, for people.
+        reason: String,
+    },
     /// Somebody has the line.
     Busy {
         /// Who.

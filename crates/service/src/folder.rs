@@ -11,6 +11,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+/// So many things of one name are put aside at most: who puts folders there again and again is not to fill the medium with them.
+const ASIDE_MAX: u32 = 8;
+
 /// An open folder. What happens to its path afterwards does not matter.
 #[derive(Debug)]
 pub struct Folder {
@@ -63,18 +66,32 @@ impl Folder {
     /// The content of a file of at most `max` bytes.
     ///
     /// # Errors
-    /// `InvalidData` for what is no file or is longer; else what the system says, also for a link.
+    /// `InvalidData` for what is longer, and for what is no file: a folder, a link, a socket. Else what the system says.
     pub fn read(&self, name: &str, max: usize) -> io::Result<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        read_file(openat(&self.dir, name, flags, Mode::empty())?, max)
+        match openat(&self.dir, name, flags, Mode::empty()) {
+            // So the kernel says of a link that is not followed, and of a socket.
+            Err(Errno::LOOP | Errno::NXIO) => Err(no_file()),
+            file => read_file(file?, max),
+        }
     }
 
-    /// Makes way for a file: what has its name and is none is called `<name>.damaged` from here on, as no file could take its place. Whether there was such.
+    /// Makes way for a file: what has its name and is none is called `<name>.damaged` from here on, or `<name>.2.damaged` and so on up to 8 where that is
+    /// taken. That is on the medium when it returns. Whether there was such.
     ///
     /// # Errors
-    /// What the system says; what is in the way is there still.
+    /// `AlreadyExists` when all these names are taken; else what the system says. What is in the way is there still.
     pub fn make_way_for_file(&self, name: &str) -> io::Result<bool> {
-        self.put_aside(name, FileType::RegularFile)
+        self.put_aside(name, Some(FileType::RegularFile))
+    }
+
+    /// Puts aside what has this name, whatever it is, as [`Folder::make_way_for_file`] does: a file whose content is of no use, but not ours to throw away.
+    /// Whether there was something.
+    ///
+    /// # Errors
+    /// As [`Folder::make_way_for_file`].
+    pub fn set_aside(&self, name: &str) -> io::Result<bool> {
+        self.put_aside(name, None)
     }
 
     /// As [`Folder::make_way_for_file`], for a folder. A link that leads to a folder serves as one and stays; one that leads nowhere does not.
@@ -86,20 +103,38 @@ impl Folder {
         if leads_to.is_ok_and(|about| FileType::from_raw_mode(about.st_mode) == FileType::Directory) {
             return Ok(false);
         }
-        self.put_aside(name, FileType::Directory)
+        self.put_aside(name, Some(FileType::Directory))
     }
 
-    fn put_aside(&self, name: &str, unless: FileType) -> io::Result<bool> {
+    fn put_aside(&self, name: &str, unless: Option<FileType>) -> io::Result<bool> {
         let about = match statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(false),
             about => about?,
         };
-        if FileType::from_raw_mode(about.st_mode) == unless {
+        if Some(FileType::from_raw_mode(about.st_mode)) == unless {
             return Ok(false);
         }
-        renameat(&self.dir, name, &self.dir, format!("{name}.damaged"))?;
+        renameat(&self.dir, name, &self.dir, self.place_aside(name)?)?;
         fsync(&self.dir)?;
         Ok(true)
+    }
+
+    /// The name that what is put aside of `name` gets: one that nothing has.
+    fn place_aside(&self, name: &str) -> io::Result<String> {
+        for number in 1..=ASIDE_MAX {
+            let place = match number {
+                1 => format!("{name}.damaged"),
+                number => format!("{name}.{number}.damaged"),
+            };
+            match statat(&self.dir, &place, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => return Ok(place),
+                about => {
+                    about?;
+                }
+            }
+        }
+        let why = format!("{ASIDE_MAX} things called {name} are put aside already: remove those");
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, why))
     }
 
     /// Removes a file. That is on the medium when it returns.
@@ -112,7 +147,8 @@ impl Folder {
     }
 
     /// Replaces a file, so that a reader sees the old content or the new one, nothing else. It is not synced to the medium. The file gets
-    /// the mode asked for, whatever the process's umask.
+    /// the mode asked for, whatever the process's umask. A folder in its place, which no file can replace, is put aside as
+    /// [`Folder::make_way_for_file`] does; what is in it stays.
     ///
     /// # Errors
     /// What the system says; the old content is there still.
@@ -149,7 +185,10 @@ impl Folder {
         let made = match openat(&self.dir, &new, flags, mode) {
             // Left by a run that ended in between, or put there by somebody: not written to, whatever it is.
             Err(Errno::EXIST) => {
-                unlinkat(&self.dir, &new, AtFlags::empty())?;
+                match unlinkat(&self.dir, &new, AtFlags::empty()) {
+                    Err(Errno::ISDIR) => self.put_folder_aside(&new)?,
+                    removed => removed?,
+                }
                 openat(&self.dir, &new, flags, mode)
             }
             made => made,
@@ -161,7 +200,14 @@ impl Folder {
             file.write_all(bytes)?;
             if sync { file.sync_all() } else { Ok(()) }
         });
-        let done = written.and_then(|()| Ok(renameat(&self.dir, &new, &self.dir, name)?));
+        let rename = || renameat(&self.dir, &new, &self.dir, name);
+        let done = written.and_then(|()| match rename() {
+            Err(Errno::ISDIR) => {
+                self.put_folder_aside(name)?;
+                Ok(rename()?)
+            }
+            done => Ok(done?),
+        });
         if done.is_err() {
             let _ = unlinkat(&self.dir, &new, AtFlags::empty());
         } else if sync {
@@ -169,6 +215,18 @@ impl Folder {
         }
         done
     }
+
+    /// Puts the folder aside that is in the place of a file, which is about to be written.
+    fn put_folder_aside(&self, name: &str) -> io::Result<()> {
+        self.make_way_for_file(name)?;
+        tracing::warn!(file = name, "folder in place of file put aside");
+        Ok(())
+    }
+}
+
+/// What is said of a folder, a link, a pipe or a socket where a file is looked for.
+fn no_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is no file")
 }
 
 /// The content of the file at a path, of at most `max` bytes. A link is followed; whatever else may lie there is no file and does not
@@ -178,7 +236,11 @@ impl Folder {
 /// As [`read_file`]; also when it cannot be opened.
 pub fn read_path(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    read_file(openat(CWD, path, flags, Mode::empty())?, max)
+    match openat(CWD, path, flags, Mode::empty()) {
+        // So the kernel says of a socket.
+        Err(Errno::NXIO) => Err(no_file()),
+        file => read_file(file?, max),
+    }
 }
 
 /// The content of an open file of at most `max` bytes.
@@ -187,7 +249,7 @@ pub fn read_path(path: &Path, max: usize) -> io::Result<Vec<u8>> {
 /// `InvalidData` for what is no file or is longer; else what the system says.
 pub fn read_file(file: OwnedFd, max: usize) -> io::Result<Vec<u8>> {
     if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"));
+        return Err(no_file());
     }
     let mut bytes = Vec::new();
     File::from(file)
@@ -228,7 +290,6 @@ mod tests {
         let folder = Folder::open(dir.path()).unwrap();
         fs::create_dir(dir.path().join("file")).unwrap();
         fs::write(dir.path().join("folder"), "no folder").unwrap();
-        assert!(folder.replace_durably("file", b"new", 0o600).is_err(), "why this is needed");
         assert!(folder.make_way_for_file("file").unwrap() && folder.make_way_for_folder("folder").unwrap());
         folder.replace_durably("file", b"new", 0o600).unwrap();
         fs::create_dir(dir.path().join("folder")).unwrap();
@@ -236,11 +297,74 @@ mod tests {
         assert!(!folder.make_way_for_file("missing").unwrap());
         assert!(dir.path().join("file.damaged").is_dir());
         assert_eq!(fs::read_to_string(dir.path().join("folder.damaged")).unwrap(), "no folder");
-        // What was put aside before and has something in it stays, and so does what is in the way.
-        fs::write(dir.path().join("file.damaged/kept"), "").unwrap();
-        fs::remove_file(dir.path().join("file")).unwrap();
-        fs::create_dir(dir.path().join("file")).unwrap();
-        assert!(folder.make_way_for_file("file").is_err() && dir.path().join("file").is_dir());
+        // And a file, where that is wanted.
+        assert!(folder.set_aside("file").unwrap() && !folder.set_aside("file").unwrap());
+        assert_eq!(folder.read("file.2.damaged", 10).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_a_file_is_put_aside_with_what_is_in_it_when_the_file_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let put = |name: &str, inside: &str| {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("inside"), inside).unwrap();
+        };
+        // In the place of the file, and of what is to become it.
+        put("file", "1");
+        put("file.new", "other");
+        assert_eq!(folder.read("file", 10).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        folder.replace_durably("file", b"new", 0o600).unwrap();
+        assert_eq!(folder.read("file", 10).unwrap(), b"new");
+        assert_eq!(fs::read_to_string(at("file.new.damaged/inside")).unwrap(), "other");
+        assert!(!at("file.new").exists());
+        // Each time another name, up to a bound; nothing is lost, and then it is refused.
+        for turn in 2..=ASIDE_MAX {
+            fs::remove_file(at("file")).unwrap();
+            put("file", &turn.to_string());
+            folder.replace("file", b"newer", 0o600).unwrap();
+            assert_eq!(folder.read("file", 10).unwrap(), b"newer");
+        }
+        let aside = |turn: u32| match turn {
+            1 => at("file.damaged"),
+            turn => at(&format!("file.{turn}.damaged")),
+        };
+        for turn in 1..=ASIDE_MAX {
+            assert_eq!(fs::read_to_string(aside(turn).join("inside")).unwrap(), turn.to_string());
+        }
+        fs::remove_file(at("file")).unwrap();
+        put("file", "last");
+        let refused = folder.replace_durably("file", b"newest", 0o600).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert!(refused.to_string().contains("remove those"), "{refused}");
+        assert_eq!(fs::read_to_string(at("file/inside")).unwrap(), "last");
+        assert!(!at("file.new").exists());
+    }
+
+    #[test]
+    fn whatever_lies_in_the_place_of_a_file_is_no_file_to_read_and_can_be_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let path = dir.path().join("file");
+        fs::create_dir(dir.path().join("elsewhere")).unwrap();
+        let kinds: [(&str, &dyn Fn()); 4] = [
+            ("folder", &|| fs::create_dir(&path).unwrap()),
+            ("link to a folder", &|| symlink("elsewhere", &path).unwrap()),
+            ("pipe", &|| {
+                rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+            }),
+            ("socket", &|| drop(std::os::unix::net::UnixListener::bind(&path).unwrap())),
+        ];
+        for (what, make) in kinds {
+            make();
+            assert_eq!(folder.read("file", 10).unwrap_err().kind(), io::ErrorKind::InvalidData, "{what}");
+            assert_eq!(read_path(&path, 10).unwrap_err().kind(), io::ErrorKind::InvalidData, "{what}");
+            folder.replace_durably("file", b"new", 0o600).unwrap();
+            assert_eq!(folder.read("file", 10).unwrap(), b"new", "{what}");
+            fs::remove_file(&path).unwrap();
+        }
+        assert!(dir.path().join("elsewhere").is_dir());
     }
 
     #[test]
@@ -315,8 +439,11 @@ mod tests {
     fn a_refused_replacement_leaves_the_old_content() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::own(dir.path(), "mine").unwrap();
-        fs::create_dir(dir.path().join("mine/kept")).unwrap();
-        assert!(folder.replace("kept", b"new", 0o600).is_err());
+        // What is to become the file has a name that is longer than names may be (255 bytes).
+        let name = "n".repeat(252);
+        fs::write(dir.path().join("mine").join(&name), "old").unwrap();
+        assert!(folder.replace(&name, b"new", 0o600).is_err());
+        assert_eq!(folder.read(&name, 10).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path().join("mine")).unwrap().count(), 1);
     }
 }

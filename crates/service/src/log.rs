@@ -80,6 +80,11 @@ pub(crate) fn known_as(open: &str, path: &Path) {
     }
 }
 
+/// A text with paths as people know them: what a daemon tells of a file below its directories, which it may reach through descriptors of its own.
+pub fn as_known(text: &str) -> String {
+    with_known_paths(text, &KNOWN_AS.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+}
+
 /// The line with paths as people know them.
 fn with_known_paths<'a>(line: &'a str, known: &[(String, String)]) -> Cow<'a, str> {
     let mut parts = line.split(OPEN);

@@ -75,7 +75,9 @@ impl Notification {
     }
 }
 
+/// The text as a line that is not too long, with paths as people know them: one through a descriptor of this process says nothing to others.
 fn one_line(text: &str) -> String {
+    let text = crate::log::as_known(text);
     let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     while line.len() > LINE_MAX - 16 {
         line.pop();
@@ -203,6 +205,16 @@ mod tests {
         ] {
             assert_eq!(Notification::parse(&notification.to_line()), Some(notification));
         }
+    }
+
+    #[test]
+    fn a_path_through_a_descriptor_is_told_as_people_know_it() {
+        crate::log::known_as("/proc/self/fd/987654", std::path::Path::new("/var/lib/u-bmc/websrv"));
+        let why = "/proc/self/fd/987654/tls/key.pem holds no usable private key";
+        let finding = Notification::Finding("tls".into(), why.into()).to_line();
+        assert_eq!(finding, "FINDING=tls:/var/lib/u-bmc/websrv/tls/key.pem holds no usable private key");
+        let status = Notification::Status("see /proc/self/fd/987654/x".into()).to_line();
+        assert_eq!(status, "STATUS=see /var/lib/u-bmc/websrv/x");
     }
 
     #[test]

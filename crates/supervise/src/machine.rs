@@ -126,8 +126,10 @@ struct Daemon {
     endings: VecDeque<Mono>,
     /// Set when it became degraded, until it recovered.
     degraded: Option<String>,
-    /// Has become ready, degraded or failed at least once.
+    /// Has become ready, degraded or failed at least once, or has had the time for it.
     settled: bool,
+    /// When it was first started.
+    begun: Option<Mono>,
     /// Since when it does not serve.
     away: Option<Mono>,
     /// How often in a row it refused its configuration.
@@ -200,6 +202,7 @@ impl Machine {
                 endings: VecDeque::new(),
                 degraded: None,
                 settled: false,
+                begun: None,
                 away: None,
                 refusals: 0,
                 forgiven: Millis::ZERO,
@@ -253,13 +256,16 @@ impl Machine {
             }
             State::Waiting | State::Killed | State::Stopped => None,
         });
+        // While everything stops nobody waits for a start.
+        let settling = self.daemons.iter().filter(|_| self.stopping.is_none());
+        let settling = settling.filter_map(|daemon| daemon.settles_at(&self.policy));
         // Once the last call was made there is nothing left to do but to wait for the endings.
         let all = self.stopping.filter(|stopping| {
             let waits = |daemon: &Daemon| daemon.state.is_running() && daemon.state != State::Killed;
             self.daemons.iter().any(|daemon| stopping.is_for(daemon) && waits(daemon))
         });
         let all = all.map(|stopping| stopping.until);
-        each.chain(all).min()
+        each.chain(settling).chain(all).min()
     }
 
     /// Takes an event and appends what is to be done. `random` is fresh for each call, any value.
@@ -288,6 +294,7 @@ impl Machine {
             Event::Replace(_) => {}
             Event::Slept(span) => {
                 for daemon in &mut self.daemons {
+                    daemon.begun = daemon.begun.map(|begun| (begun + span).min(now));
                     match &mut daemon.state {
                         State::Ready { beat, .. } => *beat = (*beat + span).min(now),
                         State::Starting { until } => *until += span,
@@ -422,6 +429,7 @@ impl Machine {
         let order = self.stopping;
         for (index, daemon) in self.daemons.iter_mut().enumerate() {
             let id = Id(index);
+            daemon.settled |= daemon.settles_at(&policy).is_some_and(|at| now >= at);
             let order = order.filter(|order| order.is_for(daemon));
             let stopping = order.is_some();
             let last_call = order.is_some_and(|order| now >= order.until);
@@ -524,7 +532,7 @@ impl Machine {
         {
             daemon.forgive();
             daemon.starts = 0;
-            daemon.settled = false;
+            (daemon.settled, daemon.begun) = (false, None);
             daemon.enter(Id(index), State::Waiting, "everything starts again", out);
         }
         self.start_waiting(now, out);
@@ -556,7 +564,13 @@ impl Daemon {
         self.spec.silent_at_most.unwrap_or(policy.heartbeat_within)
     }
 
+    /// When it holds up nobody any more; `None` while it has not been started, and once that is so.
+    fn settles_at(&self, policy: &Policy) -> Option<Mono> {
+        self.begun.filter(|_| !self.settled).map(|begun| begun + policy.settle_within)
+    }
+
     fn start(&mut self, id: Id, now: Mono, policy: &Policy, out: &mut Vec<Action>) {
+        self.begun.get_or_insert(now);
         self.starts = self.starts.saturating_add(1);
         self.replacing = false;
         self.enter(id, State::Starting { until: now + policy.ready_within }, "started", out);

@@ -26,6 +26,10 @@ pub struct Policy {
     /// A start that is not ready after this long is ended. The slowest part we run on starts a daemon in 2 s; 60 s leaves room for key
     /// generation without entropy and a worn flash.
     pub ready_within: Millis,
+    /// One that is neither ready nor given up this long after its first start holds up nobody any more: a daemon that waits in vain for what it
+    /// needs, as a bucket that cannot be made, is degraded only after six starts of 10 s, and the way in waits for it. Five times what the slowest part
+    /// takes.
+    pub settle_within: Millis,
     /// Delay before the first try of a daemon that refused its configuration, doubled up to `delay_refused_max`: what it refused is
     /// most often a mistake that stays, so it costs little; but a device or a file that comes late ends the outage.
     pub delay_refused: Millis,
@@ -56,6 +60,7 @@ impl Default for Policy {
             delay_degraded: Millis::from_secs(30),
             recovered: Millis::from_secs(60),
             ready_within: Millis::from_secs(60),
+            settle_within: Millis::from_secs(10),
             delay_refused: Millis::from_secs(15),
             delay_refused_max: Millis::from_secs(600),
             heartbeat_within: Millis::from_secs(20),

@@ -333,8 +333,48 @@ fn a_supervisor_that_slept_does_not_take_it_out_on_the_others() {
 fn a_start_that_never_gets_ready_is_ended() {
     let mut script = Script::new();
     script.done();
-    assert_eq!(script.next(), Millis::from_secs(60));
+    script.pass(Millis::new(59_999));
+    assert!(!script.done().contains("kill"));
+    assert_eq!(script.next(), Millis::new(1));
     assert_eq!(script.done(), "kill twin, kill usermgr");
+}
+
+#[test]
+fn one_that_does_not_get_ready_holds_up_the_others_for_so_long_only() {
+    let mut script = Script::new();
+    for name in ["twin", "powermgr", "usermgr"] {
+        script.ready(name);
+    }
+    // It waits in vain for its bucket, and is tried again.
+    script.pass(Millis::new(9_000));
+    script.ends("statemgr", Ending::Retry);
+    script.pass(Millis::new(999));
+    assert_eq!(script.done(), "start twin, start usermgr, start powermgr, start statemgr, start statemgr");
+    assert_eq!(script.next(), Millis::new(1));
+    assert_eq!(script.done(), "start websrv");
+    script.ready("websrv");
+    // In a start of the whole that follows it is waited for anew.
+    script.event(Event::Restart);
+    for name in ["websrv", "usermgr", "statemgr", "powermgr"] {
+        script.ends(name, Ending::Ok);
+    }
+    script.done();
+    for name in ["powermgr", "usermgr"] {
+        script.ready(name);
+    }
+    assert_eq!(script.done(), "start statemgr");
+    script.pass(Millis::new(10_000));
+    assert_eq!(script.done(), "start websrv");
+}
+
+#[test]
+fn what_the_supervisor_slept_is_not_taken_for_a_start_that_settles_late() {
+    let mut script = Script::new();
+    let span = Millis::from_secs(30);
+    script.now += span;
+    script.event(Event::Slept(span));
+    script.event(Event::Tick);
+    assert_eq!(script.done(), "start twin, start usermgr");
 }
 
 #[test]

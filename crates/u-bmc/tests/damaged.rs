@@ -415,7 +415,14 @@ async fn damage_of_a_daemon_s_own_files_is_an_event_and_in_the_status() -> Resul
     std::fs::write(at("consolesrv/system.log"), [0; 64])?;
     std::fs::write(at("usermgr/ipmi-key"), b"short")?;
     std::fs::create_dir(at("usermgr/recovery-password"))?;
-    told(&["consolesrv/system.log", "usermgr/ipmi-key", "usermgr/recovery-password"], true).await?;
+    // Neither copy of a bucket's configuration can be read or replaced: they are put aside, and its daemon serves.
+    for meta in ["meta", "meta.2"] {
+        let file = at("bus/streams/KV_state").join(meta);
+        std::fs::remove_file(&file)?;
+        std::fs::create_dir(&file)?;
+    }
+    told(&["KV_state", "consolesrv/system.log", "usermgr/ipmi-key", "usermgr/recovery-password"], true)
+        .await?;
     for file in ["usermgr/ipmi-key", "usermgr/ipmi-key.2"] {
         std::fs::write(at(file), b"short")?;
     }

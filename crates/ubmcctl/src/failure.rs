@@ -281,6 +281,12 @@ impl Status {
                     .to_owned(),
             ];
         }
+        if matches!(self.reason.as_str(), "NOT_STORED" | "STORE_FAILED") {
+            return vec![
+                "nothing was changed: the BMC could not store it.  ubmcctl system status  says more"
+                    .to_owned(),
+            ];
+        }
         if self.reason == "MAINTENANCE" {
             return vec!["somebody works on the machine. When that is over:  ubmcctl bmc enable".to_owned()];
         }
@@ -418,6 +424,11 @@ mod tests {
         assert!(change[0].contains("ubmcctl user passwd"));
         let full = status(Code::Unavailable, "STORE_FULL", "HostService.UpdateHost").advice().join(" ");
         assert!(full.contains("nothing was changed") && !full.contains("a part of it does not"), "{full}");
+        for reason in ["NOT_STORED", "STORE_FAILED"] {
+            let told =
+                status(Code::Unavailable, reason, "ThermalService.SetThermalProfile").advice().join(" ");
+            assert!(told.contains("could not store it") && !told.contains("a part of it does not"), "{told}");
+        }
         let untrusted = Failure::Untrusted {
             server: "bmc".into(),
             context: None,

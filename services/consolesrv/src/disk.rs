@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serial::{Batch, LogLine, parse_line, wants_rotation};
-use service::ErrorChain;
+use service::{ErrorChain, Folder};
 
 use crate::desk::{Desk, Kept};
 
@@ -49,11 +49,9 @@ impl Disk {
                 }
             };
             if !is_file {
-                let mut aside = path.clone().into_os_string();
-                aside.push(".damaged");
-                let moved = std::fs::rename(path, &aside);
-                let became =
-                    moved.map_or_else(|error| format!("stays: {error}"), |()| "put aside".to_owned());
+                let parent = path.parent().unwrap_or(path);
+                let moved = Folder::open(parent).and_then(|folder| folder.make_way_for_file(&file));
+                let became = moved.map_or_else(|error| format!("stays: {error}"), |_| "put aside".to_owned());
                 tell(format!("is no file; {became}"));
                 continue;
             }

@@ -254,9 +254,9 @@ mod tests {
             }
             fs::remove_file(&path).unwrap();
             fs::create_dir(&path).unwrap();
-            assert_eq!(id_of(dir.path()).0, id, "a folder in the place of {name}");
-            fs::remove_dir(&path).unwrap();
-            fs::write(&path, &sound).unwrap();
+            assert_eq!(id_of(dir.path()), (id.clone(), 1), "a folder in the place of {name}");
+            assert_eq!(fs::read(&path).unwrap(), sound, "it is put aside");
+            assert_eq!(id_of(dir.path()), (id.clone(), 0), "and told once");
         }
     }
 
@@ -309,13 +309,23 @@ mod tests {
     #[tokio::test]
     async fn a_cursor_that_could_not_be_kept_is_kept_when_that_works_again() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(CURSOR);
-        fs::create_dir(&path).unwrap();
-        let mut file = CursorFile::open(dir.path(), &mut Vec::new());
+        // In the place of their folder nothing can be kept.
+        let state = dir.path().join("fleet");
+        fs::write(&state, "").unwrap();
+        let mut file = CursorFile::open(&state, &mut Vec::new());
         file.save(5).await;
         assert_eq!(file.cursor(), 0);
-        fs::remove_dir(&path).unwrap();
+        fs::remove_file(&state).unwrap();
         file.save(5).await;
-        assert_eq!(cursor_of(dir.path()), (5, 0));
+        assert_eq!(cursor_of(&state), (5, 0));
+        // A folder in its place is told, and put aside when it is written.
+        let path = state.join(CURSOR);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let mut findings = Vec::new();
+        let mut file = CursorFile::open(&state, &mut findings);
+        assert_eq!((file.cursor(), findings.len()), (0, 1));
+        file.save(6).await;
+        assert_eq!(cursor_of(&state), (6, 0));
     }
 }

@@ -16,7 +16,7 @@ use ipc::{BadFields, Status};
 use ipnet::Ipv4Net;
 use schema::v1alpha1::{ChangeNetworkRequest, FixedIpv4};
 use serde::{Deserialize, Serialize};
-use service::Folder;
+use service::{Folder, from_summed, to_summed};
 use units::{Millis, Mono};
 
 use crate::config::{self, Config, Ipv4};
@@ -24,7 +24,7 @@ use crate::config::{self, Config, Ipv4};
 /// Until the answer to who asked for another address has left over the old one.
 const SETTLE: Millis = Millis::from_secs(1);
 /// The file.
-const FILE: &str = "changes.json";
+pub(crate) const FILE: &str = "changes.json";
 /// Longest file that is read, bytes: an interface takes some 200.
 const FILE_MAX: usize = 64 * 1024;
 
@@ -324,17 +324,16 @@ fn fixed_source(bad: &mut BadFields, fixed: &FixedIpv4) -> Option<Source> {
     Some(Source::Fixed { address, gateway })
 }
 
-/// What is stored. Nothing where there is nothing; what cannot be read is told, and the configuration counts.
-pub(crate) fn load(state_dir: &Path) -> Changes {
-    let read = Folder::open(state_dir).and_then(|folder| folder.read(FILE, FILE_MAX));
-    let changes = match read {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Changes::default(),
-        read => read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?)),
-    };
-    changes.unwrap_or_else(|error| {
-        tracing::error!(%error, "cannot read stored network changes: using the configuration");
-        Changes::default()
-    })
+/// What is stored. Nothing where there is nothing.
+///
+/// # Errors
+/// What is wrong with the file, for people: the configuration counts then.
+pub(crate) fn load(state_dir: &Path) -> Result<Changes, String> {
+    match Folder::open(state_dir).and_then(|folder| folder.read(FILE, FILE_MAX)) {
+        Ok(bytes) => from_summed(&bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Changes::default()),
+        Err(error) => Err(format!("it cannot be read: {error}")),
+    }
 }
 
 /// Stores it.
@@ -342,7 +341,7 @@ pub(crate) fn load(state_dir: &Path) -> Changes {
 /// # Errors
 /// `UNAVAILABLE` when the medium refuses; what was stored before is there still.
 pub(crate) fn save(state_dir: &Path, changes: &Changes) -> Result<(), Status> {
-    let bytes = serde_json::to_vec(changes).map_err(|error| Status::internal(error.to_string()))?;
+    let bytes = to_summed(changes).map_err(|error| Status::internal(error.to_string()))?;
     let stored = Folder::create(state_dir).and_then(|folder| folder.replace_decidedly(FILE, &bytes, 0o600));
     stored.map_err(|error| {
         tracing::error!(%error, "cannot store network changes");
@@ -586,7 +585,7 @@ mod tests {
     fn what_is_stored_is_read_again_and_what_is_damaged_is_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
-        assert_eq!(load(&state), Changes::default());
+        assert_eq!(load(&state), Ok(Changes::default()));
         let mut book = Book::default();
         let mut request = fixed4("eth0", "192.0.2.9/24", "192.0.2.1");
         request.name_servers = Some(NameServers { addresses: vec!["2001:db8::53".into()] });
@@ -595,9 +594,28 @@ mod tests {
         request.time_enabled = Some(false);
         let Ok(Outcome::Store(changes)) = book.change(at(0), &base(), &request, None) else { panic!() };
         save(&state, &changes).unwrap();
-        assert_eq!(load(&state), changes);
-        std::fs::write(state.join(FILE), "{\"interfaces\":{\"eth0\":{\"ipv4\":7}}}").unwrap();
-        assert_eq!(load(&state), Changes::default());
+        assert_eq!(load(&state).as_ref(), Ok(&changes));
+        let path = state.join(FILE);
+        let whole = std::fs::read(&path).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut turned = whole.clone();
+            turned[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, turned).unwrap();
+            assert!(load(&state).is_err(), "bit {bit}");
+        }
+        for damaged in ["{\"interfaces\":{\"eth0\":{\"ipv4\":7}}}", "{\"hostmame\":\"bmc\"}"] {
+            std::fs::write(&path, damaged).unwrap();
+            assert!(load(&state).is_err(), "{damaged}");
+        }
+        // The release before knows no sum: it reads this one, and is read.
+        assert_eq!(serde_json::from_slice::<Changes>(&whole).unwrap(), changes);
+        std::fs::write(&path, serde_json::to_vec(&changes).unwrap()).unwrap();
+        assert_eq!(load(&state).as_ref(), Ok(&changes));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(load(&state).is_err(), "a folder in its place");
+        save(&state, &changes).unwrap();
+        assert_eq!(load(&state), Ok(changes));
     }
 
     proptest! {

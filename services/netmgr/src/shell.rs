@@ -154,7 +154,7 @@ impl<S: System> Net<S> {
         outbox: Outbox,
     ) -> Self {
         let now = context.clock.now();
-        let (book, config) = changing::begin(&context.state_dir, &base);
+        let (book, config) = changing::begin(&context.state_dir, &base, &context.notify);
         let epoch = Epoch::new(now, system.since_boot());
         let mut kept = lease_file::load(&context.run_dir);
         let mut ports = BTreeMap::new();

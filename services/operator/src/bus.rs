@@ -67,14 +67,14 @@ impl Bus {
             config = config.with_credentials(Daemon::Operator.name(), password.clone());
         }
         let client = Client::connect(&config).await.map_err(bus_error)?;
-        if !make(&client, true).await {
+        if !make(&client, monitor.as_ref(), true).await {
             // A medium that refuses now may not always: whoever needs what is missing waits for it.
             let client = client.clone();
             tokio::spawn(async move {
                 let mut pause = MAKE_AGAIN;
                 loop {
                     tokio::time::sleep(pause).await;
-                    if make(&client, false).await {
+                    if make(&client, None, false).await {
                         tracing::info!("buckets and event log created");
                         return;
                     }
@@ -133,15 +133,22 @@ fn unstored() -> Vec<String> {
 }
 
 /// Makes the buckets and the event log that are missing; `false`: not all are there. One that cannot be made keeps none of the others,
-/// and nobody, from starting.
-async fn make(client: &Client, say: bool) -> bool {
+/// and nobody, from starting; it is told in the log where it is to be said, and as a finding of the store that is given.
+async fn make(client: &Client, monitor: Option<&StoreMonitor>, say: bool) -> bool {
     let mut all = true;
+    let found = |stream: &str, why: String| {
+        if let Some(monitor) = monitor {
+            let why = format!("it cannot be made, and is tried again: {why}");
+            monitor.note(crate::store::finding_of_file(stream, &why));
+        }
+    };
     for bucket in roster::buckets() {
         if let Err(error) = client.create_bucket(bucket).await {
             all = false;
             if say {
                 tracing::error!(bucket, error = %ErrorChain(&error), "cannot create bucket");
             }
+            found(&format!("KV_{bucket}"), ErrorChain(&error).to_string());
         }
     }
     for stream in roster::streams() {
@@ -153,6 +160,7 @@ async fn make(client: &Client, say: bool) -> bool {
             if say {
                 tracing::error!(stream = stream.name(), %error, "cannot create stream");
             }
+            found(stream.name(), error.to_string());
         }
     }
     all

@@ -181,6 +181,8 @@ fn kept(path: &Path, sealed: bool) -> Kept {
     let text = match service::read_path(path, ID_MAX) {
         Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Kept::Nothing,
+        // A folder, a socket, something longer: no identity is in it that could be read another time.
+        Err(error) if error.kind() == ErrorKind::InvalidData => return Kept::Damaged(error.to_string()),
         Err(error) => return Kept::Unreadable(format!("it cannot be read: {error}")),
     };
     let mut words = text.split_whitespace();
@@ -207,9 +209,30 @@ fn checksum(text: &str) -> String {
 /// files is found and mended, and never keeps anything from starting.
 fn system_id(dir: &Path, findings: &mut Vec<(String, String)>) -> Result<String, Error> {
     let (path, copy) = (dir.join("system-id"), dir.join(SYSTEM_ID_COPY));
+    let (id, mend, mend_copy) = settle(kept(&path, false), kept(&copy, true), new_id, findings)?;
+    let sealed = format!("{id} {}\n", checksum(&id));
+    let files = [(mend, &path, format!("{id}\n")), (mend_copy, &copy, sealed)];
+    for (_, path, text) in files.into_iter().filter(|(mend, ..)| *mend) {
+        if let Err(error) = write_atomic(path, text.as_bytes()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            findings.push((name, ErrorChain(&error).to_string()));
+        }
+    }
+    Ok(id)
+}
+
+/// The identity that counts of what its two files hold, a new one where neither does, and which of the two files are to be written.
+///
+/// # Errors
+/// No new one can be made.
+fn settle(
+    first: Kept,
+    second: Kept,
+    new_id: impl FnOnce() -> Result<String, Error>,
+    findings: &mut Vec<(String, String)>,
+) -> Result<(String, bool, bool), Error> {
     let mut found = |file: &str, what: String| findings.push((file.to_owned(), what));
-    let (first, second) = (kept(&path, false), kept(&copy, true));
-    let (id, mend, mend_copy) = match (first, second) {
+    Ok(match (first, second) {
         (Kept::Id(id), Kept::Id(same)) if id == same => (id, false, false),
         // Installed by a release that kept it once.
         (Kept::Id(id), Kept::Nothing) => (id, false, true),
@@ -242,16 +265,7 @@ fn system_id(dir: &Path, findings: &mut Vec<(String, String)>) -> Result<String,
             found("system-id", format!("{what}, and there is no sound copy; the system has a new identity"));
             (new_id()?, true, true)
         }
-    };
-    let sealed = format!("{id} {}\n", checksum(&id));
-    let files = [(mend, &path, format!("{id}\n")), (mend_copy, &copy, sealed)];
-    for (_, path, text) in files.into_iter().filter(|(mend, ..)| *mend) {
-        if let Err(error) = write_atomic(path, text.as_bytes()) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            found(&name, ErrorChain(&error).to_string());
-        }
-    }
-    Ok(id)
+    })
 }
 
 fn new_id() -> Result<String, Error> {
@@ -339,32 +353,47 @@ mod tests {
 
     #[test]
     fn an_identity_that_cannot_be_read_now_is_not_overwritten() {
-        let full = |path: &Path| {
-            fs::remove_file(path).unwrap();
-            fs::create_dir(path).unwrap();
-        };
-        for others_damage in ["unreadable", "damaged", "missing"] {
-            for (unreadable, other) in [("system-id", SYSTEM_ID_COPY), (SYSTEM_ID_COPY, "system-id")] {
-                let dir = tempfile::tempdir().unwrap();
-                let id = system_id(dir.path(), &mut Vec::new()).unwrap();
-                // Reading a folder fails, as reading a bad block does.
-                full(&dir.path().join(unreadable));
-                let other = dir.path().join(other);
-                match others_damage {
-                    "unreadable" => full(&other),
-                    "damaged" => fs::write(&other, "garbage").unwrap(),
-                    _ => fs::remove_file(&other).unwrap(),
-                }
+        let unreadable: fn() -> Kept = || Kept::Unreadable("it cannot be read: bad block".to_owned());
+        let others: [fn() -> Kept; 3] =
+            [unreadable, || Kept::Damaged("it is damaged".to_owned()), || Kept::Nothing];
+        for (turn, other) in others.into_iter().enumerate() {
+            for (first, second) in [(unreadable(), other()), (other(), unreadable())] {
                 let mut findings = Vec::new();
-                let after = system_id(dir.path(), &mut findings).unwrap();
-                assert!(is_uuid(&after) && after != id);
+                let settled = settle(first, second, || Ok("new".to_owned()), &mut findings).unwrap();
+                assert_eq!(settled, ("new".to_owned(), false, false), "{turn}");
                 assert!(findings.iter().any(|(_, what)| what.contains("for this run")), "{findings:?}");
-                match others_damage {
-                    "unreadable" => assert!(other.is_dir()),
-                    "damaged" => assert_eq!(fs::read_to_string(&other).unwrap(), "garbage"),
-                    _ => assert!(!other.exists(), "{unreadable}"),
-                }
             }
+        }
+        // With a sound one beside it, it is written again.
+        let id = || Kept::Id("0b2c7f9e-1111-4222-8333-444455556666".to_owned());
+        for (first, second, mended) in
+            [(id(), unreadable(), (false, true)), (unreadable(), id(), (true, false))]
+        {
+            let settled = settle(first, second, new_id, &mut Vec::new()).unwrap();
+            assert_eq!((settled.1, settled.2), mended);
+            assert_eq!(settled.0, "0b2c7f9e-1111-4222-8333-444455556666");
+        }
+    }
+
+    #[test]
+    fn folders_in_the_place_of_both_files_cost_the_identity_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = || {
+            let mut findings = Vec::new();
+            (system_id(dir.path(), &mut findings).unwrap(), findings)
+        };
+        let (before, _) = of();
+        for file in ["system-id", SYSTEM_ID_COPY] {
+            fs::remove_file(dir.path().join(file)).unwrap();
+            fs::create_dir(dir.path().join(file)).unwrap();
+            fs::write(dir.path().join(file).join("inside"), file).unwrap();
+        }
+        let (after, findings) = of();
+        assert!(after != before && findings.len() == 1, "{findings:?}");
+        assert_eq!(of(), (after, vec![]), "it lasts, and is told once");
+        for file in ["system-id", SYSTEM_ID_COPY] {
+            let inside = dir.path().join(format!("{file}.damaged/inside"));
+            assert_eq!(fs::read_to_string(inside).unwrap(), file);
         }
     }
 

@@ -7,6 +7,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use service::Folder;
+
 /// Lines and bytes kept in memory: some hours of an ordinary day, minutes of a bad one.
 const LINES_MAX: usize = 2_000;
 const BYTES_MAX: usize = 256 * 1024;
@@ -95,6 +97,11 @@ impl Keeper {
             return Ok(false);
         }
         fs::create_dir_all(&self.directory)?;
+        let folder = Folder::open(&self.directory)?;
+        // Lines could neither be written nor moved on for good.
+        for name in ["current", "previous"] {
+            folder.make_way_for_file(name)?;
+        }
         let current = self.directory.join("current");
         if fs::metadata(&current).is_ok_and(|about| about.len() > FILE_MAX) {
             fs::rename(&current, self.directory.join("previous"))?;
@@ -151,6 +158,23 @@ mod tests {
         let sizes = ["current", "previous"].map(|name| fs::metadata(dir.path().join(name)).unwrap().len());
         assert!(sizes.iter().all(|size| *size <= FILE_MAX + 32 * 1_024), "{sizes:?}");
         assert!(sizes[1] > FILE_MAX, "{sizes:?}");
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_a_file_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["current", "previous"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            fs::write(dir.path().join(name).join("inside"), name).unwrap();
+        }
+        let mut keeper = Keeper::new(dir.path());
+        keeper.line(b"kept\n").unwrap();
+        assert!(keeper.flush().unwrap());
+        assert_eq!(fs::read_to_string(dir.path().join("current")).unwrap(), "kept\n");
+        for name in ["current", "previous"] {
+            let aside = dir.path().join(format!("{name}.damaged/inside"));
+            assert_eq!(fs::read_to_string(aside).unwrap(), name);
+        }
     }
 
     #[test]

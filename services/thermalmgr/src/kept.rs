@@ -1,5 +1,6 @@
 //! What outlives this daemon, on the medium: the profile, the zones whose emergency nobody has cleared, and what was told last.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -11,10 +12,13 @@ use crate::told::Told;
 pub(crate) const PROFILE: &str = "profile";
 /// No word is longer.
 const PROFILE_MAX: usize = 64;
-/// How many zones, and then a line for each: a file that was cut does not count as none.
+/// How many lines, and then those: one for each zone, each [`COPIES`] times. A file that was cut does not count as none, nor one with a turned letter as
+/// that of another zone. Releases before wrote each line once, and read this as well: what is there several times is there.
 pub(crate) const EMERGENCIES: &str = "emergencies";
 /// More than all zones a board may have.
 const EMERGENCIES_MAX: usize = 16_384;
+/// How often each line is written. With two of them one turned letter would make two zones of the only one.
+const COPIES: usize = 3;
 /// Behind the name of a zone whose hosts are to be cut off, and are not known to be off yet. No name has a blank.
 const UNCUT: &str = " uncut";
 pub(crate) const TOLD: &str = "told";
@@ -88,6 +92,7 @@ pub(crate) fn emergencies(dir: &Path, zones: &[String]) -> (Vec<Latched>, Option
         if count != Some(names.len()) || !text.ends_with('\n') {
             return Err("it is damaged".to_owned());
         }
+        let names = distinct(&names).ok_or_else(|| "it is damaged".to_owned())?;
         let is_uncut = |zone: &str| names.iter().any(|name| name.strip_suffix(UNCUT) == Some(zone));
         let of = names.iter().filter(|name| !name.ends_with(UNCUT));
         Ok(of.map(|zone| Latched { zone: (*zone).to_owned(), uncut: is_uncut(zone) }).collect())
@@ -118,6 +123,16 @@ pub(crate) fn emergencies(dir: &Path, zones: &[String]) -> (Vec<Latched>, Option
     (all().map(|zone| Latched { uncut: uncut(&zone), ..zone }).collect(), Some(what))
 }
 
+/// The lines, each once; `None` where they are not all there as often as they are written: once by releases before, or [`COPIES`] times.
+fn distinct<'a>(lines: &[&'a str]) -> Option<Vec<&'a str>> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in lines {
+        *counts.entry(*line).or_default() += 1;
+    }
+    let all = |wanted: usize| counts.values().all(|count| *count == wanted);
+    (all(1) || all(COPIES)).then(|| counts.into_keys().collect())
+}
+
 /// Keeps the zones whose emergency is latched: when this returns they are on the medium. Waits for that. A zone whose hosts are to be cut off has a line of
 /// its own for that, so that a release that knows no such lines knows the zone.
 pub(crate) fn keep_emergencies(dir: &Path, latched: &[Latched]) -> io::Result<()> {
@@ -128,7 +143,7 @@ pub(crate) fn keep_emergencies(dir: &Path, latched: &[Latched]) -> io::Result<()
             lines.push(format!("{zone}{UNCUT}\n"));
         }
     }
-    keep(dir, EMERGENCIES, &format!("{}\n{}", lines.len(), lines.concat()))
+    keep(dir, EMERGENCIES, &format!("{}\n{}", lines.len() * COPIES, lines.concat().repeat(COPIES)))
 }
 
 /// What was told last; none without such a file. What is wrong with it is for people: it is told again then.
@@ -189,7 +204,8 @@ mod tests {
         std::fs::write(state.join(EMERGENCIES), "1\nair\n").unwrap();
         assert_eq!(emergencies(&state, &zones), (of(false)[1..2].to_vec(), None));
         keep_emergencies(&state, &mixed).unwrap();
-        assert_eq!(std::fs::read_to_string(state.join(EMERGENCIES)).unwrap(), "3\ncpu\ncpu uncut\ndrives\n");
+        let lines = "cpu\ncpu uncut\ndrives\n".repeat(3);
+        assert_eq!(std::fs::read_to_string(state.join(EMERGENCIES)).unwrap(), format!("9\n{lines}"));
         let large = "9".repeat(EMERGENCIES_MAX + 1);
         for damaged in ["", "1\n", "2\ncpu\n", "1\ncpu", "\0\0", "cpu\n", "-1\n", "1\ncpu\nair\n", &large] {
             std::fs::write(state.join(EMERGENCIES), damaged).unwrap();
@@ -199,6 +215,49 @@ mod tests {
                 "; the emergency of every zone counts as latched, and its fans run at full speed"
             )));
         }
+    }
+
+    #[test]
+    fn no_turned_letter_takes_a_latch_from_one_zone_to_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let zones = ["cpu0", "cpu1", "air"].map(str::to_owned);
+        let all = zones.clone().map(|zone| Latched { zone, uncut: false });
+        let path = dir.path().join(EMERGENCIES);
+        for latched in [&all[..1], &all[..2], &all[..], &[Latched { uncut: true, ..all[0].clone() }]] {
+            keep_emergencies(dir.path(), latched).unwrap();
+            assert_eq!(emergencies(dir.path(), &zones), (latched.to_vec(), None));
+            let whole = std::fs::read(&path).unwrap();
+            for bit in 0..whole.len() * 8 {
+                let mut turned = whole.clone();
+                turned[bit / 8] ^= 1 << (bit % 8);
+                std::fs::write(&path, &turned).unwrap();
+                let (found, what) = emergencies(dir.path(), &zones);
+                assert!(found == all && what.is_some(), "{bit}: {}", String::from_utf8_lossy(&turned));
+            }
+        }
+        // The release before looks for each name among the lines, and at their number.
+        keep_emergencies(dir.path(), &all[1..2]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (count, names) = text.split_once('\n').unwrap();
+        assert_eq!(count.parse(), Ok(names.lines().count()));
+        assert!(names.lines().all(|name| name == "cpu1"));
+    }
+
+    #[test]
+    fn folders_in_the_place_of_the_files_are_told_and_keep_nothing_from_being_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let zones = ["cpu".to_owned()];
+        for name in [PROFILE, EMERGENCIES, TOLD] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        assert!(profile(dir.path()).1.is_some() && told(dir.path()).1.is_some());
+        let (latched, what) = emergencies(dir.path(), &zones);
+        assert!(latched.len() == 1 && what.is_some());
+        keep_profile(dir.path(), Profile::Quiet).unwrap();
+        keep_emergencies(dir.path(), &[]).unwrap();
+        assert_eq!(profile(dir.path()), (Profile::Quiet, None));
+        assert_eq!(emergencies(dir.path(), &zones), (Vec::new(), None));
+        assert!(dir.path().join("emergencies.damaged").is_dir());
     }
 
     #[test]

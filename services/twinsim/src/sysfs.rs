@@ -268,13 +268,8 @@ impl Tree {
                 self.load = f64::from((*permille).min(1_000)) / 1_000.0;
                 Outcome::Done
             }
-            ControlRequest::Break { id, fault } => match self.break_part(id, fault) {
-                Ok(()) => {
-                    self.faults.insert(id.clone(), fault.clone());
-                    Outcome::Done
-                }
-                Err(reason) => Outcome::Invalid { reason },
-            },
+            ControlRequest::Break { id, fault } => self.break_all(&[(id.clone(), fault.clone())]),
+            ControlRequest::BreakAll { faults } => self.break_all(faults),
             ControlRequest::Mend { id } => match self.mend(id.as_deref()) {
                 Ok(()) => Outcome::Done,
                 Err(reason) => Outcome::Invalid { reason },
@@ -282,6 +277,56 @@ impl Tree {
             ControlRequest::Broken => Outcome::Broken(self.faults.clone().into_iter().collect()),
             _ => return None,
         })
+    }
+
+    /// Whether something that may break is called so.
+    fn knows(&self, id: &str) -> bool {
+        self.attributes.iter().any(|attribute| attribute.id == id)
+            || self.registers.iter().any(|register| register.id == id)
+            || self.wires.iter().any(|wire| wire.id == id)
+            || self.devices.iter().any(|device| device.id == id)
+            || self.buses.find(id).is_some()
+            || self.buses.has(id)
+            || (0..self.attributes.len()).any(|index| self.is_on(index, id))
+    }
+
+    /// Breaks all of these, or none.
+    fn break_all(&mut self, faults: &[(String, String)]) -> Outcome {
+        if let Some((id, _)) = faults.iter().find(|(id, _)| !self.knows(id)) {
+            return Outcome::NoPart { reason: format!("there is no sensor, device, drive or bus {id:?}") };
+        }
+        let before = self.faults.clone();
+        for (id, fault) in faults {
+            match self.break_part(id, fault) {
+                Ok(()) => {
+                    self.faults.insert(id.clone(), fault.clone());
+                }
+                Err(reason) => {
+                    self.take_back(faults, &before);
+                    return Outcome::Invalid { reason };
+                }
+            }
+        }
+        Outcome::Done
+    }
+
+    /// Has these broken as they were `before`.
+    fn take_back(&mut self, faults: &[(String, String)], before: &BTreeMap<String, String>) {
+        for (id, _) in faults {
+            let was = before.get(id);
+            if self.faults.get(id) == was {
+                continue;
+            }
+            let mended = if self.faults.contains_key(id) { self.mend(Some(id)) } else { Ok(()) };
+            let again = was.map_or(Ok(()), |fault| -> Result<(), String> {
+                self.break_part(id, fault)?;
+                self.faults.insert(id.clone(), fault.clone());
+                Ok(())
+            });
+            if let Err(reason) = mended.and(again) {
+                tracing::warn!(id, reason, "cannot take fault of simulated machine back");
+            }
+        }
     }
 
     fn break_part(&mut self, id: &str, fault: &str) -> Result<(), String> {

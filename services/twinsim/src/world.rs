@@ -123,6 +123,7 @@ impl World {
             // The sensors' tree and the drives are the shell's.
             ControlRequest::Load { .. }
             | ControlRequest::Break { .. }
+            | ControlRequest::BreakAll { .. }
             | ControlRequest::Mend { .. }
             | ControlRequest::Broken
             | ControlRequest::ReadDrive { .. }

@@ -180,6 +180,24 @@ pub(crate) struct Limits {
     pub(crate) sessions: SessionConfig,
 }
 
+impl Limits {
+    /// What of them is set by request, for people.
+    pub(crate) fn words(&self) -> String {
+        let age = match self.max_password_age.as_secs() / 86_400 {
+            0 => "for ever".to_owned(),
+            days => format!("{days} d"),
+        };
+        format!(
+            "passwords have {} characters at least, last {age} and are not one of the {} before; {} failures bring a delay, of {} s at most; sessions end after {} s without use",
+            self.policy.min_length,
+            self.password_history,
+            self.lockout.threshold,
+            self.lockout.max_delay.as_secs(),
+            self.sessions.idle_limit.as_secs(),
+        )
+    }
+}
+
 impl Config {
     /// Checks what the types do not: ranges, and what goes together.
     ///

@@ -18,6 +18,11 @@ const CHECK: usize = 8;
 const KEPT: usize = KEY + CHECK;
 /// What is said of a key that is not there any more.
 pub(crate) const GONE: &str = "it is gone with its copy: accounts of IPMI need their passwords set again";
+/// And of one of which nothing is whole.
+pub(crate) const LOST: &str = "neither it nor its copy is whole: they are put aside as .damaged and another key is made, accounts of IPMI need their passwords set again";
+/// The same where nothing was sealed with it.
+const UNUSED: &str =
+    "neither it nor its copy is whole: they are put aside as .damaged and another key is made";
 /// Where it lies, in the daemon's folder.
 pub(crate) const FILES: [&str; 2] = ["ipmi-key", "ipmi-key.2"];
 /// An account that is none.
@@ -51,11 +56,11 @@ impl Secrets {
         Some(secrets)
     }
 
-    /// Reads the key, which is kept twice, or makes one where there is none. What was wrong with the files is told, and mended from the other one;
-    /// so is a key that is gone though something `is_sealed` with it.
+    /// Reads the key, which is kept twice, or makes one where there is none or neither file is whole: those are put aside. What was wrong with the files is
+    /// told, and mended from the other one; so is a key that is gone though something `is_sealed` with it.
     ///
     /// # Errors
-    /// It cannot be read or written, or no file is whole: what was sealed with it is not lost as long as they are left alone.
+    /// It cannot be written, or the medium does not give the files now: what was sealed with it is not lost then.
     pub(crate) fn load(
         folder: &Path,
         is_sealed: bool,
@@ -73,19 +78,30 @@ impl Secrets {
         let found = FILES.map(|file| (file, read(file)));
         let key = match &found {
             [(_, Ok(key)), _] | [_, (_, Ok(key))] => key.clone(),
-            [(_, Err(first)), (_, Err(second))]
-                if [first, second].iter().all(|error| error.kind() == io::ErrorKind::NotFound) =>
-            {
+            [(_, Err(first)), (_, Err(second))] => {
+                let errors = [first, second];
+                let is = |error: &io::Error, kind| error.kind() == kind;
+                let is_gone = errors.iter().all(|error| is(error, io::ErrorKind::NotFound));
+                let may_come_back = |error: &&&io::Error| {
+                    !is(error, io::ErrorKind::NotFound) && !is(error, io::ErrorKind::InvalidData)
+                };
+                if let Some(error) = errors.iter().find(may_come_back) {
+                    return Err(io::Error::new(error.kind(), error.to_string()));
+                }
                 let mut key = Zeroizing::new([0; KEY]);
                 if !random(&mut *key) {
                     return Err(io::Error::other("there are no random bytes"));
                 }
-                if is_sealed {
+                if !is_gone {
+                    for file in FILES {
+                        folder.set_aside(file)?;
+                    }
+                    told.push((FILES[0], if is_sealed { LOST } else { UNUSED }.to_owned()));
+                } else if is_sealed {
                     told.push((FILES[0], GONE.to_owned()));
                 }
                 key
             }
-            [(_, Err(error)), _] => return Err(io::Error::new(error.kind(), error.to_string())),
         };
         let is_new = found.iter().all(|(_, read)| read.is_err());
         for (file, read) in found {
@@ -246,19 +262,30 @@ mod tests {
             std::fs::remove_file(&path).unwrap();
             std::fs::create_dir(&path).unwrap();
             assert_eq!(opens("a folder"), 1, "{file}");
-            std::fs::remove_dir(&path).unwrap();
-            assert_eq!(opens("gone again"), 1, "{file}");
+            assert_eq!(std::fs::read(&path).unwrap(), whole);
+            assert_eq!(opens("mended"), 0, "{file}");
         }
     }
 
     #[test]
-    fn two_damaged_files_are_left_alone_and_a_key_that_is_gone_is_told() {
+    fn two_damaged_files_are_put_aside_and_a_key_that_is_gone_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        for file in FILES {
-            std::fs::write(folder.path().join(file), b"short").unwrap();
+        let at = |file: &str| folder.path().join(file);
+        for (is_sealed, what) in [(false, UNUSED), (true, LOST)] {
+            for file in FILES {
+                std::fs::write(at(file), b"short").unwrap();
+            }
+            let (secrets, told) = Secrets::load(folder.path(), is_sealed, fill).unwrap();
+            assert_eq!(told, [(FILES[0], what.to_owned())]);
+            // What is sealed from now on is opened at the next start.
+            let ann = UserId::from_random([1; 8]);
+            let sealed = secrets.seal(&ann, &Password::new("tr0mbone".into()), [9; NONCE]);
+            let (again, told) = Secrets::load(folder.path(), true, |_| false).unwrap();
+            assert!(told.is_empty() && again.open(&ann, &sealed).is_some(), "{told:?}");
         }
-        assert!(Secrets::load(folder.path(), false, fill).is_err());
-        assert_eq!(std::fs::read(folder.path().join(FILES[0])).unwrap(), b"short");
+        for aside in ["ipmi-key.damaged", "ipmi-key.2.damaged"] {
+            assert_eq!(std::fs::read(at(aside)).unwrap(), b"short");
+        }
         for file in FILES {
             std::fs::remove_file(folder.path().join(file)).unwrap();
         }

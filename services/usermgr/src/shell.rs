@@ -24,7 +24,7 @@ use crate::machine::{
     wire,
 };
 use crate::policy_file;
-use crate::secret::{GONE, Secrets};
+use crate::secret::{GONE, LOST, Secrets};
 use crate::store::Store;
 use crate::work::Done;
 
@@ -150,8 +150,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
         getrandom::fill(bytes).is_ok()
     }) {
         Ok((secrets, mut told)) => {
-            // With a key that is gone none of them opens, which is told already.
-            if told.iter().all(|(_, what)| what != GONE)
+            // With a key that is gone or lost none of them opens, which is told already.
+            if told.iter().all(|(_, what)| what != GONE && what != LOST)
                 && let Some(what) = secrets.finding(sealed.iter().map(|(id, text)| (id, &text[..])))
             {
                 let [name, _] = crate::secret::FILES;
@@ -164,18 +164,15 @@ pub async fn run(context: Context) -> Result<(), Error> {
             Some(secrets)
         }
         Err(error) => {
-            let [name, _] = crate::secret::FILES;
+            let [name, copy] = crate::secret::FILES;
             let file = local.state_dir.join(name);
-            local.notify.finding(
-                name,
-                &format!("neither it nor its copy can be used ({error}): no login over IPMI until both are removed, usermgr restarts and the passwords are set again"),
-            );
-            tracing::error!(path = %file.display(), %error, "cannot use the key of IPMI passwords: no login over IPMI");
-            // Its directory is another one for who reads this.
-            local.notify.status(format!(
-                "no login over IPMI: {}/{name} cannot be used ({error}); remove it and its copy, and set the passwords of IPMI accounts again",
+            let way = format!(
+                "no login over IPMI until the medium gives and takes one of them. If it never does again, remove {0}/{name} and {0}/{copy} from the state folder, restart the controller and set the passwords of IPMI accounts again; a factory reset does that and more",
                 crate::NAME
-            ));
+            );
+            local.notify.finding(name, &format!("neither it nor its copy can be used ({error}): {way}"));
+            tracing::error!(path = %file.display(), %error, "cannot use the key of IPMI passwords: no login over IPMI");
+            local.notify.status(format!("{}/{name} cannot be used ({error}): {way}", crate::NAME));
             None
         }
     };
@@ -202,15 +199,23 @@ pub async fn run(context: Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// What was set of the policy before, and the limits with it. What cannot be used is told, and what is configured holds.
+/// What was set of the policy before, and the limits with it. What cannot be used is told, and what counts then: nothing weaker than what is configured, and
+/// than the default.
 fn policy(local: &LocalContext, config: &Config, configured: Limits) -> (Chosen, Limits) {
     let found = policy_file::load(&local.state_dir)
         .and_then(|chosen| chosen.limits(config).map(|limits| (chosen, limits)));
     found.unwrap_or_else(|what| {
         let file = policy_file::FILE;
-        tracing::warn!(file, what, "cannot use account policy that was set: configuration holds");
-        local.notify.finding(file, &format!("{what}; what is configured holds until it is set again"));
-        (Chosen::default(), configured)
+        let unread = Chosen::unread(config);
+        let (chosen, limits) =
+            unread.limits(config).map_or((Chosen::default(), configured), |limits| (unread, limits));
+        let counts = limits.words();
+        tracing::warn!(file, what, counts, "cannot use account policy that was set: configuration holds");
+        local.notify.finding(
+            file,
+            &format!("{what}; until it is set again, of what is configured and the default the stricter counts: {counts}"),
+        );
+        (chosen, limits)
     })
 }
 

@@ -91,7 +91,7 @@ impl Keeper {
             key_usage: facts.usages.iter().map(|usage| (*usage).to_owned()).collect(),
             alternative_names: facts.alternative_names,
             source: identity.source.into(),
-            complaint: identity.complaint.clone().unwrap_or_default(),
+            complaint: identity.complaint.as_deref().map(service::as_known).unwrap_or_default(),
             request_pending: self.path(REQUESTED).exists(),
         })
     }
@@ -226,7 +226,14 @@ impl Keeper {
 
     fn remove(&self, name: &str) -> Result<(), Status> {
         let path = self.path(name);
-        match std::fs::remove_file(&path) {
+        let removed = std::fs::remove_file(&path).or_else(|error| match error.kind() {
+            // A folder has been put there: it is none of ours, and stays beside.
+            ErrorKind::IsADirectory => {
+                Folder::open(&tls::folder(&self.state_dir))?.make_way_for_file(name).map(|_| ())
+            }
+            _ => Err(error),
+        });
+        match removed {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => {
                 warn!(%error, file = name, "cannot remove file of certificate");
@@ -373,7 +380,7 @@ fn refused(why: impl Into<String>) -> Status {
 }
 
 fn unusable(error: &TlsError) -> Status {
-    refused(service::ErrorChain(error).to_string())
+    refused(service::as_known(&service::ErrorChain(error).to_string()))
 }
 
 /// The certificates of a text.

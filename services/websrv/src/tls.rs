@@ -1,8 +1,6 @@
 //! The certificate and the TLS set-up shared by TCP and QUIC.
 
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +8,7 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsag
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use schema::v1alpha1::CertificateSource;
+use service::Folder;
 use tracing::{error, info, warn};
 
 use crate::config::{Profile, Tls};
@@ -173,36 +172,17 @@ fn make(names: &[String]) -> Result<(Identity, Pems), TlsError> {
 }
 
 fn store(pems: &Pems, dir: &Path, cert: &Path, key: &Path) -> Result<(), TlsError> {
-    std::fs::create_dir_all(dir).map_err(|source| TlsError::File {
-        action: "make",
-        path: dir.into(),
-        source,
-    })?;
+    let folder =
+        Folder::create(dir).map_err(|source| TlsError::File { action: "make", path: dir.into(), source })?;
+    // Each is the old file, the new one or none after a loss of power, never half of one; a folder in its place is put aside.
+    let write = |path: &Path, bytes: &[u8], mode| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let failed = |source| TlsError::File { action: "write", path: path.into(), source };
+        folder.replace_durably(&name, bytes, mode).map_err(failed)
+    };
     // The key first: a certificate without its key would be found unusable and replaced, but never the other way round.
     write(key, pems.key.as_bytes(), 0o600)?;
     write(cert, pems.cert.as_bytes(), 0o644)
-}
-
-/// Writes so that after a power cut there is the old file, the new one, or none: never half of one.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
-    let failed = |source| TlsError::File { action: "write", path: path.into(), source };
-    let mut temporary = PathBuf::from(path);
-    temporary.set_extension("new");
-    // Remove first: `mode` applies only to a file that open creates.
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&temporary)
-        .map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
-    std::fs::rename(&temporary, path).map_err(failed)?;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
 }
 
 /// What clients may call this machine.
@@ -339,6 +319,24 @@ mod tests {
         std::fs::copy(other.join("tls/key.pem"), dir.path().join("tls/key.pem")).unwrap();
         let third = identity(&Tls::default(), dir.path(), HERE).unwrap();
         assert_ne!(second.chain, third.chain, "a key of another certificate is no use");
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_a_file_is_put_aside_and_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        identity(&Tls::default(), dir.path(), HERE).unwrap();
+        for name in ["cert.pem", "key.pem"] {
+            let path = dir.path().join("tls").join(name);
+            std::fs::remove_file(&path).unwrap();
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("inside"), name).unwrap();
+            let made = identity(&Tls::default(), dir.path(), HERE).unwrap();
+            assert!(made.complaint.is_none() && made.findings.len() == 1, "{name}: {:?}", made.findings);
+            let again = identity(&Tls::default(), dir.path(), HERE).unwrap();
+            assert!(again.findings.is_empty() && again.chain == made.chain, "{name}: {:?}", again.findings);
+            let aside = dir.path().join("tls").join(format!("{name}.damaged/inside"));
+            assert_eq!(std::fs::read_to_string(aside).unwrap(), name);
+        }
     }
 
     #[test]

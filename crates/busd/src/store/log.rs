@@ -840,7 +840,10 @@ impl SegmentLog {
         mark(&mut sound, u64::MAX);
         let torn = corrected == 0 && scan.bad.iter().all(|(start, _)| *start >= settled);
         if torn && !raw.holes {
-            let replaced = self.shared.replace_unsynced(&self.dir, &segment_file(id), &sound).is_ok();
+            let replaced = self
+                .shared
+                .replace_unsynced(Some(&self.stream), &self.dir, &segment_file(id), &sound)
+                .is_ok();
             self.shared.report(StoreReport::TornTail { stream: self.stream.clone(), bytes: lost as u64 });
             return replaced.then_some(sound);
         }
@@ -851,8 +854,8 @@ impl SegmentLog {
             self.shared.set_aside(&format!("{}-{}", self.stream, segment_file(id)), bytes).ok()
         };
         // Once it is renamed the new file is what is read, whether or not that lasts: either file holds all that counts.
-        let replaced =
-            aside.is_some() && self.shared.replace_unsynced(&self.dir, &segment_file(id), &sound).is_ok();
+        let replaced = aside.is_some()
+            && self.shared.replace_unsynced(Some(&self.stream), &self.dir, &segment_file(id), &sound).is_ok();
         self.shared.report(StoreReport::Damaged {
             stream: self.stream.clone(),
             set_aside: aside.map(|path| path.display().to_string()),

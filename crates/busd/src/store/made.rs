@@ -203,17 +203,17 @@ impl FileStore {
         let shared = Arc::clone(&self.shared);
         // Once it is stored: without a copy it is only less well kept.
         let copy = |dir: &Path, name: &str| {
-            if let Err(e) = shared.replace_unsynced(dir, name, &bytes) {
+            if let Err(e) = shared.replace_unsynced(None, dir, name, &bytes) {
                 shared.report(StoreReport::Failed { stream: String::new(), why: e.to_string() });
             }
         };
-        let outcome = match self.shared.replace(&self.root, first, &bytes) {
+        let outcome = match self.shared.replace(None, &self.root, first, &bytes) {
             Ok(()) => {
                 copy(&self.root, second);
                 Ok(())
             }
             // The newer of the two counts, whichever it is.
-            Err(failure) => self.shared.replace(&self.root, second, &bytes).map_err(|e| match e {
+            Err(failure) => self.shared.replace(None, &self.root, second, &bytes).map_err(|e| match e {
                 StoreError::Open(_) => e,
                 _ => failure,
             }),

@@ -7,7 +7,7 @@
 //!                         /consumers/<consumer>, <consumer>.2   state: the newest, and the one before
 //!  <root>/streams/<stream>.gone, …         what is left of one that was deleted
 //!  <root>/made, made.2                     the streams that were made, see `made`
-//!  <root>/damaged/                         copies of what was damaged, kept for people (the newest few)
+//!  <root>/damaged/                         copies of what was damaged (the newest few), and folders that were in the place of a file, for people
 //! ```
 //!
 //! Small files (`meta`, consumers) are replaced as a whole: write beside, sync, rename, sync the directory; after a crash
@@ -22,6 +22,8 @@
 //! Never: opens a file outside its root; gives up the store because one stream is damaged; deletes what it did not make.
 
 mod disk;
+#[cfg(test)]
+mod in_the_way;
 mod log;
 mod lost;
 mod made;
@@ -62,6 +64,8 @@ use reached::MARKS;
 const KEPT_ASIDE: usize = 8;
 /// And how many bytes of them; the newest one stays whatever its size.
 const KEPT_BYTES: u64 = 1024 * 1024;
+/// Folders that are kept there at most: what is in them is somebody else's, so they are not removed.
+const FOLDERS_ASIDE: usize = 16;
 /// Refused streams whose files wait to be removed.
 const MAX_LEFTOVERS: usize = 16;
 /// The longest file name made of a stream's or consumer's name.
@@ -155,19 +159,50 @@ impl Shared {
         self.report(StoreReport::Foreign { path: path.display().to_string() });
     }
 
-    /// Replaces a small file: afterwards it is the new one, and after a crash the old or the new one.
+    /// Whether something else than a file is there.
+    fn is_no_file(&self, path: &Path) -> bool {
+        self.disk.kind(path).is_ok_and(|kind| kind != Kind::File)
+    }
+
+    /// Puts aside what lies in the place of a file of the store's own and is none: no file could replace it. `stream`: whose file it is; `None`: the list's.
+    ///
+    /// # Errors
+    /// What the system said, or that too many are put aside already; it is there still then. It may be away where only the folder cannot be synced.
+    fn make_way_for_file(&self, stream: Option<&str>, dir: &Path, name: &str) -> Result<(), StoreError> {
+        let path = dir.join(name);
+        if !self.is_no_file(&path) {
+            return Ok(());
+        }
+        let of = stream.and_then(|stream| file_name(stream).ok());
+        let aside = of.map_or_else(|| name.to_owned(), |of| format!("{of}-{name}"));
+        let who = stream.map_or_else(|| path.display().to_string(), str::to_owned);
+        self.clear(&who, &path, &aside, "file")
+    }
+
+    /// Puts aside what lies in the place of a `wanted` and is none, under a name that ends with `name`. What is told of it is told of `who`.
+    fn clear(&self, who: &str, path: &Path, name: &str, wanted: &str) -> Result<(), StoreError> {
+        let aside = self.move_aside(name, path)?;
+        self.found(who, format!("{} is no {wanted}; it is made anew", path.display()), Some(&aside));
+        let dirs = [Some(self.damaged.as_path()), path.parent()];
+        let synced = dirs.into_iter().flatten().try_for_each(|dir| self.disk.sync_dir(dir));
+        synced.map_err(|e| error("sync what was set aside of", path, &e))
+    }
+
+    /// Replaces a small file of a stream's, or, with none, of the list's: afterwards it is the new one, and after a crash the old or the new one. What is
+    /// no file is put aside for it.
     ///
     /// # Errors
     /// What the system said; the old one is there then. [`StoreError::Open`]: it could not be made sure which one a crash brings.
-    fn replace(&self, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    fn replace(&self, stream: Option<&str>, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = dir.join(name);
+        self.make_way_for_file(stream, dir, name)?;
         // Open, it can be read when another one has its name.
         let old = match self.disk.open(&path, false) {
             Ok(file) => Some(file),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(error("open", &path, &e)),
         };
-        self.replace_unsynced(dir, name, bytes)?;
+        self.replace_unsynced(stream, dir, name, bytes)?;
         let Err(e) = self.disk.sync_dir(dir) else { return Ok(()) };
         let failure = error("sync", dir, &e);
         // It is not sure to last, so it is refused: then it must not be there either.
@@ -203,8 +238,18 @@ impl Shared {
     }
 
     /// Puts a file in the place of another, or does nothing. Which one is there after a crash is open until the directory is synced.
-    fn replace_unsynced(&self, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let (temporary, path) = (dir.join(format!("{name}{TEMPORARY}")), dir.join(name));
+    fn replace_unsynced(
+        &self,
+        stream: Option<&str>,
+        dir: &Path,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        let new = format!("{name}{TEMPORARY}");
+        for name in [name, new.as_str()] {
+            self.make_way_for_file(stream, dir, name)?;
+        }
+        let (temporary, path) = (dir.join(new), dir.join(name));
         let write = || -> io::Result<()> {
             let file = self.disk.open(&temporary, true)?;
             file.truncate(0)?;
@@ -225,11 +270,22 @@ impl Shared {
         Ok(own)
     }
 
-    /// Puts a file aside as it is, without reading it.
+    /// Whether a folder is there.
+    fn is_folder(&self, path: &Path) -> bool {
+        self.disk.kind(path).is_ok_and(|kind| kind == Kind::Dir)
+    }
+
+    /// Puts a file, or what is in its place, aside as it is, without reading it.
     fn move_aside(&self, name: &str, path: &Path) -> Result<PathBuf, StoreError> {
         let place = || -> io::Result<PathBuf> {
             self.disk.create_dir(&self.damaged)?;
-            let next = self.aside()?.last().map_or(0, |(number, _)| *number) + 1;
+            let own = self.aside()?;
+            let folders = || own.iter().filter(|(_, file)| self.is_folder(&self.damaged.join(file)));
+            if self.is_folder(path) && folders().count() >= FOLDERS_ASIDE {
+                let why = format!("{FOLDERS_ASIDE} folders are in {} already", self.damaged.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+            }
+            let next = own.last().map_or(0, |(number, _)| *number) + 1;
             let place = self.damaged.join(format!("{next:06}-{name}"));
             self.disk.rename(path, &place)?;
             Ok(place)
@@ -255,7 +311,8 @@ impl Shared {
             let next = own.last().map_or(0, |(number, _)| *number) + 1;
             let bound = KEPT_BYTES.max(bytes.len() as u64);
             let (mut count, mut total) = (1, bytes.len() as u64);
-            for (_, old) in own.iter().rev() {
+            let files = own.iter().rev().filter(|(_, file)| !self.is_folder(&self.damaged.join(file)));
+            for (_, old) in files {
                 count += 1;
                 total = total.saturating_add(size(old).unwrap_or(0));
                 if count > KEPT_ASIDE || total > bound {
@@ -482,9 +539,7 @@ impl FileStore {
         if !self.shared.disk.kind(dir).is_ok_and(|kind| kind != Kind::Dir) {
             return Ok(());
         }
-        let aside = self.shared.move_aside(name, dir)?;
-        self.shared.found(who, format!("{} is no folder; it is made anew", dir.display()), Some(&aside));
-        Ok(())
+        self.shared.clear(who, dir, name, "folder")
     }
 
     /// Locks the root.
@@ -651,14 +706,14 @@ impl FileStore {
     }
 
     /// The second copy of a configuration has to hold what counts before the first one is replaced: it is what is left when that fails.
-    fn second_as_first(&self, dir: &Path) -> Result<(), StoreError> {
+    fn second_as_first(&self, stream: &str, dir: &Path) -> Result<(), StoreError> {
         let [first, second] = METAS;
         let read = |name: &str| self.shared.disk.read(&dir.join(name), MAX_SMALL);
         if let Ok(counts) = read(first)
             && unseal(&counts).is_some()
             && read(second).ok().as_ref() != Some(&counts)
         {
-            return self.shared.replace(dir, second, &counts);
+            return self.shared.replace(Some(stream), dir, second, &counts);
         }
         Ok(())
     }
@@ -899,16 +954,16 @@ impl Storage for FileStore {
         content.extend_from_slice(meta);
         let sealed = seal(&content);
         let [first, second] = METAS;
-        self.second_as_first(&dir)?;
+        self.second_as_first(name, &dir)?;
         if let Ok(old) = self.shared.disk.read(&dir.join(first), MAX_SMALL)
             && unseal(&old).is_none()
         {
             let aside = self.keep_damaged(name, first, &old);
             self.shared.found(name, format!("{first} is replaced"), aside.as_deref());
         }
-        self.shared.replace(&dir, first, &sealed)?;
+        self.shared.replace(Some(name), &dir, first, &sealed)?;
         // It is stored; without its copy it is only less well kept.
-        if let Err(error) = self.shared.replace(&dir, second, &sealed) {
+        if let Err(error) = self.shared.replace(Some(name), &dir, second, &sealed) {
             self.shared.report(StoreReport::Failed { stream: name.to_owned(), why: error.to_string() });
         }
         Ok(())
@@ -931,8 +986,9 @@ impl Storage for FileStore {
         let disk = &self.shared.disk;
         let mut any = false;
         for file in disk.list(&self.shared.damaged).unwrap_or_default() {
-            if aside_number(&file).is_some() {
-                let path = self.shared.damaged.join(&file);
+            let path = self.shared.damaged.join(&file);
+            // A folder was none of the store's.
+            if aside_number(&file).is_some() && !self.shared.is_folder(&path) {
                 disk.remove_file(&path).map_err(|e| error("remove", &path, &e))?;
                 any = true;
             }
@@ -1005,13 +1061,15 @@ impl Storage for FileStore {
     ) -> Result<(), StoreError> {
         let file = file_name(consumer)?;
         let file = if generation.is_multiple_of(2) { format!("{file}{SECOND}") } else { file };
-        self.shared.replace(&self.dir(stream)?.join(CONSUMERS), &file, &seal(state))
+        self.shared.replace(Some(stream), &self.dir(stream)?.join(CONSUMERS), &file, &seal(state))
     }
 
     fn delete_consumer(&mut self, stream: &str, consumer: &str) -> Result<(), StoreError> {
         let dir = self.dir(stream)?.join(CONSUMERS);
         let file = file_name(consumer)?;
-        for path in [dir.join(format!("{file}{SECOND}")), dir.join(&file)] {
+        let paths = [dir.join(format!("{file}{SECOND}")), dir.join(&file)];
+        // What is no file is none of the consumer's.
+        for path in paths.into_iter().filter(|path| !self.shared.is_no_file(path)) {
             match self.shared.disk.remove_file(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(error("remove", &path, &e)),
                 _ => {}

@@ -999,10 +999,15 @@ impl JetStream {
     /// What was refused while the store did not take all writes, for people.
     fn lost(&mut self) -> String {
         let lost = std::mem::take(&mut self.refused);
-        let words: Vec<String> = lost.iter().map(|(name, n)| format!("{n} messages of {name}")).collect();
-        match words.is_empty() {
-            true => String::new(),
-            false => format!("{} were refused meanwhile and are lost", words.join(", ")),
+        let of = |(name, n): (&String, &u64)| match n {
+            1 => format!("1 message of {name}"),
+            n => format!("{n} messages of {name}"),
+        };
+        let words: Vec<String> = lost.iter().map(of).collect();
+        match lost.values().sum::<u64>() {
+            0 => String::new(),
+            1 => format!("{} was refused meanwhile and is lost", words.join(", ")),
+            _ => format!("{} were refused meanwhile and are lost", words.join(", ")),
         }
     }
 

@@ -79,15 +79,20 @@ fn update(
     Ok(UpdateUserRequest { user: Some(user), field_mask: Some(FieldMask { paths }) })
 }
 
+/// What a password has to have.
+fn length(policy: &AccountPolicy) -> String {
+    let characters = format!("{} to {} characters", policy.min_password_length, policy.max_password_length);
+    match policy.min_password_classes {
+        0 | 1 => characters,
+        kinds => format!("{characters} of {kinds} kinds"),
+    }
+}
+
 fn policy(policy: &AccountPolicy) -> Card {
     let age = match policy.max_password_age_days {
         0 => "never expires".to_owned(),
         days => format!("expires after {days} days"),
     };
-    let length = format!(
-        "{} to {} characters of {} kinds",
-        policy.min_password_length, policy.max_password_length, policy.min_password_classes
-    );
     let (first, longest) = (&policy.lockout_first_delay, &policy.lockout_max_delay);
     let delays = format!("{} at first, up to {}", span(first.as_ref()), span(longest.as_ref()));
     let mut card = Card::default();
@@ -95,7 +100,7 @@ fn policy(policy: &AccountPolicy) -> Card {
         0 => "another than the present one".to_owned(),
         former => format!("none of the last {former} before the present one, nor that"),
     };
-    card.line("Password", length)
+    card.line("Password", length(policy))
         .line("Password age", age)
         .line("A new password", history)
         .line("Failed logins", format!("{} before the first delay", policy.lockout_threshold))
@@ -413,5 +418,24 @@ pub(crate) async fn lockout(
             let reply = client.call(lockout_service::DELETE_LOCKOUT, &request).await?;
             output.line(&reply, || format!("{id}: lifted"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_characters_are_told_where_more_than_one_is_asked_for() {
+        let of = |min_password_classes| {
+            let policy = AccountPolicy {
+                min_password_length: 8,
+                max_password_length: 128,
+                min_password_classes,
+                ..Default::default()
+            };
+            length(&policy)
+        };
+        assert_eq!([of(1), of(3)], ["8 to 128 characters", "8 to 128 characters of 3 kinds"]);
     }
 }

@@ -324,6 +324,22 @@ fn sparkline(values: &[f32], width: usize) -> String {
         .collect()
 }
 
+/// The history of a sensor that is either set or not, an alert or the presence of a part: it has no unit, and its values are 1 and 0.
+fn set(reply: &GetSensorHistoryResponse) -> String {
+    let known = reply.means.iter().filter(|mean| mean.is_finite());
+    let (known, set) = (known.clone().count(), known.filter(|mean| **mean > 0.0).count());
+    let now = match reply.means.last() {
+        Some(mean) if *mean > 0.0 => "set",
+        Some(mean) if mean.is_finite() => "not set",
+        _ => "not known",
+    };
+    let steps = if known == 1 { "step" } else { "steps" };
+    match set {
+        0 => format!("set in none of {known} {steps}, now {now}"),
+        set => format!("set in {set} of {known} {steps}, now {now}"),
+    }
+}
+
 fn history(reply: &GetSensorHistoryResponse, output: Output) -> Result<(), Failure> {
     let step = reply.step.map_or(0, |step| step.seconds).max(1);
     let start = reply.start.unwrap_or_default();
@@ -346,6 +362,15 @@ fn history(reply: &GetSensorHistoryResponse, output: Output) -> Result<(), Failu
                 note("nothing was measured in that time");
                 return Ok(());
             }
+            output.text(&sparkline(values, 72))?;
+            let from = time(reply.start.as_ref());
+            if reply.unit() == SensorUnit::Unspecified {
+                return output.text(&format!(
+                    "{}: {}; from {from} on, a step is {step} s",
+                    reply.id,
+                    set(reply)
+                ));
+            }
             let lows = if reply.minima.is_empty() { &reply.means } else { &reply.minima };
             let least = lows
                 .iter()
@@ -354,14 +379,12 @@ fn history(reply: &GetSensorHistoryResponse, output: Output) -> Result<(), Failu
                 .map(f64::from)
                 .fold(f64::MAX, f64::min);
             let of = |value: f64| format!("{} {}", number(reply.unit(), value), unit(reply.unit()));
-            output.text(&sparkline(values, 72))?;
             output.text(&format!(
-                "{}: {} to {}, now {}; from {} on, a step is {step} s",
+                "{}: {} to {}, now {}; from {from} on, a step is {step} s",
                 reply.id,
                 of(least),
                 of(good().fold(f64::MIN, f64::max)),
                 of(reply.means.last().copied().map_or(f64::NAN, f64::from)),
-                time(reply.start.as_ref())
             ))
         }
     }
@@ -483,6 +506,15 @@ fn line(news: &News, of: SensorUnit, format: Format) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_history_of_an_alert_says_whether_it_was_set() {
+        let of =
+            |means: &[f32]| set(&GetSensorHistoryResponse { means: means.to_vec(), ..Default::default() });
+        assert_eq!(of(&[0.0, 0.0]), "set in none of 2 steps, now not set");
+        assert_eq!(of(&[0.0, f32::NAN, 0.5, 1.0]), "set in 2 of 3 steps, now set");
+        assert_eq!(of(&[1.0, f32::NAN]), "set in 1 of 1 step, now not known");
+    }
 
     #[test]
     fn a_sparkline_shows_peaks_and_gaps() {

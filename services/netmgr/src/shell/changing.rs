@@ -7,6 +7,7 @@ use ipc::{CallContext, Status};
 use schema::v1alpha1::{
     ChangeNetworkRequest, ChangeNetworkResponse, ConfirmNetworkRequest, ConfirmNetworkResponse,
 };
+use service::Notifier;
 use units::{Millis, Mono};
 
 use super::{Net, seed};
@@ -15,18 +16,21 @@ use crate::config::Config;
 use crate::events;
 use crate::system::System;
 
-/// What is stored, and the configuration with it.
-pub(super) fn begin(state_dir: &Path, base: &Config) -> (Book, Config) {
-    let stored = changes::load(state_dir);
-    let config = stored.on(base);
-    match config.check() {
-        Ok(()) => (Book::new(stored), config),
-        // The configuration was changed, or the file: a network as configured is better than none.
-        Err(error) => {
-            tracing::error!(%error, "stored network changes do not fit the configuration: using the configuration");
-            (Book::default(), base.clone())
-        }
-    }
+/// What is stored, and the configuration with it. What cannot be used is told: a network as configured is better than none.
+pub(super) fn begin(state_dir: &Path, base: &Config, notify: &Notifier) -> (Book, Config) {
+    let stored = changes::load(state_dir).and_then(|stored| {
+        let config = stored.on(base);
+        // The configuration may have been changed since.
+        let fits = config.check().map_err(|error| format!("it does not fit the configuration: {error}"));
+        fits.map(|()| (Book::new(stored), config))
+    });
+    stored.unwrap_or_else(|what| {
+        let file = changes::FILE;
+        tracing::error!(file, what, "cannot use stored network changes: using the configuration");
+        notify
+            .finding(file, &format!("{what}; the network is as it is configured until it is changed again"));
+        (Book::default(), base.clone())
+    })
 }
 
 impl<S: System> Net<S> {

@@ -1,9 +1,9 @@
 //! The random seed: what one run leaves for the next, so that keys made at the start cannot be guessed.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use service::Folder;
 
 /// Bytes of a seed: what the kernel's pool holds (256 bits), twice.
 const LENGTH: usize = 64;
@@ -47,21 +47,16 @@ pub(crate) fn exchange(
 }
 
 fn store(file: &Path, seed: &[u8]) -> io::Result<()> {
-    let next = file.with_extension("next");
-    let mut out = fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(&next)?;
-    io::Write::write_all(&mut out, seed)?;
-    out.sync_all()?;
-    fs::rename(&next, file)?;
-    match file.parent() {
-        Some(directory) => fs::File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    Folder::open(directory)?.replace_durably(&name, seed, 0o600)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::cell::RefCell;
+    use std::fs;
 
     #[test]
     fn a_seed_is_replaced_before_it_is_trusted() {
@@ -90,6 +85,10 @@ mod tests {
         fs::write(&file, "short").unwrap();
         assert_eq!(turn(3), Outcome::None);
         assert_eq!(fs::read(&file).unwrap(), [3; LENGTH]);
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert_eq!(turn(4), Outcome::None);
+        assert_eq!(fs::read(&file).unwrap(), [4; LENGTH], "a folder in its place is put aside");
     }
 
     #[test]

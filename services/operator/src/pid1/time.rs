@@ -43,7 +43,12 @@ pub(crate) fn set_forward(now: SystemTime, floor: SystemTime) -> bool {
 /// Notes the time down. A failure costs an hour of the floor, no more.
 pub(crate) fn note(file: &Path) {
     // Written anew, so that the file system stamps it with the clock.
-    if let Err(error) = std::fs::write(file, b"Its time of change is the last time this controller knew.\n") {
+    let write = || {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        service::Folder::open(file.parent().unwrap_or(Path::new(".")))?.make_way_for_file(&name)?;
+        std::fs::write(file, b"Its time of change is the last time this controller knew.\n")
+    };
+    if let Err(error) = write() {
         tracing::warn!(%error, file = %file.display(), "cannot save current time");
     }
 }
@@ -64,6 +69,10 @@ mod tests {
         assert!(floor(&image, &file) > Some(built));
         std::fs::write(&image, "not json").unwrap();
         assert!(floor(&image, &file).is_some(), "the note is enough");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        note(&file);
+        assert!(file.is_file(), "what was in its place is put aside");
     }
 
     #[test]

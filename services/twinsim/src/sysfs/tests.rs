@@ -23,6 +23,40 @@ fn reader(board: &Board, run_dir: &Path, id: &str) -> hal_linux::SysfsBus {
     hal_linux::SysfsBus::new(&run_dir.join(SYS), vec![channel])
 }
 
+#[test]
+fn all_faults_are_set_or_none_and_what_is_refused_mends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let board = board();
+    let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
+    let mut cpu = reader(&board, dir.path(), "cpu0_temp");
+    let all = |faults: &[(&str, &str)]| {
+        let faults = faults.iter().map(|(id, fault)| ((*id).to_owned(), (*fault).to_owned())).collect();
+        ControlRequest::BreakAll { faults }
+    };
+    let broken = |tree: &mut Tree| match told(tree, ControlRequest::Broken) {
+        Outcome::Broken(broken) => broken,
+        other => panic!("{other:?}"),
+    };
+    let unknown = told(&mut tree, all(&[("cpu0_temp", "missing"), ("nosuch", "missing")]));
+    assert!(matches!(&unknown, Outcome::NoPart { reason } if reason.contains("nosuch")), "{unknown:?}");
+    let refused = told(&mut tree, all(&[("cpu0_temp", "missing"), ("fan0", "melted")]));
+    assert!(matches!(refused, Outcome::Invalid { .. }), "{refused:?}");
+    tree.step(|_| true);
+    assert!(cpu.read(0).is_ok() && broken(&mut tree).is_empty());
+    assert_eq!(told(&mut tree, all(&[("cpu0_temp", "missing"), ("fan0", "stuck")])), Outcome::Done);
+    tree.step(|_| true);
+    assert!(cpu.read(0).is_err());
+    // It was broken otherwise before, and stays so.
+    for refused in [all(&[("cpu0_temp", "melted")]), all(&[("cpu0_temp", "stale"), ("fan0", "melted")])] {
+        assert!(matches!(told(&mut tree, refused), Outcome::Invalid { .. }));
+        let kept = [("cpu0_temp", "missing"), ("fan0", "stuck")]
+            .map(|(id, fault)| (id.to_owned(), fault.to_owned()));
+        assert_eq!(broken(&mut tree), kept);
+        tree.step(|_| true);
+        assert!(cpu.read(0).is_err());
+    }
+}
+
 /// What a daemon reads of a chip.
 fn ask(tree: &mut Tree, board: &Board, id: &str) -> Result<f64, pmbus::Failure<Option<Outcome>>> {
     let sensor = board.sensors.iter().find(|sensor| sensor.id.as_str() == id).unwrap();
@@ -327,13 +361,13 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     for (id, fault) in [
         ("cpu0_temp", "melted"),
         ("cpu0_temp", "stuck"),
-        ("cpu9_temp", "missing"),
         ("cpu0", "removed"),
         ("psu1", "stuck"),
         ("total_power", "missing"),
     ] {
         assert!(matches!(set(&mut tree, id, fault), Outcome::Invalid { .. }), "{id} {fault}");
     }
+    assert!(matches!(set(&mut tree, "cpu9_temp", "missing"), Outcome::NoPart { .. }));
     assert!(matches!(clear(&mut tree, Some("cpu0_temp")), Outcome::Invalid { .. }));
     let load = |host: &str| ControlRequest::Load { host: host.to_owned(), permille: 900 };
     assert_eq!(told(&mut tree, load("other")), Outcome::NoHost);

@@ -65,6 +65,25 @@ impl Chosen {
         config.limits().map_err(|error| error.to_string())
     }
 
+    /// What counts where what was set cannot be read. Nobody knows how strict that was, so nothing is weaker than by default, whatever is configured.
+    pub(crate) fn unread(config: &Config) -> Self {
+        let default = Config::default();
+        let (password, lockout, idle) = (&default.password, &default.lockout, default.sessions.idle_secs);
+        let more = |by_default: usize, configured: usize| {
+            u32::try_from(by_default).ok().filter(|_| by_default > configured)
+        };
+        let longest = lockout.max_delay_secs;
+        Self {
+            min_password_length: more(password.min_length, config.password.min_length),
+            password_history: more(password.history, config.password.history),
+            // By default passwords last for ever: what is configured is as strict.
+            max_password_age_days: None,
+            lockout_threshold: Some(lockout.threshold).filter(|most| *most < config.lockout.threshold),
+            lockout_max_delay_secs: Some(longest).filter(|longest| *longest > config.lockout.max_delay_secs),
+            session_idle_secs: Some(idle).filter(|idle| *idle < config.sessions.idle_secs),
+        }
+    }
+
     /// With the fields of a request; those that are named, or, where none are, those that say something.
     ///
     /// # Errors

@@ -103,7 +103,7 @@ impl SegmentLog {
         {
             head.copy_from_slice(&segment::header(id, first));
         }
-        self.shared.replace_unsynced(&self.dir, &segment_file(id), &bytes)?;
+        self.shared.replace_unsynced(Some(&self.stream), &self.dir, &segment_file(id), &bytes)?;
         self.names_dirty = true;
         self.shared.used(u64::from(more));
         self.block = Block::default();
@@ -209,7 +209,7 @@ impl SegmentLog {
             return Ok(false);
         }
         merged.size = bytes.len() as u64;
-        self.shared.replace_unsynced(&self.dir, &segment_file(id), &bytes)?;
+        self.shared.replace_unsynced(Some(&self.stream), &self.dir, &segment_file(id), &bytes)?;
         self.names_dirty = true;
         self.shared.used(merged.size);
         self.block = Block::default();

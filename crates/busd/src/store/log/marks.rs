@@ -128,7 +128,7 @@ impl SegmentLog {
         // A mark that promises more than there is says so until it is told, also where the power tears what tells it.
         let (segment, next, bytes) = (self.next_id, self.next_seq, self.shared.segment_bytes);
         let owed = Reached { segment, next, bytes };
-        if self.shared.replace(&self.dir, MARKS[0], &encode(owed)).is_ok() {
+        if self.shared.replace(Some(&self.stream), &self.dir, MARKS[0], &encode(owed)).is_ok() {
             self.marks.firm = Some(owed);
         }
     }
@@ -265,7 +265,7 @@ impl SegmentLog {
 
     fn replace_mark(&mut self) -> Result<(), StoreError> {
         let Some(reached) = self.marks.reached else { return Ok(()) };
-        self.shared.replace_unsynced(&self.dir, MARKS[0], &encode(reached))?;
+        self.shared.replace_unsynced(Some(&self.stream), &self.dir, MARKS[0], &encode(reached))?;
         self.marks.firm = Some(reached);
         Ok(())
     }
@@ -278,6 +278,7 @@ impl SegmentLog {
         }
         if self.marks.loose_there {
             let path = self.dir.join(MARKS[1]);
+            self.shared.make_way_for_file(Some(&self.stream), &self.dir, MARKS[1])?;
             self.remove_if_there(&path)?;
             (self.marks.loose_there, self.marks.file) = (false, None);
             self.names_dirty = true;

@@ -189,6 +189,40 @@ fn what_a_mask_leaves_out_is_not_judged() {
 }
 
 #[test]
+fn what_counts_for_a_policy_that_cannot_be_read_is_never_weaker_than_the_default() {
+    use crate::config::Config;
+
+    let default = Config::default();
+    assert_eq!(Chosen::unread(&default), Chosen::default());
+    // Stricter than the default: it stays as it is configured.
+    let mut strict = default.clone();
+    (strict.password.min_length, strict.password.history, strict.password.max_age_days) = (20, 4, 90);
+    (strict.lockout.threshold, strict.sessions.idle_secs) = (2, 60);
+    strict.lockout.max_delay_secs += 60;
+    strict.lockout.forget_after_secs += 60;
+    assert_eq!(Chosen::unread(&strict), Chosen::default());
+    // Weaker in each of them.
+    let mut weak = default.clone();
+    (weak.lockout.threshold, weak.lockout.address_threshold) = (90, 900);
+    (weak.lockout.first_delay_secs, weak.lockout.max_delay_secs, weak.lockout.address_delay_secs) = (1, 1, 1);
+    weak.sessions.idle_secs = 86_400;
+    let (limits, wanted) = (Chosen::unread(&weak).limits(&weak).unwrap(), default.limits().unwrap());
+    assert_eq!(limits.lockout.threshold, wanted.lockout.threshold);
+    assert_eq!(limits.lockout.max_delay, wanted.lockout.max_delay);
+    assert_eq!(limits.sessions.idle_limit, wanted.sessions.idle_limit);
+    assert_eq!(limits.policy, wanted.policy);
+    let words = limits.words();
+    for number in [
+        limits.policy.min_length.to_string(),
+        limits.lockout.threshold.to_string(),
+        limits.lockout.max_delay.as_secs().to_string(),
+        limits.sessions.idle_limit.as_secs().to_string(),
+    ] {
+        assert!(words.contains(&number), "{words}");
+    }
+}
+
+#[test]
 fn what_goes_with_a_value_that_was_set_follows_it() {
     let config = crate::config::Config::default();
     let chosen =
