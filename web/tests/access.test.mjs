@@ -112,8 +112,16 @@ describe("accounts", () => {
     await form.getByLabel("Earlier passwords").fill("8");
     await form.getByLabel("Shortest password").fill("4");
     await form.getByRole("button", { name: "Save" }).click();
-    await person.sees(".toast.bad", "min_length");
+    await person.sees("[data-account-policy] p", "It is 8 to 128.");
+    assert.equal(await form.getByLabel("Shortest password").getAttribute("aria-invalid"), "true");
+    assert.equal(await form.getByLabel("Earlier passwords").getAttribute("aria-invalid"), "false");
+    assert.doesNotMatch(await form.textContent(), /policy\.|min_/, "names of fields in the code");
     assert.equal((await suite.api("GET", "account-policy")).policy.passwordHistory ?? 0, 0, "a refused one has no effect");
+    // What the browser refuses next is another attempt.
+    await form.getByLabel("Shortest password").fill("");
+    await form.getByRole("button", { name: "Save" }).click();
+    await form.locator("[role=alert]").waitFor({ state: "detached" });
+    assert.equal(await form.getByLabel("Shortest password").getAttribute("aria-invalid"), "false");
     await person.leave([/status of 400/]);
   });
 });

@@ -79,4 +79,17 @@ describe("virtual media", () => {
     await state(ann, "EMPTY");
     await ann.leave([/status of 400/]);
   });
+
+  test("of an insertion that failed the empty drive says what it was of and when", async () => {
+    const ann = await looking();
+    // TEST-NET-1 (RFC 5737): nobody is there.
+    await ann.page.locator(CD).getByRole("textbox").fill("https://192.0.2.1/away.iso");
+    await ann.page.locator(CD).getByRole("button", { name: "Insert", exact: true }).click();
+    await ann.sees(CD, /away\.iso was not inserted \(.*\d+:\d+:\d+.*\): /);
+    await state(ann, "EMPTY");
+    const bob = await looking();
+    await bob.sees(CD, "away.iso was not inserted");
+    await bob.leave([BUSY]);
+    await ann.leave([BUSY, /status of \d+/]);
+  });
 });

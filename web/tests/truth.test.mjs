@@ -272,7 +272,10 @@ describe("the overview", () => {
     // A supply that is not there draws nothing.
     await suite.sim("fault", "set", "psu1=removed");
     await person.page.waitForFunction(() => /^\d+ W$/.test(document.querySelector("[data-power-drawn]").textContent.trim()));
+    // But it was there.
+    await person.sees("[data-attention]", "Power supply 1: Not present");
     await suite.sim("fault", "clear", "--all");
+    await person.sees("main", "Nothing needs attention.");
     await person.leave();
   });
 
@@ -386,6 +389,24 @@ describe("a daemon that hangs or dies", () => {
     await person.page.waitForSelector("[data-attention]:not(.stale)");
     await suite.api("DELETE", path);
     await person.sees("main", "Nothing needs attention.");
+    await person.leave([AWAY]);
+  });
+
+  test("thermalmgr: that it hangs needs attention as soon as that is told, and no longer", async () => {
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    await person.sees("main", "Nothing needs attention.");
+    // A page that nobody can see asks for nothing now and then: what it shows comes by events.
+    await person.page.evaluate(() => Object.defineProperty(document, "hidden", { configurable: true, get: () => true }));
+    await hung("thermalmgr", async () => {
+      await person.sees("[data-attention]", "the loop of thermalmgr gives no sign of life");
+      await person.sees("[data-attention]", "Cooling: ");
+    });
+    await person.page.locator("[data-attention]", { hasText: "gives no sign of life" }).waitFor({ state: "detached" });
+    await person.page.evaluate(() => delete document.hidden);
+    await person.sees("main", "Nothing needs attention.");
+    const { events } = await suite.api("GET", "events?domain=system&component=heartbeat");
+    assert.deepEqual(events.map(({ what }) => what).slice(0, 2), ["back", "missed"]);
     await person.leave([AWAY]);
   });
 

@@ -141,6 +141,37 @@ describe("the machine", () => {
     await person.leave();
   });
 
+  test("who powers on into a latched emergency is asked first", async () => {
+    const own = await Suite.start({ set: ["zones.cpu.power_off_ms=500"] });
+    try {
+      const person = await Person.at(chrome, own.url);
+      await person.signIn();
+      await person.goto("/power");
+      const button = person.page.locator("[data-host-card=system]").getByRole("button", { name: "Power on" });
+      // Nothing is hot: nothing is asked.
+      await button.click();
+      await person.sees("[role=status]", "Power on of system has started.");
+      await person.sees("header [data-host=system]", "On");
+      await own.sim("host", "load", "1");
+      await own.sim("fault", "set", ...[0, 1, 2, 3].map((n) => `fan${n}=stuck`));
+      await person.sees("header [data-host=system]", "Off");
+      await button.click();
+      await person.sees("dialog", "Zone cpu: emergency, not cleared. What is powered on now may be cut off again.");
+      await person.page.keyboard.press("Escape");
+      await person.page.waitForSelector("dialog", { state: "detached" });
+      const last = async () => (await own.api("GET", "hosts/system")).host.lastOperation.action;
+      assert.notEqual(await last(), "HOST_ACTION_ON", "asked and not answered");
+      await button.click();
+      await person.page.locator("dialog").getByRole("button", { name: "Power on" }).click();
+      await person.page.waitForSelector("dialog", { state: "detached" });
+      await person.sees("[data-host-card=system] .operation strong", "Power on");
+      assert.equal(await last(), "HOST_ACTION_ON", "a warning is no refusal");
+      await person.leave();
+    } finally {
+      await own.stop();
+    }
+  });
+
   test("the next boot is from elsewhere, and the page says when that boot has been", async () => {
     const person = await Person.at(chrome, suite.url);
     await person.signIn();
@@ -188,6 +219,10 @@ describe("the machine", () => {
     await person.goto("/sensors/inlet_temp");
     await person.page.getByRole("button", { name: "Edit" }).click();
     await person.page.getByLabel("Upper Warning").fill("15");
+    // There is always one: none is not taken for 0.
+    await person.page.getByLabel("Hysteresis").fill("");
+    await person.page.getByRole("button", { name: "Save" }).click();
+    assert.ok(await person.page.locator("input:invalid").evaluate((input) => input === document.activeElement), "the browser asks for it");
     await person.page.getByLabel("Hysteresis").fill("0.5");
     await person.page.getByRole("button", { name: "Save" }).click();
     // What was changed is named, and nothing else is sent.

@@ -342,6 +342,12 @@ impl Slot {
         self.source_fault.as_ref().or(self.drive_fault.as_ref()).or(unkept).unwrap_or(&self.fault)
     }
 
+    /// What could not be inserted last: what [`Slot::fault`] of an empty drive is about. Its `inserted_ms` is when that was asked for.
+    #[must_use]
+    pub fn tried(&self) -> Option<&Medium> {
+        self.last.as_ref().filter(|_| self.state == State::Empty && !self.fault.is_empty())
+    }
+
     /// What became of the last insertion that is over.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use tokio::sync::OnceCell;
 use tokio_rustls::client::TlsStream;
 
 use crate::destination::{Destination, is_elsewhere, is_own};
+use crate::refused;
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
@@ -70,7 +71,7 @@ impl Connector {
         let name =
             ServerName::try_from(to.host.clone()).map_err(|_| "its host is no name for TLS".to_owned())?;
         let stream = tokio_rustls::TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-        Ok(Stream::Tls(Box::new(stream.map_err(|error| format!("TLS: {error}"))?)))
+        Ok(Stream::Tls(Box::new(stream.map_err(|error| refused::words(&error))?)))
     }
 
     async fn reach(&self, to: &Destination) -> Result<TcpStream, String> {

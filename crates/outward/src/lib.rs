@@ -19,6 +19,7 @@
 
 mod connect;
 mod destination;
+mod refused;
 
 pub use connect::{Connector, Stream};
 pub use destination::{Destination, is_elsewhere, is_own};

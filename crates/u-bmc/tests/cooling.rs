@@ -205,9 +205,21 @@ async fn whatever_fails_the_fans_run_at_full_speed_within_two_seconds_and_it_is_
     })
     .await?;
     let stops = async || stop(&suite, "STOP");
-    within_two_seconds(&outputs, "thermalmgr stopped", stops, async || stop(&suite, "CONT")).await?;
+    // The operator looks once a second whether a loop is silent: it stands still until that is told.
+    let goes_on = async || {
+        eventually("it is told that its loop is silent", FOLLOW, || async {
+            Ok(told(&admin, "system", "heartbeat", "missed").await? >= 1)
+        })
+        .await?;
+        stop(&suite, "CONT")
+    };
+    within_two_seconds(&outputs, "thermalmgr stopped", stops, goes_on).await?;
     eventually("of the one that stood still, too", FOLLOW, || async {
         Ok(told(&admin, "system", "fans", "unguarded").await? >= 4)
+    })
+    .await?;
+    eventually("and that its loop lives again", FOLLOW, || async {
+        Ok(told(&admin, "system", "heartbeat", "back").await? >= 1)
     })
     .await?;
 

@@ -190,6 +190,8 @@ impl Copies {
             shown.progress_percent = copy.progress.percent();
             shown.image_name.clone_from(&copy.name);
             shown.fault.clear();
+            shown.failed_image_name.clear();
+            shown.failed_at = None;
         }
     }
 

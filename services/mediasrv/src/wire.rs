@@ -42,6 +42,10 @@ pub(crate) fn slot(
     let Some(medium) = slot.medium() else {
         out.verify_certificate = unverified_for.is_none();
         unverified_for.unwrap_or_default().clone_into(&mut out.username);
+        if let Some(failed) = slot.tried() {
+            out.failed_image_name.clone_from(&failed.name);
+            out.failed_at = Some(asked_at(failed).into());
+        }
         return out;
     };
     out.source = source(medium).into();
@@ -53,11 +57,16 @@ pub(crate) fn slot(
     out.size_bytes = medium.size;
     out.writable = !medium.is_read_only;
     out.username.clone_from(&medium.account);
-    out.inserted_at = Some((UNIX_EPOCH + Duration::from_millis(medium.inserted_ms)).into());
+    out.inserted_at = Some(asked_at(medium).into());
     out.read_bytes = counters.read.load(Ordering::Relaxed);
     out.written_bytes = counters.written.load(Ordering::Relaxed);
     out.fetched_bytes = counters.fetched.load(Ordering::Relaxed);
     out
+}
+
+/// When its insertion was asked for.
+fn asked_at(medium: &Medium) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(medium.inserted_ms)
 }
 
 fn source(medium: &Medium) -> v1::MediaSource {

@@ -2,6 +2,7 @@
 
 mod reload;
 mod signals;
+mod silence;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
@@ -734,15 +735,7 @@ impl<'a> Operator<'a> {
     /// Looks at those who have been silent for a while: what they waited for a processor meanwhile is not held against them.
     fn forgive(&mut self) {
         let now = self.clock.now();
-        for ((_, view), daemon) in self.machine.views().zip(&self.options.daemons) {
-            let Some(span) = daemon.missed_after else { continue };
-            let silent = matches!(view.state, State::Ready { beat, .. } if now.since(beat) >= span);
-            if !silent {
-                self.missed.remove(&daemon.spec.name);
-            } else if self.missed.insert(daemon.spec.name.clone()) {
-                tracing::error!(daemon = %daemon.spec.name, silent = %span, "daemon missed heartbeats");
-            }
-        }
+        self.tell_silence();
         let mut starved = Vec::new();
         for (id, view) in self.machine.views() {
             let Some(waited) = self.waited.get_mut(id.0) else { continue };
@@ -951,6 +944,8 @@ impl<'a> Operator<'a> {
         if before == after {
             return;
         }
+        // Who reads the health upon the event finds no word of what is over.
+        self.missed.remove(&name);
         let severity = match to {
             State::Degraded { .. } => pb::EventSeverity::Critical,
             State::Failed { .. } => pb::EventSeverity::Critical,
@@ -1065,10 +1060,8 @@ impl<'a> Operator<'a> {
             .map(|(name, times)| format!("{name} was killed {times} times {VIOLATION}"));
         let confinement =
             unconfined.chain(violated).map(|message| Note { component: "confinement", message });
-        let missed = self.missed.iter().map(|name| Note {
-            component: "heartbeat",
-            message: format!("the loop of {name} gives no sign of life"),
-        });
+        let missed =
+            self.missed.iter().map(|name| Note { component: "heartbeat", message: silence::silent(name) });
         let all = boot.into_iter().chain(configuration).chain(privileges).chain(confinement);
         all.chain(limits).chain(missed).collect()
     }

@@ -1,5 +1,6 @@
 // What every page shows something of: hosts, the chassis, the BMC and its health.
 import type { Event } from "../gen/schema/v1alpha1/event_pb";
+import { HealthStatus } from "../gen/schema/v1alpha1/system_pb";
 import { chassis, controllers, hosts, system } from "./api";
 import { clock } from "./clock.svelte";
 import { Resource } from "./resource.svelte";
@@ -8,6 +9,8 @@ const of = (...domains: string[]) => (event: Event) => domains.includes(event.do
 
 /** Power is told by events, but not that who tells them hangs, ms. */
 const LOOK = 10_000;
+/** How often the health of the BMC is read while something is wrong with it: not every end of that is told, ms. */
+const UNWELL = 5000;
 
 class Machine {
   hosts = new Resource(async () => (await hosts.listHosts({})).hosts, { on: of("host", "chassis"), owner: "statemgr", every: LOOK });
@@ -25,7 +28,11 @@ class Machine {
 
   start(): void {
     if (this.#ends.length) return;
-    this.#ends = [this.hosts.run(), this.chassis.run(), this.controller.run(), this.info.run()];
+    const unwell = setInterval(() => {
+      const health = this.info.data?.health;
+      if (health && health.status !== HealthStatus.OK && !document.hidden && !this.info.loading) void this.info.refresh();
+    }, UNWELL);
+    this.#ends = [this.hosts.run(), this.chassis.run(), this.controller.run(), this.info.run(), () => clearInterval(unwell)];
   }
 
   stop(): void {

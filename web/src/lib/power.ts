@@ -2,8 +2,9 @@
 import { ChassisAction } from "../gen/schema/v1alpha1/chassis_pb";
 import { HostAction, HostStatus } from "../gen/schema/v1alpha1/host_pb";
 import { ManagementControllerAction } from "../gen/schema/v1alpha1/managementcontroller_pb";
+import { ThermalFaultReason, ThermalZoneStatus } from "../gen/schema/v1alpha1/thermal_pb";
 import { act, asking, toasts, words } from "./act.svelte";
-import { chassis, controllers, hosts } from "./api";
+import { chassis, controllers, hosts, thermal } from "./api";
 import { label, t } from "./i18n.svelte";
 
 export const HOST_ACTIONS = [
@@ -40,21 +41,24 @@ export function isOffered(action: HostAction, status: HostStatus): boolean {
   }
 }
 
+/** How long the answer to how hot it is may take before power goes on all the same, ms. */
+const ASK_HEAT = 2000;
+
+/** What speaks against power: zones that are over critical, or whose emergency nobody has cleared. Empty where there are none, or nobody says. */
+async function heat(): Promise<string> {
+  const all = await thermal.listThermalZones({}, { timeoutMs: ASK_HEAT }).then(({ thermalZones }) => thermalZones, () => []);
+  const hot = all.filter((zone) => zone.emergency || zone.status === ThermalZoneStatus.CRITICAL);
+  const zones = hot.map(({ name, emergency, status }) => `${t("thermal.zone")} ${name}: ${emergency ? label("thermalFault", ThermalFaultReason, ThermalFaultReason.EMERGENCY) : label("zoneStatus", ThermalZoneStatus, status)}`);
+  return zones.length ? t("power.hot", { zones: zones.join(", ") }) : "";
+}
+
 /** Does it, after a question where it is not harmless. */
 export function askHost(host: string, action: HostAction): void {
   const name = label("hostAction", HostAction, action);
   const run = () => void act(() => hosts.changeHostState({ hostName: host, action }), "power.started", { action: name, host });
-  if (action === HostAction.ON) {
-    run();
-    return;
-  }
-  asking.ask({
-    title: t("power.ask", { action: name, host }),
-    text: label("hostActionAbout", HostAction, action),
-    confirm: name,
-    isDangerous: DANGEROUS.has(action),
-    then: run,
-  });
+  const ask = (text: string, isDangerous: boolean) => asking.ask({ title: t("power.ask", { action: name, host }), text, confirm: name, isDangerous, then: run });
+  if (action === HostAction.ON) void heat().then((hot) => (hot ? ask(hot, true) : run()));
+  else ask(label("hostActionAbout", HostAction, action), DANGEROUS.has(action));
 }
 
 export const CHASSIS_ACTIONS = [ChassisAction.ON, ChassisAction.OFF, ChassisAction.POWER_CYCLE, ChassisAction.EMERGENCY_SHUTDOWN] as const;
@@ -63,11 +67,11 @@ export const CHASSIS_ACTIONS = [ChassisAction.ON, ChassisAction.OFF, ChassisActi
 export function askChassis(box: string, action: ChassisAction): void {
   const name = label("chassisAction", ChassisAction, action);
   let requestId = "";
-  asking.ask({
+  const ask = (hot: string) => asking.ask({
     title: t("power.ask", { action: name, host: box }),
-    text: label("chassisActionAbout", ChassisAction, action),
+    text: `${label("chassisActionAbout", ChassisAction, action)} ${hot}`.trim(),
     confirm: name,
-    isDangerous: action !== ChassisAction.ON && action !== ChassisAction.OFF,
+    isDangerous: hot !== "" || (action !== ChassisAction.ON && action !== ChassisAction.OFF),
     ...(action === ChassisAction.EMERGENCY_SHUTDOWN ? { typed: box } : {}),
     then: () =>
       void act(async () => {
@@ -78,6 +82,8 @@ export function askChassis(box: string, action: ChassisAction): void {
         }
       }, "power.started", { action: name, host: box }),
   });
+  if (action === ChassisAction.ON) void heat().then(ask);
+  else ask("");
 }
 
 export const BMC_ACTIONS = [

@@ -8,7 +8,7 @@ export class Sending {
   failure = $state.raw<Failure | undefined>();
   #form = 0;
 
-  /** Another form is filled in: what becomes of the one before is not told in this one. */
+  /** Another form is filled in, or this one is refused by the browser: what became of the one before is not told any more. */
   begin(): void {
     this.#form += 1;
     this.failure = undefined;

@@ -93,7 +93,11 @@ fn whatever_fails_on_the_way_leaves_an_empty_drive_and_a_reason() {
             "{out:?}"
         );
         assert!(slot.fault().contains("no") && slot.outcome().is_err());
+        assert_eq!(slot.tried().map(|tried| (tried.name.as_str(), tried.inserted_ms)), Some(("a", 1)));
+        slot.insert(url("b"), at(1), &mut out);
+        assert_eq!(slot.tried(), None, "another one is on its way");
     }
+    assert_eq!(inserted().tried(), None);
     let mut slot = Slot::new(Kind::Cd);
     let mut out = Vec::new();
     slot.insert(url("a"), at(0), &mut out);

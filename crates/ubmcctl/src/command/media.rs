@@ -21,7 +21,7 @@ use crate::cli::{MediaCommand, MediaInsert, MediaStoreCommand};
 use crate::client::{Client, Socket};
 use crate::failure::Failure;
 use crate::output::{Output, Table, note};
-use crate::text::{ago, bytes, clean, enum_word};
+use crate::text::{ago, bytes, clean, enum_word, time};
 
 /// Before the name of a file in the store.
 const STORE: &str = "store:";
@@ -52,7 +52,7 @@ pub(crate) async fn run(session: Session, command: MediaCommand, output: Output)
                         if slot.read_bytes == 0 { String::new() } else { bytes(slot.read_bytes) },
                         // Of a drive without a medium it says something else.
                         if slot.state() == MediaState::Empty { String::new() } else { slot.username.clone() },
-                        slot.fault.clone(),
+                        fault_of(slot),
                     ]);
                 }
                 table
@@ -252,6 +252,14 @@ async fn share_on(client: &Client, name: &str, served: &Served, path: &str) -> R
     }
 }
 
+/// What is wrong with a drive; of an empty one, what could not be inserted and when that was asked for as well.
+fn fault_of(slot: &MediaSlot) -> String {
+    if slot.failed_at.is_none() {
+        return slot.fault.clone();
+    }
+    format!("{} ({}, {})", slot.fault, slot.failed_image_name, time(slot.failed_at.as_ref()))
+}
+
 /// The drive that is named, or the first that is meant.
 async fn named_or_first(
     client: &Client,
@@ -382,6 +390,15 @@ mod tests {
     #[test]
     fn a_name_is_escaped_as_a_part_of_a_path() {
         assert_eq!(escaped("a b/ü.iso"), "a%20b%2F%C3%BC.iso");
+    }
+
+    #[test]
+    fn what_could_not_be_inserted_is_named_with_its_time() {
+        let mut slot = MediaSlot { fault: "no".to_owned(), ..MediaSlot::default() };
+        assert_eq!(fault_of(&slot), "no");
+        slot.failed_image_name = "a.iso".to_owned();
+        slot.failed_at = Some(prost_types::Timestamp { seconds: 86_400, nanos: 0 });
+        assert_eq!(fault_of(&slot), "no (a.iso, 1970-01-02 00:00:00Z)");
     }
 
     #[tokio::test]

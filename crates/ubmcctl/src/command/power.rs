@@ -12,6 +12,7 @@ use schema::v1alpha1::{
 
 use super::Session;
 use super::event::follow;
+use super::thermal::warn_of_heat;
 use crate::boot_override::{self, BootOverrideCommand};
 use crate::cli::{ChassisCommand, ChassisPower, EventFilter, HostCommand, Power, RestorePolicy, Switch};
 use crate::client::Client;
@@ -191,6 +192,9 @@ async fn change_host(
 ) -> Result<(), Failure> {
     let name = power.name;
     let word = enum_word(action.as_str_name(), "HOST_ACTION_");
+    if action == HostAction::On {
+        warn_of_heat(client).await;
+    }
     let events = match power.wait.wait {
         Some(_) => wait::listen(client, "host", &name).await,
         None => None,
@@ -381,6 +385,9 @@ async fn change_chassis(
         ChassisAction::EmergencyShutdown => "force-off".to_owned(),
         action => enum_word(action.as_str_name(), "CHASSIS_ACTION_"),
     };
+    if action == ChassisAction::On {
+        warn_of_heat(client).await;
+    }
     let events = match power.wait.wait {
         Some(_) => wait::listen(client, "host", "").await,
         None => None,

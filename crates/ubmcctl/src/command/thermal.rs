@@ -32,6 +32,8 @@ const OVERRIDES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=D
 const HOLD: Duration = Duration::from_secs(60);
 /// It is renewed that early, so that one that comes late ends nothing.
 const RENEW: Duration = Duration::from_secs(30);
+/// How long the answer to how hot it is may take before something is powered on all the same.
+const ASK_HEAT: Duration = Duration::from_secs(2);
 /// How far above what it holds a zone may get while it is measured, K.
 const MARGIN: f64 = 8.0;
 /// The zone is steady when it moves by less than this in the window, K.
@@ -109,6 +111,29 @@ pub(crate) async fn run(session: Session, command: ThermalCommand, output: Outpu
 
 async fn list(client: &Client) -> Result<ListThermalZonesResponse, Failure> {
     client.call(thermal_service::LIST_THERMAL_ZONES, &ListThermalZonesRequest {}).await
+}
+
+/// Says on stderr, before something is powered on, which zones are over critical and whose emergency nobody has cleared. Nothing is said where nobody answers
+/// within [`ASK_HEAT`]: power does not wait for that.
+pub(crate) async fn warn_of_heat(client: &Client) {
+    let Ok(Ok(reply)) = tokio::time::timeout(ASK_HEAT, list(client)).await else { return };
+    for warning in reply.thermal_zones.iter().filter_map(heat) {
+        note(&warning);
+    }
+}
+
+/// What speaks against power for what a zone cools.
+fn heat(zone: &ThermalZone) -> Option<String> {
+    let name = &zone.name;
+    if zone.emergency {
+        Some(format!(
+            "warning: zone {name}: an emergency was not cleared (ubmcctl thermal emergency clear {name})"
+        ))
+    } else if zone.status() == ThermalZoneStatus::Critical {
+        Some(format!("warning: zone {name} is over its critical temperature: power may be cut again"))
+    } else {
+        None
+    }
 }
 
 fn overriding(zone: &str, percent: f64, lasts: Duration) -> OverrideThermalZoneRequest {
@@ -420,6 +445,25 @@ fn show(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_over_critical_or_latched_speaks_against_power() {
+        let rows = [
+            (ThermalZoneStatus::Normal, false, None),
+            (ThermalZoneStatus::Warning, false, None),
+            (ThermalZoneStatus::Error, false, None),
+            (ThermalZoneStatus::Critical, false, Some("over its critical temperature")),
+            (ThermalZoneStatus::Critical, true, Some("emergency clear cpu")),
+            (ThermalZoneStatus::Normal, true, Some("emergency clear cpu")),
+        ];
+        for (status, emergency, wanted) in rows {
+            let name = "cpu".to_owned();
+            let zone = ThermalZone { name, status: status.into(), emergency, ..ThermalZone::default() };
+            let said = heat(&zone);
+            assert_eq!(said.is_some(), wanted.is_some(), "{status:?} {emergency}: {said:?}");
+            assert!(said.unwrap_or_default().contains(wanted.unwrap_or_default()), "{status:?} {emergency}");
+        }
+    }
 
     #[test]
     fn zones_are_sorted_by_name_heat_and_how_bad_they_are() {

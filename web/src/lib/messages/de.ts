@@ -251,6 +251,7 @@ const de: Messages = {
   "media.eject": "Auswerfen",
   "media.inserted": "{slot}: Der Host hat das Medium.",
   "media.ejected": "{slot} ist leer.",
+  "media.failed": "{name} wurde nicht eingelegt ({when}): {why}",
   "media.serving": "{name} kommt aus diesem Tab: Wird er geschlossen, verliert der Host das Medium.",
   "media.lost": "{name}: Die Verbindung ist unterbrochen. Neuer Versuch…",
   "media.store": "Speicher auf dem BMC",
@@ -298,6 +299,7 @@ const de: Messages = {
   "power.policySet": "Das Verhalten nach Stromausfall ist gesetzt.",
   "power.ask": "{action}: {host}?",
   "power.started": "{action} von {host} hat begonnen.",
+  "power.hot": "{zones}. Was jetzt eingeschaltet wird, kann wieder abgeschaltet werden.",
 
   "identify.on": "Kennlicht an",
   "identify.off": "Kennlicht aus",
@@ -499,6 +501,7 @@ const de: Messages = {
   "policy.idle": "Eine unbenutzte Sitzung endet nach, Sekunden",
   "policy.absolute": "Jede Sitzung endet nach",
   "policy.forget": "Fehlversuche sind vergessen nach",
+  "policy.bounds": "Möglich ist {least} bis {most}.",
   "subscriptions.about": "Ziele anderswo, denen Ereignisse im Format von Redfish gesendet werden.",
   "subscriptions.none": "Niemandem werden Ereignisse gesendet.",
   "subscriptions.new": "Neues Abonnement",

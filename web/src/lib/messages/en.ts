@@ -249,6 +249,7 @@ const en = {
   "media.eject": "Eject",
   "media.inserted": "{slot}: the host has the medium.",
   "media.ejected": "{slot} is empty.",
+  "media.failed": "{name} was not inserted ({when}): {why}",
   "media.serving": "{name} is served by this tab: closing it takes the disc from the host.",
   "media.lost": "{name}: the connection is lost. Trying again…",
   "media.store": "Store on the BMC",
@@ -296,6 +297,7 @@ const en = {
   "power.policySet": "The restore policy is set.",
   "power.ask": "{action}: {host}?",
   "power.started": "{action} of {host} has started.",
+  "power.hot": "{zones}. What is powered on now may be cut off again.",
 
   "identify.on": "Identify",
   "identify.off": "Stop identifying",
@@ -497,6 +499,7 @@ const en = {
   "policy.idle": "A session that nobody uses ends after, seconds",
   "policy.absolute": "Any session ends after",
   "policy.forget": "Failures are forgotten after",
+  "policy.bounds": "It is {least} to {most}.",
   "subscriptions.about": "Destinations elsewhere that are sent events as Redfish has them.",
   "subscriptions.none": "Nobody is sent events.",
   "subscriptions.new": "New subscription",

@@ -251,6 +251,7 @@ const ja: Messages = {
   "media.eject": "取り出し",
   "media.inserted": "{slot}: ホストにメディアが入りました。",
   "media.ejected": "{slot} は空です。",
+  "media.failed": "{name} を挿入できませんでした（{when}）: {why}",
   "media.serving": "{name} はこのタブから提供されています。閉じるとホストはディスクを失います。",
   "media.lost": "{name}: 接続が切れました。再試行中…",
   "media.store": "BMC の保存領域",
@@ -298,6 +299,7 @@ const ja: Messages = {
   "power.policySet": "電源復旧時の動作を設定しました。",
   "power.ask": "{host}: {action}を実行しますか?",
   "power.started": "{host} の{action}を開始しました。",
+  "power.hot": "{zones}。今電源を入れても、再び切られることがあります。",
 
   "identify.on": "識別灯を点灯",
   "identify.off": "識別灯を消灯",
@@ -499,6 +501,7 @@ const ja: Messages = {
   "policy.idle": "未使用のセッションが終了するまで（秒）",
   "policy.absolute": "セッションの最長時間",
   "policy.forget": "失敗回数を忘れるまで",
+  "policy.bounds": "{least} から {most} までです。",
   "subscriptions.about": "Redfish 形式のイベントを送る宛先です。",
   "subscriptions.none": "送信先はありません。",
   "subscriptions.new": "新しい購読",

@@ -251,6 +251,7 @@ const zh: Messages = {
   "media.eject": "弹出",
   "media.inserted": "{slot}:主机已有介质。",
   "media.ejected": "{slot} 为空。",
+  "media.failed": "未能插入 {name}（{when}）：{why}",
   "media.serving": "{name} 由此标签页提供:关闭后主机将失去光盘。",
   "media.lost": "{name}:连接已断开,正在重试…",
   "media.store": "BMC 上的存储",
@@ -298,6 +299,7 @@ const zh: Messages = {
   "power.policySet": "已设置恢复供电策略。",
   "power.ask": "对 {host} 执行“{action}”？",
   "power.started": "已开始对 {host} 执行“{action}”。",
+  "power.hot": "{zones}。现在开机可能会再次被断电。",
 
   "identify.on": "打开定位灯",
   "identify.off": "关闭定位灯",
@@ -499,6 +501,7 @@ const zh: Messages = {
   "policy.idle": "无人使用的会话结束于，秒",
   "policy.absolute": "任何会话结束于",
   "policy.forget": "失败记录清除于",
+  "policy.bounds": "应为 {least} 到 {most}。",
   "subscriptions.about": "以 Redfish 格式接收事件的外部目标。",
   "subscriptions.none": "没有接收事件的目标。",
   "subscriptions.new": "新建订阅",
