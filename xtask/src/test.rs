@@ -274,7 +274,7 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 17] = [
+const REDFISH: [&str; 18] = [
     "any_request",
     "audit",
     "changes",
