@@ -2,7 +2,7 @@
 //! ended, as the event log has them; who asked for one was answered when it was accepted. They stay as long as their events, over restarts. Images that are
 //! copied into the store: from their begin on, as mediasrv knows them, the last eight. Diagnostic data: while it is collected and a while after, as websrv
 //! knows it. The begin and the end of each is an event ([`log`](super::log)), and what its owner knows no more, as it has started anew since, is shown as its
-//! events tell it.
+//! events tell it. While mediasrv does not answer, a copy whose end nobody has told is shown as one that goes on.
 
 use std::collections::BTreeMap;
 
@@ -156,12 +156,14 @@ const DIAGNOSTICS: &str = "diagnostics";
 /// Seconds after which what has begun is in the list of its owner, wherever that was asked before the event was read.
 const LISTED_AFTER: i64 = 10;
 
-/// A task that its owner knows no more: what its events tell of it.
+/// A task that its owner knows no more, or is not there to be asked about: what its events tell of it.
 struct Told<'w> {
     id: &'w str,
     /// The newest event of it, and what that says.
     last: (&'w v1::Event, &'w v1::TaskChange),
     began: Option<prost_types::Timestamp>,
+    /// Its end was not told, and its owner does not answer: as far as is known it goes on.
+    goes_on: bool,
 }
 
 impl Told<'_> {
@@ -170,8 +172,8 @@ impl Told<'_> {
     }
 }
 
-/// Those tasks, the one that was told of last first. Of one whose end nobody has told, as its owner died with it, nothing is said while that owner does not
-/// answer: then it may go on.
+/// Those tasks, the one that was told of last first. One whose end nobody has told goes on while its owner does not answer: who follows it is not told that
+/// there is none, nor that it failed. Once the owner answers and does not list it, the owner died with it.
 ///
 /// # Errors
 /// As [`World::events`].
@@ -187,7 +189,7 @@ fn told(world: &World) -> Result<Vec<Told<'_>>, Fault> {
             continue;
         }
         let place = *places.entry(id).or_insert_with(|| {
-            all.push(Told { id, last: (event, change), began: None });
+            all.push(Told { id, last: (event, change), began: None, goes_on: false });
             all.len() - 1
         });
         if let (v1::TaskChangeKind::Started, Some(one)) = (change.kind(), all.get_mut(place)) {
@@ -199,10 +201,10 @@ fn told(world: &World) -> Result<Vec<Told<'_>>, Fault> {
         .chain(world.about.collected.iter().map(|one| one.id.as_str()))
         .collect();
     let answers = world.media().is_ok();
-    all.retain(|one| {
-        let is_lost = (one.last.0.domain == DIAGNOSTICS || answers)
-            && one.began.is_some_and(|at| at.seconds.saturating_add(LISTED_AFTER) <= world.about.now);
-        !listed.contains(&one.id) && (one.is_over() || is_lost)
+    all.retain_mut(|one| {
+        one.goes_on = !one.is_over() && one.last.0.domain == MEDIA && !answers;
+        let is_lost = one.began.is_some_and(|at| at.seconds.saturating_add(LISTED_AFTER) <= world.about.now);
+        !listed.contains(&one.id) && (one.is_over() || one.goes_on || is_lost)
     });
     Ok(all)
 }
@@ -212,6 +214,7 @@ fn of_events(one: &Told<'_>) -> Value {
     let (state, health, message) = match change.kind() {
         v1::TaskChangeKind::Completed => ("Completed", "OK", task_event::TASK_COMPLETED_OK.with(&[id])),
         v1::TaskChangeKind::Cancelled => ("Cancelled", "OK", task_event::TASK_CANCELLED.with(&[id])),
+        _ if one.goes_on => ("Running", "OK", task_event::TASK_STARTED.with(&[id])),
         // Where its owner died with it, it came to no end.
         _ => ("Exception", "Critical", task_event::TASK_ABORTED.with(&[id])),
     };
@@ -223,7 +226,7 @@ fn of_events(one: &Told<'_>) -> Value {
         "TaskState": state,
         "TaskStatus": health,
         "TaskMonitor": monitor_uri(id),
-        // How much was done of one that did not come to its end nobody knows any more.
+        // How much was done of one that did not come to its end nobody knows, or nobody who answers.
         "PercentComplete": (change.kind() == v1::TaskChangeKind::Completed).then_some(100),
         "StartTime": one.began.map(|at| at.to_string()),
         "EndTime": ended.map(|at| at.to_string()),
@@ -304,6 +307,7 @@ pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<Outcome>, Fau
         // What it made is gone, and with it the answer.
         v1::TaskChangeKind::Completed if event.domain == DIAGNOSTICS => None,
         v1::TaskChangeKind::Completed => Some(Outcome::Done),
+        _ if one.goes_on => Some(Outcome::Running),
         _ => Some(Outcome::Failed),
     })
 }
