@@ -589,7 +589,7 @@ fn what_an_owner_says_is_wrong_is_told_of_the_property_with_his_reason() {
             bench.send(Method::Patch, "/redfish/v1/Managers/bmc/VirtualMedia/cd", &json!({"Image": image}));
         let answer = patched.value();
         assert_eq!(answer["error"]["code"], "Base.1.22.PropertyValueIncorrect");
-        assert_eq!(answer["error"]["@Message.ExtendedInfo"][0]["Resolution"], told);
+        assert_eq!(answer["error"]["@Message.ExtendedInfo"][0]["Resolution"], why);
         assert!(!answer.to_string().contains("hush"), "{answer}");
     }
 }
@@ -600,7 +600,9 @@ fn fields_are_called_what_can_be_given() {
         let created = resource.create.iter().flat_map(|create| create.properties);
         let created = created.map(|(property, _)| property.path);
         let parameters = resource.actions.iter().flat_map(|action| action.parameters);
-        let given: Vec<&str> = created.chain(parameters.map(|parameter| parameter.property.path)).collect();
+        let patched = resource.patch.iter().flat_map(|patch| patch.properties);
+        let given = created.chain(parameters.map(|parameter| parameter.property.path));
+        let given: Vec<&str> = given.chain(patched.map(|property| property.path)).collect();
         for (field, property) in resource.fields {
             assert!(given.contains(property), "{}: {field} is {property}", resource.path);
         }
