@@ -217,6 +217,9 @@ fn a_thing_is_one_by_whichever_of_its_uris_it_is_changed() {
         // Their light and tag.
         ("Systems/system", "Chassis/chassis"),
         ("AccountService", "AccountService/"),
+        // The name of the controller.
+        ("Managers/bmc/NetworkProtocol", "Managers/bmc/EthernetInterfaces/eth0"),
+        ("Managers/bmc/EthernetInterfaces/eth0", "Managers/bmc/EthernetInterfaces/eth1"),
     ] {
         assert_eq!(thing(one), thing(other));
     }
@@ -224,7 +227,7 @@ fn a_thing_is_one_by_whichever_of_its_uris_it_is_changed() {
         ("Managers/bmc/VirtualMedia/cd", "Managers/bmc/VirtualMedia/usb"),
         ("AccountService/Accounts/a", "AccountService/Accounts/b"),
         ("AccountService/Accounts/cd", "Managers/bmc/VirtualMedia/cd"),
-        ("Managers/bmc/NetworkProtocol", "Managers/bmc/EthernetInterfaces/eth0"),
+        ("Managers/bmc/NetworkProtocol", "Managers/bmc"),
     ] {
         assert_ne!(thing(one), thing(other));
     }
