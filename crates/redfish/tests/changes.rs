@@ -205,6 +205,25 @@ fn a_change_under_a_condition_that_does_not_hold_is_not_made() {
 }
 
 #[test]
+fn a_daemon_that_starts_anew_is_no_change_of_a_machine() {
+    let mut bench = bench();
+    let tag = bench.get(SYSTEM).header("etag").unwrap().to_owned();
+    let shown = bench.shown(SYSTEM);
+    assert!(shown["SerialConsole"]["SSH"].is_object() && shown["GraphicalConsole"].is_object(), "{shown}");
+    // Without sshsrv nobody listens, and kvmsrv and mediasrv do not answer yet.
+    let system = v1::SystemInfo { name: "bmc".into(), ..Default::default() };
+    bench.say("rpc.SystemService.GetSystemInfo", &v1::GetSystemInfoResponse { system_info: Some(system) });
+    for subject in ["rpc.KvmService.ListScreens", "rpc.MediaService.ListMedia"] {
+        bench.refuse(subject, Fault::new(Code::Unavailable, "it is starting"));
+    }
+    let shown = bench.shown(SYSTEM);
+    assert!(shown["SerialConsole"].get("SSH").is_none() && shown.get("GraphicalConsole").is_none());
+    assert!(shown.get("VirtualMedia").is_none(), "{shown}");
+    let request = Request { if_match: Some(tag), ..Request::default() };
+    assert_eq!(bench.ask(Method::Patch, SYSTEM, r#"{"AssetTag": "x"}"#, request).status, 200);
+}
+
+#[test]
 fn a_thing_is_one_by_whichever_of_its_uris_it_is_changed() {
     let thing = |path: &str| {
         let path = format!("/redfish/v1/{path}");
