@@ -184,6 +184,8 @@ impl Exchange {
             "ComputerSystem" | "Chassis" => "systems and chassis".to_owned(),
             // A drive is at the manager and at its system, and an event is one in all logs that have it.
             "VirtualMedia" | "LogEntry" => format!("{kind} {}", self.route.id),
+            // The controller's name is at each interface and at the protocols.
+            "EthernetInterface" | "ManagerNetworkProtocol" => "network".to_owned(),
             _ => self.route.uri.clone(),
         }
     }

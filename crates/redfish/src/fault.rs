@@ -59,15 +59,17 @@ impl Fault {
         if self.is_of_fields() { self.properties(fields) } else { Vec::new() }
     }
 
-    /// The properties whose fields are wrong, by their names in `fields`, and why. What is said of several fields that are one property is said once.
+    /// The properties whose fields are wrong, by their names in `fields`, and why. What is said of several fields that are one property is said once; what is
+    /// said of a field that several properties may be is said of each of them.
     pub(crate) fn properties(&self, fields: Fields) -> Vec<(&'static str, &str)> {
-        let known =
-            |part: &str| fields.iter().find(|(field, _)| *field == part).map(|(_, property)| *property);
+        let is_known = |part: &&str| fields.iter().any(|(field, _)| field == part);
         let mut told: Vec<(&'static str, &str)> = Vec::new();
         for (field, why) in &self.fields {
-            let Some(property) = field.split(['.', '[']).find_map(known) else { continue };
-            if !told.contains(&(property, why.as_str())) {
-                told.push((property, why.as_str()));
+            let Some(part) = field.split(['.', '[']).find(is_known) else { continue };
+            for (_, property) in fields.iter().filter(|(field, _)| *field == part) {
+                if !told.contains(&(*property, why.as_str())) {
+                    told.push((*property, why.as_str()));
+                }
             }
         }
         told

@@ -1,4 +1,4 @@
-//! Logs as one exchange has put them together: each once, however many of its entries are shown.
+//! Logs, and the events of tasks, as one exchange has put them together: each once, however many of its entries are shown.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

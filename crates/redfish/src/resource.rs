@@ -39,7 +39,8 @@ pub struct Resource {
     pub actions: &'static [Action],
     /// What an action of this name answers, of what the owner answered; without it, as nearly all: that it is done.
     pub answers: Option<Answers>,
-    /// What fields of the contract's requests are called here, for a POST that its owner refuses for one of them.
+    /// What fields of the contract's requests are called here, for a POST or a PATCH that its owner refuses for one of them. A field that is made of one of
+    /// several properties is there once for each.
     pub fields: Fields,
 }
 

@@ -205,6 +205,25 @@ fn a_change_under_a_condition_that_does_not_hold_is_not_made() {
 }
 
 #[test]
+fn a_daemon_that_starts_anew_is_no_change_of_a_machine() {
+    let mut bench = bench();
+    let tag = bench.get(SYSTEM).header("etag").unwrap().to_owned();
+    let shown = bench.shown(SYSTEM);
+    assert!(shown["SerialConsole"]["SSH"].is_object() && shown["GraphicalConsole"].is_object(), "{shown}");
+    // Without sshsrv nobody listens, and kvmsrv and mediasrv do not answer yet.
+    let system = v1::SystemInfo { name: "bmc".into(), ..Default::default() };
+    bench.say("rpc.SystemService.GetSystemInfo", &v1::GetSystemInfoResponse { system_info: Some(system) });
+    for subject in ["rpc.KvmService.ListScreens", "rpc.MediaService.ListMedia"] {
+        bench.refuse(subject, Fault::new(Code::Unavailable, "it is starting"));
+    }
+    let shown = bench.shown(SYSTEM);
+    assert!(shown["SerialConsole"].get("SSH").is_none() && shown.get("GraphicalConsole").is_none());
+    assert!(shown.get("VirtualMedia").is_none(), "{shown}");
+    let request = Request { if_match: Some(tag), ..Request::default() };
+    assert_eq!(bench.ask(Method::Patch, SYSTEM, r#"{"AssetTag": "x"}"#, request).status, 200);
+}
+
+#[test]
 fn a_thing_is_one_by_whichever_of_its_uris_it_is_changed() {
     let thing = |path: &str| {
         let path = format!("/redfish/v1/{path}");
@@ -217,6 +236,9 @@ fn a_thing_is_one_by_whichever_of_its_uris_it_is_changed() {
         // Their light and tag.
         ("Systems/system", "Chassis/chassis"),
         ("AccountService", "AccountService/"),
+        // The name of the controller.
+        ("Managers/bmc/NetworkProtocol", "Managers/bmc/EthernetInterfaces/eth0"),
+        ("Managers/bmc/EthernetInterfaces/eth0", "Managers/bmc/EthernetInterfaces/eth1"),
     ] {
         assert_eq!(thing(one), thing(other));
     }
@@ -224,7 +246,7 @@ fn a_thing_is_one_by_whichever_of_its_uris_it_is_changed() {
         ("Managers/bmc/VirtualMedia/cd", "Managers/bmc/VirtualMedia/usb"),
         ("AccountService/Accounts/a", "AccountService/Accounts/b"),
         ("AccountService/Accounts/cd", "Managers/bmc/VirtualMedia/cd"),
-        ("Managers/bmc/NetworkProtocol", "Managers/bmc/EthernetInterfaces/eth0"),
+        ("Managers/bmc/NetworkProtocol", "Managers/bmc"),
     ] {
         assert_ne!(thing(one), thing(other));
     }
@@ -589,7 +611,7 @@ fn what_an_owner_says_is_wrong_is_told_of_the_property_with_his_reason() {
             bench.send(Method::Patch, "/redfish/v1/Managers/bmc/VirtualMedia/cd", &json!({"Image": image}));
         let answer = patched.value();
         assert_eq!(answer["error"]["code"], "Base.1.22.PropertyValueIncorrect");
-        assert_eq!(answer["error"]["@Message.ExtendedInfo"][0]["Resolution"], told);
+        assert_eq!(answer["error"]["@Message.ExtendedInfo"][0]["Resolution"], why);
         assert!(!answer.to_string().contains("hush"), "{answer}");
     }
 }
@@ -600,7 +622,9 @@ fn fields_are_called_what_can_be_given() {
         let created = resource.create.iter().flat_map(|create| create.properties);
         let created = created.map(|(property, _)| property.path);
         let parameters = resource.actions.iter().flat_map(|action| action.parameters);
-        let given: Vec<&str> = created.chain(parameters.map(|parameter| parameter.property.path)).collect();
+        let patched = resource.patch.iter().flat_map(|patch| patch.properties);
+        let given = created.chain(parameters.map(|parameter| parameter.property.path));
+        let given: Vec<&str> = given.chain(patched.map(|property| property.path)).collect();
         for (field, property) in resource.fields {
             assert!(given.contains(property), "{}: {field} is {property}", resource.path);
         }

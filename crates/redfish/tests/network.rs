@@ -218,6 +218,78 @@ fn time_servers_are_named_and_switched_by_one_request() {
 }
 
 #[test]
+fn of_a_refused_change_what_its_owner_names_is_wrong_and_the_rest_is_bound_to_it() {
+    const WRONG: &str = "PropertyValueIncorrect";
+    const BOUND: &str = "PropertyValueConflict";
+
+    let full = json!({"Address": "192.0.2.255", "SubnetMask": "255.255.255.0", "Gateway": "192.0.2.1"});
+    let boot = json!({"BootSourceOverrideTarget": "UefiHttp", "BootSourceOverrideEnabled": "Once", "HttpBootUri": "x"});
+    let table: &[(&str, Value, &[&str], &[(&str, &str)])] = &[
+        (
+            PROTOCOL,
+            json!({"NTP": {"ProtocolEnabled": false, "NTPServers": ["a b"]}}),
+            &["time_servers.servers[0]"],
+            &[("/NTP/NTPServers", WRONG), ("/NTP/ProtocolEnabled", BOUND)],
+        ),
+        (
+            ETH0,
+            json!({"HostName": "a b", "StaticNameServers": ["192.0.2.54"]}),
+            &["host_name"],
+            &[("/HostName", WRONG), ("/StaticNameServers", BOUND)],
+        ),
+        // The full name is the host's and the domain.
+        (ETH0, json!({"FQDN": "a b.example"}), &["host_name"], &[("/FQDN", WRONG)]),
+        (ETH0, json!({"FQDN": "a.b c"}), &["domain"], &[("/FQDN", WRONG)]),
+        (
+            ETH0,
+            json!({"DHCPv4": {"DHCPEnabled": false}, "IPv4StaticAddresses": [full], "StaticNameServers": ["x"]}),
+            &["fixed4.address", "name_servers.addresses[0]"],
+            &[("/DHCPv4/DHCPEnabled", BOUND), ("/IPv4StaticAddresses", WRONG), ("/StaticNameServers", WRONG)],
+        ),
+        // A field that is made of nothing that was given: all of it is refused.
+        (
+            ETH0,
+            json!({"DHCPv4": {"DHCPEnabled": false}}),
+            &["fixed4.address"],
+            &[("/DHCPv4/DHCPEnabled", WRONG)],
+        ),
+        (
+            "/redfish/v1/Systems/system",
+            json!({ "Boot": boot }),
+            &["host.boot_override.http_boot_uri"],
+            &[
+                ("/Boot/BootSourceOverrideEnabled", BOUND),
+                ("/Boot/BootSourceOverrideTarget", BOUND),
+                ("/Boot/HttpBootUri", WRONG),
+            ],
+        ),
+    ];
+    for (path, body, fields, expected) in table {
+        let fields = fields.iter().map(|field| ((*field).to_owned(), "it is none".to_owned())).collect();
+        let fault = Fault { fields, ..Fault::new(Code::InvalidArgument, "it is refused") };
+        let mut bench = bench();
+        bench.refuse("rpc.NetworkService.ChangeNetwork", fault.clone());
+        bench.refuse("rpc.HostService.UpdateHost", fault);
+        let answer = bench.send(Method::Patch, path, body);
+        assert_eq!(answer.status, 400, "{body}");
+        assert_eq!(bench.called.len(), 1, "{body}");
+        let said = &answer.value()["error"]["@Message.ExtendedInfo"];
+        let mut said: Vec<(&str, String)> = said
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| {
+                let id = one["MessageId"].as_str().unwrap().replace("Base.1.22.", "");
+                (one["RelatedProperties"][0].as_str().unwrap(), id)
+            })
+            .collect();
+        said.sort();
+        let said: Vec<(&str, &str)> = said.iter().map(|(at, id)| (*at, id.as_str())).collect();
+        assert_eq!(said.as_slice(), *expected, "{body}");
+    }
+}
+
+#[test]
 fn ways_in_are_shown_where_they_are_and_those_that_are_no_setting_are_read_only() {
     let mut bench = bench();
     let shown = bench.shown(PROTOCOL);

@@ -474,6 +474,12 @@ impl Server {
             && (self.requested.is_some() || (self.continuous.is_some() && self.unconfirmed < UNCONFIRMED_MAX))
     }
 
+    /// Whether an update has begun whose end has not been told: what was put out of it is no whole picture.
+    #[must_use]
+    pub fn is_amid_update(&self) -> bool {
+        self.begun.is_some()
+    }
+
     /// Appends an update to the output if the viewer waits for one and something is other than it knows; whether it did.
     ///
     /// # Errors

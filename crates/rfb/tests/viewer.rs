@@ -411,9 +411,10 @@ fn an_update_without_its_end_is_ended_before_anything_else_is_said() {
         let mut deflater = Deflater::default();
         let (mut server, mut viewer) = open(&screen, &[encoding::RAW, encoding::LAST_RECT]);
         server.receive(&request(false, whole), &screen, &mut Vec::new()).unwrap();
-        assert!(server.update(&screen, &mut deflater).unwrap());
+        assert!(!server.is_amid_update());
+        assert!(server.update(&screen, &mut deflater).unwrap() && server.is_amid_update());
         server.receive(&message, &screen, &mut Vec::new()).unwrap();
-        assert!(!server.is_waiting());
+        assert!(!server.is_waiting() && !server.is_amid_update());
         assert_eq!(viewer.see(&server.take_output()), [Told::Update(u16::MAX), answer]);
         assert!(!viewer.shows(&screen));
         server.receive(&request(true, whole), &screen, &mut Vec::new()).unwrap();

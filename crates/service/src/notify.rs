@@ -18,6 +18,8 @@ pub enum Notification {
     Heartbeat,
     /// It listens: name (`https`) and actual address.
     Listen(String, SocketAddr),
+    /// It listens no more by the way in of this name (`ipmi`), and goes on.
+    ListenEnded(String),
     /// The first-boot credential it made, `name:password`. Shown once, never logged.
     Credential(String),
     /// The fingerprint of the certificate it serves, `sha256:` and 64 hexadecimal digits.
@@ -45,6 +47,7 @@ impl Notification {
                 let (name, address) = value.split_once(':')?;
                 Some(Self::Listen(name.to_owned(), address.parse().ok()?))
             }
+            ("LISTEN_ENDED", name) => Some(Self::ListenEnded(name.to_owned())),
             ("CERTIFICATE", value) => Some(Self::Certificate(value.to_owned())),
             ("HOSTNAME", name) => Some(Self::HostName(name.to_owned())),
             ("UNCONFINED", text) => Some(Self::Unconfined(text.to_owned())),
@@ -64,6 +67,7 @@ impl Notification {
             Self::Heartbeat => "WATCHDOG=1".to_owned(),
             Self::Status(text) => format!("STATUS={}", one_line(text)),
             Self::Listen(name, address) => format!("LISTEN={name}:{address}"),
+            Self::ListenEnded(name) => format!("LISTEN_ENDED={}", one_line(name)),
             Self::Credential(text) => format!("CREDENTIAL={}", one_line(text)),
             Self::Certificate(text) => format!("CERTIFICATE={}", one_line(text)),
             Self::HostName(name) => format!("HOSTNAME={}", one_line(name)),
@@ -173,6 +177,11 @@ impl Notifier {
         self.send(Notification::Listen(name.to_owned(), address));
     }
 
+    /// Says that the daemon listens there no more, though it goes on.
+    pub fn listening_ended(&self, name: &str) {
+        self.send(Notification::ListenEnded(name.to_owned()));
+    }
+
     /// Hands the fingerprint of the certificate that is served to the operator, which shows it on the console.
     pub fn certificate(&self, fingerprint: &str) {
         self.send(Notification::Certificate(fingerprint.to_owned()));
@@ -197,6 +206,7 @@ mod tests {
             Notification::Status("reading pins".into()),
             Notification::Listen("https".into(), "127.0.0.1:43123".parse().unwrap()),
             Notification::Listen("https".into(), "[::1]:443".parse().unwrap()),
+            Notification::ListenEnded("ipmi".into()),
             Notification::Credential("admin:a=b:c".into()),
             Notification::Certificate("sha256:ab".into()),
             Notification::HostName("bmc-0a1b".into()),

@@ -123,10 +123,15 @@ async fn zone(admin: &Client, name: &str) -> Result<Value> {
     Ok(reply.json()?["thermalZone"].clone())
 }
 
-/// Whether an event of this kind was told of this component.
-async fn told(admin: &Client, domain: &str, component: &str, what: &str) -> Result<usize> {
+/// The events of this kind of this component, the newest first.
+async fn events(admin: &Client, domain: &str, component: &str, what: &str) -> Result<Vec<Value>> {
     let path = format!("/api/v1alpha1/events?domain={domain}&component={component}&what={what}");
-    Ok(admin.get(&path).await?.json()?["events"].as_array().map_or(0, Vec::len))
+    Ok(admin.get(&path).await?.json()?["events"].as_array().cloned().unwrap_or_default())
+}
+
+/// How many events of this kind were told of this component.
+async fn told(admin: &Client, domain: &str, component: &str, what: &str) -> Result<usize> {
+    Ok(events(admin, domain, component, what).await?.len())
 }
 
 /// Does something to the suite and waits for full speed; again if it took too long.
@@ -158,6 +163,8 @@ async fn whatever_fails_the_fans_run_at_full_speed_within_two_seconds_and_it_is_
     on(&admin).await?;
     outputs.controlled().await?;
     let twin = tokio::sync::Mutex::new(suite.twin().await?);
+    // Of the sensor, in all tries: a fault that is tried again is told again.
+    let faults = std::cell::Cell::new(0_usize);
     for (part, fault) in [
         ("cpu0_temp", "missing"),
         ("cpu0_temp", "stale"),
@@ -166,13 +173,18 @@ async fn whatever_fails_the_fans_run_at_full_speed_within_two_seconds_and_it_is_
         ("fan2", "slow"),
         ("fan3", "missing"),
     ] {
-        let breaks = async || Ok(twin.lock().await.break_part(part, fault).await?);
+        let breaks = async || {
+            faults.set(faults.get() + usize::from(part == "cpu0_temp"));
+            Ok(twin.lock().await.break_part(part, fault).await?)
+        };
         let mends = async || Ok(twin.lock().await.mend(None).await?);
         within_two_seconds(&outputs, &format!("{part}={fault}"), breaks, mends).await?;
     }
     let of_sensor = async || told(&admin, "thermal", "cpu0_temp", "sensor").await;
     eventually("each fault of the sensor is told, begun and over", FOLLOW, || async {
-        Ok(of_sensor().await? >= 6)
+        let all = events(&admin, "thermal", "cpu0_temp", "sensor").await?;
+        let is_over = all.first().is_some_and(|newest| newest["severity"] == "EVENT_SEVERITY_INFO");
+        Ok(all.len() >= 2 * faults.get() && is_over)
     })
     .await?;
     // Its chip is on this bus, which hangs until that is told: fans are at full speed for what is missed first.

@@ -27,6 +27,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 const LOADED_WITHIN: Duration = Duration::from_secs(5);
 /// The port of RMCP (§13.1.2).
 const PORT: u16 = 623;
+/// What the way in is called.
+const LISTENER: &str = "ipmi";
 /// The reasons of refusals.
 const NO_PORT: &str = "IPMI_PORT_UNAVAILABLE";
 const CONFIGURED: &str = "IPMI_PORT_CONFIGURED";
@@ -231,8 +233,8 @@ impl Switch {
 
     fn serves(&mut self, socket: Arc<Socket>) {
         if let Ok(address) = socket.local_addr() {
-            self.notify.listening("ipmi", address);
-            tracing::info!(listener = "ipmi", %address, "listening");
+            self.notify.listening(LISTENER, address);
+            tracing::info!(listener = LISTENER, %address, "listening");
         }
         self.socket = Some(socket);
     }
@@ -367,7 +369,12 @@ impl Switch {
             match socket {
                 Some(socket) if !is_same(&socket) => self.serves(socket),
                 Some(_) => {}
-                None => self.socket = None,
+                None => {
+                    if self.socket.take().is_some() {
+                        self.notify.listening_ended(LISTENER);
+                        tracing::info!(listener = LISTENER, "listening no more");
+                    }
+                }
             }
             let (what, text) = match (was_on, is_on) {
                 (false, true) => ("enabled", format!("IPMI is switched on at {address}")),

@@ -75,6 +75,14 @@ impl Running {
         told(&mut self.notifications, listen).await
     }
 
+    async fn listens_no_more(&mut self) -> String {
+        let ended = |notification: &Notification| match notification {
+            Notification::ListenEnded(name) => Some(name.clone()),
+            _ => None,
+        };
+        told(&mut self.notifications, ended).await
+    }
+
     async fn is_ready(&mut self) {
         let ready = |notification: &Notification| matches!(notification, Notification::Ready).then_some(());
         told(&mut self.notifications, ready).await;
@@ -181,6 +189,8 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
         assert!(pings(here).await);
         let ipmi = set(&client, false, None).await.unwrap();
         assert!(!ipmi.enabled && !ipmi.listening, "{ipmi:?}");
+        // Nobody takes it for open any more.
+        assert_eq!(ipmisrv.listens_no_more().await, "ipmi");
         eventually_silent(here).await;
         ipmisrv.stop().await;
         let mut ipmisrv = Running::start(&bus, &format!("listen = \"{here}\"")).await;

@@ -485,16 +485,16 @@ impl Desk {
         Ok(events)
     }
 
-    /// What is to be sent to a viewer, which may be nothing.
+    /// What is to be sent to a viewer, which may be nothing, and whether no more of the same update follows.
     ///
     /// # Errors
     /// [`Violation`]
-    pub(crate) fn show(&self, server: &Mutex<Server>) -> Result<Vec<Piece>, Violation> {
+    pub(crate) fn show(&self, server: &Mutex<Server>) -> Result<(Vec<Piece>, bool), Violation> {
         let mut state = self.lock();
         let State { screen, deflater, .. } = &mut *state;
         let mut server = server.lock().unwrap_or_else(PoisonError::into_inner);
         server.update(screen, deflater)?;
-        Ok(server.take_pieces())
+        Ok((server.take_pieces(), !server.is_amid_update()))
     }
 
     /// What a session is told of how things are.

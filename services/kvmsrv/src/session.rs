@@ -160,12 +160,13 @@ impl Session {
                     shown = Some(now);
                 }
             }
-            let pieces = self.desk.show(&self.server).map_err(io::Error::other)?;
+            let (pieces, is_whole) = self.desk.show(&self.server).map_err(io::Error::other)?;
             for frame in pieces.iter().flat_map(|piece| piece.bytes().chunks(PICTURE_MAX)) {
                 self.send(to, frame).await?;
             }
             if !pieces.is_empty() {
-                self.sent.fetch_add(1, Ordering::Relaxed);
+                // One that comes in pieces is one.
+                self.sent.fetch_add(u64::from(is_whole), Ordering::Relaxed);
                 // What is to be told waits behind one picture, and not behind all that move.
                 while let Ok(said) = told.try_recv() {
                     if !self.pass.bytes_only {

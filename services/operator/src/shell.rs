@@ -555,6 +555,11 @@ impl<'a> Operator<'a> {
             }
             // Where the controller is reached, and as whom to log in, is not for every daemon to say.
             Notification::Listen(name, address) if self.speaks(id) => self.listens(id, &name, address),
+            Notification::ListenEnded(name) => {
+                if let Some(record) = self.records.get_mut(id.0) {
+                    record.listening_ended(&name);
+                }
+            }
             Notification::Credential(text) if self.speaks(id) => {
                 banner::credential(&text);
             }

@@ -112,6 +112,11 @@ impl Record {
         }
     }
 
+    /// It listens there no more.
+    pub(crate) fn listening_ended(&mut self, name: &str) {
+        self.listens.retain(|(known, _)| known != name);
+    }
+
     /// It has ended so.
     pub(crate) fn ended(&mut self, how: String, at: Moment, output: Vec<String>) {
         (self.pid, self.last_exit, self.last_output) = (None, Some((how, at)), output);
@@ -218,6 +223,10 @@ mod tests {
         let (ssh, https) = (("ssh", "192.0.2.1", 22), ("https", "::", 8443));
         let both = [ssh, https].map(|(name, at, port)| (name.to_owned(), at.to_owned(), port));
         assert_eq!(told(&record), both);
+        // One way in is closed while it runs.
+        record.listening_ended("ssh");
+        record.listening_ended("ipmi");
+        assert_eq!(told(&record), both[1..]);
         for number in 0..20 {
             record.listens(&number.to_string(), "[::]:1".parse().unwrap());
         }

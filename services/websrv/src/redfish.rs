@@ -364,9 +364,12 @@ impl Gateway {
             return Ok(Found::Shared(supply, stamp));
         }
         let asked = memory.stamp(need, &snapshot).filter(|_| in_memory).map(|stamp| (stamp, Instant::now()));
-        // Nothing that is shown is made of consoles and screens, they are only shown beside; and most of what the network, drives and IPMI are shown in is not about them.
-        let is_beside =
-            matches!(need, Need::Consoles | Need::Screens | Need::Network | Need::Ipmi | Need::Media);
+        // Nothing that is shown is made of consoles, screens and what the operator knows, they are only shown beside; and most of what the network, drives and
+        // IPMI are shown in is not about them.
+        let is_beside = matches!(
+            need,
+            Need::Consoles | Need::Screens | Need::System | Need::Network | Need::Ipmi | Need::Media
+        );
         let is_known = in_memory && last::is_known(need, &snapshot);
         let most = match (is_beside, is_known) {
             (true, _) => BESIDE_PATIENCE,

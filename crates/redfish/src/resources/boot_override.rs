@@ -11,12 +11,12 @@ use crate::world::Call;
 
 use super::said;
 
-const TARGET: &str = "Boot/BootSourceOverrideTarget";
-const ENABLED: &str = "Boot/BootSourceOverrideEnabled";
-const MODE: &str = "Boot/BootSourceOverrideMode";
-const HTTP_BOOT_URI: &str = "Boot/HttpBootUri";
-const UEFI_TARGET: &str = "Boot/UefiTargetBootSourceOverride";
-const BOOT_NEXT: &str = "Boot/BootNext";
+pub(super) const TARGET: &str = "Boot/BootSourceOverrideTarget";
+pub(super) const ENABLED: &str = "Boot/BootSourceOverrideEnabled";
+pub(super) const MODE: &str = "Boot/BootSourceOverrideMode";
+pub(super) const HTTP_BOOT_URI: &str = "Boot/HttpBootUri";
+pub(super) const UEFI_TARGET: &str = "Boot/UefiTargetBootSourceOverride";
+pub(super) const BOOT_NEXT: &str = "Boot/BootNext";
 
 /// What a PATCH may give, and where it stands in the contract.
 const FIELDS: [(&str, &str); 6] = [

@@ -58,6 +58,16 @@ pub(super) static INTERFACE: Resource = Resource {
     }),
     // Without DHCP and with an address that is none, another one would be fixed: that of the lease.
     together: &[&[DHCP, FIXED, IN_USE, FIXED_SERVERS, SERVERS_IN_USE], &["HostName", "FQDN"]],
+    fields: &[
+        ("dhcp4", DHCP),
+        ("fixed4", FIXED),
+        ("fixed4", IN_USE),
+        ("name_servers", FIXED_SERVERS),
+        ("name_servers", SERVERS_IN_USE),
+        ("host_name", "HostName"),
+        ("host_name", "FQDN"),
+        ("domain", "FQDN"),
+    ],
     ..Resource::new(
         "Managers/{}/EthernetInterfaces/{}",
         "EthernetInterface.v1_8_0.EthernetInterface",

@@ -33,6 +33,12 @@ pub(super) static RESOURCE: Resource = Resource {
     }),
     // On at another port, or with other servers, is not what was asked for.
     together: &[&["IPMI/ProtocolEnabled", "IPMI/Port"], &[NTP_ENABLED, "NTP/Port", NTP_SERVERS]],
+    fields: &[
+        ("enabled", "IPMI/ProtocolEnabled"),
+        ("port", "IPMI/Port"),
+        ("time_enabled", NTP_ENABLED),
+        ("time_servers", NTP_SERVERS),
+    ],
     ..Resource::new(
         "Managers/{}/NetworkProtocol",
         "ManagerNetworkProtocol.v1_9_0.ManagerNetworkProtocol",

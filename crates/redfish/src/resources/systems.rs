@@ -27,6 +27,8 @@ pub(super) static COLLECTION: Resource = Resource::new(
 );
 
 pub(super) static SYSTEM: Resource = Resource {
+    // How it is reached changes as daemons of the controller start anew, which is no change of the machine.
+    volatile: &["SerialConsole", "GraphicalConsole", "VirtualMedia"],
     nulls: &["PowerState", boot_override::NULLS[0], boot_override::NULLS[1], boot_override::NULLS[2]],
     patch: Some(Patch {
         properties: &[
@@ -66,7 +68,15 @@ pub(super) static SYSTEM: Resource = Resource {
         is_there: |world, names| Ok(world.host(name(names, 0))?.is_some()),
         run: reset,
     }],
-    fields: &[("action", "ResetType")],
+    fields: &[
+        ("action", "ResetType"),
+        ("target", boot_override::TARGET),
+        ("enabled", boot_override::ENABLED),
+        ("mode", boot_override::MODE),
+        ("http_boot_uri", boot_override::HTTP_BOOT_URI),
+        ("uefi_target", boot_override::UEFI_TARGET),
+        ("boot_next", boot_override::BOOT_NEXT),
+    ],
     ..Resource::new("Systems/{}", "ComputerSystem.v1_26_0.ComputerSystem", &entity::COMPUTER_SYSTEM, show)
 };
 

@@ -2,14 +2,15 @@
 //! ended, as the event log has them; who asked for one was answered when it was accepted. They stay as long as their events, over restarts. Images that are
 //! copied into the store: from their begin on, as mediasrv knows them, the last eight. Diagnostic data: while it is collected and a while after, as websrv
 //! knows it. The begin and the end of each is an event ([`log`](super::log)), and what its owner knows no more, as it has started anew since, is shown as its
-//! events tell it.
+//! events tell it. While mediasrv does not answer, a copy whose end nobody has told is shown as one that goes on.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
 use crate::Fault;
+use crate::index::{Index, Place};
 use crate::message::task_event;
 use crate::privilege::entity;
 use crate::resource::{Resource, collection, link, status};
@@ -76,7 +77,7 @@ pub(super) static TASK: Resource =
         if let Some((host, running)) = lately.into_iter().find(|(_, one)| one.id == id) {
             return Ok(Some(of_operation(running, host)));
         }
-        Ok(told(world)?.iter().find(|one| one.id == id).map(of_events))
+        Ok(told_of(world, id)?.as_ref().map(of_events))
     });
 
 /// The operation of each host that is under way or was the last, with the host: of one that has just ended the event may not be there yet. Without statemgr
@@ -156,12 +157,14 @@ const DIAGNOSTICS: &str = "diagnostics";
 /// Seconds after which what has begun is in the list of its owner, wherever that was asked before the event was read.
 const LISTED_AFTER: i64 = 10;
 
-/// A task that its owner knows no more: what its events tell of it.
+/// A task that its owner knows no more, or is not there to be asked about: what its events tell of it.
 struct Told<'w> {
     id: &'w str,
     /// The newest event of it, and what that says.
     last: (&'w v1::Event, &'w v1::TaskChange),
     began: Option<prost_types::Timestamp>,
+    /// Its end was not told, and its owner does not answer: as far as is known it goes on.
+    goes_on: bool,
 }
 
 impl Told<'_> {
@@ -170,41 +173,76 @@ impl Told<'_> {
     }
 }
 
-/// Those tasks, the one that was told of last first. Of one whose end nobody has told, as its owner died with it, nothing is said while that owner does not
-/// answer: then it may go on.
+/// The names of what is put together of the events of tasks once in an exchange: the newest event of each, and the one it began by.
+const NEWEST: (&str, &str) = ("newest of task", "");
+const BEGUN: (&str, &str) = ("begin of task", "");
+
+/// What an event says of a task, if it is of a copy or of diagnostic data. Power operations have their own events.
+fn change(event: &v1::Event) -> Option<&v1::TaskChange> {
+    let Some(v1::event::Payload::TaskChange(change)) = &event.payload else { return None };
+    let is_ours = [MEDIA, DIAGNOSTICS].contains(&event.domain.as_str()) && is_path_name(&change.task_id);
+    is_ours.then_some(change)
+}
+
+/// Those tasks by their ids, the one that was told of last first: where the newest event of each is, and where the one it began by.
+///
+/// # Errors
+/// As [`World::events`].
+fn indexes(world: &World) -> Result<(Arc<Index>, Arc<Index>), Fault> {
+    // The newest first.
+    let events = &world.events()?.events;
+    let places = || {
+        let numbered = events.iter().enumerate();
+        numbered.filter_map(|(at, event)| change(event).map(|change| (at, change)))
+    };
+    let place = |(at, change): (usize, &v1::TaskChange)| (change.task_id.clone(), Place::Event(at));
+    let newest = world.indexes.get(NEWEST, || Ok::<_, Fault>(Index::of(places().map(place))))?;
+    let is_begin = |(_, change): &(usize, &v1::TaskChange)| change.kind() == v1::TaskChangeKind::Started;
+    let begun =
+        world.indexes.get(BEGUN, || Ok::<_, Fault>(Index::of(places().rev().filter(is_begin).map(place))))?;
+    Ok((newest, begun))
+}
+
+/// Those tasks, the one that was told of last first.
 ///
 /// # Errors
 /// As [`World::events`].
 fn told(world: &World) -> Result<Vec<Told<'_>>, Fault> {
-    let mut all: Vec<Told<'_>> = Vec::new();
-    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-    // The newest first.
-    for event in &world.events()?.events {
-        let Some(v1::event::Payload::TaskChange(change)) = &event.payload else { continue };
-        let id = change.task_id.as_str();
-        // Power operations have their own events.
-        if ![MEDIA, DIAGNOSTICS].contains(&event.domain.as_str()) || !is_path_name(id) {
-            continue;
-        }
-        let place = *places.entry(id).or_insert_with(|| {
-            all.push(Told { id, last: (event, change), began: None });
-            all.len() - 1
-        });
-        if let (v1::TaskChangeKind::Started, Some(one)) = (change.kind(), all.get_mut(place)) {
-            one.began = event.time;
-        }
-    }
-    let listed: Vec<&str> = copies(world)
-        .map(|copy| copy.id.as_str())
-        .chain(world.about.collected.iter().map(|one| one.id.as_str()))
-        .collect();
-    let answers = world.media().is_ok();
-    all.retain(|one| {
-        let is_lost = (one.last.0.domain == DIAGNOSTICS || answers)
-            && one.began.is_some_and(|at| at.seconds.saturating_add(LISTED_AFTER) <= world.about.now);
-        !listed.contains(&one.id) && (one.is_over() || is_lost)
-    });
-    Ok(all)
+    let (newest, begun) = indexes(world)?;
+    let events = &world.events()?.events;
+    Ok(newest.ids().iter().filter_map(|id| told_in(world, events, (&newest, &begun), id)).collect())
+}
+
+/// The one of these tasks with this id.
+///
+/// # Errors
+/// As [`World::events`].
+fn told_of<'w>(world: &'w World, id: &str) -> Result<Option<Told<'w>>, Fault> {
+    let (newest, begun) = indexes(world)?;
+    Ok(told_in(world, &world.events()?.events, (&newest, &begun), id))
+}
+
+/// What is told of a task. One whose end nobody has told goes on while its owner does not answer: who follows it is not told that there is none, nor that it
+/// failed. Once the owner answers and does not list it, the owner died with it. `None` for one that its owner has, or may have soon.
+fn told_in<'w>(
+    world: &'w World,
+    events: &'w [v1::Event],
+    (newest, begun): (&Index, &Index),
+    id: &str,
+) -> Option<Told<'w>> {
+    let event = |index: &Index| match index.find(id)? {
+        Place::Event(at) => events.get(at),
+        Place::Record(_) | Place::Line(_) => None,
+    };
+    let last = event(newest)?;
+    let change = change(last)?;
+    let is_listed =
+        copies(world).any(|copy| copy.id == id) || world.about.collected.iter().any(|one| one.id == id);
+    let began = event(begun).and_then(|event| event.time);
+    let mut one = Told { id: &change.task_id, last: (last, change), began, goes_on: false };
+    one.goes_on = !one.is_over() && last.domain == MEDIA && world.media().is_err();
+    let is_lost = began.is_some_and(|at| at.seconds.saturating_add(LISTED_AFTER) <= world.about.now);
+    (!is_listed && (one.is_over() || one.goes_on || is_lost)).then_some(one)
 }
 
 fn of_events(one: &Told<'_>) -> Value {
@@ -212,6 +250,7 @@ fn of_events(one: &Told<'_>) -> Value {
     let (state, health, message) = match change.kind() {
         v1::TaskChangeKind::Completed => ("Completed", "OK", task_event::TASK_COMPLETED_OK.with(&[id])),
         v1::TaskChangeKind::Cancelled => ("Cancelled", "OK", task_event::TASK_CANCELLED.with(&[id])),
+        _ if one.goes_on => ("Running", "OK", task_event::TASK_STARTED.with(&[id])),
         // Where its owner died with it, it came to no end.
         _ => ("Exception", "Critical", task_event::TASK_ABORTED.with(&[id])),
     };
@@ -223,7 +262,7 @@ fn of_events(one: &Told<'_>) -> Value {
         "TaskState": state,
         "TaskStatus": health,
         "TaskMonitor": monitor_uri(id),
-        // How much was done of one that did not come to its end nobody knows any more.
+        // How much was done of one that did not come to its end nobody knows, or nobody who answers.
         "PercentComplete": (change.kind() == v1::TaskChangeKind::Completed).then_some(100),
         "StartTime": one.began.map(|at| at.to_string()),
         "EndTime": ended.map(|at| at.to_string()),
@@ -297,13 +336,13 @@ pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<Outcome>, Fau
             _ => Outcome::Failed,
         }));
     }
-    let told = told(world)?;
-    let Some(one) = told.iter().find(|one| one.id == id) else { return Ok(None) };
+    let Some(one) = told_of(world, id)? else { return Ok(None) };
     let (event, change) = one.last;
     Ok(match change.kind() {
         // What it made is gone, and with it the answer.
         v1::TaskChangeKind::Completed if event.domain == DIAGNOSTICS => None,
         v1::TaskChangeKind::Completed => Some(Outcome::Done),
+        _ if one.goes_on => Some(Outcome::Running),
         _ => Some(Outcome::Failed),
     })
 }
@@ -328,7 +367,10 @@ fn operations(world: &World) -> Result<impl Iterator<Item = (&v1::Event, &v1::Po
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
+    use crate::world::Need;
 
     #[test]
     fn an_operation_began_as_long_before_its_end_as_it_took() {
@@ -340,5 +382,45 @@ mod tests {
         };
         assert_eq!(began(&one), at(97, 500_000_000));
         assert_eq!(began(&v1::PowerOperationResult { duration: None, ..one }), None);
+    }
+
+    #[test]
+    fn the_events_of_tasks_are_gone_through_once_however_many_are_shown() {
+        use v1::TaskChangeKind::{Completed, Started};
+
+        let event = |number: i64, kind: v1::TaskChangeKind| v1::Event {
+            domain: MEDIA.to_owned(),
+            time: Some(prost_types::Timestamp { seconds: number, nanos: 0 }),
+            payload: Some(v1::event::Payload::TaskChange(v1::TaskChange {
+                task_id: format!("copy-{number}"),
+                kind: kind.into(),
+                ..v1::TaskChange::default()
+            })),
+            ..v1::Event::default()
+        };
+        // The newest first.
+        let numbers = (0..500).rev();
+        let events: Vec<v1::Event> =
+            numbers.flat_map(|number| [event(number, Completed), event(number, Started)]).collect();
+        let mut world = World::default();
+        let hosts = v1::ListHostsResponse::default().encode_to_vec();
+        let media = v1::ListMediaResponse::default().encode_to_vec();
+        let events = v1::ListEventsResponse { events, ..v1::ListEventsResponse::default() }.encode_to_vec();
+        for (need, answer) in [(Need::Hosts, &hosts), (Need::Media, &media), (Need::Events, &events)] {
+            world.fill(need, Ok(answer));
+        }
+        let all = (COLLECTION.show)(&world, &[]).unwrap().unwrap();
+        let members = all["Members"].as_array().unwrap();
+        assert_eq!(members.len(), 500);
+        for (member, number) in members.iter().zip((0..500).rev()) {
+            let id = member["@odata.id"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+            assert_eq!(id, format!("copy-{number}"));
+            let task = (TASK.show)(&world, &[id]).unwrap().unwrap();
+            let at = prost_types::Timestamp { seconds: number, nanos: 0 }.to_string();
+            assert_eq!((&task["TaskState"], &task["StartTime"]), (&json!("Completed"), &json!(at)));
+        }
+        // The newest of each, and its begin.
+        assert_eq!(world.indexes.count.get(), 2);
+        assert!((TASK.show)(&world, &["copy-500".to_owned()]).unwrap().is_none());
     }
 }

@@ -130,6 +130,48 @@ impl Viewer {
     }
 }
 
+impl Viewer {
+    /// Bytes of a viewer of another make.
+    async fn say(&mut self, bytes: &[u8]) {
+        self.to.write_all(&encode(Kind::Data, bytes)).await.unwrap();
+    }
+
+    /// How many frames of RFB come until their bytes end with these.
+    async fn frames_until(&mut self, end: &[u8]) -> usize {
+        let (mut frames, mut bytes) = (0, Vec::<u8>::new());
+        while !bytes.ends_with(end) {
+            let (kind, payload) = self.frame().await;
+            if kind == Kind::Data {
+                frames += 1;
+                bytes.extend(payload);
+            }
+        }
+        frames
+    }
+
+    /// How many pictures it was sent.
+    async fn sent(&mut self) -> u64 {
+        self.to.write_all(&encode(Kind::Control, br#"{"type":"ping","at":7}"#)).await.unwrap();
+        loop {
+            let (kind, payload) = self.frame().await;
+            if kind == Kind::Control
+                && let Notice::Pong { sent, .. } = serde_json::from_slice(&payload).unwrap()
+            {
+                return sent;
+            }
+        }
+    }
+
+    async fn frame(&mut self) -> (Kind, Vec<u8>) {
+        let mut bytes = [0; HEAD];
+        self.from.read_exact(&mut bytes).await.unwrap();
+        let (kind, length) = serial::frame::head_within(bytes, PICTURE_MAX).unwrap();
+        let mut payload = vec![0; length];
+        self.from.read_exact(&mut payload).await.unwrap();
+        (kind, payload)
+    }
+}
+
 const fn key(down: bool, keysym: u32) -> Input {
     Input::Key { down, keysym, code: None }
 }
@@ -517,6 +559,23 @@ async fn serve_large(listener: &UnixListener) {
         guest.screen = Screen::new(1920, 1200).unwrap();
         guest.serve().await;
     }
+}
+
+#[tokio::test]
+async fn an_update_in_pieces_is_one_picture() {
+    let (shared, desk, _told) = shared(Source::Synthetic);
+    desk.shown();
+    let mut ann = Viewer::new(&shared, "ann", true).await;
+    ann.say(b"RFB 003.008\n\x01\x01").await;
+    ann.frames_until(b"system").await;
+    let last_rect = rfb::encoding::LAST_RECT.to_be_bytes();
+    ann.say(&[&[2, 0, 0, 2][..], &rfb::encoding::RAW.to_be_bytes(), &last_rect].concat()).await;
+    let before = ann.sent().await;
+    // All of its 640 by 480 pixels, raw: 1.2 MB.
+    ann.say(&[3, 0, 0, 0, 0, 0, 0x02, 0x80, 0x01, 0xe0]).await;
+    let frames = ann.frames_until(&[&[0; 8][..], &last_rect].concat()).await;
+    assert!(frames > 3, "{frames}");
+    assert_eq!(ann.sent().await, before + 1);
 }
 
 #[tokio::test]
