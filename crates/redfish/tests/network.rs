@@ -224,7 +224,8 @@ fn of_a_refused_change_what_its_owner_names_is_wrong_and_the_rest_is_bound_to_it
 
     let full = json!({"Address": "192.0.2.255", "SubnetMask": "255.255.255.0", "Gateway": "192.0.2.1"});
     let boot = json!({"BootSourceOverrideTarget": "UefiHttp", "BootSourceOverrideEnabled": "Once", "HttpBootUri": "x"});
-    let table: &[(&str, Value, &[&str], &[(&str, &str)])] = &[
+    type Row<'a> = (&'a str, Value, &'a [&'a str], &'a [(&'a str, &'a str)]);
+    let table: &[Row<'_>] = &[
         (
             PROTOCOL,
             json!({"NTP": {"ProtocolEnabled": false, "NTPServers": ["a b"]}}),

@@ -139,8 +139,18 @@ mod tests {
     #[test]
     fn a_medium_that_cannot_be_read_is_no_reason_for_another_key() {
         let dir = tempfile::tempdir().unwrap();
-        // A link is not followed.
+        let no_folder = dir.path().join("file");
+        std::fs::write(&no_folder, "").unwrap();
+        assert!(matches!(load(&no_folder.join("ssh")), Err(Error::HostKey(_))));
+    }
+
+    #[test]
+    fn a_link_is_not_followed_and_what_is_in_the_place_of_the_key_is_told() {
+        let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc/hostname", dir.path().join(FILE)).unwrap();
-        assert!(matches!(load(dir.path()), Err(Error::HostKey(_))));
+        let made = load(dir.path()).unwrap();
+        assert!(made.lost.is_some());
+        let again = load(dir.path()).unwrap();
+        assert!(again.lost.is_none() && again.key.key_data() == made.key.key_data());
     }
 }

@@ -266,13 +266,20 @@ fn an_installed_one_that_is_damaged_gives_way_to_the_self_made_one_and_is_told()
     assert_eq!(keeper.shown().unwrap().complaint, "");
 }
 
+/// Something in the place of a file that cannot be put aside, as too much is already: nobody can write there, whoever runs the test.
+fn in_the_way(place: &Place, name: &str) {
+    let aside = (2..=8).map(|number| format!("{name}.{number}.damaged"));
+    for name in [name.to_owned(), format!("{name}.damaged")].into_iter().chain(aside) {
+        std::fs::create_dir_all(place.file(&format!("{name}/x"))).unwrap();
+    }
+}
+
 #[test]
 fn one_that_cannot_be_stored_is_not_served() {
     let place = Place::new();
     let keeper = place.keeper();
     let before = keeper.shown().unwrap();
-    // A folder in the way of the file: nobody can write there, whoever runs the test.
-    std::fs::create_dir_all(place.file("installed.pem.new/x")).unwrap();
+    in_the_way(&place, "installed.pem.new");
     let own = key();
     let good = params("good").self_signed(&own).unwrap().pem() + &own.serialize_pem();
     assert_eq!(keeper.replace(&good, now()).unwrap_err().code, ipc::Code::Unavailable);
@@ -284,7 +291,7 @@ fn a_request_that_cannot_be_removed_makes_no_refusal_of_what_was_done() {
     let place = Place::new();
     let keeper = place.keeper();
     let before = keeper.shown().unwrap();
-    std::fs::create_dir_all(place.file("request.pem/x")).unwrap();
+    in_the_way(&place, "request.pem");
     let own = key();
     let good = params("good").self_signed(&own).unwrap().pem() + &own.serialize_pem();
     keeper.replace(&good, now()).unwrap();
@@ -292,6 +299,6 @@ fn a_request_that_cannot_be_removed_makes_no_refusal_of_what_was_done() {
     keeper.reset().unwrap();
     assert_eq!(keeper.shown().unwrap().fingerprint, before.fingerprint);
     // An installed one that cannot be removed stays, and this is told.
-    std::fs::create_dir_all(place.file("installed.pem/x")).unwrap();
+    in_the_way(&place, "installed.pem");
     assert_eq!(keeper.reset().unwrap_err().code, ipc::Code::Unavailable);
 }
