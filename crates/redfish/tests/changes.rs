@@ -246,7 +246,7 @@ fn a_thing_is_one_by_whichever_of_its_uris_it_is_changed() {
         ("Managers/bmc/VirtualMedia/cd", "Managers/bmc/VirtualMedia/usb"),
         ("AccountService/Accounts/a", "AccountService/Accounts/b"),
         ("AccountService/Accounts/cd", "Managers/bmc/VirtualMedia/cd"),
-        ("Managers/bmc/NetworkProtocol", "Managers/bmc"),
+        ("Managers/bmc/NetworkProtocol", "AccountService"),
     ] {
         assert_ne!(thing(one), thing(other));
     }
@@ -622,7 +622,11 @@ fn fields_are_called_what_can_be_given() {
         let created = resource.create.iter().flat_map(|create| create.properties);
         let created = created.map(|(property, _)| property.path);
         let parameters = resource.actions.iter().flat_map(|action| action.parameters);
-        let patched = resource.patch.iter().flat_map(|patch| patch.properties);
+        // Those of a collection are said of its members, too.
+        let member = format!("{}/{{}}", resource.path);
+        let changed =
+            redfish::resources::ALL.iter().filter(|other| [resource.path, &member].contains(&other.path));
+        let patched = changed.flat_map(|resource| resource.patch.iter()).flat_map(|patch| patch.properties);
         let given = created.chain(parameters.map(|parameter| parameter.property.path));
         let given: Vec<&str> = given.chain(patched.map(|property| property.path)).collect();
         for (field, property) in resource.fields {
