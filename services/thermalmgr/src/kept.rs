@@ -16,7 +16,7 @@ const PROFILE_MAX: usize = 64;
 /// that of another zone. Releases before wrote each line once, and read this as well: what is there several times is there.
 pub(crate) const EMERGENCIES: &str = "emergencies";
 /// More than all zones a board may have.
-const EMERGENCIES_MAX: usize = 16_384;
+const EMERGENCIES_MAX: usize = 65_536;
 /// How often each line is written. With two of them one turned letter would make two zones of the only one.
 const COPIES: usize = 3;
 /// Behind the name of a zone whose hosts are to be cut off, and are not known to be off yet. No name has a blank.
