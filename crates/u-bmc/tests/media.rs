@@ -276,7 +276,7 @@ async fn servers_are_verified_and_the_controller_itself_is_none() -> Result {
         ("https://[::1]/x.iso", "of the controller itself"),
         ("https://169.254.169.254/x.iso", "of the controller itself"),
         ("ftp://images.example/x.iso", "url"),
-        ("https://ann:hush@images.example/x.iso", "user information"),
+        ("https://ann:hush@images.example/x.iso", "it has a login in it"),
     ] {
         let refused = insert(&admin, "cd", json!({ "url": url })).await?;
         ensure!(refused.0 == 400 && refused.1.contains(why), "{url}: {refused:?}");
