@@ -618,17 +618,20 @@ fn what_an_owner_says_is_wrong_is_told_of_the_property_with_his_reason() {
 
 #[test]
 fn fields_are_called_what_can_be_given() {
+    // A collection and its members have the same.
+    let family = |path: &'static str| path.strip_suffix("/{}").unwrap_or(path);
     for resource in redfish::resources::ALL {
-        let created = resource.create.iter().flat_map(|create| create.properties);
-        let created = created.map(|(property, _)| property.path);
-        let parameters = resource.actions.iter().flat_map(|action| action.parameters);
-        // Those of a collection are said of its members, too.
-        let member = format!("{}/{{}}", resource.path);
-        let changed =
-            redfish::resources::ALL.iter().filter(|other| [resource.path, &member].contains(&other.path));
-        let patched = changed.flat_map(|resource| resource.patch.iter()).flat_map(|patch| patch.properties);
-        let given = created.chain(parameters.map(|parameter| parameter.property.path));
-        let given: Vec<&str> = given.chain(patched.map(|property| property.path)).collect();
+        let mut given = Vec::new();
+        for other in
+            redfish::resources::ALL.iter().filter(|other| family(other.path) == family(resource.path))
+        {
+            let created = other.create.iter().flat_map(|create| create.properties);
+            given.extend(created.map(|(property, _)| property.path));
+            let parameters = other.actions.iter().flat_map(|action| action.parameters);
+            given.extend(parameters.map(|parameter| parameter.property.path));
+            let patched = other.patch.iter().flat_map(|patch| patch.properties);
+            given.extend(patched.map(|property| property.path));
+        }
         for (field, property) in resource.fields {
             assert!(given.contains(property), "{}: {field} is {property}", resource.path);
         }
