@@ -148,6 +148,8 @@ describe("every page", () => {
       await person.page.fill("input[name=next]", PASSWORD);
       await person.page.fill("input[name=again]", PASSWORD);
       await person.page.click("form button.primary");
+      // What is under way is not answered to a page that is loaded anew.
+      await person.page.waitForSelector("main[data-page]");
       await person.prefer({ idle: 5 });
       await person.page.reload();
       await person.page.waitForSelector("main[data-page]");
