@@ -47,12 +47,15 @@ impl Reading {
         }
     }
 
-    /// The reading of a sensor that is read over `bus`, with the time of the last message that said that it shows the same.
-    pub(crate) fn seen(self, polls: &Polls, bus: &str) -> Self {
+    /// The reading of a sensor that is read over `bus` each `interval_ms`, with the time of the last message that said that it shows the same. One that is
+    /// read more seldom than each [`OFTEN_MS`] was not read for each message of its bus: its time goes on by its own steps.
+    pub(crate) fn seen(self, polls: &Polls, bus: &str, interval_ms: u64) -> Self {
         match polls.0.get(bus) {
             // Later by its number: a clock that was set back in between counts as well.
             Some(poll) if self.quality == Quality::Good && poll.sequence > self.from => {
-                Self { measured_ms: poll.at_ms, ..self }
+                let behind = poll.at_ms.saturating_sub(self.measured_ms);
+                let unread = if interval_ms > OFTEN_MS { behind % interval_ms } else { 0 };
+                Self { measured_ms: poll.at_ms.saturating_sub(unread), ..self }
             }
             _ => self,
         }
@@ -88,6 +91,8 @@ struct Poll {
     at_ms: u64,
 }
 
+/// What is read as often as this is read for each message of its bus, or nearly, ms.
+const OFTEN_MS: u64 = 2_000;
 /// Buses of which the last message is known; there are no more than sensors.
 const BUSES: usize = 256;
 
@@ -420,12 +425,36 @@ mod tests {
 
         /// When each was measured that is read over `bus`.
         fn measured(&self, bus: &str) -> Vec<u64> {
-            self.readings.iter().map(|(_, reading)| reading.seen(&self.polls, bus).measured_ms).collect()
+            self.readings
+                .iter()
+                .map(|(_, reading)| reading.seen(&self.polls, bus, 1_000).measured_ms)
+                .collect()
         }
 
         fn values(&self) -> Vec<f64> {
             self.readings.iter().map(|(_, reading)| reading.value).collect()
         }
+    }
+
+    #[test]
+    fn one_that_is_read_seldom_is_not_measured_whenever_its_bus_is_read() {
+        let mut polls = Polls::default();
+        polls.put("i2c3", Poll { sequence: 9, at_ms: 100_000 });
+        let reading = Reading {
+            measured_ms: 30_000,
+            quality: Quality::Good,
+            from: 4,
+            ..Reading::unknown(Change::NONE)
+        };
+        let seen = |interval, reading: Reading| reading.seen(&polls, "i2c3", interval).measured_ms;
+        for (interval, at) in
+            [(0, 100_000), (1_000, 100_000), (2_000, 100_000), (60_000, 90_000), (3_600_000, 30_000)]
+        {
+            assert_eq!(seen(interval, reading), at, "{interval}");
+        }
+        // A clock that was set back leaves no time that is yet to come.
+        assert_eq!(seen(60_000, Reading { measured_ms: 200_000, ..reading }), 100_000);
+        assert_eq!(seen(0, Reading { from: 9, ..reading }), 30_000);
     }
 
     #[test]

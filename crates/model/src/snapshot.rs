@@ -356,10 +356,14 @@ impl Snapshot {
         let row = self.sensors.row(id);
         let about = row.map_or(Change::NONE, |row| row.change);
         let bus = row.and_then(|row| row.value.bus.as_deref()).unwrap_or_default();
+        let interval = row.and_then(|row| row.value.interval.as_ref()).map_or(0, |span| {
+            let rest = u64::try_from(span.nanos).unwrap_or(0) / 1_000_000;
+            u64::try_from(span.seconds).unwrap_or(0).saturating_mul(1000).saturating_add(rest)
+        });
         SensorView {
             id,
             about: row.map(|row| &row.value),
-            reading: reading.seen(&self.polls, bus),
+            reading: reading.seen(&self.polls, bus, interval),
             state: shown.state,
             confirmed_ms: shown.confirmed_ms,
             change: reading.change.max(shown.change).max(about).max(described.change),

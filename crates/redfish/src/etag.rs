@@ -19,6 +19,40 @@ pub(crate) fn of(value: &Value, volatile: &[&str]) -> String {
     format!("\"{:016x}\"", hasher.finish())
 }
 
+/// Puts the tag of what a resource shows into it.
+pub(crate) fn put(value: &mut Value, volatile: &[&str]) {
+    let tag = of(value, volatile);
+    if let Value::Object(map) = value {
+        map.insert("@odata.etag".to_owned(), Value::String(tag));
+    }
+}
+
+/// The tag that a resource shows.
+pub(crate) fn shown(value: &Value) -> Option<&str> {
+    value.get("@odata.etag").and_then(Value::as_str)
+}
+
+/// The tag of an answer that has more resources in it than the one it is of, whose own is `own`, or some of its links alone: it stands for those that are there,
+/// by their tags. Without such it is `own`.
+pub(crate) fn of_answer(own: &str, answer: &Value) -> String {
+    let mut hasher = DefaultHasher::new();
+    own.hash(&mut hasher);
+    if walk(answer, true, &mut hasher) { format!("\"{:016x}\"", hasher.finish()) } else { own.to_owned() }
+}
+
+/// Takes in the addresses and tags of all that is in `value`; whether any but that at the top has a tag.
+fn walk(value: &Value, is_top: bool, hasher: &mut DefaultHasher) -> bool {
+    match value {
+        Value::Object(map) => {
+            let tag = if is_top { None } else { shown(value) };
+            (map.get("@odata.id"), tag).hash(hasher);
+            map.values().fold(tag.is_some(), |found, value| walk(value, false, hasher) | found)
+        }
+        Value::Array(list) => list.iter().fold(false, |found, value| walk(value, false, hasher) | found),
+        _ => false,
+    }
+}
+
 /// Whether a condition's list names the tag by weak comparison, which `If-None-Match` takes (RFC 9110 §8.8.3.2).
 pub(crate) fn matches_weakly(condition: &str, tag: &str) -> bool {
     tags(condition).any(|other| other == "*" || other.strip_prefix("W/").unwrap_or(other) == tag)
@@ -45,6 +79,22 @@ mod tests {
         assert_eq!(of(&a, &["DateTime"]), of(&b, &["DateTime"]));
         assert_ne!(of(&a, &[]), of(&b, &[]));
         assert!(of(&a, &[]).starts_with('"'));
+    }
+
+    #[test]
+    fn the_tag_of_an_answer_stands_for_all_that_is_in_it() {
+        let answer = |tag: &str, note: u32| json!({"@odata.etag": "own", "Members": [{"@odata.id": "/a", "@odata.etag": tag, "Now": note}, {"@odata.id": "/b"}]});
+        assert_eq!(
+            of_answer("own", &answer("1", 1)),
+            of_answer("own", &answer("1", 2)),
+            "what does not count stays so"
+        );
+        assert_ne!(of_answer("own", &answer("1", 1)), of_answer("own", &answer("2", 1)));
+        assert_ne!(of_answer("own", &answer("1", 1)), of_answer("other", &answer("1", 1)));
+        let mut less = answer("1", 1);
+        less["Members"].as_array_mut().unwrap().pop();
+        assert_ne!(of_answer("own", &less), of_answer("own", &answer("1", 1)));
+        assert_eq!(of_answer("own", &json!({"@odata.etag": "own", "Members": [{"@odata.id": "/a"}]})), "own");
     }
 
     #[test]

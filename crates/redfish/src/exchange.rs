@@ -473,24 +473,29 @@ impl Exchange {
             Ok(value) => value,
             Err(step) => return step,
         };
-        let tag = tag(&value).unwrap_or_default().to_owned();
-        if self
-            .request
-            .if_none_match
-            .as_deref()
-            .is_some_and(|condition| etag::matches_weakly(condition, &tag))
-        {
-            return Step::Done(Answer::empty(304).with("etag", tag));
-        }
+        let own = etag::shown(&value).unwrap_or_default().to_owned();
         let value = self.queried(value);
         let missing = self.world.take_missing();
         if !missing.is_empty() {
             return Step::Read(missing);
         }
-        match value {
-            Ok(value) => Step::Done(Answer::json(200, value).with("etag", tag)),
-            Err(message) => Step::Done(Answer::error(507, &[message])),
+        let value = match value {
+            Ok(value) => value,
+            Err(message) => return Step::Done(Answer::error(507, &[message])),
+        };
+        // With others in it a collection's answer has a tag of its own. That of a resource is what a change of it is held to, which says nothing of others.
+        let is_collection = value.get("Members").is_some();
+        let tag = if is_collection {
+            etag::of_answer(&own, &value)
+        } else {
+            etag::shown(&value).unwrap_or(&own).to_owned()
+        };
+        let is_whole = is_collection || self.query.expand.is_none();
+        let condition = self.request.if_none_match.as_deref().filter(|_| is_whole);
+        if condition.is_some_and(|condition| etag::matches_weakly(condition, &tag)) {
+            return Step::Done(Answer::empty(304).with("etag", tag));
         }
+        Step::Done(Answer::json(200, value).with("etag", tag))
     }
 
     /// What the query leaves, or adds.
@@ -665,7 +670,7 @@ impl Exchange {
     /// What is wrong with the conditions of a change, if something is.
     fn condition(&self, shown: &Value) -> Option<Answer> {
         let condition = self.request.if_match.as_deref()?;
-        let tag = tag(shown).unwrap_or_default();
+        let tag = etag::shown(shown).unwrap_or_default();
         if etag::matches_strongly(condition, tag) {
             return None;
         }
@@ -797,7 +802,7 @@ impl Exchange {
     fn show_patched(&mut self, wrong: Vec<(Pointer, Message)>) -> Step {
         match self.shown() {
             Ok(mut shown) => {
-                let answer_tag = tag(&shown).unwrap_or_default().to_owned();
+                let answer_tag = etag::shown(&shown).unwrap_or_default().to_owned();
                 annotate(&mut shown, &wrong);
                 Step::Done(Answer::json(200, shown).with("etag", answer_tag))
             }
@@ -1025,19 +1030,12 @@ fn show_resource(
     if !there.is_empty() {
         map.insert("Actions".to_owned(), actions(&there, uri));
     }
-    let tag = etag::of(&value, resource.volatile);
-    if let Value::Object(map) = &mut value {
-        map.insert("@odata.etag".to_owned(), Value::String(tag));
-    }
+    etag::put(&mut value, resource.volatile);
     Ok(Some(value))
 }
 
-fn tag(shown: &Value) -> Option<&str> {
-    shown.get("@odata.etag").and_then(Value::as_str)
-}
-
 fn with_tag(answer: Answer) -> Answer {
-    match tag(answer.value()).map(str::to_owned) {
+    match etag::shown(answer.value()).map(str::to_owned) {
         Some(tag) => answer.with("etag", tag),
         None => answer,
     }
@@ -1091,10 +1089,7 @@ fn action_info(action: &Action, uri: &str, id: &str) -> Value {
         "Name": format!("Parameters of {}", action.short()),
         "Parameters": parameters,
     });
-    let tag = etag::of(&value, &[]);
-    if let Value::Object(map) = &mut value {
-        map.insert("@odata.etag".to_owned(), Value::String(tag));
-    }
+    etag::put(&mut value, &[]);
     value
 }
 

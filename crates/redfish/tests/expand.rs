@@ -2,6 +2,7 @@
 
 mod support;
 
+use redfish::{Method, Request};
 use schema::v1alpha1 as v1;
 use serde_json::Value;
 use support::{Bench, said};
@@ -68,4 +69,29 @@ fn an_answer_of_too_many_resources_is_refused() {
             assert_eq!(said(&answer), "InsufficientStorage");
         }
     }
+}
+
+/// A client that keeps answers (NVIDIA's does) asks for a collection with its members, and whether they are as they were.
+#[test]
+fn what_is_expanded_is_another_answer_when_a_member_is_other() {
+    let mut bench = sensors(3, 4);
+    let all = "/redfish/v1/Chassis/chassis/Sensors?$expand=.($levels=1)";
+    let tag = |answer: &redfish::Answer| answer.header("etag").unwrap().to_owned();
+    let first = bench.get(all);
+    let ask = |bench: &mut Bench, uri: &str, tag: &str| {
+        let request = Request { if_none_match: Some(tag.to_owned()), ..Request::default() };
+        bench.ask(Method::Get, uri, "", request)
+    };
+    assert_eq!(ask(&mut bench, all, &tag(&first)).status, 304);
+    let links = bench.get("/redfish/v1/Chassis/chassis/Sensors");
+    let mut other = sensors(3, 5);
+    let changed = ask(&mut other, all, &tag(&first));
+    assert_eq!((changed.status, tag(&changed) == tag(&first)), (200, false));
+    // Its links are the same.
+    assert_eq!(ask(&mut other, "/redfish/v1/Chassis/chassis/Sensors", &tag(&links)).status, 304);
+    // What else is in the answer of a resource is in no tag of it: it is never told to be the same.
+    let chassis = "/redfish/v1/Chassis/chassis?$expand=.";
+    let shown = bench.get(chassis);
+    assert_eq!(ask(&mut bench, chassis, &tag(&shown)).status, 200);
+    assert_eq!(tag(&shown), shown.value()["@odata.etag"]);
 }

@@ -189,8 +189,8 @@ struct Operator<'a> {
     /// Why the bus is not the one the site wants.
     bus_fault: Option<String>,
     memory: service::Memory,
-    /// The daemons whose silence was told.
-    missed: BTreeSet<String>,
+    /// The daemons that were silent at the last look, and whether that was told.
+    missed: BTreeMap<String, bool>,
 }
 
 impl<'a> Operator<'a> {
@@ -302,7 +302,7 @@ impl<'a> Operator<'a> {
             host_name: String::new(),
             bus_fault,
             memory: service::Memory::default(),
-            missed: BTreeSet::new(),
+            missed: BTreeMap::new(),
         })
     }
 
@@ -740,7 +740,6 @@ impl<'a> Operator<'a> {
     /// Looks at those who have been silent for a while: what they waited for a processor meanwhile is not held against them.
     fn forgive(&mut self) {
         let now = self.clock.now();
-        self.tell_silence();
         let mut starved = Vec::new();
         for (id, view) in self.machine.views() {
             let Some(waited) = self.waited.get_mut(id.0) else { continue };
@@ -765,6 +764,7 @@ impl<'a> Operator<'a> {
             self.step(Event::Starved(id, span));
         }
         self.step(Event::Tick);
+        self.tell_silence();
     }
 
     fn order(&self, id: Id, order: Order) {
@@ -1065,8 +1065,8 @@ impl<'a> Operator<'a> {
             .map(|(name, times)| format!("{name} was killed {times} times {VIOLATION}"));
         let confinement =
             unconfined.chain(violated).map(|message| Note { component: "confinement", message });
-        let missed =
-            self.missed.iter().map(|name| Note { component: "heartbeat", message: silence::silent(name) });
+        let missed = self.missed.iter().filter(|(_, is_told)| **is_told);
+        let missed = missed.map(|(name, _)| Note { component: "heartbeat", message: silence::silent(name) });
         let all = boot.into_iter().chain(configuration).chain(privileges).chain(confinement);
         all.chain(limits).chain(missed).collect()
     }

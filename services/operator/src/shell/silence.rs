@@ -1,6 +1,6 @@
 //! Daemons whose loop gives no sign of life for longer than their row allows (`missed_after`): told when that begins and when it ends.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use ipc::EventBuilder;
 use roster::Daemon;
@@ -19,17 +19,28 @@ enum Change {
     Back,
 }
 
-/// Judges the loop of one daemon, which may be silent for `span`. `missed` has the names of those whose silence was told, and is kept up to date. Of a daemon
-/// that does not serve nothing is told here: its state is.
-fn judge(missed: &mut BTreeSet<String>, name: &str, state: State, span: Millis, now: Mono) -> Option<Change> {
+/// Judges the loop of one daemon, which may be silent for `span`. `missed` has the names of those that were silent at the last look, and whether that was told:
+/// it is at the second one, as what came while the operator itself was held up has been read by then. Of a daemon that does not serve nothing is told here: its
+/// state is.
+fn judge(
+    missed: &mut BTreeMap<String, bool>,
+    name: &str,
+    state: State,
+    span: Millis,
+    now: Mono,
+) -> Option<Change> {
     let State::Ready { beat, .. } = state else {
         missed.remove(name);
         return None;
     };
-    if now.since(beat) >= span {
-        return missed.insert(name.to_owned()).then_some(Change::Missed);
+    if now.since(beat) < span {
+        return missed.remove(name).filter(|is_told| *is_told).map(|_| Change::Back);
     }
-    missed.remove(name).then_some(Change::Back)
+    let Some(is_told) = missed.get_mut(name) else {
+        missed.insert(name.to_owned(), false);
+        return None;
+    };
+    (!std::mem::replace(is_told, true)).then_some(Change::Missed)
 }
 
 impl Operator<'_> {
@@ -70,15 +81,19 @@ mod tests {
 
     #[test]
     fn silence_is_told_once_when_it_begins_and_once_when_it_ends() {
-        let mut missed = BTreeSet::new();
+        let mut missed = BTreeMap::new();
         let ready = |beat| State::Ready { since: Mono::ZERO, beat: Mono::from_millis(beat) };
         let rows = [
             ("it beats", ready(0), 999, None, false),
-            ("it is silent", ready(0), 1_000, Some(Change::Missed), true),
-            ("and goes on to be", ready(0), 9_000, None, true),
+            ("it seems silent", ready(0), 1_000, None, false),
+            ("and is not", ready(1_500), 2_000, None, false),
+            ("it seems silent again", ready(1_500), 3_000, None, false),
+            ("and is", ready(1_500), 4_000, Some(Change::Missed), true),
+            ("and goes on to be", ready(1_500), 9_000, None, true),
             ("it beats again", ready(9_500), 9_600, Some(Change::Back), false),
             ("and goes on to", ready(9_500), 9_700, None, false),
-            ("it is silent once more", ready(9_500), 20_000, Some(Change::Missed), true),
+            ("it seems silent once more", ready(9_500), 20_000, None, false),
+            ("and is", ready(9_500), 20_050, Some(Change::Missed), true),
             // Its state tells of that, and what is ready next is another process.
             ("it is killed for that", State::Killed, 20_100, None, false),
             ("it serves anew", ready(21_000), 21_000, None, false),
@@ -86,7 +101,7 @@ mod tests {
         for (what, state, now, change, is_missed) in rows {
             let span = Millis::from_secs(1);
             assert_eq!(judge(&mut missed, "x", state, span, Mono::from_millis(now)), change, "{what}");
-            assert_eq!(missed.contains("x"), is_missed, "{what}");
+            assert_eq!(missed.get("x").copied().unwrap_or_default(), is_missed, "{what}");
         }
     }
 }

@@ -62,6 +62,14 @@ async fn claim(host: &str, user: &str, password: &str) -> Result {
     let bmc =
         HttpBmc::new(client, Url::parse(&format!("https://{host}"))?, credentials, CacheSettings::default());
     let root = ServiceRoot::new(Arc::new(bmc)).await?;
+    // A machine that was never on has told nobody yet what is in it.
+    system(&root).await?.reset(Some(ResetType::On)).await?;
+    until(&root, PowerState::On).await?;
+    let end = Instant::now() + WAIT;
+    while !has_ports(&root).await? {
+        check(Instant::now() < end, "no port with an address")?;
+        sleep(Duration::from_millis(200)).await;
+    }
     look(&root).await?;
     system(&root).await?.reset(Some(ResetType::ForceOff)).await?;
     until(&root, PowerState::Off).await?;
@@ -91,6 +99,12 @@ async fn claim(host: &str, user: &str, password: &str) -> Result {
     Ok(())
 }
 
+/// Whether there is a port whose address is known.
+async fn has_ports(root: &ServiceRoot<Bmc>) -> Result<bool> {
+    let ports = system(root).await?.ethernet_interfaces().await?.ok_or("no ports")?.members().await?;
+    Ok(ports.iter().any(|port| port.mac_address().is_some()))
+}
+
 /// Whatever such a tool wants to know of a machine is there, and is read by types made of DMTF's schemas.
 async fn look(root: &ServiceRoot<Bmc>) -> Result {
     check(root.redfish_version().is_some(), "no version of Redfish")?;
@@ -98,8 +112,6 @@ async fn look(root: &ServiceRoot<Bmc>) -> Result {
     check(system.hardware_id().manufacturer.is_some(), "no manufacturer")?;
     check(system.processors().await?.is_some(), "no processors")?;
     check(system.storage_controllers().await?.is_some(), "no storage")?;
-    let ports = system.ethernet_interfaces().await?.ok_or("no ports")?.members().await?;
-    check(ports.iter().any(|port| port.mac_address().is_some()), "no port with an address")?;
     let chassis = root.chassis().await?.ok_or("no chassis")?.members().await?;
     let chassis = chassis.first().ok_or("no box")?;
     let sensors = chassis.sensor_links().await?.ok_or("no sensors")?;
