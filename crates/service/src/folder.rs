@@ -76,6 +76,15 @@ impl Folder {
         }
     }
 
+    /// Whether what has this name is a file. A link is none.
+    ///
+    /// # Errors
+    /// `NotFound` where nothing has it; else what the system says.
+    pub fn is_file(&self, name: &str) -> io::Result<bool> {
+        let about = statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(FileType::from_raw_mode(about.st_mode) == FileType::RegularFile)
+    }
+
     /// Makes way for a file: what has its name and is none is called `<name>.damaged` from here on, or `<name>.2.damaged` and so on up to 8 where that is
     /// taken. That is on the medium when it returns. Whether there was such.
     ///
@@ -295,6 +304,8 @@ mod tests {
         fs::create_dir(dir.path().join("folder")).unwrap();
         assert!(!folder.make_way_for_file("file").unwrap() && !folder.make_way_for_folder("folder").unwrap());
         assert!(!folder.make_way_for_file("missing").unwrap());
+        assert!(folder.is_file("file").unwrap() && !folder.is_file("folder").unwrap());
+        assert_eq!(folder.is_file("missing").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(dir.path().join("file.damaged").is_dir());
         assert_eq!(fs::read_to_string(dir.path().join("folder.damaged")).unwrap(), "no folder");
         // And a file, where that is wanted.

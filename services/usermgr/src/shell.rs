@@ -167,7 +167,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
             let [name, copy] = crate::secret::FILES;
             let file = local.state_dir.join(name);
             let way = format!(
-                "no login over IPMI until the medium gives and takes one of them. If it never does again, remove {0}/{name} and {0}/{copy} from the state folder, restart the controller and set the passwords of IPMI accounts again; a factory reset does that and more",
+                "no login over IPMI until one of them is given by the medium, or read by the release that wrote it. If that is never again, remove {0}/{name} and {0}/{copy} from the state folder, restart the controller and set the passwords of IPMI accounts again; a factory reset does that and more",
                 crate::NAME
             );
             local.notify.finding(name, &format!("neither it nor its copy can be used ({error}): {way}"));
