@@ -76,6 +76,15 @@ impl Folder {
         }
     }
 
+    /// Whether what has this name is a file. A link is none.
+    ///
+    /// # Errors
+    /// `NotFound` where nothing has it; else what the system says.
+    pub fn is_file(&self, name: &str) -> io::Result<bool> {
+        let about = statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(FileType::from_raw_mode(about.st_mode) == FileType::RegularFile)
+    }
+
     /// Makes way for a file: what has its name and is none is called `<name>.damaged` from here on, or `<name>.2.damaged` and so on up to 8 where that is
     /// taken. That is on the medium when it returns. Whether there was such.
     ///
@@ -92,6 +101,28 @@ impl Folder {
     /// As [`Folder::make_way_for_file`].
     pub fn set_aside(&self, name: &str) -> io::Result<bool> {
         self.put_aside(name, None)
+    }
+
+    /// Keeps a copy aside of a file of at most `max` bytes that is to be replaced, under a name as [`Folder::make_way_for_file`] gives, for this process's user
+    /// only, and on the medium when it returns; the file itself stays until it is replaced. A copy that is there already is not made again. What is longer or
+    /// no file is put aside itself.
+    ///
+    /// # Errors
+    /// As [`Folder::make_way_for_file`].
+    pub fn keep_aside(&self, name: &str, max: usize) -> io::Result<()> {
+        let bytes = match self.read(name, max) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return self.set_aside(name).map(|_| ());
+            }
+            Err(error) => return Err(error),
+        };
+        let is_copy = |place: &String| self.read(place, max).is_ok_and(|there| there == bytes);
+        if (1..=ASIDE_MAX).map(|number| name_aside(name, number)).any(|place| is_copy(&place)) {
+            return Ok(());
+        }
+        self.replace_durably(&self.place_aside(name)?, &bytes, 0o600)
     }
 
     /// As [`Folder::make_way_for_file`], for a folder. A link that leads to a folder serves as one and stays; one that leads nowhere does not.
@@ -122,10 +153,7 @@ impl Folder {
     /// The name that what is put aside of `name` gets: one that nothing has.
     fn place_aside(&self, name: &str) -> io::Result<String> {
         for number in 1..=ASIDE_MAX {
-            let place = match number {
-                1 => format!("{name}.damaged"),
-                number => format!("{name}.{number}.damaged"),
-            };
+            let place = name_aside(name, number);
             match statat(&self.dir, &place, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => return Ok(place),
                 about => {
@@ -224,6 +252,14 @@ impl Folder {
     }
 }
 
+/// The name under which the thing of this number is put aside, counted from 1.
+fn name_aside(name: &str, number: u32) -> String {
+    match number {
+        1 => format!("{name}.damaged"),
+        number => format!("{name}.{number}.damaged"),
+    }
+}
+
 /// What is said of a folder, a link, a pipe or a socket where a file is looked for.
 fn no_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "it is no file")
@@ -295,11 +331,41 @@ mod tests {
         fs::create_dir(dir.path().join("folder")).unwrap();
         assert!(!folder.make_way_for_file("file").unwrap() && !folder.make_way_for_folder("folder").unwrap());
         assert!(!folder.make_way_for_file("missing").unwrap());
+        assert!(folder.is_file("file").unwrap() && !folder.is_file("folder").unwrap());
+        assert_eq!(folder.is_file("missing").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(dir.path().join("file.damaged").is_dir());
         assert_eq!(fs::read_to_string(dir.path().join("folder.damaged")).unwrap(), "no folder");
         // And a file, where that is wanted.
         assert!(folder.set_aside("file").unwrap() && !folder.set_aside("file").unwrap());
         assert_eq!(folder.read("file.2.damaged", 10).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_copy_is_kept_aside_once_for_its_owner_alone_and_the_file_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let at = |name: &str| dir.path().join(name);
+        folder.keep_aside("file", 10).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "there is nothing to keep");
+        for (content, turn) in [("one", 1), ("two", 2)] {
+            folder.replace("file", content.as_bytes(), 0o644).unwrap();
+            for _ in 0..2 {
+                folder.keep_aside("file", 10).unwrap();
+                assert_eq!(fs::read_to_string(at("file")).unwrap(), content);
+                assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1 + turn, "the file and its copies");
+            }
+        }
+        assert_eq!(folder.read("file.damaged", 10).unwrap(), b"one");
+        assert_eq!(folder.read("file.2.damaged", 10).unwrap(), b"two");
+        let mode = fs::metadata(at("file.damaged")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // What is longer, or no file.
+        folder.keep_aside("file", 2).unwrap();
+        assert!(!at("file").exists());
+        assert_eq!(folder.read("file.3.damaged", 10).unwrap(), b"two");
+        fs::create_dir(at("file")).unwrap();
+        folder.keep_aside("file", 10).unwrap();
+        assert!(!at("file").exists() && at("file.4.damaged").is_dir());
     }
 
     #[test]

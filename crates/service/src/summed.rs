@@ -4,11 +4,15 @@
 //! Releases that know no sum skip the field, so after a downgrade they read the file; what they write has none, and is taken here. A field that this release does
 //! not know is taken with a sum only, as a later release writes it: without one it is the damaged name of another, maybe of the sum.
 
+use std::fmt;
 use std::io;
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+
+use crate::{ErrorChain, Folder};
 
 /// The field with the sum: eight hexadecimal digits.
 const SUM: &str = "sum";
@@ -47,6 +51,43 @@ pub fn from_summed<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, S
         return Err("it is damaged: it has no sum, and a field that is not known".to_owned());
     }
     Ok(value)
+}
+
+/// Why a file is not used, in words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// What is there says nothing, however often it is read: it may be replaced, and is then worth keeping aside ([`Folder::keep_aside`]).
+    Damaged(String),
+    /// The system does not give it now, and may later: what is in it may be whole, and must not be replaced unread.
+    Unread(String),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Damaged(what) | Self::Unread(what)) = self;
+        f.write_str(what)
+    }
+}
+
+/// The value in the file `name` of at most `max` bytes in a folder; the default where there is no such file.
+///
+/// # Errors
+/// [`Unusable`]: `Damaged` also for a longer file, and for what is no file.
+pub fn read_summed<T: Serialize + DeserializeOwned + Default>(
+    folder: &Path,
+    name: &str,
+    max: usize,
+) -> Result<T, Unusable> {
+    match Folder::open(folder).and_then(|folder| folder.read(name, max)) {
+        Ok(bytes) => from_summed(&bytes).map_err(Unusable::Damaged),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound => Ok(T::default()),
+            io::ErrorKind::InvalidData => {
+                Err(Unusable::Damaged(format!("it is damaged: {}", ErrorChain(&error))))
+            }
+            _ => Err(Unusable::Unread(format!("it cannot be read: {}", ErrorChain(&error)))),
+        },
+    }
 }
 
 fn sum(fields: &Map<String, Value>) -> serde_json::Result<String> {

@@ -10,13 +10,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipc::{BadFields, Status};
 use ipnet::Ipv4Net;
 use schema::v1alpha1::{ChangeNetworkRequest, FixedIpv4};
 use serde::{Deserialize, Serialize};
-use service::{Folder, from_summed, to_summed};
+use service::{Folder, Unusable, read_summed, to_summed};
 use units::{Millis, Mono};
 
 use crate::config::{self, Config, Ipv4};
@@ -324,29 +324,91 @@ fn fixed_source(bad: &mut BadFields, fixed: &FixedIpv4) -> Option<Source> {
     Some(Source::Fixed { address, gateway })
 }
 
-/// What is stored. Nothing where there is nothing.
+/// What is stored, and the configuration `base` with it. Nothing where there is nothing.
 ///
 /// # Errors
-/// What is wrong with the file, for people: the configuration counts then.
-pub(crate) fn load(state_dir: &Path) -> Result<Changes, String> {
-    match Folder::open(state_dir).and_then(|folder| folder.read(FILE, FILE_MAX)) {
-        Ok(bytes) => from_summed(&bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Changes::default()),
-        Err(error) => Err(format!("it cannot be read: {error}")),
-    }
+/// What is wrong with the file: the configuration counts then. One that does not fit it counts as damaged.
+fn load(state_dir: &Path, base: &Config) -> Result<(Changes, Config), Unusable> {
+    let stored: Changes = read_summed(state_dir, FILE, FILE_MAX)?;
+    let config = stored.on(base);
+    // The configuration may have been changed since.
+    let fits = config.check();
+    fits.map_err(|error| Unusable::Damaged(format!("it does not fit the configuration: {error}")))?;
+    Ok((stored, config))
 }
 
-/// Stores it.
-///
-/// # Errors
-/// `UNAVAILABLE` when the medium refuses; what was stored before is there still.
-pub(crate) fn save(state_dir: &Path, changes: &Changes) -> Result<(), Status> {
-    let bytes = to_summed(changes).map_err(|error| Status::internal(error.to_string()))?;
-    let stored = Folder::create(state_dir).and_then(|folder| folder.replace_decidedly(FILE, &bytes, 0o600));
-    stored.map_err(|error| {
-        tracing::error!(%error, "cannot store network changes");
-        Status::unavailable(format!("the change cannot be stored: {error}")).with_reason("STORE_FAILED")
-    })
+/// The file, and what is known of it: what cannot be read now is not written over, and what is damaged is kept aside before.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    state_dir: PathBuf,
+    /// Why it does not count, where it does not.
+    unusable: Option<Unusable>,
+}
+
+impl Stored {
+    /// Reads it: with what is stored, and the configuration `base` with that. Where it cannot be used, nothing and `base`: [`Stored::unusable`] says why.
+    pub(crate) fn open(state_dir: &Path, base: &Config) -> (Self, Changes, Config) {
+        let (found, unusable) = match load(state_dir, base) {
+            Ok(found) => (found, None),
+            Err(unusable) => ((Changes::default(), base.clone()), Some(unusable)),
+        };
+        (Self { state_dir: state_dir.to_owned(), unusable }, found.0, found.1)
+    }
+
+    /// Why it does not count, where it does not.
+    pub(crate) fn unusable(&self) -> Option<&Unusable> {
+        self.unusable.as_ref()
+    }
+
+    /// Reads what could not be read until now, which comes before any change: then what was stored is known. None where it is already, and where the file
+    /// turns out to be damaged.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` with the reason `STORE_FAILED` while it cannot be read.
+    pub(crate) fn read_at_last(&mut self, base: &Config) -> Result<Option<Changes>, Status> {
+        if !matches!(self.unusable, Some(Unusable::Unread(_))) {
+            return Ok(None);
+        }
+        match load(&self.state_dir, base) {
+            Ok((stored, _)) => {
+                tracing::info!(file = FILE, "stored network changes can be read again");
+                self.unusable = None;
+                Ok(Some(stored))
+            }
+            Err(Unusable::Unread(what)) => {
+                let text =
+                    format!("what was changed before cannot be read now, and is not written over: {what}");
+                Err(Status::unavailable(text).with_reason("STORE_FAILED"))
+            }
+            Err(damaged) => {
+                tracing::error!(file = FILE, what = %damaged, "stored network changes are damaged");
+                self.unusable = Some(damaged);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Stores it; what is damaged is kept aside before.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when the medium refuses, and while what was stored cannot be read ([`Stored::read_at_last`]); what was stored before is there still.
+    pub(crate) fn save(&mut self, changes: &Changes) -> Result<(), Status> {
+        let bytes = to_summed(changes).map_err(|error| Status::internal(error.to_string()))?;
+        let stored = Folder::create(&self.state_dir).and_then(|folder| {
+            match &self.unusable {
+                None => {}
+                Some(Unusable::Damaged(_)) => folder.keep_aside(FILE, FILE_MAX)?,
+                Some(Unusable::Unread(what)) => return Err(std::io::Error::other(what.clone())),
+            }
+            folder.replace_decidedly(FILE, &bytes, 0o600)
+        });
+        stored.map_err(|error| {
+            tracing::error!(%error, "cannot store network changes");
+            Status::unavailable(format!("the change cannot be stored: {error}")).with_reason("STORE_FAILED")
+        })?;
+        self.unusable = None;
+        Ok(())
+    }
 }
 
 /// The address of an interface that is configured, for who asks.
@@ -585,6 +647,8 @@ mod tests {
     fn what_is_stored_is_read_again_and_what_is_damaged_is_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
+        let load = |state: &Path| super::load(state, &base()).map(|(changes, _)| changes);
+        let save = |changes: &Changes| Stored::open(&state, &base()).0.save(changes);
         assert_eq!(load(&state), Ok(Changes::default()));
         let mut book = Book::default();
         let mut request = fixed4("eth0", "192.0.2.9/24", "192.0.2.1");
@@ -593,7 +657,7 @@ mod tests {
         request.time_servers = time(&["ntp.example"]).time_servers;
         request.time_enabled = Some(false);
         let Ok(Outcome::Store(changes)) = book.change(at(0), &base(), &request, None) else { panic!() };
-        save(&state, &changes).unwrap();
+        save(&changes).unwrap();
         assert_eq!(load(&state).as_ref(), Ok(&changes));
         let path = state.join(FILE);
         let whole = std::fs::read(&path).unwrap();
@@ -614,8 +678,73 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(load(&state).is_err(), "a folder in its place");
-        save(&state, &changes).unwrap();
+        save(&changes).unwrap();
         assert_eq!(load(&state), Ok(changes));
+    }
+
+    /// With this host name alone.
+    fn named(name: &str) -> Changes {
+        Changes { hostname: Some(name.into()), ..Changes::default() }
+    }
+
+    #[test]
+    fn what_is_damaged_is_kept_aside_before_the_first_change_is_stored_and_once() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let at = |file: &str| dir.path().join(file);
+        // Also what does not fit the configuration: it may come back.
+        let unfit = to_summed(&named("a b")).unwrap();
+        for (aside, damaged) in [("changes.json.damaged", b"{".to_vec()), ("changes.json.2.damaged", unfit)] {
+            std::fs::write(at(FILE), &damaged).unwrap();
+            let (mut stored, changes, config) = Stored::open(dir.path(), &base());
+            assert_eq!((&changes, &config), (&Changes::default(), &base()));
+            assert!(matches!(stored.unusable(), Some(Unusable::Damaged(_))), "{stored:?}");
+            assert_eq!(stored.read_at_last(&base()), Ok(None));
+            assert_eq!(std::fs::read(at(FILE)).unwrap(), damaged, "until something is stored it stays");
+            for name in ["bmc-1", "bmc-2"] {
+                stored.save(&named(name)).unwrap();
+                assert!(stored.unusable().is_none());
+                assert_eq!(Stored::open(dir.path(), &base()).1, named(name));
+            }
+            assert_eq!(std::fs::read(at(aside)).unwrap(), damaged);
+            let mode = std::fs::metadata(at(aside)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "the file and what was put aside");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_written_over_and_counts_when_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        for (later, found) in [(Some("bmc-1"), Some(named("bmc-1"))), (None, None)] {
+            // No folder: so it is not given whoever runs this, as by a medium that fails.
+            std::fs::write(&state, "").unwrap();
+            let (mut stored, changes, _) = Stored::open(&state, &base());
+            assert_eq!(changes, Changes::default());
+            assert!(matches!(stored.unusable(), Some(Unusable::Unread(_))), "{stored:?}");
+            for refused in [stored.read_at_last(&base()).unwrap_err(), stored.save(&named("x")).unwrap_err()]
+            {
+                assert_eq!(
+                    (refused.code, refused.reason().as_str()),
+                    (ipc::Code::Unavailable, "STORE_FAILED")
+                );
+            }
+            // It comes back, whole or damaged.
+            std::fs::remove_file(&state).unwrap();
+            std::fs::create_dir(&state).unwrap();
+            let bytes = later.map_or_else(|| b"{".to_vec(), |name| to_summed(&named(name)).unwrap());
+            std::fs::write(state.join(FILE), &bytes).unwrap();
+            assert!(stored.save(&named("x")).is_err(), "not before it is read");
+            assert_eq!(std::fs::read(state.join(FILE)).unwrap(), bytes);
+            assert_eq!(stored.read_at_last(&base()), Ok(found));
+            assert_eq!(stored.read_at_last(&base()), Ok(None), "once");
+            stored.save(&named("bmc-2")).unwrap();
+            assert_eq!(state.join("changes.json.damaged").exists(), later.is_none());
+            assert_eq!(Stored::open(&state, &base()).1, named("bmc-2"));
+            std::fs::remove_dir_all(&state).unwrap();
+        }
     }
 
     proptest! {

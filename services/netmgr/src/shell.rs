@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use units::{Millis, Mono};
 
-use crate::changes::Book;
+use crate::changes::{Book, Stored};
 use crate::config::Config;
 use crate::error::{Error, Refused};
 use crate::iface::{Action, Iface};
@@ -115,6 +115,8 @@ struct Net<S> {
     outbox: Outbox,
     /// What the configuration says, before anything was changed.
     base: Config,
+    /// The file of what was changed.
+    stored: Stored,
     book: Book,
     /// What is in force.
     config: Config,
@@ -154,7 +156,7 @@ impl<S: System> Net<S> {
         outbox: Outbox,
     ) -> Self {
         let now = context.clock.now();
-        let (book, config) = changing::begin(&context.state_dir, &base, &context.notify);
+        let (stored, book, config) = changing::begin(&context.state_dir, &base, &context.notify);
         let epoch = Epoch::new(now, system.since_boot());
         let mut kept = lease_file::load(&context.run_dir);
         let mut ports = BTreeMap::new();
@@ -183,6 +185,7 @@ impl<S: System> Net<S> {
             context,
             outbox,
             base,
+            stored,
             book,
             config,
             kernel,

@@ -67,14 +67,18 @@ impl Bus {
             config = config.with_credentials(Daemon::Operator.name(), password.clone());
         }
         let client = Client::connect(&config).await.map_err(bus_error)?;
-        if !make(&client, monitor.as_ref(), true).await {
+        // A finding stays until the next start, and the first try may fail for a moment alone: it is in the log.
+        if !make(&client, None, true).await {
             // A medium that refuses now may not always: whoever needs what is missing waits for it.
             let client = client.clone();
+            let mut untold = monitor.clone();
             tokio::spawn(async move {
                 let mut pause = MAKE_AGAIN;
                 loop {
                     tokio::time::sleep(pause).await;
-                    if make(&client, None, false).await {
+                    // What the second try does not make either is a finding, once.
+                    let tell = untold.take();
+                    if make(&client, tell.as_ref(), false).await {
                         tracing::info!("buckets and event log created");
                         return;
                     }

@@ -16,6 +16,8 @@ const KEY: usize = 32;
 /// Bytes of what shows that the key is whole, and of a file.
 const CHECK: usize = 8;
 const KEPT: usize = KEY + CHECK;
+/// How a file fails to be read that is longer than this.
+const LONGER: io::ErrorKind = io::ErrorKind::FileTooLarge;
 /// What is said of a key that is not there any more.
 pub(crate) const GONE: &str = "it is gone with its copy: accounts of IPMI need their passwords set again";
 /// And of one of which nothing is whole.
@@ -57,10 +59,11 @@ impl Secrets {
     }
 
     /// Reads the key, which is kept twice, or makes one where there is none or neither file is whole: those are put aside. What was wrong with the files is
-    /// told, and mended from the other one; so is a key that is gone though something `is_sealed` with it.
+    /// told, and mended from the other one; so is a key that is gone though something `is_sealed` with it. A file that is longer than this release writes is
+    /// never touched: a later release may have lengthened it, and reads it again.
     ///
     /// # Errors
-    /// It cannot be written, or the medium does not give the files now: what was sealed with it is not lost then.
+    /// It cannot be written, or neither file is whole and one is longer or not given by the medium now: what was sealed with it is not lost then.
     pub(crate) fn load(
         folder: &Path,
         is_sealed: bool,
@@ -72,6 +75,13 @@ impl Secrets {
             Ok(bytes) => {
                 let bytes = Zeroizing::new(bytes);
                 checked(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is damaged"))
+            }
+            // Of a file that is said where it is longer. What nothing is known of is taken for one: it stays.
+            Err(error)
+                if error.kind() == io::ErrorKind::InvalidData && folder.is_file(file).unwrap_or(true) =>
+            {
+                let why = format!("it is longer than {KEPT} bytes: a later release may have written it");
+                Err(io::Error::new(LONGER, why))
             }
             Err(error) => Err(error),
         };
@@ -106,6 +116,12 @@ impl Secrets {
         let is_new = found.iter().all(|(_, read)| read.is_err());
         for (file, read) in found {
             if read.as_ref().is_ok_and(|there| *there == key) {
+                continue;
+            }
+            if let Err(longer) = &read
+                && longer.kind() == LONGER
+            {
+                told.push((file, format!("{longer}; left as it is")));
                 continue;
             }
             let written = folder.replace_durably(file, &kept(&key), 0o600);
@@ -292,5 +308,46 @@ mod tests {
         let (_, told) = Secrets::load(folder.path(), true, fill).unwrap();
         assert_eq!(told.len(), 1);
         assert_eq!(Secrets::load(folder.path(), true, fill).unwrap().1, []);
+    }
+
+    #[test]
+    fn a_longer_file_of_a_later_release_is_neither_put_aside_nor_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |file: &str| folder.path().join(file);
+        let longer = [7_u8; KEPT + 1];
+        let names = || {
+            let entries = std::fs::read_dir(folder.path()).unwrap();
+            let mut names: Vec<_> =
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        // Both, and each beside one that is damaged or missing: no key is made.
+        for other in [Some(&longer[..]), Some(&b"short"[..]), None] {
+            for (file, beside) in [(FILES[0], FILES[1]), (FILES[1], FILES[0])] {
+                std::fs::write(at(file), longer).unwrap();
+                match other {
+                    Some(bytes) => std::fs::write(at(beside), bytes).unwrap(),
+                    None => std::fs::remove_file(at(beside)).unwrap(),
+                }
+                let before = names();
+                let refused = Secrets::load(folder.path(), true, fill).unwrap_err();
+                assert_eq!(refused.kind(), LONGER, "{refused}");
+                assert!(refused.to_string().contains("later release"), "{refused}");
+                assert_eq!(names(), before, "{other:?}");
+                assert_eq!(std::fs::read(at(file)).unwrap(), longer);
+                assert_eq!(std::fs::read(at(beside)).ok().as_deref(), other);
+                // For the next turn.
+                std::fs::write(at(beside), b"").unwrap();
+            }
+        }
+        // Beside a whole one: that counts, the longer one is told and left.
+        for (file, beside) in [(FILES[0], FILES[1]), (FILES[1], FILES[0])] {
+            std::fs::write(at(file), longer).unwrap();
+            std::fs::write(at(beside), kept(&[5; KEY]).as_slice()).unwrap();
+            let (_, told) = Secrets::load(folder.path(), true, |_| false).unwrap();
+            assert!(told.len() == 1 && told[0].0 == file && told[0].1.ends_with("left as it is"), "{told:?}");
+            assert_eq!(std::fs::read(at(file)).unwrap(), longer);
+        }
     }
 }

@@ -23,7 +23,7 @@ use crate::machine::{
     Action, Caller, Chosen, Encoded, Event, Kept, Machine, Now, Numbered, Outcome, TicketId, WorkId, Write,
     wire,
 };
-use crate::policy_file;
+use crate::policy_file::{self, Before, Saved};
 use crate::secret::{GONE, LOST, Secrets};
 use crate::store::Store;
 use crate::work::Done;
@@ -51,7 +51,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let Context { local, bus } = context;
     let config: Config = local.config()?;
     let configured = config.limits()?;
-    let (chosen, limits) = policy(&local, &config, configured);
+    let (chosen, limits, before_policy) = policy(&local, &config, configured);
     let store = Store::open(&bus).await?;
     let mut found = Box::pin(store.accounts(limits.max_users)).await?;
     let sessions = Box::pin(store.sessions()).await?;
@@ -167,7 +167,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
             let [name, copy] = crate::secret::FILES;
             let file = local.state_dir.join(name);
             let way = format!(
-                "no login over IPMI until the medium gives and takes one of them. If it never does again, remove {0}/{name} and {0}/{copy} from the state folder, restart the controller and set the passwords of IPMI accounts again; a factory reset does that and more",
+                "no login over IPMI until one of them is given by the medium, or read by the release that wrote it. If that is never again, remove {0}/{name} and {0}/{copy} from the state folder, restart the controller and set the passwords of IPMI accounts again; a factory reset does that and more",
                 crate::NAME
             );
             local.notify.finding(name, &format!("neither it nor its copy can be used ({error}): {way}"));
@@ -176,7 +176,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
             None
         }
     };
-    let machine = machine.with_secrets(secrets).with_policy(config, chosen).with_roles(roles);
+    let machine = machine.with_secrets(secrets).with_policy(config.clone(), chosen).with_roles(roles);
+    let machine = if before_policy == Before::Read { machine.with_unread_policy() } else { machine };
     let (outbox, sender) = Outbox::new(bus.clone());
     let shell = Shell {
         machine,
@@ -192,6 +193,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
         storing: None,
         remembering: None,
         keeping: None,
+        config,
+        before_policy,
         forgetful: Lasting::default(),
     };
     Box::pin(shell.run(found.unreadable, renewed)).await?;
@@ -200,22 +203,29 @@ pub async fn run(context: Context) -> Result<(), Error> {
 }
 
 /// What was set of the policy before, and the limits with it. What cannot be used is told, and what counts then: nothing weaker than what is configured, and
-/// than the default.
-fn policy(local: &LocalContext, config: &Config, configured: Limits) -> (Chosen, Limits) {
-    let found = policy_file::load(&local.state_dir)
-        .and_then(|chosen| chosen.limits(config).map(|limits| (chosen, limits)));
-    found.unwrap_or_else(|what| {
+/// than the default. With what is to be done before the file is replaced.
+fn policy(local: &LocalContext, config: &Config, configured: Limits) -> (Chosen, Limits, Before) {
+    let found = policy_file::load(&local.state_dir, config);
+    let found = found.map(|(chosen, limits)| (chosen, limits, Before::Nothing));
+    found.unwrap_or_else(|unusable| {
+        let (before, what) = (Before::from(&unusable), unusable.to_string());
         let file = policy_file::FILE;
         let unread = Chosen::unread(config);
         let (chosen, limits) =
             unread.limits(config).map_or((Chosen::default(), configured), |limits| (unread, limits));
         let counts = limits.words();
+        let until = match before {
+            Before::Read => "it can be read, which each change of it tries",
+            Before::Nothing | Before::KeepAside => "it is set again",
+        };
         tracing::warn!(file, what, counts, "cannot use account policy that was set: configuration holds");
         local.notify.finding(
             file,
-            &format!("{what}; until it is set again, of what is configured and the default the stricter counts: {counts}"),
+            &format!(
+                "{what}; until {until}, of what is configured and the default the stricter counts: {counts}"
+            ),
         );
-        (chosen, limits)
+        (chosen, limits, before)
     })
 }
 
@@ -280,8 +290,12 @@ struct Shell {
     /// Where accounts are known from, being stored on a thread of its own: the medium may take its time.
     remembering: Option<Remembering>,
     /// What was set of the policy, being stored likewise.
-    keeping: Option<Remembering>,
-    /// That fails.
+    keeping: Option<JoinHandle<io::Result<Saved>>>,
+    /// What it has to fit.
+    config: Config,
+    /// What is to be done before its file is replaced.
+    before_policy: Before,
+    /// Storing where accounts are known from fails.
     forgetful: Lasting,
 }
 
@@ -316,10 +330,7 @@ impl Shell {
                 }
                 saved = remembered(&mut self.keeping) => {
                     self.keeping = None;
-                    if let Err(error) = &saved {
-                        tracing::warn!(%error, "cannot store account policy: unchanged");
-                    }
-                    Event::PolicyKept { stored: saved.is_ok() }
+                    self.policy_saved(saved)
                 }
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => match done {
                     Ok((work, Ok(done))) => Event::Worked { work, done },
@@ -412,14 +423,39 @@ impl Shell {
                 }
                 Action::KeepPolicy(chosen) => {
                     let folder = self.local.state_dir.clone();
-                    self.keeping =
-                        Some(tokio::task::spawn_blocking(move || policy_file::save(&folder, &chosen)));
+                    let (before, config) = (self.before_policy, self.config.clone());
+                    self.keeping = Some(tokio::task::spawn_blocking(move || {
+                        policy_file::save(&folder, &chosen, before, &config)
+                    }));
                 }
                 Action::Remember(known) => {
                     let folder = self.local.state_dir.clone();
                     self.remembering =
                         Some(tokio::task::spawn_blocking(move || known_file::save(&folder, &known)));
                 }
+            }
+        }
+    }
+
+    /// What became of what was set of the policy.
+    fn policy_saved(&mut self, saved: io::Result<Saved>) -> Event {
+        match saved {
+            Ok(Saved::Stored) => {
+                self.before_policy = Before::Nothing;
+                Event::PolicyKept { stored: true }
+            }
+            Ok(Saved::Found(chosen)) => {
+                tracing::info!("account policy that was set can be read again");
+                self.before_policy = Before::Nothing;
+                Event::PolicyFound(Some(chosen))
+            }
+            Ok(Saved::Unread(what)) => {
+                tracing::warn!(what, "cannot read account policy that was set: not replaced");
+                Event::PolicyFound(None)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot store account policy: unchanged");
+                Event::PolicyKept { stored: false }
             }
         }
     }
@@ -505,7 +541,7 @@ async fn stored(storing: &mut Option<Storing>) -> Outcome {
     }
 }
 
-async fn remembered(remembering: &mut Option<Remembering>) -> io::Result<()> {
+async fn remembered<T>(remembering: &mut Option<JoinHandle<io::Result<T>>>) -> io::Result<T> {
     match remembering {
         Some(remembering) => remembering.await.unwrap_or_else(|error| Err(io::Error::other(error))),
         None => std::future::pending().await,

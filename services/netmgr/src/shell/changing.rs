@@ -7,30 +7,28 @@ use ipc::{CallContext, Status};
 use schema::v1alpha1::{
     ChangeNetworkRequest, ChangeNetworkResponse, ConfirmNetworkRequest, ConfirmNetworkResponse,
 };
-use service::Notifier;
+use service::{Notifier, Unusable};
 use units::{Millis, Mono};
 
 use super::{Net, seed};
-use crate::changes::{self, Book, Outcome};
+use crate::changes::{self, Book, Outcome, Stored};
 use crate::config::Config;
 use crate::events;
 use crate::system::System;
 
 /// What is stored, and the configuration with it. What cannot be used is told: a network as configured is better than none.
-pub(super) fn begin(state_dir: &Path, base: &Config, notify: &Notifier) -> (Book, Config) {
-    let stored = changes::load(state_dir).and_then(|stored| {
-        let config = stored.on(base);
-        // The configuration may have been changed since.
-        let fits = config.check().map_err(|error| format!("it does not fit the configuration: {error}"));
-        fits.map(|()| (Book::new(stored), config))
-    });
-    stored.unwrap_or_else(|what| {
+pub(super) fn begin(state_dir: &Path, base: &Config, notify: &Notifier) -> (Stored, Book, Config) {
+    let (stored, changes, config) = Stored::open(state_dir, base);
+    if let Some(what) = stored.unusable() {
         let file = changes::FILE;
-        tracing::error!(file, what, "cannot use stored network changes: using the configuration");
-        notify
-            .finding(file, &format!("{what}; the network is as it is configured until it is changed again"));
-        (Book::default(), base.clone())
-    })
+        tracing::error!(file, %what, "cannot use stored network changes: using the configuration");
+        let until = match what {
+            Unusable::Damaged(_) => "it is changed again, the file is kept as .damaged then",
+            Unusable::Unread(_) => "the file can be read, which is tried at each change and at a restart",
+        };
+        notify.finding(file, &format!("{what}; the network is as it is configured until {until}"));
+    }
+    (stored, Book::new(changes), config)
 }
 
 impl<S: System> Net<S> {
@@ -39,6 +37,11 @@ impl<S: System> Net<S> {
         request: &ChangeNetworkRequest,
         context: &CallContext,
     ) -> Result<ChangeNetworkResponse, Status> {
+        // What is asked for comes on top of what was stored: what of it could not be read counts from here on, whatever becomes of the request.
+        if let Some(changes) = self.stored.read_at_last(&self.base)? {
+            self.book.stored(changes);
+            self.reconfigure();
+        }
         let now = self.now();
         let seconds = self.base.confirm_within_s;
         let trial = (seconds != 0).then(|| Millis::from_secs(seconds.into()));
@@ -46,7 +49,7 @@ impl<S: System> Net<S> {
         let trial_ends = match self.book.change(now, &self.base, request, trial)? {
             Outcome::Same => None,
             Outcome::Store(changes) => {
-                changes::save(&self.context.state_dir, &changes)?;
+                self.stored.save(&changes)?;
                 self.book.stored(changes);
                 self.tell(&request.interface, "changed", told, Some(context), false);
                 None
@@ -87,7 +90,7 @@ impl<S: System> Net<S> {
         let Some(changes) = self.book.confirmed(now, reached) else {
             return Ok(ConfirmNetworkResponse { confirmed: false });
         };
-        changes::save(&self.context.state_dir, &changes)?;
+        self.stored.save(&changes)?;
         self.book.stored(changes);
         self.tell("", "confirmed", "the change on trial holds".to_owned(), Some(context), false);
         Ok(ConfirmNetworkResponse { confirmed: true })

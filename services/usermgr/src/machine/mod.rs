@@ -86,6 +86,9 @@ pub(crate) enum Event {
     Remembered { stored: bool },
     /// What was set of the policy is stored, or is not. Legal once after an [`Action::KeepPolicy`].
     PolicyKept { stored: bool },
+    /// It is not stored, as what was set before could not be read at the start. It is found by now and fits the configuration, or cannot be read still. Legal
+    /// in place of [`Event::PolicyKept`].
+    PolicyFound(Option<Chosen>),
     /// The time of [`Machine::deadline`] has come. Legal at any time.
     Tick,
 }
@@ -123,7 +126,7 @@ pub(crate) enum Action {
     Keep(Vec<u8>),
     /// Store for the next boot where accounts are known from, and come back with [`Event::Remembered`]. Never while the one before is under way.
     Remember(KnownAddresses),
-    /// Store what was set of the policy, and come back with [`Event::PolicyKept`]. Never while the one before is under way.
+    /// Store what was set of the policy, and come back with [`Event::PolicyKept`] or [`Event::PolicyFound`]. Never while the one before is under way.
     KeepPolicy(Chosen),
 }
 
@@ -462,6 +465,7 @@ impl Machine {
             Event::Written(outcome) => self.written(outcome, now, out),
             Event::Remembered { stored } => self.remember_done(stored, now),
             Event::PolicyKept { stored } => self.policy_kept(stored, now, out),
+            Event::PolicyFound(found) => self.policy_found(found, now, out),
             Event::Tick => self.tick(now, out),
         }
         self.end_expired(now, out);

@@ -167,6 +167,8 @@ const IDLE_MIN_S: u64 = 30;
 pub(super) struct Settable {
     config: Config,
     chosen: Chosen,
+    /// What was set before could not be read: `chosen` is not what is stored.
+    is_unread: bool,
     pending: Option<Pending>,
 }
 
@@ -182,7 +184,13 @@ struct Pending {
 impl Machine {
     /// With what was configured, and what was set before; the limits are those of both.
     pub(crate) fn with_policy(mut self, config: Config, chosen: Chosen) -> Self {
-        self.policy = Settable { config, chosen, pending: None };
+        self.policy = Settable { config, chosen, is_unread: false, pending: None };
+        self
+    }
+
+    /// What was set before could not be read, and may be something else.
+    pub(crate) fn with_unread_policy(mut self) -> Self {
+        self.policy.is_unread = true;
         self
     }
 
@@ -202,13 +210,37 @@ impl Machine {
         let chosen = self.policy.chosen.changed(wanted, mask, &self.policy.config)?;
         // What was set before may not fit what is configured now.
         let limits = chosen.limits(&self.policy.config).map_err(|rule| Status::bad_field("policy", rule))?;
-        if chosen == self.policy.chosen {
+        if chosen == self.policy.chosen && !self.policy.is_unread {
             let policy = Some(wire::policy(&self.limits));
             return Ok(Some(ticket.answer(v1::UpdateAccountPolicyResponse { policy })));
         }
         self.policy.pending =
             Some(Pending { ticket, by: requester.name.clone(), request_id, chosen, limits });
         Ok(Some(Action::KeepPolicy(chosen)))
+    }
+
+    /// What was set before is found, or cannot be read still: what was asked for is not stored over it.
+    pub(super) fn policy_found(&mut self, found: Option<Chosen>, now: Now, out: &mut Vec<Action>) {
+        let found = found.and_then(|found| Some((found, found.limits(&self.policy.config).ok()?)));
+        let text = match found {
+            Some((chosen, limits)) => {
+                self.hold_to(chosen, limits, now);
+                "the policy that was set before can be read again and counts: nothing else is changed; try again"
+            }
+            None => "the policy that was set before cannot be read now: nothing is changed until it can",
+        };
+        let Some(pending) = self.policy.pending.take() else { return };
+        out.push(refuse(pending.ticket.id(), Status::unavailable(text)));
+    }
+
+    /// From now on this counts.
+    fn hold_to(&mut self, chosen: Chosen, limits: Limits, now: Now) {
+        (self.policy.chosen, self.policy.is_unread) = (chosen, false);
+        self.limits = limits;
+        self.lockout.reconfigure(limits.lockout);
+        self.sessions.set_idle_limit(limits.sessions.idle_limit, now.mono);
+        // Times of last use are stored more often where sessions end sooner.
+        self.housekeeping = self.housekeeping.min(now.mono);
     }
 
     /// What was chosen is kept, or is not.
@@ -220,12 +252,7 @@ impl Machine {
             out.push(refuse(ticket.id(), status));
             return;
         }
-        self.policy.chosen = chosen;
-        self.limits = limits;
-        self.lockout.reconfigure(limits.lockout);
-        self.sessions.set_idle_limit(limits.sessions.idle_limit, now.mono);
-        // Times of last use are stored more often where sessions end sooner.
-        self.housekeeping = self.housekeeping.min(now.mono);
+        self.hold_to(chosen, limits, now);
         out.push(Action::Log(Note::Done {
             kind: "policy-updated",
             what: "account policy changed",

@@ -53,6 +53,56 @@ fn the_policy_is_set_once_it_is_kept_and_counts_at_once() {
 }
 
 #[test]
+fn what_was_set_before_counts_once_it_can_be_read_and_what_is_asked_for_meanwhile_is_refused() {
+    let mut bench = Bench::new(limits());
+    let set = |bench: &mut Bench, threshold: u32| {
+        let wanted = v1::AccountPolicy { lockout_threshold: threshold, ..Default::default() };
+        let call = |ticket| Call::UpdateAccountPolicy {
+            ticket: Ticket::new(ticket),
+            wanted: Box::new(wanted),
+            mask: None,
+        };
+        bench.ask(call, Some(("admin", "")))
+    };
+    bench.machine = bench.machine.with_unread_policy();
+    // Also what seems to be so already is not known to be stored.
+    set(&mut bench, 0);
+    assert!(
+        matches!(bench.out.last(), Some(Action::KeepPolicy(chosen)) if *chosen == Chosen::default()),
+        "{:?}",
+        bench.out
+    );
+    bench.step(Event::PolicyFound(None));
+    let before = bench.machine.limits;
+    let found = Chosen { min_password_length: Some(14), ..Chosen::default() };
+    let with_found = found.limits(&crate::config::Config::default()).unwrap();
+    assert_ne!(before, with_found);
+    for (found, counts, words) in
+        [(None, before, "cannot be read now"), (Some(found), with_found, "counts: nothing else is changed")]
+    {
+        set(&mut bench, 2);
+        bench.out.clear();
+        bench.step(Event::PolicyFound(found));
+        assert!(
+            matches!(bench.out.last(), Some(Action::Answer(_, Err(status)))
+                if status.code == Code::Unavailable && status.to_string().contains(words)),
+            "{:?}",
+            bench.out
+        );
+        assert_eq!(bench.machine.limits, counts);
+        bench.out.clear();
+    }
+    // From then on it is stored with what was set before.
+    set(&mut bench, 2);
+    let both = Chosen { lockout_threshold: Some(2), ..found };
+    assert!(
+        matches!(bench.out.last(), Some(Action::KeepPolicy(chosen)) if *chosen == both),
+        "{:?}",
+        bench.out
+    );
+}
+
+#[test]
 fn each_value_that_is_out_of_its_bounds_is_named_and_nothing_is_kept() {
     let mut bench = Bench::new(limits());
     let none = v1::AccountPolicy::default;
