@@ -293,7 +293,9 @@ impl Tree {
     /// Breaks all of these, or none.
     fn break_all(&mut self, faults: &[(String, String)]) -> Outcome {
         if let Some((id, _)) = faults.iter().find(|(id, _)| !self.knows(id)) {
-            return Outcome::NoPart { reason: format!("there is no sensor, device, drive or bus {id:?} that can be broken") };
+            return Outcome::NoPart {
+                reason: format!("there is no sensor, device, drive or bus {id:?} that can be broken"),
+            };
         }
         let before = self.faults.clone();
         for (id, fault) in faults {

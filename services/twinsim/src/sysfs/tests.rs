@@ -358,12 +358,9 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let board = board();
     let mut tree = Tree::make(&board, 1, dir.path()).unwrap();
-    for (id, fault) in [
-        ("cpu0_temp", "melted"),
-        ("cpu0_temp", "stuck"),
-        ("cpu0", "removed"),
-        ("psu1", "stuck"),
-    ] {
+    for (id, fault) in
+        [("cpu0_temp", "melted"), ("cpu0_temp", "stuck"), ("cpu0", "removed"), ("psu1", "stuck")]
+    {
         assert!(matches!(set(&mut tree, id, fault), Outcome::Invalid { .. }), "{id} {fault}");
     }
     // One that is computed is nowhere in the machine.
