@@ -24,6 +24,8 @@ int main(int count, char **words) {
     screen->listenInterface = htonl(INADDR_LOOPBACK);
     screen->alwaysShared = TRUE;
     screen->deferUpdateTime = 0;
+    /* Its own pointer would be drawn over those two pixels. */
+    screen->cursor = NULL;
     rfbInitServer(screen);
     uint32_t *pixels = (uint32_t *)screen->frameBuffer;
     uint64_t due = now_us();
