@@ -34,10 +34,19 @@ pub(crate) fn shown(value: &Value) -> Option<&str> {
 
 /// The tag of an answer that has more resources in it than the one it is of, whose own is `own`, or some of its links alone: it stands for those that are there,
 /// by their tags. Without such it is `own`.
-pub(crate) fn of_answer(own: &str, answer: &Value) -> String {
+fn of_answer(own: &str, answer: &Value) -> String {
     let mut hasher = DefaultHasher::new();
     own.hash(&mut hasher);
     if walk(answer, true, &mut hasher) { format!("\"{:016x}\"", hasher.finish()) } else { own.to_owned() }
+}
+
+/// As [`of_answer`], which the answer shows then: both are to be the same (DSP0266, "ETags").
+pub(crate) fn put_of_answer(own: &str, answer: &mut Value) -> String {
+    let tag = of_answer(own, answer);
+    if let Some(shown) = answer.get_mut("@odata.etag") {
+        *shown = Value::String(tag.clone());
+    }
+    tag
 }
 
 /// Takes in the addresses and tags of all that is in `value`; whether any but that at the top has a tag.

@@ -11,12 +11,6 @@ use support::{Bench, OF_HTTPS, asker, said, session, subscription};
 
 const SYSTEM: &str = "/redfish/v1/Systems/system";
 
-fn bench() -> Bench {
-    let mut bench = Bench::new();
-    bench.agree();
-    bench
-}
-
 /// Status and messages of a PATCH, what was called, and what stands beside properties.
 fn patch(bench: &mut Bench, body: Value) -> (u16, String, Vec<&'static str>) {
     bench.called.clear();
@@ -76,7 +70,7 @@ fn a_patch_is_all_some_or_none() {
         (json!({"@odata.id": SYSTEM}), 400, "NoOperation", &[]),
         (json!([]), 400, "UnrecognizedRequestBody", &[]),
     ];
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     for (body, status, told, calls) in table {
         let got = patch(&mut bench, body.clone());
         assert_eq!((got.0, got.1.as_str(), got.2.as_slice()), (*status, *told, *calls), "{body}");
@@ -99,7 +93,7 @@ fn asked(bench: &mut Bench, boot: Value) -> (v1::BootOverride, Vec<String>) {
 #[test]
 fn a_boot_override_is_asked_for_as_the_clients_do() {
     use v1::BootOverrideEnabled::{Continuous, Disabled, Once};
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     // sushy's `set_system_boot_options`.
     let body = json!({
         "BootSourceOverrideTarget": "UefiHttp",
@@ -156,7 +150,7 @@ fn a_boot_override_is_asked_for_as_the_clients_do() {
 
 #[test]
 fn of_a_host_that_cannot_be_told_nothing_is_overridden() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let host = v1::Host { name: "system".into(), ..v1::Host::default() };
     bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
     let table: &[(Value, u16, &str)] = &[
@@ -173,7 +167,7 @@ fn of_a_host_that_cannot_be_told_nothing_is_overridden() {
 
 #[test]
 fn what_an_owner_refuses_is_told_of_its_property() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     bench.refuse("rpc.AssetService.SetAssetInfo", Fault::new(Code::InvalidArgument, "not Latin-1"));
     assert_eq!(
         patch(&mut bench, json!({"AssetTag": "ш"})),
@@ -190,7 +184,7 @@ fn what_an_owner_refuses_is_told_of_its_property() {
 
 #[test]
 fn a_change_under_a_condition_that_does_not_hold_is_not_made() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let tag = bench.get(SYSTEM).header("etag").unwrap().to_owned();
     let mut of = |condition: &str| {
         bench.called.clear();
@@ -206,7 +200,7 @@ fn a_change_under_a_condition_that_does_not_hold_is_not_made() {
 
 #[test]
 fn a_daemon_that_starts_anew_is_no_change_of_a_machine() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let tag = bench.get(SYSTEM).header("etag").unwrap().to_owned();
     let shown = bench.shown(SYSTEM);
     assert!(shown["SerialConsole"]["SSH"].is_object() && shown["GraphicalConsole"].is_object(), "{shown}");
@@ -262,7 +256,7 @@ fn privilege_comes_before_the_condition() {
 
 #[test]
 fn resets_become_what_the_contract_calls_them() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let target = "/redfish/v1/Systems/system/Actions/ComputerSystem.Reset";
     for (kind, action) in [
         ("On", v1::HostAction::On),
@@ -322,7 +316,7 @@ fn resets_become_what_the_contract_calls_them() {
 
 #[test]
 fn a_certificate_is_asked_for_and_replaced() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let shown = bench.shown(&format!("{OF_HTTPS}/1"));
     assert_eq!((&shown["CertificateType"], &shown["Fingerprint"]), (&json!("PEMchain"), &json!("0a:0b")));
     assert_eq!(shown["Subject"]["CommonName"], "bmc.example");
@@ -390,7 +384,7 @@ fn an_action_waits_for_nobody_who_only_knows_what_is_shown_beside() {
         let action = path.rsplit('/').next().unwrap();
         let of = |resource: &&&redfish::Resource| resource.actions.iter().any(|one| one.name == action);
         let resource = redfish::resources::ALL.iter().find(of).unwrap();
-        let mut bench = bench();
+        let mut bench = Bench::agreeing();
         let body = support::fitting_body(resource, Method::Post, Some(action));
         let answer = bench.send(Method::Post, &format!("/redfish/v1/{path}"), &body);
         // One that answers something says so.
@@ -439,7 +433,7 @@ fn a_login_has_a_token_a_place_and_a_body_without_secrets() {
 
 #[test]
 fn accounts_are_made_changed_and_deleted() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     bench.say(
         "rpc.UserService.CreateUser",
         &v1::CreateUserResponse {
@@ -557,7 +551,7 @@ fn refused(bench: &mut Bench, path: &str, body: &Value) -> Vec<[String; 3]> {
 
 #[test]
 fn what_an_owner_says_is_wrong_is_told_of_the_property_with_his_reason() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let new = json!({
         "Destination": "https://ann:hush@127.0.0.1:1/x",
         "Protocol": "Redfish",
@@ -644,7 +638,7 @@ const SUBSCRIPTIONS: &str = "/redfish/v1/EventService/Subscriptions";
 
 #[test]
 fn a_subscription_is_made_of_what_a_client_asks_for_or_not_at_all() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let made = v1::CreateEventSubscriptionResponse {
         subscription: Some(subscription("sub-1", v1::EventSubscriptionState::Active)),
     };
@@ -709,7 +703,7 @@ fn a_subscription_is_made_of_what_a_client_asks_for_or_not_at_all() {
 
 #[test]
 fn a_subscription_has_events_or_metric_reports_and_filters_of_its_own_kind_only() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let of = |id: &str| format!("/redfish/v1/TelemetryService/MetricReportDefinitions/{id}");
     let links = |ids: &[&str]| ids.iter().map(|id| json!({"@odata.id": of(id)})).collect::<Vec<_>>();
     let mut post = |body: &Value| {
@@ -800,7 +794,7 @@ fn a_subscription_has_events_or_metric_reports_and_filters_of_its_own_kind_only(
 
 #[test]
 fn definitions_are_subscribed_to_where_there_are_such_sensors_or_nobody_knows() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     bench.say("rpc.SensorService.ListSensors", &v1::ListSensorsResponse::default());
     let body = |id: &str| {
         let uri = format!("/redfish/v1/TelemetryService/MetricReportDefinitions/{id}");
@@ -819,7 +813,7 @@ fn definitions_are_subscribed_to_where_there_are_such_sensors_or_nobody_knows() 
 
 #[test]
 fn a_subscription_to_metric_reports_shows_what_it_is_for_and_that_cannot_be_changed() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let definition = "/redfish/v1/TelemetryService/MetricReportDefinitions/Temperature";
     let mut show = |definitions: &[&str]| {
         let sent = v1::EventSubscription {
@@ -856,7 +850,7 @@ fn a_subscription_to_metric_reports_shows_what_it_is_for_and_that_cannot_be_chan
 
 #[test]
 fn a_subscription_is_changed_resumed_and_ended_by_its_owner() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     for method in ["rpc.EventService.UpdateEventSubscription", "rpc.EventService.DeleteEventSubscription"] {
         bench.say(method, &v1::UpdateEventSubscriptionResponse::default());
     }
@@ -896,7 +890,7 @@ fn a_subscription_is_changed_resumed_and_ended_by_its_owner() {
 
 #[test]
 fn a_dead_destination_is_seen() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let mut status = |state| {
         let subscriptions = vec![subscription("sub-1", state)];
         let all = v1::ListEventSubscriptionsResponse {
@@ -925,7 +919,7 @@ fn a_dead_destination_is_seen() {
 
 #[test]
 fn a_test_event_is_of_a_message_that_is_sent() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     bench.say("rpc.EventService.SendTestEvent", &v1::SendTestEventResponse::default());
     let target = "/redfish/v1/EventService/Actions/EventService.SubmitTestEvent";
     let answer =
@@ -939,7 +933,7 @@ fn a_test_event_is_of_a_message_that_is_sent() {
 
 #[test]
 fn a_query_does_not_go_with_a_change() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     for query in ["$select=Name", "$unknown=1", "$top=x"] {
         let answer = bench.send(Method::Patch, &format!("{SYSTEM}?{query}"), &json!({"AssetTag": "x"}));
         assert_eq!((answer.status, said(&answer).as_str()), (400, "QueryNotSupportedOnOperation"), "{query}");
@@ -948,7 +942,7 @@ fn a_query_does_not_go_with_a_change() {
 
 #[test]
 fn whoever_brings_firmware_is_told_that_nothing_takes_it() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let service = "/redfish/v1/UpdateService";
     let shown = bench.shown(service);
     assert_eq!(shown["ServiceEnabled"], false);

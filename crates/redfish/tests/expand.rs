@@ -83,6 +83,7 @@ fn what_is_expanded_is_another_answer_when_a_member_is_other() {
         bench.ask(Method::Get, uri, "", request)
     };
     assert_eq!(ask(&mut bench, all, &tag(&first)).status, 304);
+    assert_eq!(first.value()["@odata.etag"], tag(&first), "it shows the same");
     let links = bench.get("/redfish/v1/Chassis/chassis/Sensors");
     let mut other = sensors(3, 5);
     let changed = ask(&mut other, all, &tag(&first));

@@ -11,15 +11,9 @@ use support::{Bench, network, said};
 
 const ETH0: &str = "/redfish/v1/Managers/bmc/EthernetInterfaces/eth0";
 
-fn bench() -> Bench {
-    let mut bench = Bench::new();
-    bench.agree();
-    bench
-}
-
 /// What one PATCH asks netmgr for; none where it is asked for nothing.
 fn asked(body: &Value) -> Result<Option<v1::ChangeNetworkRequest>, String> {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let answer = bench.send(Method::Patch, ETH0, body);
     if answer.status != 200 {
         return Err(format!("{} {}", answer.status, said(&answer)));
@@ -139,7 +133,7 @@ fn names_and_name_servers_are_asked_for_with_an_address_in_one() {
     let request = asked(&json!({"NameServers": ["2001:db8::53"]})).unwrap().unwrap();
     assert_eq!(request.name_servers.unwrap().addresses, ["2001:db8::53"]);
     // Sent back as it was read, all of it says nothing.
-    let shown = bench().shown(ETH0);
+    let shown = Bench::agreeing().shown(ETH0);
     let back: serde_json::Map<String, Value> =
         ["IPv4Addresses", "IPv4StaticAddresses", "StaticNameServers", "NameServers", "FQDN"]
             .into_iter()
@@ -151,7 +145,7 @@ fn names_and_name_servers_are_asked_for_with_an_address_in_one() {
 
 #[test]
 fn what_is_on_trial_says_so_and_what_is_refused_is_told() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let mut all = network();
     all.trial_ends = Some(prost_types::Timestamp { seconds: 1_790_000_120, nanos: 0 });
     all.interfaces[0].fixed4 = fixed4("192.0.2.9/24", "192.0.2.1");
@@ -173,7 +167,7 @@ const PROTOCOL: &str = "/redfish/v1/Managers/bmc/NetworkProtocol";
 #[test]
 fn time_servers_are_named_and_switched_by_one_request() {
     let asked = |body: &Value| {
-        let mut bench = bench();
+        let mut bench = Bench::agreeing();
         let answer = bench.send(Method::Patch, PROTOCOL, body);
         assert_eq!(answer.status, 200, "{body}: {}", said(&answer));
         let [call] = bench.called.as_slice() else { panic!("{body}: {:?}", bench.called) };
@@ -202,11 +196,11 @@ fn time_servers_are_named_and_switched_by_one_request() {
         (json!({"NTP": {"Port": 1230}}), "PropertyNotWritable"),
         (json!({"NTP": {"NetworkSuppliedServers": []}}), "PropertyNotWritable"),
     ] {
-        let answer = bench().send(Method::Patch, PROTOCOL, &body);
+        let answer = Bench::agreeing().send(Method::Patch, PROTOCOL, &body);
         assert_eq!((answer.status, said(&answer).as_str()), (400, expected), "{body}");
     }
     // What netmgr says is wrong with one is told of the property.
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let wrong =
         Fault::new(Code::InvalidArgument, "time.ntp: \"a b\" is neither an address nor a host's name");
     bench.refuse("rpc.NetworkService.ChangeNetwork", wrong);
@@ -268,7 +262,7 @@ fn of_a_refused_change_what_its_owner_names_is_wrong_and_the_rest_is_bound_to_it
     for (path, body, fields, expected) in table {
         let fields = fields.iter().map(|field| ((*field).to_owned(), "it is none".to_owned())).collect();
         let fault = Fault { fields, ..Fault::new(Code::InvalidArgument, "it is refused") };
-        let mut bench = bench();
+        let mut bench = Bench::agreeing();
         bench.refuse("rpc.NetworkService.ChangeNetwork", fault.clone());
         bench.refuse("rpc.HostService.UpdateHost", fault);
         let answer = bench.send(Method::Patch, path, body);
@@ -292,7 +286,7 @@ fn of_a_refused_change_what_its_owner_names_is_wrong_and_the_rest_is_bound_to_it
 
 #[test]
 fn ways_in_are_shown_where_they_are_and_those_that_are_no_setting_are_read_only() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let shown = bench.shown(PROTOCOL);
     for (name, port) in [("SSH", 2200), ("KVMIP", 5900), ("VirtualMedia", 443)] {
         assert_eq!(shown[name], json!({"ProtocolEnabled": true, "Port": port}), "{name}");

@@ -12,19 +12,13 @@ use support::{Bench, said};
 const ROLES: &str = "/redfish/v1/AccountService/Roles";
 const ACCOUNTS: &str = "/redfish/v1/AccountService/Accounts";
 
-fn bench() -> Bench {
-    let mut bench = Bench::new();
-    bench.agree();
-    bench
-}
-
 fn updated(bench: &Bench, at: usize) -> v1::UpdateRoleRequest {
     v1::UpdateRoleRequest::decode(bench.called[at].request.as_slice()).unwrap()
 }
 
 #[test]
 fn a_role_is_made_of_privileges_by_their_names() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let body = json!({
         "RoleId": "night",
         "AssignedPrivileges": ["Login", "ConfigureComponents"],
@@ -57,7 +51,7 @@ fn a_role_is_made_of_privileges_by_their_names() {
 
 #[test]
 fn a_list_of_privileges_that_is_not_given_stays_as_it_is() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     for (body, privileges) in [
         (json!({"AssignedPrivileges": ["Login"]}), &[2, 7][..]),
         (json!({"AssignedPrivileges": []}), &[7]),
@@ -83,7 +77,7 @@ fn a_list_of_privileges_that_is_not_given_stays_as_it_is() {
 
 #[test]
 fn predefined_roles_are_read_only_and_what_the_owner_refuses_is_told() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let answer = bench.send(Method::Patch, &format!("{ROLES}/Operator"), &json!({"AssignedPrivileges": []}));
     assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyNotWritable"));
     assert!(bench.called.is_empty());
@@ -106,7 +100,7 @@ fn predefined_roles_are_read_only_and_what_the_owner_refuses_is_told() {
 
 #[test]
 fn an_account_says_what_it_is_for_and_until_when() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let new = json!({
         "UserName": "olga",
         "Password": "secret-enough",

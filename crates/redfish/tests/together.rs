@@ -19,12 +19,6 @@ const SENT: &str = "/redfish/v1/EventService/Subscriptions/sub-1";
 
 const CONFLICT: &str = "PropertyValueConflict";
 
-fn bench() -> Bench {
-    let mut bench = Bench::new();
-    bench.agree();
-    bench
-}
-
 /// The status, and of each message its place and id, by place.
 fn send(bench: &mut Bench, path: &str, body: &Value) -> (u16, Vec<(String, String)>) {
     bench.called.clear();
@@ -152,7 +146,7 @@ fn where_one_of_a_group_cannot_be_none_of_it_is_asked_for() {
             &[("/HttpHeaders", CONFLICT), ("/VerifyCertificate", "PropertyValueTypeError")],
         ),
     ];
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     for (path, body, said) in rows {
         let expected: Vec<(String, String)> =
             said.iter().map(|(at, id)| ((*at).to_owned(), (*id).to_owned())).collect();
@@ -163,7 +157,7 @@ fn where_one_of_a_group_cannot_be_none_of_it_is_asked_for() {
 
 #[test]
 fn what_is_beside_a_group_is_done_and_what_is_sent_back_as_it_is_shown_spoils_none() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let boot = json!({"BootSourceOverrideTarget": "Cd", "BootSourceOverrideEnabled": "Nope"});
     let (status, said) = send(&mut bench, SYSTEM, &json!({"AssetTag": "x", "Boot": boot}));
     assert_eq!((status, said.len(), methods(&bench)), (200, 2, vec!["SetAssetInfo"]));
@@ -183,7 +177,7 @@ fn what_is_beside_a_group_is_done_and_what_is_sent_back_as_it_is_shown_spoils_no
 
 #[test]
 fn what_an_owner_refuses_leaves_out_what_counts_with_it() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let weak = Fault { reason: "WEAK_PASSWORD".into(), ..Fault::new(Code::InvalidArgument, "too short") };
     bench.refuse("rpc.UserService.ResetPassword", weak);
     let body = json!({"Password": "short", "RoleId": "Administrator", "Enabled": true});
@@ -199,7 +193,7 @@ fn what_an_owner_refuses_leaves_out_what_counts_with_it() {
 
 #[test]
 fn of_one_change_what_its_owner_says_is_wrong_is_told_and_the_rest_is_bound_to_it() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let why = "there is no role Nope";
     let wrong = Fault {
         fields: vec![("user.role".to_owned(), why.to_owned())],
@@ -240,7 +234,7 @@ fn of_one_change_what_its_owner_says_is_wrong_is_told_and_the_rest_is_bound_to_i
 
 #[test]
 fn what_is_there_already_is_told_with_its_type_its_property_and_its_value() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let account = json!({"UserName": "olga", "Password": "secret-enough", "RoleId": "ReadOnly"});
     let role = json!({"RoleId": "night", "AssignedPrivileges": ["Login"]});
     for (call, reason, path, body, args) in [
@@ -297,7 +291,7 @@ fn whether_the_next_server_is_verified_is_shown_to_each_account_as_it_is_for_it(
 
 #[test]
 fn an_image_is_inserted_by_one_call_with_all_that_is_said_of_it() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let body = json!({
         "Image": "images.example/a.iso",
         "TransferProtocolType": "HTTPS",

@@ -12,12 +12,6 @@ use support::{Bench, said};
 const OF_MANAGER: &str = "/redfish/v1/Managers/bmc/VirtualMedia/cd";
 const OF_SYSTEM: &str = "/redfish/v1/Systems/system/VirtualMedia/cd";
 
-fn bench() -> Bench {
-    let mut bench = Bench::new();
-    bench.agree();
-    bench
-}
-
 /// What mediasrv is asked to insert by this body; what is said where it is not asked.
 fn inserted(
     bench: &mut Bench,
@@ -38,7 +32,7 @@ fn inserted(
 
 #[test]
 fn a_drive_is_shown_below_the_manager_and_below_its_machine() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     for path in [OF_MANAGER, OF_SYSTEM] {
         let shown = bench.shown(path);
         assert_eq!(shown["Inserted"], true);
@@ -78,7 +72,7 @@ fn a_drive_is_shown_below_the_manager_and_below_its_machine() {
 
 #[test]
 fn media_is_inserted_as_the_clients_ask() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let action = format!("{OF_MANAGER}/Actions/VirtualMedia.InsertMedia");
     // sushy and Ansible.
     let url = "https://images.example/b.iso";
@@ -128,7 +122,7 @@ fn media_is_inserted_as_the_clients_ask() {
 
 #[test]
 fn an_image_that_is_copied_first_is_a_task_until_it_is_inserted() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let copy = |state: v1::MediaCopyState, received_bytes| v1::MediaCopy {
         id: "copy-1".into(),
         slot_name: "cd".into(),
@@ -178,7 +172,7 @@ fn an_image_that_is_copied_first_is_a_task_until_it_is_inserted() {
 
 #[test]
 fn whether_a_certificate_is_verified_is_said_before_an_insertion() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let answer = bench.send(Method::Patch, OF_SYSTEM, &json!({"VerifyCertificate": false}));
     assert!(matches!(answer.status, 200 | 204), "{}", said(&answer));
     let call = bench.called.last().unwrap();
@@ -212,7 +206,7 @@ fn whether_a_certificate_is_verified_is_said_before_an_insertion() {
 
 #[test]
 fn media_is_ejected_by_the_action_and_by_an_image_that_is_none() {
-    let mut bench = bench();
+    let mut bench = Bench::agreeing();
     let action = format!("{OF_SYSTEM}/Actions/VirtualMedia.EjectMedia");
     for (method, path, body) in
         [(Method::Post, action.as_str(), json!({})), (Method::Patch, OF_MANAGER, json!({"Image": null}))]

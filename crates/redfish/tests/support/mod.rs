@@ -253,6 +253,13 @@ impl Bench {
         self.answers.insert(subject, Err(fault));
     }
 
+    /// As new, with owners that say yes ([`Bench::agree`]).
+    pub fn agreeing() -> Self {
+        let mut bench = Self::new();
+        bench.agree();
+        bench
+    }
+
     /// The owners of what changes say yes, and what was made is there.
     pub fn agree(&mut self) {
         self.say("rpc.EventService.ResolveEvents", &v1::ResolveEventsResponse::default());
