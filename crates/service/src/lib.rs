@@ -64,4 +64,4 @@ pub use run::{run, run_local};
 pub use shutdown::{Shutdown, Trigger};
 pub use site::{Check, Ignored};
 pub use start::{NoConfig, StartError};
-pub use summed::{Unusable, from_summed, read_summed, to_summed};
+pub use summed::{Unusable, from_summed, open_sealed, read_summed, seal, to_summed};

@@ -22,14 +22,26 @@ const SUM: &str = "sum";
 /// # Errors
 /// The value is no JSON object, or has a field called `sum` itself.
 pub fn to_summed<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(&seal(value, serde_json::to_vec)?)?)
+}
+
+/// The fields of a value with their sum, for a file that has several such. The sum is that of the bytes that `bound` makes of the fields, which may have in them
+/// what else the value belongs to.
+///
+/// # Errors
+/// As [`to_summed`].
+pub fn seal<T: Serialize>(
+    value: &T,
+    bound: impl FnOnce(&Map<String, Value>) -> serde_json::Result<Vec<u8>>,
+) -> io::Result<Map<String, Value>> {
     let Value::Object(mut fields) = serde_json::to_value(value)? else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no object of JSON"));
     };
-    let sum = sum(&fields)?;
-    if fields.insert(SUM.to_owned(), Value::String(sum)).is_some() {
+    let sum = sum(&bound(&fields)?);
+    if fields.insert(SUM.to_owned(), sum).is_some() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has a field called sum"));
     }
-    Ok(serde_json::to_vec(&fields)?)
+    Ok(fields)
 }
 
 /// The value in the bytes of a file.
@@ -37,18 +49,31 @@ pub fn to_summed<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
 /// # Errors
 /// What is wrong with them, for people.
 pub fn from_summed<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    let damaged = |error: serde_json::Error| format!("it is damaged: {error}");
-    let mut fields: Map<String, Value> = serde_json::from_slice(bytes).map_err(damaged)?;
+    let value = serde_json::from_slice(bytes).map_err(|error| error.to_string());
+    value
+        .and_then(|fields| open_sealed(fields, serde_json::to_vec))
+        .map_err(|what| format!("it is damaged: {what}"))
+}
+
+/// The value of fields that [`seal`] made, or a release before without a sum.
+///
+/// # Errors
+/// What is wrong with them, for people.
+pub fn open_sealed<T: Serialize + DeserializeOwned>(
+    mut fields: Map<String, Value>,
+    bound: impl FnOnce(&Map<String, Value>) -> serde_json::Result<Vec<u8>>,
+) -> Result<T, String> {
+    let text = |error: serde_json::Error| error.to_string();
     let written = fields.remove(SUM);
     if let Some(written) = &written
-        && *written != Value::String(sum(&fields).map_err(damaged)?)
+        && *written != sum(&bound(&fields).map_err(text)?)
     {
-        return Err("it is damaged: its sum is wrong".to_owned());
+        return Err("its sum is wrong".to_owned());
     }
     let fields = Value::Object(fields);
-    let value: T = serde_json::from_value(fields.clone()).map_err(damaged)?;
-    if written.is_none() && !has(&serde_json::to_value(&value).map_err(damaged)?, &fields) {
-        return Err("it is damaged: it has no sum, and a field that is not known".to_owned());
+    let value: T = serde_json::from_value(fields.clone()).map_err(text)?;
+    if written.is_none() && !has(&serde_json::to_value(&value).map_err(text)?, &fields) {
+        return Err("it has no sum, and a field that is not known".to_owned());
     }
     Ok(value)
 }
@@ -90,8 +115,8 @@ pub fn read_summed<T: Serialize + DeserializeOwned + Default>(
     }
 }
 
-fn sum(fields: &Map<String, Value>) -> serde_json::Result<String> {
-    Ok(format!("{:08x}", crc32fast::hash(&serde_json::to_vec(fields)?)))
+fn sum(bytes: &[u8]) -> Value {
+    Value::String(format!("{:08x}", crc32fast::hash(bytes)))
 }
 
 /// Whether all of `part` is in `whole`, which may have more fields. What is null may as well be missing.

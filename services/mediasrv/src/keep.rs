@@ -14,9 +14,6 @@ use service::Folder;
 const FILE: &str = "slots.json";
 /// More than sixteen drives need.
 const BYTES_MAX: usize = 256 * 1024;
-/// The field of a medium that has its sum.
-const SUM: &str = "sum";
-
 /// What was in the drives, by their names.
 pub(crate) type Media = BTreeMap<String, Medium>;
 
@@ -52,7 +49,7 @@ fn parse(bytes: &[u8]) -> (Media, Option<String>) {
     };
     let (count, mut media, mut damage) = (written.len(), Media::new(), Vec::new());
     for (drive, fields) in written {
-        match medium(&drive, count, fields) {
+        match service::open_sealed(fields, bound(&drive, count)) {
             Ok(medium) => {
                 media.insert(drive, medium);
             }
@@ -72,36 +69,10 @@ fn summed_line(bytes: &[u8]) -> Option<Media> {
     serde_json::from_slice(json).ok()
 }
 
-/// The medium that was written for a drive, as one of `count`.
-///
-/// # Errors
-/// What is wrong with it, for people.
-fn medium(drive: &str, count: usize, mut fields: Map<String, Value>) -> Result<Medium, String> {
-    let text = |error: serde_json::Error| error.to_string();
-    let written = fields.remove(SUM);
-    let has_sum = written.is_some();
-    if let Some(written) = written
-        && written != Value::String(sum(drive, count, &fields).map_err(text)?)
-    {
-        return Err("its sum is wrong".to_owned());
-    }
-    let medium: Medium = serde_json::from_value(Value::Object(fields.clone())).map_err(text)?;
-    // Releases that wrote no sum wrote these fields and no other: another one is the damaged name of a field, maybe of the sum.
-    if !has_sum && self::fields(&medium).map_err(text)? != fields {
-        return Err("it has no sum, and a field that is not known".to_owned());
-    }
-    Ok(medium)
-}
-
-/// A medium as it is written, but for its sum.
-fn fields(medium: &Medium) -> serde_json::Result<Map<String, Value>> {
-    serde_json::from_value(serde_json::to_value(medium)?)
-}
-
-/// The sum of a medium, which is bound to its drive, and to how many there are: a drive whose name was turned into that of another one takes its place.
-fn sum(drive: &str, count: usize, fields: &Map<String, Value>) -> serde_json::Result<String> {
-    let bytes = serde_json::to_vec(&(drive, count, fields))?;
-    Ok(format!("{:08x}", crc32fast::hash(&bytes)))
+/// What the sum of a medium is of: it is bound to its drive, and to how many there are, as a drive whose name was turned into that of another one takes its
+/// place.
+fn bound(drive: &str, count: usize) -> impl FnOnce(&Map<String, Value>) -> serde_json::Result<Vec<u8>> {
+    move |fields| serde_json::to_vec(&(drive, count, fields))
 }
 
 /// Keeps them; they are on the medium when it returns.
@@ -111,10 +82,7 @@ fn sum(drive: &str, count: usize, fields: &Map<String, Value>) -> serde_json::Re
 pub(crate) fn keep(state_dir: &Path, media: &Media) -> io::Result<()> {
     let mut written = BTreeMap::new();
     for (drive, medium) in media {
-        let mut fields = fields(medium)?;
-        let sum = sum(drive, media.len(), &fields)?;
-        fields.insert(SUM.to_owned(), Value::String(sum));
-        written.insert(drive, fields);
+        written.insert(drive, service::seal(medium, bound(drive, media.len()))?);
     }
     Folder::create(state_dir)?.replace_durably(FILE, &serde_json::to_vec(&written)?, 0o600)
 }
@@ -237,10 +205,9 @@ mod tests {
         assert_eq!(kept(dir.path()), (media, None));
         assert_eq!(parse(b"{}"), (Media::new(), None));
         // A release to come may write more, under its sum.
-        let mut more = fields(&medium_of(Source::Store)).unwrap();
-        more.insert("later".to_owned(), Value::Bool(true));
-        let sum = sum("cd", 1, &more).unwrap();
-        more.insert(SUM.to_owned(), Value::String(sum));
+        let mut more = serde_json::to_value(medium_of(Source::Store)).unwrap();
+        more["later"] = Value::Bool(true);
+        let more = service::seal(&more, bound("cd", 1)).unwrap();
         let bytes = serde_json::to_vec(&BTreeMap::from([("cd", more)])).unwrap();
         assert_eq!(parse(&bytes), (Media::from([("cd".to_owned(), medium_of(Source::Store))]), None));
     }
