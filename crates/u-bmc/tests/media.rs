@@ -702,7 +702,7 @@ async fn debians_installer_starts_from_a_disc_at_a_server() -> Result {
     let dir = tempfile::tempdir()?;
     let disk = dir.path().join("disk.img");
     std::fs::write(&disk, bootable::disk("disk"))?;
-    let (suite, mut console) = real_machine(&disk, &["sim.qemu.memory_mib=768"]).await?;
+    let (suite, mut console) = real_machine(&disk, &["sim.qemu.memory_mib=1024"]).await?;
     let admin = suite.admin();
     let server = ImageServer::start(std::fs::read(disc)?, None).await?;
     let (status, text) = insert(&admin, "cd", json!({ "url": server.url("http", "debian.iso") })).await?;
