@@ -43,6 +43,7 @@ mod shutdown;
 mod site;
 mod start;
 mod summed;
+mod switch;
 
 pub use bootstrap::{Bootstrap, BootstrapError, BusAddress};
 pub use chain::ErrorChain;
@@ -65,3 +66,4 @@ pub use shutdown::{Shutdown, Trigger};
 pub use site::{Check, Ignored};
 pub use start::{NoConfig, StartError};
 pub use summed::{Unusable, from_summed, open_sealed, read_summed, seal, to_summed};
+pub use switch::{Prepare, Switch, SwitchState, Switched, Turn, Way};
