@@ -288,7 +288,8 @@ fn of_a_refused_change_what_its_owner_names_is_wrong_and_the_rest_is_bound_to_it
 fn ways_in_are_shown_where_they_are_and_those_that_are_no_setting_are_read_only() {
     let mut bench = Bench::agreeing();
     let shown = bench.shown(PROTOCOL);
-    for (name, port) in [("SSH", 2200), ("KVMIP", 5900), ("VirtualMedia", 443)] {
+    assert_eq!(shown["SSH"], json!({"ProtocolEnabled": true, "Port": 2200}));
+    for (name, port) in [("KVMIP", 5900), ("VirtualMedia", 443)] {
         assert_eq!(shown[name], json!({"ProtocolEnabled": true, "Port": port}), "{name}");
         for body in [json!({"ProtocolEnabled": false}), json!({"Port": 1})] {
             let answer = bench.send(Method::Patch, PROTOCOL, &json!({ (name): body }));
@@ -296,13 +297,40 @@ fn ways_in_are_shown_where_they_are_and_those_that_are_no_setting_are_read_only(
         }
     }
     assert!(bench.called.is_empty());
-    // Where nobody listens, and where there is nothing to be reached, there is no such way.
-    let system = v1::SystemInfo { name: "bmc".into(), ..Default::default() };
-    bench.say("rpc.SystemService.GetSystemInfo", &v1::GetSystemInfoResponse { system_info: Some(system) });
+    // Whose daemon does not run, and where there is nothing to be reached, there is no such way.
+    bench.refuse("rpc.SshService.GetSsh", Fault::new(Code::Unavailable, "sshsrv does not run"));
     bench.say("rpc.KvmService.ListScreens", &v1::ListScreensResponse::default());
     bench.refuse("rpc.MediaService.ListMedia", Fault::new(Code::Unavailable, "mediasrv does not run"));
     let shown = bench.shown(PROTOCOL);
     for name in ["SSH", "KVMIP", "VirtualMedia"] {
         assert!(shown.get(name).is_none(), "{name}");
     }
+}
+
+#[test]
+fn ssh_is_shown_and_switched_and_what_its_owner_says_of_a_port_is_said_of_that_port() {
+    let mut bench = Bench::agreeing();
+    let body = json!({"SSH": {"ProtocolEnabled": true, "Port": 22}, "IPMI": {"ProtocolEnabled": false}});
+    let answer = bench.send(Method::Patch, PROTOCOL, &body);
+    assert_eq!(answer.status, 200, "{}", said(&answer));
+    let called: Vec<_> = bench.called.iter().map(|call| call.method.subject).collect();
+    assert_eq!(called, ["rpc.IpmiService.SetIpmi", "rpc.SshService.SetSsh"]);
+    let request = v1::SetSshRequest::decode(&bench.called[1].request[..]).unwrap();
+    assert_eq!((request.enabled, request.port), (Some(true), Some(22)));
+    bench.called.clear();
+    // Out of range, of another type, and of what cannot be left out: nothing is asked for.
+    for port in [json!(0), json!(65536), json!("22"), Value::Null] {
+        let answer = bench.send(Method::Patch, PROTOCOL, &json!({"SSH": {"Port": port}}));
+        assert_eq!(answer.status, 400, "{port}");
+    }
+    assert!(bench.called.is_empty());
+    let fault = Fault {
+        fields: vec![("port".to_owned(), "another has it".to_owned())],
+        ..Fault::new(Code::InvalidArgument, "the port is wrong")
+    };
+    bench.refuse("rpc.SshService.SetSsh", fault);
+    let answer = bench.send(Method::Patch, PROTOCOL, &json!({"SSH": {"ProtocolEnabled": true, "Port": 22}}));
+    assert_eq!(answer.status, 400);
+    let told = answer.value().to_string();
+    assert!(told.contains("/SSH/Port") && !told.contains("/IPMI/Port"), "{told}");
 }

@@ -75,6 +75,11 @@ fn where_one_of_a_group_cannot_be_none_of_it_is_asked_for() {
         ),
         (
             PROTOCOL,
+            json!({"SSH": {"ProtocolEnabled": true, "Port": 65536}}),
+            &[("/SSH/Port", "PropertyValueOutOfRange"), ("/SSH/ProtocolEnabled", CONFLICT)],
+        ),
+        (
+            PROTOCOL,
             json!({"IPMI": {"ProtocolEnabled": true, "Port": 0}}),
             &[("/IPMI/Port", "PropertyValueOutOfRange"), ("/IPMI/ProtocolEnabled", CONFLICT)],
         ),

@@ -167,6 +167,8 @@ pub enum When {
     Configured,
     /// On every one whose command line does not rule it out. What it serves is switched on while it runs, so a boot is confirmed without it.
     Permitted,
+    /// On every one whose program was built with it. What it serves is switched on while it runs, so a boot is confirmed without it.
+    Built,
 }
 
 /// Where a daemon's TCP connections go.
@@ -176,7 +178,7 @@ pub enum Reach {
     Bus,
     /// To the bus; others come in where the operator's flags say.
     Served,
-    /// To the bus; others come in where this setting of its own says, as ADDRESS:PORT.
+    /// To the bus; others come in where this setting of its own says, as ADDRESS:PORT, and without it at the port that is chosen while it runs.
     Listens(&'static str),
     /// To the bus and to name servers.
     Names,

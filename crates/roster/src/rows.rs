@@ -280,11 +280,32 @@ roster! {
         system_calls: Groups::DATAGRAMS.union(Groups::LISTEN).union(Groups::ATTENTION),
         ..Row::daemon("ipmisrv", "Serve IPMI over LAN: RMCP+ with suites 17 and 3", 14)
     };
+    /// Not critical: the consoles are reached by other ways. Until it is switched on it keeps only the switch. It parses what strangers send, so it may call
+    /// no more than what a login and a session of a console take.
+    Sshsrv = Row {
+        pages: &["sshsrv"],
+        when: When::Built,
+        after: &[Daemon::Usermgr, Daemon::Consolesrv],
+        asks: &[
+            "SessionService.CreateSession",
+            "SessionService.DeleteSession",
+            "AuthService.VerifyToken",
+            "ConsoleService.OpenConsole",
+        ],
+        events: &["ssh", "audit"],
+        buckets: &["ssh"],
+        speaks: true,
+        // Its port may be 22.
+        capabilities: CapabilitySet::NET_BIND_SERVICE,
+        reach: Reach::Listens("listen"),
+        system_calls: Groups::LISTEN,
+        ..Row::daemon("sshsrv", "Serve the hosts' consoles over SSH", 16)
+    };
     /// The gateway's only state is its certificate. It publishes what becomes of that and of diagnostic data that it collects, and records of requests.
     Websrv = Row {
         pages: &["websrv"],
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Sshsrv],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Sshsrv],
         events: &["certificate", "diagnostics", "audit"],
         follows: &["*"],
         streams: &[Stream::Events],
@@ -296,32 +317,12 @@ roster! {
         limits: Limits::gateway(),
         ..Row::daemon("websrv", "Serve HTTPS: REST, Connect, gRPC", 4)
     };
-    /// Not critical: the consoles are reached by other ways. Runs where it is switched on. It parses what strangers send, so it may call no more than
-    /// what a login and a session of a console take.
-    Sshsrv = Row {
-        pages: &["sshsrv"],
-        when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Consolesrv],
-        asks: &[
-            "SessionService.CreateSession",
-            "SessionService.DeleteSession",
-            "AuthService.VerifyToken",
-            "ConsoleService.OpenConsole",
-        ],
-        events: &["audit"],
-        speaks: true,
-        // Its port may be 22.
-        capabilities: CapabilitySet::NET_BIND_SERVICE,
-        reach: Reach::Listens("listen"),
-        system_calls: Groups::LISTEN,
-        ..Row::daemon("sshsrv", "Serve the hosts' consoles over SSH", 16)
-    };
     /// The outward link: passes requests of the fleet on and reads the event log. Runs where a datacenter's server is named.
     Fleet = Row {
         pages: &["fleet"],
         when: When::Configured,
-        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Websrv],
-        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Websrv],
+        after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Sshsrv, Daemon::Websrv],
+        calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Sshsrv, Daemon::Websrv],
         events: &["fleet", "audit"],
         streams: &[Stream::Events],
         files: &["nats.ca_file", "nats.password_file", "nats.credentials_file", "nats.nkey_file"],

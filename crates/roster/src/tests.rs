@@ -162,6 +162,7 @@ fn tables() -> String {
             When::Media => "on boards with drives for virtual media",
             When::Configured => "with a table in the configuration",
             When::Permitted => "unless the command line says `off`",
+            When::Built => "unless the program was built without it",
         };
         let critical = if row.critical { ", critical" } else { "" };
         let pages: Vec<_> = row.pages.iter().map(|page| format!("[{page}]({page}.md)")).collect();

@@ -27,6 +27,8 @@ pub struct Confinement {
     pub connect: Option<Vec<u16>>,
     /// TCP ports it may have; 0: one that is free.
     pub bind: Vec<u16>,
+    /// It may have any TCP port: which one it has is chosen while it runs.
+    pub binds_any: bool,
     /// [`Groups`] of system calls, as their number.
     pub calls: u32,
 }
@@ -126,15 +128,14 @@ impl Opened {
     }
 
     fn landlock(&self) -> Result<Option<String>, RulesetError> {
-        let mut ports: BitFlags<AccessNet> = AccessNet::BindTcp.into();
-        if self.wanted.connect.is_some() {
-            ports |= AccessNet::ConnectTcp;
+        let mut rules = Ruleset::default().handle_access(AccessFs::from_all(ABI_ASKED))?;
+        if !self.wanted.binds_any {
+            rules = rules.handle_access(AccessNet::BindTcp)?;
         }
-        let mut rules = Ruleset::default()
-            .handle_access(AccessFs::from_all(ABI_ASKED))?
-            .handle_access(ports)?
-            .scope(Scope::from_all(ABI_ASKED))?
-            .create()?;
+        if self.wanted.connect.is_some() {
+            rules = rules.handle_access(AccessNet::ConnectTcp)?;
+        }
+        let mut rules = rules.scope(Scope::from_all(ABI_ASKED))?.create()?;
         for (path, reach) in &self.paths {
             let is_folder =
                 fstat(path).is_ok_and(|about| FileType::from_raw_mode(about.st_mode) == FileType::Directory);
@@ -144,7 +145,8 @@ impl Opened {
                 rules = rules.add_rule(PathBeneath::new(path, access))?;
             }
         }
-        for port in &self.wanted.bind {
+        let named = self.wanted.bind.iter().filter(|_| !self.wanted.binds_any);
+        for port in named {
             rules = rules.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
         }
         for port in self.wanted.connect.iter().flatten() {
@@ -245,6 +247,17 @@ mod tests {
                 TcpListener::bind("127.0.0.1:0").unwrap();
             },
         );
+        // Any to listen at is none more to connect to.
+        let wanted = Confinement {
+            connect: Some(vec![may.port()]),
+            binds_any: true,
+            calls: Groups::LISTEN.bits(),
+            ..Confinement::default()
+        };
+        confined(wanted, move || {
+            TcpListener::bind("127.0.0.1:0").unwrap();
+            assert!(refused(TcpStream::connect(may_not)));
+        });
     }
 
     #[test]

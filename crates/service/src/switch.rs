@@ -313,7 +313,10 @@ impl<M: Message + 'static> Switch<M> {
             let set = async {
                 let refused = |why: String| Status::failed_precondition(why).with_reason(way.no_port);
                 let listener = match prepared {
-                    Some(prepared) => Some(open(prepared, way, address).await.map_err(refused)?),
+                    Some(prepared) => {
+                        prepared.await.map_err(Status::failed_precondition)?;
+                        Some(Arc::new(bind(way, address).await.map_err(refused)?))
+                    }
                     None => held,
                 };
                 bucket.commit(way.key, &value, None).await.map_err(StateError::of_change)?;

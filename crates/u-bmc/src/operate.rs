@@ -7,7 +7,7 @@ use operator::{Configuration, Error, Listen, Options, Reread};
 use service::{ErrorChain, Exit, Failure, Ignored, Settings};
 
 use crate::args::{OperatorArgs, version};
-use crate::daemons::check_settings;
+use crate::daemons::{LEFT_OUT, check_settings};
 use crate::settings::settings;
 use crate::site::Given;
 
@@ -58,9 +58,10 @@ fn options(mut args: OperatorArgs) -> Result<Options, Error> {
         operator::BoardKind { hal: board::HalKind::Linux, fans: false, media: false, screens: false };
     let kind = board.as_ref().map_or(unknown, operator::BoardKind::of);
     // What the command line switches off stays off, whatever a file says.
-    let ruled_out: &[&str] = if args.ipmi == Some(Listen::Off) { &["ipmisrv"] } else { &[] };
+    let mut ruled_out = LEFT_OUT.to_vec();
+    ruled_out.extend((args.ipmi == Some(Listen::Off)).then_some("ipmisrv"));
     let daemons =
-        operator::daemon_specs(kind, ruled_out, |daemon| !configuration.settings.of(daemon).is_empty());
+        operator::daemon_specs(kind, &ruled_out, |daemon| !configuration.settings.of(daemon).is_empty());
     let state_dir = absolute(&args.state_dir)?;
     let run_dir = match args.run_dir {
         Some(dir) => absolute(&dir)?,

@@ -33,16 +33,21 @@ struct Bmc {
 
 impl Bmc {
     /// With these settings of sshsrv; `None`, which is told, where there is no client.
-    #[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
     async fn start(sets: &[&str]) -> Result<Option<Self>> {
-        if std::process::Command::new("ssh").arg("-V").stdin(Stdio::null()).output().is_err() {
-            println!("SKIP: no ssh (Debian: openssh-client)");
-            return Ok(None);
-        }
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut builder = Suite::builder(U_BMC).set(format!("sshsrv.listen=127.0.0.1:{port}"));
         for set in sets {
             builder = builder.set(format!("sshsrv.{set}"));
+        }
+        Self::of(builder, port).await
+    }
+
+    /// Of this suite, where SSH is or will be at this port.
+    #[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
+    async fn of(builder: testkit::Builder, port: u16) -> Result<Option<Self>> {
+        if std::process::Command::new("ssh").arg("-V").stdin(Stdio::null()).output().is_err() {
+            println!("SKIP: no ssh (Debian: openssh-client)");
+            return Ok(None);
         }
         let bmc = Self { suite: builder.start().await?, port, home: tempfile::tempdir()? };
         let script = bmc.askpass();
@@ -509,5 +514,83 @@ async fn a_flood_of_half_open_connections_is_bounded_and_keeps_nobody_out() -> R
     }
     ssh.types("ann\r").await?;
     ssh.says("Password: ").await?;
+    bmc.suite.stop().await
+}
+
+const API: &str = "/api/v1alpha1/ssh";
+const PROTOCOL: &str = "/redfish/v1/Managers/bmc/NetworkProtocol";
+
+async fn patch(client: &testkit::Client, path: &str, body: &Value) -> Result<(u16, Value)> {
+    let headers = [("content-type", "application/json")];
+    let reply = client.send(http::Method::PATCH, path, &headers, serde_json::to_vec(body)?.into()).await?;
+    Ok((reply.status, reply.json()?))
+}
+
+#[tokio::test]
+async fn it_is_switched_by_the_api_by_redfish_and_by_ubmcctl_and_stays_so() -> Result {
+    let dir = tempfile::tempdir()?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let builder = || Suite::builder(U_BMC).state_dir(dir.path());
+    let Some(mut bmc) = Bmc::of(builder(), port).await? else { return Ok(()) };
+    let said = bmc.get(API).await?["ssh"].clone();
+    ensure!(said["port"] == 2200 && said["byConfiguration"] == true, "{said}");
+    ensure!(said.get("enabled").is_none() && said.get("listening").is_none(), "{said}");
+    let off = json!({"ProtocolEnabled": false, "Port": 2200});
+    ensure!(bmc.get(PROTOCOL).await?["SSH"] == off);
+    ensure!(bmc.get("/redfish/v1/Systems/system").await?["SerialConsole"].get("SSH").is_none());
+
+    // Who does not configure the controller does not switch it.
+    bmc.account(json!({"username": "olga", "role": "Operator", "enabled": true})).await?;
+    let olga = bmc.suite.client(testkit::Credential::Basic("olga".to_owned(), PASSWORD.to_owned()));
+    let (status, said) = patch(&olga, API, &json!({"enabled": true, "port": port})).await?;
+    ensure!(status == 403, "{status}: {said}");
+    ensure!(silent("127.0.0.1", port).await.is_err(), "it is served");
+
+    let body = json!({"SSH": {"ProtocolEnabled": true, "Port": port}});
+    let (status, said) = patch(&bmc.suite.admin(), PROTOCOL, &body).await?;
+    ensure!(status == 200 && said["SSH"] == body["SSH"], "{status}: {said}");
+    let mut ann = bmc.logged_in().await?;
+    let said = bmc.get(API).await?["ssh"].clone();
+    ensure!(said["sessions"] == 1 && said["listening"] == true, "{said}");
+
+    // Off: who is on it is not any more, and his login is over.
+    let (status, said) = patch(&bmc.suite.admin(), API, &json!({"enabled": false})).await?;
+    ensure!(status == 200, "{said}");
+    let status = ann.ends().await?;
+    ensure!(status == 255, "{status} {}", ann.errors.heard);
+    eventually("its session is over", FOLLOW, || async {
+        let sessions = bmc.get("/api/v1alpha1/sessions").await?.to_string();
+        Ok(bmc.sessions().await? == 0 && !sessions.contains("\"SSH\""))
+    })
+    .await?;
+    eventually("nobody is served", FOLLOW, || async { Ok(silent("127.0.0.1", port).await.is_err()) }).await?;
+    let told = bmc.get("/api/v1alpha1/events?domain=ssh&component=service").await?;
+    ensure!(told["events"][0]["what"] == "disabled" && told["events"][1]["what"] == "enabled", "{told}");
+    ensure!(told["events"][0]["principal"] == "admin", "{told}");
+
+    // A port that somebody has: nothing is changed.
+    let taken = TcpListener::bind("[::]:0")?;
+    let other = taken.local_addr()?.port();
+    let (status, said) = patch(&bmc.suite.admin(), API, &json!({"enabled": true, "port": other})).await?;
+    ensure!(status >= 400 && said.to_string().contains("another program has this port"), "{status}: {said}");
+    let said = bmc.get(API).await?["ssh"].clone();
+    ensure!(said["port"] == port && said.get("enabled").is_none(), "{said}");
+
+    // By ubmcctl, and after a restart.
+    let secret = bmc.home.path().join("secret");
+    std::fs::write(&secret, ADMIN_PASSWORD)?;
+    let server = format!("https://{}", bmc.suite.https());
+    let output = Command::new(std::path::Path::new(U_BMC).with_file_name("ubmcctl"))
+        .args(["--server", &server, "--insecure", "--user", "admin", "--password-file"])
+        .arg(&secret)
+        .args(["ssh", "enable"])
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success() && said.contains(&format!("SSH is on at [::]:{port}")), "{output:?}");
+    ensure!(is_greeted(&mut silent("127.0.0.1", port).await?).await);
+    bmc.suite.stop().await?;
+    bmc.suite = builder().start().await?;
+    ensure!(is_greeted(&mut silent("127.0.0.1", port).await?).await);
     bmc.suite.stop().await
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use account::{Account, LockoutCommand, RoleCommand, SessionCommand, UserCommand};
-pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand, NetworkSet};
+pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand, NetworkSet, SshCommand};
 pub(crate) use event::{EventCommand, EventFilter, Severity};
 pub(crate) use kvm::{KvmCommand, Layout as KvmLayout, Listen as KvmListen};
 pub(crate) use led::{LedCommand, Lit};
@@ -118,6 +118,9 @@ pub(crate) enum Command {
     /// IPMI over LAN, which is off unless switched on
     #[command(subcommand)]
     Ipmi(IpmiCommand),
+    /// Consoles over SSH, which is off unless switched on
+    #[command(subcommand)]
+    Ssh(SshCommand),
     /// Accounts
     #[command(subcommand)]
     User(UserCommand),
@@ -979,6 +982,9 @@ mod tests {
             "ipmi status",
             "ipmi enable --port 6230",
             "ipmi disable",
+            "ssh status",
+            "ssh enable --port 22",
+            "ssh disable",
             "led list",
             "led get identify",
             "led set status fast --brightness 50 --for 30s",

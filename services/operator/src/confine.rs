@@ -97,11 +97,14 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
     }
     let bind = match row.reach {
         // What comes in by its own setting as well.
-        Connects::Served => start.served.iter().copied().chain(port(settings, "vnc")).collect(),
-        Connects::Listens(key) => port(settings, key).into_iter().collect(),
-        Connects::Bus | Connects::Names | Connects::Outward => Vec::new(),
+        Connects::Served => Some(start.served.iter().copied().chain(port(settings, "vnc")).collect()),
+        // Without the setting a port is chosen while it runs, and what is held now is held for good.
+        Connects::Listens(key) => settings.get(key).map(|_| port(settings, key).into_iter().collect()),
+        Connects::Bus | Connects::Names | Connects::Outward => Some(Vec::new()),
     };
-    Some(Confinement { paths, connect, bind, calls: groups.bits() })
+    let binds_any = bind.is_none();
+    let bind = bind.unwrap_or_default();
+    Some(Confinement { paths, connect, bind, binds_any, calls: groups.bits() })
 }
 
 /// Whether it has devices of its own, or uses another's.
@@ -222,7 +225,11 @@ mod tests {
         for (listen, bind) in [("[::]:2200", vec![2200]), ("192.0.2.1:22", vec![22]), ("2200", vec![])] {
             let settings = Map::from_iter([("listen".to_owned(), Value::from(listen))]);
             let ssh = super::of("sshsrv", &settings, &start()).unwrap();
-            assert_eq!((ssh.connect, ssh.bind), (Some(vec![4711]), bind), "{listen}");
+            assert_eq!((ssh.connect, ssh.bind, ssh.binds_any), (Some(vec![4711]), bind, false), "{listen}");
+        }
+        // Where the configuration names no port, one is chosen while it runs; nobody else has that.
+        for daemon in Daemon::ALL.iter().copied().filter(|daemon| is_meant(*daemon)) {
+            assert_eq!(of(daemon, &start()).binds_any, daemon == Daemon::Sshsrv, "{daemon:?}");
         }
         let foreign = of(Daemon::Powermgr, &Start { bus_is_foreign: true, ..start() });
         assert_eq!(foreign.connect, None);

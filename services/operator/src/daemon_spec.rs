@@ -86,7 +86,7 @@ impl BoardKind {
 }
 
 /// The daemons of a controller in the order of their rows; the start order follows from what each starts after. `configured` says whether
-/// the configuration has a table for one, `ruled_out` are those that the command line switches off.
+/// the configuration has a table for one, `ruled_out` are those that the command line switches off, or the program was built without.
 pub fn daemon_specs(
     board: BoardKind,
     ruled_out: &[&str],
@@ -103,7 +103,7 @@ pub fn daemon_specs(
                 When::Shown => board.screens || board.hal == HalKind::Sim,
                 When::Media => board.media,
                 When::Configured => configured(row.name),
-                When::Permitted => true,
+                When::Permitted | When::Built => true,
             }
     };
     let all = Daemon::ALL.iter().copied();
@@ -157,10 +157,12 @@ mod tests {
 
     #[test]
     fn a_daemon_runs_where_its_row_says() {
-        let waiting = ["twin", "thermalmgr", "kvmsrv", "mediasrv", "fleet", "netmgr", "sshsrv"];
+        let waiting = ["twin", "thermalmgr", "kvmsrv", "mediasrv", "fleet", "netmgr"];
         let all = Daemon::ALL.iter().map(|daemon| daemon.name());
         let always: Vec<_> = all.filter(|name| *name != "operator" && !waiting.contains(name)).collect();
-        assert!(["powermgr", "usermgr", "statemgr", "websrv"].iter().all(|name| always.contains(name)));
+        assert!(
+            ["powermgr", "usermgr", "statemgr", "websrv", "sshsrv"].iter().all(|name| always.contains(name))
+        );
         let beside = |kind: BoardKind, configured: &[&str]| {
             let (always, others): (Vec<_>, Vec<_>) =
                 names(kind, configured).into_iter().partition(|name| always.contains(&name.as_str()));
@@ -174,7 +176,6 @@ mod tests {
             (BoardKind { media: true, ..PLAIN }, &[], &["mediasrv"]),
             // A table for a daemon that is not there for want of one only.
             (PLAIN, &["operator", "twin", "fleet", "netmgr", "websrv"], &["netmgr", "fleet"]),
-            (PLAIN, &["sshsrv"], &["sshsrv"]),
         ] {
             let found = beside(kind, configured);
             assert_eq!(found.0, always, "{kind:?} {configured:?}");

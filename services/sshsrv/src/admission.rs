@@ -107,6 +107,11 @@ impl Admission {
         Ok(())
     }
 
+    /// Logins there are.
+    pub(crate) fn logins(&self) -> usize {
+        self.users.len()
+    }
+
     /// A connection is over.
     pub(crate) fn leave(&mut self, id: ConnId) {
         self.strangers.retain(|other| other.id != id);
@@ -217,7 +222,7 @@ mod tests {
                         admission.leave(ids.remove(usize::from(who)));
                     },
                 }
-                prop_assert!(admission.strangers.len() <= STRANGERS && admission.users.len() <= 8);
+                prop_assert!(admission.strangers.len() <= STRANGERS && admission.logins() <= 8);
                 for stranger in &admission.strangers {
                     let of = admission.strangers.iter().filter(|other| other.network == stranger.network);
                     prop_assert!(of.count() <= OF_NETWORK);

@@ -10,8 +10,9 @@ use crate::error::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where it listens.
-    pub listen: SocketAddr,
+    /// Where it listens; switches it on. Without it nowhere, until somebody switches it on.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
     /// Logins at once, 1 to 64.
     #[serde(default = "sessions")]
     pub sessions: usize,
@@ -62,7 +63,7 @@ mod tests {
     fn the_example_shows_every_default() {
         let example: toml::Table = toml::from_str(include_str!("../config.example.toml")).unwrap();
         let shown: Config = example["sshsrv"].clone().try_into().unwrap();
-        let least: Config = toml::from_str("listen = \"[::]:2200\"").unwrap();
+        let least: Config = toml::from_str("").unwrap();
         assert_eq!(shown, least);
         assert!(shown.check().is_ok());
         for wrong in [

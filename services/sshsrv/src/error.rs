@@ -1,8 +1,6 @@
 //! Why the daemon cannot start.
 
-use std::net::SocketAddr;
-
-/// Why the daemon ends.
+/// Why the daemon ends; of the host key, why it does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A value that cannot be.
@@ -19,15 +17,6 @@ pub enum Error {
     /// There is no board.
     #[error(transparent)]
     Board(#[from] service::NoBoard),
-    /// The port cannot be had.
-    #[error("cannot listen for SSH at {address}")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
     /// The host key can neither be read nor made: clients would be shown another one at each start.
     #[error("cannot keep host key: {0}")]
     HostKey(String),
@@ -43,7 +32,7 @@ impl service::Failure for Error {
     fn exit(&self) -> service::Exit {
         match self {
             Self::Setting { .. } | Self::Settings(_) | Self::Board(_) => service::Exit::Config,
-            Self::Listen { .. } | Self::HostKey(_) | Self::Entropy(_) | Self::Bus(_) => service::Exit::Retry,
+            Self::HostKey(_) | Self::Entropy(_) | Self::Bus(_) => service::Exit::Retry,
         }
     }
 }

@@ -1,16 +1,16 @@
-//! The loop: connections and changes of accounts in. Each connection runs beside it.
+//! The loop: connections, changes of accounts and the switch in. Each connection runs beside it.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gate::{Change, Gate, Policy};
-use ipc::RawItem;
-use russh::{Preferred, SshId, cipher, compression, kex, mac};
-use service::Context;
+use ipc::{Outbox, RawItem, Request, Status};
+use schema::server::SshServiceCall as Call;
+use schema::v1alpha1 as v1;
+use service::{Context, Prepare, Switch, Turn, Way};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -18,44 +18,42 @@ use tokio::task::JoinSet;
 
 use crate::admission::{Admission, ConnId};
 use crate::calls::Shared;
-use crate::client::{PACKET, methods};
 use crate::config::Config;
 use crate::conn::{Conn, Place};
 use crate::connection::serve;
 use crate::error::Error;
-use crate::host_key::{self, HostKey};
+use crate::offer::Offer;
 
+/// Where it is served unless somebody says otherwise: at the port of OpenBMC's consoles.
+const PORT: u16 = 2200;
 /// Pause after the socket failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections may take to end when the daemon stops.
 const STOP: Duration = Duration::from_secs(2);
+/// How long what was told last may take at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A client that is gone without a word is found after a minute and a half.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(30))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
-/// Tries of one connection; a client that shows nothing to learn what there is has spent one.
-const TRIES: usize = 6;
-/// How long at least a wrong password takes.
-const REJECTION: Duration = Duration::from_millis(500);
-/// Bytes of keys that one channel may have on their way here.
-const WINDOW: u32 = 64 * 1024;
-/// Messages on their way between a channel and the library.
-const MESSAGES: usize = 8;
 
-/// Key exchanges: with a part that no quantum computer breaks first.
-const KEX: &[kex::Name] = &[
-    kex::MLKEM768X25519_SHA256,
-    kex::CURVE25519,
-    kex::CURVE25519_PRE_RFC_8731,
-    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
-];
-/// Ciphers with a tag of their own only.
-const CIPHERS: &[cipher::Name] = &[cipher::CHACHA20_POLY1305, cipher::AES_256_GCM, cipher::AES_128_GCM];
-const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM];
-const HOST_KEYS: &[russh::keys::Algorithm] = &[russh::keys::Algorithm::Ed25519];
+/// The way in that is switched.
+fn way(configured: Option<SocketAddr>) -> Way {
+    Way {
+        title: "SSH",
+        name: "ssh",
+        bucket: "ssh",
+        key: "service",
+        configured,
+        usual: SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)),
+        setting: "sshsrv.listen",
+        no_port: "SSH_PORT_UNAVAILABLE",
+        port_configured: "SSH_PORT_CONFIGURED",
+    }
+}
 
-/// Serves until told to stop.
+/// Serves until told to stop. While it is switched off there is no socket, and no host key is read or made.
 ///
 /// # Errors
 /// [`Error`] when it cannot start.
@@ -63,19 +61,17 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let config: Config = context.config()?;
     config.check()?;
     let board = context.board()?;
-    let host_key = host_key::load(&context.state_dir)?;
-    if let Some(what) = &host_key.lost {
-        tracing::error!(what, "host key damaged: made another one, and clients will say that it changed");
-        context.notify.finding("host_key", what);
-    }
-    let fingerprint = host_key.fingerprint();
     // Before anybody logs in: from here on no change of an account is missed.
     let mut events = context.bus.subscribe_raw("event.>").await?;
+    let mut calls = context.bus.calls::<Call<Request>>().await?;
     let policy = Policy { basic_cache: Duration::ZERO, token_cache: Duration::ZERO, logins: 1 };
     let gate = Gate::new(context.bus.clone(), policy).map_err(Error::Entropy)?;
-    let failed = |source| Error::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let (outbox, sender) = Outbox::new(context.bus.clone());
+    let offer = Offer::new(context.state_dir.clone(), context.notify.clone());
+    let made = offer.clone();
+    let prepare: Prepare = Box::new(move || Box::pin(made.clone().make_ready()));
+    let (bus, notify) = (context.bus.clone(), context.notify.clone());
+    let mut switch = Switch::new(bus, notify, way(config.listen), prepare).await;
     let (stop, stopped) = watch::channel(false);
     let shared = Arc::new(Shared {
         gate,
@@ -86,13 +82,14 @@ pub async fn run(context: Context) -> Result<(), Error> {
         stop: stopped,
         config,
     });
-    let ssh = Arc::new(settings(host_key));
-    context.notify.listening("ssh", address);
-    tracing::info!(listener = "ssh", %address, fingerprint, "listening");
+    if let Some(text) = switch.news() {
+        context.notify.status(text);
+    }
     context.ready();
     let mut conns = Conns::default();
     let (mut heartbeat, mut shutdown) = (context.heartbeat(), context.shutdown.clone());
     loop {
+        let listener = switch.listener();
         tokio::select! {
             biased;
             () = shutdown.wait() => break,
@@ -106,8 +103,28 @@ pub async fn run(context: Context) -> Result<(), Error> {
                 },
                 None => break,
             },
-            accepted = listener.accept() => match accepted {
-                Ok((tcp, from)) => conns.come(tcp, from, &shared, &ssh),
+            Some(call) = calls.next() => answer(call, &mut switch, &shared, &outbox),
+            turn = switch.turn() => {
+                if let Turn::Set { reply, result } = turn {
+                    if let Ok(Some(switched)) = &result {
+                        let event = switched.event(crate::NAME, switch.way());
+                        outbox.event(event.at(shared.clock.wall()));
+                    }
+                    if let Some(reply) = reply {
+                        outbox.answer(reply, result.and_then(|_| set(&switch, &shared)));
+                    }
+                }
+                if switch.listener().is_none() {
+                    conns.end("SSH was switched off");
+                }
+                if let Some(text) = switch.news() {
+                    context.notify.status(text);
+                }
+            }
+            accepted = accept(listener.as_deref()) => match accepted {
+                Ok((tcp, from)) => if let Some(ssh) = offer.get() {
+                    conns.come(tcp, from, &shared, &ssh);
+                },
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -118,7 +135,52 @@ pub async fn run(context: Context) -> Result<(), Error> {
     stop.send_replace(true);
     let ended = async { while conns.tasks.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(STOP, ended).await;
+    drop((switch, outbox));
+    let _ = tokio::time::timeout(LAST_WORDS, sender).await;
     Ok(())
+}
+
+/// The next connection; none while it is off.
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Answers what can be answered at once. What somebody chooses is stored first.
+fn answer(call: Call<Request>, switch: &mut Switch<v1::SetSshResponse>, shared: &Shared, outbox: &Outbox) {
+    match call {
+        Call::GetSsh(_, reply) => {
+            let answer = told(switch, shared).map(|ssh| v1::GetSshResponse { ssh: Some(ssh) });
+            outbox.answer(reply, answer);
+        }
+        Call::SetSsh(request, reply) => {
+            if let Some((reply, result)) = switch.choose(request.enabled, request.port, reply) {
+                outbox.answer(reply, result.and_then(|()| set(switch, shared)));
+            }
+        }
+    }
+}
+
+/// How it is, for who has set it.
+fn set(switch: &Switch<v1::SetSshResponse>, shared: &Shared) -> Result<v1::SetSshResponse, Status> {
+    Ok(v1::SetSshResponse { ssh: Some(told(switch, shared)?) })
+}
+
+fn told(switch: &Switch<v1::SetSshResponse>, shared: &Shared) -> Result<v1::Ssh, Status> {
+    let state = switch.state()?;
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Ok(v1::Ssh {
+        enabled: state.enabled,
+        listening: state.listening,
+        address: state.address.ip().to_string(),
+        port: state.address.port().into(),
+        fault: state.fault,
+        sessions: number(shared.admission().logins()),
+        sessions_max: number(shared.config.sessions),
+        by_configuration: state.by_configuration,
+    })
 }
 
 fn change(event: &RawItem) -> Option<Change> {
@@ -136,6 +198,13 @@ struct Conns {
 }
 
 impl Conns {
+    /// All end, for this reason; so do those that are about to log in.
+    fn end(&self, why: &str) {
+        for conn in self.table.values() {
+            conn.loses(why.to_owned());
+        }
+    }
+
     /// Serves somebody who comes, if there is a place.
     fn come(
         &mut self,
@@ -173,32 +242,4 @@ impl Conns {
 fn prepare(tcp: &TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     SockRef::from(tcp).set_tcp_keepalive(&KEEPALIVE)
-}
-
-/// What the library is to offer.
-fn settings(host_key: HostKey) -> russh::server::Config {
-    russh::server::Config {
-        server_id: SshId::Standard(Cow::Borrowed("SSH-2.0-u-bmc")),
-        methods: methods(),
-        auth_rejection_time: REJECTION,
-        auth_rejection_time_initial: Some(Duration::ZERO),
-        keys: vec![host_key.key],
-        window_size: WINDOW,
-        maximum_packet_size: PACKET,
-        channel_buffer_size: MESSAGES,
-        event_buffer_size: MESSAGES,
-        max_auth_attempts: TRIES,
-        // Its own clocks also run before the login, where clients take no messages for them: the time is kept here.
-        inactivity_timeout: None,
-        keepalive_interval: None,
-        preferred: Preferred {
-            kex: Cow::Borrowed(KEX),
-            key: Cow::Borrowed(HOST_KEYS),
-            cipher: Cow::Borrowed(CIPHERS),
-            mac: Cow::Borrowed(MACS),
-            compression: Cow::Borrowed(&[compression::NONE]),
-            ..Preferred::DEFAULT
-        },
-        ..russh::server::Config::default()
-    }
 }

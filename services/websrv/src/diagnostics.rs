@@ -25,7 +25,7 @@ use crate::jobs::{Jobs, now};
 use crate::json;
 
 /// What is asked. None of it names accounts' credentials, keys or sessions.
-const METHODS: [&str; 16] = [
+const METHODS: [&str; 17] = [
     "rpc.SystemService.GetSystemInfo",
     "rpc.SystemService.ListDaemons",
     "rpc.ManagementControllerService.ListManagementControllers",
@@ -40,6 +40,7 @@ const METHODS: [&str; 16] = [
     "rpc.KvmService.ListScreens",
     "rpc.NetworkService.ListNetworkInterfaces",
     "rpc.IpmiService.GetIpmi",
+    "rpc.SshService.GetSsh",
     EVENTS,
     RECORDS,
 ];

@@ -14,8 +14,9 @@ use crate::last;
 /// A question serves all who come for this long after it was asked: a health check that comes each second from ten monitors costs one. It
 /// is counted from the question, as long as that may take: one that nobody waits for is not polled, and read late its answer would look new.
 const FRESH: Duration = Duration::from_secs(1);
-/// Daemons that not every machine runs: one without fans, whose network is somebody else's, or whose command line rules IPMI out.
-const SOMEWHERE: [&str; 3] = ["netmgr", "thermalmgr", "ipmisrv"];
+/// Daemons that not every machine runs: one without fans, whose network is somebody else's, whose command line rules IPMI out, or whose
+/// program was built without SSH.
+const SOMEWHERE: [&str; 4] = ["netmgr", "thermalmgr", "ipmisrv", "sshsrv"];
 /// How long a daemon may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(1);
 

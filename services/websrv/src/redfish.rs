@@ -347,6 +347,7 @@ impl Gateway {
         let of_some = match need {
             Need::Network => Some("netmgr"),
             Need::Ipmi => Some("ipmisrv"),
+            Need::Ssh => Some("sshsrv"),
             Need::Media => Some("mediasrv"),
             Need::Screens => Some("kvmsrv"),
             _ => None,
@@ -365,10 +366,16 @@ impl Gateway {
         }
         let asked = memory.stamp(need, &snapshot).filter(|_| in_memory).map(|stamp| (stamp, Instant::now()));
         // Nothing that is shown is made of consoles, screens and what the operator knows, they are only shown beside; and most of what the network, drives and
-        // IPMI are shown in is not about them.
+        // other ways in are shown in is not about them.
         let is_beside = matches!(
             need,
-            Need::Consoles | Need::Screens | Need::System | Need::Network | Need::Ipmi | Need::Media
+            Need::Consoles
+                | Need::Screens
+                | Need::System
+                | Need::Network
+                | Need::Ipmi
+                | Need::Ssh
+                | Need::Media
         );
         let is_known = in_memory && last::is_known(need, &snapshot);
         let most = match (is_beside, is_known) {

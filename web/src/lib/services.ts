@@ -16,6 +16,7 @@ import { NetworkService } from "../gen/schema/v1alpha1/network_pb";
 import { RoleService } from "../gen/schema/v1alpha1/role_pb";
 import { SensorService } from "../gen/schema/v1alpha1/sensor_pb";
 import { SessionService } from "../gen/schema/v1alpha1/session_pb";
+import { SshService } from "../gen/schema/v1alpha1/ssh_pb";
 import { SystemService } from "../gen/schema/v1alpha1/system_pb";
 import { ThermalService } from "../gen/schema/v1alpha1/thermal_pb";
 import { UserService } from "../gen/schema/v1alpha1/user_pb";
@@ -37,6 +38,7 @@ export const SERVICES: DescService[] = [
   RoleService,
   SensorService,
   SessionService,
+  SshService,
   SystemService,
   ThermalService,
   UserService,

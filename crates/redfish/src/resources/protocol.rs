@@ -1,8 +1,8 @@
 //! ManagerNetworkProtocol: by which ways the controller is reached, of which websrv knows its own; names and time servers are netmgr's
-//! (`NetworkService`), IPMI is ipmisrv's (`IpmiService`), and who listens elsewhere the operator knows (`SystemService`). Screens and drives are reached where
-//! there are some, which kvmsrv (`KvmService`) and mediasrv (`MediaService`) say. What is no setting of a running controller is read-only here.
+//! (`NetworkService`), IPMI is ipmisrv's (`IpmiService`) and SSH sshsrv's (`SshService`). Screens and drives are reached where there are some, which kvmsrv
+//! (`KvmService`) and mediasrv (`MediaService`) say. What is no setting of a running controller is read-only here.
 
-use schema::rpc::{ipmi_service, network_service};
+use schema::rpc::{ipmi_service, network_service, ssh_service};
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
@@ -25,17 +25,25 @@ pub(super) static RESOURCE: Resource = Resource {
         properties: &[
             Property::new("IPMI/ProtocolEnabled", Kind::Bool),
             Property::new("IPMI/Port", Kind::Integer(1, 65535)),
+            Property::new("SSH/ProtocolEnabled", Kind::Bool),
+            Property::new("SSH/Port", Kind::Integer(1, 65535)),
             Property::new(NTP_ENABLED, Kind::Bool),
             Property::new(NTP_SERVERS, Kind::Texts(NTP_SERVERS_MAX)),
         ],
         apply,
-        changes: &[Need::Ipmi, Need::Network],
+        changes: &[Need::Ipmi, Need::Ssh, Need::Network],
     }),
     // On at another port, or with other servers, is not what was asked for.
-    together: &[&["IPMI/ProtocolEnabled", "IPMI/Port"], &[NTP_ENABLED, "NTP/Port", NTP_SERVERS]],
+    together: &[
+        &["IPMI/ProtocolEnabled", "IPMI/Port"],
+        &["SSH/ProtocolEnabled", "SSH/Port"],
+        &[NTP_ENABLED, "NTP/Port", NTP_SERVERS],
+    ],
     fields: &[
         ("enabled", "IPMI/ProtocolEnabled"),
         ("port", "IPMI/Port"),
+        ("enabled", "SSH/ProtocolEnabled"),
+        ("port", "SSH/Port"),
         ("time_enabled", NTP_ENABLED),
         ("time_servers", NTP_SERVERS),
     ],
@@ -55,8 +63,9 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     let port = |port: u16| (port != 0).then_some(port);
     let network = world.network().ok();
     let full_name = network.and_then(interfaces::full_name);
-    // Where the command line rules it out there is none.
+    // Where the command line rules it out, or the program was built without it, there is none.
     let ipmi = world.ipmi().ok().and_then(|answer| answer.ipmi.as_ref());
+    let ssh = world.ssh().ok().and_then(|answer| answer.ssh.as_ref());
     Ok(Some(json!({
         "Name": "Network protocols",
         "HostName": said(Some(&about.host_name)),
@@ -68,8 +77,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             "Certificates": link(certificates::OF_HTTPS),
         },
         "IPMI": ipmi.map(|ipmi| json!({"ProtocolEnabled": ipmi.enabled, "Port": ipmi.port})),
-        // It runs where the configuration has it.
-        "SSH": listener(world, "ssh").map(|port| json!({"ProtocolEnabled": true, "Port": port})),
+        "SSH": ssh.map(|ssh| json!({"ProtocolEnabled": ssh.enabled, "Port": ssh.port})),
         // Without a way of its own for viewers screens are seen by HTTPS alone.
         "KVMIP": world.screens().is_ok_and(|answer| !answer.screens.is_empty()).then(|| json!({
             "ProtocolEnabled": true,
@@ -107,11 +115,18 @@ fn apply(world: &World, _: Names<'_>, given: &Given) -> Vec<Change> {
     let of = |paths: [&'static str; 2]| -> Vec<&'static str> {
         paths.into_iter().filter(|path| given.get(path).is_some()).collect()
     };
+    let port = |path: &str| given.get(path).and_then(Value::as_u64).and_then(|port| u32::try_from(port).ok());
     let ipmi = of(["IPMI/ProtocolEnabled", "IPMI/Port"]);
     if !ipmi.is_empty() {
-        let port = given.get("IPMI/Port").and_then(Value::as_u64).and_then(|port| u32::try_from(port).ok());
-        let request = v1::SetIpmiRequest { enabled: given.bool("IPMI/ProtocolEnabled"), port };
+        let (enabled, port) = (given.bool("IPMI/ProtocolEnabled"), port("IPMI/Port"));
+        let request = v1::SetIpmiRequest { enabled, port };
         changes.push(Change { properties: ipmi, call: Ok(Call::new(ipmi_service::SET_IPMI, &request)) });
+    }
+    let ssh = of(["SSH/ProtocolEnabled", "SSH/Port"]);
+    if !ssh.is_empty() {
+        let (enabled, port) = (given.bool("SSH/ProtocolEnabled"), port("SSH/Port"));
+        let request = v1::SetSshRequest { enabled, port };
+        changes.push(Change { properties: ssh, call: Ok(Call::new(ssh_service::SET_SSH, &request)) });
     }
     let ntp = of([NTP_ENABLED, NTP_SERVERS]);
     if !ntp.is_empty() {

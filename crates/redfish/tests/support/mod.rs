@@ -272,6 +272,7 @@ impl Bench {
         self.say("rpc.ChassisService.ChangeChassisState", &v1::ChangeChassisStateResponse::default());
         self.say("rpc.NetworkService.ChangeNetwork", &v1::ChangeNetworkResponse::default());
         self.say("rpc.IpmiService.SetIpmi", &v1::SetIpmiResponse::default());
+        self.say("rpc.SshService.SetSsh", &v1::SetSshResponse::default());
         self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
         self.say("rpc.HostService.ChangeHostState", &v1::ChangeHostStateResponse::default());
         self.say(
@@ -484,6 +485,8 @@ impl Bench {
         self.say("rpc.NetworkService.ListNetworkInterfaces", &network());
         let ipmi = v1::Ipmi { enabled: true, listening: true, port: 623, ..v1::Ipmi::default() };
         self.say("rpc.IpmiService.GetIpmi", &v1::GetIpmiResponse { ipmi: Some(ipmi) });
+        let ssh = v1::Ssh { enabled: true, listening: true, port: 2200, ..v1::Ssh::default() };
+        self.say("rpc.SshService.GetSsh", &v1::GetSshResponse { ssh: Some(ssh) });
         self.say(
             "rpc.CertificateService.GetCertificate",
             &v1::GetCertificateResponse { certificate: Some(certificate()) },

@@ -1,4 +1,4 @@
-//! Certificate, network and IPMI of the controller.
+//! Certificate, network, IPMI and SSH of the controller.
 
 use std::path::PathBuf;
 
@@ -109,5 +109,19 @@ pub(crate) enum IpmiCommand {
         port: Option<u16>,
     },
     /// Switch it off, also for restarts; its sessions end
+    Disable,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SshCommand {
+    /// Whether it is on, where, and how many logins there are
+    Status,
+    /// Switch it on, also for restarts
+    Enable {
+        /// TCP port [default: as it was, at first 2200]
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+        port: Option<u16>,
+    },
+    /// Switch it off, also for restarts; its connections end
     Disable,
 }

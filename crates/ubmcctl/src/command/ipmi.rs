@@ -23,13 +23,15 @@ pub(crate) async fn run(session: Session, command: IpmiCommand, output: Output) 
 }
 
 /// `[::]:623`.
-fn place(ipmi: &Ipmi) -> String {
-    let host = if ipmi.address.contains(':') { format!("[{}]", ipmi.address) } else { ipmi.address.clone() };
-    format!("{host}:{}", ipmi.port)
+pub(super) fn place(address: &str, port: u32) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
 fn said(ipmi: &Ipmi) -> String {
-    if ipmi.enabled { format!("IPMI is on at {}", place(ipmi)) } else { "IPMI is off".to_owned() }
+    match ipmi.enabled {
+        true => format!("IPMI is on at {}", place(&ipmi.address, ipmi.port)),
+        false => "IPMI is off".to_owned(),
+    }
 }
 
 fn card(ipmi: &Ipmi) -> Card {
@@ -42,7 +44,7 @@ fn card(ipmi: &Ipmi) -> Card {
     let mut card = Card::default();
     card.line("IPMI over LAN", state.to_owned())
         .line("Set by", if ipmi.by_configuration { "the configuration" } else { "hand" }.to_owned())
-        .line("Address", place(ipmi))
+        .line("Address", place(&ipmi.address, ipmi.port))
         .line("Sessions", format!("{} of {}", ipmi.sessions, ipmi.sessions_max))
         .line("Cipher suites", suites.join(" "))
         .line("System interfaces", ipmi.system_interfaces.join(" "))

@@ -19,6 +19,7 @@ mod redfish;
 mod role;
 mod sensor;
 mod sim;
+mod ssh;
 mod system;
 mod thermal;
 
@@ -53,6 +54,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Certificate(command) => certificate::run(session()?, command, output).await,
         Command::Network(command) => network::run(session()?, command, output).await,
         Command::Ipmi(command) => ipmi::run(session()?, command, output).await,
+        Command::Ssh(command) => ssh::run(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
         Command::Role(command) => role::run(session()?, command, output).await,
         Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,

@@ -137,12 +137,14 @@ mod tests {
     #[test]
     fn who_is_set_otherwise_is_replaced_and_nobody_else() {
         let board = BoardKind { hal: HalKind::Sim, fans: false, media: false, screens: false };
-        let rows: [(&str, &str, &[&str], &[&str]); 8] = [
+        let rows: [(&str, &str, &[&str], &[&str]); 9] = [
             ("", "", &[], &[]),
             ("[websrv]\nhttp3 = true", "[websrv]\nhttp3 = true", &[], &[]),
             ("[websrv]\nhttp3 = true", "[websrv]\nhttp3 = false", &["websrv"], &[]),
             ("[websrv]\nhttp3 = true", "[usermgr]\nmax_users = 9", &["usermgr", "websrv"], &[]),
             ("", "[operator]\nlimits = false", &[], &["operator"]),
+            // It runs without a table as well.
+            ("", "[sshsrv]\nlisten = \"[::]:22\"", &["sshsrv"], &[]),
             // The simulated host goes on whatever happens.
             ("", "[twin]\nx = 1", &[], &["twin"]),
             // It is not there on this board.

@@ -684,6 +684,7 @@ const de: Messages = {
   "domain.network": "Netzwerk",
   "domain.certificate": "Zertifikat",
   "domain.ipmi": "IPMI",
+  "domain.ssh": "SSH",
   "domain.log": "Ereignisprotokoll",
   "domain.role": "Rollen",
   "domain.store": "Speicher",
@@ -1158,5 +1159,7 @@ const de: Messages = {
   "reason.NOT_OWN_ACCOUNT": "Das geht nur beim eigenen Konto.",
   "reason.OUT_OF_RANGE": "Ein Wert liegt außerhalb des Bereichs.",
   "reason.BUSY": "Etwas anderes ist im Gange. Versuchen Sie es gleich noch einmal.",
+  "reason.SSH_PORT_CONFIGURED": "Den Port nennt die Konfiguration. Dort wird er geändert.",
+  "reason.SSH_PORT_UNAVAILABLE": "Der Port ist nicht zu bekommen. Nichts wurde geändert.",
 };
 export default de;

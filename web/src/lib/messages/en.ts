@@ -682,6 +682,7 @@ const en = {
   "domain.network": "Network",
   "domain.certificate": "Certificate",
   "domain.ipmi": "IPMI",
+  "domain.ssh": "SSH",
   "domain.log": "Event log",
   "domain.role": "Roles",
   "domain.store": "Store",
@@ -1156,5 +1157,7 @@ const en = {
   "reason.NOT_OWN_ACCOUNT": "That is for your own account alone.",
   "reason.OUT_OF_RANGE": "A value is out of range.",
   "reason.BUSY": "Something else is under way. Try again in a moment.",
+  "reason.SSH_PORT_CONFIGURED": "The configuration names the port. It is changed there.",
+  "reason.SSH_PORT_UNAVAILABLE": "The port cannot be had. Nothing was changed.",
 };
 export default en;

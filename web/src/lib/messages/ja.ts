@@ -684,6 +684,7 @@ const ja: Messages = {
   "domain.network": "ネットワーク",
   "domain.certificate": "証明書",
   "domain.ipmi": "IPMI",
+  "domain.ssh": "SSH",
   "domain.log": "イベントログ",
   "domain.role": "ロール",
   "domain.store": "ストア",
@@ -1158,5 +1159,7 @@ const ja: Messages = {
   "reason.NOT_OWN_ACCOUNT": "自分のアカウントでのみ可能です。",
   "reason.OUT_OF_RANGE": "値が範囲外です。",
   "reason.BUSY": "別の処理が進行中です。少し待って再試行してください。",
+  "reason.SSH_PORT_CONFIGURED": "ポートは設定ファイルで指定されています。そこで変更してください。",
+  "reason.SSH_PORT_UNAVAILABLE": "ポートを使用できません。何も変更されていません。",
 };
 export default ja;

@@ -684,6 +684,7 @@ const zh: Messages = {
   "domain.network": "网络",
   "domain.certificate": "证书",
   "domain.ipmi": "IPMI",
+  "domain.ssh": "SSH",
   "domain.log": "事件日志",
   "domain.role": "角色",
   "domain.store": "存储",
@@ -1158,5 +1159,7 @@ const zh: Messages = {
   "reason.NOT_OWN_ACCOUNT": "仅限您自己的帐户。",
   "reason.OUT_OF_RANGE": "数值超出范围。",
   "reason.BUSY": "正在进行其他操作，请稍后重试。",
+  "reason.SSH_PORT_CONFIGURED": "端口由配置文件指定,请在那里更改。",
+  "reason.SSH_PORT_UNAVAILABLE": "无法使用该端口。未作任何更改。",
 };
 export default zh;

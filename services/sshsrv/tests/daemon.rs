@@ -1,0 +1,316 @@
+//! The switch of the daemon, on a bus of its own: on and off while it runs and over restarts, and what cannot be had.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use busd::testing::Bus;
+use schema::rpc::ssh_service::{GET_SSH, SET_SSH};
+use schema::v1alpha1 as v1;
+use service::{Clock, Context, LocalContext, Notification, Notifier, Settings, Shutdown};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+const WAIT: Duration = Duration::from_secs(60);
+
+/// The next notification that is wanted.
+async fn told<T>(
+    from: &mut UnboundedReceiver<Notification>,
+    wanted: impl Fn(&Notification) -> Option<T>,
+) -> T {
+    let found = async {
+        loop {
+            let notification = from.recv().await.expect("the daemon ended");
+            if let Some(found) = wanted(&notification) {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(WAIT, found).await.expect("never told")
+}
+
+/// The daemon with these settings, until it is told to stop.
+struct Running {
+    notifications: UnboundedReceiver<Notification>,
+    trigger: service::Trigger,
+    daemon: tokio::task::JoinHandle<Result<(), sshsrv::Error>>,
+}
+
+impl Running {
+    /// With its files in this folder.
+    async fn start(bus: &Bus, folder: &Path, settings: &str) -> Self {
+        let (notify, notifications) = Notifier::channel();
+        let (trigger, shutdown) = Shutdown::new();
+        let settings = Settings::from_toml("config.toml", &format!("[sshsrv]\n{settings}\n")).unwrap();
+        let board = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
+        let local = LocalContext {
+            daemon: "sshsrv".into(),
+            clock: Clock::new(),
+            shutdown,
+            notify,
+            board: Some(Arc::new(board::Board::load(&board, &[]).unwrap())),
+            state_dir: folder.to_owned(),
+            run_dir: folder.to_owned(),
+            heartbeat_every: Duration::from_secs(5),
+            settings: settings.of("sshsrv"),
+        };
+        let daemon = tokio::spawn(sshsrv::run(Context { local, bus: bus.client("sshsrv").await }));
+        Self { notifications, trigger, daemon }
+    }
+
+    async fn listens(&mut self) -> SocketAddr {
+        let listen = |notification: &Notification| match notification {
+            Notification::Listen(name, address) if name == "ssh" => Some(*address),
+            _ => None,
+        };
+        told(&mut self.notifications, listen).await
+    }
+
+    async fn listens_no_more(&mut self) -> String {
+        let ended = |notification: &Notification| match notification {
+            Notification::ListenEnded(name) => Some(name.clone()),
+            _ => None,
+        };
+        told(&mut self.notifications, ended).await
+    }
+
+    async fn is_ready(&mut self) {
+        let ready = |notification: &Notification| matches!(notification, Notification::Ready).then_some(());
+        told(&mut self.notifications, ready).await;
+    }
+
+    async fn status(&mut self) -> String {
+        let status = |notification: &Notification| match notification {
+            Notification::Status(text) => Some(text.clone()),
+            _ => None,
+        };
+        told(&mut self.notifications, status).await
+    }
+
+    async fn stop(self) {
+        self.trigger.stop();
+        self.daemon.await.unwrap().unwrap();
+    }
+}
+
+/// A client that was greeted, and says nothing.
+async fn greeted(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut greeting = [0; 7];
+    tokio::time::timeout(WAIT, stream.read_exact(&mut greeting)).await.expect("never greeted").unwrap();
+    assert_eq!(&greeting, b"SSH-2.0");
+    stream
+}
+
+/// The socket is closed once the loop has come round, which is after the answer.
+async fn eventually_refused(address: SocketAddr) {
+    let refused = async { while TcpStream::connect(address).await.is_ok() {} };
+    tokio::time::timeout(WAIT, refused).await.expect("it is served for ever");
+}
+
+fn context() -> ipc::CallContext {
+    ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT)
+}
+
+async fn set(bus: &ipc::Client, enabled: Option<bool>, port: Option<u32>) -> Result<v1::Ssh, ipc::Status> {
+    let request = v1::SetSshRequest { enabled, port };
+    Ok(bus.call(SET_SSH, &request, &context()).await?.ssh.unwrap())
+}
+
+async fn get(bus: &ipc::Client) -> v1::Ssh {
+    bus.call(GET_SSH, &v1::GetSshRequest {}, &context()).await.unwrap().ssh.unwrap()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
+    runtime().block_on(async {
+        let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
+        bus.create_bucket("ssh").await;
+        let client = bus.client("websrv").await;
+        let mut events = client.subscribe_events("event.ssh.>").await.unwrap();
+        let key = folder.path().join("host_key");
+        let mut sshsrv = Running::start(&bus, folder.path(), "").await;
+        sshsrv.is_ready().await;
+        let ssh = get(&client).await;
+        assert!(!ssh.enabled && !ssh.listening && ssh.by_configuration && ssh.port == 2200, "{ssh:?}");
+        assert_eq!((ssh.sessions, ssh.sessions_max), (0, 16));
+        assert!(!key.exists(), "a key is made where it is needed");
+
+        // A port that somebody has: nothing is changed.
+        let taken = std::net::TcpListener::bind("[::]:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let refused = set(&client, Some(true), Some(port.into())).await.unwrap_err();
+        assert_eq!(
+            (refused.code, refused.reason().as_str()),
+            (ipc::Code::FailedPrecondition, "SSH_PORT_UNAVAILABLE")
+        );
+        assert!(refused.message.contains("another program has this port"), "{refused}");
+        let ssh = get(&client).await;
+        assert!(!ssh.enabled && ssh.by_configuration && ssh.port == 2200, "{ssh:?}");
+
+        drop(taken);
+        let ssh = set(&client, Some(true), Some(port.into())).await.unwrap();
+        assert!(ssh.enabled && ssh.listening && u16::try_from(ssh.port) == Ok(port), "{ssh:?}");
+        let here = SocketAddr::from(([127, 0, 0, 1], port));
+        drop(greeted(here).await);
+        drop(greeted(SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port))).await);
+        let made = std::fs::read(&key).unwrap();
+        sshsrv.stop().await;
+
+        // As it was, after a restart.
+        let mut sshsrv = Running::start(&bus, folder.path(), "").await;
+        assert_eq!(sshsrv.listens().await.port(), port);
+        sshsrv.is_ready().await;
+        let mut on = greeted(here).await;
+        assert_eq!(std::fs::read(&key).unwrap(), made, "clients know this key");
+
+        // At another port: who is on stays, and who comes there finds nobody.
+        let other = std::net::TcpListener::bind("[::]:0").unwrap();
+        let other_port = other.local_addr().unwrap().port();
+        drop(other);
+        let ssh = set(&client, None, Some(other_port.into())).await.unwrap();
+        assert!(ssh.listening && u16::try_from(ssh.port) == Ok(other_port), "{ssh:?}");
+        eventually_refused(here).await;
+        let mut byte = [0; 64];
+        let read = tokio::time::timeout(Duration::from_millis(1), on.read(&mut byte)).await;
+        assert!(!matches!(read, Ok(Ok(0) | Err(_))), "it was closed");
+
+        // Off: who is on is not any more.
+        let ssh = set(&client, Some(false), None).await.unwrap();
+        assert!(!ssh.enabled && !ssh.listening && !ssh.by_configuration, "{ssh:?}");
+        assert_eq!(sshsrv.listens_no_more().await, "ssh");
+        let ended = async { while on.read(&mut byte).await.unwrap_or(0) > 0 {} };
+        tokio::time::timeout(WAIT, ended).await.expect("who is on stays");
+        let there = SocketAddr::from(([127, 0, 0, 1], other_port));
+        eventually_refused(there).await;
+        sshsrv.stop().await;
+
+        // And off after a restart, whatever the configuration says, which says where.
+        let mut sshsrv = Running::start(&bus, folder.path(), &format!("listen = \"{here}\"")).await;
+        sshsrv.is_ready().await;
+        assert!(TcpStream::connect(here).await.is_err());
+        let refused = set(&client, Some(true), Some(1)).await.unwrap_err();
+        assert_eq!(refused.reason(), "SSH_PORT_CONFIGURED");
+        let ssh = set(&client, Some(true), None).await.unwrap();
+        assert!(
+            ssh.listening && ssh.address == "127.0.0.1" && u16::try_from(ssh.port) == Ok(port),
+            "{ssh:?}"
+        );
+        drop(greeted(here).await);
+        sshsrv.stop().await;
+
+        // All of it was told, once each.
+        for what in ["enabled", "changed", "disabled", "enabled"] {
+            let event = tokio::time::timeout(WAIT, events.next()).await.expect("never told");
+            let Some(ipc::EventItem::Event(event)) = event else { panic!("nothing was told") };
+            assert_eq!((event.component.as_str(), event.what.as_str()), ("service", what));
+        }
+    });
+}
+
+#[test]
+fn it_serves_once_it_is_known_that_nobody_switched_it_off() {
+    runtime().block_on(async {
+        let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
+        let client = bus.client("websrv").await;
+        let mut sshsrv = Running::start(&bus, folder.path(), "listen = \"127.0.0.1:0\"").await;
+        let said = sshsrv.status().await;
+        assert!(said.starts_with("SSH is not served: whether it is switched on"), "{said}");
+        sshsrv.is_ready().await;
+        let refused = set(&client, Some(false), None).await.unwrap_err();
+        assert_eq!(refused.code, ipc::Code::Unavailable, "{refused}");
+        bus.create_bucket("ssh").await;
+        let address = sshsrv.listens().await;
+        drop(greeted(address).await);
+        let ssh = get(&client).await;
+        assert!(ssh.enabled && ssh.by_configuration && ssh.fault.is_empty(), "{ssh:?}");
+        sshsrv.stop().await;
+    });
+}
+
+#[test]
+fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
+    runtime().block_on(async {
+        let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
+        bus.create_bucket("ssh").await;
+        let bucket = bus.client("sshsrv").await.bucket("ssh").await.unwrap();
+        bucket.put("service", &ipc::Json("no settings".to_owned())).await.unwrap();
+        let client = bus.client("websrv").await;
+        let mut sshsrv = Running::start(&bus, folder.path(), "listen = \"127.0.0.1:0\"").await;
+        let said = sshsrv.status().await;
+        assert!(said.starts_with("whether SSH is switched on cannot be read: it is off"), "{said}");
+        sshsrv.is_ready().await;
+        let ssh = get(&client).await;
+        assert!(!ssh.enabled && ssh.fault.starts_with("whether SSH is switched on"), "{ssh:?}");
+        // To what it is already: it is stored all the same.
+        let ssh = set(&client, Some(false), None).await.unwrap();
+        assert_eq!((ssh.enabled, ssh.fault.as_str()), (false, ""));
+        assert_eq!(sshsrv.status().await, "");
+        assert!(set(&client, Some(true), None).await.unwrap().listening);
+        sshsrv.stop().await;
+    });
+}
+
+#[test]
+fn what_is_not_stored_has_no_effect_and_neither_has_a_switch_without_a_host_key() {
+    runtime().block_on(async {
+        let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
+        bus.create_bucket("ssh").await;
+        let client = bus.client("websrv").await;
+        // A file in place of the folder: no key can be kept there.
+        let no_folder = folder.path().join("file");
+        std::fs::write(&no_folder, "").unwrap();
+        let mut sshsrv = Running::start(&bus, &no_folder.join("sshsrv"), "").await;
+        sshsrv.is_ready().await;
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let refused = set(&client, Some(true), Some(port.into())).await.unwrap_err();
+        assert_eq!((refused.code, refused.reason().as_str()), (ipc::Code::FailedPrecondition, ""));
+        assert!(refused.message.contains("host key"), "{refused}");
+        let ssh = get(&client).await;
+        assert!(!ssh.enabled && ssh.by_configuration && ssh.port == 2200, "{ssh:?}");
+        sshsrv.stop().await;
+
+        let mut sshsrv = Running::start(&bus, folder.path(), "").await;
+        sshsrv.is_ready().await;
+        bus.takes_writes("ssh", false).await;
+        assert!(set(&client, Some(true), Some(port.into())).await.is_err());
+        let ssh = get(&client).await;
+        assert!(!ssh.enabled && !ssh.listening && ssh.port == 2200, "{ssh:?}");
+        assert!(TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).await.is_err());
+        bus.takes_writes("ssh", true).await;
+        assert!(set(&client, Some(true), Some(port.into())).await.unwrap().listening);
+        sshsrv.stop().await;
+    });
+}
+
+#[test]
+fn it_is_served_once_its_port_is_free_and_who_switches_it_meanwhile_is_refused() {
+    runtime().block_on(async {
+        let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
+        bus.create_bucket("ssh").await;
+        let client = bus.client("websrv").await;
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let mut sshsrv = Running::start(&bus, folder.path(), &format!("listen = \"{address}\"")).await;
+        let said = sshsrv.status().await;
+        assert!(said.starts_with("SSH is not served: cannot listen for SSH at"), "{said}");
+        sshsrv.is_ready().await;
+        let ssh = get(&client).await;
+        assert!(ssh.enabled && !ssh.listening && ssh.fault.contains("another program"), "{ssh:?}");
+        let refused = set(&client, Some(true), None).await.unwrap_err();
+        assert_eq!(refused.reason(), "SSH_PORT_UNAVAILABLE");
+        drop(taken);
+        assert_eq!(sshsrv.listens().await, address);
+        assert_eq!(sshsrv.status().await, "");
+        drop(greeted(address).await);
+        sshsrv.stop().await;
+    });
+}
