@@ -9,7 +9,7 @@ use schema::rpc::{
     asset_service, certificate_service, chassis_service, console_service, event_service, host_service,
     ipmi_service, kvm_service, led_service, management_controller_service, media_service, network_service,
     role_service, sensor_service, session_service, ssh_service, system_service, thermal_service,
-    user_service,
+    user_service, vnc_service,
 };
 use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
@@ -181,6 +181,8 @@ needs! {
     Ipmi ipmi: v1::GetIpmiResponse = |_asker| Call::new(ipmi_service::GET_IPMI, &v1::GetIpmiRequest::default());
     /// Consoles over SSH.
     Ssh ssh: v1::GetSshResponse = |_asker| Call::new(ssh_service::GET_SSH, &v1::GetSshRequest::default());
+    /// The port of viewers of screens.
+    Vnc vnc: v1::GetVncResponse = |_asker| Call::new(vnc_service::GET_VNC, &v1::GetVncRequest::default());
     /// The certificate of HTTPS.
     Certificate certificate: v1::GetCertificateResponse = |_about| Call::new(
         certificate_service::GET_CERTIFICATE,

@@ -288,15 +288,29 @@ fn of_a_refused_change_what_its_owner_names_is_wrong_and_the_rest_is_bound_to_it
 fn ways_in_are_shown_where_they_are_and_those_that_are_no_setting_are_read_only() {
     let mut bench = Bench::agreeing();
     let shown = bench.shown(PROTOCOL);
-    assert_eq!(shown["SSH"], json!({"ProtocolEnabled": true, "Port": 2200}));
-    for (name, port) in [("KVMIP", 5900), ("VirtualMedia", 443)] {
+    for (name, port) in [("SSH", 2200), ("KVMIP", 5900), ("VirtualMedia", 443)] {
         assert_eq!(shown[name], json!({"ProtocolEnabled": true, "Port": port}), "{name}");
-        for body in [json!({"ProtocolEnabled": false}), json!({"Port": 1})] {
-            let answer = bench.send(Method::Patch, PROTOCOL, &json!({ (name): body }));
-            assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyNotWritable"), "{name}");
-        }
+    }
+    // That of viewers is where the configuration has it.
+    let rows = [
+        json!({"VirtualMedia": {"ProtocolEnabled": false}}),
+        json!({"VirtualMedia": {"Port": 1}}),
+        json!({"KVMIP": {"Port": 1}}),
+    ];
+    for body in rows {
+        let answer = bench.send(Method::Patch, PROTOCOL, &body);
+        assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyNotWritable"), "{body}");
     }
     assert!(bench.called.is_empty());
+    let answer = bench.send(Method::Patch, PROTOCOL, &json!({"KVMIP": {"ProtocolEnabled": false}}));
+    assert_eq!(answer.status, 200, "{}", said(&answer));
+    let [call] = &bench.called[..] else { panic!("{:?}", bench.called) };
+    let request = v1::SetVncRequest::decode(call.request.as_slice()).unwrap();
+    assert_eq!((call.method.subject, request.enabled), ("rpc.VncService.SetVnc", Some(false)));
+    // Off, with the port that it would have.
+    let vnc = v1::Vnc { port: 5900, ..v1::Vnc::default() };
+    bench.say("rpc.VncService.GetVnc", &v1::GetVncResponse { vnc: Some(vnc) });
+    assert_eq!(bench.shown(PROTOCOL)["KVMIP"], json!({"ProtocolEnabled": false, "Port": 5900}));
     // Whose daemon does not run, and where there is nothing to be reached, there is no such way.
     bench.refuse("rpc.SshService.GetSsh", Fault::new(Code::Unavailable, "sshsrv does not run"));
     bench.say("rpc.KvmService.ListScreens", &v1::ListScreensResponse::default());

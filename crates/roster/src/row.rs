@@ -176,7 +176,7 @@ pub enum When {
 pub enum Reach {
     /// To the bus.
     Bus,
-    /// To the bus; others come in where the operator's flags say.
+    /// To the bus; others come in where the operator's flags say, and viewers at the setting `vnc`, or at 5900 without it.
     Served,
     /// To the bus; others come in where this setting of its own says, as ADDRESS:PORT, and without it at the port that is chosen while it runs.
     Listens(&'static str),

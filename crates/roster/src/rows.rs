@@ -301,12 +301,14 @@ roster! {
         system_calls: Groups::LISTEN,
         ..Row::daemon("sshsrv", "Serve the hosts' consoles over SSH", 16)
     };
-    /// The gateway's only state is its certificate. It publishes what becomes of that and of diagnostic data that it collects, and records of requests.
+    /// The gateway's only state is its certificate, and whether viewers come in. It publishes what becomes of both and of diagnostic data that it collects, and
+    /// records of requests.
     Websrv = Row {
         pages: &["websrv"],
         after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Sshsrv],
         calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Sshsrv],
-        events: &["certificate", "diagnostics", "audit"],
+        events: &["certificate", "diagnostics", "vnc", "audit"],
+        buckets: &["vnc"],
         follows: &["*"],
         streams: &[Stream::Events],
         speaks: true,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use account::{Account, LockoutCommand, RoleCommand, SessionCommand, UserCommand};
-pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand, NetworkSet, SshCommand};
+pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand, NetworkSet, SshCommand, VncCommand};
 pub(crate) use event::{EventCommand, EventFilter, Severity};
 pub(crate) use kvm::{KvmCommand, Layout as KvmLayout, Listen as KvmListen};
 pub(crate) use led::{LedCommand, Lit};
@@ -121,6 +121,9 @@ pub(crate) enum Command {
     /// Consoles over SSH, which is off unless switched on
     #[command(subcommand)]
     Ssh(SshCommand),
+    /// The port of desktop viewers, which is closed unless switched on
+    #[command(subcommand)]
+    Vnc(VncCommand),
     /// Accounts
     #[command(subcommand)]
     User(UserCommand),
@@ -985,6 +988,9 @@ mod tests {
             "ssh status",
             "ssh enable --port 22",
             "ssh disable",
+            "vnc status",
+            "vnc enable",
+            "vnc disable",
             "led list",
             "led get identify",
             "led set status fast --brightness 50 --for 30s",

@@ -15,6 +15,9 @@ const NAMES_READ: [&str; 2] = ["/etc", "/run"];
 /// The port of name servers, which answer over TCP what is too long for UDP.
 const NAMES_PORT: u16 = 53;
 
+/// The port of viewers, where the configuration names none: it can be opened while its daemon runs (websrv's `viewers`).
+const VIEWERS: u16 = 5900;
+
 /// The longest host name the kernel takes.
 const HOST_NAME_MAX: usize = 64;
 
@@ -97,7 +100,10 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
     }
     let bind = match row.reach {
         // What comes in by its own setting as well.
-        Connects::Served => Some(start.served.iter().copied().chain(port(settings, "vnc")).collect()),
+        Connects::Served => {
+            let viewers = port(settings, "vnc").unwrap_or(VIEWERS);
+            Some(start.served.iter().copied().chain([viewers]).collect())
+        }
         // Without the setting a port is chosen while it runs, and what is held now is held for good.
         Connects::Listens(key) => settings.get(key).map(|_| port(settings, key).into_iter().collect()),
         Connects::Bus | Connects::Names | Connects::Outward => Some(Vec::new()),
@@ -220,7 +226,9 @@ mod tests {
         let of = |daemon: Daemon, start: &Start<'_>| of(daemon.name(), &Map::new(), start).unwrap();
         let (power, web) = (of(Daemon::Powermgr, &start()), of(Daemon::Websrv, &start()));
         assert_eq!((power.connect, power.bind), (Some(vec![4711]), vec![]));
-        assert_eq!((web.connect, web.bind), (Some(vec![4711]), vec![443, 80]));
+        assert_eq!((web.connect, web.bind), (Some(vec![4711]), vec![443, 80, 5900]));
+        let viewers = Map::from_iter([("vnc".to_owned(), Value::from("[::]:5901"))]);
+        assert_eq!(super::of("websrv", &viewers, &start()).unwrap().bind, [443, 80, 5901]);
         assert_eq!(of(Daemon::Fleet, &start()).connect, None);
         for (listen, bind) in [("[::]:2200", vec![2200]), ("192.0.2.1:22", vec![22]), ("2200", vec![])] {
             let settings = Map::from_iter([("listen".to_owned(), Value::from(listen))]);

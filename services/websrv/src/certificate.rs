@@ -31,6 +31,7 @@ use schema::v1alpha1 as v1;
 use service::{Folder, Notifier};
 use tracing::warn;
 
+use crate::complaints::{Complaints, Part};
 use crate::config::Tls;
 use crate::error::TlsError;
 use crate::served::{Current, Identity, Served};
@@ -254,11 +255,11 @@ pub(crate) async fn serve(
     mut calls: Calls<Call<Request>>,
     keeper: Option<Keeper>,
     outbox: Outbox,
-    notify: Notifier,
+    (notify, complaints): (Notifier, Complaints),
 ) {
     let keeper = keeper.map(Arc::new);
     while let Some(call) = calls.next().await {
-        let done = Done { outbox: outbox.clone(), notify: notify.clone() };
+        let done = Done { outbox: outbox.clone(), notify: notify.clone(), complaints: complaints.clone() };
         let Some(keeper) = keeper.clone() else {
             done.refuse(call, &Status::failed_precondition("HTTPS is off, so there is no certificate"));
             continue;
@@ -272,6 +273,7 @@ pub(crate) async fn serve(
 struct Done {
     outbox: Outbox,
     notify: Notifier,
+    complaints: Complaints,
 }
 
 impl Done {
@@ -315,7 +317,8 @@ impl Done {
                 let fingerprint = &now.fingerprint;
                 tracing::info!(fingerprint, by, what, "serving another TLS certificate");
                 self.notify.certificate(fingerprint);
-                self.notify.status(keeper.served.identity().complaint.clone().unwrap_or_default());
+                let complaint = keeper.served.identity().complaint.clone();
+                self.complaints.set(Part::Certificate, complaint.unwrap_or_default());
                 let message = format!("certificate {what} by {by}: {fingerprint}");
                 let event = EventBuilder::new("websrv", "certificate", "https", what).message(message);
                 self.outbox.event(event.at(SystemTime::now()));

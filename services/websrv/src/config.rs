@@ -16,7 +16,8 @@ pub struct Config {
     pub https: Listen,
     /// Address and port that redirects plain HTTP to HTTPS, or `off`. No API is served there.
     pub http: Listen,
-    /// Address and port at which desktop viewers of VNC see the hosts' screens, by TLS with a login (VeNCrypt, X509Plain), or `off`.
+    /// Address and port at which desktop viewers of VNC see the hosts' screens, by TLS with a login (VeNCrypt, X509Plain); `off`: closed
+    /// until it is switched on, and then at port 5900.
     pub vnc: Listen,
     /// Whether to serve HTTP/3 and announce it with `Alt-Svc`.
     pub http3: bool,

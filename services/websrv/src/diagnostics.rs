@@ -25,7 +25,7 @@ use crate::jobs::{Jobs, now};
 use crate::json;
 
 /// What is asked. None of it names accounts' credentials, keys or sessions.
-const METHODS: [&str; 17] = [
+const METHODS: [&str; 18] = [
     "rpc.SystemService.GetSystemInfo",
     "rpc.SystemService.ListDaemons",
     "rpc.ManagementControllerService.ListManagementControllers",
@@ -41,6 +41,7 @@ const METHODS: [&str; 17] = [
     "rpc.NetworkService.ListNetworkInterfaces",
     "rpc.IpmiService.GetIpmi",
     "rpc.SshService.GetSsh",
+    "rpc.VncService.GetVnc",
     EVENTS,
     RECORDS,
 ];

@@ -35,6 +35,7 @@ mod budget;
 mod builtin;
 mod call;
 mod certificate;
+mod complaints;
 mod config;
 mod diagnostics;
 mod dispatch;
@@ -77,6 +78,7 @@ mod transport;
 mod turns;
 mod ui_cookie;
 mod ui_session;
+mod viewers;
 mod vnc;
 mod x509;
 

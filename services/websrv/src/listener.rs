@@ -67,7 +67,7 @@ pub(crate) async fn https<H: Handle>(
     shared: Shared<H>,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    accept(listener, shared, move |tcp, ticket, shared| {
+    accept(&listener, shared, move |tcp, ticket, shared| {
         let acceptor = acceptor.clone();
         async move {
             let conn = Arc::clone(ticket.conn());
@@ -164,7 +164,7 @@ fn h2(limits: &Limits) -> hyper::server::conn::http2::Builder<TokioExecutor> {
 
 /// Redirects plain HTTP until told to stop.
 pub(crate) async fn redirect<H: Handle>(listener: TcpListener, https_port: u16, shared: Shared<H>) {
-    accept(listener, shared, move |tcp, ticket, shared| async move {
+    accept(&listener, shared, move |tcp, ticket, shared| async move {
         let conn = Arc::clone(ticket.conn());
         let timeouts = shared.limits.timeouts();
         let io = TokioIo::new(Metered { tcp, conn: Arc::clone(&conn) });
@@ -227,7 +227,7 @@ fn host_only(authority: &str) -> Option<&str> {
 }
 
 /// The accept loop: admits, and gives each connection its own task in its lane.
-pub(crate) async fn accept<H, F, Fut>(listener: TcpListener, shared: Shared<H>, serve: F)
+pub(crate) async fn accept<H, F, Fut>(listener: &TcpListener, shared: Shared<H>, serve: F)
 where
     H: Handle,
     F: Fn(TcpStream, Arc<Ticket>, Shared<H>) -> Fut,

@@ -3,6 +3,7 @@
 //! Each step of an exchange is one round of calls on the bus; what they answer is not kept.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -375,6 +376,7 @@ impl Gateway {
                 | Need::Network
                 | Need::Ipmi
                 | Need::Ssh
+                | Need::Vnc
                 | Need::Media
         );
         let is_known = in_memory && last::is_known(need, &snapshot);
@@ -503,7 +505,7 @@ impl Gateway {
             now: i64::try_from(now).unwrap_or_default(),
             https_port: site.https_port,
             http_port: site.http_port,
-            vnc_port: site.vnc_port,
+            vnc_port: site.vnc_port.load(Ordering::Relaxed),
             basic: self.config.auth.basic,
             streams: site.streams.all(),
             collected: site.diagnostics.all(),

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::admission::Admission;
 use crate::certificate::{self, Keeper};
+use crate::complaints::{Complaints, Part};
 use crate::config::{Config, Listen};
 use crate::error::Error;
 use crate::front::Front;
@@ -21,7 +22,8 @@ use crate::lanes::Lanes;
 use crate::served::Served;
 use crate::site::Site;
 use crate::transport::Shared;
-use crate::{listener, quic, tls, vnc};
+use crate::viewers::Viewers;
+use crate::{listener, quic, tls};
 
 /// How long open requests may take to end after the order to stop. The operator gives a daemon 2 s.
 const GOODBYE: Duration = Duration::from_millis(1200);
@@ -43,7 +45,6 @@ struct Addresses {
     https: Option<SocketAddr>,
     http3: Option<SocketAddr>,
     http: Option<SocketAddr>,
-    vnc: Option<SocketAddr>,
 }
 
 /// Serves until told to stop.
@@ -63,14 +64,17 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let (model, following) = model_feed::Feed::subscribe(bus.clone()).await.map_err(Error::Bus)?;
 
     let asked = bus.calls().await.map_err(Error::Bus)?;
+    let switched = bus.calls().await.map_err(Error::Bus)?;
     let (outbox, _) = Outbox::new(bus.clone());
+    let complaints = Complaints::new(local.notify.clone());
+    let own_bus = bus.clone();
 
     let mut tasks = JoinSet::new();
     let mut sockets = Sockets::bind(&config, &local.state_dir).await?;
     let addresses = sockets.addresses();
     let h3_port = addresses.http3.map(|a| a.port());
     let port = |address: Option<SocketAddr>| address.map_or(0, |address| address.port());
-    let site = Site::new(port(addresses.https), port(addresses.http), port(addresses.vnc));
+    let site = Site::new(port(addresses.https), port(addresses.http));
     let keeper =
         sockets.served.clone().zip(sockets.https.as_ref().and_then(|(tcp, _)| tcp.local_addr().ok()));
     let keeper =
@@ -95,7 +99,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
         stop: stopping,
     };
     if let Some(complaint) = sockets.complaint.take() {
-        local.notify.status(complaint);
+        complaints.set(Part::Certificate, complaint);
     }
     for (file, what) in std::mem::take(&mut sockets.findings) {
         local.notify.finding(file, &what);
@@ -103,10 +107,31 @@ pub async fn run(context: Context) -> Result<(), Error> {
     // A viewer that names no host means the first.
     let first = local.board().map(|board| board.hosts.first().map(|host| host.id.to_string()));
     let first = first.ok().flatten().unwrap_or_default();
-    sockets.serve(&shared, (&gateway, first), &mut tasks);
+    let viewers = Viewers {
+        bus: own_bus,
+        notify: local.notify.clone(),
+        outbox: outbox.clone(),
+        complaints: complaints.clone(),
+        configured: match gateway.config.vnc {
+            Listen::At(address) => Some(address),
+            Listen::Off => None,
+        },
+        tls: match &sockets.https {
+            Some((_, tls)) if gateway.config.auth.basic => Ok(Arc::clone(tls)),
+            Some(_) => Err("viewers log in by name and password, which is switched off: websrv.auth.basic"),
+            None => Err("HTTPS is off, whose certificate viewers are shown"),
+        },
+        gateway: Arc::clone(&gateway),
+        first,
+        shared: shared.clone(),
+    };
+    sockets.serve(&shared, &mut tasks);
+    // Nobody waits for the store on their behalf.
+    tokio::spawn(viewers.serve(switched));
     let feed = tokio::spawn(Arc::clone(&gateway.feed).run());
     let following = tokio::spawn(following.run());
-    let certificates = tokio::spawn(certificate::serve(asked, keeper, outbox, local.notify.clone()));
+    let told = (local.notify.clone(), complaints);
+    let certificates = tokio::spawn(certificate::serve(asked, keeper, outbox, told));
     announce(&local.notify, addresses);
     if let Some(served) = &gateway.served {
         let fingerprint = served.identity().fingerprint();
@@ -171,12 +196,8 @@ fn on_bus(gateway: &Gateway, item: RawItem) {
 }
 
 fn announce(notify: &Notifier, addresses: Addresses) {
-    for (name, address) in [
-        ("https", addresses.https),
-        ("http3", addresses.http3),
-        ("http", addresses.http),
-        ("vnc", addresses.vnc),
-    ] {
+    for (name, address) in [("https", addresses.https), ("http3", addresses.http3), ("http", addresses.http)]
+    {
         if let Some(address) = address {
             notify.listening(name, address);
             info!(listener = name, %address, "listening");
@@ -189,7 +210,6 @@ struct Sockets {
     https: Option<(tokio::net::TcpListener, Arc<rustls::ServerConfig>)>,
     quic: Option<quinn::Endpoint>,
     http: Option<tokio::net::TcpListener>,
-    vnc: Option<tokio::net::TcpListener>,
     /// What is wrong with the certificate.
     complaint: Option<String>,
     /// And with the files of the self-made one.
@@ -217,11 +237,7 @@ impl Sockets {
             // Nothing to redirect to.
             _ => None,
         };
-        let vnc = match config.vnc {
-            Listen::At(address) if https.is_some() => Some(listener::bind("VNC", address).await?),
-            _ => None,
-        };
-        Ok(Self { https, quic, http, vnc, complaint, findings, served })
+        Ok(Self { https, quic, http, complaint, findings, served })
     }
 
     /// TCP and UDP on one port: `Alt-Svc` could name another, but firewalls and people expect the same.
@@ -255,16 +271,11 @@ impl Sockets {
             https: self.https.as_ref().and_then(|(tcp, _)| tcp.local_addr().ok()),
             http3: self.quic.as_ref().and_then(|quic| quic.local_addr().ok()),
             http: self.http.as_ref().and_then(|tcp| tcp.local_addr().ok()),
-            vnc: self.vnc.as_ref().and_then(|tcp| tcp.local_addr().ok()),
         }
     }
 
-    fn serve(self, shared: &Shared<Front>, viewers: (&Arc<Gateway>, String), tasks: &mut JoinSet<()>) {
+    fn serve(self, shared: &Shared<Front>, tasks: &mut JoinSet<()>) {
         let https_port = self.addresses().https.map_or(443, |address| address.port());
-        if let (Some(tcp), Some((_, tls))) = (self.vnc, &self.https) {
-            let (gateway, first) = viewers;
-            tasks.spawn(vnc::serve(tcp, Arc::clone(tls), Arc::clone(gateway), first, shared.clone()));
-        }
         if let Some((tcp, tls)) = self.https {
             tasks.spawn(listener::https(tcp, tls, shared.clone()));
         }

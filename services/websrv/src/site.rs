@@ -1,6 +1,7 @@
 //! What Redfish is told of where it is served, and what it keeps from one request to the next: the streams that are open, and who changes what.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use crate::memory::{Memory, Ready};
 pub(crate) struct Site {
     pub https_port: u16,
     pub http_port: u16,
-    pub vnc_port: u16,
+    /// Of desktop viewers, while it is open; else 0.
+    pub vnc_port: AtomicU16,
     pub identity: OnceCell<String>,
     pub streams: Arc<Streams>,
     /// What is known without asking, and answers that are made of that.
@@ -30,8 +32,8 @@ pub(crate) struct Site {
 
 impl Site {
     /// Of these ports; 0 for what is not served.
-    pub(crate) fn new(https_port: u16, http_port: u16, vnc_port: u16) -> Self {
-        Self { https_port, http_port, vnc_port, ..Self::default() }
+    pub(crate) fn new(https_port: u16, http_port: u16) -> Self {
+        Self { https_port, http_port, ..Self::default() }
     }
 
     /// Waits until nobody else changes this thing, as `redfish::Exchange::thing` calls it. Whoever waits has his turn, so those who do are as many as turns and
@@ -243,7 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_changes_something_waits_for_those_who_change_the_same_and_for_nobody_else() {
-        let site = Site::new(443, 80, 0);
+        let site = Site::new(443, 80);
         let mut others = Vec::new();
         let first = site.changing("/redfish/v1/Systems/system").await;
         for n in 0..100 {

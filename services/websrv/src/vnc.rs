@@ -52,16 +52,16 @@ const STUCK: Duration = Duration::from_secs(90);
 /// Bytes of a viewer at a time.
 const PIECE: usize = 16 * 1024;
 
-/// Serves viewers until told to stop. `first` is the host that is meant without a name.
+/// Serves viewers until told to stop (`viewers`). `first` is the host that is meant without a name.
 pub(crate) async fn serve<H: Handle>(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     tls: Arc<rustls::ServerConfig>,
     gateway: Arc<Gateway>,
     first: String,
     shared: Shared<H>,
 ) {
     let (acceptor, first) = (TlsAcceptor::from(tls), Arc::<str>::from(first));
-    accept(listener, shared, move |tcp, ticket, shared| {
+    accept(&listener, shared, move |tcp, ticket, shared| {
         let (acceptor, gateway, first) = (acceptor.clone(), Arc::clone(&gateway), Arc::clone(&first));
         async move {
             let (conn, mut stop) = (Arc::clone(ticket.conn()), shared.stop.clone());

@@ -20,6 +20,7 @@ import { SshService } from "../gen/schema/v1alpha1/ssh_pb";
 import { SystemService } from "../gen/schema/v1alpha1/system_pb";
 import { ThermalService } from "../gen/schema/v1alpha1/thermal_pb";
 import { UserService } from "../gen/schema/v1alpha1/user_pb";
+import { VncService } from "../gen/schema/v1alpha1/vnc_pb";
 
 export const SERVICES: DescService[] = [
   AssetService,
@@ -42,4 +43,5 @@ export const SERVICES: DescService[] = [
   SystemService,
   ThermalService,
   UserService,
+  VncService,
 ];

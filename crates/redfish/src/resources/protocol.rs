@@ -1,8 +1,8 @@
-//! ManagerNetworkProtocol: by which ways the controller is reached, of which websrv knows its own; names and time servers are netmgr's
+//! ManagerNetworkProtocol: by which ways the controller is reached, of which websrv knows its own (that of viewers by `VncService`); names and time servers are netmgr's
 //! (`NetworkService`), IPMI is ipmisrv's (`IpmiService`) and SSH sshsrv's (`SshService`). Screens and drives are reached where there are some, which kvmsrv
 //! (`KvmService`) and mediasrv (`MediaService`) say. What is no setting of a running controller is read-only here.
 
-use schema::rpc::{ipmi_service, network_service, ssh_service};
+use schema::rpc::{ipmi_service, network_service, ssh_service, vnc_service};
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
@@ -27,16 +27,18 @@ pub(super) static RESOURCE: Resource = Resource {
             Property::new("IPMI/Port", Kind::Integer(1, 65535)),
             Property::new("SSH/ProtocolEnabled", Kind::Bool),
             Property::new("SSH/Port", Kind::Integer(1, 65535)),
+            Property::new("KVMIP/ProtocolEnabled", Kind::Bool),
             Property::new(NTP_ENABLED, Kind::Bool),
             Property::new(NTP_SERVERS, Kind::Texts(NTP_SERVERS_MAX)),
         ],
         apply,
-        changes: &[Need::Ipmi, Need::Ssh, Need::Network],
+        changes: &[Need::Ipmi, Need::Ssh, Need::Vnc, Need::Network],
     }),
     // On at another port, or with other servers, is not what was asked for.
     together: &[
         &["IPMI/ProtocolEnabled", "IPMI/Port"],
         &["SSH/ProtocolEnabled", "SSH/Port"],
+        &["KVMIP/ProtocolEnabled", "KVMIP/Port"],
         &[NTP_ENABLED, "NTP/Port", NTP_SERVERS],
     ],
     fields: &[
@@ -44,6 +46,7 @@ pub(super) static RESOURCE: Resource = Resource {
         ("port", "IPMI/Port"),
         ("enabled", "SSH/ProtocolEnabled"),
         ("port", "SSH/Port"),
+        ("enabled", "KVMIP/ProtocolEnabled"),
         ("time_enabled", NTP_ENABLED),
         ("time_servers", NTP_SERVERS),
     ],
@@ -66,6 +69,9 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     // Where the command line rules it out, or the program was built without it, there is none.
     let ipmi = world.ipmi().ok().and_then(|answer| answer.ipmi.as_ref());
     let ssh = world.ssh().ok().and_then(|answer| answer.ssh.as_ref());
+    // Its port is the configuration's. By HTTPS screens are seen whether it is open or not.
+    let has_screens = world.screens().is_ok_and(|answer| !answer.screens.is_empty());
+    let vnc = world.vnc().ok().and_then(|answer| answer.vnc.as_ref()).filter(|_| has_screens);
     Ok(Some(json!({
         "Name": "Network protocols",
         "HostName": said(Some(&about.host_name)),
@@ -78,11 +84,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         },
         "IPMI": ipmi.map(|ipmi| json!({"ProtocolEnabled": ipmi.enabled, "Port": ipmi.port})),
         "SSH": ssh.map(|ssh| json!({"ProtocolEnabled": ssh.enabled, "Port": ssh.port})),
-        // Without a way of its own for viewers screens are seen by HTTPS alone.
-        "KVMIP": world.screens().is_ok_and(|answer| !answer.screens.is_empty()).then(|| json!({
-            "ProtocolEnabled": true,
-            "Port": port(about.vnc_port).or(port(about.https_port)),
-        })),
+        "KVMIP": vnc.map(|vnc| json!({"ProtocolEnabled": vnc.enabled, "Port": vnc.port})),
         // A medium of a client's own comes by HTTPS.
         "VirtualMedia": world.media().is_ok_and(|answer| !answer.slots.is_empty()).then(|| json!({
             "ProtocolEnabled": about.https_port != 0,
@@ -127,6 +129,11 @@ fn apply(world: &World, _: Names<'_>, given: &Given) -> Vec<Change> {
         let (enabled, port) = (given.bool("SSH/ProtocolEnabled"), port("SSH/Port"));
         let request = v1::SetSshRequest { enabled, port };
         changes.push(Change { properties: ssh, call: Ok(Call::new(ssh_service::SET_SSH, &request)) });
+    }
+    if let Some(enabled) = given.bool("KVMIP/ProtocolEnabled") {
+        let request = v1::SetVncRequest { enabled: Some(enabled) };
+        let call = Ok(Call::new(vnc_service::SET_VNC, &request));
+        changes.push(Change { properties: vec!["KVMIP/ProtocolEnabled"], call });
     }
     let ntp = of([NTP_ENABLED, NTP_SERVERS]);
     if !ntp.is_empty() {

@@ -273,6 +273,7 @@ impl Bench {
         self.say("rpc.NetworkService.ChangeNetwork", &v1::ChangeNetworkResponse::default());
         self.say("rpc.IpmiService.SetIpmi", &v1::SetIpmiResponse::default());
         self.say("rpc.SshService.SetSsh", &v1::SetSshResponse::default());
+        self.say("rpc.VncService.SetVnc", &v1::SetVncResponse::default());
         self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
         self.say("rpc.HostService.ChangeHostState", &v1::ChangeHostStateResponse::default());
         self.say(
@@ -487,6 +488,8 @@ impl Bench {
         self.say("rpc.IpmiService.GetIpmi", &v1::GetIpmiResponse { ipmi: Some(ipmi) });
         let ssh = v1::Ssh { enabled: true, listening: true, port: 2200, ..v1::Ssh::default() };
         self.say("rpc.SshService.GetSsh", &v1::GetSshResponse { ssh: Some(ssh) });
+        let vnc = v1::Vnc { enabled: true, listening: true, port: 5900, ..v1::Vnc::default() };
+        self.say("rpc.VncService.GetVnc", &v1::GetVncResponse { vnc: Some(vnc) });
         self.say(
             "rpc.CertificateService.GetCertificate",
             &v1::GetCertificateResponse { certificate: Some(certificate()) },

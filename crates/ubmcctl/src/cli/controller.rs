@@ -1,4 +1,4 @@
-//! Certificate, network, IPMI and SSH of the controller.
+//! Certificate, network, IPMI, SSH and VNC of the controller.
 
 use std::path::PathBuf;
 
@@ -123,5 +123,15 @@ pub(crate) enum SshCommand {
         port: Option<u16>,
     },
     /// Switch it off, also for restarts; its connections end
+    Disable,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VncCommand {
+    /// Whether it is open, and where
+    Status,
+    /// Open it, also for restarts
+    Enable,
+    /// Close it, also for restarts; its viewers end
     Disable,
 }

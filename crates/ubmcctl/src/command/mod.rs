@@ -22,6 +22,7 @@ mod sim;
 mod ssh;
 mod system;
 mod thermal;
+mod vnc;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -55,6 +56,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Network(command) => network::run(session()?, command, output).await,
         Command::Ipmi(command) => ipmi::run(session()?, command, output).await,
         Command::Ssh(command) => ssh::run(session()?, command, output).await,
+        Command::Vnc(command) => vnc::run(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
         Command::Role(command) => role::run(session()?, command, output).await,
         Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,

@@ -685,6 +685,7 @@ const de: Messages = {
   "domain.certificate": "Zertifikat",
   "domain.ipmi": "IPMI",
   "domain.ssh": "SSH",
+  "domain.vnc": "VNC",
   "domain.log": "Ereignisprotokoll",
   "domain.role": "Rollen",
   "domain.store": "Speicher",
@@ -1161,5 +1162,6 @@ const de: Messages = {
   "reason.BUSY": "Etwas anderes ist im Gange. Versuchen Sie es gleich noch einmal.",
   "reason.SSH_PORT_CONFIGURED": "Den Port nennt die Konfiguration. Dort wird er geändert.",
   "reason.SSH_PORT_UNAVAILABLE": "Der Port ist nicht zu bekommen. Nichts wurde geändert.",
+  "reason.VNC_PORT_UNAVAILABLE": "Der Port ist nicht zu bekommen. Nichts wurde geändert.",
 };
 export default de;

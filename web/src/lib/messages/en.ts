@@ -683,6 +683,7 @@ const en = {
   "domain.certificate": "Certificate",
   "domain.ipmi": "IPMI",
   "domain.ssh": "SSH",
+  "domain.vnc": "VNC",
   "domain.log": "Event log",
   "domain.role": "Roles",
   "domain.store": "Store",
@@ -1159,5 +1160,6 @@ const en = {
   "reason.BUSY": "Something else is under way. Try again in a moment.",
   "reason.SSH_PORT_CONFIGURED": "The configuration names the port. It is changed there.",
   "reason.SSH_PORT_UNAVAILABLE": "The port cannot be had. Nothing was changed.",
+  "reason.VNC_PORT_UNAVAILABLE": "The port cannot be had. Nothing was changed.",
 };
 export default en;

@@ -685,6 +685,7 @@ const ja: Messages = {
   "domain.certificate": "証明書",
   "domain.ipmi": "IPMI",
   "domain.ssh": "SSH",
+  "domain.vnc": "VNC",
   "domain.log": "イベントログ",
   "domain.role": "ロール",
   "domain.store": "ストア",
@@ -1161,5 +1162,6 @@ const ja: Messages = {
   "reason.BUSY": "別の処理が進行中です。少し待って再試行してください。",
   "reason.SSH_PORT_CONFIGURED": "ポートは設定ファイルで指定されています。そこで変更してください。",
   "reason.SSH_PORT_UNAVAILABLE": "ポートを使用できません。何も変更されていません。",
+  "reason.VNC_PORT_UNAVAILABLE": "ポートを使用できません。何も変更されていません。",
 };
 export default ja;

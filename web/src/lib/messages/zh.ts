@@ -685,6 +685,7 @@ const zh: Messages = {
   "domain.certificate": "证书",
   "domain.ipmi": "IPMI",
   "domain.ssh": "SSH",
+  "domain.vnc": "VNC",
   "domain.log": "事件日志",
   "domain.role": "角色",
   "domain.store": "存储",
@@ -1161,5 +1162,6 @@ const zh: Messages = {
   "reason.BUSY": "正在进行其他操作，请稍后重试。",
   "reason.SSH_PORT_CONFIGURED": "端口由配置文件指定,请在那里更改。",
   "reason.SSH_PORT_UNAVAILABLE": "无法使用该端口。未作任何更改。",
+  "reason.VNC_PORT_UNAVAILABLE": "无法使用该端口。未作任何更改。",
 };
 export default zh;

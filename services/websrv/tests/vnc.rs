@@ -1,0 +1,223 @@
+//! The port of desktop viewers: switched on and off while websrv runs and over restarts, and what cannot be had.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use busd::testing::Bus;
+use schema::rpc::vnc_service::{GET_VNC, SET_VNC};
+use schema::v1alpha1 as v1;
+use serde_json::json;
+use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown, Trigger};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+const WAIT: Duration = Duration::from_secs(60);
+
+/// The daemon, until it is told to stop.
+struct Running {
+    notes: UnboundedReceiver<Notification>,
+    trigger: Trigger,
+    task: tokio::task::JoinHandle<Result<(), websrv::Error>>,
+}
+
+impl Running {
+    /// With its files in this folder, and viewers at this address.
+    async fn start(bus: &Bus, folder: &Path, vnc: &str, basic: bool) -> Self {
+        let (notify, notes) = Notifier::channel();
+        let (trigger, shutdown) = Shutdown::new();
+        let settings = json!({
+            "https": "127.0.0.1:0", "http": "off", "http3": false, "vnc": vnc, "auth": {"basic": basic},
+        });
+        let local = LocalContext {
+            daemon: "websrv".into(),
+            clock: Clock::new(),
+            shutdown,
+            notify,
+            board: None,
+            state_dir: folder.into(),
+            run_dir: folder.into(),
+            heartbeat_every: Duration::from_secs(5),
+            settings: settings.as_object().unwrap().clone(),
+        };
+        let context = Context { local, bus: bus.client("websrv").await };
+        Self { notes, trigger, task: tokio::spawn(websrv::run(context)) }
+    }
+
+    /// The next notification that is wanted.
+    async fn told<T>(&mut self, wanted: impl Fn(&Notification) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let note = self.notes.recv().await.expect("the daemon ended");
+                if let Some(found) = wanted(&note) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(WAIT, found).await.expect("never told")
+    }
+
+    async fn is_ready(&mut self) {
+        self.told(|note| matches!(note, Notification::Ready).then_some(())).await;
+    }
+
+    async fn listens(&mut self) -> SocketAddr {
+        let listens = |note: &Notification| match note {
+            Notification::Listen(name, address) if name == "vnc" => Some(*address),
+            _ => None,
+        };
+        self.told(listens).await
+    }
+
+    async fn listens_no_more(&mut self) -> String {
+        let ended = |note: &Notification| match note {
+            Notification::ListenEnded(name) => Some(name.clone()),
+            _ => None,
+        };
+        self.told(ended).await
+    }
+
+    /// What is said of it, as soon as it is this.
+    async fn says(&mut self, wanted: &str) {
+        let says = |note: &Notification| match note {
+            Notification::Status(text) => {
+                (text.is_empty() == wanted.is_empty() && text.contains(wanted)).then_some(())
+            }
+            _ => None,
+        };
+        self.told(says).await;
+    }
+
+    async fn stop(self) {
+        self.trigger.stop();
+        tokio::time::timeout(WAIT, self.task).await.expect("websrv stops").unwrap().unwrap();
+    }
+}
+
+/// A viewer that was greeted, and says nothing.
+async fn greeted(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut greeting = [0; 12];
+    tokio::time::timeout(WAIT, stream.read_exact(&mut greeting)).await.expect("never greeted").unwrap();
+    assert_eq!(&greeting, b"RFB 003.008\n");
+    stream
+}
+
+/// The socket is closed once who accepts there has ended, which is after the answer.
+async fn eventually_refused(address: SocketAddr) {
+    let refused = async { while TcpStream::connect(address).await.is_ok() {} };
+    tokio::time::timeout(WAIT, refused).await.expect("it is served for ever");
+}
+
+fn context() -> ipc::CallContext {
+    ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT)
+}
+
+async fn set(bus: &ipc::Client, enabled: bool) -> Result<v1::Vnc, ipc::Status> {
+    let request = v1::SetVncRequest { enabled: Some(enabled) };
+    Ok(bus.call(SET_VNC, &request, &context()).await?.vnc.unwrap())
+}
+
+async fn get(bus: &ipc::Client) -> v1::Vnc {
+    bus.call(GET_VNC, &v1::GetVncRequest {}, &context()).await.unwrap().vnc.unwrap()
+}
+
+#[tokio::test]
+async fn it_is_switched_off_and_on_while_it_runs_and_stays_so() {
+    let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
+    bus.create_bucket("vnc").await;
+    let client = bus.client("fleet").await;
+    let mut events = client.subscribe_events("event.vnc.>").await.unwrap();
+    // Off unless the configuration or somebody says otherwise.
+    let mut websrv = Running::start(&bus, folder.path(), "off", true).await;
+    websrv.is_ready().await;
+    let vnc = get(&client).await;
+    assert!(!vnc.enabled && !vnc.listening && vnc.by_configuration && vnc.port == 5900, "{vnc:?}");
+    websrv.stop().await;
+
+    let mut websrv = Running::start(&bus, folder.path(), "127.0.0.1:0", true).await;
+    let address = websrv.listens().await;
+    let mut viewer = greeted(address).await;
+    let vnc = get(&client).await;
+    assert!(vnc.enabled && vnc.listening && vnc.by_configuration, "{vnc:?}");
+    assert_eq!((vnc.address.as_str(), vnc.port), ("127.0.0.1", u32::from(address.port())));
+
+    // Off: who looks does not any more, and nobody comes.
+    let vnc = set(&client, false).await.unwrap();
+    assert!(!vnc.enabled && !vnc.listening && !vnc.by_configuration, "{vnc:?}");
+    assert_eq!(websrv.listens_no_more().await, "vnc");
+    let mut rest = Vec::new();
+    let ended = viewer.read_to_end(&mut rest);
+    let _ = tokio::time::timeout(WAIT, ended).await.expect("who looks stays");
+    eventually_refused(address).await;
+    websrv.stop().await;
+
+    // Also after a restart, whatever the configuration says; and on again.
+    let mut websrv = Running::start(&bus, folder.path(), "127.0.0.1:0", true).await;
+    websrv.is_ready().await;
+    let vnc = get(&client).await;
+    assert!(!vnc.enabled && !vnc.listening, "{vnc:?}");
+    assert!(set(&client, true).await.unwrap().listening);
+    let address = websrv.listens().await;
+    drop(greeted(address).await);
+    websrv.stop().await;
+    eventually_refused(address).await;
+    for what in ["disabled", "enabled"] {
+        let event = tokio::time::timeout(WAIT, events.next()).await.expect("never told");
+        let Some(ipc::EventItem::Event(event)) = event else { panic!("nothing was told") };
+        assert_eq!((event.component.as_str(), event.what.as_str()), ("service", what));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
+    let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
+    bus.create_bucket("vnc").await;
+    let bucket = bus.client("websrv").await.bucket("vnc").await.unwrap();
+    bucket.put("service", &ipc::Json("no settings".to_owned())).await.unwrap();
+    let client = bus.client("fleet").await;
+    let mut websrv = Running::start(&bus, folder.path(), "127.0.0.1:0", true).await;
+    websrv.says("whether VNC is switched on cannot be read: it is off").await;
+    let vnc = get(&client).await;
+    assert!(!vnc.enabled && vnc.fault.starts_with("whether VNC is switched on"), "{vnc:?}");
+    let vnc = set(&client, false).await.unwrap();
+    assert_eq!((vnc.enabled, vnc.fault.as_str()), (false, ""));
+    websrv.says("").await;
+    assert!(set(&client, true).await.unwrap().listening);
+    websrv.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_cannot_be_had_and_logins_that_cannot_be_are_refused_without_effect() {
+    let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
+    bus.create_bucket("vnc").await;
+    let client = bus.client("fleet").await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    // Who has HTTPS alone has no less of it for that.
+    let mut websrv = Running::start(&bus, folder.path(), &address.to_string(), true).await;
+    websrv.says("VNC is not served: cannot listen for VNC at").await;
+    let vnc = get(&client).await;
+    assert!(vnc.enabled && !vnc.listening && vnc.fault.contains("another program"), "{vnc:?}");
+    let refused = set(&client, true).await.unwrap_err();
+    assert_eq!(
+        (refused.code, refused.reason().as_str()),
+        (ipc::Code::FailedPrecondition, "VNC_PORT_UNAVAILABLE")
+    );
+    assert!(get(&client).await.by_configuration, "nothing was stored");
+    drop(taken);
+    assert_eq!(websrv.listens().await, address);
+    websrv.says("").await;
+    drop(greeted(address).await);
+    websrv.stop().await;
+
+    let mut websrv = Running::start(&bus, folder.path(), "off", false).await;
+    websrv.is_ready().await;
+    let refused = set(&client, true).await.unwrap_err();
+    assert_eq!(refused.code, ipc::Code::FailedPrecondition);
+    assert!(refused.message.contains("websrv.auth.basic"), "{refused}");
+    let vnc = get(&client).await;
+    assert!(!vnc.enabled && vnc.by_configuration, "{vnc:?}");
+    websrv.stop().await;
+}
