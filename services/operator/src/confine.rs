@@ -98,7 +98,7 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
             may(path.into(), Reach::Read);
         }
     }
-    let bind = match row.reach {
+    let bind: Option<Vec<u16>> = match row.reach {
         // What comes in by its own setting as well.
         Connects::Served => {
             let viewers = port(settings, "vnc").unwrap_or(VIEWERS);
