@@ -183,6 +183,11 @@ needs! {
     Ssh ssh: v1::GetSshResponse = |_asker| Call::new(ssh_service::GET_SSH, &v1::GetSshRequest::default());
     /// The port of viewers of screens.
     Vnc vnc: v1::GetVncResponse = |_asker| Call::new(vnc_service::GET_VNC, &v1::GetVncRequest::default());
+    /// Whether anything may be inserted into the drives.
+    MediaSwitch media_switch: v1::GetMediaSwitchResponse = |_asker| Call::new(
+        media_service::GET_MEDIA_SWITCH,
+        &v1::GetMediaSwitchRequest::default(),
+    );
     /// The certificate of HTTPS.
     Certificate certificate: v1::GetCertificateResponse = |_about| Call::new(
         certificate_service::GET_CERTIFICATE,

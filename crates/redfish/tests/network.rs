@@ -292,12 +292,7 @@ fn ways_in_are_shown_where_they_are_and_those_that_are_no_setting_are_read_only(
         assert_eq!(shown[name], json!({"ProtocolEnabled": true, "Port": port}), "{name}");
     }
     // That of viewers is where the configuration has it.
-    let rows = [
-        json!({"VirtualMedia": {"ProtocolEnabled": false}}),
-        json!({"VirtualMedia": {"Port": 1}}),
-        json!({"KVMIP": {"Port": 1}}),
-    ];
-    for body in rows {
+    for body in [json!({"VirtualMedia": {"Port": 1}}), json!({"KVMIP": {"Port": 1}})] {
         let answer = bench.send(Method::Patch, PROTOCOL, &body);
         assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyNotWritable"), "{body}");
     }
@@ -307,6 +302,18 @@ fn ways_in_are_shown_where_they_are_and_those_that_are_no_setting_are_read_only(
     let [call] = &bench.called[..] else { panic!("{:?}", bench.called) };
     let request = v1::SetVncRequest::decode(call.request.as_slice()).unwrap();
     assert_eq!((call.method.subject, request.enabled), ("rpc.VncService.SetVnc", Some(false)));
+    bench.called.clear();
+    let answer = bench.send(Method::Patch, PROTOCOL, &json!({"VirtualMedia": {"ProtocolEnabled": false}}));
+    assert_eq!(answer.status, 200, "{}", said(&answer));
+    let [call] = &bench.called[..] else { panic!("{:?}", bench.called) };
+    let request = v1::SetMediaSwitchRequest::decode(call.request.as_slice()).unwrap();
+    assert_eq!((call.method.subject, request.enabled), ("rpc.MediaService.SetMediaSwitch", Some(false)));
+    bench.say(
+        "rpc.MediaService.GetMediaSwitch",
+        &v1::GetMediaSwitchResponse { media_switch: Some(v1::MediaSwitch::default()) },
+    );
+    let off = json!({"ProtocolEnabled": false, "Port": 443});
+    assert_eq!(bench.shown(PROTOCOL)["VirtualMedia"], off);
     // Off, with the port that it would have.
     let vnc = v1::Vnc { port: 5900, ..v1::Vnc::default() };
     bench.say("rpc.VncService.GetVnc", &v1::GetVncResponse { vnc: Some(vnc) });

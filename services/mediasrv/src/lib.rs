@@ -7,6 +7,7 @@
 //!  the host's side ──► <slot>.nbd ──► drive: media::Reader ──► HTTP ranges  (http)
 //!                                        │                └──► a session    (session ◄── media.sock ◄── websrv ◄── browser, ubmcctl)
 //!                                        └── a file of the store
+//!  Get-, SetMediaSwitch ──► whether anything may be inserted; kept in `service.json`. Off, all drives are empty
 //!         ◄── event.media.<slot>.change     who inserted and ejected what, what is not ready
 //! ```
 //!
@@ -39,6 +40,7 @@ mod session;
 mod shell;
 mod slots;
 mod store;
+mod switch;
 mod upload;
 mod wire;
 

@@ -1,12 +1,13 @@
 //! The loop: calls in, events out. Drives and sessions run beside it.
 
 use std::future::pending;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use board::MediaKind;
 use host_session::{Opener, Sessions};
-use ipc::{BadFields, EventBuilder, Outbox, Request, Status};
+use ipc::{BadFields, EventBuilder, Outbox, Reply, Request, Status};
 use media::{Bounds, Medium, Source};
 use outward::Connector;
 use schema::server::MediaServiceCall;
@@ -21,7 +22,7 @@ use crate::pass::{Pass, What};
 use crate::session::{self, Shared, Told};
 use crate::slots::{Parts, Slots};
 use crate::store::{Refusal, Store, Undeleted};
-use crate::{Config, Error, SOCKET, keep, ports, wire};
+use crate::{Config, Error, SOCKET, keep, ports, switch, wire};
 
 /// Connections at a time: sessions, and those that have not shown their ticket.
 const CONNECTIONS_MAX: usize = 32;
@@ -123,7 +124,16 @@ pub async fn run(context: Context) -> Result<(), Error> {
         outbox: outbox.clone(),
         shared,
         clock: context.clock,
+        state_dir: context.state_dir.clone(),
+        lost: String::new(),
+        switching: JoinSet::new(),
     };
+    let (is_on, lost) = switch::kept(&context.state_dir);
+    if let Some(what) = lost {
+        tracing::warn!("{what}");
+        context.notify.finding(switch::FILE, &what);
+        desk.lost = what;
+    }
     let (kept, damage) = keep::kept(&context.state_dir);
     if let Some(what) = damage {
         tracing::warn!(what, "what was in drives cannot be read: those are empty");
@@ -133,7 +143,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
         tracing::warn!(file, what, "store of media is damaged");
         context.notify.finding(&file, &what);
     }
-    desk.slots.restore(kept);
+    match is_on {
+        true => desk.slots.restore(kept),
+        false => desk.slots.forget(!kept.is_empty()),
+    }
     context.ready();
     let (mut heartbeat, mut shutdown) = (context.heartbeat(), context.shutdown.clone());
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -149,6 +162,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
             _ = look.tick() => desk.slots.look(),
             Some((slot, news)) = told.recv() => desk.slots.news(slot, &news),
             Some(told) = sessions_told.recv() => desk.heard(told),
+            Some(Ok(set)) = desk.switching.join_next(), if !desk.switching.is_empty() => desk.switched(set),
             call = calls.next() => match call {
                 Some(call) => desk.answer(call).await,
                 None => break,
@@ -182,6 +196,19 @@ struct Desk {
     outbox: Outbox,
     shared: Arc<Shared>,
     clock: service::Clock,
+    state_dir: PathBuf,
+    /// Why nobody knows whether media may be inserted.
+    lost: String,
+    /// What somebody chose, on its way to the medium.
+    switching: JoinSet<Set>,
+}
+
+/// Whether media may be inserted was chosen, by whom, and is kept or is not.
+struct Set {
+    is_on: bool,
+    by: Opener,
+    reply: Option<Reply<v1::SetMediaSwitchResponse>>,
+    result: Result<(), Status>,
 }
 
 impl Desk {
@@ -211,7 +238,7 @@ impl Desk {
             }
             MediaServiceCall::InsertMedia(insert, reply) => {
                 let by = Opener::of(reply.context());
-                match self.wanted(&insert, &by) {
+                match self.slots.may_insert().and_then(|()| self.wanted(&insert, &by)) {
                     Ok((slot, medium)) => match medium.source {
                         Source::Url { url, verify, username, password } if insert.copy => {
                             let wanted = Wanted { url, verify, username, password };
@@ -237,6 +264,11 @@ impl Desk {
                 });
                 self.outbox.answer(reply, done);
             }
+            MediaServiceCall::GetMediaSwitch(_, reply) => {
+                let answer = v1::GetMediaSwitchResponse { media_switch: Some(self.switch()) };
+                self.outbox.answer(reply, Ok(answer));
+            }
+            MediaServiceCall::SetMediaSwitch(set, reply) => self.choose(set.enabled, reply),
             MediaServiceCall::OpenMedia(open, reply) => {
                 let ticket = self.open(&open, Opener::of(reply.context())).await;
                 self.outbox.answer(reply, ticket.map(|ticket| v1::OpenMediaResponse { ticket }));
@@ -266,6 +298,61 @@ impl Desk {
         }
     }
 
+    /// Whether media may be inserted, and what is in the drives still.
+    fn switch(&self) -> v1::MediaSwitch {
+        let is_empty = |slot: &v1::MediaSlot| slot.state() == v1::MediaState::Empty;
+        let inserted = self.slots.all().iter().filter(|slot| !is_empty(slot)).count();
+        v1::MediaSwitch {
+            enabled: self.slots.is_on(),
+            fault: self.lost.clone(),
+            inserted: u32::try_from(inserted).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn choose(&mut self, enabled: Option<bool>, reply: Reply<v1::SetMediaSwitchResponse>) {
+        let is_on = enabled.unwrap_or(self.slots.is_on());
+        if !self.switching.is_empty() {
+            let status = Status::unavailable("virtual media is being switched: try again");
+            return self.outbox.answer(reply, Err(status));
+        }
+        // As it is: what is kept says so already.
+        if is_on == self.slots.is_on() && self.lost.is_empty() {
+            let answer = v1::SetMediaSwitchResponse { media_switch: Some(self.switch()) };
+            return self.outbox.answer(reply, Ok(answer));
+        }
+        let (by, state_dir) = (Opener::of(reply.context()), self.state_dir.clone());
+        self.switching.spawn(async move {
+            let kept = async {
+                let keep = tokio::task::spawn_blocking(move || switch::keep(&state_dir, is_on)).await;
+                let keep = keep.map_err(std::io::Error::other).flatten();
+                keep.map_err(|error| Status::unavailable(format!("cannot store it: {error}")))
+            };
+            let (reply, result) = reply.until_known(kept).await;
+            Set { is_on, by, reply, result }
+        });
+    }
+
+    /// What somebody chose counts once it is kept.
+    fn switched(&mut self, Set { is_on, by, reply, result }: Set) {
+        if result.is_ok() {
+            self.lost.clear();
+            self.slots.switch(is_on, &by);
+            let (what, text) = match is_on {
+                true => ("enabled", "virtual media is switched on"),
+                false => ("disabled", "virtual media is switched off, and the drives are emptied"),
+            };
+            tracing::info!(by = by.holder.account, what, "virtual media is switched");
+            let event = EventBuilder::new(crate::NAME, "media", "service", what)
+                .message(text)
+                .by(&by.holder.account, &by.request_id);
+            self.outbox.event(event.at(self.clock.wall()));
+        }
+        if let Some(reply) = reply {
+            let answer = v1::SetMediaSwitchResponse { media_switch: Some(self.switch()) };
+            self.outbox.answer(reply, result.map(|()| answer));
+        }
+    }
+
     /// What is to be inserted, and where.
     fn wanted(&self, insert: &v1::InsertMediaRequest, by: &Opener) -> Result<(usize, Medium), Status> {
         let slot = self.slots.find(&insert.name)?;
@@ -288,6 +375,7 @@ impl Desk {
     }
 
     async fn open(&self, open: &v1::OpenMediaRequest, by: Opener) -> Result<String, Status> {
+        self.slots.may_insert()?;
         let slot = self.slots.find(&open.name)?;
         let source = Source::Session { size: open.size_bytes, modified_ms: open.modified_ms };
         let name = clean(&open.image_name);

@@ -25,6 +25,9 @@ use crate::wire;
 /// What a client that serves a file is told when nobody wants it any more. Clients know it by this.
 pub(crate) const EJECTED: &str = "it was ejected";
 
+/// What is said to who wants to insert something while nothing may be inserted.
+const OFF: &str = "virtual media is switched off";
+
 /// How long it holds that the next one's server is not verified.
 const UNVERIFIED_FOR: Millis = Millis::from_secs(10 * 60);
 /// Files that a drive which does not answer may have.
@@ -147,6 +150,8 @@ struct Keeping {
 /// The drives.
 pub(crate) struct Slots {
     places: Vec<Place>,
+    /// Whether anything may be inserted.
+    is_on: bool,
     copies: Copies,
     servers: Arc<Servers>,
     store: Store,
@@ -233,13 +238,47 @@ impl Slots {
         };
         let places = parts.into_iter().enumerate().map(place).collect();
         let (copies, work) = (Copies::default(), JoinSet::new());
-        Self { places, copies, servers, store, outbox, clock, work, keeping, ended }
+        Self { places, is_on: true, copies, servers, store, outbox, clock, work, keeping, ended }
     }
 
     /// The drive of this name.
     pub(crate) fn find(&self, name: &str) -> Result<usize, Status> {
         let names = || self.places.iter().map(|place| place.name.as_str());
         names().position(|known| known == name).ok_or_else(|| Status::no_such("drive", name, names()))
+    }
+
+    /// Whether anything may be inserted.
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// Refuses what would be inserted while nothing may be.
+    ///
+    /// # Errors
+    /// `MEDIA_SWITCHED_OFF`.
+    pub(crate) fn may_insert(&self) -> Result<(), Status> {
+        match self.is_on {
+            true => Ok(()),
+            false => Err(Status::failed_precondition(OFF).with_reason("MEDIA_SWITCHED_OFF")),
+        }
+    }
+
+    /// Lets media be inserted, or no longer: what is in the drives, or on its way, is ejected then.
+    pub(crate) fn switch(&mut self, is_on: bool, by: &Opener) {
+        self.is_on = is_on;
+        if !is_on {
+            for slot in 0..self.places.len() {
+                self.empty(slot, by.clone(), None);
+            }
+        }
+    }
+
+    /// At the start, where nothing may be inserted: nothing is offered again, and what was kept is forgotten if there was something.
+    pub(crate) fn forget(&mut self, has_kept: bool) {
+        self.is_on = false;
+        if has_kept {
+            self.perform(0, vec![Effect::Keep]);
+        }
     }
 
     /// Whether a drive is one of CDs, which nobody writes.
@@ -536,6 +575,10 @@ impl Slots {
     }
 
     fn begin(&mut self, slot: usize, medium: Medium, client: Option<Client>, by: Opener, waiter: Waiter) {
+        // Its ticket, or its copy, may be of before.
+        if !self.is_on {
+            return self.refuse(waiter, OFF.to_owned());
+        }
         // What was copied is inserted by who waits for it.
         if let Err((why, false)) = self.copies.may_begin(slot)
             && !self.copies.is_for(slot, &medium.name)
@@ -578,6 +621,11 @@ impl Slots {
     }
 
     pub(crate) fn eject(&mut self, slot: usize, by: Opener, reply: Reply<v1::EjectMediaResponse>) {
+        self.empty(slot, by, Some(Waiter::Eject(reply)));
+    }
+
+    /// Ejects what is in a drive, or on its way there; `waiter` is told when it is out.
+    fn empty(&mut self, slot: usize, by: Opener, waiter: Option<Waiter>) {
         if let Some(Copied { id, name, .. }) = self.copies.stop(slot, self.clock.wall()) {
             let who = &by.holder.account;
             tracing::info!(medium = name, by = who, "stopped copying medium into store");
@@ -590,16 +638,15 @@ impl Slots {
             }
         }
         let Some(place) = self.places.get_mut(slot) else { return };
-        let waiter = Waiter::Eject(reply);
         let (now, before, mut out) = (self.clock.now(), place.slot.state(), Vec::new());
         if place.slot.eject(&by.holder.account, now, &mut out) == Answer::AlreadySo {
-            return self.answer(slot, waiter);
+            return waiter.into_iter().for_each(|waiter| self.answer(slot, waiter));
         }
         if place.slot.state() != before {
             place.hand.begin();
             place.by = Some(by);
         }
-        place.waiters.push(waiter);
+        place.waiters.extend(waiter);
         self.perform(slot, out);
     }
 
@@ -926,183 +973,4 @@ fn only_files() -> Status {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::time::Duration;
-
-    use busd::testing::Bus;
-    use hal::{DriveMedium, MediaDrive};
-    use outward::Connector;
-    use serial::Holder;
-
-    use super::*;
-
-    /// Longest wait for what is certain to come.
-    const SOON: Duration = Duration::from_secs(20);
-
-    /// A drive that does each call at once.
-    #[derive(Debug)]
-    struct Ready;
-
-    #[async_trait::async_trait]
-    impl MediaDrive for Ready {
-        async fn insert(&self, _: &DriveMedium) -> Result<(), hal::Error> {
-            Ok(())
-        }
-
-        async fn eject(&self) -> Result<(), hal::Error> {
-            Ok(())
-        }
-
-        async fn look(&self) -> Result<Inside, hal::Error> {
-            Ok(Inside::Medium)
-        }
-    }
-
-    fn opener(account: &str) -> Opener {
-        let holder = Holder { account: account.to_owned(), is_administrator: false };
-        Opener { holder, address: String::new(), request_id: String::new() }
-    }
-
-    /// Drives that take files of the store, and what is told of them.
-    struct Bench {
-        slots: Slots,
-        told: ipc::Events,
-        dir: tempfile::TempDir,
-        /// Nobody offers what is to be in a drive: its host never sees it.
-        _ordered: Vec<mpsc::UnboundedReceiver<Order>>,
-        _client: ipc::Client,
-        _bus: Bus,
-    }
-
-    impl Bench {
-        async fn start(drives: usize) -> Self {
-            let bus = Bus::start().await;
-            let client = bus.client("websrv").await;
-            let told = client.subscribe_events("event.media.>").await.unwrap();
-            let (outbox, _sender) = Outbox::new(bus.client(crate::NAME).await);
-            let dir = tempfile::tempdir().unwrap();
-            std::fs::create_dir(dir.path().join("store")).unwrap();
-            let connector = Connector::new(false, None, "mediasrv.ca_file");
-            let servers = Arc::new(Servers { connector, allow_http: false });
-            let (mut parts, mut ordered) = (Vec::new(), Vec::new());
-            for nth in 0..drives {
-                let (orders, received) = mpsc::unbounded_channel();
-                ordered.push(received);
-                parts.push(Parts {
-                    name: format!("cd{nth}"),
-                    host: "system".to_owned(),
-                    kind: media::Kind::Cd,
-                    port: Port { drive: Arc::new(Ready), socket: None },
-                    orders,
-                    counters: Arc::default(),
-                });
-            }
-            let store = Store::open(dir.path(), 1 << 20);
-            let clock = service::Clock::new();
-            let slots = Slots::new(parts, servers, store, outbox, clock, dir.path().to_owned());
-            Self { slots, told, dir, _ordered: ordered, _client: client, _bus: bus }
-        }
-
-        /// An image is copied for a drive, and is in the store: its id.
-        fn copy(&mut self, slot: usize) -> String {
-            let name = format!("{slot}.iso");
-            std::fs::write(self.dir.path().join("store").join(&name), [1; 2048]).unwrap();
-            let order = copies::Order {
-                slot,
-                slot_name: format!("cd{slot}"),
-                name,
-                url: "https://images.example/a.iso".to_owned(),
-                is_read_only: true,
-                by: opener("ann"),
-            };
-            let wall = self.slots.clock.wall();
-            self.slots.copies.begin(order, wall).0
-        }
-    }
-
-    #[tokio::test]
-    async fn as_the_daemon_ends_each_copy_is_told_by_what_became_of_it() {
-        use v1::TaskChangeKind::{Cancelled, Completed, Failed};
-        let mut bench = Bench::start(6).await;
-        let ids: Vec<String> = (0..6).map(|slot| bench.copy(slot)).collect();
-        // It is kept that its image is in the drive; the host does not see it yet.
-        bench.slots.copied(ids[0].clone(), Ok(()));
-        while bench.slots.places[0].slot.remembered().is_none() {
-            let done = tokio::time::timeout(SOON, bench.slots.done()).await.expect("it is kept");
-            bench.slots.handle(done);
-        }
-        assert_eq!(bench.slots.places[0].slot.state(), State::Inserting);
-        // It is to be inserted, and no more.
-        bench.slots.copied(ids[1].clone(), Ok(()));
-        // They have come to their end, which nobody has looked at.
-        for done in [
-            Done::CopyInserted { id: ids[2].clone(), result: Ok(()) },
-            Done::CopyInserted { id: ids[3].clone(), result: Err("no".to_owned()) },
-            Done::Copied { id: ids[4].clone(), result: Err("no".to_owned()) },
-        ] {
-            bench.slots.work.spawn(async move { done });
-        }
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
-        bench.slots.end_copies();
-        let mut told = BTreeMap::new();
-        while told.len() < ids.len() {
-            let next = tokio::time::timeout(SOON, bench.told.next()).await.expect("it is told");
-            let Some(ipc::EventItem::Event(event)) = next else { panic!("events were missed") };
-            if let Some(v1::event::Payload::TaskChange(change)) = &event.payload {
-                assert!(told.insert(change.task_id.clone(), change.kind()).is_none(), "{event:?}");
-            }
-        }
-        let expected = [Completed, Cancelled, Completed, Failed, Failed, Cancelled];
-        let told: Vec<_> = ids.iter().map(|id| told.get(id).copied()).collect();
-        assert_eq!(told, expected.map(Some));
-    }
-
-    #[tokio::test]
-    async fn that_a_server_is_not_verified_counts_for_no_other_account_at_the_drive() {
-        let mut bench = Bench::start(2).await;
-        let (ann, bob) = (opener("ann"), opener("bob"));
-        let verifies = |bench: &Bench| {
-            [(0, &ann), (0, &bob), (1, &ann)].map(|(slot, by)| bench.slots.verifies(slot, by))
-        };
-        assert_eq!(verifies(&bench), [true; 3]);
-        bench.slots.configure(0, Some(false), &ann).unwrap();
-        assert_eq!(verifies(&bench), [false, true, true]);
-        // What is not said changes nothing.
-        bench.slots.configure(0, None, &bob).unwrap();
-        assert_eq!(verifies(&bench), [false, true, true]);
-        bench.slots.configure(0, Some(false), &bob).unwrap();
-        assert_eq!(verifies(&bench), [true, false, true], "the last who said so");
-        // It is shown with whom it is for.
-        let shown = bench.slots.shown(0).unwrap();
-        assert_eq!((shown.verify_certificate, shown.username.as_str()), (false, "bob"));
-        let shown = bench.slots.shown(1).unwrap();
-        assert_eq!((shown.verify_certificate, shown.username.as_str()), (true, ""));
-        bench.slots.configure(0, Some(true), &ann).unwrap();
-        assert_eq!(verifies(&bench), [true; 3]);
-    }
-
-    #[test]
-    fn that_a_server_is_not_verified_is_for_one_medium_and_not_for_long() {
-        let (mut verification, now) = (Verification::default(), Mono::ZERO);
-        assert!(verification.off_for(now).is_none());
-        verification.set(false, "a", now);
-        assert!(verification.off_for(now).is_some() && !verification.is_on_for("a", now));
-        assert!(verification.is_on_for("b", now), "another account has not said so");
-        // What was refused or failed is tried again.
-        verification.happened(&Change::Failed("the server does not answer".to_owned()));
-        assert!(verification.off_for(now).is_some(), "a failure uses nothing up");
-        verification.happened(&Change::Inserted);
-        assert!(verification.off_for(now).is_none(), "it was for the medium that is inserted now");
-        verification.set(false, "a", now);
-        verification.happened(&Change::Ejected(None));
-        assert!(verification.off_for(now).is_none());
-        verification.set(false, "a", now);
-        assert!(verification.off_for(now.saturating_add(UNVERIFIED_FOR)).is_none());
-        verification.set(false, "a", now);
-        verification.set(true, "a", now);
-        assert!(verification.off_for(now).is_none());
-    }
-}
+mod tests;

@@ -25,7 +25,7 @@ use crate::jobs::{Jobs, now};
 use crate::json;
 
 /// What is asked. None of it names accounts' credentials, keys or sessions.
-const METHODS: [&str; 18] = [
+const METHODS: [&str; 19] = [
     "rpc.SystemService.GetSystemInfo",
     "rpc.SystemService.ListDaemons",
     "rpc.ManagementControllerService.ListManagementControllers",
@@ -42,6 +42,7 @@ const METHODS: [&str; 18] = [
     "rpc.IpmiService.GetIpmi",
     "rpc.SshService.GetSsh",
     "rpc.VncService.GetVnc",
+    "rpc.MediaService.GetMediaSwitch",
     EVENTS,
     RECORDS,
 ];

@@ -349,7 +349,7 @@ impl Gateway {
             Need::Network => Some("netmgr"),
             Need::Ipmi => Some("ipmisrv"),
             Need::Ssh => Some("sshsrv"),
-            Need::Media => Some("mediasrv"),
+            Need::Media | Need::MediaSwitch => Some("mediasrv"),
             Need::Screens => Some("kvmsrv"),
             _ => None,
         };
@@ -378,6 +378,7 @@ impl Gateway {
                 | Need::Ssh
                 | Need::Vnc
                 | Need::Media
+                | Need::MediaSwitch
         );
         let is_known = in_memory && last::is_known(need, &snapshot);
         let most = match (is_beside, is_known) {

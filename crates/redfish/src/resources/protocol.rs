@@ -2,7 +2,7 @@
 //! (`NetworkService`), IPMI is ipmisrv's (`IpmiService`) and SSH sshsrv's (`SshService`). Screens and drives are reached where there are some, which kvmsrv
 //! (`KvmService`) and mediasrv (`MediaService`) say. What is no setting of a running controller is read-only here.
 
-use schema::rpc::{ipmi_service, network_service, ssh_service, vnc_service};
+use schema::rpc::{ipmi_service, media_service, network_service, ssh_service, vnc_service};
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
@@ -28,17 +28,19 @@ pub(super) static RESOURCE: Resource = Resource {
             Property::new("SSH/ProtocolEnabled", Kind::Bool),
             Property::new("SSH/Port", Kind::Integer(1, 65535)),
             Property::new("KVMIP/ProtocolEnabled", Kind::Bool),
+            Property::new("VirtualMedia/ProtocolEnabled", Kind::Bool),
             Property::new(NTP_ENABLED, Kind::Bool),
             Property::new(NTP_SERVERS, Kind::Texts(NTP_SERVERS_MAX)),
         ],
         apply,
-        changes: &[Need::Ipmi, Need::Ssh, Need::Vnc, Need::Network],
+        changes: &[Need::Ipmi, Need::Ssh, Need::Vnc, Need::MediaSwitch, Need::Media, Need::Network],
     }),
     // On at another port, or with other servers, is not what was asked for.
     together: &[
         &["IPMI/ProtocolEnabled", "IPMI/Port"],
         &["SSH/ProtocolEnabled", "SSH/Port"],
         &["KVMIP/ProtocolEnabled", "KVMIP/Port"],
+        &["VirtualMedia/ProtocolEnabled", "VirtualMedia/Port"],
         &[NTP_ENABLED, "NTP/Port", NTP_SERVERS],
     ],
     fields: &[
@@ -47,6 +49,7 @@ pub(super) static RESOURCE: Resource = Resource {
         ("enabled", "SSH/ProtocolEnabled"),
         ("port", "SSH/Port"),
         ("enabled", "KVMIP/ProtocolEnabled"),
+        ("enabled", "VirtualMedia/ProtocolEnabled"),
         ("time_enabled", NTP_ENABLED),
         ("time_servers", NTP_SERVERS),
     ],
@@ -72,6 +75,9 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     // Its port is the configuration's. By HTTPS screens are seen whether it is open or not.
     let has_screens = world.screens().is_ok_and(|answer| !answer.screens.is_empty());
     let vnc = world.vnc().ok().and_then(|answer| answer.vnc.as_ref()).filter(|_| has_screens);
+    let has_drives = world.media().is_ok_and(|answer| !answer.slots.is_empty());
+    let media = world.media_switch().ok().and_then(|answer| answer.media_switch.as_ref());
+    let media = media.filter(|_| has_drives);
     Ok(Some(json!({
         "Name": "Network protocols",
         "HostName": said(Some(&about.host_name)),
@@ -86,8 +92,8 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "SSH": ssh.map(|ssh| json!({"ProtocolEnabled": ssh.enabled, "Port": ssh.port})),
         "KVMIP": vnc.map(|vnc| json!({"ProtocolEnabled": vnc.enabled, "Port": vnc.port})),
         // A medium of a client's own comes by HTTPS.
-        "VirtualMedia": world.media().is_ok_and(|answer| !answer.slots.is_empty()).then(|| json!({
-            "ProtocolEnabled": about.https_port != 0,
+        "VirtualMedia": media.map(|media| json!({
+            "ProtocolEnabled": media.enabled,
             "Port": port(about.https_port),
         })),
         "NTP": network.and_then(ntp),
@@ -134,6 +140,11 @@ fn apply(world: &World, _: Names<'_>, given: &Given) -> Vec<Change> {
         let request = v1::SetVncRequest { enabled: Some(enabled) };
         let call = Ok(Call::new(vnc_service::SET_VNC, &request));
         changes.push(Change { properties: vec!["KVMIP/ProtocolEnabled"], call });
+    }
+    if let Some(enabled) = given.bool("VirtualMedia/ProtocolEnabled") {
+        let request = v1::SetMediaSwitchRequest { enabled: Some(enabled) };
+        let call = Ok(Call::new(media_service::SET_MEDIA_SWITCH, &request));
+        changes.push(Change { properties: vec!["VirtualMedia/ProtocolEnabled"], call });
     }
     let ntp = of([NTP_ENABLED, NTP_SERVERS]);
     if !ntp.is_empty() {

@@ -274,6 +274,7 @@ impl Bench {
         self.say("rpc.IpmiService.SetIpmi", &v1::SetIpmiResponse::default());
         self.say("rpc.SshService.SetSsh", &v1::SetSshResponse::default());
         self.say("rpc.VncService.SetVnc", &v1::SetVncResponse::default());
+        self.say("rpc.MediaService.SetMediaSwitch", &v1::SetMediaSwitchResponse::default());
         self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
         self.say("rpc.HostService.ChangeHostState", &v1::ChangeHostStateResponse::default());
         self.say(
@@ -490,6 +491,8 @@ impl Bench {
         self.say("rpc.SshService.GetSsh", &v1::GetSshResponse { ssh: Some(ssh) });
         let vnc = v1::Vnc { enabled: true, listening: true, port: 5900, ..v1::Vnc::default() };
         self.say("rpc.VncService.GetVnc", &v1::GetVncResponse { vnc: Some(vnc) });
+        let media_switch = Some(v1::MediaSwitch { enabled: true, ..v1::MediaSwitch::default() });
+        self.say("rpc.MediaService.GetMediaSwitch", &v1::GetMediaSwitchResponse { media_switch });
         self.say(
             "rpc.CertificateService.GetCertificate",
             &v1::GetCertificateResponse { certificate: Some(certificate()) },

@@ -16,6 +16,12 @@ pub(crate) enum MediaCommand {
         #[arg(long, value_name = "NAME")]
         slot: Option<String>,
     },
+    /// Whether anything may be inserted
+    Status,
+    /// Let media be inserted, also after restarts
+    Enable,
+    /// Let nothing be inserted, also after restarts; what is inserted is ejected
+    Disable,
     /// Bring a file into the store
     Upload {
         /// The file

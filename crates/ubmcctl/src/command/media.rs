@@ -11,8 +11,9 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use media::{Ask, Notice};
 use schema::rpc::media_service;
 use schema::v1alpha1::{
-    DeleteMediaFileRequest, EjectMediaRequest, EjectMediaResponse, InsertMediaRequest, ListMediaFilesRequest,
-    ListMediaRequest, MediaCopy, MediaCopyState, MediaFile, MediaSlot, MediaState,
+    DeleteMediaFileRequest, EjectMediaRequest, EjectMediaResponse, GetMediaSwitchRequest, InsertMediaRequest,
+    ListMediaFilesRequest, ListMediaRequest, MediaCopy, MediaCopyState, MediaFile, MediaSlot, MediaState,
+    MediaSwitch, SetMediaSwitchRequest,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -20,7 +21,7 @@ use super::Session;
 use crate::cli::{MediaCommand, MediaInsert, MediaStoreCommand};
 use crate::client::{Client, Socket};
 use crate::failure::Failure;
-use crate::output::{Output, Table, note};
+use crate::output::{Card, Output, Table, note};
 use crate::text::{ago, bytes, clean, enum_word, time};
 
 /// Before the name of a file in the store.
@@ -66,6 +67,13 @@ pub(crate) async fn run(session: Session, command: MediaCommand, output: Output)
                 client.call(media_service::EJECT_MEDIA, &EjectMediaRequest { name: name.clone() }).await?;
             output.line(&reply, || format!("{name}: empty"))
         }
+        MediaCommand::Status => {
+            let request = GetMediaSwitchRequest::default();
+            let reply = client.call(media_service::GET_MEDIA_SWITCH, &request).await?;
+            output.card(&reply, || card(&reply.media_switch.clone().unwrap_or_default()))
+        }
+        MediaCommand::Enable => switch(&session, true, output).await,
+        MediaCommand::Disable => switch(&session, false, output).await,
         MediaCommand::Upload { file, name } => {
             let served = Served::open(&file)?;
             let name = name.unwrap_or_else(|| served.name.clone());
@@ -105,6 +113,24 @@ pub(crate) async fn run(session: Session, command: MediaCommand, output: Output)
             output.line(&reply, || format!("{name}: deleted"))
         }
     }
+}
+
+async fn switch(session: &Session, enabled: bool, output: Output) -> Result<(), Failure> {
+    let request = SetMediaSwitchRequest { enabled: Some(enabled) };
+    let reply = session.changing().await?.call(media_service::SET_MEDIA_SWITCH, &request).await?;
+    output.line(&reply, || state(&reply.media_switch.clone().unwrap_or_default()))
+}
+
+fn state(media: &MediaSwitch) -> String {
+    format!("virtual media is {}", if media.enabled { "on" } else { "off" })
+}
+
+fn card(media: &MediaSwitch) -> Card {
+    let mut card = Card::default();
+    card.line("Virtual media", if media.enabled { "on" } else { "off" }.to_owned())
+        .line("Drives that are not empty", media.inserted.to_string())
+        .line("Fault", media.fault.clone());
+    card
 }
 
 async fn insert(

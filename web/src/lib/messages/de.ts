@@ -1153,6 +1153,7 @@ const de: Messages = {
   "reason.TOO_MANY_SESSIONS": "Es gibt schon zu viele Sitzungen. Beenden Sie zuerst eine.",
   "reason.TOO_MANY_COPIES": "Es werden schon zu viele Abbilder kopiert. Warten Sie, bis eines fertig ist.",
   "reason.MEDIA_STORE_FULL": "Im Speicher auf dem BMC ist kein Platz für die Datei. Es wurde nichts gespeichert.",
+  "reason.MEDIA_SWITCHED_OFF": "Virtuelle Medien sind am BMC ausgeschaltet.",
   "reason.USER_NOT_FOUND": "Dieses Konto gibt es nicht.",
   "reason.SESSION_NOT_FOUND": "Die Sitzung ist schon beendet.",
   "reason.LOCKOUT_NOT_FOUND": "Die Sperre ist schon zu Ende.",

@@ -1151,6 +1151,7 @@ const en = {
   "reason.TOO_MANY_SESSIONS": "There are too many sessions already. End one first.",
   "reason.TOO_MANY_COPIES": "Too many images are being copied already. Wait until one is done.",
   "reason.MEDIA_STORE_FULL": "The store on the BMC has no room for the file. Nothing was stored.",
+  "reason.MEDIA_SWITCHED_OFF": "Virtual media is switched off on the BMC.",
   "reason.USER_NOT_FOUND": "There is no such account.",
   "reason.SESSION_NOT_FOUND": "The session has ended already.",
   "reason.LOCKOUT_NOT_FOUND": "The lock has ended already.",

@@ -1153,6 +1153,7 @@ const ja: Messages = {
   "reason.TOO_MANY_SESSIONS": "セッションがすでに多すぎます。先にいずれかを終了してください。",
   "reason.TOO_MANY_COPIES": "コピー中のイメージがすでに多すぎます。いずれかが終わるまで待ってください。",
   "reason.MEDIA_STORE_FULL": "BMC の保存領域にこのファイルを置く空きがありません。何も保存されていません。",
+  "reason.MEDIA_SWITCHED_OFF": "BMC の仮想メディアは無効になっています。",
   "reason.USER_NOT_FOUND": "そのアカウントはありません。",
   "reason.SESSION_NOT_FOUND": "そのセッションは既に終了しています。",
   "reason.LOCKOUT_NOT_FOUND": "ロックは既に解除されています。",

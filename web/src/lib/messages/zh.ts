@@ -1153,6 +1153,7 @@ const zh: Messages = {
   "reason.TOO_MANY_SESSIONS": "会话已经过多，请先结束一个。",
   "reason.TOO_MANY_COPIES": "正在复制的映像已经过多，请等其中一个完成。",
   "reason.MEDIA_STORE_FULL": "BMC 上的存储没有空间存放该文件，未保存任何内容。",
+  "reason.MEDIA_SWITCHED_OFF": "BMC 上的虚拟介质已关闭。",
   "reason.USER_NOT_FOUND": "没有此帐户。",
   "reason.SESSION_NOT_FOUND": "该会话已结束。",
   "reason.LOCKOUT_NOT_FOUND": "该锁定已结束。",
