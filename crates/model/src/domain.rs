@@ -168,7 +168,7 @@ impl Domain {
             "inventory" => &[Self::Assets],
             "user" => &[Self::Accounts],
             // Who listens, the operator knows.
-            "ipmi" | "ssh" | "vnc" => &[Self::System],
+            "ssh" | "vnc" => &[Self::System],
             // What the network is like is said in its daemon's status text.
             "network" => &[Self::Daemons],
             _ => &[],
