@@ -57,7 +57,7 @@ impl Progress {
         Some(v1::BootProgress {
             stage: told.stage.into(),
             last_boot_time: last_boot,
-            stage_at: Some(told.at.into()),
+            stage_at: Some(schema::time::timestamp(schema::time::unix_ms(told.at))),
             ..v1::BootProgress::default()
         })
     }
