@@ -176,8 +176,9 @@ fn how_far_a_boot_has_come_is_shown_where_it_is_known() {
         (v1::HostStatus::On, false, Some(Stage::Unspecified), Value::Null),
         (v1::HostStatus::On, false, Some(Stage::SetupEntered), json!({"LastState": "SetupEntered"})),
         (v1::HostStatus::Off, false, None, json!({"LastState": "None"})),
-        // How it was, as nobody hears of it now.
+        // How it was, as nobody hears of its power now.
         (v1::HostStatus::Off, true, None, Value::Null),
+        (v1::HostStatus::On, true, Some(Stage::Complete), Value::Null),
         (
             v1::HostStatus::On,
             false,

@@ -25,9 +25,13 @@ fn name(stage: v1::BootProgressStage) -> Option<(&'static str, Option<&'static s
     })
 }
 
-/// It, where anything is known of it: none while the host is off, and how far it has come where that was told of this boot.
+/// It, where anything is known of it: none while the host is off, and how far it has come where that was told of this boot. Where nobody hears of the host's
+/// power, it may have gone off since.
 pub(super) fn show(host: &v1::Host) -> Option<Value> {
-    if host.status() == v1::HostStatus::Off && !host.stale {
+    if host.stale {
+        return None;
+    }
+    if host.status() == v1::HostStatus::Off {
         return Some(json!({"LastState": "None"}));
     }
     let progress = host.boot_progress.as_ref()?;
