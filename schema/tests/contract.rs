@@ -50,7 +50,10 @@ fn services_hold_their_methods_and_every_method_has_a_service() {
         }
     }
     let internal: BTreeSet<&str> = schema::services().iter().filter(|s| s.internal).map(|s| s.name).collect();
-    assert_eq!(internal, BTreeSet::from(["AuthService", "OperatorService", "PowerService"]));
+    assert_eq!(
+        internal,
+        BTreeSet::from(["AuthService", "BootProgressService", "OperatorService", "PowerService"])
+    );
 }
 
 #[test]

@@ -274,7 +274,7 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 18] = [
+const REDFISH: [&str; 19] = [
     "any_request",
     "audit",
     "changes",
@@ -288,6 +288,7 @@ const REDFISH: [&str; 18] = [
     "together",
     "versions",
     "virtual_media",
+    "watchdog",
     "redfish",
     // Events to a destination elsewhere, in eventlog and through the whole suite; the override on its way to the host, in statemgr and through the whole suite.
     "subscriptions",

@@ -140,6 +140,9 @@ impl Fault {
                 base::RESOURCE_IN_USE.plain()
             }
             ("NETWORK_OBSERVED", _, Some((name, _))) => base::PROPERTY_NOT_WRITABLE.with(&[name]),
+            ("HOST_WATCHDOG_NOT_SET" | "NO_HOST_WATCHDOG", _, Some((name, _))) => {
+                base::PROPERTY_NOT_WRITABLE.with(&[name]).resolved_by(&self.message)
+            }
             ("ROLE_PREDEFINED", ..) => match named {
                 Some((name, _)) => base::PROPERTY_NOT_WRITABLE.with(&[name]),
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),

@@ -178,6 +178,11 @@ needs! {
     );
     /// IPMI over LAN.
     Ipmi ipmi: v1::GetIpmiResponse = |_asker| Call::new(ipmi_service::GET_IPMI, &v1::GetIpmiRequest::default());
+    /// The watchdog timer of a machine.
+    Watchdog watchdog: v1::GetHostWatchdogResponse = |_about| Call::new(
+        ipmi_service::GET_HOST_WATCHDOG,
+        &v1::GetHostWatchdogRequest::default(),
+    );
     /// The certificate of HTTPS.
     Certificate certificate: v1::GetCertificateResponse = |_about| Call::new(
         certificate_service::GET_CERTIFICATE,

@@ -13,7 +13,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use account::{Account, LockoutCommand, RoleCommand, SessionCommand, UserCommand};
-pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand, NetworkSet};
+pub(crate) use controller::{
+    CertificateCommand, Curve, IpmiCommand, NetworkCommand, NetworkSet, WatchdogCommand, WatchdogSet,
+};
 pub(crate) use event::{EventCommand, EventFilter, Severity};
 pub(crate) use kvm::{KvmCommand, Layout as KvmLayout, Listen as KvmListen};
 pub(crate) use led::{LedCommand, Lit};
@@ -979,6 +981,9 @@ mod tests {
             "ipmi status",
             "ipmi enable --port 6230",
             "ipmi disable",
+            "ipmi watchdog show",
+            "ipmi watchdog set --enabled off",
+            "ipmi watchdog set --enabled on --action power-cycle",
             "led list",
             "led get identify",
             "led set status fast --brightness 50 --for 30s",

@@ -12,6 +12,7 @@ use service::Clock;
 use units::{Millis, Mono};
 
 use crate::boot::Boot;
+use crate::progress::Progress;
 use crate::store::{HostRecord, IntentRecord};
 use crate::uptime::{self, Clocks};
 use crate::wire;
@@ -116,6 +117,8 @@ pub(crate) struct Host {
     pub(crate) read_again: bool,
     pub(crate) read_at: Mono,
     pub(crate) boot: Boot,
+    /// How far it has come since it was switched on or restarted.
+    pub(crate) progress: Progress,
 }
 
 impl Host {
@@ -162,6 +165,7 @@ impl Host {
             read_again: false,
             read_at: now,
             boot: Boot::new(None, now),
+            progress: Progress::default(),
         };
         for (op, by) in unreported {
             new.note_unreported(&op, &by, now);
@@ -315,6 +319,7 @@ impl Host {
             uptime::since_restart(&self.record, clocks).filter(|_| is_on).map(schema::time::duration);
         let cause = v1::HostRebootCause::try_from(self.record.reboot_cause).unwrap_or_default();
         let settings = self.settings.clone();
+        let last_boot = uptime::restart_ms(&self.record, clocks).map(schema::time::timestamp);
         v1::Host {
             name: self.id.clone(),
             asset: settings.asset,
@@ -323,8 +328,9 @@ impl Host {
             status: Some(self.status.into()),
             requested_action: running.as_ref().map(|operation| operation.action),
             location: settings.location,
-            last_reboot: uptime::restart_ms(&self.record, clocks).map(|at| v1::HostRebootInfo {
-                last_reboot_time: Some(schema::time::timestamp(at)),
+            boot_progress: self.progress.to_wire(last_boot),
+            last_reboot: last_boot.map(|at| v1::HostRebootInfo {
+                last_reboot_time: Some(at),
                 reboot_cause: Some(cause.into()),
                 reboot_count: Some(self.record.reboot_count),
                 uptime,

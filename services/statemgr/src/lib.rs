@@ -6,6 +6,7 @@
 //!  ManagementControllerService│ one per host,    │──► bucket `config`: what users set
 //!  event.host.> (powermgr) ──►│ records, chassis,│──► event.host.*.operation, event.chassis.*.state, event.bmc.*
 //!  states (GetState) ────────►│ controller       │──► OperatorService.Reset
+//!  BootProgressService ──────►│ boot progress    │
 //!  a boot used its order ────►│ boot override    │──► the mailbox of each host's firmware
 //!  deadline ─────────────────►└──────────────────┘
 //! ```
@@ -36,6 +37,7 @@ mod controller;
 mod host;
 mod mailbox;
 mod perform;
+mod progress;
 mod request;
 mod shell;
 mod store;

@@ -8,7 +8,10 @@ use power::{HostAction, desired};
 use prost::{Message, Name};
 use schema::mask::masked;
 use schema::rpc::operator_service::RESET;
-use schema::server::{ChassisServiceCall, HostServiceCall, ManagementControllerServiceCall, StatemgrCall};
+use schema::server::{
+    BootProgressServiceCall, ChassisServiceCall, HostServiceCall, ManagementControllerServiceCall,
+    StatemgrCall,
+};
 use schema::v1alpha1 as v1;
 use service::Clock;
 use tokio::sync::oneshot;
@@ -28,6 +31,10 @@ impl Daemon {
     pub(crate) fn call(&mut self, call: StatemgrCall<Request>) {
         match call {
             StatemgrCall::HostService(call) => self.call_host(call),
+            StatemgrCall::BootProgressService(BootProgressServiceCall::ReportBootProgress(report, reply)) => {
+                let answer = self.report_boot_progress(&report);
+                self.outbox.answer(reply, answer);
+            }
             StatemgrCall::ChassisService(call) => self.call_chassis(call),
             StatemgrCall::ManagementControllerService(call) => self.call_controller(call),
         }

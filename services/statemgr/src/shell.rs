@@ -732,6 +732,9 @@ impl Daemon {
         let changed = host.status != status || host.stale;
         host.stale = false;
         host.status = status;
+        if status == v1::HostStatus::Off {
+            host.progress.clear();
+        }
         if changed {
             host.updated = wall;
             host.on_time.set_on(now, status == v1::HostStatus::On);
@@ -756,6 +759,7 @@ impl Daemon {
             cause => cause,
         };
         uptime::restarted(&mut host.record, &clocks);
+        host.progress.clear();
         host.record.reboot_cause = cause.into();
         host.record.reboot_count = host.record.reboot_count.saturating_add(1);
         self.save(index);

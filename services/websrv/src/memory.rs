@@ -29,8 +29,8 @@ const KEPT: Duration = Duration::from_secs(1);
 const BRIEFLY: Duration = Duration::from_millis(250);
 /// So long it is believed which consoles there are: they are only shown beside, and are the board file's.
 const BESIDE: Duration = Duration::from_secs(5);
-/// Whose drives are: they are in no domain of the model.
-const MEDIA: &str = "mediasrv";
+/// Whose drives and watchdog timers are: they are in no domain of the model.
+const BEYOND: [&str; 2] = ["mediasrv", "ipmisrv"];
 /// Answers that are kept, and their bytes together.
 const ANSWERS: usize = 128;
 const ANSWER_BYTES: usize = 2 * 1024 * 1024;
@@ -94,7 +94,7 @@ impl Memory {
     pub(crate) fn changes(&self, owner: &str) {
         let shown =
             Domain::ALL.into_iter().filter(|domain| !matches!(domain, Domain::Accounts | Domain::Events));
-        if shown.map(Domain::owner).any(|other| other == owner) || owner == MEDIA {
+        if shown.map(Domain::owner).any(|other| other == owner) || BEYOND.contains(&owner) {
             *self.changed() = Some(Instant::now());
         }
     }
@@ -118,7 +118,7 @@ impl Memory {
             Need::Zones => (snapshot.zones().change(), none),
             Need::Leds => (snapshot.leds().change(), none),
             Need::Assets => (snapshot.assets().change(), none),
-            Need::Consoles | Need::Screens | Need::Media => (none, none),
+            Need::Consoles | Need::Screens | Need::Media | Need::Watchdog => (none, none),
             _ => return None,
         })
     }
@@ -166,6 +166,7 @@ impl Memory {
             Need::Leds => Supply::Leds(Arc::new(api::ListLedsResponse::decode(answer).ok()?)),
             Need::Assets => Supply::Assets(Arc::new(api::ListAssetsResponse::decode(answer).ok()?)),
             Need::Media => Supply::Media(Arc::new(api::ListMediaResponse::decode(answer).ok()?)),
+            Need::Watchdog => Supply::Watchdog(Arc::new(api::GetHostWatchdogResponse::decode(answer).ok()?)),
             Need::Consoles => Supply::Consoles(Arc::new(api::ListConsolesResponse::decode(answer).ok()?)),
             Need::Screens => Supply::Screens(Arc::new(api::ListScreensResponse::decode(answer).ok()?)),
             _ => return None,

@@ -346,7 +346,7 @@ impl Gateway {
         // Many machines leave their network as it is, and many boards have no drives and no screens; nobody waits for a daemon that does not run there.
         let of_some = match need {
             Need::Network => Some("netmgr"),
-            Need::Ipmi => Some("ipmisrv"),
+            Need::Ipmi | Need::Watchdog => Some("ipmisrv"),
             Need::Media => Some("mediasrv"),
             Need::Screens => Some("kvmsrv"),
             _ => None,
@@ -368,7 +368,13 @@ impl Gateway {
         // IPMI are shown in is not about them.
         let is_beside = matches!(
             need,
-            Need::Consoles | Need::Screens | Need::System | Need::Network | Need::Ipmi | Need::Media
+            Need::Consoles
+                | Need::Screens
+                | Need::System
+                | Need::Network
+                | Need::Ipmi
+                | Need::Watchdog
+                | Need::Media
         );
         let is_known = in_memory && last::is_known(need, &snapshot);
         let most = match (is_beside, is_known) {

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod boot_override;
+mod boot_progress;
 mod certificates;
 mod chassis;
 mod environment;
@@ -30,6 +31,7 @@ mod telemetry;
 mod thermal;
 mod update;
 mod virtual_media;
+mod watchdog;
 
 use std::collections::BTreeMap;
 

@@ -11,7 +11,7 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
-use super::{boot_override, chassis, name, pcie, protocol, said, virtual_media};
+use super::{boot_override, boot_progress, chassis, name, pcie, protocol, said, virtual_media, watchdog};
 
 /// Sessions of one screen at a time (docs/kvm.md).
 const SCREEN_SESSIONS: u32 = 16;
@@ -27,8 +27,9 @@ pub(super) static COLLECTION: Resource = Resource::new(
 );
 
 pub(super) static SYSTEM: Resource = Resource {
-    // How it is reached changes as daemons of the controller start anew, which is no change of the machine.
-    volatile: &["SerialConsole", "GraphicalConsole", "VirtualMedia"],
+    // How it is reached, and what ipmisrv knows of it, changes as daemons of the controller start anew, which is no change of the machine; and the machine
+    // starts and stops its timer by itself.
+    volatile: &["SerialConsole", "GraphicalConsole", "VirtualMedia", "HostWatchdogTimer"],
     nulls: &["PowerState", boot_override::NULLS[0], boot_override::NULLS[1], boot_override::NULLS[2]],
     patch: Some(Patch {
         properties: &[
@@ -42,11 +43,13 @@ pub(super) static SYSTEM: Resource = Resource {
             boot_override::HTTP_BOOT_URI_PROPERTY,
             boot_override::UEFI_TARGET_PROPERTY,
             boot_override::BOOT_NEXT_PROPERTY,
+            watchdog::ENABLED_PROPERTY,
+            watchdog::TIMEOUT_PROPERTY,
         ],
         apply,
-        changes: &[Need::Hosts, Need::Chassis, Need::Assets],
+        changes: &[Need::Hosts, Need::Chassis, Need::Assets, Need::Watchdog],
     }),
-    together: &[boot_override::TOGETHER],
+    together: &[boot_override::TOGETHER, watchdog::TOGETHER],
     actions: &[Action {
         name: "ComputerSystem.Reset",
         parameters: &[Parameter {
@@ -76,6 +79,8 @@ pub(super) static SYSTEM: Resource = Resource {
         ("http_boot_uri", boot_override::HTTP_BOOT_URI),
         ("uefi_target", boot_override::UEFI_TARGET),
         ("boot_next", boot_override::BOOT_NEXT),
+        ("enabled", watchdog::ENABLED),
+        ("timeout_action", watchdog::TIMEOUT),
     ],
     ..Resource::new("Systems/{}", "ComputerSystem.v1_26_0.ComputerSystem", &entity::COMPUTER_SYSTEM, show)
 };
@@ -132,6 +137,8 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "LocationIndicatorActive": identify,
         "IndicatorLED": identify.map(|on| if on { "Lit" } else { "Off" }),
         "Boot": boot_override::show(host),
+        "BootProgress": boot_progress::show(host),
+        "HostWatchdogTimer": watchdog::show(world, id),
         "ProcessorSummary": {
             "Count": (!processors.is_empty()).then_some(processors.len()),
             "Model": processor.map(|info| info.product_name.as_str()),
@@ -250,6 +257,7 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
         changes.push(Change::of("PowerRestorePolicy", Ok(Call::new(host_service::UPDATE_HOST, &request))));
     }
     changes.extend(boot_override::changes(host, id, given));
+    changes.extend(watchdog::changes(world, id, given));
     changes
 }
 

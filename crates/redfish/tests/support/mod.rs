@@ -228,6 +228,23 @@ pub fn network() -> v1::ListNetworkInterfacesResponse {
     }
 }
 
+/// A timer that the host has set and started: reset at its end, and an interrupt before it.
+pub fn watchdog() -> v1::HostWatchdog {
+    v1::HostWatchdog {
+        host_name: "system".into(),
+        enabled: true,
+        configured: true,
+        running: true,
+        timer_use: v1::HostWatchdogUse::SmsOs.into(),
+        timeout_action: v1::HostWatchdogAction::ResetSystem.into(),
+        interrupt: v1::HostWatchdogInterrupt::Nmi.into(),
+        interrupt_before_ms: 5_000,
+        initial_ms: 60_000,
+        left_ms: 50_000,
+        expired: Vec::new(),
+    }
+}
+
 impl Bench {
     pub fn new() -> Self {
         Self::by(asker("admin", auth::Role::Administrator))
@@ -272,6 +289,7 @@ impl Bench {
         self.say("rpc.ChassisService.ChangeChassisState", &v1::ChangeChassisStateResponse::default());
         self.say("rpc.NetworkService.ChangeNetwork", &v1::ChangeNetworkResponse::default());
         self.say("rpc.IpmiService.SetIpmi", &v1::SetIpmiResponse::default());
+        self.say("rpc.IpmiService.SetHostWatchdog", &v1::SetHostWatchdogResponse::default());
         self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
         self.say("rpc.HostService.ChangeHostState", &v1::ChangeHostStateResponse::default());
         self.say(
@@ -321,6 +339,11 @@ impl Bench {
             last_reboot: Some(v1::HostRebootInfo {
                 last_reboot_time: time(1_790_000_000),
                 ..Default::default()
+            }),
+            boot_progress: Some(v1::BootProgress {
+                stage: v1::BootProgressStage::Complete.into(),
+                stage_at: time(1_790_000_060),
+                ..v1::BootProgress::default()
             }),
             chassis_name: "chassis".into(),
             boot_override: Some(v1::BootOverride {
@@ -484,6 +507,10 @@ impl Bench {
         self.say("rpc.NetworkService.ListNetworkInterfaces", &network());
         let ipmi = v1::Ipmi { enabled: true, listening: true, port: 623, ..v1::Ipmi::default() };
         self.say("rpc.IpmiService.GetIpmi", &v1::GetIpmiResponse { ipmi: Some(ipmi) });
+        self.say(
+            "rpc.IpmiService.GetHostWatchdog",
+            &v1::GetHostWatchdogResponse { watchdog: Some(watchdog()) },
+        );
         self.say(
             "rpc.CertificateService.GetCertificate",
             &v1::GetCertificateResponse { certificate: Some(certificate()) },
