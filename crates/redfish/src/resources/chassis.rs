@@ -49,7 +49,7 @@ pub(super) static CHASSIS: Resource = Resource {
         run: reset,
     }],
     fields: &[("action", "ResetType")],
-    ..Resource::new("Chassis/{}", "Chassis.v1_15_0.Chassis", &entity::CHASSIS, show)
+    ..Resource::new("Chassis/{}", "Chassis.v1_17_0.Chassis", &entity::CHASSIS, show)
 };
 
 fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
@@ -83,6 +83,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "LocationIndicatorActive": chassis.identify,
         "IndicatorLED": chassis.identify.map(|on| if on { "Lit" } else { "Off" }),
         "Sensors": below("Sensors"),
+        "Controls": below("Controls"),
         "Drives": below("Drives"),
         "EnvironmentMetrics": below("EnvironmentMetrics"),
         "Thermal": below("Thermal"),

@@ -159,6 +159,24 @@ pub fn subscription(id: &str, state: v1::EventSubscriptionState) -> v1::EventSub
     }
 }
 
+/// A zone whose fans somebody holds at 40 percent.
+pub fn zone() -> v1::ThermalZone {
+    v1::ThermalZone {
+        name: "main".into(),
+        sensor_names: vec!["cpu0_temp".into()],
+        cooling_device_names: vec!["fan0".into(), "fan1".into()],
+        current_temperature: Some(41.5),
+        target_temperature: Some(65.0),
+        status: v1::ThermalZoneStatus::Normal.into(),
+        control_mode: v1::ThermalControlMode::Manual.into(),
+        demand_percent: 40.0,
+        override_percent: Some(40.0),
+        override_ends_at: time(1_790_003_700),
+        min_override_percent: Some(20.0),
+        ..v1::ThermalZone::default()
+    }
+}
+
 /// Where certificates are.
 pub const OF_HTTPS: &str = "/redfish/v1/Managers/bmc/NetworkProtocol/HTTPS/Certificates";
 
@@ -270,6 +288,8 @@ impl Bench {
         self.say("rpc.MediaService.ConfigureMedia", &v1::ConfigureMediaResponse::default());
         self.say("rpc.AssetService.SetAssetInfo", &v1::SetAssetInfoResponse::default());
         self.say("rpc.ChassisService.ChangeChassisState", &v1::ChangeChassisStateResponse::default());
+        self.say("rpc.ThermalService.OverrideThermalZone", &v1::OverrideThermalZoneResponse::default());
+        self.say("rpc.ThermalService.ClearThermalOverride", &v1::ClearThermalOverrideResponse::default());
         self.say("rpc.NetworkService.ChangeNetwork", &v1::ChangeNetworkResponse::default());
         self.say("rpc.IpmiService.SetIpmi", &v1::SetIpmiResponse::default());
         self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
@@ -437,15 +457,8 @@ impl Bench {
                 cooling_devices: vec![fan("fan0", Some(4200.4)), fan("fan1", None)],
             },
         );
-        let zone = v1::ThermalZone {
-            name: "main".into(),
-            status: v1::ThermalZoneStatus::Normal.into(),
-            ..v1::ThermalZone::default()
-        };
-        self.say(
-            "rpc.ThermalService.ListThermalZones",
-            &v1::ListThermalZonesResponse { thermal_zones: vec![zone], ..Default::default() },
-        );
+        let zones = v1::ListThermalZonesResponse { thermal_zones: vec![zone()], ..Default::default() };
+        self.say("rpc.ThermalService.ListThermalZones", &zones);
         use v1::AssetType as T;
         let absent = v1::Asset { present: false, ..asset("psu1", T::PowerSupply, "", &[]) };
         let assets = vec![
@@ -718,6 +731,7 @@ pub fn path(resource: &Resource) -> String {
     names.push(match resource.type_name() {
         "Sensor" => "cpu0_temp",
         "Fan" => "fan0",
+        "Control" => "main",
         "PowerSupply" => "psu0",
         "LogService" if resource.path.starts_with("Managers") => "Diagnostics",
         "LogEntryCollection" | "LogEntry" if resource.path.starts_with("Managers") => "EventLog",
@@ -770,7 +784,7 @@ pub fn fitting(property: &Property) -> Value {
             json!([{"Address": "192.0.2.9", "SubnetMask": "255.255.255.0", "Gateway": "192.0.2.1"}])
         }
         (_, Kind::Bool) => json!(true),
-        (_, Kind::Integer(from, _)) => json!(from),
+        (_, Kind::Integer(from, _) | Kind::Decimal(from, _)) => json!(from),
         (_, Kind::Text(_)) => json!("text"),
         (_, Kind::Secret(_) | Kind::Pem(_)) => json!("secret-enough"),
         (_, Kind::Enum(all)) => json!(all[0]),
