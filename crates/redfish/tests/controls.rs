@@ -1,4 +1,4 @@
-//! Controls of thermal zones: what is shown of them, who takes the fans over and gives them back.
+//! Controls of thermal zones: what is shown of them, who takes the fans over and gives them back, and the assembly beside them.
 
 mod support;
 
@@ -325,7 +325,7 @@ fn daemons_that_are_dead_take_their_own_part_with_them_and_no_more() {
 }
 
 #[test]
-fn a_second_chassis_has_no_zones() {
+fn a_second_chassis_has_no_zones_and_no_boards() {
     let mut bench = Bench::new();
     let chassis = |name: &str| v1::Chassis { name: name.into(), ..v1::Chassis::default() };
     let all = v1::ListChassisResponse {
@@ -336,5 +336,75 @@ fn a_second_chassis_has_no_zones() {
     let side = "/redfish/v1/Chassis/side";
     assert_eq!(bench.shown(&format!("{side}/Controls"))["Members"], json!([]));
     assert_eq!(bench.get(&format!("{side}/Controls/main")).status, 404);
+    assert_eq!(bench.shown(&format!("{side}/Assembly"))["Assemblies"], json!([]));
     assert_eq!(bench.get("/redfish/v1/Chassis/nobody/Controls").status, 404);
+    assert_eq!(bench.get("/redfish/v1/Chassis/nobody/Assembly").status, 404);
+}
+
+#[test]
+fn an_assembly_is_of_boards_that_say_what_they_are_and_are_shown_nowhere_else() {
+    use v1::{AssetQuality as Quality, AssetSource as Source, AssetType as Type};
+    let mut bench = Bench::new();
+    let uri = format!("{CHASSIS}/Assembly");
+    assert_eq!(bench.shown(CHASSIS)["Assembly"]["@odata.id"], uri);
+    let mainboard = json!({
+        "@odata.id": format!("{uri}#/Assemblies/0"),
+        "MemberId": "0",
+        "Name": "Part mainboard",
+        "Model": "Product mainboard",
+        "Producer": "Maker",
+        "PartNumber": "part",
+        "SerialNumber": "serial",
+        "SKU": "sku",
+        "Version": "1.2.3",
+        "ProductionDate": "2020-09-13T12:26:40Z",
+        "Status": {"State": "Enabled"},
+    });
+    // Power supplies, drives, what a host's firmware names and the chassis itself are not among them.
+    assert_eq!(bench.shown(&uri)["Assemblies"], json!([mainboard]));
+
+    let part = |id: &str, kind: Type, source: Source| v1::Asset {
+        id: id.into(),
+        name: id.into(),
+        r#type: kind.into(),
+        source: source.into(),
+        present: true,
+        quality: Quality::Good.into(),
+        info: Some(v1::AssetInfo {
+            product_name: id.into(),
+            serial_number: Some(format!("serial of {id}")),
+            ..v1::AssetInfo::default()
+        }),
+        ..v1::Asset::default()
+    };
+    let board = |id: &str| part(id, Type::Board, Source::Fru);
+    let silent = |id: &str| {
+        let info = v1::AssetInfo { product_name: id.into(), ..v1::AssetInfo::default() };
+        v1::Asset { info: Some(info), quality: Quality::Damaged.into(), ..board(id) }
+    };
+    let assets = vec![
+        part("box", Type::Chassis, Source::Fru),
+        v1::Asset { present: false, ..board("pulled") },
+        silent("nothing"),
+        v1::Asset { quality: Quality::Damaged.into(), ..board("riser") },
+        part("cage", Type::Chassis, Source::Fru),
+        part("backplane", Type::Other, Source::Fru),
+        part("tables", Type::Board, Source::Smbios),
+        part("psu", Type::PowerSupply, Source::Fru),
+        part("disk", Type::Drive, Source::Fru),
+        v1::Asset { info: None, ..board("bare") },
+    ];
+    bench.say("rpc.AssetService.ListAssets", &v1::ListAssetsResponse { assets });
+    let shown = bench.shown(&uri)["Assemblies"].clone();
+    let said = |name: &str| -> Vec<String> {
+        let members = shown.as_array().unwrap().iter();
+        members.map(|member| member[name].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(said("Name"), ["riser", "cage", "backplane"]);
+    assert_eq!(said("MemberId"), ["0", "1", "2"]);
+    assert_eq!(said("SerialNumber"), ["serial of riser", "serial of cage", "serial of backplane"]);
+    assert_eq!(said("Model"), ["", "", ""], "a name is no model");
+    assert_eq!(shown[0]["Status"], json!({"State": "Enabled", "Health": "Warning"}));
+    bench.refuse("rpc.AssetService.ListAssets", Fault::new(Code::Unavailable, "gone"));
+    assert_eq!(bench.get(&uri).status, 503);
 }

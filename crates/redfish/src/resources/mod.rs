@@ -1,6 +1,7 @@
 //! The resources. Each file says where its values come from; this is the list of them.
 
 mod accounts;
+mod assembly;
 mod boot_override;
 mod certificates;
 mod chassis;
@@ -68,6 +69,7 @@ pub static ALL: &[&Resource] = &[
     &log_services::ENTRY_OF_SYSTEM,
     &chassis::COLLECTION,
     &chassis::CHASSIS,
+    &assembly::ASSEMBLY,
     &storage::DRIVES,
     &storage::DRIVE,
     &sensors::COLLECTION,

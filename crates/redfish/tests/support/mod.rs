@@ -104,6 +104,11 @@ fn with_mac(asset: v1::Asset) -> v1::Asset {
     v1::Asset { info, ..asset }
 }
 
+fn made(asset: v1::Asset) -> v1::Asset {
+    let info = asset.info.map(|info| v1::AssetInfo { manufacturing_date: time(1_600_000_000), ..info });
+    v1::Asset { info, ..asset }
+}
+
 /// Of the machine's port.
 pub const MAC: &str = "52:54:00:12:34:56";
 
@@ -464,6 +469,7 @@ impl Bench {
         let assets = vec![
             asset("platform", T::System, "", &[]),
             asset("chassis-fru", T::Chassis, "", &[]),
+            made(asset("mainboard", T::Board, "", &[])),
             asset("psu0", T::PowerSupply, "", &[("capacity_watts", "750")]),
             absent,
             asset("system-system", T::System, "system", &[]),
