@@ -176,11 +176,11 @@ pub(crate) static KNOWN_TO_HOST_ONLY: Template = Template {
     args: 1,
 };
 
-pub(crate) static FANS_HELD: Template = Template {
-    id: "UBmc.1.0.FansHeld",
+pub(crate) static SET_POINT_HELD: Template = Template {
+    id: "UBmc.1.0.SetPointHeld",
     severity: Severity::OK,
-    text: "The fans are held at %1 percent until %2. Then the service decides again.",
-    resolution: "Set the set point again to hold them for longer, or the control mode Automatic to give them back.",
+    text: "The set point is held at %1 percent until %2. Then the service decides again.",
+    resolution: "Set it again to hold it for longer, or the control mode Automatic to give it back.",
     args: 2,
 };
 

@@ -142,7 +142,7 @@ fn who_decides_and_until_when_and_what_goes_before_that_is_shown() {
     let shown = bench.shown(MAIN);
     assert_eq!((&shown["ControlMode"], &shown["SetPoint"]), (&json!("Override"), &json!(40.0)));
     let (id, args) = message(&shown, "ControlMode");
-    assert_eq!((id, args), (json!("UBmc.1.0.FansHeld"), json!(["40", "2026-09-21T15:15:00Z"])));
+    assert_eq!((id, args), (json!("UBmc.1.0.SetPointHeld"), json!(["40", "2026-09-21T15:15:00Z"])));
     // No temperature is held meanwhile.
     assert_eq!(bench.shown(TARGET)["ControlMode"], "Disabled");
     // The fans run at full speed: what was set stays what was set, and does not count.
@@ -196,6 +196,10 @@ fn the_fans_are_taken_over_for_a_day_and_given_back() {
             assert_eq!(overrides(&bench), day(percent), "{body}");
         }
     }
+    // With its host off it wants less than may be set.
+    let mut bench = with(vec![v1::ThermalZone { demand_percent: 12.0, ..automatic() }]);
+    assert_eq!(patch(&mut bench, MAIN, &json!({"ControlMode": "Override"})), (200, Vec::new()));
+    assert_eq!(overrides(&bench), day(20.0));
     let mut bench = with(vec![zone()]);
     for body in [json!({"ControlMode": "Automatic"}), json!({"ControlMode": "Automatic", "SetPoint": 40})] {
         assert_eq!(patch(&mut bench, MAIN, &body), (200, Vec::new()), "{body}");

@@ -1,13 +1,13 @@
-//! Controls of a chassis: of each thermal zone of thermalmgr's (`ThermalService`) what its fans do, which a person may decide for a while, and the temperature
-//! that it holds, where it holds one, which is the board's and the profile's to say. With more than one chassis they are the first one's, as its sensors and
-//! fans are.
+//! Controls of a chassis: of each thermal zone of thermalmgr's (`ThermalService`) what it wants of its fans, which a person may decide for a while, and the
+//! temperature that it holds, where it holds one, which is the board's and the profile's to say. With more than one chassis they are the first one's, as its
+//! sensors and fans are.
 
 use prost_types::Timestamp;
 use schema::rpc::thermal_service;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
-use crate::message::{FANS_AT_FULL_SPEED, FANS_HELD, base};
+use crate::message::{FANS_AT_FULL_SPEED, SET_POINT_HELD, base};
 use crate::privilege::entity;
 use crate::resource::{
     Action, Change, Given, Kind, Names, Patch, Property, Resource, collection, link, status,
@@ -17,7 +17,7 @@ use crate::{Fault, Message};
 
 use super::{name, sensors};
 
-/// How long the fans are held that somebody sets here, in seconds: as long as thermalmgr holds them at most, as no property of the schema says how long.
+/// How long a set point is held that somebody sets here, in seconds: as long as thermalmgr holds them at most, as no property of the schema says how long.
 const HELD_S: u32 = 86_400;
 /// What the name of the control of a zone's temperature has behind the zone's. No name of a zone has a dot in it (`board::Id`).
 const TARGET: &str = ".target";
@@ -80,7 +80,7 @@ pub(super) fn has(action: &Action, names: Names<'_>) -> bool {
 
 /// What is controlled of a zone.
 enum Control<'w> {
-    /// What its fans do.
+    /// What it wants of its fans.
     Fans(&'w v1::ThermalZone),
     /// The temperature that it holds, degrees Celsius.
     Temperature(&'w v1::ThermalZone, f64),
@@ -141,7 +141,7 @@ fn fans(chassis: &str, zone: &v1::ThermalZone, sensors: Option<Vec<Value>>) -> V
         .collect();
     json!({
         "Name": format!("Fans of {}", zone.name),
-        "Description": "What the fans of a thermal zone do. Set here it is held for 24 hours, then the service decides again",
+        "Description": "What a thermal zone wants of its fans; one of several zones follows the zone that wants most. Set here it is held for 24 hours, then the service decides again",
         "ControlType": "Percent",
         "SetPointType": "Single",
         "SetPointUnits": "%",
@@ -170,7 +170,7 @@ fn held(zone: &v1::ThermalZone) -> Option<Message> {
     let end = zone.override_ends_at?;
     let seconds = end.seconds.saturating_add(i64::from(end.nanos >= 500_000_000));
     let end = Timestamp { seconds, nanos: 0 };
-    Some(FANS_HELD.with(&[&zone.override_percent?.to_string(), &end.to_string()]))
+    Some(SET_POINT_HELD.with(&[&zone.override_percent?.to_string(), &end.to_string()]))
 }
 
 /// That no set point counts now, and why.
@@ -283,9 +283,11 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
         }
         return vec![Change { properties, call: Ok(give_back(zone)) }];
     }
+    // While its hosts are off a zone wants less than a person may have it want.
+    let at_least = zone.min_override_percent.unwrap_or_default();
     let request = v1::OverrideThermalZoneRequest {
         name: zone.name.clone(),
-        cooling_power_percent: wanted.unwrap_or_else(|| set_point(zone)),
+        cooling_power_percent: wanted.unwrap_or_else(|| set_point(zone).max(at_least)),
         seconds: HELD_S,
     };
     vec![Change { properties, call: Ok(Call::new(thermal_service::OVERRIDE_THERMAL_ZONE, &request)) }]
