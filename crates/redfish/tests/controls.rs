@@ -250,7 +250,7 @@ fn what_is_refused_changes_nothing_and_both_are_told() {
     let mut bench = with(vec![zone()]);
     for (body, places) in [
         (json!({"SetPoint": 70}), &["/SetPoint"][..]),
-        (json!({"SetPoint": 70, "ControlMode": "Override"}), &["/ControlMode", "/SetPoint"]),
+        (json!({"SetPoint": 70, "ControlMode": "Override"}), &["/ControlMode", "/SetPoint"][..]),
     ] {
         let expected: Vec<_> = places.iter().map(|at| (*at, "PropertyNotWritable")).collect();
         assert_eq!(patch(&mut bench, TARGET, &body), (400, told(&expected)), "{body}");
