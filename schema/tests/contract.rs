@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use schema::v1alpha1::{
     ChangePasswordRequest, CreateSessionRequest, CreateSessionResponse, CreateUserRequest, GetHostRequest,
-    Host, HostStatus, Privilege, ResetPasswordRequest, ResetPasswordResponse, VerifyPasswordRequest,
-    VerifyTokenRequest,
+    Host, HostStatus, Privilege, ResetPasswordRequest, ResetPasswordResponse, UpdateUserRequest,
+    VerifyPasswordRequest, VerifyTokenRequest,
 };
 use schema::{FieldOrigin, Idempotency};
 
@@ -104,6 +104,7 @@ fn debug_never_shows_a_password_or_token() {
             ChangePasswordRequest { id: "1".into(), current_password: secret(), new_password: secret() }
         ),
         format!("{:?}", ResetPasswordRequest { new_password: Some(secret()), ..Default::default() }),
+        format!("{:?}", UpdateUserRequest { password: Some(secret()), ..Default::default() }),
         format!("{:?}", ResetPasswordResponse { new_password: secret() }),
         format!("{:?}", CreateSessionRequest { password: secret(), ..Default::default() }),
         format!("{:?}", CreateSessionResponse { token: secret(), ..Default::default() }),

@@ -269,6 +269,33 @@ def roles(args, password):
     return problems
 
 
+def controls(args, password):
+    """The fans of a zone, by DMTF's library: taken over, refused what is too little, and given back."""
+    problems, expect, client = by_library(args)
+    admin = client(args.user, password)
+    admin.login(auth="session")
+    members = expect("the controls", admin.get("/redfish/v1/Chassis/chassis/Controls"), 200).dict["Members"]
+    uri = next(one["@odata.id"] for one in members if one["@odata.id"].endswith("/cpu"))
+    before = expect("a control", admin.get(uri), 200).dict
+    least = before["AllowableMin"]
+    expect("too little", admin.patch(uri, body={"ControlMode": "Override", "SetPoint": least / 2}), 400)
+    expect("a mode that is none", admin.patch(uri, body={"ControlMode": "Manual", "SetPoint": 70}), 400)
+    after = expect("the same control", admin.get(uri), 200).dict
+    if (before["ControlMode"], after["ControlMode"]) != ("Automatic", "Automatic"):
+        problems.append(f"what was refused left {uri} in {after['ControlMode']}")
+    taken = expect("a set point", admin.patch(uri, body={"ControlMode": "Override", "SetPoint": 70}), 200).dict
+    if (taken["ControlMode"], taken["SetPoint"]) != ("Override", 70):
+        problems.append(f"{uri} is {taken['ControlMode']} at {taken['SetPoint']}")
+    expect("its target", admin.patch(uri + ".target", body={"SetPoint": 50}), 400)
+    expect("giving it back", admin.post(uri + "/Actions/Control.ResetToDefaults", body={}), 204)
+    expect("once more", admin.post(uri + "/Actions/Control.ResetToDefaults", body={}), 204)
+    after = expect("the control at last", admin.get(uri), 200).dict
+    if after["ControlMode"] != "Automatic":
+        problems.append(f"{uri} was given back and is {after['ControlMode']}")
+    admin.logout()
+    return problems
+
+
 def root_of(args, password):
     """DMTF's library, logged in."""
     import redfish
@@ -458,6 +485,7 @@ def claim(args, password):
     problems += media(root, args.image)
     problems += new_account(args, password)
     problems += roles(args, password)
+    problems += controls(args, password)
     # Each of its boots takes seconds, and sushy has had them.
     if os.environ.get("UBMC_TEST_LARGE_MACHINE"):
         problems += utilities(args, password, wait, system)

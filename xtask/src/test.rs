@@ -278,6 +278,7 @@ const REDFISH: [&str; 19] = [
     "any_request",
     "audit",
     "changes",
+    "controls",
     "expand",
     "network",
     "patch_semantics",

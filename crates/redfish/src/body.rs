@@ -236,6 +236,11 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
             None if number.is_f64() => Err(Wrong::Type),
             None => Err(Wrong::Range(from, to)),
         },
+        (Kind::Decimal(from, to), Value::Number(number)) => match number.as_f64() {
+            // The bounds are small: as numbers with a fraction they are what they are.
+            Some(number) if number >= from as f64 && number <= to as f64 => Ok(()),
+            _ => Err(Wrong::Range(from, to)),
+        },
         (Kind::Text(most) | Kind::Secret(most), Value::String(text)) => {
             if text.chars().count() > most {
                 Err(Wrong::Long(most))

@@ -929,6 +929,7 @@ impl Exchange {
             Err(message) if message.id() == resources::updates_disabled().id() => {
                 Step::Done(Answer::error(CONFLICT, &[message]))
             }
+            Err(message) if message.id() == base::SUCCESS.id => Step::Done(Answer::empty(204)),
             Err(message) => Step::Done(Answer::error(400, &[message])),
         }
     }
@@ -1075,7 +1076,7 @@ fn action_info(action: &Action, uri: &str, id: &str) -> Value {
         .map(|parameter| {
             let (kind, values) = match parameter.property.kind {
                 Kind::Bool => ("Boolean", None),
-                Kind::Integer(..) => ("Number", None),
+                Kind::Integer(..) | Kind::Decimal(..) => ("Number", None),
                 Kind::Text(_) | Kind::Secret(_) | Kind::Pem(_) => ("String", None),
                 Kind::Enum(values) => ("String", Some(values)),
                 Kind::Texts(_) => ("StringArray", None),

@@ -54,9 +54,10 @@ impl Fault {
         is_wrong && self.to_message(None).id() == base::GENERAL_ERROR.id
     }
 
-    /// As [`Self::properties`]; none where a reason says more of the request than which fields of it are wrong.
+    /// As [`Self::properties`]; none where a reason says more of the request than which fields of it are wrong. A weak password is the one property that it is.
     pub(crate) fn named(&self, fields: Fields) -> Vec<(&'static str, &str)> {
-        if self.is_of_fields() { self.properties(fields) } else { Vec::new() }
+        let is_of_some = self.is_of_fields() || self.reason == "WEAK_PASSWORD";
+        if is_of_some { self.properties(fields) } else { Vec::new() }
     }
 
     /// The properties whose fields are wrong, by their names in `fields`, and why. What is said of several fields that are one property is said once; what is
@@ -258,6 +259,9 @@ mod tests {
         }
         let weak = Fault { reason: "WEAK_PASSWORD".into(), ..told("password: too short") };
         assert!(!weak.is_of_fields());
+        let weak = Fault { fields: vec![("password".into(), "too short".into())], ..weak };
+        assert_eq!(weak.named(&[("password", "Password")]), [("Password", "too short")]);
+        assert!(weak.named(&[("role", "RoleId")]).is_empty());
     }
 
     #[test]

@@ -176,6 +176,22 @@ pub(crate) static KNOWN_TO_HOST_ONLY: Template = Template {
     args: 1,
 };
 
+pub(crate) static SET_POINT_HELD: Template = Template {
+    id: "UBmc.1.0.SetPointHeld",
+    severity: Severity::OK,
+    text: "The set point is held at %1 percent until %2. Then the service decides again.",
+    resolution: "Set it again to hold it for longer, or the control mode Automatic to give it back.",
+    args: 2,
+};
+
+pub(crate) static FANS_AT_FULL_SPEED: Template = Template {
+    id: "UBmc.1.0.FansAtFullSpeed",
+    severity: Severity::Warning,
+    text: "The set point does not count now: the fans run at full speed for safety (%1).",
+    resolution: "Look at the components that the message names.",
+    args: 1,
+};
+
 /// The body of an answer that is an error (DSP0266 §8.6).
 pub(crate) fn error_body(messages: &[Message]) -> Value {
     let general = base::GENERAL_ERROR.plain();

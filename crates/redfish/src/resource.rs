@@ -124,6 +124,8 @@ pub enum Kind {
     Bool,
     /// A whole number from and to.
     Integer(i64, i64),
+    /// A number from and to, whole or not.
+    Decimal(i64, i64),
     /// A text of at most so many characters.
     Text(usize),
     /// A text that is not to be repeated, of at most so many characters.
@@ -265,7 +267,7 @@ pub struct Action {
     pub parameters: &'static [Parameter],
     /// Whether what it is done with is there, from as little as says so: an action waits for nobody who only knows what is shown beside.
     pub is_there: fn(&World, Names<'_>) -> Result<bool, Fault>,
-    /// Which call does it; `None` for one that needs none, as it is so already.
+    /// Which call does it; the message `Success` of `Base` where none is needed, as it is so already.
     pub run: fn(&World, Names<'_>, &Given) -> Result<Call, Message>,
 }
 

@@ -463,14 +463,36 @@ fn accounts_are_made_changed_and_deleted() {
     let answer = bench.send(Method::Patch, &format!("{accounts}/rita"), &body);
     assert_eq!(answer.status, 200, "{}", answer.value());
     let calls: Vec<&str> = bench.called.iter().map(|call| call.method.method).collect();
-    assert_eq!(calls, ["ResetPassword", "UpdateUser"], "all but the password is one change");
-    let asked = v1::UpdateUserRequest::decode(bench.called[1].request.as_slice()).unwrap();
-    assert_eq!(asked.field_mask.unwrap().paths, ["role", "enabled", "lockout_info.locked"]);
-    let request = v1::ResetPasswordRequest::decode(bench.called[0].request.as_slice()).unwrap();
-    assert_eq!(
-        (request.require_change, request.new_password.as_deref()),
-        (Some(true), Some("another-secret"))
-    );
+    assert_eq!(calls, ["UpdateUser"], "it is one change");
+    let asked = v1::UpdateUserRequest::decode(bench.called[0].request.as_slice()).unwrap();
+    assert_eq!(asked.password.as_deref(), Some("another-secret"));
+    let paths = asked.field_mask.unwrap().paths;
+    assert_eq!(paths, ["role", "enabled", "password_change_required", "lockout_info.locked"]);
+    let user = asked.user.unwrap();
+    assert_eq!((user.role.as_str(), user.password_change_required), ("Operator", true));
+    assert!(!format!("{:?}", bench.called).contains("another-secret"));
+
+    // A password alone takes no right to manage accounts.
+    bench.called.clear();
+    for (name, body, required) in [
+        ("rita", json!({"Password": "another-secret"}), false),
+        ("rita", json!({"Password": "another-secret", "PasswordChangeRequired": true}), true),
+        ("admin", json!({"Password": "another-secret", "PasswordChangeRequired": false}), false),
+    ] {
+        assert_eq!(bench.send(Method::Patch, &format!("{accounts}/{name}"), &body).status, 200, "{body}");
+        let call = bench.called.pop().unwrap();
+        assert_eq!((call.method.method, bench.called.len()), ("ResetPassword", 0), "{body}");
+        let request = v1::ResetPasswordRequest::decode(call.request.as_slice()).unwrap();
+        assert_eq!(
+            (request.require_change, request.new_password.as_deref()),
+            (Some(required), Some("another-secret")),
+            "{body}"
+        );
+    }
+    // One's own that must be changed all the same is a change of the account.
+    let body = json!({"Password": "another-secret", "PasswordChangeRequired": true});
+    assert_eq!(bench.send(Method::Patch, &format!("{accounts}/admin"), &body).status, 200);
+    assert_eq!(bench.called.pop().unwrap().method.method, "UpdateUser");
 
     let weak = Fault { reason: "WEAK_PASSWORD".into(), ..Fault::new(Code::InvalidArgument, "too short") };
     bench.refuse("rpc.UserService.ResetPassword", weak);

@@ -99,6 +99,11 @@ fn misfits(property: &Property) -> Vec<(Value, &'static str)> {
                 (json!(from - 1), "PropertyValueOutOfRange"),
             ]);
         }
+        Kind::Decimal(from, to) => {
+            all.extend([(json!("1"), TYPE), (json!(true), TYPE)]);
+            let beyond = [json!(to + 1), json!(from - 1), json!(to as f64 + 0.5), json!(1e300)];
+            all.extend(beyond.map(|value| (value, "PropertyValueOutOfRange")));
+        }
         Kind::Text(most) | Kind::Secret(most) | Kind::Pem(most) => {
             all.extend([(json!(1), TYPE), (json!(true), TYPE)]);
             all.push((json!("x".repeat(most + 1)), "StringValueTooLong"));

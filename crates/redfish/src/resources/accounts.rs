@@ -107,6 +107,7 @@ fn set_policy(_world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
 const FIELDS: Fields = &[
     ("username", "UserName"),
     ("password", "Password"),
+    ("new_password", "Password"),
     ("role", "RoleId"),
     ("enabled", "Enabled"),
     ("password_change_required", "PasswordChangeRequired"),
@@ -247,28 +248,37 @@ fn made(answer: &[u8]) -> Result<Made, Fault> {
     Ok(Made { name: user.username, shown: None, headers: Vec::new(), messages: Vec::new() })
 }
 
+/// What a PATCH gives is one change. A password alone is what everybody may set of the own account, also who has to change it first; with anything else it goes
+/// in the change of that, which is for who manages accounts.
 fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     let id = name(names, 0);
-    let mut changes = Vec::new();
-    if let Some(password) = given.text("Password") {
-        let own = world.about.asker.username == id;
+    let own = world.about.asker.username == id;
+    let required = given.bool("PasswordChangeRequired");
+    // Who chooses it for another says whether it is to be changed; one's own needs no change.
+    let with_password = if own { required == Some(false) } else { required.is_some() };
+    let is_beside = |path: &str| path != "Password" && !(with_password && path == "PasswordChangeRequired");
+    if let Some(password) = given.text("Password")
+        && !given.0.iter().any(|(path, _)| is_beside(path))
+    {
         let request = v1::ResetPasswordRequest {
             id: id.to_owned(),
             new_password: Some(password.to_owned()),
-            // Who chooses it for another says whether it is to be changed; one's own needs no change.
-            require_change: Some(!own && given.bool("PasswordChangeRequired").unwrap_or(false)),
+            require_change: Some(!own && required.unwrap_or(false)),
         };
         let mut change = Change::of("Password", Ok(Call::new(user_service::RESET_PASSWORD, &request)));
-        if !own && given.get("PasswordChangeRequired").is_some() {
-            change.properties.push("PasswordChangeRequired");
-        }
-        changes.push(change);
+        change.properties.extend(with_password.then_some("PasswordChangeRequired"));
+        return vec![change];
     }
-    let with_password =
-        changes.iter().any(|change: &Change| change.properties.contains(&"PasswordChangeRequired"));
-    // All else is one change.
+    update(id, given)
+}
+
+/// All that is given, as one change of the account.
+fn update(id: &str, given: &Given) -> Vec<Change> {
+    let mut changes = Vec::new();
     let (mut properties, mut paths, mut user) =
         (Vec::new(), Vec::new(), v1::User { id: id.to_owned(), ..v1::User::default() });
+    let password = given.text("Password").map(str::to_owned);
+    properties.extend(password.as_ref().map(|_| "Password"));
     let mut update = |property: &'static str, path: &str| {
         properties.push(property);
         paths.push(path.to_owned());
@@ -299,7 +309,7 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
         user.enabled = Some(enabled);
         update("Enabled", "enabled");
     }
-    if let Some(required) = given.bool("PasswordChangeRequired").filter(|_| !with_password) {
+    if let Some(required) = given.bool("PasswordChangeRequired") {
         user.password_change_required = required;
         update("PasswordChangeRequired", "password_change_required");
     }
@@ -310,7 +320,7 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     }
     if !properties.is_empty() {
         let field_mask = Some(prost_types::FieldMask { paths });
-        let request = v1::UpdateUserRequest { user: Some(user), field_mask };
+        let request = v1::UpdateUserRequest { user: Some(user), field_mask, password };
         changes.push(Change { properties, call: Ok(Call::new(user_service::UPDATE_USER, &request)) });
     }
     changes

@@ -49,7 +49,7 @@ pub(super) static CHASSIS: Resource = Resource {
         run: reset,
     }],
     fields: &[("action", "ResetType")],
-    ..Resource::new("Chassis/{}", "Chassis.v1_15_0.Chassis", &entity::CHASSIS, show)
+    ..Resource::new("Chassis/{}", "Chassis.v1_17_0.Chassis", &entity::CHASSIS, show)
 };
 
 fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
@@ -82,7 +82,9 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "PowerState": power_state(chassis),
         "LocationIndicatorActive": chassis.identify,
         "IndicatorLED": chassis.identify.map(|on| if on { "Lit" } else { "Off" }),
+        "Assembly": below("Assembly"),
         "Sensors": below("Sensors"),
+        "Controls": below("Controls"),
         "Drives": below("Drives"),
         "EnvironmentMetrics": below("EnvironmentMetrics"),
         "Thermal": below("Thermal"),
@@ -99,7 +101,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
 }
 
 /// The part that is the box: the one its own EEPROM describes, else the machine as a whole. With more than one box nothing says which is which.
-fn asset<'w>(world: &'w World, chassis: &str) -> Option<&'w v1::Asset> {
+pub(super) fn asset<'w>(world: &'w World, chassis: &str) -> Option<&'w v1::Asset> {
     let all = &world.assets().ok()?.assets;
     let first = world.chassis().ok()?.chassis.first().is_some_and(|first| first.name == chassis);
     let of = |kind: v1::AssetType| {

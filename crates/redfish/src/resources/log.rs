@@ -7,8 +7,8 @@ use crate::Message;
 use crate::answer::Answer;
 use crate::filter::{Compared, Filter, Side};
 use crate::message::{
-    CERTIFICATE_REFUSED, Content, KNOWN_TO_HOST_ONLY, NETWORK_ON_TRIAL, Registry, Severity, Template, base,
-    task_event,
+    CERTIFICATE_REFUSED, Content, FANS_AT_FULL_SPEED, KNOWN_TO_HOST_ONLY, NETWORK_ON_TRIAL, Registry,
+    SET_POINT_HELD, Severity, Template, base, task_event,
 };
 use crate::query::{Query, QueryError};
 use crate::resource::{link, prune};
@@ -28,6 +28,8 @@ pub(super) static REGISTRY: Registry = Registry {
         &CERTIFICATE_REFUSED,
         &NETWORK_ON_TRIAL,
         &KNOWN_TO_HOST_ONLY,
+        &SET_POINT_HELD,
+        &FANS_AT_FULL_SPEED,
     ]),
 };
 

@@ -50,7 +50,7 @@ pub const DATA_TYPE: &str = "application/gzip";
 const DATA: &str = "/redfish/v1/Managers/bmc/LogServices/Diagnostics/Entries/";
 
 /// Whether the resource of these names has this action: of the logs one alone collects, and some can be cleared.
-pub(crate) fn has(action: &Action, names: Names<'_>) -> bool {
+pub(super) fn has(action: &Action, names: Names<'_>) -> bool {
     let is_one_of = |logs: &[Log]| names.last().is_some_and(|name| logs.iter().any(|log| log.id() == name));
     match action.name {
         COLLECT => is_one_of(&[Log::Data]),

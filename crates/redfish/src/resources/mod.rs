@@ -1,10 +1,12 @@
 //! The resources. Each file says where its values come from; this is the list of them.
 
 mod accounts;
+mod assembly;
 mod boot_override;
 mod boot_progress;
 mod certificates;
 mod chassis;
+mod controls;
 mod environment;
 mod events;
 mod fans;
@@ -36,11 +38,11 @@ mod watchdog;
 use std::collections::BTreeMap;
 
 use crate::message::{self, Registry};
-use crate::resource::Resource;
+use crate::resource::{Action, Names, Resource};
 
 pub use events::STREAM;
 pub use log::{EVENT_REGISTRIES, EVENT_TYPES, StreamFilter, event_payload, is_sent, selects};
-pub(crate) use log_services::{COLLECT, has};
+pub(crate) use log_services::COLLECT;
 pub use log_services::{DATA_TYPE, data_at};
 pub(crate) use tasks::{Outcome, monitor_uri, outcome_of};
 pub use telemetry::is_report_definition;
@@ -69,10 +71,13 @@ pub static ALL: &[&Resource] = &[
     &log_services::ENTRY_OF_SYSTEM,
     &chassis::COLLECTION,
     &chassis::CHASSIS,
+    &assembly::ASSEMBLY,
     &storage::DRIVES,
     &storage::DRIVE,
     &sensors::COLLECTION,
     &sensors::SENSOR,
+    &controls::COLLECTION,
+    &controls::CONTROL,
     &environment::METRICS,
     &thermal::THERMAL,
     &thermal::SUBSYSTEM,
@@ -141,6 +146,11 @@ pub static REGISTRIES: &[&Registry] = &[
     &message::heartbeat_event::REGISTRY,
     &log::REGISTRY,
 ];
+
+/// Whether the resource of these names has an action that its type has.
+pub(crate) fn has(action: &Action, names: Names<'_>) -> bool {
+    log_services::has(action, names) && controls::has(action, names)
+}
 
 /// The resource at these names.
 pub(crate) fn at(parts: &[&str]) -> Option<(&'static Resource, Vec<String>)> {

@@ -104,6 +104,11 @@ fn with_mac(asset: v1::Asset) -> v1::Asset {
     v1::Asset { info, ..asset }
 }
 
+fn made(asset: v1::Asset) -> v1::Asset {
+    let info = asset.info.map(|info| v1::AssetInfo { manufacturing_date: time(1_600_000_000), ..info });
+    v1::Asset { info, ..asset }
+}
+
 /// Of the machine's port.
 pub const MAC: &str = "52:54:00:12:34:56";
 
@@ -156,6 +161,24 @@ pub fn subscription(id: &str, state: v1::EventSubscriptionState) -> v1::EventSub
         } else {
             "it answered 500".into()
         },
+    }
+}
+
+/// A zone whose fans somebody holds at 40 percent.
+pub fn zone() -> v1::ThermalZone {
+    v1::ThermalZone {
+        name: "main".into(),
+        sensor_names: vec!["cpu0_temp".into()],
+        cooling_device_names: vec!["fan0".into(), "fan1".into()],
+        current_temperature: Some(41.5),
+        target_temperature: Some(65.0),
+        status: v1::ThermalZoneStatus::Normal.into(),
+        control_mode: v1::ThermalControlMode::Manual.into(),
+        demand_percent: 40.0,
+        override_percent: Some(40.0),
+        override_ends_at: time(1_790_003_700),
+        min_override_percent: Some(20.0),
+        ..v1::ThermalZone::default()
     }
 }
 
@@ -287,6 +310,8 @@ impl Bench {
         self.say("rpc.MediaService.ConfigureMedia", &v1::ConfigureMediaResponse::default());
         self.say("rpc.AssetService.SetAssetInfo", &v1::SetAssetInfoResponse::default());
         self.say("rpc.ChassisService.ChangeChassisState", &v1::ChangeChassisStateResponse::default());
+        self.say("rpc.ThermalService.OverrideThermalZone", &v1::OverrideThermalZoneResponse::default());
+        self.say("rpc.ThermalService.ClearThermalOverride", &v1::ClearThermalOverrideResponse::default());
         self.say("rpc.NetworkService.ChangeNetwork", &v1::ChangeNetworkResponse::default());
         self.say("rpc.IpmiService.SetIpmi", &v1::SetIpmiResponse::default());
         self.say("rpc.IpmiService.SetHostWatchdog", &v1::SetHostWatchdogResponse::default());
@@ -460,20 +485,14 @@ impl Bench {
                 cooling_devices: vec![fan("fan0", Some(4200.4)), fan("fan1", None)],
             },
         );
-        let zone = v1::ThermalZone {
-            name: "main".into(),
-            status: v1::ThermalZoneStatus::Normal.into(),
-            ..v1::ThermalZone::default()
-        };
-        self.say(
-            "rpc.ThermalService.ListThermalZones",
-            &v1::ListThermalZonesResponse { thermal_zones: vec![zone], ..Default::default() },
-        );
+        let zones = v1::ListThermalZonesResponse { thermal_zones: vec![zone()], ..Default::default() };
+        self.say("rpc.ThermalService.ListThermalZones", &zones);
         use v1::AssetType as T;
         let absent = v1::Asset { present: false, ..asset("psu1", T::PowerSupply, "", &[]) };
         let assets = vec![
             asset("platform", T::System, "", &[]),
             asset("chassis-fru", T::Chassis, "", &[]),
+            made(asset("mainboard", T::Board, "", &[])),
             asset("psu0", T::PowerSupply, "", &[("capacity_watts", "750")]),
             absent,
             asset("system-system", T::System, "system", &[]),
@@ -745,6 +764,7 @@ pub fn path(resource: &Resource) -> String {
     names.push(match resource.type_name() {
         "Sensor" => "cpu0_temp",
         "Fan" => "fan0",
+        "Control" => "main",
         "PowerSupply" => "psu0",
         "LogService" if resource.path.starts_with("Managers") => "Diagnostics",
         "LogEntryCollection" | "LogEntry" if resource.path.starts_with("Managers") => "EventLog",
@@ -797,7 +817,7 @@ pub fn fitting(property: &Property) -> Value {
             json!([{"Address": "192.0.2.9", "SubnetMask": "255.255.255.0", "Gateway": "192.0.2.1"}])
         }
         (_, Kind::Bool) => json!(true),
-        (_, Kind::Integer(from, _)) => json!(from),
+        (_, Kind::Integer(from, _) | Kind::Decimal(from, _)) => json!(from),
         (_, Kind::Text(_)) => json!("text"),
         (_, Kind::Secret(_) | Kind::Pem(_)) => json!("secret-enough"),
         (_, Kind::Enum(all)) => json!(all[0]),

@@ -76,7 +76,7 @@ fn update(
         return Err(Failure::Usage("nothing to change; see ubmcctl user update --help".into()));
     }
     let paths = paths.into_iter().map(str::to_owned).collect();
-    Ok(UpdateUserRequest { user: Some(user), field_mask: Some(FieldMask { paths }) })
+    Ok(UpdateUserRequest { user: Some(user), field_mask: Some(FieldMask { paths }), password: None })
 }
 
 /// What a password has to have.
