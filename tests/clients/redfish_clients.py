@@ -38,6 +38,10 @@ PROFILES_CONTRADICT = {"SerialConsole/ConnectTypesSupported": ("ComputerSystem",
 RANDOM = "RESP_HEADERS_X_AUTH_TOKEN"
 TOKENS, FALLEN = 128, 12
 
+# What the Protocol Validator does not test here, and why not.
+UNTESTED = {
+}
+
 
 def tool(args, name):
     """Runs a program of the environment this one runs in."""
@@ -106,12 +110,15 @@ def protocol(args, password):
         return [f"no report ({code}): {said[-4000:]}"]
     with found[0].open(newline="") as file:
         rows = list(csv.reader(file, delimiter="\t"))
-    results = [cell.strip() for row in rows for cell in row if cell.strip() in ("PASS", "WARN", "FAIL", "NOT_TESTED")]
+    results = [cell.strip() for row in rows for cell in row if cell.strip() in ("PASS", "WARN", "FAIL", "NOT-TESTED")]
     print({result: results.count(result) for result in sorted(set(results))})
     failed = [row for row in rows if any(cell.strip() in ("FAIL", "WARN") for cell in row)]
     problems = ["\t".join(row) for row in failed if row[0] != RANDOM]
     if any(row[0] == RANDOM for row in failed):
         problems += tokens(args, password)
+    untested = {row[0] for row in rows if any(cell.strip() == "NOT-TESTED" for cell in row)}
+    print("not tested:", ", ".join(sorted(untested)))
+    problems += [f"the validator did not test {name}" for name in sorted(untested - UNTESTED)]
     if results.count("PASS") < 300:
         problems.append(f"not all of it was looked at: {said[-2000:]}")
     return problems
@@ -476,6 +483,7 @@ def claim(args, password):
         ("manager of the system", system.managers),
         ("hardware address", system.ethernet_interfaces.summary),
         ("processors", system.processors.get_members()),
+        ("architecture of the processors", system.processors.summary.architecture),
         ("drives", [drive for storage in system.storage.get_members() for drive in storage.drives]),
         ("registries", root.lazy_registries["Base"] if hasattr(root, "lazy_registries") else True),
     ]:

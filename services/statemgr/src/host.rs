@@ -119,6 +119,25 @@ pub(crate) struct Host {
     pub(crate) boot: Boot,
     /// How far it has come since it was switched on or restarted.
     pub(crate) progress: Progress,
+    /// What its lines can do.
+    pub(crate) actions: Vec<v1::HostAction>,
+}
+
+/// What can be asked of a host with these lines: powermgr refuses the rest as not supported.
+fn actions(power: &board::Power) -> Vec<v1::HostAction> {
+    use v1::HostAction::{ForceOff, ForceRestart, Nmi, Off, On, PowerCycle, Reboot};
+    // Who has no button to press cannot ask the operating system.
+    let asks = matches!(power, board::Power::Buttons(_));
+    let all = [
+        (On, true),
+        (Off, asks),
+        (Reboot, asks),
+        (ForceOff, true),
+        (ForceRestart, true),
+        (PowerCycle, true),
+        (Nmi, power.nmi().is_some()),
+    ];
+    all.into_iter().filter_map(|(action, is_there)| is_there.then_some(action)).collect()
 }
 
 impl Host {
@@ -166,6 +185,7 @@ impl Host {
             read_at: now,
             boot: Boot::new(None, now),
             progress: Progress::default(),
+            actions: actions(&host.power),
         };
         for (op, by) in unreported {
             new.note_unreported(&op, &by, now);
@@ -343,8 +363,33 @@ impl Host {
             last_operation: running.or_else(|| self.last.clone()),
             stale: self.stale,
             chassis_name: self.chassis.clone(),
+            supported_actions: self.actions.iter().map(|action| (*action).into()).collect(),
             boot_override: self.boot.to_wire(settings.boot_override.as_ref()),
             ..v1::Host::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_a_board(power: &str) -> Vec<v1::HostAction> {
+        let text = format!(
+            "[board]\nname = \"b\"\nvendor = \"v\"\nmodel = \"m\"\nhal = \"sim\"\n[chassis]\nname = \"c\"\n\
+             [[hosts]]\nid = \"system\"\nname = \"h\"\n[hosts.power]\npower_good = \"good\"\n{power}\n"
+        );
+        let report = board::parse(std::path::Path::new("board.toml"), &text, &[]);
+        assert!(report.problems().is_empty(), "{:?}", report.problems());
+        actions(&report.into_board().unwrap().hosts.first().unwrap().power)
+    }
+
+    #[test]
+    fn a_host_is_asked_what_its_lines_can_do() {
+        use v1::HostAction::{ForceOff, ForceRestart, Nmi, Off, On, PowerCycle, Reboot};
+        let buttons = "kind = \"buttons\"\npower = \"p\"";
+        assert_eq!(on_a_board(buttons), [On, Off, Reboot, ForceOff, ForceRestart, PowerCycle]);
+        let level = "kind = \"level\"\ncontrol = \"p\"\nnmi = \"n\"";
+        assert_eq!(on_a_board(level), [On, ForceOff, ForceRestart, PowerCycle, Nmi]);
     }
 }

@@ -191,7 +191,8 @@ impl Machine {
             "-accel",
             self.qemu.accel.as_str(),
             "-cpu",
-            "max",
+            // Without a register that KVM in a virtual machine may offer and then not let be set, by which QEMU ends.
+            "max,arch-capabilities=off",
             "-smp",
             "1",
             "-display",

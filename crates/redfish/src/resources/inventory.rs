@@ -30,6 +30,8 @@ pub(super) static PROCESSOR: Resource = Resource::new(
             "Socket": asset.name,
             "Manufacturer": said_of.manufacturer,
             "Model": said_of.product,
+            "ProcessorArchitecture": said_of.note("architecture").filter(|known| ARCHITECTURES.contains(known)),
+            "InstructionSet": said_of.note("instruction_set").filter(|known| INSTRUCTION_SETS.contains(known)),
             "TotalCores": said_of.number("cores"),
             "TotalThreads": said_of.number("threads"),
             "MaxSpeedMHz": said_of.number("max_mhz"),
@@ -61,6 +63,11 @@ pub(super) static MEMORY: Resource =
             "Status": said_of.status,
         })))
     });
+
+/// Architectures of processors that this version of the schema has (DSP0268, `ProcessorArchitecture`), as inventorymgr names them.
+const ARCHITECTURES: &[&str] = &["x86", "ARM"];
+/// The same of sets of instructions (DSP0268, `InstructionSet`).
+const INSTRUCTION_SETS: &[&str] = &["x86", "x86-64", "ARM-A32", "ARM-A64"];
 
 /// Kinds of memory that Redfish names as SMBIOS does.
 const KINDS: &[&str] = &["DDR", "DDR2", "DDR3", "DDR4"];

@@ -501,7 +501,13 @@ impl Bench {
                 "system-cpu0",
                 T::Processor,
                 "system",
-                &[("cores", "8"), ("threads", "16"), ("max_mhz", "3000")],
+                &[
+                    ("cores", "8"),
+                    ("threads", "16"),
+                    ("max_mhz", "3000"),
+                    ("architecture", "x86"),
+                    ("instruction_set", "x86-64"),
+                ],
             ),
             asset(
                 "system-dimm0",
