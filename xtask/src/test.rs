@@ -274,7 +274,7 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 19] = [
+const REDFISH: [&str; 20] = [
     "any_request",
     "audit",
     "changes",
@@ -285,6 +285,7 @@ const REDFISH: [&str; 19] = [
     "reference",
     "resources",
     "roles",
+    "rollup",
     "route_privileges",
     "together",
     "versions",

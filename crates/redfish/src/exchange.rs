@@ -253,7 +253,8 @@ impl Exchange {
         // Of a drive each account is shown what counts for it.
         let has_drives = resource.path.contains("/VirtualMedia") || self.query.expand.is_some();
         let whose = if has_drives { asker.username.as_str() } else { "" };
-        Some(format!("{}?{} {privileges} {expired} {whose}", self.route.uri, self.request.query))
+        let (uri, query, parts) = (&self.route.uri, &self.request.query, &self.world.about.rollup);
+        Some(format!("{uri}?{query} {privileges} {expired} {whose} {parts:?}"))
     }
 
     /// Goes on.

@@ -43,6 +43,7 @@ mod query;
 mod reports;
 mod resource;
 pub mod resources;
+mod rollup;
 mod route;
 mod select;
 mod world;
@@ -62,6 +63,7 @@ pub use resource::{
     Action, Answers, Change, Create, Deed, Delete, Given, Kind, Made, Names, Parameter, Patch, Property,
     Resource, Show,
 };
+pub use rollup::{Health, Rollup};
 pub use route::Route;
 pub use select::{Select, SelectError};
 pub use world::{About, Call, Collected, Need, StreamOpen, Supply, World};

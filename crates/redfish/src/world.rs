@@ -16,6 +16,7 @@ use schema::{Code, Method, MethodInfo};
 use crate::fault::Fault;
 use crate::index::Indexes;
 use crate::privilege::{Asker, Privileges};
+use crate::rollup::Rollup;
 
 /// What the names of reports of histories begin with; what follows is the sensor.
 pub(crate) const HISTORY: &str = "history-";
@@ -299,6 +300,8 @@ pub struct About {
     pub collected: Vec<Collected>,
     /// Identity of this installation, a UUID; empty when it is not known.
     pub uuid: String,
+    /// How what is measured and what cools is; `None` while that is not known.
+    pub rollup: Option<Arc<Rollup>>,
     /// Who asks; nobody in particular while nobody is logged in.
     pub asker: Asker,
     /// The names in the path of the request.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::{Change, Domain, Quality, Reason, SensorView, Snapshot, State};
 use prost::Message as _;
-use redfish::{Need, Supply};
+use redfish::{Need, Rollup, Supply};
 use schema::time::timestamp;
 use schema::v1alpha1 as api;
 use tokio::time::Instant;
@@ -45,6 +45,8 @@ pub(crate) type Stamp = (Change, Change);
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     made: Mutex<BTreeMap<Need, (Stamp, Instant, Supply)>>,
+    /// How the parts were, and of which readings, fans and zones that is.
+    rollup: Mutex<Option<([Change; 4], Arc<Rollup>)>>,
     /// When a daemon was last asked for a change of what is shown.
     changed: Mutex<Option<Instant>>,
 }
@@ -97,6 +99,35 @@ impl Memory {
         if shown.map(Domain::owner).any(|other| other == owner) || BEYOND.contains(&owner) {
             *self.changed() = Some(Instant::now());
         }
+    }
+
+    /// How what is measured and what cools is; `None` while one of those who know does not say. It is looked at once for each change.
+    pub(crate) fn rollup(&self, snapshot: &Snapshot) -> Option<Arc<Rollup>> {
+        let is_there =
+            |domain: Domain| snapshot.daemons().iter().any(|daemon| daemon.value.name == domain.owner());
+        for domain in [Domain::Sensors, Domain::Readings, Domain::Fans, Domain::Zones] {
+            if snapshot.status(domain).state != State::Live && is_there(domain) {
+                return None;
+            }
+        }
+        let (sensors, readings) = (snapshot.sensor_descriptions().change(), snapshot.readings_change());
+        let made_of = [sensors, readings, snapshot.fans().change(), snapshot.zones().change()];
+        let mut known = self.rollup.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, rollup)) = known.as_ref()
+            && *of == made_of
+        {
+            return Some(Arc::clone(rollup));
+        }
+        let mut rollup = Rollup::default();
+        for view in snapshot.sensors() {
+            let host = view.about.and_then(|about| about.host.as_deref());
+            rollup.sensor(host, quality(view.quality()), view.status());
+        }
+        snapshot.fans().iter().for_each(|fan| rollup.fan(fan.value));
+        snapshot.zones().iter().for_each(|zone| rollup.zone(zone.value));
+        let rollup = Arc::new(rollup);
+        *known = Some((made_of, Arc::clone(&rollup)));
+        Some(rollup)
     }
 
     /// What the values of a need are now; `None` when they are to be asked of their owner.
@@ -199,19 +230,22 @@ fn make(need: Need, snapshot: &Snapshot) -> Option<Supply> {
     })
 }
 
+fn quality(quality: Quality) -> api::SensorQuality {
+    match quality {
+        Quality::Good => api::SensorQuality::Good,
+        Quality::Stale => api::SensorQuality::Stale,
+        Quality::Unavailable => api::SensorQuality::Unavailable,
+        Quality::Failed => api::SensorQuality::Failed,
+    }
+}
+
 /// A sensor with what it shows, as sensormon would say it; `None` while it is not known what it is.
 fn sensor(view: &SensorView<'_>) -> Option<api::Sensor> {
     let mut sensor = api::Sensor::clone(view.about?);
     if let Some(api::sensor::Reading::AnalogReading(reading)) = &mut sensor.reading {
         reading.value = view.value();
     }
-    sensor.quality = match view.quality() {
-        Quality::Good => api::SensorQuality::Good,
-        Quality::Stale => api::SensorQuality::Stale,
-        Quality::Unavailable => api::SensorQuality::Unavailable,
-        Quality::Failed => api::SensorQuality::Failed,
-    }
-    .into();
+    sensor.quality = quality(view.quality()).into();
     sensor.reason = view.reason().into();
     sensor.status = Some(view.status().into());
     sensor.last_reading_timestamp = (view.measured_ms() != 0).then(|| timestamp(view.measured_ms()));

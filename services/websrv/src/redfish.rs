@@ -508,6 +508,7 @@ impl Gateway {
             collected: site.diagnostics.all(),
             host_name: std::fs::read_to_string(HOST_NAME).unwrap_or_default().trim().to_owned(),
             uuid,
+            rollup: site.memory.rollup(&self.model.snapshot()),
             asker: asker(call),
             names: Vec::new(),
         }

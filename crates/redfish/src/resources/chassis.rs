@@ -12,7 +12,7 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
-use super::{name, said};
+use super::{name, said, systems};
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Chassis",
@@ -91,7 +91,11 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "ThermalSubsystem": below("ThermalSubsystem"),
         "Power": below("Power"),
         "PowerSubsystem": below("PowerSubsystem"),
-        "Status": chassis_status(chassis),
+        "Status": systems::rolled_up(chassis_status(chassis), |own| {
+            // What is measured is the first one's.
+            let is_first = world.chassis().is_ok_and(|answer| answer.chassis.first() == Some(chassis));
+            Some(own.max(world.about.rollup.as_ref().filter(|_| is_first)?.machine))
+        }),
         "Links": {
             "ComputerSystems": systems,
             "ManagedBy": [link("/redfish/v1/Managers/bmc")],

@@ -9,7 +9,7 @@ use crate::resource::{
     Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, status,
 };
 use crate::world::{Call, Need, World};
-use crate::{Fault, Message};
+use crate::{Fault, Health, Message};
 
 use super::{boot_override, boot_progress, chassis, name, pcie, protocol, said, virtual_media, watchdog};
 
@@ -157,7 +157,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         // Without inventorymgr nothing is known of them.
         "PCIeDevices@odata.count": devices.as_ref().map(Vec::len),
         "PCIeDevices": devices,
-        "Status": system_status(host),
+        "Status": system_status(world, host),
         "Links": {
             "Chassis": chassis_link,
             "ManagedBy": [link("/redfish/v1/Managers/bmc")],
@@ -224,7 +224,21 @@ fn power_state(host: &v1::Host) -> Option<&'static str> {
     }
 }
 
-fn system_status(host: &v1::Host) -> Value {
+fn system_status(world: &World, host: &v1::Host) -> Value {
+    let is_only = world.hosts().is_ok_and(|answer| answer.hosts.len() == 1);
+    rolled_up(own_status(host), |own| Some(world.about.rollup.as_ref()?.of_host(&host.name, is_only, own)))
+}
+
+/// A status with the health of the parts as well; without it where that is not known, or its own is not.
+pub(super) fn rolled_up(mut own: Value, with_parts: impl FnOnce(Health) -> Option<Health>) -> Value {
+    let health = own["Health"].as_str().and_then(Health::of);
+    if let (Some(worst), Some(map)) = (health.and_then(with_parts), own.as_object_mut()) {
+        map.insert("HealthRollup".to_owned(), worst.as_str().into());
+    }
+    own
+}
+
+fn own_status(host: &v1::Host) -> Value {
     match (host.stale, host.status()) {
         (true, _) | (_, v1::HostStatus::Unspecified) => status("UnavailableOffline", None),
         (_, v1::HostStatus::Off) => status("StandbyOffline", Some("OK")),

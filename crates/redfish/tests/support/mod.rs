@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses a part of it")]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use prost::Message;
 use redfish::{
@@ -22,6 +23,8 @@ pub struct Bench {
     pub asked: Vec<Call>,
     /// Streams that were closed.
     pub closed: Vec<String>,
+    /// How what is measured and what cools is.
+    pub rollup: Option<Arc<redfish::Rollup>>,
 }
 
 pub fn asker(name: &str, role: auth::Role) -> Asker {
@@ -280,6 +283,7 @@ impl Bench {
             called: Vec::new(),
             asked: Vec::new(),
             closed: Vec::new(),
+            rollup: None,
         };
         bench.fill();
         bench
@@ -667,6 +671,7 @@ impl Bench {
                 },
             ],
             uuid: "92384634-2938-2342-8820-489239905423".into(),
+            rollup: self.rollup.clone(),
             asker: self.asker.clone(),
             names: Vec::new(),
         }
