@@ -28,6 +28,7 @@
     )
 )]
 
+mod accept;
 mod answer;
 mod body;
 mod etag;
