@@ -50,8 +50,6 @@ pub struct Request {
 const JSON: &str = "application/json";
 /// That of the metadata of OData.
 const XML: &str = "application/xml";
-/// That of streams of events, which nobody takes for another.
-const EVENTS: &str = "text/event-stream";
 
 impl Request {
     /// What is said to a request to read what is there in this media type alone: 412 where it speaks another version of OData, 406 where it takes nothing of that.
@@ -59,7 +57,8 @@ impl Request {
     #[must_use]
     pub fn refusal(&self, media: &str) -> Option<Answer> {
         let accept = self.accept.as_deref();
-        let is_taken = accept::takes(accept, media) || media != EVENTS && accept::shows_pages(accept);
+        let is_taken =
+            accept::takes(accept, media) || media != resources::STREAM_TYPE && accept::shows_pages(accept);
         self.of_another_version()
             .or_else(|| (!is_taken).then(|| Answer::error(406, &[base::HEADER_INVALID.with(&["Accept"])])))
     }

@@ -42,7 +42,7 @@ use crate::host_socket::{self, CONSOLE, KVM, MEDIA, MEDIA_FILE, Upgrade, VIEW, W
 use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
 use crate::status::Failure;
 use crate::transport::Handle;
-use crate::{builtin, pages, request, ui_cookie, ui_session};
+use crate::{builtin, extended, pages, request, ui_cookie, ui_session};
 
 /// All of it.
 #[derive(Debug)]
@@ -159,6 +159,7 @@ impl Handle for Front {
         let (mut parts, body) = request.into_parts();
         let head = usize::try_from(self.gateway.config.limits.header_bytes).unwrap_or(usize::MAX);
         let checked = request::check(&parts, version, head);
+        extended::merge_slashes(&mut parts);
         let mut call = Call::new(&parts, conn, version, Instant::now());
         ui_cookie::take(&mut parts);
         let upgrade = Upgrade::take(&mut parts);

@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 use crate::message::{self, Registry};
 use crate::resource::Resource;
 
-pub use events::STREAM;
+pub use events::{STREAM, STREAM_TYPE};
 pub use log::{EVENT_REGISTRIES, EVENT_TYPES, StreamFilter, event_payload, is_sent, selects};
 pub(crate) use log_services::{COLLECT, has};
 pub use log_services::{DATA_TYPE, data_at};
