@@ -1,7 +1,8 @@
 //! What is at which path, and what holds for every request whatever it asks for.
 //!
 //! ```text
-//!   listener, quic ─► Front::handle: the head is checked, shortened and counted; at the end it is decorated and logged
+//!   listener, quic ─► Front::handle: the head is checked, shortened and counted, and a path of Redfish's has its slashes once; at the end it is
+//!                        │           decorated and logged
 //!                        │
 //!                        ├─► Gateway::before     malformed, OPTIONS, a write for a foreign page
 //!                        └─► axum's Router
