@@ -326,7 +326,7 @@ async fn what_a_stream_may_have_missed_is_told_as_an_event_whatever_its_filter_h
     happens(&stack, "chassis", "e21").await;
     assert_eq!(cut.take(1).await, numbered(&[21]));
     drop(cut);
-    let mut again = Events::open(&stack, of_chassis, Some(&id)).await;
+    let mut again = Events::open(&stack, of_chassis, Some(id.as_str())).await;
     assert_eq!(again.take(1).await, numbered(&[21]));
     // A number of another log, and what is none.
     for after in ["99999", "from another server"] {
