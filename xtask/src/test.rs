@@ -274,12 +274,14 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 20] = [
+const REDFISH: [&str; 23] = [
     "any_request",
     "audit",
     "changes",
     "controls",
+    "client_habits",
     "expand",
+    "headers",
     "network",
     "patch_semantics",
     "reference",

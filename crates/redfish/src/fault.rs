@@ -120,6 +120,8 @@ impl Fault {
                 self.wait.map(|wait| wait.max(1)).or(of_logins)
             }
             Code::DeadlineExceeded => Some(2),
+            // An account or an address that is locked out for so long.
+            Code::Unauthenticated => self.wait.map(|wait| wait.max(1)),
             _ => None,
         }
     }
@@ -166,6 +168,10 @@ impl Fault {
             // The body was understood, and its owner says what is wrong with it.
             (_, Code::InvalidArgument | Code::OutOfRange, None) => {
                 base::GENERAL_ERROR.plain().resolved_by(&self.message)
+            }
+            // It is said of names that nobody has as well.
+            ("LOCKED_OUT", Code::Unauthenticated, _) => {
+                base::NO_VALID_SESSION.plain().resolved_by(&self.message)
             }
             (_, Code::Unauthenticated, _) => base::NO_VALID_SESSION.plain(),
             (_, Code::PermissionDenied, _) => base::INSUFFICIENT_PRIVILEGE.plain(),
@@ -302,6 +308,23 @@ mod tests {
         assert_eq!(logins.to_message(None).to_json()["MessageArgs"][0], "2");
         let away = Fault { wait: Some(30), ..Fault::new(Code::Unavailable, "it begins") };
         assert_eq!((away.status(), away.retry_after()), (503, Some(30)));
+    }
+
+    #[test]
+    fn who_is_locked_out_learns_for_how_long_and_why() {
+        let refused = |reason: &str, wait| Fault {
+            reason: reason.into(),
+            wait,
+            ..Fault::new(Code::Unauthenticated, "locked for 42 s")
+        };
+        let locked = refused("LOCKED_OUT", Some(42));
+        assert_eq!((locked.status(), locked.retry_after()), (401, Some(42)));
+        let json = locked.to_message(None).to_json();
+        assert_eq!(json["MessageId"], "Base.1.22.NoValidSession");
+        assert_eq!(json["Resolution"], "locked for 42 s");
+        let wrong = refused("INVALID_CREDENTIALS", None);
+        assert_eq!((wrong.status(), wrong.retry_after()), (401, None));
+        assert_ne!(wrong.to_message(None).to_json()["Resolution"], "locked for 42 s");
     }
 
     #[test]

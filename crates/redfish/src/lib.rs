@@ -28,6 +28,7 @@
     )
 )]
 
+mod accept;
 mod answer;
 mod body;
 mod etag;
@@ -46,6 +47,7 @@ pub mod resources;
 mod rollup;
 mod route;
 mod select;
+mod shown;
 mod world;
 
 pub use answer::{Answer, Body};

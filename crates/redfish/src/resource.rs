@@ -54,8 +54,13 @@ pub enum Answered {
     Nothing,
     /// This.
     Value(Value),
-    /// That it goes on, as the task with this id.
-    Task(String),
+    /// That it goes on, as the task with this id and this name.
+    Task {
+        /// As its owner calls it.
+        id: String,
+        /// As the task shows it.
+        name: String,
+    },
 }
 
 /// Names out of the path of a request, in their order.

@@ -130,6 +130,7 @@ fn an_image_that_is_copied_first_is_a_task_until_it_is_inserted() {
         state: state.into(),
         size_bytes: 1000,
         received_bytes,
+        fault: if state == v1::MediaCopyState::Failed { "no such file (404)".into() } else { String::new() },
         ..v1::MediaCopy::default()
     };
     let running = copy(v1::MediaCopyState::Running, 250);
@@ -142,13 +143,16 @@ fn an_image_that_is_copied_first_is_a_task_until_it_is_inserted() {
     let answer = bench.send(Method::Post, &action, &body);
     let monitor = "/redfish/v1/TaskService/TaskMonitors/copy-1";
     assert_eq!((answer.status, answer.header("location")), (202, Some(monitor)));
+    // Some clients follow the monitor, others read the task in the body.
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let begun = answer.value().clone();
     let asked = v1::InsertMediaRequest::decode(bench.called.last().unwrap().request.as_slice()).unwrap();
     assert!(asked.copy);
     for (copy, state, percent, status) in [
         (running, "Running", 25, 202),
         (copy(v1::MediaCopyState::Done, 1000), "Completed", 100, 204),
-        (copy(v1::MediaCopyState::Failed, 1000), "Exception", 99, 500),
-        (copy(v1::MediaCopyState::Stopped, 500), "Cancelled", 50, 500),
+        (copy(v1::MediaCopyState::Failed, 1000), "Exception", 99, 409),
+        (copy(v1::MediaCopyState::Stopped, 500), "Cancelled", 50, 409),
     ] {
         bench.say(
             "rpc.MediaService.ListMedia",
@@ -164,7 +168,18 @@ fn an_image_that_is_copied_first_is_a_task_until_it_is_inserted() {
             (task["TaskMonitor"].as_str(), task["Name"].as_str()),
             (Some(monitor), Some("cd: copy a.iso"))
         );
-        assert_eq!(bench.get(monitor).status, status, "{state}");
+        for name in ["@odata.id", "@odata.type", "Id", "Name", "TaskMonitor"] {
+            assert_eq!(begun[name], task[name], "{name}");
+        }
+        let monitored = bench.get(monitor);
+        assert_eq!(monitored.status, status, "{state}");
+        // Why, for who sees no more than this.
+        let why = &monitored.value()["error"]["@Message.ExtendedInfo"][0]["Resolution"];
+        match state {
+            "Exception" => assert_eq!(why, "no such file (404)"),
+            "Cancelled" => assert_eq!(why, "it was ejected before it was inserted"),
+            _ => assert!(why.is_null(), "{why}"),
+        }
         let tasks = bench.shown("/redfish/v1/TaskService/Tasks").to_string();
         assert!(tasks.contains("Tasks/copy-1") && tasks.contains("Tasks/op-1"), "{tasks}");
     }

@@ -445,7 +445,7 @@ async fn an_image_of_a_server_without_ranges_is_copied_into_the_store_and_insert
     })
     .await?;
     for (copy, state, monitored) in
-        [(&copies[0], "Exception", 500), (&copies[1], "Completed", 204), (&copies[2], "Cancelled", 500)]
+        [(&copies[0], "Exception", 409), (&copies[1], "Completed", 204), (&copies[2], "Cancelled", 409)]
     {
         let id = copy["id"].as_str().unwrap_or_default();
         let task = admin.get(&format!("/redfish/v1/TaskService/Tasks/{id}")).await?.json()?;

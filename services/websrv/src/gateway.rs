@@ -697,6 +697,9 @@ impl Gateway {
         if let Ok(value) = header::HeaderValue::from_str(&verbs) {
             response.headers_mut().insert(header::ALLOW, value);
         }
+        if extended::is_at(path) {
+            response.headers_mut().insert(extended::ODATA_VERSION, header::HeaderValue::from_static("4.0"));
+        }
         response
     }
 }

@@ -187,6 +187,155 @@ async fn a_stream_of_events_is_a_subscription_as_long_as_it_lasts() {
     stack.stop().await.unwrap();
 }
 
+/// A stream of events that is read one by one.
+struct Events {
+    stream: http::Response<hyper::body::Incoming>,
+    text: String,
+    _client: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+}
+
+impl Events {
+    /// A stream with this query, after the event that this names.
+    async fn open(stack: &Stack, query: &str, after: Option<&str>) -> Self {
+        let mut client = support::h2_client(stack.https).await;
+        let mut request = stack.get(&format!("/redfish/v1/EventService/SSE{query}"), Some(ADMIN));
+        if let Some(after) = after {
+            request.headers_mut().insert("last-event-id", after.parse().unwrap());
+        }
+        let sent = client.send_request(request.map(Full::new));
+        let stream = tokio::time::timeout(SOON, sent).await.unwrap().unwrap();
+        assert_eq!(stream.status(), 200);
+        let mut events = Self { stream, text: String::new(), _client: client };
+        assert!(events.block().await.starts_with(": watching"));
+        events
+    }
+
+    async fn block(&mut self) -> String {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                return self.text.drain(..end + 2).collect();
+            }
+            let frame = tokio::time::timeout(SOON, self.stream.frame()).await.expect("something happens");
+            let frame = frame.expect("it goes on").unwrap();
+            self.text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+    }
+
+    /// The next event: the id by which a client goes on after it, and what is sent.
+    async fn next(&mut self) -> (String, Value) {
+        loop {
+            let block = self.block().await;
+            let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+            if let Some(data) = field("data: ") {
+                let id = field("id: ").unwrap_or_default().to_owned();
+                return (id, serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+
+    /// The next events: of each its id here, and its own.
+    async fn take(&mut self, count: usize) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let (id, sent) = self.next().await;
+            let events = sent["Events"].as_array().unwrap();
+            assert_eq!(events.len(), 1, "{sent}");
+            all.push((id, events[0]["EventId"].as_str().unwrap().to_owned()));
+        }
+        all
+    }
+}
+
+/// Something happens to the machine or to its chassis.
+async fn happens(stack: &Stack, domain: &str, id: &str) {
+    let event = v1::Event {
+        id: id.into(),
+        domain: domain.into(),
+        component: "system".into(),
+        what: "state".into(),
+        ..v1::Event::default()
+    };
+    stack.publisher.publish_event(&event).await.unwrap();
+    stack.publisher.flush().await.unwrap();
+}
+
+/// Those of events whose numbers these are.
+fn numbered(numbers: &[u32]) -> Vec<(String, String)> {
+    numbers.iter().map(|number| (number.to_string(), format!("e{number}"))).collect()
+}
+
+const OF_SYSTEMS: &str = "?$filter=ResourceType%20eq%20%27ComputerSystem%27";
+
+#[tokio::test]
+async fn a_stream_that_was_cut_goes_on_after_the_last_event_that_its_filter_let_through() {
+    let stack = Stack::start().await;
+    let mut systems = Events::open(&stack, OF_SYSTEMS, None).await;
+    let mut all = Events::open(&stack, "", None).await;
+    for (domain, id) in [("host", "e1"), ("chassis", "e2"), ("host", "e3")] {
+        happens(&stack, domain, id).await;
+    }
+    assert_eq!(systems.take(2).await, numbered(&[1, 3]));
+    assert_eq!(all.take(3).await, numbered(&[1, 2, 3]));
+    // One is cut, the other is not; what happens meanwhile comes to both, once.
+    drop(systems);
+    for (domain, id) in [("chassis", "e4"), ("host", "e5"), ("chassis", "e6")] {
+        happens(&stack, domain, id).await;
+    }
+    let mut systems = Events::open(&stack, OF_SYSTEMS, Some("3")).await;
+    happens(&stack, "host", "e7").await;
+    assert_eq!(systems.take(2).await, numbered(&[5, 7]));
+    assert_eq!(all.take(4).await, numbered(&[4, 5, 6, 7]));
+    // By the number of an event that the filter did not let through, or by one that another stream was at.
+    for (after, left) in [("1", &[3, 5, 7][..]), ("2", &[3, 5, 7]), ("6", &[7])] {
+        let mut resumed = Events::open(&stack, OF_SYSTEMS, Some(after)).await;
+        assert_eq!(resumed.take(left.len()).await, numbered(left), "after {after}");
+    }
+    happens(&stack, "host", "e8").await;
+    assert_eq!(systems.take(1).await, numbered(&[8]));
+    assert_eq!(all.take(1).await, numbered(&[8]));
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_stream_may_have_missed_is_told_as_an_event_whatever_its_filter_holds_for() {
+    let settings = serde_json::json!({ "limits": { "stream_buffer": 4 } });
+    let stack = Stack::with(settings, &support::everyone()).await;
+    let mut all = Events::open(&stack, "", None).await;
+    for number in 1..=20 {
+        happens(&stack, "host", &format!("e{number}")).await;
+        assert_eq!(all.take(1).await, numbered(&[number]));
+    }
+    let log = stack.bus.client("operator").await.event_log();
+    for sequence in 3..=6 {
+        log.remove(sequence).await.unwrap();
+    }
+    let of_chassis = "?$filter=ResourceType%20eq%20%27Chassis%27";
+    let told = |sent: &Value, words: &str| {
+        let message = &sent["Events"][0];
+        assert_eq!(
+            (sent["Events"].as_array().unwrap().len(), &message["MessageSeverity"]),
+            (1, &Value::from("Warning"))
+        );
+        assert!(message["Message"].as_str().unwrap().contains(words), "{message}");
+    };
+    // Its number is that of the last one that is gone: who goes on after it is not told once more.
+    let mut cut = Events::open(&stack, of_chassis, Some("2")).await;
+    let (id, sent) = cut.next().await;
+    assert_eq!(id, "6");
+    told(&sent, "dropped 4 events");
+    happens(&stack, "chassis", "e21").await;
+    assert_eq!(cut.take(1).await, numbered(&[21]));
+    drop(cut);
+    let mut again = Events::open(&stack, of_chassis, Some(id.as_str())).await;
+    assert_eq!(again.take(1).await, numbered(&[21]));
+    // A number of another log, and what is none.
+    for after in ["99999", "from another server"] {
+        let mut ahead = Events::open(&stack, of_chassis, Some(after)).await;
+        told(&ahead.next().await.1, "has not reached");
+    }
+    stack.stop().await.unwrap();
+}
+
 /// Requests one after the other on one connection, or on the next when the server ends it.
 struct Browser {
     stack: Stack,

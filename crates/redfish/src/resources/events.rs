@@ -21,6 +21,8 @@ use super::{name, said, telemetry};
 
 /// Where events are streamed.
 pub const STREAM: &str = "/redfish/v1/EventService/SSE";
+/// The media type of a stream (HTML, "server-sent events").
+pub const STREAM_TYPE: &str = "text/event-stream";
 /// Values in one list of a filter; as the contract has it.
 const FILTER_MAX: usize = 16;
 

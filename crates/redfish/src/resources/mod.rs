@@ -40,11 +40,11 @@ use std::collections::BTreeMap;
 use crate::message::{self, Registry};
 use crate::resource::{Action, Names, Resource};
 
-pub use events::STREAM;
+pub use events::{STREAM, STREAM_TYPE};
 pub use log::{EVENT_REGISTRIES, EVENT_TYPES, StreamFilter, event_payload, is_sent, selects};
 pub(crate) use log_services::COLLECT;
 pub use log_services::{DATA_TYPE, data_at};
-pub(crate) use tasks::{Outcome, monitor_uri, outcome_of};
+pub(crate) use tasks::{COLLECTING, Outcome, begun as task_begun, monitor_uri, outcome_of};
 pub use telemetry::is_report_definition;
 pub(crate) use telemetry::{REPORT_SENT, periodic as periodic_reports, report_definition_uri, report_uri};
 pub(crate) use update::{PUSH, disabled as updates_disabled};

@@ -16,7 +16,7 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Fields, Message};
 
-use super::{name, said};
+use super::{name, said, tasks};
 
 const KIND: &str = "VirtualMedia.v1_4_0.VirtualMedia";
 const COLLECTION_KIND: &str = "VirtualMediaCollection.VirtualMediaCollection";
@@ -289,7 +289,8 @@ fn answer(action: &str, bytes: &[u8]) -> Result<Answered, Fault> {
     let done = done.map_err(|error| {
         Fault::new(Code::Internal, &format!("an answer came as bytes that are none: {error}"))
     })?;
-    Ok(done.copy.map_or(Answered::Nothing, |copy| Answered::Task(copy.id)))
+    let task = |copy: v1::MediaCopy| Answered::Task { name: tasks::name_of_copy(&copy), id: copy.id };
+    Ok(done.copy.map_or(Answered::Nothing, task))
 }
 
 fn eject(names: Names<'_>) -> Call {

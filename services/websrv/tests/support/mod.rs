@@ -57,6 +57,8 @@ pub struct World {
     pub large: AtomicBool,
     /// What methods answer that do nothing else here.
     pub answers: Mutex<HashMap<String, Bytes>>,
+    /// What methods are refused with.
+    pub refusals: Mutex<HashMap<String, Status>>,
     /// Methods that nobody answers, although there is somebody.
     pub hung: Mutex<HashSet<String>>,
     /// Requests of those that were asked meanwhile.
@@ -279,6 +281,11 @@ pub async fn backend(bus: &Bus, daemon: &str, world: Arc<World>) {
             }
             if for_model.is_none() && world.hung.lock().unwrap().contains(&name) {
                 world.waiting.lock().unwrap().push(request);
+                continue;
+            }
+            let refused = world.refusals.lock().unwrap().get(&name).cloned();
+            if let Some(status) = refused.filter(|_| for_model.is_none()) {
+                request.fail(status).await;
                 continue;
             }
             let known = world.answers.lock().unwrap().get(&name).cloned();
