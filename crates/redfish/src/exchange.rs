@@ -8,14 +8,15 @@ use crate::answer::{Answer, Body};
 use crate::body::{self, Found};
 use crate::etag;
 use crate::fault::{Fault, Fields};
-use crate::message::{Content, Message, Registry, Severity, Template, base};
+use crate::message::{Message, base};
 use crate::metadata;
 use crate::pointer::Pointer;
 use crate::privilege::{Asker, Method};
 use crate::query::{Expand, Follow, Query, QueryError, TOP_MAX};
-use crate::resource::{Action, Answered, Change, Deed, Given, Kind, Made, Patch, Resource, pointer, prune};
+use crate::resource::{Action, Answered, Change, Deed, Given, Kind, Made, Patch, pointer};
 use crate::resources::{self, Outcome};
 use crate::route::{Route, Target};
+use crate::shown::{registry_answer, show};
 use crate::world::{About, Call, Need, Supply, World};
 
 /// Resources one answer holds at most in the places of links, and about how many bytes of text these may be: an answer is in memory whole, as a tree that takes
@@ -1004,141 +1005,11 @@ fn text_len(value: &Value) -> usize {
     }
 }
 
-/// What a resource at a route shows, whole.
-pub(crate) fn show(world: &World, route: &Route) -> Result<Option<Value>, Fault> {
-    match route.target {
-        Target::Resource(resource) => show_resource(world, resource, &route.names, &route.uri, &route.id),
-        Target::ActionInfo(_, action) => {
-            let is_there = resources::has(action, &route.names) && (action.is_there)(world, &route.names)?;
-            Ok(is_there.then(|| action_info(action, &route.uri, &route.id)))
-        }
-        _ => Ok(None),
-    }
-}
-
-fn show_resource(
-    world: &World,
-    resource: &'static Resource,
-    names: &[String],
-    uri: &str,
-    id: &str,
-) -> Result<Option<Value>, Fault> {
-    let Some(mut value) = (resource.show)(world, names)? else { return Ok(None) };
-    prune(&mut value, resource.nulls);
-    let Value::Object(map) = &mut value else { return Ok(None) };
-    map.insert("@odata.id".to_owned(), Value::String(uri.to_owned()));
-    map.insert("@odata.type".to_owned(), Value::String(format!("#{}", resource.kind)));
-    if !resource.is_collection() {
-        map.insert("Id".to_owned(), Value::String(id.to_owned()));
-    }
-    let there: Vec<&Action> = resource.actions.iter().filter(|one| resources::has(one, names)).collect();
-    if !there.is_empty() {
-        map.insert("Actions".to_owned(), actions(&there, uri));
-    }
-    etag::put(&mut value, resource.volatile);
-    Ok(Some(value))
-}
-
 fn with_tag(answer: Answer) -> Answer {
     match etag::shown(answer.value()).map(str::to_owned) {
         Some(tag) => answer.with("etag", tag),
         None => answer,
     }
-}
-
-fn actions(there: &[&Action], uri: &str) -> Value {
-    let mut out = Map::new();
-    for action in there {
-        let mut entry = json!({"target": format!("{uri}/Actions/{}", action.name)});
-        if let Some(map) = entry.as_object_mut() {
-            if !action.parameters.is_empty() {
-                map.insert(
-                    "@Redfish.ActionInfo".to_owned(),
-                    format!("{uri}/{}ActionInfo", action.short()).into(),
-                );
-            }
-            for parameter in action.parameters {
-                if let Kind::Enum(values) = parameter.property.kind {
-                    map.insert(format!("{}@Redfish.AllowableValues", parameter.property.path), json!(values));
-                }
-            }
-        }
-        out.insert(format!("#{}", action.name), entry);
-    }
-    Value::Object(out)
-}
-
-fn action_info(action: &Action, uri: &str, id: &str) -> Value {
-    let parameters: Vec<Value> = action
-        .parameters
-        .iter()
-        .map(|parameter| {
-            let (kind, values) = match parameter.property.kind {
-                Kind::Bool => ("Boolean", None),
-                Kind::Integer(..) => ("Number", None),
-                Kind::Text(_) | Kind::Secret(_) | Kind::Pem(_) => ("String", None),
-                Kind::Enum(values) => ("String", Some(values)),
-                Kind::Texts(_) => ("StringArray", None),
-                Kind::Link => ("Object", None),
-                Kind::Links(_) | Kind::Headers(_) | Kind::Ipv4(_) => ("ObjectArray", None),
-            };
-            let mut entry = json!({"Name": parameter.property.path, "Required": parameter.required, "DataType": kind, "AllowableValues": values});
-            prune(&mut entry, &[]);
-            entry
-        })
-        .collect();
-    let mut value = json!({
-        "@odata.id": uri,
-        "@odata.type": "#ActionInfo.v1_0_0.ActionInfo",
-        "Id": id,
-        "Name": format!("Parameters of {}", action.short()),
-        "Parameters": parameters,
-    });
-    etag::put(&mut value, &[]);
-    value
-}
-
-fn registry_answer(registry: &Registry) -> Answer {
-    match registry.content {
-        Content::Packed(packed) => Answer { body: Body::PackedJson(packed), ..Answer::empty(200) },
-        Content::Made(templates) => Answer::json(200, made_registry(registry, templates)),
-    }
-}
-
-fn made_registry(registry: &Registry, templates: &[&'static Template]) -> Value {
-    let mut messages = Map::new();
-    for template in templates {
-        let severity = match template.severity {
-            Severity::OK => "OK",
-            Severity::Warning => "Warning",
-            Severity::Critical => "Critical",
-        };
-        let mut entry = json!({
-            "Description": template.text,
-            "Message": template.text,
-            // In both its forms, as DMTF's registries have it: sushy reads the older one.
-            "Severity": severity,
-            "MessageSeverity": severity,
-            "NumberOfArgs": template.args,
-            "Resolution": template.resolution,
-        });
-        if let (Some(map), true) = (entry.as_object_mut(), template.args > 0) {
-            map.insert("ParamTypes".to_owned(), json!(vec!["string"; template.args]));
-        }
-        messages.insert(template.id.rsplit('.').next().unwrap_or_default().to_owned(), entry);
-    }
-    json!({
-        "@odata.id": format!("/redfish/v1/Registries/{0}/{0}", registry.prefix),
-        "@odata.type": "#MessageRegistry.v1_4_0.MessageRegistry",
-        "Id": format!("{}.{}", registry.prefix, registry.version),
-        "Name": format!("{} message registry", registry.prefix),
-        "Language": "en",
-        "Description": "Messages of this service that no registry of DMTF has",
-        "RegistryPrefix": registry.prefix,
-        "RegistryVersion": registry.version,
-        "OwningEntity": registry.owner,
-        "Messages": messages,
-    })
 }
 
 /// What is to be said to somebody who has to change the password first.

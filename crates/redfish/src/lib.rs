@@ -45,6 +45,7 @@ mod resource;
 pub mod resources;
 mod route;
 mod select;
+mod shown;
 mod world;
 
 pub use answer::{Answer, Body};

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::exchange::show;
 use crate::fault::Fault;
 use crate::resources;
 use crate::route::Route;
+use crate::shown::show;
 use crate::world::World;
 
 /// A metric report that was made.
