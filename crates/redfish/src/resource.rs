@@ -138,7 +138,7 @@ pub enum Kind {
     Link,
     /// A list of at most so many of those.
     Links(usize),
-    /// A list of at most so many objects of names with texts, which are not to be repeated: headers of HTTP.
+    /// A list of at most so many objects of names with texts, which are not to be repeated: headers of HTTP. One such object is a list of one.
     Headers(usize),
     /// A list of at most so many addresses of IPv4, each of texts; null and empty objects, with which clients fill lists up, are none.
     Ipv4(usize),

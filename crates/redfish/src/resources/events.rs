@@ -7,6 +7,7 @@ use schema::rpc::event_service;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
+use crate::body::items;
 use crate::message::base;
 use crate::privilege::{Privileges, entity};
 use crate::resource::{
@@ -45,9 +46,9 @@ const DEFINITIONS: &str = "MetricReportDefinitions";
 /// Headers of deliveries at most; as the contract has it.
 const HEADERS: Kind = Kind::Headers(8);
 
-/// Headers as they were given: objects of names with values.
+/// Headers as they were given: objects of names with values, or the only one (as gofish writes it).
 fn headers(given: &Given) -> Vec<v1::HttpHeader> {
-    let list = given.get("HttpHeaders").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let list = given.get("HttpHeaders").map(items).unwrap_or_default();
     let header = |(name, value): (&String, &Value)| v1::HttpHeader {
         name: name.clone(),
         value: value.as_str().unwrap_or_default().to_owned(),
