@@ -34,7 +34,7 @@ pub(super) static SYSTEM: Resource = Resource {
         properties: &[
             Property { path: "AssetTag", kind: Kind::Text(63), nullable: true },
             Property::new("LocationIndicatorActive", Kind::Bool),
-            Property::new("IndicatorLED", Kind::Enum(&["Lit", "Blinking", "Off"])),
+            chassis::INDICATOR_LED,
             Property::new("PowerRestorePolicy", Kind::Enum(&["AlwaysOn", "AlwaysOff", "LastState"])),
             boot_override::TARGET_PROPERTY,
             boot_override::ENABLED_PROPERTY,
@@ -46,7 +46,7 @@ pub(super) static SYSTEM: Resource = Resource {
         apply,
         changes: &[Need::Hosts, Need::Chassis, Need::Assets],
     }),
-    together: &[boot_override::TOGETHER],
+    together: &[boot_override::TOGETHER, &chassis::LIGHT],
     actions: &[Action {
         name: "ComputerSystem.Reset",
         parameters: &[Parameter {

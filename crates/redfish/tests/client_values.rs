@@ -1,0 +1,109 @@
+//! Values as clients give and read them: what they send that is in the standard is taken, and what they look for is there.
+
+mod support;
+
+use prost::Message as _;
+use redfish::Method;
+use schema::v1alpha1 as v1;
+use serde_json::{Value, json};
+use support::{Bench, said};
+
+const SYSTEM: &str = "/redfish/v1/Systems/system";
+const CHASSIS: &str = "/redfish/v1/Chassis/chassis";
+
+#[test]
+fn the_light_of_a_chassis_is_one_by_whichever_of_its_properties_it_is_asked_for() {
+    use v1::ChassisAction::{IdentifyOff, IdentifyOn};
+    let mut bench = Bench::agreeing();
+    for path in [SYSTEM, CHASSIS] {
+        for (body, action) in [
+            (json!({"LocationIndicatorActive": true}), IdentifyOn),
+            (json!({"IndicatorLED": "Lit"}), IdentifyOn),
+            (json!({"IndicatorLED": "Off"}), IdentifyOff),
+            (json!({"LocationIndicatorActive": true, "IndicatorLED": "Lit"}), IdentifyOn),
+            (json!({"LocationIndicatorActive": false, "IndicatorLED": "Off"}), IdentifyOff),
+        ] {
+            bench.called.clear();
+            let answer = bench.send(Method::Patch, path, &body);
+            assert_eq!((answer.status, bench.called.len()), (200, 1), "{path} {body}");
+            let asked = v1::ChangeChassisStateRequest::decode(bench.called[0].request.as_slice()).unwrap();
+            assert_eq!((asked.chassis_name.as_str(), asked.action()), ("chassis", action), "{path} {body}");
+        }
+        // What blinks where the board has it so could not be shown as it was asked for.
+        bench.called.clear();
+        for (body, ids) in [
+            (json!({"IndicatorLED": "Blinking"}), "PropertyValueNotInList"),
+            (
+                json!({"IndicatorLED": "Blinking", "LocationIndicatorActive": true}),
+                "PropertyValueNotInList PropertyValueConflict",
+            ),
+            (
+                json!({"IndicatorLED": "Lit", "LocationIndicatorActive": false}),
+                "PropertyValueConflict PropertyValueConflict",
+            ),
+            (
+                json!({"IndicatorLED": "Off", "LocationIndicatorActive": true}),
+                "PropertyValueConflict PropertyValueConflict",
+            ),
+        ] {
+            let answer = bench.send(Method::Patch, path, &body);
+            assert_eq!((answer.status, said(&answer).as_str()), (400, ids), "{path} {body}");
+        }
+        assert!(bench.called.is_empty(), "{path}: {:?}", bench.called);
+        // What is beside it is done all the same.
+        let body = json!({"IndicatorLED": "Off", "LocationIndicatorActive": true, "AssetTag": "x"});
+        assert_eq!(bench.send(Method::Patch, path, &body).status, 200, "{path}");
+        let methods: Vec<&str> = bench.called.iter().map(|call| call.method.method).collect();
+        assert_eq!(methods, ["SetAssetInfo"], "{path}");
+    }
+}
+
+/// A bench whose part of that id says this of itself.
+fn with_part(id: &str, change: impl Fn(&mut v1::Asset)) -> Bench {
+    let mut bench = Bench::new();
+    let known = bench.answers["rpc.AssetService.ListAssets"].clone().unwrap();
+    let mut all = v1::ListAssetsResponse::decode(known.as_slice()).unwrap();
+    change(all.assets.iter_mut().find(|asset| asset.id == id).unwrap());
+    bench.say("rpc.AssetService.ListAssets", &all);
+    bench
+}
+
+fn named(product: &str) -> impl Fn(&mut v1::Asset) {
+    move |asset| asset.info.as_mut().unwrap().product_name = product.to_owned()
+}
+
+#[test]
+fn a_module_says_of_which_kind_it_is_where_redfish_has_a_word_for_it() {
+    for (said, shown) in [
+        ("DDR4", Some("DDR4")),
+        ("DDR5", Some("DDR5")),
+        ("HBM3", Some("HBM3")),
+        ("LPDDR4", Some("LPDDR4_SDRAM")),
+        ("LPDDR5", None),
+        ("Part system-dimm0", None),
+    ] {
+        let memory = with_part("system-dimm0", named(said)).shown(&format!("{SYSTEM}/Memory/system-dimm0"));
+        assert_eq!(memory.get("MemoryDeviceType").and_then(Value::as_str), shown, "{said}");
+    }
+}
+
+#[test]
+fn a_drive_of_nvme_is_an_ssd_and_nobody_says_its_size() {
+    let shown = |bench: &mut Bench, id: &str| {
+        let drive = bench.shown(&format!("{CHASSIS}/Drives/{id}"));
+        assert!(drive.get("CapacityBytes").is_none(), "{drive}");
+        ["Protocol", "MediaType"].map(|name| drive[name].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(shown(&mut Bench::new(), "nvme0"), ["NVMe", "SSD"]);
+    // Where no drive speaks for itself, as the firmware's tables have it.
+    for (kind, expected) in
+        [("NVMe controller", ["NVMe", "SSD"]), ("UFS controller", ["", ""]), ("eMMC", ["", ""])]
+    {
+        let mut bench = with_part("system-drive0", named(kind));
+        let known = bench.answers["rpc.AssetService.ListAssets"].clone().unwrap();
+        let mut all = v1::ListAssetsResponse::decode(known.as_slice()).unwrap();
+        all.assets.retain(|asset| asset.id != "nvme0");
+        bench.say("rpc.AssetService.ListAssets", &all);
+        assert_eq!(shown(&mut bench, "system-drive0"), expected, "{kind}");
+    }
+}
