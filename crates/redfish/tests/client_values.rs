@@ -3,7 +3,8 @@
 mod support;
 
 use prost::Message as _;
-use redfish::Method;
+use redfish::{Fault, Method};
+use schema::Code;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 use support::{Bench, said};
@@ -106,4 +107,104 @@ fn a_drive_of_nvme_is_an_ssd_and_nobody_says_its_size() {
         bench.say("rpc.AssetService.ListAssets", &all);
         assert_eq!(shown(&mut bench, "system-drive0"), expected, "{kind}");
     }
+}
+
+#[test]
+fn what_can_be_set_and_is_not_is_null_as_clients_set_what_they_see() {
+    let mut bench = Bench::agreeing();
+    bench.say(
+        "rpc.NetworkService.ListNetworkInterfaces",
+        &v1::ListNetworkInterfacesResponse {
+            host_name: String::new(),
+            domains: Vec::new(),
+            ..support::network()
+        },
+    );
+    let eternal = v1::User { expires_at: None, ..support::user("olga", auth::Role::Operator) };
+    bench.say(
+        "rpc.UserService.ListUsers",
+        &v1::ListUsersResponse { users: vec![eternal], ..Default::default() },
+    );
+    let policy = v1::AccountPolicy { max_password_age_days: 0, ..Default::default() };
+    bench.say("rpc.UserService.GetAccountPolicy", &v1::GetAccountPolicyResponse { policy: Some(policy) });
+    let eth0 = "/redfish/v1/Managers/bmc/EthernetInterfaces/eth0";
+    let account = "/redfish/v1/AccountService/Accounts/olga";
+    let service = "/redfish/v1/AccountService";
+    for (path, at) in [
+        (eth0, "/HostName"),
+        (eth0, "/FQDN"),
+        (account, "/AccountExpiration"),
+        (service, "/PasswordExpirationDays"),
+        (SYSTEM, "/Boot/BootSourceOverrideMode"),
+    ] {
+        assert_eq!(bench.shown(path).pointer(at), Some(&Value::Null), "{path} {at}");
+    }
+    // Whether passwords expire nobody knows then.
+    bench
+        .refuse("rpc.UserService.GetAccountPolicy", Fault::new(Code::Unavailable, "usermgr does not answer"));
+    assert!(bench.shown(service).get("PasswordExpirationDays").is_none());
+    // As redfishtool sends it back: the firmware's own.
+    let boot = json!({
+        "BootSourceOverrideTarget": "Pxe",
+        "BootSourceOverrideEnabled": "Once",
+        "BootSourceOverrideMode": null,
+    });
+    let answer = bench.send(Method::Patch, SYSTEM, &json!({ "Boot": boot }));
+    assert_eq!((answer.status, bench.called.len()), (200, 1), "{}", said(&answer));
+    let asked = v1::UpdateHostRequest::decode(bench.called[0].request.as_slice()).unwrap();
+    let boot = asked.host.unwrap().boot_override.unwrap();
+    assert_eq!((boot.target(), boot.mode()), (v1::BootTarget::Pxe, v1::BootMode::Unspecified));
+}
+
+#[test]
+fn when_failed_logins_are_forgotten_is_set_within_what_both_the_standard_and_usermgr_allow() {
+    let service = "/redfish/v1/AccountService";
+    let (duration, reset) = ("AccountLockoutDuration", "AccountLockoutCounterResetAfter");
+    for (body, after, delay, paths) in [
+        (json!({ (reset): 900 }), 900, None, vec!["lockout_forget_after"]),
+        (
+            json!({ (duration): 300, (reset): 300 }),
+            300,
+            Some(300),
+            vec!["lockout_max_delay", "lockout_forget_after"],
+        ),
+    ] {
+        let mut bench = Bench::agreeing();
+        let answer = bench.send(Method::Patch, service, &body);
+        assert_eq!((answer.status, bench.called.len()), (200, 1), "{body}: {}", said(&answer));
+        let asked = v1::UpdateAccountPolicyRequest::decode(bench.called[0].request.as_slice()).unwrap();
+        let policy = asked.policy.unwrap();
+        assert_eq!(policy.lockout_forget_after.map(|span| span.seconds), Some(after));
+        assert_eq!(policy.lockout_max_delay.map(|span| span.seconds), delay);
+        assert_eq!(asked.field_mask.unwrap().paths, paths);
+    }
+    // Longer than the delay it would not be shown any more; what is beside it is done.
+    let mut bench = Bench::agreeing();
+    for body in [json!({ (reset): 901 }), json!({ (duration): 300, (reset): 301 })] {
+        let answer = bench.send(Method::Patch, service, &body);
+        assert!(answer.status == 400 && said(&answer).contains("PropertyValueConflict"), "{body}");
+        assert!(bench.called.is_empty(), "{body}");
+    }
+    let body = json!({ (reset): 901, "MinPasswordLength": 12 });
+    assert_eq!(bench.send(Method::Patch, service, &body).status, 200);
+    let asked = v1::UpdateAccountPolicyRequest::decode(bench.called[0].request.as_slice()).unwrap();
+    assert_eq!(asked.field_mask.unwrap().paths, ["min_password_length"]);
+    // Shorter usermgr refuses, and names the field.
+    let short = Fault {
+        fields: vec![("policy.lockout_forget_after".to_owned(), "it is 900 to 86400 s".to_owned())],
+        ..Fault::new(Code::InvalidArgument, "policy.lockout_forget_after: it is 900 to 86400 s")
+    };
+    bench.refuse("rpc.UserService.UpdateAccountPolicy", short);
+    let answer = bench.send(Method::Patch, service, &json!({ (reset): 60, "AccountLockoutThreshold": 3 }));
+    let told = answer.value()["error"]["@Message.ExtendedInfo"].as_array().unwrap();
+    let mut told: Vec<_> =
+        told.iter().map(|one| (&one["RelatedProperties"][0], &one["Resolution"])).collect();
+    told.sort_by_key(|(at, _)| at.to_string());
+    assert_eq!(
+        told,
+        [
+            (&json!("/AccountLockoutCounterResetAfter"), &json!("it is 900 to 86400 s")),
+            (&json!("/AccountLockoutThreshold"), &json!("None.")),
+        ]
+    );
 }

@@ -40,8 +40,8 @@ pub(super) static COLLECTION: Resource = Resource::new(
 );
 
 pub(super) static INTERFACE: Resource = Resource {
-    // A link has a speed, though its driver may not say which, and an address comes from somewhere.
-    nulls: &["SpeedMbps", "AddressOrigin", "AddressState", "Gateway"],
+    // A link has a speed, though its driver may not say which, an address comes from somewhere, and a name can be given (Ansible sets what it sees).
+    nulls: &["SpeedMbps", "AddressOrigin", "AddressState", "Gateway", "HostName", "FQDN"],
     patch: Some(Patch {
         properties: &[
             Property::new(DHCP, Kind::Bool),

@@ -29,7 +29,13 @@ pub(super) static COLLECTION: Resource = Resource::new(
 pub(super) static SYSTEM: Resource = Resource {
     // How it is reached changes as daemons of the controller start anew, which is no change of the machine.
     volatile: &["SerialConsole", "GraphicalConsole", "VirtualMedia"],
-    nulls: &["PowerState", boot_override::NULLS[0], boot_override::NULLS[1], boot_override::NULLS[2]],
+    nulls: &[
+        "PowerState",
+        boot_override::MODE_NULL,
+        boot_override::NULLS[0],
+        boot_override::NULLS[1],
+        boot_override::NULLS[2],
+    ],
     patch: Some(Patch {
         properties: &[
             Property { path: "AssetTag", kind: Kind::Text(63), nullable: true },
