@@ -178,6 +178,18 @@ pub(crate) fn parameters(body: &Map<String, Value>, action: &'static Action) -> 
     found
 }
 
+/// What is said of parameters of an action that were given and of which nothing becomes.
+pub(crate) fn unused(body: &[u8], unused: &[&'static str], action: &Action) -> Vec<Message> {
+    if unused.is_empty() {
+        return Vec::new();
+    }
+    let given = object(body).unwrap_or_default();
+    let names = unused.iter().filter(|name| given.contains_key(**name));
+    names
+        .map(|name| base::ACTION_PARAMETER_NOT_SUPPORTED.with(&[name, action.name]).about(pointer(name)))
+        .collect()
+}
+
 /// Why a value is none for its property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wrong {

@@ -8,7 +8,7 @@ use crate::answer::{Answer, Body};
 use crate::body::{self, Found};
 use crate::etag;
 use crate::fault::{Fault, Fields};
-use crate::message::{Message, base};
+use crate::message::{Message, base, success_body};
 use crate::metadata;
 use crate::pointer::Pointer;
 use crate::privilege::{Asker, Method};
@@ -949,6 +949,12 @@ impl Exchange {
                 "TaskMonitor": monitor,
             });
             return Step::Done(Answer::json(202, task).with("location", monitor));
+        }
+        if let Target::Action(resource, action) = self.route.target {
+            let unused = body::unused(&self.body, resource.unused, action);
+            if !unused.is_empty() {
+                return Step::Done(Answer::json(200, success_body(unused)));
+            }
         }
         if let Target::Action(resource, action) = self.route.target
             && let Some(answers) = resource.answers

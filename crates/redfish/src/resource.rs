@@ -41,6 +41,8 @@ pub struct Resource {
     pub offers: Option<Offers>,
     /// Which of the values that a parameter of an action takes can be here; without it, and where it says nothing, all.
     pub values: Option<Values>,
+    /// Parameters of its actions that are taken, as the standard has them, and of which nothing becomes: who gives one is told that in the answer.
+    pub unused: &'static [&'static str],
     /// What an action of this name answers, of what the owner answered; without it, as nearly all: that it is done.
     pub answers: Option<Answers>,
     /// What fields of the contract's requests are called here, for a POST or a PATCH that its owner refuses for one of them. A field that is made of one of
@@ -105,6 +107,7 @@ impl Resource {
             actions: &[],
             offers: None,
             values: None,
+            unused: &[],
             answers: None,
             fields: &[],
         }

@@ -208,3 +208,144 @@ fn when_failed_logins_are_forgotten_is_set_within_what_both_the_standard_and_use
         ]
     );
 }
+
+const SUBSCRIPTIONS: &str = "/redfish/v1/EventService/Subscriptions";
+
+#[test]
+fn a_subscription_is_made_as_ironic_and_gofish_ask_for_it() {
+    let new = |more: Value| {
+        let mut body = json!({
+            "Destination": "https://collector.example/events",
+            "Protocol": "Redfish",
+            "Context": "rack 7",
+        });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut bench = Bench::agreeing();
+        let answer = bench.send(Method::Post, SUBSCRIPTIONS, &body);
+        assert_eq!(answer.status, 201, "{body}: {}", said(&answer));
+        let asked = v1::CreateEventSubscriptionRequest::decode(bench.called[0].request.as_slice()).unwrap();
+        (asked.subscription.unwrap(), answer.value()["EventTypes"].clone())
+    };
+    let plain = new(json!({})).0;
+    // All events are alerts, so a list of types that has them leaves none out.
+    for types in [json!(["Alert"]), json!(["Other"]), json!(["Alert", "Other"]), json!([])] {
+        assert_eq!(new(json!({ "EventTypes": types })), (plain.clone(), json!(["Alert"])), "{types}");
+    }
+    let reports = json!({"EventFormatType": "MetricReport", "EventTypes": ["MetricReport"]});
+    assert_eq!(new(reports).0.format(), v1::EventFormat::MetricReport);
+    // gofish writes the headers as one object.
+    let header = |name: &str| v1::HttpHeader { name: name.into(), value: "secret-enough".into() };
+    let headers = json!({"X-One": "secret-enough", "X-Two": "secret-enough"});
+    for headers in [headers.clone(), json!([headers])] {
+        let (asked, _) = new(json!({ "HttpHeaders": headers }));
+        assert_eq!(asked.http_headers, [header("X-One"), header("X-Two")]);
+    }
+    // Of one that is there they are changed in either way as well.
+    let mut bench = Bench::agreeing();
+    let body = json!({"HttpHeaders": {"X-One": "secret-enough"}});
+    let answer = bench.send(Method::Patch, &format!("{SUBSCRIPTIONS}/sub-1"), &body);
+    assert!(answer.status == 200 && answer.secret, "{}", said(&answer));
+    let asked = v1::UpdateEventSubscriptionRequest::decode(bench.called[0].request.as_slice()).unwrap();
+    assert_eq!(asked.subscription.unwrap().http_headers, [header("X-One")]);
+    for headers in [json!({"X-One": 1}), json!({"X-One": ["a"]}), json!("X-One: a")] {
+        let answer =
+            bench.send(Method::Patch, &format!("{SUBSCRIPTIONS}/sub-1"), &json!({ "HttpHeaders": headers }));
+        assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyValueTypeError"), "{headers}");
+    }
+    let nine: serde_json::Map<String, Value> = (0..9).map(|at| (format!("X-{at}"), json!("a"))).collect();
+    let answer =
+        bench.send(Method::Patch, &format!("{SUBSCRIPTIONS}/sub-1"), &json!({ "HttpHeaders": nine }));
+    assert_eq!((answer.status, said(&answer).as_str()), (400, "ArraySizeTooLong"));
+}
+
+#[test]
+fn a_test_event_is_taken_with_all_that_the_standard_has_and_says_what_it_does_not_use() {
+    let target = "/redfish/v1/EventService/Actions/EventService.SubmitTestEvent";
+    // As sushy and gofish send it.
+    let body = json!({
+        "EventGroupId": 7,
+        "EventId": "42",
+        "EventTimestamp": "2026-09-21T12:00:00Z",
+        "EventType": "Alert",
+        "Message": "a drill",
+        "MessageArgs": ["a"],
+        "MessageId": "UBmc.1.0.EventCritical",
+        "OriginOfCondition": SYSTEM,
+        "Severity": "Critical",
+        "MessageSeverity": "Critical",
+    });
+    let mut bench = Bench::agreeing();
+    let answer = bench.send(Method::Post, target, &body);
+    assert_eq!((answer.status, bench.called.len()), (200, 1), "{}", said(&answer));
+    let asked = v1::SendTestEventRequest::decode(bench.called[0].request.as_slice()).unwrap();
+    assert_eq!((asked.message.as_str(), asked.severity()), ("a drill", v1::EventSeverity::Critical));
+    let told = &answer.value()["error"];
+    assert_eq!(told["code"], "Base.1.22.Success");
+    let told: Vec<(&Value, &Value)> = told["@Message.ExtendedInfo"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| (&message["MessageId"], &message["MessageArgs"][0]))
+        .collect();
+    let not_used = json!("Base.1.22.ActionParameterNotSupported");
+    assert_eq!(told[0].0, "Base.1.22.Success");
+    let unused = ["EventGroupId", "EventId", "EventTimestamp", "MessageArgs", "OriginOfCondition"];
+    assert_eq!(told.len(), 1 + unused.len());
+    for ((id, name), unused) in told[1..].iter().zip(unused) {
+        assert_eq!((*id, name.as_str()), (&not_used, Some(unused)));
+    }
+    // What is used alone is done without a word, and all that may be there is named before.
+    let used = json!({"MessageId": "UBmc.1.0.EventOK", "Severity": "OK", "EventType": "Alert"});
+    assert_eq!(bench.send(Method::Post, target, &used).status, 204);
+    let info = bench.shown("/redfish/v1/EventService/SubmitTestEventActionInfo");
+    let names = info["Parameters"].as_array().unwrap().iter().map(|one| one["Name"].as_str().unwrap());
+    let names: Vec<&str> = names.collect();
+    assert!(body.as_object().unwrap().keys().all(|name| names.contains(&name.as_str())), "{names:?}");
+    bench.called.clear();
+    for (change, told) in [
+        // The message says how bad it is.
+        (json!({"Severity": "OK"}), "ActionParameterValueConflict"),
+        (json!({"MessageSeverity": "Warning"}), "ActionParameterValueConflict"),
+        (json!({"Severity": "Informational"}), "ActionParameterValueNotInList"),
+        (json!({"EventType": "StatusChange"}), "ActionParameterValueNotInList"),
+        (json!({"EventGroupId": "7"}), "ActionParameterValueTypeError"),
+        (json!({"MessageArgs": "a"}), "ActionParameterValueTypeError"),
+        (json!({"MessageId": "test123"}), "ActionParameterValueNotInList"),
+        (json!({"Nope": 1}), "ActionParameterUnknown"),
+    ] {
+        let mut wrong = body.clone();
+        wrong.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = bench.send(Method::Post, target, &wrong);
+        assert_eq!((answer.status, said(&answer).as_str()), (400, told), "{change}");
+    }
+    assert!(bench.called.is_empty(), "{:?}", bench.called);
+    // One that is refused says nothing of what would not have been used.
+    bench.refuse("rpc.EventService.SendTestEvent", Fault::new(Code::Unavailable, "eventlog does not answer"));
+    let answer = bench.send(Method::Post, target, &body);
+    assert_eq!((answer.status, said(&answer).as_str()), (503, "ServiceTemporarilyUnavailable"));
+}
+
+#[test]
+fn what_usermgr_says_of_the_privileges_of_a_role_is_told_of_those_of_the_standard() {
+    let mut bench = Bench::agreeing();
+    let why = "it is none";
+    let wrong = Fault {
+        fields: vec![("role.privileges[0]".to_owned(), why.to_owned())],
+        ..Fault::new(Code::InvalidArgument, "role.privileges[0]: it is none")
+    };
+    bench.refuse("rpc.RoleService.UpdateRole", wrong);
+    let body = json!({"AssignedPrivileges": ["Login"], "OemPrivileges": ["ViewScreens"]});
+    let answer = bench.send(Method::Patch, "/redfish/v1/AccountService/Roles/night", &body);
+    let told = answer.value()["error"]["@Message.ExtendedInfo"].as_array().unwrap();
+    let mut told: Vec<[String; 2]> = told
+        .iter()
+        .map(|one| [&one["RelatedProperties"][0], &one["MessageId"]])
+        .map(|both| both.map(|text| text.as_str().unwrap().replace("Base.1.22.", "")))
+        .collect();
+    told.sort();
+    assert_eq!(answer.status, 400);
+    assert_eq!(
+        told,
+        [["/AssignedPrivileges", "PropertyValueIncorrect"], ["/OemPrivileges", "PropertyValueConflict"],]
+    );
+}

@@ -755,6 +755,9 @@ pub fn fitting(property: &Property) -> Value {
         ("MessageId", _) => json!("UBmc.1.0.EventWarning"),
         ("MessageIds", _) => json!(["UBmc.1.0.EventWarning"]),
         ("RegistryPrefixes", _) => json!(["UBmc"]),
+        ("EventTypes", _) => json!(["Alert"]),
+        // That of the message above.
+        ("Severity" | "MessageSeverity", _) => json!("Warning"),
         ("ResourceTypes", _) => json!(["ComputerSystem"]),
         // None: others are for subscriptions to reports only.
         ("MetricReportDefinitions", _) => json!([]),
