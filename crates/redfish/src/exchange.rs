@@ -953,7 +953,7 @@ impl Exchange {
         if let Target::Action(resource, action) = self.route.target {
             let unused = body::unused(&self.body, resource.unused, action);
             if !unused.is_empty() {
-                return Step::Done(Answer::json(200, success_body(unused)));
+                return Step::Done(Answer::json(200, success_body(&unused)));
             }
         }
         if let Target::Action(resource, action) = self.route.target

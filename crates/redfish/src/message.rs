@@ -188,7 +188,7 @@ pub(crate) fn error_body(messages: &[Message]) -> Value {
 }
 
 /// The body of an answer to what was done, with what else is to be said of it (DSP0266, "Action responses").
-pub(crate) fn success_body(others: Vec<Message>) -> Value {
+pub(crate) fn success_body(others: &[Message]) -> Value {
     let done = base::SUCCESS.plain();
     let mut body = error_body(std::slice::from_ref(&done));
     if let Some(Value::Array(all)) = body.pointer_mut("/error/@Message.ExtendedInfo") {

@@ -228,7 +228,9 @@ fn source(
     for path in [FIXED, IN_USE] {
         let is = shown.get(path);
         // Sent back as it was read, a list says nothing.
-        if let (None, Some(list)) = (&wanted, given.get(path).filter(|list| is != Some(*list))) {
+        if wanted.is_none()
+            && let Some(list) = given.get(path).filter(|list| is != Some(*list))
+        {
             let has_one = is.and_then(Value::as_array).is_some_and(|list| !list.is_empty());
             wanted = listed(path, list, has_one, one)?.map(|source| (path, source));
         }

@@ -95,8 +95,24 @@ const PARAMETERS: &[Parameter] = &[
 /// What can be done with a drive; whether it is at this place is asked in a way of its own at each.
 const fn actions(is_there: fn(&World, Names<'_>) -> Result<bool, Fault>) -> [Action; 2] {
     [
-        Action { name: INSERT, parameters: PARAMETERS, is_there, run: insert_by_action },
-        Action { name: "VirtualMedia.EjectMedia", parameters: &[], is_there, run: eject_by_action },
+        Action {
+            name: INSERT,
+            parameters: PARAMETERS,
+            is_there,
+            run: |_, names, given| {
+                if given.bool("Inserted") == Some(false) {
+                    let message = base::ACTION_PARAMETER_NOT_SUPPORTED.with(&["Inserted", INSERT]);
+                    return Err(message.about(pointer("Inserted")));
+                }
+                insert(names, given)
+            },
+        },
+        Action {
+            name: "VirtualMedia.EjectMedia",
+            parameters: &[],
+            is_there,
+            run: |_, names, _| Ok(eject(names)),
+        },
     ]
 }
 
@@ -270,14 +286,6 @@ fn insert(names: Names<'_>, given: &Given) -> Result<Call, Message> {
     Ok(Call::new(media_service::INSERT_MEDIA, &request))
 }
 
-fn insert_by_action(_: &World, names: Names<'_>, given: &Given) -> Result<Call, Message> {
-    if given.bool("Inserted") == Some(false) {
-        let message = base::ACTION_PARAMETER_NOT_SUPPORTED.with(&["Inserted", INSERT]);
-        return Err(message.about(pointer("Inserted")));
-    }
-    insert(names, given)
-}
-
 /// What a PATCH asks for: an insertion is one call with all that was said of it.
 fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     let all =
@@ -327,10 +335,6 @@ fn answer(action: &str, bytes: &[u8]) -> Result<Answered, Fault> {
         Fault::new(Code::Internal, &format!("an answer came as bytes that are none: {error}"))
     })?;
     Ok(done.copy.map_or(Answered::Nothing, |copy| Answered::Task(copy.id)))
-}
-
-fn eject_by_action(_: &World, names: Names<'_>, _: &Given) -> Result<Call, Message> {
-    Ok(eject(names))
 }
 
 fn eject(names: Names<'_>) -> Call {
