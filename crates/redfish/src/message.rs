@@ -187,7 +187,7 @@ pub(crate) fn error_body(messages: &[Message]) -> Value {
     json!({"error": {"code": head.id(), "message": head.text(), "@Message.ExtendedInfo": all}})
 }
 
-/// The body of an answer to what was done, with what else is to be said of it (DSP0266, "Action responses").
+/// The body of an answer to what was done, with what else is to be said of it (DSP0266, "POST (action)").
 pub(crate) fn success_body(others: &[Message]) -> Value {
     let done = base::SUCCESS.plain();
     let mut body = error_body(std::slice::from_ref(&done));
