@@ -24,10 +24,10 @@ import warnings
 
 WAIT = 60
 
-# What the Service Validator warns of because clients that are in use read nothing newer: Ironic and Ansible read Thermal, Power and the LED, and look for
-# virtual media at the manager. And the registries of DMTF have a severity in both its forms.
+# What the Service Validator warns of because clients that are in use read nothing newer: Ironic and Ansible read Thermal, Power and the LED, look for
+# virtual media at the manager, and Ironic's subscriptions have types of events. And the registries of DMTF have a severity in both its forms.
 DEPRECATED = re.compile(r"Deprecated (Property|URI) Warning")
-MEANT = re.compile(r"^(IndicatorLED|Thermal|Power) |/(Thermal|Power) |^Messages/\w+/Severity |/Managers/bmc/VirtualMedia\b")
+MEANT = re.compile(r"^(EventTypes|IndicatorLED|Thermal|Power) |/(Thermal|Power) |^Messages/\w+/Severity |/Managers/bmc/VirtualMedia\b")
 
 # What OCP's profiles ask for and no version of DMTF's schema of that resource has: whoever showed it would fall through the Service Validator. Of a machine's
 # serial console the server profile wants a property that only a manager's has. Each with the type that would have it; the test looks there.

@@ -1,5 +1,7 @@
 //! What a client sends: which of it is taken, and what is said about the rest (DSP0266 §7.5.2, §7.7, §7.11).
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::message::{Message, base};
@@ -66,10 +68,11 @@ fn walk(
         // A path is none of the names on it.
         let properties: &'static [Property] = if name.contains('/') { &[] } else { properties };
         if let Some(property) = properties.iter().find(|property| property.path == path) {
-            match fit(property, value) {
-                Ok(()) => found.given.0.push((property.path, value.clone())),
+            let value = merged(property, value, here.find(shown));
+            match fit(property, &value) {
+                Ok(()) => found.given.0.push((property.path, value.into_owned())),
                 Err(wrong) => {
-                    let message = wrong.of_property(property, name, value).about(here.clone());
+                    let message = wrong.of_property(property, name, &value).about(here.clone());
                     found.wrong.push((here, message));
                 }
             }
@@ -95,6 +98,24 @@ fn walk(
         };
         found.wrong.push((here.clone(), message.about(here)));
     }
+}
+
+/// The list of texts that a PATCH makes of the one that is shown (DSP0266, "PATCH (update)", of arrays): null takes out the element in its place, an empty object
+/// leaves it as it is, what is beyond the list that is shown is added, and what the request does not reach is gone. An empty object where nothing is shown is
+/// nothing: clients fill lists up so.
+fn merged<'v>(property: &Property, value: &'v Value, shown: Option<&Value>) -> Cow<'v, Value> {
+    let (Kind::Texts(_), Value::Array(list)) = (property.kind, value) else { return Cow::Borrowed(value) };
+    let is_kept = |item: &Value| item.as_object().is_some_and(Map::is_empty);
+    if !list.iter().any(|item| item.is_null() || is_kept(item)) {
+        return Cow::Borrowed(value);
+    }
+    let shown = shown.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let element = |(at, item): (usize, &Value)| match item {
+        Value::Null => None,
+        item if is_kept(item) => shown.get(at).cloned(),
+        item => Some(item.clone()),
+    };
+    Cow::Owned(Value::Array(list.iter().enumerate().filter_map(element).collect()))
 }
 
 /// Reads a POST on a collection.
@@ -155,6 +176,18 @@ pub(crate) fn parameters(body: &Map<String, Value>, action: &'static Action) -> 
         }
     }
     found
+}
+
+/// What is said of parameters of an action that were given and of which nothing becomes.
+pub(crate) fn unused(body: &[u8], unused: &[&'static str], action: &Action) -> Vec<Message> {
+    if unused.is_empty() {
+        return Vec::new();
+    }
+    let given = object(body).unwrap_or_default();
+    let names = unused.iter().filter(|name| given.contains_key(**name));
+    names
+        .map(|name| base::ACTION_PARAMETER_NOT_SUPPORTED.with(&[name, action.name]).about(pointer(name)))
+        .collect()
 }
 
 /// Why a value is none for its property.
@@ -222,6 +255,11 @@ fn without_login(text: &str) -> String {
     }
 }
 
+/// The elements of a list; what is none is the only one.
+pub(crate) fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice)
+}
+
 fn is_link(value: &Value) -> bool {
     value.as_object().is_some_and(|map| map.len() == 1 && map.get(LINK).is_some_and(Value::is_string))
 }
@@ -274,7 +312,9 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
                 Err(Wrong::Type)
             }
         }
-        (Kind::Headers(most), Value::Array(list)) => {
+        // Some clients write the one object without its list.
+        (Kind::Headers(most), Value::Array(_) | Value::Object(_)) => {
+            let list = items(value);
             let texts = |item: &Value| item.as_object().is_some_and(|map| map.values().all(Value::is_string));
             if list.iter().filter_map(Value::as_object).map(Map::len).sum::<usize>().max(list.len()) > most {
                 Err(Wrong::Many(most))
@@ -391,6 +431,9 @@ mod tests {
             (json!({"Servers": ["a", "b"]}), &["Servers"], &[]),
             (json!({"Servers": ["a", "b", "c"]}), &[], &["/Servers ArraySizeTooLong"]),
             (json!({"Servers": [1]}), &[], &["/Servers PropertyValueTypeError"]),
+            (json!({"Servers": [null, {}, "a", null, "b"]}), &["Servers"], &[]),
+            (json!({"Servers": [null, {"a": 1}]}), &[], &["/Servers PropertyValueTypeError"]),
+            (json!({"Servers": [null, []]}), &[], &["/Servers PropertyValueTypeError"]),
             // An empty object changes nothing.
             (json!({"Boot": {}}), &[], &[]),
             (json!({"AssetTag": "a\n"}), &[], &["/AssetTag PropertyValueFormatError"]),
@@ -403,6 +446,39 @@ mod tests {
                 "{body}"
             );
         }
+    }
+
+    #[test]
+    fn a_list_is_changed_element_by_element() {
+        let shown = json!({"Servers": ["a", "b"]});
+        for (given, becomes) in [
+            (json!([null, "c"]), json!(["c"])),
+            (json!([null, {}]), json!(["b"])),
+            (json!([{}, "d"]), json!(["a", "d"])),
+            (json!([{}, null]), json!(["a"])),
+            (json!([{}]), json!(["a"])),
+            (json!([null, null]), json!([])),
+            (json!([{}, {}]), json!(["a", "b"])),
+            (json!([null, {}, "c"]), json!(["b", "c"])),
+            (json!([{}, {}, {}, null]), json!(["a", "b"])),
+            (json!(["c"]), json!(["c"])),
+        ] {
+            let body = json!({ "Servers": given });
+            let found = patch(body.as_object().unwrap(), PROPERTIES, &shown);
+            assert_eq!(found.given.get("Servers"), Some(&becomes), "{given}");
+        }
+        // What it becomes is held to how much there may be.
+        let body = json!({"Servers": [{}, {}, "c"]});
+        assert_eq!(
+            patch(body.as_object().unwrap(), PROPERTIES, &shown).wrong[0].1.id(),
+            "Base.1.22.ArraySizeTooLong"
+        );
+        // Where nothing is shown there is nothing to leave.
+        let body = json!({"Servers": [{}, "c"]});
+        assert_eq!(
+            patch(body.as_object().unwrap(), PROPERTIES, &json!({})).given.get("Servers"),
+            Some(&json!(["c"]))
+        );
     }
 
     #[test]

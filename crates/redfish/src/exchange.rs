@@ -9,7 +9,7 @@ use crate::answer::{Answer, Body};
 use crate::body::{self, Found};
 use crate::etag;
 use crate::fault::{Fault, Fields};
-use crate::message::{Message, base};
+use crate::message::{Message, base, success_body};
 use crate::metadata;
 use crate::pointer::Pointer;
 use crate::privilege::{Asker, Method};
@@ -937,6 +937,12 @@ impl Exchange {
             && action.name == resources::COLLECT
         {
             return Step::Done(goes_on(&String::from_utf8_lossy(bytes), resources::COLLECTING));
+        }
+        if let Target::Action(resource, action) = self.route.target {
+            let unused = body::unused(&self.body, resource.unused, action);
+            if !unused.is_empty() {
+                return Step::Done(Answer::json(200, success_body(&unused)));
+            }
         }
         if let Target::Action(resource, action) = self.route.target
             && let Some(answers) = resource.answers

@@ -62,8 +62,8 @@ pub use privilege::{Asker, Entity, Method, Privileges, entity};
 pub use query::{Expand, Follow, LEVELS_MAX, Query, QueryError};
 pub use reports::{MetricReport, metric_reports};
 pub use resource::{
-    Action, Answers, Change, Create, Deed, Delete, Given, Kind, Made, Names, Parameter, Patch, Property,
-    Resource, Show,
+    Action, Answers, Change, Create, Deed, Delete, Given, Kind, Made, Names, Offers, Parameter, Patch,
+    Property, Resource, Show, Values,
 };
 pub use rollup::{Health, Rollup};
 pub use route::Route;

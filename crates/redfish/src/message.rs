@@ -203,6 +203,16 @@ pub(crate) fn error_body(messages: &[Message]) -> Value {
     json!({"error": {"code": head.id(), "message": head.text(), "@Message.ExtendedInfo": all}})
 }
 
+/// The body of an answer to what was done, with what else is to be said of it (DSP0266, "POST (action)").
+pub(crate) fn success_body(others: &[Message]) -> Value {
+    let done = base::SUCCESS.plain();
+    let mut body = error_body(std::slice::from_ref(&done));
+    if let Some(Value::Array(all)) = body.pointer_mut("/error/@Message.ExtendedInfo") {
+        all.extend(others.iter().map(Message::to_json));
+    }
+    body
+}
+
 /// What a registry holds.
 #[derive(Clone, Copy, Debug)]
 pub enum Content {

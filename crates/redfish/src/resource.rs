@@ -37,12 +37,24 @@ pub struct Resource {
     pub delete: Option<Delete>,
     /// What can be done with it.
     pub actions: &'static [Action],
+    /// Which of those is offered by one of these names, as far as that is known; without it all. What is not is not shown: it would be refused.
+    pub offers: Option<Offers>,
+    /// Which of the values that a parameter of an action takes can be here; without it, and where it says nothing, all.
+    pub values: Option<Values>,
+    /// Parameters of its actions that are taken, as the standard has them, and of which nothing becomes: who gives one is told that in the answer.
+    pub unused: &'static [&'static str],
     /// What an action of this name answers, of what the owner answered; without it, as nearly all: that it is done.
     pub answers: Option<Answers>,
     /// What fields of the contract's requests are called here, for a POST or a PATCH that its owner refuses for one of them. A field that is made of one of
     /// several properties is there once for each.
     pub fields: Fields,
 }
+
+/// Whether an action of this name is offered.
+pub type Offers = fn(&World, Names<'_>, &str) -> bool;
+
+/// The values that can be of an action's parameter, by the names of both.
+pub type Values = fn(&World, Names<'_>, &str, &str) -> Option<Vec<&'static str>>;
 
 /// What an action answers.
 pub type Answers = fn(&str, &[u8]) -> Result<Answered, Fault>;
@@ -98,6 +110,9 @@ impl Resource {
             create: None,
             delete: None,
             actions: &[],
+            offers: None,
+            values: None,
+            unused: &[],
             answers: None,
             fields: &[],
         }
@@ -145,7 +160,7 @@ pub enum Kind {
     Link,
     /// A list of at most so many of those.
     Links(usize),
-    /// A list of at most so many objects of names with texts, which are not to be repeated: headers of HTTP.
+    /// A list of at most so many objects of names with texts, which are not to be repeated: headers of HTTP. One such object is a list of one.
     Headers(usize),
     /// A list of at most so many addresses of IPv4, each of texts; null and empty objects, with which clients fill lists up, are none.
     Ipv4(usize),

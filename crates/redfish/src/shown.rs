@@ -7,7 +7,7 @@ use crate::answer::{Answer, Body};
 use crate::etag;
 use crate::fault::Fault;
 use crate::message::{Content, Registry, Severity, Template};
-use crate::resource::{Action, Kind, Resource, prune};
+use crate::resource::{Action, Kind, Parameter, Resource, prune};
 use crate::resources;
 use crate::route::{Route, Target};
 use crate::world::World;
@@ -16,9 +16,11 @@ use crate::world::World;
 pub(crate) fn show(world: &World, route: &Route) -> Result<Option<Value>, Fault> {
     match route.target {
         Target::Resource(resource) => show_resource(world, resource, &route.names, &route.uri, &route.id),
-        Target::ActionInfo(_, action) => {
-            let is_there = resources::has(action, &route.names) && (action.is_there)(world, &route.names)?;
-            Ok(is_there.then(|| action_info(action, &route.uri, &route.id)))
+        Target::ActionInfo(resource, action) => {
+            let names = route.names.as_slice();
+            let is_there = resources::has(action, names) && (action.is_there)(world, names)?;
+            let values = |parameter: &Parameter| values(world, resource, names, action, parameter);
+            Ok(is_there.then(|| action_info(action, &values, &route.uri, &route.id)))
         }
         _ => Ok(None),
     }
@@ -39,15 +41,38 @@ fn show_resource(
     if !resource.is_collection() {
         map.insert("Id".to_owned(), Value::String(id.to_owned()));
     }
-    let there: Vec<&Action> = resource.actions.iter().filter(|one| resources::has(one, names)).collect();
+    let is_offered = |action: &&Action| {
+        resources::has(action, names)
+            && resource.offers.is_none_or(|offers| offers(world, names, action.name))
+    };
+    let there: Vec<&Action> = resource.actions.iter().filter(is_offered).collect();
     if !there.is_empty() {
-        map.insert("Actions".to_owned(), actions(&there, uri));
+        let values =
+            |action: &Action, parameter: &Parameter| values(world, resource, names, action, parameter);
+        map.insert("Actions".to_owned(), actions(&there, &values, uri));
     }
     etag::put(&mut value, resource.volatile);
     Ok(Some(value))
 }
 
-fn actions(there: &[&Action], uri: &str) -> Value {
+/// The values that a parameter of an action can have here, where that is one of several.
+fn values(
+    world: &World,
+    resource: &Resource,
+    names: &[String],
+    action: &Action,
+    parameter: &Parameter,
+) -> Option<Vec<&'static str>> {
+    let Kind::Enum(all) = parameter.property.kind else { return None };
+    let here = resource.values.and_then(|values| values(world, names, action.name, parameter.property.path));
+    Some(here.unwrap_or_else(|| all.to_vec()))
+}
+
+fn actions(
+    there: &[&Action],
+    values: &dyn Fn(&Action, &Parameter) -> Option<Vec<&'static str>>,
+    uri: &str,
+) -> Value {
     let mut out = Map::new();
     for action in there {
         let mut entry = json!({"target": format!("{uri}/Actions/{}", action.name)});
@@ -59,7 +84,7 @@ fn actions(there: &[&Action], uri: &str) -> Value {
                 );
             }
             for parameter in action.parameters {
-                if let Kind::Enum(values) = parameter.property.kind {
+                if let Some(values) = values(action, parameter) {
                     map.insert(format!("{}@Redfish.AllowableValues", parameter.property.path), json!(values));
                 }
             }
@@ -69,20 +94,25 @@ fn actions(there: &[&Action], uri: &str) -> Value {
     Value::Object(out)
 }
 
-fn action_info(action: &Action, uri: &str, id: &str) -> Value {
+fn action_info(
+    action: &Action,
+    values: &dyn Fn(&Parameter) -> Option<Vec<&'static str>>,
+    uri: &str,
+    id: &str,
+) -> Value {
     let parameters: Vec<Value> = action
         .parameters
         .iter()
         .map(|parameter| {
-            let (kind, values) = match parameter.property.kind {
-                Kind::Bool => ("Boolean", None),
-                Kind::Integer(..) | Kind::Decimal(..) => ("Number", None),
-                Kind::Text(_) | Kind::Secret(_) | Kind::Pem(_) => ("String", None),
-                Kind::Enum(values) => ("String", Some(values)),
-                Kind::Texts(_) => ("StringArray", None),
-                Kind::Link => ("Object", None),
-                Kind::Links(_) | Kind::Headers(_) | Kind::Ipv4(_) => ("ObjectArray", None),
+            let kind = match parameter.property.kind {
+                Kind::Bool => "Boolean",
+                Kind::Integer(..) | Kind::Decimal(..) => "Number",
+                Kind::Text(_) | Kind::Secret(_) | Kind::Pem(_) | Kind::Enum(_) => "String",
+                Kind::Texts(_) => "StringArray",
+                Kind::Link => "Object",
+                Kind::Links(_) | Kind::Headers(_) | Kind::Ipv4(_) => "ObjectArray",
             };
+            let values = values(parameter);
             let mut entry = json!({"Name": parameter.property.path, "Required": parameter.required, "DataType": kind, "AllowableValues": values});
             prune(&mut entry, &[]);
             entry

@@ -387,8 +387,9 @@ fn an_action_waits_for_nobody_who_only_knows_what_is_shown_beside() {
         let mut bench = Bench::agreeing();
         let body = support::fitting_body(resource, Method::Post, Some(action));
         let answer = bench.send(Method::Post, &format!("/redfish/v1/{path}"), &body);
-        // One that answers something says so.
-        let status = if action.ends_with("GenerateCSR") { 200 } else { 204 };
+        // One that answers something says so, and one that does not use all that it takes.
+        let says = ["CertificateService.GenerateCSR", "EventService.SubmitTestEvent"].contains(&action);
+        let status = if says { 200 } else { 204 };
         assert_eq!(answer.status, status, "{path}");
         let methods: Vec<&str> = bench.asked.iter().map(|call| call.method.method).collect();
         assert_eq!(methods, asked.as_slice(), "{path}");
@@ -669,7 +670,7 @@ fn a_subscription_is_made_of_what_a_client_asks_for_or_not_at_all() {
     bench.say("rpc.EventService.CreateEventSubscription", &made);
     let full = json!({
         "Destination": "https://collector.example/events", "Protocol": "Redfish", "Context": "rack 7",
-        "SubscriptionType": "RedfishEvent", "EventFormatType": "Event", "RegistryPrefixes": ["UBmc"],
+        "SubscriptionType": "RedfishEvent", "EventFormatType": "Event", "EventTypes": ["Alert"], "RegistryPrefixes": ["UBmc"],
         "ResourceTypes": ["ComputerSystem"], "MessageIds": ["UBmc.1.0.EventWarning"],
         "OriginResources": [{"@odata.id": "/redfish/v1/Systems/system"}], "SubordinateResources": true,
         "DeliveryRetryPolicy": "RetryForeverWithBackoff", "VerifyCertificate": true,
@@ -697,6 +698,9 @@ fn a_subscription_is_made_of_what_a_client_asks_for_or_not_at_all() {
     for (change, told) in [
         (json!({"Protocol": "FTP"}), "PropertyValueNotInList"),
         (json!({"SubscriptionType": "SNMPTrap"}), "PropertyValueNotInList"),
+        (json!({"EventTypes": ["StatusChange"]}), "PropertyValueNotInList"),
+        (json!({"EventTypes": ["Alert", "MetricReport"]}), "PropertyValueNotInList"),
+        (json!({"EventTypes": "Alert"}), "PropertyValueTypeError"),
         (json!({"RegistryPrefixes": ["Base"]}), "PropertyValueNotInList"),
         (json!({"ResourceTypes": ["Drive"]}), "PropertyValueNotInList"),
         (json!({"MessageIds": ["UBmc.1.0.Nope"]}), "PropertyValueNotInList"),
@@ -906,6 +910,10 @@ fn a_subscription_is_changed_resumed_and_ended_by_its_owner() {
     let stream = format!("{SUBSCRIPTIONS}/7");
     let resume = format!("{stream}/Actions/EventDestination.ResumeSubscription");
     assert_eq!(said(&bench.send(Method::Post, &resume, &json!({}))), "ActionNotSupported");
+    let shows = |bench: &mut Bench, path: &str| {
+        bench.shown(path)["Actions"].get("#EventDestination.ResumeSubscription").is_some()
+    };
+    assert_eq!((shows(&mut bench, path), shows(&mut bench, &stream)), (true, false));
     assert_eq!(said(&bench.send(Method::Patch, &stream, &json!({"Context": "x"}))), "PropertyNotWritable");
     assert_eq!(bench.send(Method::Delete, path, &json!({})).status, 204);
     assert_eq!(bench.called.last().unwrap().method.method, "DeleteEventSubscription");

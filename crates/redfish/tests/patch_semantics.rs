@@ -223,6 +223,39 @@ fn each_property_takes_what_fits_and_says_what_does_not() {
     assert!(rows > 120, "{rows}");
 }
 
+#[test]
+fn a_list_of_texts_is_changed_element_by_element() {
+    let mut rows = 0;
+    for (_, patch, path) in patched() {
+        let shown = Bench::new().shown(&path);
+        for property in patch.properties.iter().filter(|property| matches!(property.kind, Kind::Texts(_))) {
+            let list = shown.pointer(&place(property)).and_then(Value::as_array).cloned().unwrap_or_default();
+            // What is asked for by a list, or said of it.
+            let asked = |list: &[Value]| {
+                let mut bench = Bench::agreeing();
+                let answer = bench.send(Method::Patch, &path, &nested(property.path, json!(list)));
+                let requests: Vec<Vec<u8>> = bench.called.into_iter().map(|call| call.request).collect();
+                (answer.status, said(&answer), requests)
+            };
+            let kept = vec![json!({}); list.len()];
+            let without_first = list.get(1..).unwrap_or_default().to_vec();
+            let but_first = [vec![Value::Null], kept.get(1..).unwrap_or_default().to_vec()].concat();
+            let text = vec![json!("text")];
+            for (given, means) in [
+                ([kept.clone(), vec![Value::Null]].concat(), list.clone()),
+                ([kept.clone(), text.clone()].concat(), [list.clone(), text.clone()].concat()),
+                (but_first.clone(), without_first.clone()),
+                ([but_first, text.clone()].concat(), [without_first, text].concat()),
+            ] {
+                assert_eq!(asked(&given), asked(&means), "{path} {}: {given:?}", property.path);
+                rows += 1;
+            }
+        }
+    }
+    // Name servers, those in use, time servers, types of an account, and two lists of privileges.
+    assert!(rows >= 6 * 4, "{rows}");
+}
+
 /// Every leaf of a value, as a body that would set it.
 fn leaves(value: &Value, prefix: &str, out: &mut Vec<(String, Value)>) {
     let Value::Object(map) = value else { return };

@@ -442,7 +442,7 @@ fn a_task_that_its_owner_knows_no_more_is_shown_as_its_events_tell_it() {
         state: v1::MediaCopyState::Running.into(),
         ..v1::MediaCopy::default()
     };
-    let media = v1::ListMediaResponse { slots: Vec::new(), copies: vec![listed] };
+    let media = v1::ListMediaResponse { copies: vec![listed], ..Default::default() };
     bench.say("rpc.MediaService.ListMedia", &media);
     let ids = |bench: &mut Bench| -> Vec<String> {
         let all = bench.shown("/redfish/v1/TaskService/Tasks");

@@ -44,7 +44,10 @@ fn a_drive_is_shown_below_the_manager_and_below_its_machine() {
         );
         assert_eq!(shown["WriteProtected"], true);
         assert_eq!(shown["MediaTypes"], json!(["CD", "DVD"]));
-        assert!(shown.get("UserName").is_none() && shown.get("Password").is_none());
+        // Clients give what they see, and a secret is never shown.
+        for name in ["UserName", "Password"] {
+            assert_eq!(shown.get(name), Some(&Value::Null), "{name}");
+        }
     }
     assert_eq!(bench.get("/redfish/v1/Systems/system/VirtualMedia/none").status, 404);
     assert_eq!(bench.get("/redfish/v1/Systems/other/VirtualMedia").status, 404);
@@ -62,12 +65,57 @@ fn a_drive_is_shown_below_the_manager_and_below_its_machine() {
     let shown = bench.shown("/redfish/v1/Systems/system/VirtualMedia/usb");
     assert_eq!((&shown["Inserted"], &shown["ConnectedVia"]), (&json!(false), &json!("NotConnected")));
     // What clients compare with is there, and null.
-    assert_eq!((shown.get("Image"), shown.get("ImageName")), (Some(&Value::Null), Some(&Value::Null)));
+    for name in ["Image", "ImageName", "UserName", "Password", "TransferMethod", "TransferProtocolType"] {
+        assert_eq!(shown.get(name), Some(&Value::Null), "{name}");
+    }
     assert_eq!(shown["MediaTypes"], json!(["USBStick"]));
     // A board without drives has no links to any.
     bench.refuse("rpc.MediaService.ListMedia", Fault::new(Code::Unavailable, "mediasrv does not run"));
     assert!(bench.shown("/redfish/v1/Systems/system").get("VirtualMedia").is_none());
     assert!(bench.shown("/redfish/v1/Managers/bmc").get("VirtualMedia").is_none());
+}
+
+#[test]
+fn a_drive_is_where_it_is_and_nowhere_else() {
+    let mut bench = Bench::agreeing();
+    let body = json!({"Image": "https://images.example/a.iso"});
+    for at in ["Managers/system", "Systems/bmc", "Managers/other", "Systems/other"] {
+        let path = format!("/redfish/v1/{at}/VirtualMedia/cd");
+        let action = format!("{path}/Actions/VirtualMedia.InsertMedia");
+        for (method, path) in [
+            (Method::Get, path.clone()),
+            (Method::Get, format!("{path}/InsertMediaActionInfo")),
+            (Method::Patch, path.clone()),
+            (Method::Post, action),
+            (Method::Post, format!("{path}/Actions/VirtualMedia.EjectMedia")),
+        ] {
+            let body = if path.ends_with("EjectMedia") { json!({}) } else { body.clone() };
+            assert_eq!(bench.send(method, &path, &body).status, 404, "{} {path}", method.name());
+        }
+    }
+    assert!(bench.called.is_empty(), "{:?}", bench.called);
+}
+
+#[test]
+fn plain_http_is_offered_where_an_image_may_come_by_it() {
+    let mut bench = Bench::agreeing();
+    let media = |bench: &Bench, plain_http| {
+        let known = bench.answers["rpc.MediaService.ListMedia"].clone().unwrap();
+        v1::ListMediaResponse { plain_http, ..v1::ListMediaResponse::decode(known.as_slice()).unwrap() }
+    };
+    for (plain_http, expected) in [(false, json!(["HTTPS"])), (true, json!(["HTTPS", "HTTP"]))] {
+        let media = media(&bench, plain_http);
+        bench.say("rpc.MediaService.ListMedia", &media);
+        for path in [OF_MANAGER, OF_SYSTEM] {
+            let action = bench.shown(path)["Actions"]["#VirtualMedia.InsertMedia"].clone();
+            assert_eq!(action["TransferProtocolType@Redfish.AllowableValues"], expected, "{path}");
+            assert_eq!(action["TransferMethod@Redfish.AllowableValues"], json!(["Stream", "Upload"]));
+            let info = bench.shown(action["@Redfish.ActionInfo"].as_str().unwrap());
+            let parameters = info["Parameters"].as_array().unwrap();
+            let protocol = parameters.iter().find(|one| one["Name"] == "TransferProtocolType").unwrap();
+            assert_eq!(protocol["AllowableValues"], expected, "{path}");
+        }
+    }
 }
 
 #[test]
@@ -156,7 +204,7 @@ fn an_image_that_is_copied_first_is_a_task_until_it_is_inserted() {
     ] {
         bench.say(
             "rpc.MediaService.ListMedia",
-            &v1::ListMediaResponse { slots: Vec::new(), copies: vec![copy] },
+            &v1::ListMediaResponse { copies: vec![copy], ..Default::default() },
         );
         let task = bench.shown("/redfish/v1/TaskService/Tasks/copy-1");
         assert_eq!(

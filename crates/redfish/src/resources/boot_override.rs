@@ -48,7 +48,11 @@ pub(super) const TARGET_PROPERTY: Property = Property::new(
 );
 pub(super) const ENABLED_PROPERTY: Property =
     Property::new(ENABLED, Kind::Enum(&["Disabled", "Once", "Continuous"]));
-pub(super) const MODE_PROPERTY: Property = Property::new(MODE, Kind::Enum(&["UEFI", "Legacy"]));
+/// Null: as the firmware is set, which is what it is shown as where nothing else is asked for.
+pub(super) const MODE_PROPERTY: Property =
+    Property { path: MODE, kind: Kind::Enum(&["UEFI", "Legacy"]), nullable: true };
+/// Its name, whose null is shown: clients set what they see, and send back what they have read (redfishtool).
+pub(super) const MODE_NULL: &str = "BootSourceOverrideMode";
 pub(super) const HTTP_BOOT_URI_PROPERTY: Property =
     Property { path: HTTP_BOOT_URI, kind: Kind::Text(1024), nullable: true };
 pub(super) const UEFI_TARGET_PROPERTY: Property =

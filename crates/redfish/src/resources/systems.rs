@@ -30,12 +30,18 @@ pub(super) static SYSTEM: Resource = Resource {
     // How it is reached, and what ipmisrv knows of it, changes as daemons of the controller start anew, which is no change of the machine; and the machine
     // starts and stops its timer by itself.
     volatile: &["SerialConsole", "GraphicalConsole", "VirtualMedia", "HostWatchdogTimer"],
-    nulls: &["PowerState", boot_override::NULLS[0], boot_override::NULLS[1], boot_override::NULLS[2]],
+    nulls: &[
+        "PowerState",
+        boot_override::MODE_NULL,
+        boot_override::NULLS[0],
+        boot_override::NULLS[1],
+        boot_override::NULLS[2],
+    ],
     patch: Some(Patch {
         properties: &[
             Property { path: "AssetTag", kind: Kind::Text(63), nullable: true },
             Property::new("LocationIndicatorActive", Kind::Bool),
-            Property::new("IndicatorLED", Kind::Enum(&["Lit", "Blinking", "Off"])),
+            chassis::INDICATOR_LED,
             Property::new("PowerRestorePolicy", Kind::Enum(&["AlwaysOn", "AlwaysOff", "LastState"])),
             boot_override::TARGET_PROPERTY,
             boot_override::ENABLED_PROPERTY,
@@ -49,7 +55,7 @@ pub(super) static SYSTEM: Resource = Resource {
         apply,
         changes: &[Need::Hosts, Need::Chassis, Need::Assets, Need::Watchdog],
     }),
-    together: &[boot_override::TOGETHER, watchdog::TOGETHER],
+    together: &[boot_override::TOGETHER, &chassis::LIGHT, watchdog::TOGETHER],
     actions: &[Action {
         name: "ComputerSystem.Reset",
         parameters: &[Parameter {

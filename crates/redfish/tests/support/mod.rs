@@ -87,7 +87,7 @@ fn asset(id: &str, kind: v1::AssetType, host: &str, notes: &[(&str, &str)]) -> v
         quality: v1::AssetQuality::Good.into(),
         host_name: host.to_owned(),
         info: Some(v1::AssetInfo {
-            product_name: if kind == v1::AssetType::Memory { "DDR4".into() } else { format!("Product {id}") },
+            product_name: if kind == v1::AssetType::Memory { "DDR5".into() } else { format!("Product {id}") },
             asset_tag: Some("tag".into()),
             part_number: Some("part".into()),
             serial_number: Some("serial".into()),
@@ -813,6 +813,9 @@ pub fn fitting(property: &Property) -> Value {
         ("MessageId", _) => json!("UBmc.1.0.EventWarning"),
         ("MessageIds", _) => json!(["UBmc.1.0.EventWarning"]),
         ("RegistryPrefixes", _) => json!(["UBmc"]),
+        ("EventTypes", _) => json!(["Alert"]),
+        // That of the message above.
+        ("Severity" | "MessageSeverity", _) => json!("Warning"),
         ("ResourceTypes", _) => json!(["ComputerSystem"]),
         // None: others are for subscriptions to reports only.
         ("MetricReportDefinitions", _) => json!([]),
