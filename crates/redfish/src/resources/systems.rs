@@ -11,7 +11,7 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
-use super::{boot_override, chassis, name, pcie, protocol, said, virtual_media};
+use super::{boot_options, boot_override, chassis, name, pcie, protocol, said, virtual_media};
 
 /// Sessions of one screen at a time (docs/kvm.md).
 const SCREEN_SESSIONS: u32 = 16;
@@ -42,9 +42,10 @@ pub(super) static SYSTEM: Resource = Resource {
             boot_override::HTTP_BOOT_URI_PROPERTY,
             boot_override::UEFI_TARGET_PROPERTY,
             boot_override::BOOT_NEXT_PROPERTY,
+            boot_options::ORDER_PROPERTY,
         ],
         apply,
-        changes: &[Need::Hosts, Need::Chassis, Need::Assets],
+        changes: &[Need::Hosts, Need::Chassis, Need::Assets, Need::Firmware],
     }),
     together: &[boot_override::TOGETHER],
     actions: &[Action {
@@ -76,13 +77,26 @@ pub(super) static SYSTEM: Resource = Resource {
         ("http_boot_uri", boot_override::HTTP_BOOT_URI),
         ("uefi_target", boot_override::UEFI_TARGET),
         ("boot_next", boot_override::BOOT_NEXT),
+        ("boot_order", boot_options::ORDER),
     ],
     ..Resource::new("Systems/{}", "ComputerSystem.v1_26_0.ComputerSystem", &entity::COMPUTER_SYSTEM, show)
 };
 
 fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
-    let id = name(names, 0);
-    let Some(host) = world.host(id)? else { return Ok(None) };
+    let Some(host) = world.host(name(names, 0))? else { return Ok(None) };
+    let mut shown = machine(world, host);
+    if let (Some(map), Some(settings)) = (shown.as_object_mut(), &host.firmware_settings) {
+        // Whether they are there statemgr says with the host: nobody waits here for what they are.
+        let links = [("Bios", settings.has_attributes), ("SecureBoot", settings.has_secure_boot)];
+        for (name, _) in links.into_iter().filter(|(_, is_there)| *is_there) {
+            map.insert(name.to_owned(), link(&format!("/redfish/v1/Systems/{}/{name}", host.name)));
+        }
+    }
+    Ok(Some(shown))
+}
+
+fn machine(world: &World, host: &v1::Host) -> Value {
+    let id = host.name.as_str();
     let assets = world.assets().map(|answer| answer.assets.as_slice()).unwrap_or_default();
     let of_host = |kind: v1::AssetType| {
         assets
@@ -107,7 +121,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     let devices = pcie::links(world, id).ok();
     let chassis_link = (!host.chassis_name.is_empty())
         .then(|| vec![link(&format!("/redfish/v1/Chassis/{}", host.chassis_name))]);
-    Ok(Some(json!({
+    json!({
         "Name": info.map_or(host.name.as_str(), |info| &info.product_name),
         "Description": said(host.description.as_deref()),
         "SystemType": "Physical",
@@ -131,7 +145,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "LastResetTime": host.last_reboot.and_then(|last| last.last_reboot_time).map(|at| at.to_string()),
         "LocationIndicatorActive": identify,
         "IndicatorLED": identify.map(|on| if on { "Lit" } else { "Off" }),
-        "Boot": boot_override::show(host),
+        "Boot": boot_options::shown(host),
         "ProcessorSummary": {
             "Count": (!processors.is_empty()).then_some(processors.len()),
             "Model": processor.map(|info| info.product_name.as_str()),
@@ -155,7 +169,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             "Chassis": chassis_link,
             "ManagedBy": [link("/redfish/v1/Managers/bmc")],
         },
-    })))
+    })
 }
 
 /// How the host's serial port is reached, if it has one that is ours: by the Web UI and, where sshsrv listens, by SSH, which takes the host's name as a command.
@@ -250,6 +264,7 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
         changes.push(Change::of("PowerRestorePolicy", Ok(Call::new(host_service::UPDATE_HOST, &request))));
     }
     changes.extend(boot_override::changes(host, id, given));
+    changes.extend(boot_options::ordered(world, names, given));
     changes
 }
 
