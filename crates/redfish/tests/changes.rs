@@ -229,6 +229,10 @@ fn a_thing_is_one_by_whichever_of_its_uris_it_is_changed() {
         ("Managers/bmc/LogServices/EventLog/Entries/ev1", "Systems/system/LogServices/SEL/Entries/ev1"),
         // Their light and tag.
         ("Systems/system", "Chassis/chassis"),
+        // What is wished of its firmware, and the boot order.
+        ("Systems/system", "Systems/system/Bios/Settings"),
+        ("Systems/system/SecureBoot", "Systems/system/BootOptions/Boot0001"),
+        ("Systems/system", "Systems/system/SecureBoot"),
         ("AccountService", "AccountService/"),
         // The name of the controller.
         ("Managers/bmc/NetworkProtocol", "Managers/bmc/EthernetInterfaces/eth0"),

@@ -51,13 +51,16 @@ pub(super) static SETTINGS: Resource = Resource {
         changes: &[Need::Firmware],
     }),
     together: &[&[ATTRIBUTES, APPLY_TIME]],
-    delete: Some(|_, names| {
-        let request = v1::DiscardHostFirmwareChangesRequest { host_name: name(names, 0).to_owned() };
-        Ok(Deed::Call(Call::new(host_firmware_service::DISCARD_HOST_FIRMWARE_CHANGES, &request)))
-    }),
+    delete: Some(discard),
     fields: &[("attributes", ATTRIBUTES)],
     ..Resource::new("Systems/{}/Bios/Settings", KIND, &entity::BIOS, show_settings)
 };
+
+/// Takes back all that is wished of the firmware: nobody keeps apart what of it are attributes.
+fn discard(_: &World, names: Names<'_>) -> Result<Deed, Message> {
+    let request = v1::DiscardHostFirmwareChangesRequest { host_name: name(names, 0).to_owned() };
+    Ok(Deed::Call(Call::new(host_firmware_service::DISCARD_HOST_FIRMWARE_CHANGES, &request)))
+}
 
 /// A change of the firmware of the system that a path names, in which nothing is changed.
 pub(super) fn of_host(names: Names<'_>) -> v1::UpdateHostFirmwareRequest {
