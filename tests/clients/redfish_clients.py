@@ -243,6 +243,100 @@ def media(root, image):
     return problems
 
 
+def a_choice(attributes, now):
+    """The first enumeration that can be set, of the entries of a registry of attributes, and a value of it that it has not now."""
+    for one in attributes:
+        if one["Type"] == "Enumeration" and not one["ReadOnly"]:
+            for value in one["Value"]:
+                if value["ValueName"] != now[one["AttributeName"]]:
+                    return one, value["ValueName"]
+    raise SystemExit(f"the firmware has no enumeration that can be set: {attributes}")
+
+
+def firmware(args, password, root, wait):
+    """What Ironic does with the settings of a host's firmware and with secure boot, by sushy, and the boot order by DMTF's library: wished while the host
+    is off, taken by its next boot, and set back by another one. The host is off before and after."""
+    import sushy
+    from sushy.resources import settings
+
+    problems, expect, client = by_library(args)
+    system = root.get_system("/redfish/v1/Systems/system")
+    bios, secure = system.bios, system.secure_boot
+    registry = bios.get_attribute_registry()
+    if registry is None:
+        return [f"sushy finds no registry {bios.json.get('AttributeRegistry')} of attributes"]
+    attributes = registry.json["RegistryEntries"]["Attributes"]
+    if {one["AttributeName"] for one in attributes} != set(bios.attributes):
+        problems.append(f"the registry is not that of the BIOS: {attributes} and {bios.attributes}")
+    one, wanted = a_choice(attributes, bios.attributes)
+    name, before, default = one["AttributeName"], bios.attributes[one["AttributeName"]], one["DefaultValue"]
+    was_enforced = secure.enabled
+
+    def refreshed():
+        bios.refresh(force=True)
+        secure.refresh(force=True)
+
+    def check(what, holds, *shown):
+        if not holds:
+            problems.append(f"{what}: {shown}")
+
+    def boot(what, holds):
+        """The host boots, which takes what is wished: it is waited for what that makes of it."""
+        system.reset_system(sushy.ResetType.ON)
+        wait(sushy.PowerState.ON)
+        end = time.monotonic() + WAIT
+        refreshed()
+        while not holds() and time.monotonic() < end:
+            time.sleep(0.2)
+            refreshed()
+        check(what, holds(), bios.json, secure.json)
+        check(f"{what}, as Ironic asks", bios.update_status.status == settings.UPDATE_SUCCESS, bios.json["@Redfish.Settings"])
+        system.reset_system(sushy.ResetType.FORCE_OFF)
+        wait(sushy.PowerState.OFF)
+
+    check("times at which attributes are set", bios.supported_apply_times == [sushy.ApplyTime.ON_RESET], bios.supported_apply_times)
+    for value, time_of_it in [("no such value", None), (wanted, sushy.ApplyTime.IMMEDIATE)]:
+        try:
+            bios.set_attributes({name: value}, apply_time=time_of_it)
+            problems.append(f"{name} can be {value} at {time_of_it}")
+        except sushy.exceptions.BadRequestError as refused:
+            check("what is refused by name", name in str(refused) or "ApplyTime" in str(refused), refused)
+    refreshed()
+    check("after what is refused", bios.pending_attributes == bios.attributes, bios.pending_attributes, bios.attributes)
+
+    bios.set_attributes({name: wanted}, apply_time=sushy.ApplyTime.ON_RESET)
+    secure.set_enabled(not was_enforced)
+    admin = client(args.user, password)
+    admin.login(auth="session")
+    order = admin.get(system.path).dict["Boot"]["BootOrder"]
+    wrong = expect("no boot option", admin.patch(system.path, body={"Boot": {"BootOrder": [*order, "Boot9999"]}}), 400)
+    check("the wrong reference", f"/Boot/BootOrder/{len(order)}" in wrong.text, wrong.text)
+    expect("another order", admin.patch(system.path, body={"Boot": {"BootOrder": order[::-1]}}), 200)
+    refreshed()
+    check("what is wished", bios.pending_attributes[name] == wanted, name, wanted, bios.pending_attributes)
+    check("what is so until the next boot", bios.attributes[name] == before, name, before, bios.attributes)
+    check("what is wished of secure boot", secure.enabled is not was_enforced, secure.json)
+    boot("after a boot", lambda: bios.attributes[name] == wanted and bios.pending_attributes[name] == wanted)
+    check("secure boot after a boot", secure.enabled is not was_enforced, secure.json)
+    check("the order after a boot", admin.get(system.path).dict["Boot"]["BootOrder"] == order[::-1], order)
+
+    bios.reset_bios()
+    secure.set_enabled(was_enforced)
+    secure.reset_keys(sushy.SecureBootResetKeysType.RESET_ALL_KEYS_TO_DEFAULT)
+    expect("the order of before", admin.patch(system.path, body={"Boot": {"BootOrder": order}}), 200)
+    refreshed()
+    check("the default is wished", bios.pending_attributes[name] == default, name, default, bios.pending_attributes)
+    boot("after a reset to defaults", lambda: bios.attributes[name] == default and not bios.json["ResetBiosToDefaultsPending"])
+    check("secure boot with its keys", (secure.enabled, secure.mode) == (was_enforced, sushy.SecureBootMode.USER), secure.json)
+    # What is wished is taken back.
+    bios.set_attribute(name, a_choice(attributes, bios.attributes)[1])
+    expect("the end of a wish", admin.delete(f"{bios.path}/Settings"), 204)
+    refreshed()
+    check("after the end of a wish", bios.pending_attributes == bios.attributes, bios.pending_attributes, bios.attributes)
+    admin.logout()
+    return problems
+
+
 def roles(args, password):
     """A role of one's own, by DMTF's library: made, given, narrowed while its account is logged in, and not deleted while there is one."""
     problems, expect, client = by_library(args)
@@ -377,6 +471,13 @@ def utilities(args, password, wait, system):
     script("manager_config", "setprotocol", "--protocol", "IPMI", "--enable", "--port", "6230")
     check("rf_manager_config setprotocol", shown("Managers/bmc/NetworkProtocol").get("IPMI", {}).get("Port") == 6230)
     script("manager_config", "setprotocol", "--protocol", "IPMI", "--disable")
+    registry = shown("Systems/system/Bios")["AttributeRegistry"]
+    attributes = shown(f"Registries/{registry}/{registry}")["RegistryEntries"]["Attributes"]
+    one, wanted = a_choice(attributes, shown("Systems/system/Bios")["Attributes"])
+    script("bios_settings", "--system", "system", "--attribute", one["AttributeName"], wanted)
+    pending = shown("Systems/system/Bios/Settings")["Attributes"]
+    check("rf_bios_settings --attribute", pending[one["AttributeName"]] == wanted)
+    api.delete("/redfish/v1/Systems/system/Bios/Settings")
     folder = pathlib.Path(args.scratch) / "diagnostics"
     folder.mkdir()
     script("diagnostic_data", "--manager", "bmc", "--log", "Diagnostics", "--directory", str(folder))
@@ -398,6 +499,7 @@ def utilities(args, password, wait, system):
         ("manager_config", ["HTTPS"], "getprotocol"),
         ("virtual_media", ["cd"], "--system", "system", "info"),
         ("accounts", [args.user]),
+        ("bios_settings", [one["AttributeName"]], "--system", "system"),
         ("certificates", [], "info"),
         ("event_service", [], "info"),
         ("raw_request", ["#ServiceRoot"], "--request", "/redfish/v1/"),
@@ -491,6 +593,7 @@ def claim(args, password):
             problems.append(f"sushy sees no {name}")
 
     problems += media(root, args.image)
+    problems += firmware(args, password, root, wait)
     problems += new_account(args, password)
     problems += roles(args, password)
     problems += controls(args, password)

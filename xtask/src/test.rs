@@ -274,9 +274,10 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 24] = [
+const REDFISH: [&str; 25] = [
     "any_request",
     "audit",
+    "bios",
     "changes",
     "controls",
     "client_habits",

@@ -40,15 +40,21 @@ pub(crate) struct Found {
 }
 
 /// Whether a name is an annotation that says nothing about a change: clients send back what they have read.
-fn is_annotation(name: &str) -> bool {
+pub(crate) fn is_annotation(name: &str) -> bool {
     name.split_once('@').is_some_and(|(_, term)| {
         ["odata.", "Redfish.", "Message."].iter().any(|prefix| term.starts_with(prefix))
     })
 }
 
+/// Whether a property is that annotation, or in it.
+fn leads_to(annotation: &str, properties: &[Property]) -> bool {
+    properties.iter().any(|property| property.path.split('/').next() == Some(annotation))
+}
+
 /// Reads a PATCH against what may be changed and what the resource shows.
 pub(crate) fn patch(body: &Map<String, Value>, properties: &'static [Property], shown: &Value) -> Found {
-    let mut found = Found { is_empty: body.keys().all(|name| is_annotation(name)), ..Found::default() };
+    let says_nothing = |name: &String| is_annotation(name) && !leads_to(name, properties);
+    let mut found = Found { is_empty: body.keys().all(says_nothing), ..Found::default() };
     walk(body, &Pointer::default(), "", properties, shown, &mut found, 0);
     found
 }
@@ -62,7 +68,8 @@ fn walk(
     found: &mut Found,
     depth: usize,
 ) {
-    for (name, value) in map.iter().filter(|(name, _)| !is_annotation(name)) {
+    let says_something = |name: &str| !is_annotation(name) || prefix.is_empty() && leads_to(name, properties);
+    for (name, value) in map.iter().filter(|(name, _)| says_something(name)) {
         let here = at.then(name);
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
         // A path is none of the names on it.
@@ -247,6 +254,14 @@ pub(crate) fn repeated(property: &Property, value: &Value) -> String {
     }
 }
 
+/// A value that is no secret as a message repeats it: a text is itself.
+pub(crate) fn as_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// A text as it may be repeated: of a URL not what stands before its last `@`, where a name and a password may be.
 fn without_login(text: &str) -> String {
     match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
@@ -341,6 +356,7 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
                 Err(Wrong::Type)
             }
         }
+        (Kind::Attributes, Value::Object(_)) => Ok(()),
         (Kind::Link, Value::Object(_)) => is_link(value).then_some(()).ok_or(Wrong::Format),
         (Kind::Links(most), Value::Array(list)) => {
             if list.len() > most {

@@ -14,6 +14,7 @@ use crate::metadata;
 use crate::pointer::Pointer;
 use crate::privilege::{Asker, Method};
 use crate::query::{Expand, Follow, Query, QueryError, TOP_MAX};
+use crate::refusal::{self, annotate, conflict, keep_together, told, without};
 use crate::resource::{Action, Answered, Change, Deed, Given, Kind, Made, Patch, pointer};
 use crate::resources::{self, Outcome};
 use crate::route::{Route, Target};
@@ -173,8 +174,11 @@ impl Exchange {
             _ => "",
         };
         match kind {
-            // The light and the tag of a system are those of the chassis it is in.
-            "ComputerSystem" | "Chassis" => "systems and chassis".to_owned(),
+            // The light and the tag of a system are those of the chassis it is in; what is wished of its firmware is one thing, of which the boot order is
+            // at the system.
+            "ComputerSystem" | "Chassis" | "Bios" | "SecureBoot" | "BootOption" => {
+                "systems and chassis".to_owned()
+            }
             // A drive is at the manager and at its system, and an event is one in all logs that have it.
             "VirtualMedia" | "LogEntry" => format!("{kind} {}", self.route.id),
             // The controller's name is at each interface and at the protocols.
@@ -273,28 +277,10 @@ impl Exchange {
                     Ok(_) => patching.done += 1,
                     Err(fault) => {
                         patching.refused.get_or_insert((fault.status(), fault.retry_after()));
-                        let mut refused = Vec::with_capacity(patching.doing.len());
                         let doing = std::mem::take(&mut patching.doing);
-                        // Of what its owner says which are wrong, the others are not.
-                        let mut named = fault.named(patching.fields);
-                        named.retain(|(path, _)| doing.iter().any(|(other, _)| other == path));
-                        for (path, value) in doing {
-                            let at = pointer(path);
-                            let why = named.iter().find(|(other, _)| *other == path);
-                            let said = match (why, named.first()) {
-                                (Some((_, why)), _) => {
-                                    let message = fault.to_message(Some((&at, &value))).resolved_by(why);
-                                    (at, message)
-                                }
-                                (None, Some((bad, _))) => conflict(path, bad),
-                                (None, None) => {
-                                    let message = fault.to_message(Some((&at, &value)));
-                                    (at, message)
-                                }
-                            };
-                            patching.wrong.push(said);
-                            refused.push(path);
-                        }
+                        let refused: Vec<&'static str> = doing.iter().map(|(path, _)| *path).collect();
+                        let told = refusal::refused(&fault, patching.fields, doing, &patching.given);
+                        patching.wrong.extend(told);
                         patching.leave_out(&refused);
                     }
                 }
@@ -985,8 +971,8 @@ fn judged(route: &Route, method: Method, request: &Request, asker: &Asker) -> Re
         return Err(Answer::error(403, &[base::INSUFFICIENT_PRIVILEGE.plain()]));
     }
     if !route.methods().contains(&method) {
-        let answer = Answer::error(405, &[base::OPERATION_NOT_ALLOWED.plain()]);
-        return Err(answer.with("allow", route.allow()));
+        let message = base::OPERATION_NOT_ALLOWED.plain().resolved_by(&route.instead(method));
+        return Err(Answer::error(405, &[message]).with("allow", route.allow()));
     }
     if matches!(route.target, Target::Push) {
         // Before any of it is read: there is nothing that takes it.
@@ -1072,56 +1058,4 @@ fn with_tag(answer: Answer) -> Answer {
 /// What is to be said to somebody who has to change the password first.
 pub(crate) fn password_change_required(asker: &Asker) -> Message {
     base::PASSWORD_CHANGE_REQUIRED.with(&[&format!("/redfish/v1/AccountService/Accounts/{}", asker.username)])
-}
-
-/// Where one of the properties is wrong that count together, the others are not given either, and each is told. One that is sent back as it is shown says nothing,
-/// whether it can be written or not.
-fn keep_together(
-    together: &'static [&'static [&'static str]],
-    body: &Value,
-    shown: &Value,
-    given: &mut Given,
-    wrong: &mut Vec<(Pointer, Message)>,
-) {
-    // An object that is none spoils what is in it.
-    let spoils = |at: &Pointer, path: &str| {
-        at.names().count() <= path.split('/').count() && at.names().zip(path.split('/')).all(|(a, b)| a == b)
-    };
-    for group in together {
-        let is_bad = |path: &&'static str| {
-            wrong.iter().any(|(at, _)| spoils(at, path) && at.find(body) != at.find(shown))
-        };
-        let Some(bad) = group.iter().copied().find(is_bad) else { continue };
-        let out = without(given, group);
-        wrong.extend(out.into_iter().map(|path| conflict(path, bad)));
-    }
-}
-
-/// Takes the properties of a group out of what is given.
-fn without(given: &mut Given, group: &[&'static str]) -> Vec<&'static str> {
-    let (out, kept): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut given.0).into_iter().partition(|(path, _)| group.contains(path));
-    given.0 = kept;
-    out.into_iter().map(|(path, _)| path).collect()
-}
-
-/// What is said of a property that counts only together with one that cannot be.
-fn conflict(path: &str, bad: &str) -> (Pointer, Message) {
-    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-    let message = base::PROPERTY_VALUE_CONFLICT.with(&[&last(path), &last(bad)]);
-    (pointer(path), message.about(pointer(path)))
-}
-
-/// A message about each of these properties.
-fn told(properties: &[&'static str], message: &Message) -> Vec<(Pointer, Message)> {
-    let about = |path: &&'static str| (pointer(path), message.clone().about(pointer(path)));
-    properties.iter().map(about).collect()
-}
-
-/// Adds messages about what was not changed (DSP0266 §7.5.2); each names its property.
-fn annotate(shown: &mut Value, wrong: &[(Pointer, Message)]) {
-    if let (Value::Object(map), false) = (shown, wrong.is_empty()) {
-        let messages: Vec<Value> = wrong.iter().map(|(_, message)| message.to_json()).collect();
-        map.insert("@Message.ExtendedInfo".to_owned(), Value::Array(messages));
-    }
 }

@@ -41,6 +41,7 @@ mod metadata;
 mod pointer;
 mod privilege;
 mod query;
+mod refusal;
 mod reports;
 mod resource;
 pub mod resources;

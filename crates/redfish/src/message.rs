@@ -88,6 +88,12 @@ impl Message {
         self
     }
 
+    /// The first property it is about, where it names one.
+    #[must_use]
+    pub(crate) fn place(&self) -> Option<&Pointer> {
+        self.related.first()
+    }
+
     /// Says what is to be done in the words of who refused it, in place of the registry's (DSP0268, `Message.Resolution`), cut after 1,024 characters. An empty
     /// text says nothing.
     #[must_use]

@@ -26,6 +26,8 @@ pub struct Resource {
     pub volatile: &'static [&'static str],
     /// Properties that an excerpt shows; none when it has no excerpt (DSP0266 §7.3.6).
     pub excerpt: &'static [&'static str],
+    /// The name, below it, of the resource that takes other values of it in its place (DSP0266, "Settings resource").
+    pub settings: Option<&'static str>,
     /// What a PATCH may change.
     pub patch: Option<Patch>,
     /// Groups of properties of a PATCH that count together only: of each all that are given are taken, or none, as one without another is not what was
@@ -105,6 +107,7 @@ impl Resource {
             nulls: &[],
             volatile: &[],
             excerpt: &[],
+            settings: None,
             patch: None,
             together: &[],
             create: None,
@@ -164,12 +167,14 @@ pub enum Kind {
     Headers(usize),
     /// A list of at most so many addresses of IPv4, each of texts; null and empty objects, with which clients fill lists up, are none.
     Ipv4(usize),
+    /// An object of names that the resource shows, with values: which names there are, and which values they take, the resource says.
+    Attributes,
 }
 
 /// A property that a client may give.
 #[derive(Debug)]
 pub struct Property {
-    /// The names on the way: `Boot/BootSourceOverrideTarget`.
+    /// The names on the way: `Boot/BootSourceOverrideTarget`. The first may be that of an annotation: `@Redfish.SettingsApplyTime/ApplyTime`.
     pub path: &'static str,
     /// What it may be.
     pub kind: Kind,
@@ -229,7 +234,7 @@ impl Given {
 pub struct Change {
     /// Paths of properties.
     pub properties: Vec<&'static str>,
-    /// What makes it so; a message when it cannot be.
+    /// What makes it so; a message when it cannot be. One that names a place is told of that place only.
     pub call: Result<Call, Message>,
 }
 

@@ -109,7 +109,7 @@ fn action_info(
                 Kind::Integer(..) | Kind::Decimal(..) => "Number",
                 Kind::Text(_) | Kind::Secret(_) | Kind::Pem(_) | Kind::Enum(_) => "String",
                 Kind::Texts(_) => "StringArray",
-                Kind::Link => "Object",
+                Kind::Link | Kind::Attributes => "Object",
                 Kind::Links(_) | Kind::Headers(_) | Kind::Ipv4(_) => "ObjectArray",
             };
             let values = values(parameter);

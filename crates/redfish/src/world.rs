@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use schema::rpc::{
-    asset_service, certificate_service, chassis_service, console_service, event_service, host_service,
-    ipmi_service, kvm_service, led_service, management_controller_service, media_service, network_service,
-    role_service, sensor_service, session_service, system_service, thermal_service, user_service,
+    asset_service, certificate_service, chassis_service, console_service, event_service,
+    host_firmware_service, host_service, ipmi_service, kvm_service, led_service,
+    management_controller_service, media_service, network_service, role_service, sensor_service,
+    session_service, system_service, thermal_service, user_service,
 };
 use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
@@ -247,6 +248,11 @@ needs! {
         event_service::LIST_EVENT_SUBSCRIPTIONS,
         &v1::ListEventSubscriptionsRequest::default(),
     );
+    /// What the firmware of the machines lets be set.
+    Firmware firmware: v1::ListHostFirmwareResponse = |_about| Call::new(
+        host_firmware_service::LIST_HOST_FIRMWARE,
+        &v1::ListHostFirmwareRequest::default(),
+    );
 }
 
 /// A stream of events that is open.
@@ -337,6 +343,14 @@ impl World {
     /// As [`Self::hosts`].
     pub fn host(&self, name: &str) -> Result<Option<&v1::Host>, Fault> {
         Ok(self.hosts()?.hosts.iter().find(|host| host.name == name))
+    }
+
+    /// What the firmware of the machine of that name lets be set; `None` where it has not reported that.
+    ///
+    /// # Errors
+    /// As [`Self::firmware`].
+    pub fn firmware_of(&self, host: &str) -> Result<Option<&v1::HostFirmware>, Fault> {
+        Ok(self.firmware()?.firmware.iter().find(|firmware| firmware.host_name == host))
     }
 
     /// The box of that name.

@@ -129,10 +129,11 @@ fn misfits(property: &Property) -> Vec<(Value, &'static str)> {
             all.push((json!(vec![Value::Null; most + 1]), "ArraySizeTooLong"));
         }
         Kind::Link | Kind::Links(_) => all.push((json!("/redfish/v1"), TYPE)),
+        Kind::Attributes => all.extend([(json!("Smt"), TYPE), (json!(true), TYPE)]),
     }
     // Of a list and a link another message fits as well: what is inside is wrong.
     all.retain(|(value, _)| match property.kind {
-        Kind::Link => !value.is_object(),
+        Kind::Link | Kind::Attributes => !value.is_object(),
         Kind::Links(_) => !value.is_array(),
         _ => true,
     });
@@ -276,9 +277,13 @@ fn what_is_shown_and_not_taken_is_read_only() {
         let shown = Bench::new().shown(&path);
         let mut all = Vec::new();
         leaves(&shown, "", &mut all);
+        let takes = |property: &Property, name: &str| {
+            let is_inside = || name.starts_with(&format!("{}/", property.path));
+            property.path == name || matches!(property.kind, Kind::Attributes) && is_inside()
+        };
         let (taken, fixed): (Vec<_>, Vec<_>) = all
             .into_iter()
-            .partition(|(name, _)| patch.properties.iter().any(|property| property.path == name));
+            .partition(|(name, _)| patch.properties.iter().any(|property| takes(property, name)));
         assert!(fixed.len() > 4, "{path}: {fixed:?}");
         for (name, value) in &fixed {
             // A name of an action has a dot and a sign in it, and a pointer writes some signs otherwise.
@@ -346,7 +351,9 @@ fn a_link_is_read_only_and_may_come_back_as_it_was() {
 #[test]
 fn the_path_of_a_property_is_no_name() {
     for (_, patch, path) in patched() {
-        for property in patch.properties.iter().filter(|property| property.path.contains('/')) {
+        // What is in an annotation has a name that is one whatever follows.
+        let inside = |property: &&Property| property.path.contains('/') && !property.path.starts_with('@');
+        for property in patch.properties.iter().filter(inside) {
             let body = json!({ (property.path): fitting(property) });
             let at = format!("/{}", property.path.replace('/', "~1"));
             assert_eq!(send(&path, &body), told(400, &["PropertyUnknown"], &[&at], 0), "{path} {body}");

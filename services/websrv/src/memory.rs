@@ -54,7 +54,8 @@ pub(crate) struct Memory {
 /// The domains of a need.
 fn domains(need: Need) -> &'static [Domain] {
     match need {
-        Need::Hosts => &[Domain::Hosts],
+        // What their firmware lets be set is in no domain, and its owner is that of the hosts.
+        Need::Hosts | Need::Firmware => &[Domain::Hosts],
         Need::Chassis => &[Domain::Chassis],
         Need::Controllers => &[Domain::Controllers],
         Need::System => &[Domain::System],

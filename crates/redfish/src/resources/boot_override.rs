@@ -63,7 +63,7 @@ pub(super) const BOOT_NEXT_PROPERTY: Property =
 /// Their null says that there is such a thing and nothing is chosen.
 pub(super) const NULLS: [&str; 3] = ["HttpBootUri", "UefiTargetBootSourceOverride", "BootNext"];
 
-fn target_name(target: v1::BootTarget) -> &'static str {
+pub(super) fn target_name(target: v1::BootTarget) -> &'static str {
     match target {
         v1::BootTarget::Unspecified | v1::BootTarget::None => "None",
         v1::BootTarget::Pxe => "Pxe",
@@ -86,7 +86,12 @@ fn enabled_name(enabled: v1::BootOverrideEnabled) -> &'static str {
     }
 }
 
-/// The object `Boot`.
+/// The names of the boot options of a host in the order in which they are tried; none where nothing is known of them.
+pub(super) fn options(host: &v1::Host) -> &[String] {
+    host.firmware_settings.as_ref().map(|settings| settings.boot_order.as_slice()).unwrap_or_default()
+}
+
+/// What is about the override in the object `Boot`.
 pub(super) fn show(host: &v1::Host) -> Value {
     let Some(boot) = &host.boot_override else {
         // No way leads to the host's firmware, so nothing can be overridden: that is what this says.
@@ -120,6 +125,9 @@ pub(super) fn show(host: &v1::Host) -> Value {
         for (_, name, value) in arguments.iter().filter(|(target, ..)| supported.contains(target)) {
             map.insert((*name).to_owned(), json!(said(Some(value.as_str()))));
         }
+        if map.contains_key(next) && !options(host).is_empty() {
+            map.insert(format!("{next}@Redfish.AllowableValues"), json!(options(host)));
+        }
     }
     out
 }
@@ -140,6 +148,11 @@ pub(super) fn changes(host: Option<&v1::Host>, id: &str, given: &Given) -> Vec<C
         && !now.supported_targets().any(|supported| target_name(supported) == name)
     {
         return vec![not_in_list(TARGET, name)];
+    }
+    let known = host.map(options).unwrap_or_default();
+    let next = given.text(BOOT_NEXT).filter(|next| !next.is_empty());
+    if let Some(next) = next.filter(|next| !known.is_empty() && !known.iter().any(|name| name == next)) {
+        return vec![not_in_list(BOOT_NEXT, next)];
     }
     let mut paths: Vec<String> = wanted().map(|(_, field)| (*field).to_owned()).collect();
     let target = target.and_then(|name| now.supported_targets().find(|target| target_name(*target) == name));

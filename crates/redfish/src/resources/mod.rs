@@ -2,6 +2,9 @@
 
 mod accounts;
 mod assembly;
+mod attribute_registry;
+mod bios;
+mod boot_options;
 mod boot_override;
 mod boot_progress;
 mod certificates;
@@ -24,6 +27,7 @@ mod registries;
 mod roles;
 mod root;
 mod schemas;
+mod secure_boot;
 mod sensors;
 mod sessions;
 mod storage;
@@ -54,6 +58,11 @@ pub static ALL: &[&Resource] = &[
     &root::RESOURCE,
     &systems::COLLECTION,
     &systems::SYSTEM,
+    &bios::RESOURCE,
+    &bios::SETTINGS,
+    &secure_boot::RESOURCE,
+    &boot_options::COLLECTION,
+    &boot_options::OPTION,
     &inventory::PROCESSORS,
     &inventory::PROCESSOR,
     &inventory::MEMORIES,
@@ -133,11 +142,12 @@ pub static ALL: &[&Resource] = &[
     &telemetry::TRIGGER,
     &registries::COLLECTION,
     &registries::FILE,
+    &attribute_registry::REGISTRY,
     &schemas::COLLECTION,
     &schemas::FILE,
 ];
 
-/// The message registries that are served.
+/// The message registries that are served as they are.
 pub static REGISTRIES: &[&Registry] = &[
     &message::base::REGISTRY,
     &message::resource_event::REGISTRY,
@@ -206,8 +216,14 @@ fn is_path_name(id: &str) -> bool {
 const SCHEMAS: &str = "https://redfish.dmtf.org/schemas/v1";
 
 /// Namespaces of what is in answers and no resource of its own.
-const INSIDE: &[&str] =
-    &["ActionInfo.v1_0_0", "Event.v1_5_0", "Message.v1_1_1", "MessageRegistry.v1_4_0", "Resource.v1_0_0"];
+const INSIDE: &[&str] = &[
+    "ActionInfo.v1_0_0",
+    "Event.v1_5_0",
+    "Message.v1_1_1",
+    "MessageRegistry.v1_4_0",
+    "Resource.v1_0_0",
+    "Settings.v1_1_0",
+];
 
 /// The schema of a type here.
 pub(crate) fn schema_uri(type_name: &str) -> String {

@@ -11,7 +11,9 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Health, Message};
 
-use super::{boot_override, boot_progress, chassis, name, pcie, protocol, said, virtual_media, watchdog};
+use super::{
+    boot_options, boot_override, boot_progress, chassis, name, pcie, protocol, said, virtual_media, watchdog,
+};
 
 /// Sessions of one screen at a time (docs/kvm.md).
 const SCREEN_SESSIONS: u32 = 16;
@@ -51,9 +53,10 @@ pub(super) static SYSTEM: Resource = Resource {
             boot_override::BOOT_NEXT_PROPERTY,
             watchdog::ENABLED_PROPERTY,
             watchdog::TIMEOUT_PROPERTY,
+            boot_options::ORDER_PROPERTY,
         ],
         apply,
-        changes: &[Need::Hosts, Need::Chassis, Need::Assets, Need::Watchdog],
+        changes: &[Need::Hosts, Need::Chassis, Need::Assets, Need::Watchdog, Need::Firmware],
     }),
     together: &[boot_override::TOGETHER, &chassis::LIGHT, watchdog::TOGETHER],
     actions: &[Action {
@@ -87,13 +90,26 @@ pub(super) static SYSTEM: Resource = Resource {
         ("boot_next", boot_override::BOOT_NEXT),
         ("enabled", watchdog::ENABLED),
         ("timeout_action", watchdog::TIMEOUT),
+        ("boot_order", boot_options::ORDER),
     ],
     ..Resource::new("Systems/{}", "ComputerSystem.v1_26_0.ComputerSystem", &entity::COMPUTER_SYSTEM, show)
 };
 
 fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
-    let id = name(names, 0);
-    let Some(host) = world.host(id)? else { return Ok(None) };
+    let Some(host) = world.host(name(names, 0))? else { return Ok(None) };
+    let mut shown = machine(world, host);
+    if let (Some(map), Some(settings)) = (shown.as_object_mut(), &host.firmware_settings) {
+        // Whether they are there statemgr says with the host: nobody waits here for what they are.
+        let links = [("Bios", settings.has_attributes), ("SecureBoot", settings.has_secure_boot)];
+        for (name, _) in links.into_iter().filter(|(_, is_there)| *is_there) {
+            map.insert(name.to_owned(), link(&format!("/redfish/v1/Systems/{}/{name}", host.name)));
+        }
+    }
+    Ok(Some(shown))
+}
+
+fn machine(world: &World, host: &v1::Host) -> Value {
+    let id = host.name.as_str();
     let assets = world.assets().map(|answer| answer.assets.as_slice()).unwrap_or_default();
     let of_host = |kind: v1::AssetType| {
         assets
@@ -118,7 +134,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     let devices = pcie::links(world, id).ok();
     let chassis_link = (!host.chassis_name.is_empty())
         .then(|| vec![link(&format!("/redfish/v1/Chassis/{}", host.chassis_name))]);
-    Ok(Some(json!({
+    json!({
         "Name": info.map_or(host.name.as_str(), |info| &info.product_name),
         "Description": said(host.description.as_deref()),
         "SystemType": "Physical",
@@ -142,7 +158,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "LastResetTime": host.last_reboot.and_then(|last| last.last_reboot_time).map(|at| at.to_string()),
         "LocationIndicatorActive": identify,
         "IndicatorLED": identify.map(|on| if on { "Lit" } else { "Off" }),
-        "Boot": boot_override::show(host),
+        "Boot": boot_options::shown(host),
         "BootProgress": boot_progress::show(host),
         "HostWatchdogTimer": watchdog::show(world, id),
         "ProcessorSummary": {
@@ -168,7 +184,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
             "Chassis": chassis_link,
             "ManagedBy": [link("/redfish/v1/Managers/bmc")],
         },
-    })))
+    })
 }
 
 /// How the host's serial port is reached, if it has one that is ours: by the Web UI and, where sshsrv listens, by SSH, which takes the host's name as a command.
@@ -278,6 +294,7 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     }
     changes.extend(boot_override::changes(host, id, given));
     changes.extend(watchdog::changes(world, id, given));
+    changes.extend(boot_options::ordered(world, names, given));
     changes
 }
 

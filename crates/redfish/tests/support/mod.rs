@@ -271,6 +271,93 @@ pub fn watchdog() -> v1::HostWatchdog {
     }
 }
 
+/// A text, a number or a switch of an attribute.
+pub fn set(value: impl Into<Value>) -> Option<v1::FirmwareValue> {
+    use v1::firmware_value::Value as Set;
+    let value = match value.into() {
+        Value::Bool(switch) => Set::Boolean(switch),
+        Value::Number(number) => Set::Integer(number.as_i64().unwrap()),
+        Value::String(text) => Set::Text(text),
+        other => panic!("{other} is no value of an attribute"),
+    };
+    Some(v1::FirmwareValue { value: Some(value) })
+}
+
+/// An attribute that is, and was made as, `value`.
+pub fn attribute(
+    name: &str,
+    kind: v1::FirmwareAttributeType,
+    value: Option<v1::FirmwareValue>,
+) -> v1::FirmwareAttribute {
+    v1::FirmwareAttribute {
+        name: name.to_owned(),
+        display_name: format!("The {name}"),
+        help: format!("What {name} does"),
+        menu_path: "./Processor/Cores".to_owned(),
+        r#type: kind.into(),
+        current: value.clone(),
+        default_value: value,
+        ..v1::FirmwareAttribute::default()
+    }
+}
+
+/// The firmware of a host with an attribute of each kind, one that is shown only, three boot options, secure boot; nothing is wished.
+pub fn firmware(host: &str) -> v1::HostFirmware {
+    use v1::FirmwareAttributeType as T;
+    let choice = |name: &str| v1::FirmwareChoice { name: name.into(), display_name: format!("Is {name}") };
+    let option = |name: &str, alias: v1::BootTarget| v1::BootOption {
+        name: name.to_owned(),
+        display_name: format!("Option {name}"),
+        device_path: "PciRoot(0x0)/Pci(0x1,0x0)".to_owned(),
+        alias: alias.into(),
+        enabled: true,
+    };
+    v1::HostFirmware {
+        host_name: host.to_owned(),
+        attributes: vec![
+            v1::FirmwareAttribute {
+                choices: ["Enabled", "Disabled"].map(choice).to_vec(),
+                ..attribute("Smt", T::Enumeration, set("Enabled"))
+            },
+            v1::FirmwareAttribute {
+                lower_bound: Some(0),
+                upper_bound: Some(10),
+                step: Some(2),
+                ..attribute("Retries", T::Integer, set(4))
+            },
+            v1::FirmwareAttribute {
+                min_length: Some(2),
+                max_length: Some(8),
+                ..attribute("Owner", T::String, set("rack"))
+            },
+            attribute("Quiet", T::Boolean, set(true)),
+            v1::FirmwareAttribute { read_only: true, ..attribute("Stepping", T::String, set("B0")) },
+        ],
+        boot_options: vec![
+            option("Boot0001", v1::BootTarget::Hdd),
+            option("Boot0002", v1::BootTarget::Pxe),
+            option("Boot0003", v1::BootTarget::Unspecified),
+        ],
+        boot_order: ["Boot0001", "Boot0002", "Boot0003"].map(str::to_owned).to_vec(),
+        secure_boot: Some(v1::SecureBoot {
+            enabled: true,
+            active: false,
+            mode: v1::SecureBootMode::User.into(),
+            pending_keys_action: 0,
+        }),
+        ..v1::HostFirmware::default()
+    }
+}
+
+/// What is said of that with the host.
+pub fn firmware_summary() -> v1::HostFirmwareSummary {
+    let boot_order = firmware("system").boot_order;
+    v1::HostFirmwareSummary { has_attributes: true, has_secure_boot: true, boot_order }
+}
+
+/// The registry of the attributes of the host.
+pub const REGISTRY: &str = "BiosAttributeRegistry.system";
+
 impl Bench {
     pub fn new() -> Self {
         Self::by(asker("admin", auth::Role::Administrator))
@@ -321,6 +408,11 @@ impl Bench {
         self.say("rpc.IpmiService.SetHostWatchdog", &v1::SetHostWatchdogResponse::default());
         self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
         self.say("rpc.HostService.ChangeHostState", &v1::ChangeHostStateResponse::default());
+        self.say("rpc.HostFirmwareService.UpdateHostFirmware", &v1::UpdateHostFirmwareResponse::default());
+        self.say(
+            "rpc.HostFirmwareService.DiscardHostFirmwareChanges",
+            &v1::DiscardHostFirmwareChangesResponse::default(),
+        );
         self.say(
             "rpc.ManagementControllerService.ChangeManagementControllerState",
             &v1::ChangeManagementControllerStateResponse::default(),
@@ -381,8 +473,11 @@ impl Bench {
                 supported_targets: (1..=10).collect(),
                 ..v1::BootOverride::default()
             }),
+            firmware_settings: Some(firmware_summary()),
             ..v1::Host::default()
         };
+        let firmware = vec![firmware("system")];
+        self.say("rpc.HostFirmwareService.ListHostFirmware", &v1::ListHostFirmwareResponse { firmware });
         self.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
         let chassis = v1::Chassis {
             name: "chassis".into(),
@@ -767,6 +862,7 @@ pub fn path(resource: &Resource) -> String {
         "MetricDefinition" | "MetricReportDefinition" | "MetricReport" => vec!["Temperature"],
         "Triggers" => vec!["cpu0_temp"],
         "MessageRegistryFile" => vec!["Base"],
+        "AttributeRegistry" => vec![REGISTRY],
         "JsonSchemaFile" => vec!["Chassis"],
         _ if resource.path.starts_with("Chassis") => vec!["chassis"],
         _ if resource.path.starts_with("Managers") => vec!["bmc"],
@@ -787,6 +883,8 @@ pub fn path(resource: &Resource) -> String {
         "Drive" => "nvme0",
         "VirtualMedia" => "cd",
         "Certificate" => "1",
+        "BootOption" => "Boot0001",
+        "AttributeRegistry" => REGISTRY,
         _ => "system-dimm0",
     });
     names.push(match resource.type_name() {
@@ -825,6 +923,8 @@ pub fn fitting(property: &Property) -> Value {
         ("AccountTypes", _) => json!(["Redfish", "IPMI"]),
         ("AccountExpiration", _) => json!("2040-01-01T00:00:00Z"),
         ("Country", _) => json!("XX"),
+        ("Boot/BootNext", _) => json!("Boot0002"),
+        ("Boot/BootOrder", _) => json!(["Boot0003", "Boot0001"]),
         ("CertificateUri", _) => json!({"@odata.id": format!("{OF_HTTPS}/1")}),
         ("Destination", _) => json!("https://collector.example/events"),
         (_, Kind::Ipv4(_)) => {
@@ -839,6 +939,7 @@ pub fn fitting(property: &Property) -> Value {
         (_, Kind::Link) => json!({"@odata.id": "/redfish/v1/Systems/system"}),
         (_, Kind::Headers(_)) => json!([{"X-Token": "secret-enough"}]),
         (_, Kind::Links(_)) => json!([{"@odata.id": "/redfish/v1/Systems/system"}]),
+        (_, Kind::Attributes) => json!({"Smt": "Disabled"}),
     }
 }
 
