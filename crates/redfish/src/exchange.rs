@@ -860,7 +860,15 @@ impl Exchange {
             let messages: Vec<Message> = found.wrong.into_iter().map(|(_, message)| message).collect();
             return Step::Done(Answer::error(400, &messages));
         }
-        self.ask((create.call)(&self.world, &found.given))
+        let call = (create.call)(&self.world, &found.given);
+        let missing = self.world.take_missing();
+        if !missing.is_empty() {
+            return Step::Read(missing);
+        }
+        match call {
+            Ok(call) => self.ask(Ok(call)),
+            Err(messages) => Step::Done(Answer::error(400, &messages)),
+        }
     }
 
     fn act(&mut self, action: &'static Action) -> Step {
@@ -1073,15 +1081,7 @@ fn action_info(action: &Action, uri: &str, id: &str) -> Value {
         .parameters
         .iter()
         .map(|parameter| {
-            let (kind, values) = match parameter.property.kind {
-                Kind::Bool => ("Boolean", None),
-                Kind::Integer(..) => ("Number", None),
-                Kind::Text(_) | Kind::Secret(_) | Kind::Pem(_) => ("String", None),
-                Kind::Enum(values) => ("String", Some(values)),
-                Kind::Texts(_) => ("StringArray", None),
-                Kind::Link => ("Object", None),
-                Kind::Links(_) | Kind::Headers(_) | Kind::Ipv4(_) => ("ObjectArray", None),
-            };
+            let (kind, values) = parameter.property.kind.data_type();
             let mut entry = json!({"Name": parameter.property.path, "Required": parameter.required, "DataType": kind, "AllowableValues": values});
             prune(&mut entry, &[]);
             entry

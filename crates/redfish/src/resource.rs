@@ -124,6 +124,8 @@ pub enum Kind {
     Bool,
     /// A whole number from and to.
     Integer(i64, i64),
+    /// A number, with a fraction or without.
+    Number,
     /// A text of at most so many characters.
     Text(usize),
     /// A text that is not to be repeated, of at most so many characters.
@@ -132,6 +134,14 @@ pub enum Kind {
     Pem(usize),
     /// One of these.
     Enum(&'static [&'static str]),
+    /// A list of these, each at most once.
+    Enums(&'static [&'static str]),
+    /// A span of time (DSP0266, "Duration values"): `PT90S`. Months and years, whose lengths differ, and spans before nothing are none.
+    Duration,
+    /// An object of these properties, of which none has to be there.
+    Object(&'static [Property]),
+    /// A list of at most so many of those.
+    Objects(usize, &'static [Property]),
     /// A list of at most so many texts.
     Texts(usize),
     /// A URI of a resource: `{"@odata.id": …}`.
@@ -144,8 +154,24 @@ pub enum Kind {
     Ipv4(usize),
 }
 
+impl Kind {
+    /// What a parameter of an action is called that is one (DSP0268, `ActionInfo`), and what it may be, where that can be counted.
+    pub(crate) fn data_type(self) -> (&'static str, Option<&'static [&'static str]>) {
+        match self {
+            Self::Bool => ("Boolean", None),
+            Self::Integer(..) | Self::Number => ("Number", None),
+            Self::Text(_) | Self::Secret(_) | Self::Pem(_) | Self::Duration => ("String", None),
+            Self::Enum(values) => ("String", Some(values)),
+            Self::Texts(_) => ("StringArray", None),
+            Self::Enums(values) => ("StringArray", Some(values)),
+            Self::Link | Self::Object(_) => ("Object", None),
+            Self::Links(_) | Self::Headers(_) | Self::Ipv4(_) | Self::Objects(..) => ("ObjectArray", None),
+        }
+    }
+}
+
 /// A property that a client may give.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Property {
     /// The names on the way: `Boot/BootSourceOverrideTarget`.
     pub path: &'static str,
@@ -195,6 +221,16 @@ impl Given {
         items.iter().filter_map(text).collect()
     }
 
+    /// The value at a path, whether it was given by itself or in an object that was.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Option<&Value> {
+        if let Some(value) = self.get(path) {
+            return Some(value);
+        }
+        let (top, below) = path.split_once('/')?;
+        below.split('/').try_fold(self.get(top)?, |value, name| value.get(name))
+    }
+
     /// Whether nothing was given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -235,8 +271,8 @@ pub struct Patch {
 pub struct Create {
     /// Which properties, and whether each has to be there.
     pub properties: &'static [(Property, bool)],
-    /// Which call makes it.
-    pub call: fn(&World, &Given) -> Result<Call, Message>,
+    /// Which call makes it; otherwise all that is wrong with what is given.
+    pub call: fn(&World, &Given) -> Result<Call, Vec<Message>>,
     /// What became of the owner's answer.
     pub made: fn(&[u8]) -> Result<Made, Fault>,
     /// What is known of that afterwards is asked again.

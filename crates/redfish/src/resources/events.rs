@@ -115,7 +115,7 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new("VerifyCertificate", Kind::Bool), false),
             (Property::new("HttpHeaders", HEADERS), false),
         ],
-        call: create,
+        call: |world, given| create(world, given).map_err(|message| vec![message]),
         made,
         changes: &[Need::Subscriptions],
     }),
