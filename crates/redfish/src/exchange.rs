@@ -15,6 +15,7 @@ use crate::privilege::{Asker, Method};
 use crate::query::{Expand, Follow, Query, QueryError, TOP_MAX};
 use crate::resource::{Action, Answered, Change, Deed, Given, Kind, Made, Patch, Resource, pointer, prune};
 use crate::resources::{self, Outcome};
+use crate::room::Room;
 use crate::route::{Route, Target};
 use crate::world::{About, Call, Need, Supply, World};
 
@@ -985,33 +986,6 @@ impl Exchange {
     }
 }
 
-/// What an answer may still hold in the places of links.
-struct Room {
-    resources: usize,
-    bytes: usize,
-}
-
-impl Room {
-    /// One resource more, as it is shown before its own links are followed; `None` where there is no room for it.
-    fn take(&mut self, shown: &Value) -> Option<()> {
-        self.resources = self.resources.checked_sub(1)?;
-        self.bytes = self.bytes.checked_sub(text_len(shown))?;
-        Some(())
-    }
-}
-
-/// About how many bytes a value is as text.
-fn text_len(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
-        Value::String(text) => text.len() + 2,
-        Value::Array(list) => 2 + list.iter().map(|item| text_len(item) + 1).sum::<usize>(),
-        Value::Object(map) => {
-            2 + map.iter().map(|(name, value)| name.len() + 4 + text_len(value)).sum::<usize>()
-        }
-    }
-}
-
 /// What a resource at a route shows, whole.
 pub(crate) fn show(world: &World, route: &Route) -> Result<Option<Value>, Fault> {
     match route.target {
@@ -1031,9 +1005,20 @@ fn show_resource(
     uri: &str,
     id: &str,
 ) -> Result<Option<Value>, Fault> {
-    let Some(mut value) = (resource.show)(world, names)? else { return Ok(None) };
+    let Some(value) = (resource.show)(world, names)? else { return Ok(None) };
+    Ok(dressed(value, resource, names, uri, id))
+}
+
+/// What a resource shows with what all have: id, type, actions and tag; `None` where it is no object.
+pub(crate) fn dressed(
+    mut value: Value,
+    resource: &'static Resource,
+    names: &[String],
+    uri: &str,
+    id: &str,
+) -> Option<Value> {
     prune(&mut value, resource.nulls);
-    let Value::Object(map) = &mut value else { return Ok(None) };
+    let Value::Object(map) = &mut value else { return None };
     map.insert("@odata.id".to_owned(), Value::String(uri.to_owned()));
     map.insert("@odata.type".to_owned(), Value::String(format!("#{}", resource.kind)));
     if !resource.is_collection() {
@@ -1044,7 +1029,7 @@ fn show_resource(
         map.insert("Actions".to_owned(), actions(&there, uri));
     }
     etag::put(&mut value, resource.volatile);
-    Ok(Some(value))
+    Some(value)
 }
 
 fn with_tag(answer: Answer) -> Answer {

@@ -43,6 +43,7 @@ mod query;
 mod reports;
 mod resource;
 pub mod resources;
+mod room;
 mod route;
 mod select;
 mod world;
@@ -57,7 +58,7 @@ pub use message::{
 pub use pointer::Pointer;
 pub use privilege::{Asker, Entity, Method, Privileges, entity};
 pub use query::{Expand, Follow, LEVELS_MAX, Query, QueryError};
-pub use reports::{MetricReport, metric_reports};
+pub use reports::{MetricReport, metric_report, metric_reports};
 pub use resource::{
     Action, Answers, Change, Create, Deed, Delete, Given, Kind, Made, Names, Parameter, Patch, Property,
     Resource, Show,

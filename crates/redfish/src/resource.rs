@@ -221,6 +221,11 @@ impl Given {
         items.iter().filter_map(text).collect()
     }
 
+    /// The paths of all that was given.
+    pub fn paths(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|(path, _)| *path)
+    }
+
     /// The value at a path, whether it was given by itself or in an object that was.
     #[must_use]
     pub fn at(&self, path: &str) -> Option<&Value> {

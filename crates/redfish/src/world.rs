@@ -8,7 +8,8 @@ use prost::Message as _;
 use schema::rpc::{
     asset_service, certificate_service, chassis_service, console_service, event_service, host_service,
     ipmi_service, kvm_service, led_service, management_controller_service, media_service, network_service,
-    role_service, sensor_service, session_service, system_service, thermal_service, user_service,
+    role_service, sensor_service, session_service, system_service, telemetry_service, thermal_service,
+    user_service,
 };
 use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
@@ -240,6 +241,16 @@ needs! {
     Subscriptions subscriptions: v1::ListEventSubscriptionsResponse = |_about| Call::new(
         event_service::LIST_EVENT_SUBSCRIPTIONS,
         &v1::ListEventSubscriptionsRequest::default(),
+    );
+    /// The metric reports that clients have defined.
+    ReportDefinitions report_definitions: v1::ListReportDefinitionsResponse = |_about| Call::new(
+        telemetry_service::LIST_REPORT_DEFINITIONS,
+        &v1::ListReportDefinitionsRequest::default(),
+    );
+    /// The triggers that clients have made.
+    Triggers triggers: v1::ListTriggersResponse = |_about| Call::new(
+        telemetry_service::LIST_TRIGGERS,
+        &v1::ListTriggersRequest::default(),
     );
 }
 

@@ -290,10 +290,7 @@ fn format(world: &World, given: &Given) -> Result<(v1::EventFormat, Vec<String>)
     let mut found = Vec::with_capacity(definitions.len());
     for given in definitions {
         let uri = given.trim_end_matches('/');
-        // While nobody knows the sensors, those will do that there may be.
-        let there = |made: Vec<&str>| made.iter().any(|id| telemetry::report_definition_uri(id) == uri);
-        let is_there = telemetry::is_report_definition(uri) && telemetry::periodic(world).map_or(true, there);
-        if !is_there {
+        if !telemetry::may_be_sent(world, uri) {
             let message = base::PROPERTY_VALUE_NOT_IN_LIST.with(&[&given, DEFINITIONS]);
             return Err(message.about(pointer(DEFINITIONS)));
         }

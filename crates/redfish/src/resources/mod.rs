@@ -4,6 +4,7 @@ mod accounts;
 mod boot_override;
 mod certificates;
 mod chassis;
+mod defined;
 mod environment;
 mod events;
 mod fans;
@@ -41,8 +42,10 @@ pub use log::{EVENT_REGISTRIES, EVENT_TYPES, StreamFilter, event_payload, is_sen
 pub(crate) use log_services::{COLLECT, has};
 pub use log_services::{DATA_TYPE, data_at};
 pub(crate) use tasks::{Outcome, monitor_uri, outcome_of};
-pub use telemetry::is_report_definition;
-pub(crate) use telemetry::{REPORT_SENT, periodic as periodic_reports, report_definition_uri, report_uri};
+pub(crate) use telemetry::{
+    REPORT, REPORT_SENT, defined_report, periodic as periodic_reports, report_definition_uri, report_uri,
+};
+pub use telemetry::{definition_of_client, is_free_for_client, is_metric, is_report_definition, metric_of};
 pub(crate) use update::{PUSH, disabled as updates_disabled};
 
 /// All of them, what lies above first.
