@@ -597,7 +597,8 @@ pub(crate) fn report_uri(id: &str) -> String {
 }
 
 /// Where the definition of a report is.
-pub(crate) fn report_definition_uri(id: &str) -> String {
+#[must_use]
+pub fn report_definition_uri(id: &str) -> String {
     format!("{REPORT_DEFINITIONS_AT}{id}")
 }
 
