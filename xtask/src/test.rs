@@ -274,7 +274,7 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 18] = [
+const REDFISH: [&str; 19] = [
     "any_request",
     "audit",
     "changes",
@@ -285,6 +285,7 @@ const REDFISH: [&str; 18] = [
     "resources",
     "roles",
     "route_privileges",
+    "telemetry",
     "together",
     "versions",
     "virtual_media",

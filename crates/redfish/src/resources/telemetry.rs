@@ -39,7 +39,7 @@ pub(super) static SERVICE: Resource = Resource::new(
         Ok(Some(json!({
             "Name": "Telemetry service",
             "ServiceEnabled": true,
-            // Of a history; a report of what is shown now has no interval.
+            // Of a history, and of the reports that clients define.
             "MinCollectionInterval": "PT10S",
             "SupportedCollectionFunctions": ["Average", "Maximum", "Minimum"],
             "MetricDefinitions": below("MetricDefinitions"),
