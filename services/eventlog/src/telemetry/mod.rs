@@ -13,8 +13,6 @@
 mod check;
 mod machine;
 mod maker;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
