@@ -274,14 +274,13 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 25] = [
+const REDFISH: [&str; 26] = [
     "any_request",
     "audit",
     "bios",
     "changes",
     "controls",
     "client_habits",
-const REDFISH: [&str; 0] = [
     "client_values",
     "expand",
     "headers",
@@ -292,6 +291,7 @@ const REDFISH: [&str; 0] = [
     "roles",
     "rollup",
     "route_privileges",
+    "telemetry",
     "together",
     "versions",
     "virtual_media",

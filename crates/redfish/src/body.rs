@@ -76,12 +76,8 @@ fn walk(
         let properties: &'static [Property] = if name.contains('/') { &[] } else { properties };
         if let Some(property) = properties.iter().find(|property| property.path == path) {
             let value = merged(property, value, here.find(shown));
-            match fit(property, &value) {
-                Ok(()) => found.given.0.push((property.path, value.into_owned())),
-                Err(wrong) => {
-                    let message = wrong.of_property(property, name, &value).about(here.clone());
-                    found.wrong.push((here, message));
-                }
+            if check(property, name, &value, here, &mut found.wrong) {
+                found.given.0.push((property.path, value.into_owned()));
             }
             continue;
         }
@@ -134,12 +130,8 @@ pub(crate) fn create(body: &Map<String, Value>, create: &Create) -> Found {
             found.wrong.push((here.clone(), base::PROPERTY_UNKNOWN.with(&[name]).about(here)));
             continue;
         };
-        match fit(property, value) {
-            Ok(()) => found.given.0.push((property.path, value.clone())),
-            Err(wrong) => {
-                let message = wrong.of_property(property, name, value).about(here.clone());
-                found.wrong.push((here, message));
-            }
+        if check(property, name, value, here, &mut found.wrong) {
+            found.given.0.push((property.path, value.clone()));
         }
     }
     for (property, required) in create.properties {
@@ -195,6 +187,107 @@ pub(crate) fn unused(body: &[u8], unused: &[&'static str], action: &Action) -> V
     names
         .map(|name| base::ACTION_PARAMETER_NOT_SUPPORTED.with(&[name, action.name]).about(pointer(name)))
         .collect()
+}
+
+/// Whether a value is one for its property, at this place of the body. Of objects all that is wrong in them is told, each at its place.
+fn check(
+    property: &Property,
+    name: &str,
+    value: &Value,
+    here: Pointer,
+    wrong: &mut Vec<(Pointer, Message)>,
+) -> bool {
+    let before = wrong.len();
+    match (property.kind, fit(property, value)) {
+        (_, Err(why)) => {
+            let message = why.of_property(property, name, value).about(here.clone());
+            wrong.push((here, message));
+        }
+        (Kind::Object(of), Ok(())) => {
+            if let Some(map) = value.as_object() {
+                inside(of, map, &here, wrong);
+            }
+        }
+        (Kind::Objects(_, of), Ok(())) => {
+            let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+            for (nth, item) in items.iter().enumerate() {
+                let at = here.then(&nth.to_string());
+                match item.as_object() {
+                    Some(map) => inside(of, map, &at, wrong),
+                    None => {
+                        let message = base::PROPERTY_VALUE_TYPE_ERROR.with(&[&item.to_string(), name]);
+                        wrong.push((at.clone(), message.about(at)));
+                    }
+                }
+            }
+        }
+        (_, Ok(())) => {}
+    }
+    wrong.len() == before
+}
+
+/// Finds what is wrong in an object of these properties.
+fn inside(
+    properties: &'static [Property],
+    map: &Map<String, Value>,
+    at: &Pointer,
+    wrong: &mut Vec<(Pointer, Message)>,
+) {
+    for (name, value) in map.iter().filter(|(name, _)| !is_annotation(name)) {
+        let here = at.then(name);
+        match properties.iter().find(|property| property.path == name) {
+            Some(property) => {
+                check(property, name, value, here, wrong);
+            }
+            None => wrong.push((here.clone(), base::PROPERTY_UNKNOWN.with(&[name]).about(here))),
+        }
+    }
+}
+
+/// The milliseconds of a duration (DSP0266, "Duration values"), those that are begun counted whole; `None` where it is none, or has no end that can be counted.
+pub(crate) fn duration_ms(text: &str) -> Option<u64> {
+    let text = text.strip_prefix('P')?;
+    let (days, time) = match text.split_once('T') {
+        Some((days, time)) if !time.is_empty() => (days, time),
+        None if !text.is_empty() => (text, ""),
+        _ => return None,
+    };
+    let whole = |text: &str| -> Option<u64> {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.parse().ok()).flatten()
+    };
+    let mut ms = 0_u64;
+    let mut rest = days;
+    if let Some((number, after)) = rest.split_once('D') {
+        ms = whole(number)?.checked_mul(86_400_000)?;
+        rest = after;
+    }
+    if !rest.is_empty() {
+        return None;
+    }
+    rest = time;
+    for (unit, length) in [('H', 3_600_000_u64), ('M', 60_000)] {
+        if let Some((number, after)) = rest.split_once(unit) {
+            ms = ms.checked_add(whole(number)?.checked_mul(length)?)?;
+            rest = after;
+        }
+    }
+    if let Some(seconds) = rest.strip_suffix('S') {
+        let (number, fraction) = seconds.split_once('.').map_or((seconds, None), |(a, b)| (a, Some(b)));
+        ms = ms.checked_add(whole(number)?.checked_mul(1000)?)?;
+        if let Some(fraction) = fraction {
+            whole(&fraction.chars().take(18).collect::<String>())?;
+            let is_number = fraction.bytes().all(|byte| byte.is_ascii_digit());
+            let digit = |at: usize| u64::from(fraction.as_bytes().get(at).map_or(0, |byte| byte - b'0'));
+            let more = fraction.bytes().skip(3).any(|byte| byte != b'0');
+            if !is_number {
+                return None;
+            }
+            ms = ms.checked_add(digit(0) * 100 + digit(1) * 10 + digit(2) + u64::from(more))?;
+        }
+        rest = "";
+    }
+    rest.is_empty().then_some(ms)
 }
 
 /// Why a value is none for its property.
@@ -294,6 +387,33 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
             Some(number) if number >= from as f64 && number <= to as f64 => Ok(()),
             _ => Err(Wrong::Range(from, to)),
         },
+        (Kind::Number, Value::Number(_)) => Ok(()),
+        (Kind::Duration, Value::String(text)) => duration_ms(text).map(|_| ()).ok_or(Wrong::Format),
+        (Kind::Enums(all), Value::Array(list)) => {
+            let is_known = |item: &Value| item.as_str().is_some_and(|text| all.contains(&text));
+            if !list.iter().all(Value::is_string) {
+                Err(Wrong::Type)
+            } else if !list.iter().all(is_known) {
+                Err(Wrong::List)
+            } else if list
+                .iter()
+                .enumerate()
+                .any(|(at, item)| list.iter().skip(at + 1).any(|other| other == item))
+            {
+                Err(Wrong::Format)
+            } else {
+                Ok(())
+            }
+        }
+        // What is in them is looked at where it is told ([`check`]).
+        (Kind::Object(_), Value::Object(_)) => Ok(()),
+        (Kind::Objects(most, _), Value::Array(list)) => {
+            if list.len() > most {
+                Err(Wrong::Many(most))
+            } else {
+                Ok(())
+            }
+        }
         (Kind::Text(most) | Kind::Secret(most), Value::String(text)) => {
             if text.chars().count() > most {
                 Err(Wrong::Long(most))
@@ -536,5 +656,92 @@ mod tests {
         assert_eq!(object(b"[]").unwrap_err().id(), "Base.1.22.UnrecognizedRequestBody");
         assert_eq!(object(b"{").unwrap_err().id(), "Base.1.22.MalformedJSON");
         assert!(object(b"{}").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_duration_is_what_the_standard_calls_one() {
+        for (text, ms) in [
+            ("PT0S", 0),
+            ("PT90S", 90_000),
+            ("PT1M30S", 90_000),
+            ("PT1.5S", 1_500),
+            ("PT0.0005S", 1),
+            ("PT1H", 3_600_000),
+            ("P1D", 86_400_000),
+            ("P1DT2H3M4.05S", 93_784_050),
+        ] {
+            assert_eq!(duration_ms(text), Some(ms), "{text}");
+        }
+        for text in [
+            "",
+            "P",
+            "PT",
+            "P1DT",
+            "T1S",
+            "PT1",
+            "PT1.S",
+            "PT.5S",
+            "PT1S1M",
+            "P1Y",
+            "P1M",
+            "-PT1S",
+            "PT-1S",
+            "PT1,5S",
+            "pt1s",
+            "PT1.5aS",
+            "P1D1H",
+            "PT18446744073709551615H",
+        ] {
+            assert_eq!(duration_ms(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_an_object_is_told_at_its_place() {
+        static INNER: &[Property] =
+            &[Property::new("Id", Kind::Enum(&["a", "b"])), Property::new("Of", Kind::Texts(1))];
+        static OUTER: &[Property] =
+            &[Property::new("Every", Kind::Duration), Property::new("At", Kind::Number)];
+        static CREATE: Create = Create {
+            properties: &[
+                (Property::new("List", Kind::Objects(3, INNER)), true),
+                (Property::new("One", Kind::Object(OUTER)), false),
+                (Property::new("Ways", Kind::Enums(&["x", "y"])), false),
+            ],
+            call: |_, _| Err(Vec::new()),
+            made: |_| Err(crate::Fault::new(schema::Code::Internal, "none")),
+            changes: &[],
+        };
+        let told = |body: Value| -> Vec<(String, String)> {
+            let found = create(body.as_object().unwrap(), &CREATE);
+            let said = |(at, message): &(Pointer, Message)| {
+                let id = message.id().rsplit('.').next().unwrap().to_owned();
+                (at.names().collect::<Vec<_>>().join("/"), id)
+            };
+            found.wrong.iter().map(said).collect()
+        };
+        let good = json!({"List": [{"Id": "a", "@odata.id": "x"}, {}], "One": {"Every": "PT1S", "At": 1.5}, "Ways": ["y", "x"]});
+        assert!(told(good).is_empty());
+        let bad = json!({
+            "List": [{"Id": "c", "More": 1}, 7, {"Of": ["x", "y"]}],
+            "One": {"Every": "1 s", "At": "2"},
+            "Ways": ["x", "x"],
+        });
+        let mut all = told(bad);
+        all.sort();
+        let expected = [
+            ("List/0/Id", "PropertyValueNotInList"),
+            ("List/0/More", "PropertyUnknown"),
+            ("List/1", "PropertyValueTypeError"),
+            ("List/2/Of", "ArraySizeTooLong"),
+            ("One/At", "PropertyValueTypeError"),
+            ("One/Every", "PropertyValueFormatError"),
+            ("Ways", "PropertyValueFormatError"),
+        ];
+        assert_eq!(all, expected.map(|(at, id)| (at.to_owned(), id.to_owned())));
+        assert_eq!(
+            told(json!({"List": [{}, {}, {}, {}]})),
+            [("List".to_owned(), "ArraySizeTooLong".to_owned())]
+        );
     }
 }

@@ -17,6 +17,7 @@ use crate::query::{Expand, Follow, Query, QueryError, TOP_MAX};
 use crate::refusal::{self, annotate, conflict, keep_together, told, without};
 use crate::resource::{Action, Answered, Change, Deed, Given, Kind, Made, Patch, pointer};
 use crate::resources::{self, Outcome};
+use crate::room::Room;
 use crate::route::{Route, Target};
 use crate::shown::{registry_answer, show};
 use crate::world::{About, Call, Need, Supply, World};
@@ -844,7 +845,15 @@ impl Exchange {
             let messages: Vec<Message> = found.wrong.into_iter().map(|(_, message)| message).collect();
             return Step::Done(Answer::error(400, &messages));
         }
-        self.ask((create.call)(&self.world, &found.given))
+        let call = (create.call)(&self.world, &found.given);
+        let missing = self.world.take_missing();
+        if !missing.is_empty() {
+            return Step::Read(missing);
+        }
+        match call {
+            Ok(call) => self.ask(Ok(call)),
+            Err(messages) => Step::Done(Answer::error(400, &messages)),
+        }
     }
 
     fn act(&mut self, action: &'static Action) -> Step {
@@ -1019,33 +1028,6 @@ fn with_methods(answer: Answer, route: &Route, method: Method) -> Answer {
         return answer;
     }
     answer.with("allow", route.allow())
-}
-
-/// What an answer may still hold in the places of links.
-struct Room {
-    resources: usize,
-    bytes: usize,
-}
-
-impl Room {
-    /// One resource more, as it is shown before its own links are followed; `None` where there is no room for it.
-    fn take(&mut self, shown: &Value) -> Option<()> {
-        self.resources = self.resources.checked_sub(1)?;
-        self.bytes = self.bytes.checked_sub(text_len(shown))?;
-        Some(())
-    }
-}
-
-/// About how many bytes a value is as text.
-fn text_len(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
-        Value::String(text) => text.len() + 2,
-        Value::Array(list) => 2 + list.iter().map(|item| text_len(item) + 1).sum::<usize>(),
-        Value::Object(map) => {
-            2 + map.iter().map(|(name, value)| name.len() + 4 + text_len(value)).sum::<usize>()
-        }
-    }
 }
 
 fn with_tag(answer: Answer) -> Answer {

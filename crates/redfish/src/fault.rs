@@ -6,12 +6,14 @@ use crate::message::{CERTIFICATE_REFUSED, Message, base};
 use crate::pointer::Pointer;
 
 /// Reasons of what there is no room for until somebody gives something up: nobody is served who waits.
-const LASTING: [&str; 6] = [
+const LASTING: [&str; 8] = [
     "TOO_MANY_IPMI_USERS",
+    "TOO_MANY_REPORT_DEFINITIONS",
     "TOO_MANY_RESOLUTIONS",
     "TOO_MANY_ROLES",
     "TOO_MANY_STREAMS",
     "TOO_MANY_SUBSCRIPTIONS",
+    "TOO_MANY_TRIGGERS",
     "TOO_MANY_USERS",
 ];
 
@@ -81,6 +83,7 @@ impl Fault {
         match (self.code, self.reason.as_str()) {
             (Code::AlreadyExists, "USER_NAME_TAKEN") => Some("UserName"),
             (Code::AlreadyExists, "ROLE_NAME_TAKEN") => Some("RoleId"),
+            (Code::AlreadyExists, "REPORT_DEFINITION_TAKEN" | "TRIGGER_TAKEN") => Some("Id"),
             _ => None,
         }
     }
@@ -150,9 +153,10 @@ impl Fault {
                 Some((name, _)) => base::PROPERTY_NOT_WRITABLE.with(&[name]),
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),
             },
-            ("TOO_MANY_USERS" | "TOO_MANY_ROLES", ..) => {
-                base::CREATE_LIMIT_REACHED_FOR_RESOURCE.plain().resolved_by(&self.message)
-            }
+            (
+                "TOO_MANY_USERS" | "TOO_MANY_ROLES" | "TOO_MANY_REPORT_DEFINITIONS" | "TOO_MANY_TRIGGERS",
+                ..,
+            ) => base::CREATE_LIMIT_REACHED_FOR_RESOURCE.plain().resolved_by(&self.message),
             // An open stream is a subscription, too.
             ("TOO_MANY_SUBSCRIPTIONS" | "TOO_MANY_STREAMS", ..) => {
                 base::EVENT_SUBSCRIPTION_LIMIT_EXCEEDED.plain().resolved_by(&self.message)
@@ -283,6 +287,8 @@ mod tests {
             ("TOO_MANY_STREAMS", None, 409, "EventSubscriptionLimitExceeded"),
             ("TOO_MANY_USERS", None, 409, "CreateLimitReachedForResource"),
             ("TOO_MANY_ROLES", None, 409, "CreateLimitReachedForResource"),
+            ("TOO_MANY_REPORT_DEFINITIONS", None, 409, "CreateLimitReachedForResource"),
+            ("TOO_MANY_TRIGGERS", None, 409, "CreateLimitReachedForResource"),
             ("TOO_MANY_IPMI_USERS", None, 409, "GeneralError"),
             ("TOO_MANY_COPIES", None, 503, "GeneralError"),
             ("TOO_MANY_CALLS", Some(1), 503, "ServiceTemporarilyUnavailable"),

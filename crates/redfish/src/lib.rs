@@ -46,6 +46,7 @@ mod reports;
 mod resource;
 pub mod resources;
 mod rollup;
+mod room;
 mod route;
 mod select;
 mod shown;
@@ -61,7 +62,7 @@ pub use message::{
 pub use pointer::Pointer;
 pub use privilege::{Asker, Entity, Method, Privileges, entity};
 pub use query::{Expand, Follow, LEVELS_MAX, Query, QueryError};
-pub use reports::{MetricReport, metric_reports};
+pub use reports::{MetricReport, metric_report, metric_reports};
 pub use resource::{
     Action, Answers, Change, Create, Deed, Delete, Given, Kind, Made, Names, Offers, Parameter, Patch,
     Property, Resource, Show, Values,

@@ -149,6 +149,8 @@ pub enum Kind {
     Integer(i64, i64),
     /// A number from and to, whole or not.
     Decimal(i64, i64),
+    /// A number, with a fraction or without.
+    Number,
     /// A text of at most so many characters.
     Text(usize),
     /// A text that is not to be repeated, of at most so many characters.
@@ -157,6 +159,14 @@ pub enum Kind {
     Pem(usize),
     /// One of these.
     Enum(&'static [&'static str]),
+    /// A list of these, each at most once.
+    Enums(&'static [&'static str]),
+    /// A span of time (DSP0266, "Duration values"): `PT90S`. Months and years, whose lengths differ, and spans before nothing are none.
+    Duration,
+    /// An object of these properties, of which none has to be there.
+    Object(&'static [Property]),
+    /// A list of at most so many of those.
+    Objects(usize, &'static [Property]),
     /// A list of at most so many texts.
     Texts(usize),
     /// A URI of a resource: `{"@odata.id": …}`.
@@ -171,8 +181,22 @@ pub enum Kind {
     Attributes,
 }
 
+impl Kind {
+    /// What a parameter of an action is called that is one (DSP0268, `ActionInfo`).
+    pub(crate) fn data_type(self) -> &'static str {
+        match self {
+            Self::Bool => "Boolean",
+            Self::Integer(..) | Self::Decimal(..) | Self::Number => "Number",
+            Self::Text(_) | Self::Secret(_) | Self::Pem(_) | Self::Enum(_) | Self::Duration => "String",
+            Self::Texts(_) | Self::Enums(_) => "StringArray",
+            Self::Link | Self::Object(_) | Self::Attributes => "Object",
+            Self::Links(_) | Self::Headers(_) | Self::Ipv4(_) | Self::Objects(..) => "ObjectArray",
+        }
+    }
+}
+
 /// A property that a client may give.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Property {
     /// The names on the way: `Boot/BootSourceOverrideTarget`. The first may be that of an annotation: `@Redfish.SettingsApplyTime/ApplyTime`.
     pub path: &'static str,
@@ -222,6 +246,21 @@ impl Given {
         items.iter().filter_map(text).collect()
     }
 
+    /// The paths of all that was given.
+    pub fn paths(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|(path, _)| *path)
+    }
+
+    /// The value at a path, whether it was given by itself or in an object that was.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Option<&Value> {
+        if let Some(value) = self.get(path) {
+            return Some(value);
+        }
+        let (top, below) = path.split_once('/')?;
+        below.split('/').try_fold(self.get(top)?, |value, name| value.get(name))
+    }
+
     /// Whether nothing was given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -262,8 +301,8 @@ pub struct Patch {
 pub struct Create {
     /// Which properties, and whether each has to be there.
     pub properties: &'static [(Property, bool)],
-    /// Which call makes it.
-    pub call: fn(&World, &Given) -> Result<Call, Message>,
+    /// Which call makes it; otherwise all that is wrong with what is given.
+    pub call: fn(&World, &Given) -> Result<Call, Vec<Message>>,
     /// What became of the owner's answer.
     pub made: fn(&[u8]) -> Result<Made, Fault>,
     /// What is known of that afterwards is asked again.

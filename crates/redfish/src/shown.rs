@@ -33,9 +33,21 @@ fn show_resource(
     uri: &str,
     id: &str,
 ) -> Result<Option<Value>, Fault> {
-    let Some(mut value) = (resource.show)(world, names)? else { return Ok(None) };
+    let Some(value) = (resource.show)(world, names)? else { return Ok(None) };
+    Ok(dressed(world, value, resource, names, uri, id))
+}
+
+/// What a resource shows with what all have: id, type, actions and tag; `None` where it is no object.
+pub(crate) fn dressed(
+    world: &World,
+    mut value: Value,
+    resource: &'static Resource,
+    names: &[String],
+    uri: &str,
+    id: &str,
+) -> Option<Value> {
     prune(&mut value, resource.nulls);
-    let Value::Object(map) = &mut value else { return Ok(None) };
+    let Value::Object(map) = &mut value else { return None };
     map.insert("@odata.id".to_owned(), Value::String(uri.to_owned()));
     map.insert("@odata.type".to_owned(), Value::String(format!("#{}", resource.kind)));
     if !resource.is_collection() {
@@ -52,7 +64,7 @@ fn show_resource(
         map.insert("Actions".to_owned(), actions(&there, &values, uri));
     }
     etag::put(&mut value, resource.volatile);
-    Ok(Some(value))
+    Some(value)
 }
 
 /// The values that a parameter of an action can have here, where that is one of several.
@@ -104,14 +116,7 @@ fn action_info(
         .parameters
         .iter()
         .map(|parameter| {
-            let kind = match parameter.property.kind {
-                Kind::Bool => "Boolean",
-                Kind::Integer(..) | Kind::Decimal(..) => "Number",
-                Kind::Text(_) | Kind::Secret(_) | Kind::Pem(_) | Kind::Enum(_) => "String",
-                Kind::Texts(_) => "StringArray",
-                Kind::Link | Kind::Attributes => "Object",
-                Kind::Links(_) | Kind::Headers(_) | Kind::Ipv4(_) => "ObjectArray",
-            };
+            let kind = parameter.property.kind.data_type();
             let values = values(parameter);
             let mut entry = json!({"Name": parameter.property.path, "Required": parameter.required, "DataType": kind, "AllowableValues": values});
             prune(&mut entry, &[]);

@@ -9,7 +9,7 @@ use schema::rpc::{
     asset_service, certificate_service, chassis_service, console_service, event_service,
     host_firmware_service, host_service, ipmi_service, kvm_service, led_service,
     management_controller_service, media_service, network_service, role_service, sensor_service,
-    session_service, system_service, thermal_service, user_service,
+    session_service, system_service, telemetry_service, thermal_service, user_service,
 };
 use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
@@ -252,6 +252,16 @@ needs! {
     Firmware firmware: v1::ListHostFirmwareResponse = |_about| Call::new(
         host_firmware_service::LIST_HOST_FIRMWARE,
         &v1::ListHostFirmwareRequest::default(),
+    );
+    /// The metric reports that clients have defined.
+    ReportDefinitions report_definitions: v1::ListReportDefinitionsResponse = |_about| Call::new(
+        telemetry_service::LIST_REPORT_DEFINITIONS,
+        &v1::ListReportDefinitionsRequest::default(),
+    );
+    /// The triggers that clients have made.
+    Triggers triggers: v1::ListTriggersResponse = |_about| Call::new(
+        telemetry_service::LIST_TRIGGERS,
+        &v1::ListTriggersRequest::default(),
     );
 }
 

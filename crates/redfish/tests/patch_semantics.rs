@@ -113,6 +113,14 @@ fn misfits(property: &Property) -> Vec<(Value, &'static str)> {
             all.extend([(json!(1), TYPE), (json!(false), TYPE)]);
             all.extend([(json!("Nope"), "PropertyValueNotInList"), (json!(""), "PropertyValueNotInList")]);
         }
+        Kind::Number => all.extend([(json!("1"), TYPE), (json!(true), TYPE)]),
+        Kind::Duration => {
+            all.extend([(json!(90), TYPE), (json!("90 s"), "PropertyValueFormatError")]);
+        }
+        Kind::Enums(_) => {
+            all.extend([(json!("Nope"), TYPE), (json!(["Nope"]), "PropertyValueNotInList")]);
+        }
+        Kind::Object(_) | Kind::Objects(..) => all.push((json!("text"), TYPE)),
         Kind::Texts(most) => {
             all.push((json!("text"), TYPE));
             all.push((json!(vec!["x"; most + 1]), "ArraySizeTooLong"));
@@ -133,8 +141,8 @@ fn misfits(property: &Property) -> Vec<(Value, &'static str)> {
     }
     // Of a list and a link another message fits as well: what is inside is wrong.
     all.retain(|(value, _)| match property.kind {
-        Kind::Link | Kind::Attributes => !value.is_object(),
-        Kind::Links(_) => !value.is_array(),
+        Kind::Link | Kind::Attributes | Kind::Object(_) => !value.is_object(),
+        Kind::Links(_) | Kind::Objects(..) => !value.is_array(),
         _ => true,
     });
     all

@@ -115,10 +115,16 @@ roster! {
     /// websrv, which strangers speak to, need not.
     Eventlog = Row {
         pages: &["eventlog"],
-        // Whether who subscribed still may, and what metric reports are made of.
-        asks: &["AuthService.ListAccountNames", "ChassisService.ListChassis", "SensorService.ListSensors"],
-        events: &["log"],
-        buckets: &["subscriptions", "resolutions"],
+        // Whether who subscribed still may, what metric reports are made of, and what triggers go by.
+        asks: &[
+            "AuthService.ListAccountNames",
+            "ChassisService.ListChassis",
+            "SensorService.ListSensors",
+            "SensorService.GetReadings",
+        ],
+        events: &["log", "telemetry"],
+        tells: &["telemetry"],
+        buckets: &["subscriptions", "resolutions", "telemetry"],
         streams: &[Stream::Events],
         trims: &[Stream::Events],
         needs_board: false,

@@ -331,7 +331,8 @@ impl Gateway {
             true => {
                 let context = CallContext { deadline: None, ..call.context() }.with_principal(principal);
                 let memory = Arc::clone(&self.site.memory);
-                Some(Reports::open(self.bus.clone(), self.model.clone(), memory, context).await?)
+                let (bus, model) = (self.bus.clone(), self.model.clone());
+                Some(Reports::open(bus, model, memory, context, &self.due).await?)
             }
             false => None,
         };

@@ -500,6 +500,36 @@ async fn a_stream_that_asks_for_metric_reports_has_each_as_it_is_made_and_no_eve
     browser.stack.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_report_that_a_client_defined_is_streamed_when_it_is_told_to_be_due() {
+    let browser = Browser::start().await;
+    let stack = &browser.stack;
+    let sends = v1::ListEventSubscriptionsResponse { report_interval_ms: 60_000, ..Default::default() };
+    let method = "EventService.ListEventSubscriptions".to_owned();
+    stack.world.answers.lock().unwrap().insert(method, sends.encode_to_vec().into());
+    let definition = "/redfish/v1/TelemetryService/MetricReportDefinitions/hot";
+    let sse = "/redfish/v1/EventService/SSE?$filter=";
+    let path = format!("{sse}MetricReportDefinition%20eq%20%27{definition}%27");
+    let (_client, mut stream, _) = opened(stack, &path, READER).await;
+    let due = v1::ReportsDue { definitions: vec!["gone".into(), "hot".into(), "Temperature".into()] };
+    stack.publisher.publish("reading.telemetry", due.encode_to_vec()).await.unwrap();
+    stack.publisher.flush().await.unwrap();
+    let mut text = String::new();
+    while !text.contains("data: ") || !text.ends_with("\n\n") {
+        let frame = tokio::time::timeout(SOON, stream.frame()).await.unwrap().unwrap().unwrap();
+        text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+    }
+    let line = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let report: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(report["MetricReportDefinition"]["@odata.id"], definition);
+    assert_eq!(report["@odata.type"], "#MetricReport.v1_4_0.MetricReport");
+    let ids: Vec<_> =
+        report["MetricValues"].as_array().unwrap().iter().map(|value| &value["MetricId"]).collect();
+    assert_eq!(ids, ["Temperature", "Rotational"]);
+    drop(stream);
+    browser.stack.stop().await.unwrap();
+}
+
 /// A connection, a stream of metric reports on it that waits for daemons to say what the sensors show, and the subscription that the stream is.
 async fn waits_for_sensors(
     stack: &Stack,

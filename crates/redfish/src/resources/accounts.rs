@@ -159,7 +159,7 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new("Description", Kind::Text(256)), false),
             (Property::new("AccountExpiration", Kind::Text(64)), false),
         ],
-        call: create,
+        call: |world, given| create(world, given).map_err(|message| vec![message]),
         made,
         changes: &[Need::Users],
     }),

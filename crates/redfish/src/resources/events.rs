@@ -143,7 +143,7 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new("VerifyCertificate", Kind::Bool), false),
             (Property::new("HttpHeaders", HEADERS), false),
         ],
-        call: create,
+        call: |world, given| create(world, given).map_err(|message| vec![message]),
         made,
         changes: &[Need::Subscriptions],
     }),
@@ -321,10 +321,7 @@ fn format(world: &World, given: &Given) -> Result<(v1::EventFormat, Vec<String>)
     let mut found = Vec::with_capacity(definitions.len());
     for given in definitions {
         let uri = given.trim_end_matches('/');
-        // While nobody knows the sensors, those will do that there may be.
-        let there = |made: Vec<&str>| made.iter().any(|id| telemetry::report_definition_uri(id) == uri);
-        let is_there = telemetry::is_report_definition(uri) && telemetry::periodic(world).map_or(true, there);
-        if !is_there {
+        if !telemetry::may_be_sent(world, uri) {
             let message = base::PROPERTY_VALUE_NOT_IN_LIST.with(&[&given, DEFINITIONS]);
             return Err(message.about(pointer(DEFINITIONS)));
         }

@@ -10,6 +10,7 @@ mod boot_progress;
 mod certificates;
 mod chassis;
 mod controls;
+mod defined;
 mod environment;
 mod events;
 mod fans;
@@ -49,8 +50,11 @@ pub use log::{EVENT_REGISTRIES, EVENT_TYPES, StreamFilter, event_payload, is_sen
 pub(crate) use log_services::COLLECT;
 pub use log_services::{DATA_TYPE, data_at};
 pub(crate) use tasks::{COLLECTING, Outcome, begun as task_begun, monitor_uri, outcome_of};
-pub use telemetry::is_report_definition;
-pub(crate) use telemetry::{REPORT_SENT, periodic as periodic_reports, report_definition_uri, report_uri};
+pub(crate) use telemetry::{REPORT, REPORT_SENT, defined_report, periodic as periodic_reports, report_uri};
+pub use telemetry::{
+    definition_of_client, is_free_for_client, is_metric, is_report_definition, metric_of,
+    report_definition_uri,
+};
 pub(crate) use update::{PUSH, disabled as updates_disabled};
 
 /// All of them, what lies above first.

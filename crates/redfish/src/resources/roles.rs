@@ -33,7 +33,7 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new(OEM, Kind::Texts(16)), false),
             (Property::new("Description", Kind::Text(256)), false),
         ],
-        call: create,
+        call: |world, given| create(world, given).map_err(|message| vec![message]),
         made,
         changes: &[Need::Roles],
     }),

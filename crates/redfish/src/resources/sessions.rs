@@ -61,7 +61,7 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new("UserName", Kind::Text(64)), true),
             (Property::new("Password", Kind::Secret(128)), true),
         ],
-        call: log_in,
+        call: |world, given| log_in(world, given).map_err(|message| vec![message]),
         made,
         changes: &[],
     }),

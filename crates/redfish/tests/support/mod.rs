@@ -185,6 +185,41 @@ pub fn zone() -> v1::ThermalZone {
     }
 }
 
+/// A metric report that a client defined.
+pub fn definition() -> v1::ReportDefinition {
+    let metric = |kind: &str, sensors: &[&str]| v1::ReportMetric {
+        kind: kind.to_owned(),
+        sensors: sensors.iter().map(|id| (*id).to_owned()).collect(),
+    };
+    v1::ReportDefinition {
+        id: "hot".into(),
+        name: "What is hot".into(),
+        r#type: v1::ReportDefinitionType::Periodic.into(),
+        interval_ms: 30_000,
+        metrics: vec![metric("Temperature", &[]), metric("", &["fan0"])],
+        actions: vec![v1::ReportAction::Log.into(), v1::ReportAction::Event.into()],
+        enabled: Some(true),
+    }
+}
+
+/// A trigger that a client made.
+pub fn trigger() -> v1::Trigger {
+    let at = |reading: f64, activation: v1::TriggerActivation, dwell_ms| {
+        Some(v1::TriggerThreshold { reading, activation: activation.into(), dwell_ms })
+    };
+    v1::Trigger {
+        id: "hot".into(),
+        name: "It is hot".into(),
+        sensors: vec!["cpu0_temp".into()],
+        upper_warning: at(80.0, v1::TriggerActivation::Increasing, 5_000),
+        upper_critical: at(90.5, v1::TriggerActivation::Increasing, 0),
+        lower_warning: at(5.0, v1::TriggerActivation::Either, 0),
+        lower_critical: at(1.0, v1::TriggerActivation::Decreasing, 0),
+        actions: vec![1, 2, 3],
+        report_definitions: vec!["hot".into(), "Power".into()],
+    }
+}
+
 /// Where certificates are.
 pub const OF_HTTPS: &str = "/redfish/v1/Managers/bmc/NetworkProtocol/HTTPS/Certificates";
 
@@ -441,6 +476,23 @@ impl Bench {
         self.say("rpc.EventService.UpdateEventSubscription", &v1::UpdateEventSubscriptionResponse::default());
         self.say("rpc.EventService.DeleteEventSubscription", &v1::DeleteEventSubscriptionResponse::default());
         self.say("rpc.EventService.SendTestEvent", &v1::SendTestEventResponse::default());
+        let definition = Some(definition());
+        self.say(
+            "rpc.TelemetryService.CreateReportDefinition",
+            &v1::CreateReportDefinitionResponse { definition },
+        );
+        self.say(
+            "rpc.TelemetryService.UpdateReportDefinition",
+            &v1::UpdateReportDefinitionResponse::default(),
+        );
+        self.say(
+            "rpc.TelemetryService.DeleteReportDefinition",
+            &v1::DeleteReportDefinitionResponse::default(),
+        );
+        let trigger = Some(trigger());
+        self.say("rpc.TelemetryService.CreateTrigger", &v1::CreateTriggerResponse { trigger });
+        self.say("rpc.TelemetryService.UpdateTrigger", &v1::UpdateTriggerResponse::default());
+        self.say("rpc.TelemetryService.DeleteTrigger", &v1::DeleteTriggerResponse::default());
         let csr = v1::GenerateCsrResponse { csr: "-----BEGIN CERTIFICATE REQUEST-----".into() };
         self.say("rpc.CertificateService.GenerateCsr", &csr);
         let replaced = v1::ReplaceCertificateResponse { certificate: Some(certificate()) };
@@ -731,6 +783,21 @@ impl Bench {
             ..Default::default()
         };
         self.say("rpc.SensorService.GetSensorHistory", &history);
+        let quiet = v1::ReportDefinition {
+            id: "quiet".into(),
+            name: "Nothing now".into(),
+            r#type: v1::ReportDefinitionType::OnRequest.into(),
+            interval_ms: 0,
+            enabled: Some(false),
+            ..definition()
+        };
+        let definitions = v1::ListReportDefinitionsResponse {
+            definitions: vec![definition(), quiet],
+            least_interval_ms: 10_000,
+        };
+        self.say("rpc.TelemetryService.ListReportDefinitions", &definitions);
+        let triggers = v1::ListTriggersResponse { triggers: vec![trigger()] };
+        self.say("rpc.TelemetryService.ListTriggers", &triggers);
         self.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
     }
 
@@ -859,8 +926,9 @@ pub fn path(resource: &Resource) -> String {
         "EventDestination" => vec!["7"],
         "SoftwareInventory" => vec!["bmc"],
         "Task" => vec!["op-1"],
-        "MetricDefinition" | "MetricReportDefinition" | "MetricReport" => vec!["Temperature"],
-        "Triggers" => vec!["cpu0_temp"],
+        "MetricDefinition" | "MetricReport" => vec!["Temperature"],
+        // Those of clients: the service's own cannot be changed.
+        "MetricReportDefinition" | "Triggers" => vec!["hot"],
         "MessageRegistryFile" => vec!["Base"],
         "AttributeRegistry" => vec![REGISTRY],
         "JsonSchemaFile" => vec!["Chassis"],
@@ -917,6 +985,12 @@ pub fn fitting(property: &Property) -> Value {
         ("ResourceTypes", _) => json!(["ComputerSystem"]),
         // None: others are for subscriptions to reports only.
         ("MetricReportDefinitions", _) => json!([]),
+        ("Metrics", _) => json!([{"MetricId": "Temperature"}]),
+        ("MetricProperties", _) => json!(["/redfish/v1/Chassis/chassis/Sensors/cpu0_temp#/Reading"]),
+        ("NumericThresholds", _) => json!({"UpperCritical": {"Reading": 90}}),
+        ("Links/MetricReportDefinitions", _) => {
+            json!([{"@odata.id": "/redfish/v1/TelemetryService/MetricReportDefinitions/hot"}])
+        }
         ("CertificateCollection", _) => json!({"@odata.id": OF_HTTPS}),
         ("AssignedPrivileges", _) => json!(["Login", "ConfigureComponents"]),
         ("OemPrivileges", _) => json!(["ViewScreens"]),
@@ -932,6 +1006,11 @@ pub fn fitting(property: &Property) -> Value {
         }
         (_, Kind::Bool) => json!(true),
         (_, Kind::Integer(from, _) | Kind::Decimal(from, _)) => json!(from),
+        (_, Kind::Number) => json!(1.5),
+        (_, Kind::Duration) => json!("PT30S"),
+        (_, Kind::Enums(all)) => json!([all[0]]),
+        (_, Kind::Object(_)) => json!({}),
+        (_, Kind::Objects(..)) => json!([]),
         (_, Kind::Text(_)) => json!("text"),
         (_, Kind::Secret(_) | Kind::Pem(_)) => json!("secret-enough"),
         (_, Kind::Enum(all)) => json!(all[0]),
@@ -958,7 +1037,10 @@ pub fn fitting_body(resource: &Resource, method: Method, action: Option<&str>) -
         (None, Method::Patch) => resource.patch.iter().flat_map(|patch| patch.properties).take(1).collect(),
         (None, Method::Post) => {
             let all = resource.create.iter().flat_map(|create| create.properties);
-            all.filter(|(_, required)| *required).map(|(property, _)| property).collect()
+            // A definition of reports has this or `MetricProperties`.
+            let is_needed =
+                |(property, required): &&(Property, bool)| *required || property.path == "Metrics";
+            all.filter(is_needed).map(|(property, _)| property).collect()
         }
         _ => Vec::new(),
     };
