@@ -12,6 +12,7 @@ use service::Clock;
 use units::{Millis, Mono};
 
 use crate::boot::Boot;
+use crate::firmware::Firmware;
 use crate::store::{HostRecord, IntentRecord};
 use crate::uptime::{self, Clocks};
 use crate::wire;
@@ -116,6 +117,7 @@ pub(crate) struct Host {
     pub(crate) read_again: bool,
     pub(crate) read_at: Mono,
     pub(crate) boot: Boot,
+    pub(crate) firmware: Firmware,
 }
 
 impl Host {
@@ -162,6 +164,7 @@ impl Host {
             read_again: false,
             read_at: now,
             boot: Boot::new(None, now),
+            firmware: Firmware::none(),
         };
         for (op, by) in unreported {
             new.note_unreported(&op, &by, now);
@@ -337,6 +340,7 @@ impl Host {
             last_operation: running.or_else(|| self.last.clone()),
             stale: self.stale,
             chassis_name: self.chassis.clone(),
+            boot_progress: self.firmware.progress.to_wire().filter(|_| self.status != v1::HostStatus::Off),
             boot_override: self.boot.to_wire(settings.boot_override.as_ref()),
             ..v1::Host::default()
         }
