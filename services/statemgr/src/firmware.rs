@@ -11,10 +11,10 @@ use host_firmware::{Applied, Change, NAME_MAX, NotTaken, Report, Seen, TEXT_MAX,
 use ipc::{Code, Status};
 use schema::v1alpha1 as v1;
 use tokio::sync::Mutex;
-use units::{Millis, Mono};
+use units::{Allowance, Millis, Mono};
 
+use crate::firmware_progress::BootProgress;
 use crate::firmware_wire;
-use crate::progress::BootProgress;
 use crate::store::{AppliedRecord, FirmwareRecord, PendingRecord};
 
 /// Pause after a mailbox that did not answer; the next one is twice as long, up to the second.
@@ -24,6 +24,10 @@ const AWAY_MAX: Millis = Millis::from_secs(30);
 const BOOT_WITHIN: Millis = Millis::from_secs(600);
 /// Largest report that is believed, bytes of the answer it becomes: a quarter of what the bus takes. One with 512 attributes has some 150 KiB.
 const REPORT_BYTES: usize = 256 * 1024;
+/// Most attributes and boot options that can be wished at once, and bytes of all wishes as JSON: what the smallest mailbox takes, with what it notes about
+/// those that a boot did not take.
+const WISHES_MAX: usize = 96;
+const WISHES_BYTES: usize = 24 * 1024;
 /// Most refusals of a boot that are kept.
 const REFUSALS_MAX: usize = 64;
 /// How many names an event or a refusal spells out.
@@ -46,14 +50,15 @@ impl Shown {
             return None;
         }
         self.known = seen.revision;
-        let Some(report) = &seen.report else {
-            // It has none any more: another firmware.
-            (self.report, self.refused) = (None, None);
-            return None;
+        let found = match &seen.report {
+            Some(report) => believed(report).map(|()| Some(report)),
+            // It never wrote one: another firmware.
+            None if seen.revision == 0 => Ok(None),
+            None => Err("the way to it did not let it pass".to_owned()),
         };
-        match believed(report) {
-            Ok(()) => {
-                self.report = Some(Arc::new(report.clone()));
+        match found {
+            Ok(report) => {
+                self.report = report.map(|report| Arc::new(report.clone()));
                 self.refused = None;
                 None
             }
@@ -90,6 +95,8 @@ pub(crate) struct Firmware {
     /// What the stored record is at; `None` when that is not known.
     pub(crate) revision: Option<u64>,
     pub(crate) progress: BootProgress,
+    /// Stages that may be told: those of five boots at once. A firmware that begins boots without end does not fill the log.
+    pub(crate) stages: Allowance,
     /// The mailbox has answered: what it shows from now on happens now.
     pub(crate) has_looked: bool,
     /// What is stored is being changed.
@@ -138,6 +145,7 @@ impl Firmware {
             record,
             revision,
             progress: BootProgress::default(),
+            stages: Allowance::new(45, 9, Millis::from_secs(300)),
             has_looked: false,
             updating: false,
             putting: Arc::default(),
@@ -159,6 +167,12 @@ impl Firmware {
     /// What is shown may be no more: the firmware does not answer, or what it wrote last is not believed.
     pub(crate) fn is_stale(&self) -> bool {
         self.away || self.shown.is_older()
+    }
+
+    /// What a host shows of it; `None` where there is nothing.
+    pub(crate) fn summary(&self) -> Option<v1::HostFirmwareSummary> {
+        let report = self.shown.report.as_deref()?;
+        Some(firmware_wire::summary(report, self.wishes()))
     }
 
     /// The host has another power state.
@@ -351,6 +365,7 @@ pub(crate) fn decide(
             let given = (change.secure_boot.is_some(), change.reset_keys.is_some());
             let after = host_firmware::change(report, before.as_ref(), *change, fresh)
                 .map_err(|refusals| firmware_wire::refused(refusals, given))?;
+            after.as_ref().map_or(Ok(()), within)?;
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let is_changed = after != before;
             (after, is_changed.then(|| format!("wished of the firmware at the next boot: {}", few(&names))))
@@ -382,6 +397,23 @@ pub(crate) fn take(record: &mut FirmwareRecord, applied: &Applied, at: SystemTim
     let id = pending.wishes.id;
     record.applied = Some(AppliedRecord { id, learned_ms: schema::time::unix_ms(at), refusals });
     Some(taken)
+}
+
+/// Whether a mailbox takes so much.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` about the attributes.
+fn within(wishes: &Wishes) -> Result<(), Status> {
+    let names = wishes.attributes.len() + wishes.boot_options.len();
+    let bytes = serde_json::to_vec(wishes).map_or(usize::MAX, |bytes| bytes.len());
+    let why = if names > WISHES_MAX {
+        format!("{names} settings would be wished, and {WISHES_MAX} at most can be")
+    } else if bytes > WISHES_BYTES {
+        format!("what would be wished has {bytes} bytes, and {WISHES_BYTES} at most can be")
+    } else {
+        return Ok(());
+    };
+    Err(Status::bad_field("attributes", format!("{why}: let a boot take what is wished, then wish the rest")))
 }
 
 /// A text of the host's without controls, at most `most` bytes of it.

@@ -11,7 +11,7 @@ use units::Millis;
 
 use crate::Error;
 use crate::firmware::{self, Firmware};
-use crate::progress;
+use crate::firmware_progress;
 use crate::shell::{Asker, By, Carried, Completion, Daemon, FirmwareUpdate};
 use crate::store::{self, FirmwareRecord, Loss};
 
@@ -150,10 +150,14 @@ impl Daemon {
 
     /// The mailbox shows this: reports and stages that are new are noted, and stages told.
     pub(crate) fn note_firmware(&mut self, index: usize, asked: u64, seen: &Seen) {
-        let wall = self.clock.wall();
+        let (now, wall) = (self.clock.now(), self.clock.wall());
         let Some(host) = self.hosts.get_mut(index) else { return };
+        let before = host.firmware.shown.known;
         if let Some(why) = host.firmware.shown.note(asked, seen) {
             tracing::warn!(host = host.id, why, "report of firmware not believed: ignored");
+        }
+        if host.firmware.shown.known != before {
+            host.updated = wall;
         }
         // When what the first look finds came to be, nobody knows.
         let is_first = !std::mem::replace(&mut host.firmware.has_looked, true);
@@ -163,8 +167,11 @@ impl Daemon {
             return;
         }
         host.updated = wall;
+        if !host.firmware.stages.take(now) {
+            return;
+        }
         let id = host.id.clone();
-        let message = format!("{id}: boot: {}", progress::words(stage));
+        let message = format!("{id}: boot: {}", firmware_progress::words(stage));
         self.tell("host", id, "boot_progress", message, &By::default(), None);
     }
 
@@ -198,12 +205,15 @@ impl Daemon {
     /// It is stored what is wished of a firmware, or what a boot took of that, or it is not: now it counts, and now the client is told.
     pub(crate) fn firmware_updated(&mut self, update: FirmwareUpdate) {
         let FirmwareUpdate { index, by, asker, result } = update;
-        let now = self.clock.now();
+        let (now, wall) = (self.clock.now(), self.clock.wall());
         let Some(host) = self.hosts.get_mut(index) else { return };
         host.firmware.updating = false;
         let result = match result {
             Ok(carried) => {
                 (host.firmware.record, host.firmware.revision) = (carried.record, carried.revision);
+                if carried.taken.is_some() || carried.changed.is_some() {
+                    host.updated = wall;
+                }
                 let id = host.id.clone();
                 for (asked, seen) in &carried.seen {
                     self.note_firmware(index, *asked, seen);

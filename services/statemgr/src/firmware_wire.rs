@@ -113,6 +113,16 @@ pub(crate) fn to_wire(
     }
 }
 
+/// What a host shows of its firmware.
+pub(crate) fn summary(report: &Report, wishes: Option<&Wishes>) -> v1::HostFirmwareSummary {
+    let order = wishes.and_then(|wishes| wishes.boot_order.as_ref());
+    v1::HostFirmwareSummary {
+        has_attributes: !report.attributes.is_empty(),
+        has_secure_boot: report.secure_boot.is_some(),
+        boot_order: order.map_or_else(|| report.boot_order.clone(), |order| report.ordered(order)),
+    }
+}
+
 /// How many bytes the answer with a report has, with nothing wished.
 pub(crate) fn bytes(report: &Report) -> usize {
     to_wire("", report, &FirmwareRecord::default(), false).encoded_len()

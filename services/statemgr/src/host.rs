@@ -341,6 +341,7 @@ impl Host {
             stale: self.stale,
             chassis_name: self.chassis.clone(),
             boot_progress: self.firmware.progress.to_wire().filter(|_| self.status != v1::HostStatus::Off),
+            firmware_settings: self.firmware.summary(),
             boot_override: self.boot.to_wire(settings.boot_override.as_ref()),
             ..v1::Host::default()
         }
