@@ -367,8 +367,12 @@ pub(crate) fn decide(
                 .map_err(|refusals| firmware_wire::refused(refusals, given))?;
             after.as_ref().map_or(Ok(()), within)?;
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let text = match &after {
+                Some(_) => format!("wished of the firmware at the next boot: {}", few(&names)),
+                None => format!("nothing is wished of the firmware any more: {} as it is", few(&names)),
+            };
             let is_changed = after != before;
-            (after, is_changed.then(|| format!("wished of the firmware at the next boot: {}", few(&names))))
+            (after, is_changed.then_some(text))
         }
     };
     if changed.is_some() {

@@ -113,9 +113,6 @@ impl Daemon {
                 return;
             }
         };
-        if std::mem::take(&mut host.firmware.away) {
-            tracing::info!(host = host.id, "firmware mailbox of host responds again");
-        }
         self.note_firmware(index, asked, &seen);
         let Some(host) = self.hosts.get_mut(index) else { return };
         // An update that is being stored puts its own wishes there, and it is looked at again after it.
@@ -152,6 +149,9 @@ impl Daemon {
     pub(crate) fn note_firmware(&mut self, index: usize, asked: u64, seen: &Seen) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let Some(host) = self.hosts.get_mut(index) else { return };
+        if std::mem::take(&mut host.firmware.away) {
+            tracing::info!(host = host.id, "firmware mailbox of host responds again");
+        }
         let before = host.firmware.shown.known;
         if let Some(why) = host.firmware.shown.note(asked, seen) {
             tracing::warn!(host = host.id, why, "report of firmware not believed: ignored");

@@ -47,11 +47,12 @@ impl BootProgress {
         self.stage() == Some(Stage::OsRunning)
     }
 
-    /// As clients see it.
-    pub(crate) fn to_wire(&self) -> Option<v1::BootProgress> {
+    /// As clients see it; `last_boot`: when the host was switched on or restarted.
+    pub(crate) fn to_wire(&self, last_boot: Option<prost_types::Timestamp>) -> Option<v1::BootProgress> {
         let stage = to_stage(self.stage()?);
         Some(v1::BootProgress {
             stage: stage.into(),
+            last_boot_time: last_boot,
             stage_at: self.at.map(Into::into),
             ..v1::BootProgress::default()
         })
@@ -96,7 +97,7 @@ mod tests {
         assert_eq!(progress.note(at(1, Stage::OsRunning), now), Some(Stage::OsRunning));
         assert!(progress.is_complete());
         assert_eq!(progress.note(at(2, Stage::OsRunning), now), Some(Stage::OsRunning), "a boot nobody saw");
-        let shown = progress.to_wire().unwrap();
+        let shown = progress.to_wire(None).unwrap();
         assert_eq!(shown.stage(), v1::BootProgressStage::OsRunning);
         assert!(shown.stage_at.is_some());
         assert_eq!(words(Stage::SetupEntered), "setup entered");
@@ -106,11 +107,11 @@ mod tests {
     fn what_a_mailbox_still_shows_of_a_boot_that_is_over_is_not_the_next_one() {
         let mut progress = BootProgress::default();
         progress.note(at(7, Stage::OsRunning), None);
-        assert_eq!(progress.to_wire().unwrap().stage_at, None, "it was so before anybody looked");
+        assert_eq!(progress.to_wire(None).unwrap().stage_at, None, "it was so before anybody looked");
         progress.off();
-        assert_eq!((progress.to_wire(), progress.is_complete()), (None, false));
+        assert_eq!((progress.to_wire(None), progress.is_complete()), (None, false));
         assert_eq!(progress.note(at(7, Stage::OsRunning), None), None);
-        assert_eq!(progress.to_wire(), None);
+        assert_eq!(progress.to_wire(None), None);
         assert_eq!(progress.note(at(8, Stage::Bus), None), Some(Stage::Bus));
         // A mailbox that lost its count begins anew.
         progress.off();

@@ -318,6 +318,7 @@ impl Host {
             uptime::since_restart(&self.record, clocks).filter(|_| is_on).map(schema::time::duration);
         let cause = v1::HostRebootCause::try_from(self.record.reboot_cause).unwrap_or_default();
         let settings = self.settings.clone();
+        let last_boot = uptime::restart_ms(&self.record, clocks).map(schema::time::timestamp);
         v1::Host {
             name: self.id.clone(),
             asset: settings.asset,
@@ -326,8 +327,8 @@ impl Host {
             status: Some(self.status.into()),
             requested_action: running.as_ref().map(|operation| operation.action),
             location: settings.location,
-            last_reboot: uptime::restart_ms(&self.record, clocks).map(|at| v1::HostRebootInfo {
-                last_reboot_time: Some(schema::time::timestamp(at)),
+            last_reboot: last_boot.map(|at| v1::HostRebootInfo {
+                last_reboot_time: Some(at),
                 reboot_cause: Some(cause.into()),
                 reboot_count: Some(self.record.reboot_count),
                 uptime,
@@ -340,7 +341,11 @@ impl Host {
             last_operation: running.or_else(|| self.last.clone()),
             stale: self.stale,
             chassis_name: self.chassis.clone(),
-            boot_progress: self.firmware.progress.to_wire().filter(|_| self.status != v1::HostStatus::Off),
+            boot_progress: self
+                .firmware
+                .progress
+                .to_wire(last_boot)
+                .filter(|_| self.status != v1::HostStatus::Off),
             firmware_settings: self.firmware.summary(),
             boot_override: self.boot.to_wire(settings.boot_override.as_ref()),
             ..v1::Host::default()

@@ -8,7 +8,7 @@ use host_firmware::{Progress, Stage, Value};
 use ipc::{CallContext, Code, EventItem, Events, Principal, Status};
 use schema::rpc::{host_firmware_service as service, host_service};
 use schema::v1alpha1 as v1;
-use support::{Bench, Firmware, on, quick};
+use support::{Bench, Firmware, Reach, on, quick};
 use v1::firmware_value::Value as Wire;
 
 fn context() -> CallContext {
@@ -223,8 +223,14 @@ async fn of_two_updates_at_once_none_is_lost() {
 
 #[tokio::test]
 async fn a_mailbox_that_is_away_is_told_when_it_is_back() {
+    for away in [Reach::Refuses, Reach::Hangs] {
+        Box::pin(away_and_back(away)).await;
+    }
+}
+
+async fn away_and_back(away: Reach) {
     let (mut bench, firmware) = bench(on()).await;
-    firmware.lose(true);
+    firmware.set(away);
     let wished = update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("stored");
     assert!(!wished.pending_id.is_empty());
     let stale = until(&bench, "stale", |firmware| firmware.stale).await;
@@ -236,7 +242,7 @@ async fn a_mailbox_that_is_away_is_told_when_it_is_back() {
     let status = get(&bench).await.expect_err("nobody knows");
     assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, "FIRMWARE_UNREACHABLE"));
     assert_eq!(bench.host().await.firmware_settings, None);
-    firmware.lose(false);
+    firmware.set(Reach::Answers);
     until_pending(&firmware, Some(&wished.pending_id)).await;
     let back = known(&bench).await;
     assert_eq!(back.pending_id, wished.pending_id);
@@ -324,6 +330,21 @@ async fn a_damaged_record_is_told_and_wishes_nothing() {
     assert_eq!(stored.revision, revision);
     let wished = update(&bench, wish("Retries", Wire::Integer(4))).await.expect("wished");
     assert_eq!(firmware.pending().as_ref(), Some(&wished.pending_id));
+}
+
+#[tokio::test]
+async fn wishes_that_may_be_older_than_those_that_were_stored_last_are_none() {
+    let (mut bench, firmware) = bench(quick()).await;
+    update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("wished");
+    bench.kill_statemgr().await;
+    let bucket = bench.bus.client("statemgr").await.bucket("config").await.expect("a bucket");
+    bucket.put("_damaged", &Rubbish).await.expect("stored");
+    let mut events = bench.client.subscribe_events("event.host.system.fault").await.expect("subscribed");
+    bench.start_statemgr().await;
+    while !told(&mut events).await.message.contains("firmware.system") {}
+    assert_eq!(known(&bench).await.pending_id, "");
+    until_pending(&firmware, None).await;
+    assert!(!firmware.boot());
 }
 
 #[tokio::test]

@@ -33,7 +33,16 @@ pub(crate) struct Bench {
 
 /// A firmware with a mailbox: it does what one has to do, when it is told to boot.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Firmware(Arc<Mutex<(FirmwareBox, bool)>>);
+pub(crate) struct Firmware(Arc<Mutex<(FirmwareBox, Reach)>>);
+
+/// What its mailbox does with calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    #[default]
+    Answers,
+    Refuses,
+    Hangs,
+}
 
 impl Firmware {
     /// One that has reported.
@@ -43,7 +52,7 @@ impl Firmware {
         new
     }
 
-    fn lock(&self) -> MutexGuard<'_, (FirmwareBox, bool)> {
+    fn lock(&self) -> MutexGuard<'_, (FirmwareBox, Reach)> {
         self.0.lock().expect("no panic")
     }
 
@@ -70,27 +79,33 @@ impl Firmware {
         })
     }
 
-    /// From now on the mailbox does not answer, or does again.
-    pub(crate) fn lose(&self, lost: bool) {
-        self.lock().1 = lost;
+    /// What the mailbox does with calls from now on.
+    pub(crate) fn set(&self, reach: Reach) {
+        self.lock().1 = reach;
     }
 
-    fn reached(&self) -> Result<MutexGuard<'_, (FirmwareBox, bool)>, hal::Error> {
-        let found = self.lock();
-        if found.1 { Err(hal::Error::Unavailable { what: "the firmware".to_owned() }) } else { Ok(found) }
+    async fn reached<T>(&self, call: impl FnOnce(&mut FirmwareBox) -> T) -> Result<T, hal::Error> {
+        let reach = self.lock().1;
+        match reach {
+            Reach::Answers => Ok(self.write(call)),
+            Reach::Refuses => Err(hal::Error::Unavailable { what: "the firmware".to_owned() }),
+            Reach::Hangs => std::future::pending().await,
+        }
     }
 }
 
 #[async_trait::async_trait]
 impl FirmwareMailbox for Firmware {
     async fn look(&self, known: u64) -> Result<Seen, hal::Error> {
-        Ok(self.reached()?.0.seen(known))
+        self.reached(|host| host.seen(known)).await
     }
 
     async fn put(&self, wishes: Option<Wishes>, known: u64) -> Result<Seen, hal::Error> {
-        let mut found = self.reached()?;
-        found.0.put(wishes);
-        Ok(found.0.seen(known))
+        let put = move |host: &mut FirmwareBox| {
+            host.put(wishes);
+            host.seen(known)
+        };
+        self.reached(put).await
     }
 }
 
