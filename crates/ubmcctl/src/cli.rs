@@ -336,6 +336,9 @@ pub(crate) enum HostCommand {
     /// What the host boots from next
     #[command(subcommand)]
     BootOverride(crate::boot_override::BootOverrideCommand),
+    /// The settings of the host's firmware
+    #[command(subcommand)]
+    Firmware(crate::firmware::FirmwareCommand),
     /// Wait for a state, or for the end of the operation that is under way
     Wait {
         /// Which host
@@ -1004,6 +1007,8 @@ mod tests {
             "thermal emergency list",
             "thermal emergency clear cpu",
             "thermal tune --zone cpu --svg cpu.svg",
+            "host firmware show --attribute Smt -o json",
+            "host firmware set Smt=off --host host1",
             "bmc reset --kind cold --wait=10m",
             "user create op --role Operator --new-password-file f --must-change",
             "user update op --disable",

@@ -12,6 +12,7 @@ use service::Clock;
 use units::{Millis, Mono};
 
 use crate::boot::Boot;
+use crate::firmware::Firmware;
 use crate::progress::Progress;
 use crate::store::{HostRecord, IntentRecord};
 use crate::uptime::{self, Clocks};
@@ -119,6 +120,7 @@ pub(crate) struct Host {
     pub(crate) boot: Boot,
     /// How far it has come since it was switched on or restarted.
     pub(crate) progress: Progress,
+    pub(crate) firmware: Firmware,
     /// What its lines can do.
     pub(crate) actions: Vec<v1::HostAction>,
 }
@@ -186,6 +188,7 @@ impl Host {
             boot: Boot::new(None, now),
             progress: Progress::default(),
             actions: actions(&host.power),
+            firmware: Firmware::none(),
         };
         for (op, by) in unreported {
             new.note_unreported(&op, &by, now);
@@ -348,7 +351,6 @@ impl Host {
             status: Some(self.status.into()),
             requested_action: running.as_ref().map(|operation| operation.action),
             location: settings.location,
-            boot_progress: self.progress.to_wire(last_boot),
             last_reboot: last_boot.map(|at| v1::HostRebootInfo {
                 last_reboot_time: Some(at),
                 reboot_cause: Some(cause.into()),
@@ -364,6 +366,14 @@ impl Host {
             stale: self.stale,
             chassis_name: self.chassis.clone(),
             supported_actions: self.actions.iter().map(|action| (*action).into()).collect(),
+            // What the firmware tells itself goes before what the host's IPMI tells.
+            boot_progress: self
+                .firmware
+                .progress
+                .to_wire(last_boot)
+                .or_else(|| self.progress.to_wire(last_boot))
+                .filter(|_| self.status != v1::HostStatus::Off),
+            firmware_settings: self.firmware.summary(),
             boot_override: self.boot.to_wire(settings.boot_override.as_ref()),
             ..v1::Host::default()
         }

@@ -8,6 +8,7 @@
 //!  states (GetState) ────────►│ controller       │──► OperatorService.Reset
 //!  BootProgressService ──────►│ boot progress    │
 //!  a boot used its order ────►│ boot override    │──► the mailbox of each host's firmware
+//!  HostFirmwareService ──────►│ its settings     │──► bucket `config`, the mailbox of the settings
 //!  deadline ─────────────────►└──────────────────┘
 //! ```
 //!
@@ -34,6 +35,11 @@ mod boot;
 mod chassis;
 mod config;
 mod controller;
+mod firmware;
+mod firmware_calls;
+mod firmware_look;
+mod firmware_progress;
+mod firmware_wire;
 mod host;
 mod mailbox;
 mod perform;

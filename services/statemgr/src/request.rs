@@ -37,6 +37,7 @@ impl Daemon {
             }
             StatemgrCall::ChassisService(call) => self.call_chassis(call),
             StatemgrCall::ManagementControllerService(call) => self.call_controller(call),
+            StatemgrCall::HostFirmwareService(call) => self.call_firmware(call),
         }
     }
 
@@ -107,8 +108,9 @@ impl Daemon {
                 let condition = patch.boot_override.as_ref().map_or("", |sent| &sent.id);
                 let before = host.settings.boot_override.as_ref();
                 let patched = settings.boot_override.take();
-                settings.boot_override =
-                    Some(boot::chosen(&host.boot, &host.id, before, patched, condition)?);
+                let chosen = boot::chosen(&host.boot, &host.id, before, patched, condition)?;
+                host.firmware.has_boot_next(before, &chosen)?;
+                settings.boot_override = Some(chosen);
                 changed.retain(|path| !boot::names(path));
                 if settings.boot_override != host.settings.boot_override {
                     changed.push(boot::FIELD.to_owned());
@@ -669,7 +671,10 @@ fn patched<M: Message + Name + Default + Clone>(
 }
 
 /// Updates of one thing are stored one after the other; the second of two at once would lose what the first wrote.
-fn free(updating: bool) -> Result<(), Status> {
+///
+/// # Errors
+/// `ABORTED` with the reason `UPDATE_IN_PROGRESS`.
+pub(crate) fn free(updating: bool) -> Result<(), Status> {
     if updating {
         Err(Status::aborted("another update is being stored; try again").with_reason("UPDATE_IN_PROGRESS"))
     } else {
