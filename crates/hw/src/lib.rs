@@ -41,7 +41,7 @@ pub use fans::{Driven, Fans, fan_files};
 pub use hal_linux::place::probe as probe_chip;
 pub use levels::{Levels, lines_socket};
 pub use lights::Lights;
-pub use mailbox::{BootPath, boot_paths};
+pub use mailbox::{BootPath, boot_paths, boot_targets, firmware_paths};
 pub use muxes::Muxes;
 pub use parts::{Parts, eeprom_files, tables_of, unbound_chips};
 pub use sensors::{SYS, Sampled, Sensors, SysRoot, i2c_files};
