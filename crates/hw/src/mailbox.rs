@@ -7,6 +7,10 @@ use board::{Board, HalKind, MediaKind, SimHost};
 use boot_override::Target;
 use hal::{BootMailbox, FirmwareMailbox};
 use hal_sim::{SimFirmware, SimMailbox};
+use host_mailbox::Layout;
+
+use crate::SysRoot;
+use crate::board_mailbox::BoardMailbox;
 
 /// The way to a host's firmware.
 #[derive(Debug, Clone)]
@@ -34,10 +38,12 @@ fn guest_targets(board: &Board, qemu: &board::Qemu, host: &board::Host) -> Vec<T
     targets
 }
 
-/// What a host of this board can be told to boot from; empty where the board names no way to tell it.
+/// What a host of this board can be told to boot from; empty where the board names no way to tell it. Firmware that reads a mailbox of the board knows all
+/// there is (docs/host-mailbox.md).
 #[must_use]
 pub fn boot_targets(board: &Board, host: &board::Host) -> Vec<Target> {
     match board.sim.as_ref().filter(|_| board.hal == HalKind::Sim) {
+        None if board.mailboxes.iter().any(|mailbox| mailbox.host == host.id) => Target::ALL.to_vec(),
         None => Vec::new(),
         Some(sim) => match sim.host {
             SimHost::Scripted => Target::ALL.to_vec(),
@@ -50,13 +56,24 @@ pub fn boot_targets(board: &Board, host: &board::Host) -> Vec<Target> {
 #[must_use]
 pub fn boot_paths(board: &Board, run_dir: &Path, owner: &str) -> Vec<Option<BootPath>> {
     let socket = run_dir.join(hal_sim::SOCKET);
-    let path = |host: &board::Host| {
-        is_simulated(board).then(|| BootPath {
-            mailbox: Arc::new(SimMailbox::new(&socket, host.id.as_str(), owner)),
-            targets: boot_targets(board, host),
-        })
+    let path = |host: &board::Host| -> Option<BootPath> {
+        let mailbox: Arc<dyn BootMailbox> = if is_simulated(board) {
+            Arc::new(SimMailbox::new(&socket, host.id.as_str(), owner))
+        } else {
+            shared(board, run_dir, host)?
+        };
+        Some(BootPath { mailbox, targets: boot_targets(board, host) })
     };
     board.hosts.iter().map(path).collect()
+}
+
+/// The mailbox in an EEPROM that the board names for a host.
+fn shared(board: &Board, run_dir: &Path, host: &board::Host) -> Option<Arc<BoardMailbox>> {
+    let named = board.mailboxes.iter().find(|mailbox| mailbox.host == host.id)?;
+    // The board file is held to these sizes.
+    let layout = Layout::new(named.size)?;
+    let root = SysRoot::of(board, run_dir);
+    Some(BoardMailbox::open(root.path(), host.id.as_str(), &named.location, layout, named.size))
 }
 
 /// The mailbox of the settings of each host's firmware of this board, in their order; `None` for one whose board names none. `owner` is the daemon that
@@ -65,9 +82,11 @@ pub fn boot_paths(board: &Board, run_dir: &Path, owner: &str) -> Vec<Option<Boot
 pub fn firmware_paths(board: &Board, run_dir: &Path, owner: &str) -> Vec<Option<Arc<dyn FirmwareMailbox>>> {
     let socket = run_dir.join(hal_sim::SOCKET);
     let path = |host: &board::Host| -> Option<Arc<dyn FirmwareMailbox>> {
-        is_simulated(board).then(|| -> Arc<dyn FirmwareMailbox> {
-            Arc::new(SimFirmware::new(&socket, host.id.as_str(), owner))
-        })
+        if is_simulated(board) {
+            return Some(Arc::new(SimFirmware::new(&socket, host.id.as_str(), owner)));
+        }
+        let mailbox: Arc<dyn FirmwareMailbox> = shared(board, run_dir, host)?;
+        Some(mailbox)
     };
     board.hosts.iter().map(path).collect()
 }
@@ -102,6 +121,16 @@ mod tests {
         let real = board("linux", "");
         assert_eq!(firmware_paths(&real, dir.path(), "test").iter().flatten().count(), 0);
         assert!(boot_targets(&real, &real.hosts[0]).is_empty());
+        // Unless its file names one.
+        let place = "[[mailboxes]]\nhost = \"host1\"\npath = \"9-0050\"\n";
+        let real = board("linux", place);
+        let boot_paths = boot_paths(&real, dir.path(), "test");
+        assert_eq!(
+            (boot_paths[0].is_none(), &boot_paths[1].as_ref().unwrap().targets[..]),
+            (true, &Target::ALL[..])
+        );
+        let paths = firmware_paths(&real, dir.path(), "test");
+        assert!(paths[0].is_none() && paths[1].is_some());
         let simulated = board("sim", "[sim]\n");
         let paths = firmware_paths(&simulated, dir.path(), "test");
         assert_eq!(paths.len(), 2);
