@@ -86,5 +86,7 @@ mod tests {
             let is_refused = matches!(error, Error::Invalid { .. });
             assert_eq!(!is_refused, is_asked, "{count} of {length}: {error}");
         }
+        let named = Wishes { id: "i".repeat(65), ..Wishes::default() };
+        assert!(matches!(mailbox.put(Some(named), 0).await, Err(Error::Invalid { .. })));
     }
 }

@@ -236,6 +236,9 @@ pub enum FirmwareRequest {
 /// Most attributes and boot options together that wishes put to the twin can name.
 pub const WISHES_MAX: usize = 96;
 
+/// Longest id of wishes put to the twin, bytes.
+pub const WISHES_ID_MAX: usize = 64;
+
 /// Most bytes of wishes put to the twin, as JSON.
 pub const WISHES_BYTES_MAX: usize = 24 * 1024;
 
@@ -244,6 +247,9 @@ impl FirmwareRequest {
     /// wishes.
     #[must_use]
     pub fn excess(wishes: &Wishes) -> Option<String> {
+        if wishes.id.len() > WISHES_ID_MAX {
+            return Some(format!("the id of wishes has more than {WISHES_ID_MAX} bytes"));
+        }
         let count = wishes.attributes.len() + wishes.boot_options.len();
         if count > WISHES_MAX {
             return Some(format!("wishes name {count} settings, and {WISHES_MAX} can be"));

@@ -284,13 +284,11 @@ impl Area {
             }
         }
         damaged.sort_by_key(|(slot, _)| *slot == Slot::Second);
-        match (found, damaged.as_slice()) {
-            (None, [(Slot::First, first), (Slot::Second, second)]) => {
-                Err(ReadError::Lost { first: *first, second: *second })
-            }
-            // Of one that is blank and one that is damaged the first write ever was cut: nothing was said.
-            (found, _) => Ok(Self { damaged, ..found.unwrap_or_default() }),
+        if let (None, [(Slot::First, first), (Slot::Second, second)]) = (&found, damaged.as_slice()) {
+            return Err(ReadError::Lost { first: *first, second: *second });
         }
+        // Of one that is blank and one that is damaged the first write ever was cut: nothing was said.
+        Ok(Self { damaged, ..found.unwrap_or_default() })
     }
 
     /// What is said; empty before anything was.

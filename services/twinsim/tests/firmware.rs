@@ -6,8 +6,8 @@ use std::path::Path;
 
 use common::{Twin, console, in_time, load, said};
 use hal::{Error, FirmwareMailbox, Gpio, Initial, Line, OutputLine, next_edge};
-use hal_sim::SimFirmware;
-use hal_sim::wire::WISHES_MAX;
+use hal_sim::wire::{FirmwareRequest, FromTwin, Outcome, ToTwin, VERSION, WISHES_MAX};
+use hal_sim::{SimFirmware, read_frame, write_frame};
 use host_firmware::{Change, Seen, Stage, Value, Wishes, change};
 
 fn firmware(dir: &Path, host: &str) -> SimFirmware {
@@ -131,7 +131,22 @@ async fn what_is_refused_has_no_effect_and_each_host_has_its_own() {
         attributes: (0..=WISHES_MAX).map(|at| (format!("A{at}"), Value::Integer(1))).collect(),
         ..Wishes::default()
     };
-    assert!(matches!(system.put(Some(many), 0).await, Err(Error::Invalid { .. })));
+    assert!(matches!(system.put(Some(many.clone()), 0).await, Err(Error::Invalid { .. })));
+    // So is it by the twin itself, whoever asks.
+    let stream = tokio::net::UnixStream::connect(dir.path().join(hal_sim::SOCKET)).await.unwrap();
+    let (from, mut to) = stream.into_split();
+    let (mut from, mut partial) = (tokio::io::BufReader::new(from), Vec::new());
+    write_frame(&mut to, &ToTwin::Hello { version: VERSION, owner: "test".to_owned() }).await.unwrap();
+    let request = FirmwareRequest::Put { wishes: Some(Box::new(many)), known: 0 };
+    let put = ToTwin::Firmware { id: 7, host: "system".to_owned(), request };
+    write_frame(&mut to, &put).await.unwrap();
+    let outcome = loop {
+        match in_time(read_frame(&mut from, &mut partial)).await.unwrap().unwrap() {
+            FromTwin::Reply { id: 7, outcome } => break outcome,
+            other => assert!(matches!(other, FromTwin::Hello { .. }), "{other:?}"),
+        }
+    };
+    assert!(matches!(outcome, Outcome::Invalid { .. }), "{outcome:?}");
     assert_eq!(system.look(0).await.unwrap().wishes.as_deref(), Some("a"));
     // Two clients at once: what comes last is there, and both are answered.
     let twice = firmware(dir.path(), "system");
@@ -147,4 +162,25 @@ async fn what_is_refused_has_no_effect_and_each_host_has_its_own() {
     assert_eq!(twice.look(0).await.unwrap().wishes, None);
     twin.end().await;
     assert_eq!(system.look(0).await.unwrap_err().kind(), hal::ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn what_was_not_taken_is_told_however_much_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let twin = Twin::start(load("sim", &[]), dir.path()).await;
+    let system = firmware(dir.path(), "system");
+    let strange = Wishes {
+        id: "a".repeat(64),
+        attributes: (0..WISHES_MAX).map(|at| (format!("A{at:0230}"), Value::Integer(1))).collect(),
+        ..Wishes::default()
+    };
+    system.put(Some(strange), 0).await.unwrap();
+    let gpio = twin.gpio("test");
+    let mut good = gpio.input(&Line::named("power-chassis-good"), "test").await.unwrap();
+    press(button(&gpio, "power-button-out").await.as_ref()).await;
+    assert!(in_time(next_edge(good.as_mut())).await.unwrap().active);
+    let seen = system.look(0).await.unwrap();
+    assert_eq!(seen.applied.unwrap().not_taken.len(), WISHES_MAX);
+    assert_eq!(seen.report.unwrap().check(), Ok(()));
+    twin.end().await;
 }
