@@ -133,7 +133,6 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         buses,
         frus.as_deref().unwrap_or_default(),
         hosts.as_deref().unwrap_or_default(),
-        is_sim,
     );
     let is_linux = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Linux));
     let longest_hold = hosts.iter().flatten().map(|host| host.timings.force_off_hold).min();

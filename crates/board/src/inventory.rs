@@ -90,13 +90,12 @@ fn is_free(t: &mut Table<'_>, id: &Name, hosts: &[Host]) {
     }
 }
 
-/// Walks `[[mailboxes]]`. `None` only together with a fault.
+/// Walks `[[mailboxes]]`. `None` only together with a fault. On a simulated board they are not used: its hosts have their own.
 pub(crate) fn mailboxes(
     root: &mut Table<'_>,
     buses: &[I2cBus],
     frus: &[Fru],
     hosts: &[Host],
-    is_sim: bool,
 ) -> Option<Vec<HostMailbox>> {
     let mut known: Vec<Name> = Vec::new();
     let mut places: Vec<(Location, Name)> =
@@ -108,11 +107,6 @@ pub(crate) fn mailboxes(
         let size = t.number("size", "Its size in bytes, a multiple of 4096.", MAILBOX_SIZES, Some(65_536));
         if t.describing() {
             return None;
-        }
-        if is_sim {
-            t.fault_unless_describing(
-                "is for boards whose board.hal is \"linux\"; the hosts of a simulated one have mailboxes",
-            );
         }
         if !size.is_multiple_of(MAILBOX_STEP) {
             t.fault(t.place("size"), format!("size = {size} is no multiple of {MAILBOX_STEP}"));

@@ -276,8 +276,9 @@ fn a_mailbox_is_one_of_a_host_in_an_eeprom_of_its_own() {
     }
     let simulated = HEAD.replace("hal = \"linux\"", "hal = \"sim\"");
     let text = format!("{simulated}{HOST}{bus}{}", mailbox(0x50, ""));
-    let report = board::parse(Path::new("b.toml"), &text, &[]).to_string();
-    assert!(report.contains("mailboxes[0] is for boards whose board.hal is"), "{report}");
+    // The same wiring runs against a simulated server, whose hosts have their own.
+    let report = board::parse(Path::new("b.toml"), &text, &[]);
+    assert_eq!(report.exit_code(), 0, "{report}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub(crate) fn target_of(name: &str) -> Option<Target> {
 
 /// What firmware of a host that can be booted from `boots_from` reports as it leaves the factory.
 pub(crate) fn factory(boots_from: &[Target], has_secure_boot: bool) -> Report {
-    let known = || BOOT_OPTIONS.iter().filter(|known| boots_from.contains(&known.target));
+    let known = || BOOT_OPTIONS.iter().filter(move |known| boots_from.contains(&known.target));
     Report {
         attributes: attributes(),
         boot_options: known()
