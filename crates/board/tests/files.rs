@@ -251,6 +251,37 @@ fn what_is_there_once_is_named_once() {
 }
 
 #[test]
+fn a_mailbox_is_one_of_a_host_in_an_eeprom_of_its_own() {
+    let bus = "[[i2c]]\nid = \"a\"\nnumber = 3\n";
+    let mailbox = |address: u32, rest: &str| {
+        format!("[[mailboxes]]\nhost = \"system\"\nbus = \"a\"\naddress = {address}\n{rest}\n")
+    };
+    let read = |rest: &str| board::parse(Path::new("b.toml"), &format!("{HEAD}{HOST}{bus}{rest}"), &[]);
+    let board = read(&mailbox(0x50, "")).into_board().unwrap();
+    let [only] = board.mailboxes.as_slice() else { panic!("one") };
+    assert_eq!((only.host.as_str(), only.size), ("system", 65_536));
+    let fru = "[[frus]]\nid = \"x\"\nbus = \"a\"\naddress = 0x50\n";
+    for (rest, words) in [
+        (mailbox(0x50, "size = 8192"), "8192"),
+        (mailbox(0x50, "size = 20481"), "size = 20481 is no multiple of 4096"),
+        (mailbox(0x50, "removable = true"), "removable"),
+        (mailbox(0x50, "").replace("system", "host7"), "there is no host \"host7\""),
+        (mailbox(0x50, "").replace("bus = \"a\"\n", ""), "must have either bus and address, or path"),
+        (mailbox(0x50, "") + &mailbox(0x51, ""), "\"system\" has two mailboxes"),
+        (format!("{fru}{}", mailbox(0x50, "")), "is already x"),
+    ] {
+        let report = read(&rest);
+        assert_ne!(report.exit_code(), 0, "{rest}");
+        assert!(report.to_string().contains(words), "{words:?} is not in\n{report}");
+    }
+    let simulated = HEAD.replace("hal = \"linux\"", "hal = \"sim\"");
+    let text = format!("{simulated}{HOST}{bus}{}", mailbox(0x50, ""));
+    // The same wiring runs against a simulated server, whose hosts have their own.
+    let report = board::parse(Path::new("b.toml"), &text, &[]);
+    assert_eq!(report.exit_code(), 0, "{report}");
+}
+
+#[test]
 fn a_line_that_is_long_or_moves_the_cursor_is_shown_around_the_place() {
     let text = format!("{HEAD}# \u{1b}[2J\nx = {} 5 \"\u{1b}[31m\n{HOST}", "1".repeat(100_000));
     let report = board::parse(Path::new("b.toml"), &text, &[]).to_string();

@@ -3,6 +3,8 @@
 use fru::{Board, Chassis, Encoding, Error, Field, Fru, Product, Record};
 use smbios::Builder;
 
+use crate::firmware;
+
 /// 2024-03-01 12:00 UTC.
 const MADE: i64 = 1_709_294_400;
 
@@ -109,7 +111,7 @@ pub fn tables(vendor: &str, model: &str, id: &str) -> Vec<u8> {
         *place = byte;
     }
     let mut tables = Builder::default()
-        .add(0, &body(0x18, &[(4, &[1, 2]), (8, &[3])]), &["u-bmc", "1.0", "03/01/2024"])
+        .add(0, &body(0x18, &[(4, &[1, 2]), (8, &[3])]), &["u-bmc", firmware::VERSION, firmware::DATE])
         .add(
             1,
             &body(0x1b, &[(4, &[1, 2, 3, 4]), (8, &uuid), (0x18, &[6]), (0x19, &[5])]),
