@@ -84,7 +84,7 @@ fn files(release: &Path, root: &Path) -> Result<Vec<File>> {
         File::new(format!("usr/share/doc/{NAME}/copyright"), 0o644, read(root.join("LICENSE"))?),
         File::new(format!("usr/share/doc/{NAME}/simulator.md"), 0o644, read(root.join("docs/simulator.md"))?),
     ];
-    for board in ["board.toml", "big.toml"] {
+    for board in ["board.toml", "big.toml", "hosts.toml"] {
         files.push(File::new(
             format!("{BOARDS}/{board}"),
             0o644,

@@ -274,7 +274,7 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 18] = [
+const REDFISH: [&str; 19] = [
     "any_request",
     "audit",
     "changes",
@@ -293,6 +293,7 @@ const REDFISH: [&str; 18] = [
     "subscriptions",
     "event_subscriptions",
     "boot_override",
+    "several_hosts",
     "clients_redfish",
 ];
 
