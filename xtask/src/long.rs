@@ -69,7 +69,7 @@ pub(crate) enum Part {
     Suites,
     /// Property tests, random and in thousands of cases.
     Properties,
-    /// Requests to Redfish at random, DMTF's Service Validator on the large machine, and NVIDIA's client.
+    /// Requests to Redfish at random, DMTF's Service Validator on the large machine and on one of several hosts, and NVIDIA's client.
     Redfish,
     /// 300 live sensors in a browser for half an hour.
     Live,
@@ -240,7 +240,9 @@ fn redfish(count: &mut Count) -> Result<()> {
     let args = ["--workspace", "--test", "any_request", "--test", "redfish", "any_request"];
     tests(&args, &variables, count)?;
     let variables = [need::redfish_env()?, ("UBMC_TEST_LARGE_MACHINE", "1".to_owned())];
-    tests(&["--workspace", "--test", "clients_redfish", "large_machine"], &variables, count)?;
+    for machine in ["large_machine", "several_hosts"] {
+        tests(&["--workspace", "--test", "clients_redfish", machine], &variables, count)?;
+    }
     // DMTF's scripts as well.
     tests(&["--workspace", "--test", "clients_redfish", "provisioning"], &variables, count)?;
     // Which takes minutes to compile: its types are made of all of DMTF's schemas.
