@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use board::{Board, HalKind, MediaKind, SimHost};
-use boot_override::Target;
+use boot_override::{Mode, Target};
 use hal::BootMailbox;
 use hal_sim::SimMailbox;
 
@@ -15,6 +15,16 @@ pub struct BootPath {
     pub mailbox: Arc<dyn BootMailbox>,
     /// What the host can be told to boot from.
     pub targets: Vec<Target>,
+    /// How its firmware can be told to boot. That it boots as it is set up can always be.
+    pub modes: Vec<Mode>,
+}
+
+/// How the firmware of simulated hosts boots. QEMU's is SeaBIOS, a PC's BIOS: that its network card's program (iPXE) loads by HTTP is no UEFI.
+fn boot_modes(host: SimHost) -> Vec<Mode> {
+    match host {
+        SimHost::Scripted => Mode::CHOICES.to_vec(),
+        SimHost::Qemu => vec![Mode::Legacy],
+    }
 }
 
 /// What a guest's firmware can be made to boot from, with what it has.
@@ -46,6 +56,7 @@ pub fn boot_paths(board: &Board, run_dir: &Path, owner: &str) -> Vec<Option<Boot
             SimHost::Scripted => Target::ALL.to_vec(),
             SimHost::Qemu => guest_targets(board, &sim.qemu, host),
         },
+        modes: boot_modes(sim.host),
     };
     board.hosts.iter().map(|host| Some(path(host))).collect()
 }

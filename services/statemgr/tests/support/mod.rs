@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use boot_override::Target;
+use boot_override::{Mode, Target};
 use busd::testing::Bus;
 use hw::BootPath;
 use ipc::{CallContext, Client, Principal, Status};
@@ -23,6 +23,8 @@ pub(crate) struct Bench {
     pub(crate) statemgr: Option<JoinHandle<()>>,
     pub(crate) boot_id: String,
     pub(crate) run_dir: tempfile::TempDir,
+    /// How the host's firmware can be told to boot, as statemgr finds it at its start.
+    pub(crate) modes: Vec<Mode>,
 }
 
 pub(crate) fn local_context(
@@ -62,7 +64,8 @@ impl Bench {
         let pins = TwinBoard::new(config);
         let boot_id = "first".to_owned();
         let run_dir = tempfile::tempdir().expect("a folder");
-        let mut bench = Self { bus, pins, client, powermgr: None, statemgr: None, boot_id, run_dir };
+        let modes = Mode::CHOICES.to_vec();
+        let mut bench = Self { bus, pins, client, powermgr: None, statemgr: None, boot_id, run_dir, modes };
         bench.start_powermgr().await;
         bench.start_statemgr().await;
         bench
@@ -82,7 +85,11 @@ impl Bench {
         let (local, told) = local_context(statemgr::NAME, self.run_dir.path());
         let context = Context { local, bus: self.bus.client(statemgr::NAME).await };
         let config = statemgr::Config { boot_id: Some(self.boot_id.clone()), ..statemgr::Config::default() };
-        let path = BootPath { mailbox: Arc::new(self.pins.clone()), targets: Target::ALL.to_vec() };
+        let path = BootPath {
+            mailbox: Arc::new(self.pins.clone()),
+            targets: Target::ALL.to_vec(),
+            modes: self.modes.clone(),
+        };
         self.statemgr = Some(tokio::spawn(async move {
             Box::pin(statemgr::serve(context, config, &board(), vec![Some(path)])).await.expect("no error");
         }));
