@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use crate::count::{Count, run_tests};
-use crate::{daemon, drivers, emulate, installer, need, sh, suites, web};
+use crate::{daemon, drivers, emulate, installer, need, package, sh, suites, web};
 
 /// Kills of daemons and of the operator, in both runs of the suite under fire together.
 const KILLS: u32 = 1_000;
@@ -79,6 +79,8 @@ pub(crate) enum Part {
     FuzzIpmi,
     /// A daemon added by the steps of the docs.
     Daemon,
+    /// The simulator's packages, unpacked and started.
+    Package,
     /// Video and USB functions with the kernel's own drivers, every boot of the images, and power cuts.
     Images,
     /// The image a second time.
@@ -107,6 +109,7 @@ pub(crate) fn run(only: &[Part], count: &mut Count) -> Result<()> {
             Part::Fuzz => fuzz(count),
             Part::FuzzIpmi => fuzz_ipmi(count),
             Part::Daemon => daemon(count),
+            Part::Package => package::prove(count),
             Part::Images => images(count),
             Part::Reproducible => reproducible(count),
         };
