@@ -230,7 +230,7 @@ async fn a_real_machine_boots_once_from_what_was_asked_for_before_daemons_and_ma
         .set(format!("sim.qemu.disk={}", disk.display()))
         .set(format!("sim.qemu.tftp={}", tftp.display()))
         .set("sim.qemu.boot_file=loader")
-        .set("sim.scripted.override_hold_ms=500")
+        .set("sim.scripted.override_hold_ms=1500")
         .start()
         .await?;
     let admin = suite.admin();

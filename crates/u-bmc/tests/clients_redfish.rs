@@ -164,7 +164,7 @@ async fn provisioning_tools_claim_a_host() -> Result {
         .set("mediasrv.allow_http=true")
         .set("mediasrv.allow_local=true")
         // A host is forced off a dozen times.
-        .set("sim.scripted.override_hold_ms=500")
+        .set("sim.scripted.override_hold_ms=1500")
         .start()
         .await?;
     run_with(&python, &suite, "claim", &["--image", &image.url("http", "claim.iso")]).await?;

@@ -77,7 +77,7 @@ async fn identity(admin: &Client, host: &str) -> Result<(String, String)> {
 async fn each_host_is_a_system_of_its_own() -> Result {
     let suite = Suite::builder(U_BMC)
         .board("targets/sim/hosts.toml")
-        .set("sim.scripted.override_hold_ms=500")
+        .set("sim.scripted.override_hold_ms=1500")
         .start()
         .await?;
     let admin = suite.admin();
@@ -101,7 +101,8 @@ async fn each_host_is_a_system_of_its_own() -> Result {
         let now = identity(&admin, host).await?;
         ensure!(seen.iter().all(|other| other.0 != now.0 && other.1 != now.1), "{seen:?} {now:?}");
         seen.push(now);
-        ensure!(powered(&suite).await? == ["host1", "host3"][..=nth]);
+        let wanted = &["host1", "host3"][..=nth];
+        ensure!(powered(&suite).await? == wanted, "{wanted:?} are on");
     }
     for host in ["system", "host2"] {
         let shown = system(&admin, host).await?;
