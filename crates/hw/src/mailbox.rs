@@ -19,11 +19,13 @@ pub struct BootPath {
     pub modes: Vec<Mode>,
 }
 
-/// How the firmware of simulated hosts boots. QEMU's is SeaBIOS, a PC's BIOS: that its network card's program (iPXE) loads by HTTP is no UEFI.
-fn boot_modes(host: SimHost) -> Vec<Mode> {
-    match host {
-        SimHost::Scripted => Mode::CHOICES.to_vec(),
-        SimHost::Qemu => vec![Mode::Legacy],
+/// How the firmware of the hosts of this board can be told to boot. A guest's is SeaBIOS, a PC's BIOS: that its network card's program (iPXE) loads by HTTP
+/// is no UEFI.
+fn boot_modes(board: &Board) -> Vec<Mode> {
+    match board.sim.as_ref().map(|sim| sim.host) {
+        Some(SimHost::Scripted) => Mode::CHOICES.to_vec(),
+        Some(SimHost::Qemu) => vec![Mode::Legacy],
+        None => Vec::new(),
     }
 }
 
@@ -56,7 +58,7 @@ pub fn boot_paths(board: &Board, run_dir: &Path, owner: &str) -> Vec<Option<Boot
             SimHost::Scripted => Target::ALL.to_vec(),
             SimHost::Qemu => guest_targets(board, &sim.qemu, host),
         },
-        modes: boot_modes(sim.host),
+        modes: boot_modes(board),
     };
     board.hosts.iter().map(|host| Some(path(host))).collect()
 }
