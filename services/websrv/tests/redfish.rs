@@ -510,6 +510,8 @@ fn any_request_is_answered_and_is_no_fault_of_the_service() {
     let check = |(method, path, headers, body, chunk): Drawn| {
         let mut browser = browser.borrow_mut();
         let mut request = Request::builder().method(method.as_str()).uri(browser.stack.uri(&path));
+        // Over HTTP/1.1 who expects something waits with the body, or finds the connection closed after an early answer: this client does not wait.
+        let chunk = chunk.filter(|_| headers.iter().all(|(name, _)| *name != "expect"));
         for (name, value) in headers {
             request = request.header(name, value.trim());
         }
