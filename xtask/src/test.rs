@@ -274,7 +274,7 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 26] = [
+const REDFISH: [&str; 27] = [
     "any_request",
     "audit",
     "bios",
@@ -301,6 +301,7 @@ const REDFISH: [&str; 26] = [
     "subscriptions",
     "event_subscriptions",
     "boot_override",
+    "several_hosts",
     "clients_redfish",
 ];
 

@@ -571,6 +571,23 @@ fn the_large_board_has_what_benchmarks_count_on() {
 }
 
 #[test]
+fn each_host_of_the_chassis_of_blades_has_its_own_of_everything() {
+    let board = Board::load(&targets().join("sim/hosts.toml"), &[]).unwrap();
+    assert_eq!(board.hosts.len(), 4);
+    for host in &board.hosts {
+        let is_of = |of: &Option<board::Id>| of.as_ref() == Some(&host.id);
+        assert_eq!(board.consoles.iter().filter(|console| console.host == host.id).count(), 1);
+        assert_eq!(board.media.iter().filter(|slot| slot.host == host.id).count(), 1);
+        assert_eq!(board.drives.iter().filter(|drive| is_of(&drive.host)).count(), 1);
+        assert_eq!(board.sensors.iter().filter(|sensor| is_of(&sensor.host)).count(), 5);
+        assert_eq!(board.led_groups.iter().filter(|group| is_of(&group.host)).count(), 2);
+    }
+    let by_line = board.hosts.iter().filter(|host| matches!(host.power, Power::Level(_)));
+    assert_eq!(by_line.map(|host| host.id.as_str()).collect::<Vec<_>>(), ["host3"]);
+    assert!(board.hosts[3].power.nmi().is_none());
+}
+
+#[test]
 fn who_names_what_is_wrong_itself_is_not_told_that_it_is_missing() {
     let devices = "[[devices]]\nid = \"board\"\npath = \"/sys/x\"\n[[sensors]]\nid = \"inlet\"\nsource = \"hwmon\"\n\
                    device = \"board\"\nchannel = \"temp1\"\nhost = \"system\"\n";

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use board::{Board, HalKind, MediaKind, SimHost};
-use boot_override::Target;
+use boot_override::{Mode, Target};
 use hal::{BootMailbox, FirmwareMailbox};
 use hal_sim::{SimFirmware, SimMailbox};
 use host_mailbox::Layout;
@@ -19,6 +19,18 @@ pub struct BootPath {
     pub mailbox: Arc<dyn BootMailbox>,
     /// What the host can be told to boot from.
     pub targets: Vec<Target>,
+    /// How its firmware can be told to boot. That it boots as it is set up can always be.
+    pub modes: Vec<Mode>,
+}
+
+/// How the firmware of the hosts of this board can be told to boot. A guest's is SeaBIOS, a PC's BIOS: that its network card's program (iPXE) loads by HTTP
+/// is no UEFI.
+fn boot_modes(board: &Board) -> Vec<Mode> {
+    match board.sim.as_ref().map(|sim| sim.host) {
+        Some(SimHost::Qemu) => vec![Mode::Legacy],
+        // Which of the two a real one has it alone knows.
+        Some(SimHost::Scripted) | None => Mode::CHOICES.to_vec(),
+    }
 }
 
 /// What a guest's firmware can be made to boot from, with what it has.
@@ -62,7 +74,7 @@ pub fn boot_paths(board: &Board, run_dir: &Path, owner: &str) -> Vec<Option<Boot
         } else {
             shared(board, run_dir, host)?
         };
-        Some(BootPath { mailbox, targets: boot_targets(board, host) })
+        Some(BootPath { mailbox, targets: boot_targets(board, host), modes: boot_modes(board) })
     };
     board.hosts.iter().map(path).collect()
 }

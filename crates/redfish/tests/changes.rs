@@ -125,9 +125,11 @@ fn a_boot_override_is_asked_for_as_the_clients_do() {
         enabled: Continuous.into(),
         mode: v1::BootMode::Legacy.into(),
         supported_targets: vec![1, 2, 3],
+        supported_modes: vec![v1::BootMode::Legacy.into()],
         ..v1::BootOverride::default()
     };
-    let host = v1::Host { name: "system".into(), boot_override: Some(continuous), ..v1::Host::default() };
+    let host =
+        v1::Host { name: "system".into(), boot_override: Some(continuous.clone()), ..v1::Host::default() };
     bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
     let boot = bench.shown(SYSTEM)["Boot"].clone();
     assert_eq!(
@@ -136,7 +138,7 @@ fn a_boot_override_is_asked_for_as_the_clients_do() {
             "BootSourceOverrideEnabled": "Continuous",
             "BootSourceOverrideEnabled@Redfish.AllowableValues": ["Disabled", "Once", "Continuous"],
             "BootSourceOverrideMode": "Legacy",
-            "BootSourceOverrideMode@Redfish.AllowableValues": ["UEFI", "Legacy"],
+            "BootSourceOverrideMode@Redfish.AllowableValues": ["Legacy"],
             "BootSourceOverrideTarget": "Hdd",
             "BootSourceOverrideTarget@Redfish.AllowableValues": ["None", "Pxe", "Hdd"],
         })
@@ -146,6 +148,17 @@ fn a_boot_override_is_asked_for_as_the_clients_do() {
     // What the host cannot be told is told of, and nothing of the override is changed.
     let body = json!({"Boot": {"BootSourceOverrideTarget": "Cd", "BootSourceOverrideEnabled": "Once"}});
     assert_eq!(patch(&mut bench, body), (400, "PropertyValueNotInList PropertyValueConflict".into(), vec![]));
+    // So is a mode that its firmware has not. That which is chosen may be sent back with another target, as clients do.
+    let with = |mode: &str| json!({"BootSourceOverrideTarget": "Pxe", "BootSourceOverrideMode": mode});
+    let refused = (400, "PropertyValueNotInList PropertyValueConflict".into(), vec![]);
+    assert_eq!(patch(&mut bench, json!({"Boot": with("UEFI")})), refused);
+    assert_eq!(asked(&mut bench, with("Legacy")).0.mode(), v1::BootMode::Legacy);
+    let chosen = v1::BootOverride { mode: v1::BootMode::Uefi.into(), ..continuous };
+    let host = v1::Host { name: "system".into(), boot_override: Some(chosen), ..v1::Host::default() };
+    bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
+    let shown = bench.shown(SYSTEM)["Boot"]["BootSourceOverrideMode@Redfish.AllowableValues"].clone();
+    assert_eq!(shown, json!(["UEFI", "Legacy"]));
+    assert_eq!(asked(&mut bench, with("UEFI")).0.mode(), v1::BootMode::Uefi);
 }
 
 #[test]

@@ -91,6 +91,24 @@ pub(super) fn options(host: &v1::Host) -> &[String] {
     host.firmware_settings.as_ref().map(|settings| settings.boot_order.as_slice()).unwrap_or_default()
 }
 
+fn mode_name(mode: v1::BootMode) -> Option<&'static str> {
+    match mode {
+        v1::BootMode::Uefi => Some("UEFI"),
+        v1::BootMode::Legacy => Some("Legacy"),
+        v1::BootMode::Unspecified => None,
+    }
+}
+
+/// The modes that a client may give: what the firmware has, and what is chosen, which is sent back with a target by those who change that alone.
+fn modes(boot: &v1::BootOverride) -> Vec<&'static str> {
+    let is_given = |mode: v1::BootMode| mode == boot.mode() || boot.supported_modes().any(|one| one == mode);
+    [v1::BootMode::Uefi, v1::BootMode::Legacy]
+        .into_iter()
+        .filter(|mode| is_given(*mode))
+        .filter_map(mode_name)
+        .collect()
+}
+
 /// What is about the override in the object `Boot`.
 pub(super) fn show(host: &v1::Host) -> Value {
     let Some(boot) = &host.boot_override else {
@@ -108,12 +126,8 @@ pub(super) fn show(host: &v1::Host) -> Value {
         "BootSourceOverrideEnabled@Redfish.AllowableValues": ["Disabled", "Once", "Continuous"],
         "BootSourceOverrideTarget": target_name(boot.target()),
         "BootSourceOverrideTarget@Redfish.AllowableValues": supported,
-        "BootSourceOverrideMode": match boot.mode() {
-            v1::BootMode::Uefi => Some("UEFI"),
-            v1::BootMode::Legacy => Some("Legacy"),
-            v1::BootMode::Unspecified => None,
-        },
-        "BootSourceOverrideMode@Redfish.AllowableValues": ["UEFI", "Legacy"],
+        "BootSourceOverrideMode": mode_name(boot.mode()),
+        "BootSourceOverrideMode@Redfish.AllowableValues": modes(boot),
     });
     let [uri, path, next] = NULLS;
     let arguments = [
@@ -153,6 +167,9 @@ pub(super) fn changes(host: Option<&v1::Host>, id: &str, given: &Given) -> Vec<C
     let next = given.text(BOOT_NEXT).filter(|next| !next.is_empty());
     if let Some(next) = next.filter(|next| !known.is_empty() && !known.iter().any(|name| name == next)) {
         return vec![not_in_list(BOOT_NEXT, next)];
+    }
+    if let Some(name) = given.text(MODE).filter(|name| !modes(now).contains(name)) {
+        return vec![not_in_list(MODE, name)];
     }
     let mut paths: Vec<String> = wanted().map(|(_, field)| (*field).to_owned()).collect();
     let target = target.and_then(|name| now.supported_targets().find(|target| target_name(*target) == name));

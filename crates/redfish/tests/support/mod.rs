@@ -523,6 +523,7 @@ impl Bench {
                 target: v1::BootTarget::None.into(),
                 enabled: v1::BootOverrideEnabled::Disabled.into(),
                 supported_targets: (1..=10).collect(),
+                supported_modes: vec![1, 2],
                 ..v1::BootOverride::default()
             }),
             firmware_settings: Some(firmware_summary()),

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use boot_override::Target;
+use boot_override::{Mode, Target};
 use busd::testing::Bus;
 use hal::FirmwareMailbox;
 use host_firmware::{
@@ -29,6 +29,8 @@ pub(crate) struct Bench {
     pub(crate) run_dir: tempfile::TempDir,
     /// The mailbox of the settings of the host's firmware, where it has one.
     pub(crate) firmware: Option<Firmware>,
+    /// How the host's firmware can be told to boot, as statemgr finds it at its start.
+    pub(crate) modes: Vec<Mode>,
 }
 
 /// A firmware with a mailbox: it does what one has to do, when it is told to boot.
@@ -181,8 +183,9 @@ impl Bench {
         let pins = TwinBoard::new(config);
         let boot_id = "first".to_owned();
         let run_dir = tempfile::tempdir().expect("a folder");
+        let modes = Mode::CHOICES.to_vec();
         let mut bench =
-            Self { bus, pins, client, powermgr: None, statemgr: None, boot_id, run_dir, firmware };
+            Self { bus, pins, client, powermgr: None, statemgr: None, boot_id, run_dir, firmware, modes };
         bench.start_powermgr().await;
         bench.start_statemgr().await;
         bench
@@ -203,7 +206,11 @@ impl Bench {
         let context = Context { local, bus: self.bus.client(statemgr::NAME).await };
         let config = statemgr::Config { boot_id: Some(self.boot_id.clone()), ..statemgr::Config::default() };
         let firmware = self.firmware.clone().map(|one| -> Arc<dyn FirmwareMailbox> { Arc::new(one) });
-        let path = BootPath { mailbox: Arc::new(self.pins.clone()), targets: Target::ALL.to_vec() };
+        let path = BootPath {
+            mailbox: Arc::new(self.pins.clone()),
+            targets: Target::ALL.to_vec(),
+            modes: self.modes.clone(),
+        };
         self.statemgr = Some(tokio::spawn(async move {
             Box::pin(statemgr::serve(context, config, &board(), vec![Some(path)], vec![firmware]))
                 .await
