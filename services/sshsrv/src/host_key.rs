@@ -122,7 +122,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(FILE)).unwrap();
         let first = load(dir.path()).unwrap();
-        assert!(first.lost.is_some() && dir.path().join(DAMAGED).is_dir());
+        assert!(first.lost.is_some() && dir.path().join("host_key.damaged").is_dir());
         let second = load(dir.path()).unwrap();
         assert!(second.lost.is_none() && second.fingerprint() == first.fingerprint());
     }

@@ -227,7 +227,7 @@ pub(crate) async fn own(
         if failing.fails(clock.now()).is_some() {
             tracing::warn!(status = %loading, "cannot read definitions of metric reports and triggers: retrying");
         }
-        shown.plan.send_replace(Err(loading.clone()));
+        let _ = shown.plan.send_replace(Err(loading.clone()));
         let until = Instant::now() + AGAIN;
         loop {
             tokio::select! {
@@ -345,7 +345,7 @@ impl Owner {
             definitions: self.definitions.values().cloned().collect(),
             triggers: self.triggers.values().cloned().collect(),
         };
-        self.shown.plan.send_replace(Ok(Arc::new(plan)));
+        let _ = self.shown.plan.send_replace(Ok(Arc::new(plan)));
     }
 
     async fn answer(&mut self, command: Command) {
