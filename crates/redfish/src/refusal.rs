@@ -174,7 +174,7 @@ mod tests {
         }
         let whole = ("/Attributes".to_owned(), "PropertyValueIncorrect all of it".to_owned());
         for field in ["attributes_of_others.Smt", "other.Smt"] {
-            assert_eq!(told_of(&[(field, "too many")]), [whole.clone()], "{field}");
+            assert_eq!(told_of(&[(field, "too many")]), std::slice::from_ref(&whole), "{field}");
         }
     }
 }

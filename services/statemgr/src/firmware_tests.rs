@@ -234,7 +234,7 @@ fn what_a_host_writes_of_refusals_is_bounded() {
     let taken = take(&mut record, &applied, AT).unwrap();
     assert!(taken.message("system").len() < 1_000, "{}", taken.message("system"));
     assert!(taken.message("system").contains("took 0 of 1"));
-    let refusals = record.applied.unwrap().refusals;
+    let refusals = record.applied.clone().unwrap().refusals;
     assert_eq!(refusals.len(), REFUSALS_MAX);
     assert!(refusals.iter().all(|refusal| refusal.what.len() <= NAME_MAX && refusal.why.len() <= TEXT_MAX));
     assert!(!refusals[0].why.contains('\u{1b}'));

@@ -253,7 +253,7 @@ fn system_status(world: &World, host: &v1::Host) -> Value {
 
 /// A status with the health of the parts as well; without it where that is not known, or its own is not.
 pub(super) fn rolled_up(mut own: Value, with_parts: impl FnOnce(Health) -> Option<Health>) -> Value {
-    let health = own["Health"].as_str().and_then(Health::of);
+    let health = own.get("Health").and_then(Value::as_str).and_then(Health::of);
     if let (Some(worst), Some(map)) = (health.and_then(with_parts), own.as_object_mut()) {
         map.insert("HealthRollup".to_owned(), worst.as_str().into());
     }
