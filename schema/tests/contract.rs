@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use schema::v1alpha1::{
     ChangePasswordRequest, CreateSessionRequest, CreateSessionResponse, CreateUserRequest, GetHostRequest,
-    Host, HostStatus, Privilege, ResetPasswordRequest, ResetPasswordResponse, VerifyPasswordRequest,
-    VerifyTokenRequest,
+    Host, HostStatus, Privilege, ResetPasswordRequest, ResetPasswordResponse, UpdateUserRequest,
+    VerifyPasswordRequest, VerifyTokenRequest,
 };
 use schema::{FieldOrigin, Idempotency};
 
@@ -50,7 +50,10 @@ fn services_hold_their_methods_and_every_method_has_a_service() {
         }
     }
     let internal: BTreeSet<&str> = schema::services().iter().filter(|s| s.internal).map(|s| s.name).collect();
-    assert_eq!(internal, BTreeSet::from(["AuthService", "OperatorService", "PowerService"]));
+    assert_eq!(
+        internal,
+        BTreeSet::from(["AuthService", "BootProgressService", "OperatorService", "PowerService"])
+    );
 }
 
 #[test]
@@ -101,6 +104,7 @@ fn debug_never_shows_a_password_or_token() {
             ChangePasswordRequest { id: "1".into(), current_password: secret(), new_password: secret() }
         ),
         format!("{:?}", ResetPasswordRequest { new_password: Some(secret()), ..Default::default() }),
+        format!("{:?}", UpdateUserRequest { password: Some(secret()), ..Default::default() }),
         format!("{:?}", ResetPasswordResponse { new_password: secret() }),
         format!("{:?}", CreateSessionRequest { password: secret(), ..Default::default() }),
         format!("{:?}", CreateSessionResponse { token: secret(), ..Default::default() }),

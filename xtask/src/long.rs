@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use crate::count::{Count, run_tests};
-use crate::{daemon, drivers, emulate, installer, need, sh, suites, web};
+use crate::{daemon, drivers, emulate, installer, need, package, sh, suites, web};
 
 /// Kills of daemons and of the operator, in both runs of the suite under fire together.
 const KILLS: u32 = 1_000;
@@ -69,7 +69,7 @@ pub(crate) enum Part {
     Suites,
     /// Property tests, random and in thousands of cases.
     Properties,
-    /// Requests to Redfish at random, DMTF's Service Validator on the large machine, and NVIDIA's client.
+    /// Requests to Redfish at random, DMTF's Service Validator on the large machine and on one of several hosts, and NVIDIA's client.
     Redfish,
     /// 300 live sensors in a browser for half an hour.
     Live,
@@ -79,6 +79,8 @@ pub(crate) enum Part {
     FuzzIpmi,
     /// A daemon added by the steps of the docs.
     Daemon,
+    /// The simulator's packages, unpacked and started.
+    Package,
     /// Video and USB functions with the kernel's own drivers, every boot of the images, and power cuts.
     Images,
     /// The image a second time.
@@ -107,6 +109,7 @@ pub(crate) fn run(only: &[Part], count: &mut Count) -> Result<()> {
             Part::Fuzz => fuzz(count),
             Part::FuzzIpmi => fuzz_ipmi(count),
             Part::Daemon => daemon(count),
+            Part::Package => package::prove(count),
             Part::Images => images(count),
             Part::Reproducible => reproducible(count),
         };
@@ -240,7 +243,9 @@ fn redfish(count: &mut Count) -> Result<()> {
     let args = ["--workspace", "--test", "any_request", "--test", "redfish", "any_request"];
     tests(&args, &variables, count)?;
     let variables = [need::redfish_env()?, ("UBMC_TEST_LARGE_MACHINE", "1".to_owned())];
-    tests(&["--workspace", "--test", "clients_redfish", "large_machine"], &variables, count)?;
+    for machine in ["large_machine", "several_hosts"] {
+        tests(&["--workspace", "--test", "clients_redfish", machine], &variables, count)?;
+    }
     // DMTF's scripts as well.
     tests(&["--workspace", "--test", "clients_redfish", "provisioning"], &variables, count)?;
     // Which takes minutes to compile: its types are made of all of DMTF's schemas.

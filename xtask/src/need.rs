@@ -353,3 +353,31 @@ fn python_of(base: &std::path::Path, name: &str, packages: &[&str]) -> Result<Pa
     std::fs::write(&stamp, wanted)?;
     Ok(venv)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_docs_name_the_versions_of_redfish_clients_that_are_installed() {
+        let read = |path: &str| std::fs::read_to_string(sh::root().join(path)).unwrap();
+        let docs = read("docs/redfish.md");
+        let line = docs.split("\n\n").find(|part| part.starts_with("Versions that the tests run:")).unwrap();
+        let line = line.replace('\n', " ");
+        let named = |name: &str, version: &str| {
+            // Not the first words of a longer version.
+            let is_it = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_digit());
+            line.split(&format!(" {name} {version}")).skip(1).any(is_it)
+        };
+        for package in PYTHON_REDFISH_PACKAGES {
+            let (name, version) = package.split_once("==").unwrap();
+            assert!(named(name, version), "docs/redfish.md does not name {name} {version}");
+        }
+        let manifest: toml::Table = toml::from_str(&read("tests/clients/nv-redfish/Cargo.toml")).unwrap();
+        let version = manifest["dependencies"]["nv-redfish"]["version"].as_str().unwrap();
+        let version = version.trim_start_matches('=');
+        assert!(named("nv-redfish", version), "docs/redfish.md does not name nv-redfish {version}");
+        // And no others: a tool that is not run any more is no longer named.
+        assert_eq!(line.matches(", ").count(), PYTHON_REDFISH_PACKAGES.len(), "{line}");
+    }
+}

@@ -4,6 +4,7 @@
 mod deb;
 mod needs;
 mod oci;
+mod proof;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,10 +13,14 @@ use anyhow::{Context as _, Result};
 
 use crate::{need, sh, web};
 
+pub(crate) use proof::run as prove;
+
 /// What it is called.
 const NAME: &str = "u-bmc-simulator";
 /// Where the boards are.
 const BOARDS: &str = "usr/share/u-bmc-simulator";
+/// Their files, from `targets/sim`.
+const SHIPPED: [&str; 3] = ["board.toml", "big.toml", "hosts.toml"];
 
 /// What to package.
 #[derive(clap::Args, Debug)]
@@ -39,13 +44,20 @@ impl File {
     }
 }
 
-/// Builds the programs and packs them.
+/// Makes the packages, and says where they are.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let out = args.out.clone().unwrap_or_else(|| sh::target_dir().join("packages"));
+    let (deb, layout) = make(&out)?;
+    sh::say(&format!("{}\n{}", deb.display(), layout.display()));
+    Ok(())
+}
+
+/// Builds the programs and packs them in a folder: the Debian package and the OCI layout.
+fn make(out: &Path) -> Result<(PathBuf, PathBuf)> {
     need::tools(&[need::CC])?;
     web::build_if_possible();
     sh::cargo(&["build", "--locked", "--release", "-p", "u-bmc", "-p", "ubmcctl"])?;
-    let out = args.out.clone().unwrap_or_else(|| sh::target_dir().join("packages"));
-    fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let release = sh::target_dir().join("release");
     let files = files(&release, &sh::root())?;
     let needs = needs::of(&files)?;
@@ -61,8 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // A container has no libraries but its own.
     let files: Vec<File> = files.into_iter().chain(needs.libraries()?).collect();
     oci::write(&layout, &files, version, architecture)?;
-    sh::say(&format!("{}\n{}", deb.display(), layout.display()));
-    Ok(())
+    Ok((deb, layout))
 }
 
 /// Debian's and Go's names are the same for these; others are those of the compiler.
@@ -84,7 +95,7 @@ fn files(release: &Path, root: &Path) -> Result<Vec<File>> {
         File::new(format!("usr/share/doc/{NAME}/copyright"), 0o644, read(root.join("LICENSE"))?),
         File::new(format!("usr/share/doc/{NAME}/simulator.md"), 0o644, read(root.join("docs/simulator.md"))?),
     ];
-    for board in ["board.toml", "big.toml"] {
+    for board in SHIPPED {
         files.push(File::new(
             format!("{BOARDS}/{board}"),
             0o644,

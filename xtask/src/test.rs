@@ -274,25 +274,34 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 18] = [
+const REDFISH: [&str; 27] = [
     "any_request",
     "audit",
+    "bios",
     "changes",
+    "controls",
+    "client_habits",
+    "client_values",
     "expand",
+    "headers",
     "network",
     "patch_semantics",
     "reference",
     "resources",
     "roles",
+    "rollup",
     "route_privileges",
+    "telemetry",
     "together",
     "versions",
     "virtual_media",
+    "watchdog",
     "redfish",
     // Events to a destination elsewhere, in eventlog and through the whole suite; the override on its way to the host, in statemgr and through the whole suite.
     "subscriptions",
     "event_subscriptions",
     "boot_override",
+    "several_hosts",
     "clients_redfish",
 ];
 

@@ -153,6 +153,18 @@ impl Account {
         self.enabled && self.expires_at.is_none_or(|end| wall < end)
     }
 
+    /// Gives it a new password. Of those before, the last `history` are kept; which sessions that ends the caller says.
+    fn set_password(&mut self, hash: PasswordHash, change_required: bool, history: usize, wall: UnixMillis) {
+        self.former.insert(0, std::mem::replace(&mut self.hash, hash));
+        self.former.truncate(history);
+        // It is of the old password.
+        self.ipmi_secret = None;
+        self.password_changed_at = wall;
+        self.password_change_required = change_required;
+        self.unclaimed = false;
+        self.updated_at = wall.max(self.updated_at);
+    }
+
     /// Whoever is one for a time only is not counted on.
     fn is_active_administrator(&self) -> bool {
         self.enabled && self.role == Role::Administrator && self.expires_at.is_none()
@@ -288,6 +300,27 @@ impl Change {
     pub fn with_ipmi_secret(mut self, secret: Option<Vec<u8>>) -> Self {
         if let Effect::Put(account) = &mut self.effect {
             account.ipmi_secret = secret.filter(|_| account.ipmi);
+        }
+        self
+    }
+
+    /// With a new password besides, in the same write, as [`Accounts::plan_password`] sets it: it ends the account's sessions. A change that deletes stays what
+    /// it is.
+    #[must_use]
+    pub fn with_password(
+        mut self,
+        hash: PasswordHash,
+        change_required: bool,
+        history: usize,
+        wall: UnixMillis,
+    ) -> Self {
+        if let Effect::Put(account) = &mut self.effect {
+            account.set_password(hash, change_required, history, wall);
+            // What has ended the sessions has made the epoch another one.
+            if !self.ends_sessions {
+                account.epoch = account.epoch.saturating_add(1);
+            }
+            self.ends_sessions = true;
         }
         self
     }
@@ -515,17 +548,9 @@ impl Accounts {
         history: usize,
         wall: UnixMillis,
     ) -> Result<Change, Refused> {
-        let mut new = self.get(id).ok_or(Refused::NotFound)?.clone();
-        new.former.insert(0, std::mem::replace(&mut new.hash, hash));
-        new.former.truncate(history);
-        // It is of the old password.
-        new.ipmi_secret = None;
-        new.password_changed_at = wall;
-        new.password_change_required = change_required;
-        new.unclaimed = false;
-        new.updated_at = wall.max(new.updated_at);
-        new.epoch = new.epoch.saturating_add(1);
-        Ok(Change { effect: Effect::Put(Box::new(new)), ends_sessions: true })
+        let same = self.get(id).ok_or(Refused::NotFound)?.clone();
+        let change = Change { effect: Effect::Put(Box::new(same)), ends_sessions: false };
+        Ok(change.with_password(hash, change_required, history, wall))
     }
 
     /// Plans a fresh generated password for an account nobody has claimed: as [`Self::plan_password`], but it
@@ -834,6 +859,34 @@ mod tests {
         }
         assert!(accounts.plan_password(&id(2), hash(2), false, 0, NOW).unwrap().ends_sessions);
         assert!(accounts.plan_delete(&id(2)).unwrap().ends_sessions);
+    }
+
+    #[test]
+    fn a_new_password_and_other_data_are_one_change_of_one_epoch() {
+        let accounts = store(&[(1, "admin", Role::Administrator), (2, "bob", Role::ReadOnly)]);
+        let mail = AccountPatch { email: Some(Some("b@x.example".into())), ..AccountPatch::default() };
+        let role = AccountPatch { role: Some(Role::Operator.into()), ..AccountPatch::default() };
+        for (patch, required) in [(mail, false), (role, true)] {
+            let plain = accounts.plan_update(&id(2), patch.clone(), NOW).unwrap();
+            let change = plain.clone().with_password(hash(2), required, 1, NOW);
+            assert!(change.ends_sessions, "{patch:?}");
+            let (alone, with) = (plain.account().unwrap(), change.account().unwrap());
+            assert_eq!((&with.email, &with.role), (&alone.email, &alone.role));
+            assert_eq!((&with.hash, with.former.as_slice()), (&hash(2), [HASH.clone()].as_slice()));
+            assert_eq!((with.password_change_required, with.password_changed_at), (required, NOW));
+            assert_eq!(with.epoch, 2, "{patch:?}");
+        }
+        // The same as by itself.
+        let nothing = accounts.plan_update(&id(2), AccountPatch::default(), NOW).unwrap();
+        assert_eq!(
+            nothing.with_password(hash(2), true, 3, NOW),
+            accounts.plan_password(&id(2), hash(2), true, 3, NOW).unwrap()
+        );
+        // What is refused of the data is refused with the password.
+        let off = AccountPatch { enabled: Some(false), ..AccountPatch::default() };
+        assert_eq!(accounts.plan_update(&id(1), off, NOW), Err(Refused::LastAdministrator));
+        let gone = accounts.plan_delete(&id(2)).unwrap();
+        assert_eq!(gone.clone().with_password(hash(2), false, 0, NOW), gone);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{consoles, cooling, inventory, lighting, media, screens, sensing};
 const HOSTS_MAX: usize = 16;
 
 /// The top-level tables; overrides that start with one of these are for the board.
-pub(crate) const TABLES: [&str; 18] = [
+pub(crate) const TABLES: [&str; 19] = [
     "board",
     "chassis",
     "management_controller",
@@ -33,6 +33,7 @@ pub(crate) const TABLES: [&str; 18] = [
     "consoles",
     "screens",
     "media",
+    "mailboxes",
     "sim",
 ];
 
@@ -126,6 +127,13 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         screens.as_deref().unwrap_or_default(),
         is_sim,
     );
+    let buses = sensing.as_ref().map(|sensing| sensing.buses.as_slice()).unwrap_or_default();
+    let mailboxes = inventory::mailboxes(
+        root,
+        buses,
+        frus.as_deref().unwrap_or_default(),
+        hosts.as_deref().unwrap_or_default(),
+    );
     let is_linux = head.as_ref().is_some_and(|(.., hal)| *hal == Some(HalKind::Linux));
     let longest_hold = hosts.iter().flatten().map(|host| host.timings.force_off_hold).min();
     let sim_at = root.place("sim");
@@ -169,6 +177,7 @@ pub(crate) fn walk(root: &mut Table<'_>) -> Option<Board> {
         consoles: consoles?,
         screens: screens?,
         media: media?,
+        mailboxes: mailboxes?,
         sim,
     };
     // Of what is wrong there already the loops would say the same in other words.

@@ -1,12 +1,12 @@
-//! The part of the format about what parts say of themselves: FRU images and drives.
+//! The part of the format about what parts say of themselves: FRU images and drives. And about the EEPROMs that hosts share with the BMC.
 
 use std::ops::RangeInclusive;
 
 use hal::{Adapter, Location};
 
 use crate::reader::Table;
-use crate::sensing::{device, host};
-use crate::types::{Drive, Fru, FruKind, Host, I2cBus, Name};
+use crate::sensing::{device, host, soldered};
+use crate::types::{Drive, Fru, FruKind, Host, HostMailbox, I2cBus, Name};
 
 /// FRU EEPROMs on one board.
 const FRUS_MAX: usize = 64;
@@ -14,6 +14,12 @@ const FRUS_MAX: usize = 64;
 const DRIVES_MAX: usize = 64;
 /// Bytes of an EEPROM: from the smallest that holds an area to the largest with addresses of two bytes.
 const SIZES: RangeInclusive<u32> = 64..=65_536;
+
+/// Mailboxes on one board: as many as hosts.
+const MAILBOXES_MAX: usize = 16;
+/// Bytes of the EEPROM of one, and what it is a multiple of: as the format has it (docs/host-mailbox.md).
+const MAILBOX_SIZES: RangeInclusive<u32> = 16_384..=262_144;
+const MAILBOX_STEP: u32 = 4_096;
 
 /// The id of the board itself among the parts.
 const PLATFORM: &str = "platform";
@@ -82,6 +88,43 @@ fn is_free(t: &mut Table<'_>, id: &Name, hosts: &[Host]) {
             format!("ids that begin with \"{host}-\" are those of the parts that host tells of"),
         );
     }
+}
+
+/// Walks `[[mailboxes]]`. `None` only together with a fault. On a simulated board they are not used: its hosts have their own.
+pub(crate) fn mailboxes(
+    root: &mut Table<'_>,
+    buses: &[I2cBus],
+    frus: &[Fru],
+    hosts: &[Host],
+) -> Option<Vec<HostMailbox>> {
+    let mut known: Vec<Name> = Vec::new();
+    let mut places: Vec<(Location, Name)> =
+        frus.iter().map(|fru| (fru.location.clone(), fru.id.clone())).collect();
+    let about = "EEPROMs through which the firmware of a host is told what to boot from and how it is to be set (host-mailbox.md).";
+    let mailboxes = root.maybe_tables("mailboxes", about, MAILBOXES_MAX, |t| {
+        let host = t.name("host", "The host whose firmware reads it.");
+        let location = soldered(t, buses);
+        let size = t.number("size", "Its size in bytes, a multiple of 4096.", MAILBOX_SIZES, Some(65_536));
+        if t.describing() {
+            return None;
+        }
+        if !size.is_multiple_of(MAILBOX_STEP) {
+            t.fault(t.place("size"), format!("size = {size} is no multiple of {MAILBOX_STEP}"));
+        }
+        let (host, location) = (host?, location?);
+        let Some(found) = hosts.iter().find(|known| known.id.as_str() == host.as_str()) else {
+            t.unknown("host", host.as_str(), "host", hosts.iter().map(|known| known.id.as_str()));
+            return None;
+        };
+        if known.contains(&host) {
+            t.fault(t.place("host"), format!("{:?} has two mailboxes", host.as_str()));
+        }
+        known.push(host.clone());
+        let key = if t.has("path") { "path" } else { "address" };
+        t.once(&mut places, location.clone(), &host, key, &format!("the EEPROM at {location}"));
+        Some(HostMailbox { host: found.id.clone(), location, size })
+    });
+    mailboxes.into_iter().collect()
 }
 
 /// Walks `[[drives]]`. `None` only together with a fault.

@@ -280,20 +280,42 @@ fn adapter(t: &mut Table<'_>) -> Option<Adapter> {
     }
 }
 
-/// Where something on the board is, the bus it is on, and whether it can be pulled.
-pub(crate) fn device(t: &mut Table<'_>, buses: &[I2cBus]) -> Option<(Location, Option<Name>, bool)> {
+/// What a table has of where something is.
+struct PlaceKeys {
+    bus: Option<Name>,
+    address: Option<u32>,
+    path: Option<String>,
+}
+
+fn place_keys(t: &mut Table<'_>) -> PlaceKeys {
     let bus = t.maybe_name("bus", "The I2C bus it is on.");
     let address = t.maybe_number("address", "Its address there.", 0x03..=0x77);
     let path = t.maybe_text(
         "path",
         "Or the end of the path of its device below /sys/devices, such as 1e786000.pwm-tacho-controller.",
     );
+    PlaceKeys { bus, address, path }
+}
+
+/// Where something on the board is, the bus it is on, and whether it can be pulled.
+pub(crate) fn device(t: &mut Table<'_>, buses: &[I2cBus]) -> Option<(Location, Option<Name>, bool)> {
+    let keys = place_keys(t);
     let removable = t.flag(
         "removable",
         "It can be pulled, as a power supply: then it is not present, and has not failed.",
         false,
     );
-    match (bus, address, path) {
+    located(t, buses, keys).map(|(location, bus)| (location, bus, removable))
+}
+
+/// As [`device`], of what cannot be pulled.
+pub(crate) fn soldered(t: &mut Table<'_>, buses: &[I2cBus]) -> Option<Location> {
+    let keys = place_keys(t);
+    located(t, buses, keys).map(|(location, _)| location)
+}
+
+fn located(t: &Table<'_>, buses: &[I2cBus], keys: PlaceKeys) -> Option<(Location, Option<Name>)> {
+    match (keys.bus, keys.address, keys.path) {
         (Some(name), Some(address), None) => {
             let Some(bus) = buses.iter().find(|bus| bus.id == name) else {
                 t.unknown("bus", name.as_str(), "I2C bus", buses.iter().map(|bus| bus.id.as_str()));
@@ -301,9 +323,9 @@ pub(crate) fn device(t: &mut Table<'_>, buses: &[I2cBus]) -> Option<(Location, O
             };
             let address = u16::try_from(address).ok()?;
             let location = Location::I2c { adapter: bus.adapter.clone(), address };
-            Some((location, Some(name), removable))
+            Some((location, Some(name)))
         }
-        (None, None, Some(path)) => Some((Location::Path(path), None, removable)),
+        (None, None, Some(path)) => Some((Location::Path(path), None)),
         _ => {
             t.fault_unless_describing("must have either bus and address, or path");
             None

@@ -59,6 +59,9 @@ pub struct Board {
     pub screens: Vec<Screen>,
     /// Drives of hosts whose medium comes from elsewhere.
     pub media: Vec<MediaSlot>,
+    /// EEPROMs that the firmware of hosts shares with the BMC.
+    #[serde(default)]
+    pub mailboxes: Vec<HostMailbox>,
     /// How the simulated host behaves. Present when [`Board::hal`] is [`HalKind::Sim`].
     pub sim: Option<Sim>,
 }
@@ -277,6 +280,18 @@ pub struct Fru {
     pub size: u32,
     /// The asset tag is written into it.
     pub keeps_asset_tag: bool,
+}
+
+/// An EEPROM that the firmware of a host shares with the BMC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HostMailbox {
+    /// The host.
+    pub host: Id,
+    /// Where it is.
+    pub location: Location,
+    /// Its size in bytes: 16 KiB to 256 KiB, a multiple of 4 KiB.
+    pub size: u32,
 }
 
 /// What is measured.

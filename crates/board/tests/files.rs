@@ -251,6 +251,37 @@ fn what_is_there_once_is_named_once() {
 }
 
 #[test]
+fn a_mailbox_is_one_of_a_host_in_an_eeprom_of_its_own() {
+    let bus = "[[i2c]]\nid = \"a\"\nnumber = 3\n";
+    let mailbox = |address: u32, rest: &str| {
+        format!("[[mailboxes]]\nhost = \"system\"\nbus = \"a\"\naddress = {address}\n{rest}\n")
+    };
+    let read = |rest: &str| board::parse(Path::new("b.toml"), &format!("{HEAD}{HOST}{bus}{rest}"), &[]);
+    let board = read(&mailbox(0x50, "")).into_board().unwrap();
+    let [only] = board.mailboxes.as_slice() else { panic!("one") };
+    assert_eq!((only.host.as_str(), only.size), ("system", 65_536));
+    let fru = "[[frus]]\nid = \"x\"\nbus = \"a\"\naddress = 0x50\n";
+    for (rest, words) in [
+        (mailbox(0x50, "size = 8192"), "8192"),
+        (mailbox(0x50, "size = 20481"), "size = 20481 is no multiple of 4096"),
+        (mailbox(0x50, "removable = true"), "removable"),
+        (mailbox(0x50, "").replace("system", "host7"), "there is no host \"host7\""),
+        (mailbox(0x50, "").replace("bus = \"a\"\n", ""), "must have either bus and address, or path"),
+        (mailbox(0x50, "") + &mailbox(0x51, ""), "\"system\" has two mailboxes"),
+        (format!("{fru}{}", mailbox(0x50, "")), "is already x"),
+    ] {
+        let report = read(&rest);
+        assert_ne!(report.exit_code(), 0, "{rest}");
+        assert!(report.to_string().contains(words), "{words:?} is not in\n{report}");
+    }
+    let simulated = HEAD.replace("hal = \"linux\"", "hal = \"sim\"");
+    let text = format!("{simulated}{HOST}{bus}{}", mailbox(0x50, ""));
+    // The same wiring runs against a simulated server, whose hosts have their own.
+    let report = board::parse(Path::new("b.toml"), &text, &[]);
+    assert_eq!(report.exit_code(), 0, "{report}");
+}
+
+#[test]
 fn a_line_that_is_long_or_moves_the_cursor_is_shown_around_the_place() {
     let text = format!("{HEAD}# \u{1b}[2J\nx = {} 5 \"\u{1b}[31m\n{HOST}", "1".repeat(100_000));
     let report = board::parse(Path::new("b.toml"), &text, &[]).to_string();
@@ -537,6 +568,23 @@ fn the_large_board_has_what_benchmarks_count_on() {
     assert_eq!((board.fans.len(), board.zones.len()), (16, 5));
     let is_cooled = |fan: &board::Fan| board.zones.iter().any(|zone| zone.fans.contains(&fan.id));
     assert!(board.fans.iter().all(is_cooled));
+}
+
+#[test]
+fn each_host_of_the_chassis_of_blades_has_its_own_of_everything() {
+    let board = Board::load(&targets().join("sim/hosts.toml"), &[]).unwrap();
+    assert_eq!(board.hosts.len(), 4);
+    for host in &board.hosts {
+        let is_of = |of: &Option<board::Id>| of.as_ref() == Some(&host.id);
+        assert_eq!(board.consoles.iter().filter(|console| console.host == host.id).count(), 1);
+        assert_eq!(board.media.iter().filter(|slot| slot.host == host.id).count(), 1);
+        assert_eq!(board.drives.iter().filter(|drive| is_of(&drive.host)).count(), 1);
+        assert_eq!(board.sensors.iter().filter(|sensor| is_of(&sensor.host)).count(), 5);
+        assert_eq!(board.led_groups.iter().filter(|group| is_of(&group.host)).count(), 2);
+    }
+    let by_line = board.hosts.iter().filter(|host| matches!(host.power, Power::Level(_)));
+    assert_eq!(by_line.map(|host| host.id.as_str()).collect::<Vec<_>>(), ["host3"]);
+    assert!(board.hosts[3].power.nmi().is_none());
 }
 
 #[test]

@@ -129,6 +129,21 @@ pub enum Mode {
     Legacy,
 }
 
+impl Mode {
+    /// Those that firmware can be told; not to be told either goes with any.
+    pub const CHOICES: [Self; 2] = [Self::Uefi, Self::Legacy];
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Firmware => "firmware",
+            Self::Uefi => "uefi",
+            Self::Legacy => "legacy",
+        })
+    }
+}
+
 /// What is chosen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Setting {
@@ -154,6 +169,9 @@ pub enum Refusal {
     /// The host cannot be told.
     #[error("this host cannot be told to boot from {0}")]
     NotSupported(Target),
+    /// The host's firmware cannot boot so.
+    #[error("this host cannot be told to boot in {0} mode")]
+    NoMode(Mode),
     /// Only UEFI knows it.
     #[error("{0} is not for legacy mode")]
     NotLegacy(Target),
@@ -182,7 +200,7 @@ impl Refusal {
     pub fn field(&self) -> &'static str {
         match self {
             Self::NotSupported(_) => "target",
-            Self::NotLegacy(_) => "mode",
+            Self::NoMode(_) | Self::NotLegacy(_) => "mode",
             Self::OnceOnly(_) => "enabled",
             Self::Missing { field, .. } => field,
             Self::NoUri => "http_boot_uri",
@@ -194,7 +212,8 @@ impl Refusal {
 impl Setting {
     /// The setting that an update of `self` to `wanted` makes. `condition` is the id a client has seen, empty when it names none; `fresh` becomes
     /// the id of the new one. What is sent back as it was read changes nothing; the same choice made anew counts anew, as a boot may have used the
-    /// one before.
+    /// one before. `supported` and `modes` are what the host can be told. The mode there is may be sent back with anything, as clients do that change
+    /// the target alone.
     ///
     /// # Errors
     /// [`Refusal`]; nothing is changed then.
@@ -203,6 +222,7 @@ impl Setting {
         wanted: Self,
         condition: &str,
         supported: &[Target],
+        modes: &[Mode],
         fresh: String,
     ) -> Result<Self, Refusal> {
         if !condition.is_empty() {
@@ -213,11 +233,14 @@ impl Setting {
                 return Err(Refusal::Changed);
             }
         }
-        wanted.check(supported)?;
+        wanted.check(supported, modes)?;
+        if ![Mode::Firmware, self.mode].contains(&wanted.mode) && !modes.contains(&wanted.mode) {
+            return Err(Refusal::NoMode(wanted.mode));
+        }
         Ok(Self { id: fresh, ..wanted })
     }
 
-    fn check(&self, supported: &[Target]) -> Result<(), Refusal> {
+    fn check(&self, supported: &[Target], modes: &[Mode]) -> Result<(), Refusal> {
         let target = self.target;
         if !supported.contains(&target) {
             return Err(Refusal::NotSupported(target));
@@ -228,7 +251,8 @@ impl Setting {
         if self.enabled == Enabled::Disabled {
             return Ok(());
         }
-        if target.is_uefi() && self.mode == Mode::Legacy {
+        // Where there is no UEFI, what does it is something else, such as a network card that loads by HTTP.
+        if target.is_uefi() && self.mode == Mode::Legacy && modes.contains(&Mode::Uefi) {
             return Err(Refusal::NotLegacy(target));
         }
         if target.is_once_only() && self.enabled == Enabled::Continuous {
@@ -393,7 +417,8 @@ mod tests {
         assert_eq!((after.enabled, after.target), (Enabled::Disabled, Target::None));
         assert_eq!(next(&after, &mailbox), Next::Put(None));
         // The same choice made anew counts anew.
-        let again = after.choose(once("", Target::Pxe), "", &Target::ALL, "b".to_owned()).unwrap();
+        let again =
+            after.choose(once("", Target::Pxe), "", &Target::ALL, &Mode::CHOICES, "b".to_owned()).unwrap();
         mailbox.put(again.order());
         assert_eq!(mailbox.boot().unwrap().id, "b");
     }
@@ -460,7 +485,7 @@ mod tests {
         ];
         let before = once("a", Target::Pxe);
         for (wanted, supported, expected) in table {
-            let made = before.choose(wanted.clone(), "", supported, "new".to_owned());
+            let made = before.choose(wanted.clone(), "", supported, &Mode::CHOICES, "new".to_owned());
             match expected {
                 Ok(()) => assert_eq!(made, Ok(Setting { id: "new".to_owned(), ..wanted })),
                 Err((field, text)) => {
@@ -472,10 +497,31 @@ mod tests {
     }
 
     #[test]
+    fn a_mode_that_the_firmware_has_not_is_refused_unless_it_is_the_one_there_is() {
+        let choose = |before: Mode, mode: Mode, enabled: Enabled| {
+            let before = Setting { mode: before, ..once("a", Target::Pxe) };
+            let wanted = Setting { mode, enabled, ..once("", Target::UefiHttp) };
+            before.choose(wanted, "", &Target::ALL, &[Mode::Legacy], "b".to_owned()).map(|made| made.mode)
+        };
+        for enabled in [Enabled::Once, Enabled::Disabled] {
+            let refused = choose(Mode::Firmware, Mode::Uefi, enabled).unwrap_err();
+            assert_eq!(
+                (refused.field(), refused.to_string().as_str()),
+                ("mode", "this host cannot be told to boot in uefi mode")
+            );
+            // As an earlier release has stored it.
+            assert_eq!(choose(Mode::Uefi, Mode::Uefi, enabled), Ok(Mode::Uefi));
+            assert_eq!(choose(Mode::Uefi, Mode::Firmware, enabled), Ok(Mode::Firmware));
+        }
+        // What is UEFI's by name is done by something else there, with the one mode that there is.
+        assert_eq!(choose(Mode::Firmware, Mode::Legacy, Enabled::Once), Ok(Mode::Legacy));
+    }
+
+    #[test]
     fn an_id_is_a_condition() {
         let before = once("a", Target::Pxe);
         let choose = |wanted: &Setting, condition| {
-            before.choose(wanted.clone(), condition, &Target::ALL, "b".to_owned())
+            before.choose(wanted.clone(), condition, &Target::ALL, &Mode::CHOICES, "b".to_owned())
         };
         assert_eq!(choose(&before, "a").unwrap().id, "a", "as it was read");
         assert_eq!(choose(&before, "").unwrap().id, "b", "chosen anew");

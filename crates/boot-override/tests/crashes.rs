@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use boot_override::{Enabled, Mailbox, Next, Order, Setting, Target, next};
+use boot_override::{Enabled, Mailbox, Mode, Next, Order, Setting, Target, next};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -46,7 +46,8 @@ impl World {
                 self.chosen += 1;
                 let wanted = Setting { target: *target, enabled: *enabled, ..Setting::default() };
                 let id = self.chosen.to_string();
-                self.stored = self.stored.choose(wanted, "", &Target::ALL, id).expect("it can be");
+                let made = self.stored.choose(wanted, "", &Target::ALL, &Mode::CHOICES, id);
+                self.stored = made.expect("it can be");
                 self.work.push_back(Work::Put(self.stored.order()));
             }
             Step::Look => {

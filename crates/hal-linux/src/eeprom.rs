@@ -42,6 +42,22 @@ impl SysfsEeprom {
         Self { root: root.to_owned(), location, size }
     }
 
+    /// As many bytes from `at` on.
+    ///
+    /// # Errors
+    /// As [`Eeprom::read`]; [`Error::Invalid`] for what is not all within it.
+    pub fn read_at(&self, at: u64, length: usize) -> Result<Vec<u8>, Error> {
+        let end = usize::try_from(at).ok().and_then(|at| at.checked_add(length));
+        if end.is_none_or(|end| end > self.size) {
+            let reason = format!("{length} bytes from {at} on are not within {}", self.size);
+            return Err(Error::Invalid { what: self.what(), reason });
+        }
+        let failed = |source| self.failed("read", source);
+        let mut bytes = vec![0; length];
+        File::open(self.find()?).map_err(failed)?.read_exact_at(&mut bytes, at).map_err(failed)?;
+        Ok(bytes)
+    }
+
     fn what(&self) -> String {
         format!("EEPROM {}", self.location)
     }
@@ -130,6 +146,8 @@ mod tests {
         let bytes = eeprom.read().unwrap();
         assert_eq!((bytes.len(), bytes.get(9..14)), (64, Some(&[7, 1, 2, 3, 7][..])));
         assert_eq!(eeprom.write(62, &[1, 2, 3]).unwrap_err().kind(), ErrorKind::Failed);
+        assert_eq!(eeprom.read_at(9, 5).unwrap(), [7, 1, 2, 3, 7]);
+        assert_eq!(eeprom.read_at(62, 3).unwrap_err().kind(), ErrorKind::Failed);
         assert_eq!(eeprom.read().unwrap(), bytes);
     }
 

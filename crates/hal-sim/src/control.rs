@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use host_firmware::Seen;
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -185,6 +186,16 @@ impl Control {
             Outcome::Broken(broken) => Ok(broken),
             other => {
                 Err(ControlError::Refused { request: "broken".to_owned(), reason: format!("{other:?}") })
+            }
+        }
+    }
+
+    /// What is seen of the settings of the host's firmware, with its report.
+    pub async fn firmware(&mut self, host: &str) -> Result<Seen, ControlError> {
+        match self.ask(ControlRequest::Firmware { host: host.to_owned() }).await? {
+            Outcome::Firmware(seen) => Ok(*seen),
+            other => {
+                Err(ControlError::Refused { request: "firmware".to_owned(), reason: format!("{other:?}") })
             }
         }
     }

@@ -26,6 +26,7 @@ mod client;
 mod codec;
 mod control;
 mod drive;
+mod firmware;
 mod i2c;
 mod mailbox;
 pub mod wire;
@@ -34,6 +35,7 @@ pub use client::SimGpio;
 pub use codec::{FRAME_MAX, read_frame, write_frame};
 pub use control::{Control, ControlError};
 pub use drive::SimDrive;
+pub use firmware::SimFirmware;
 pub use i2c::SimI2c;
 pub use mailbox::SimMailbox;
 

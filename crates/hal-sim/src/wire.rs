@@ -1,6 +1,7 @@
 //! What is said on the twin's two sockets. One JSON value a line, see `docs/gpio.md`.
 
 use boot_override::{Mailbox, Order};
+use host_firmware::{Seen, Wishes};
 use serde::{Deserialize, Serialize};
 
 /// The version both sides must speak. Tools outside of this tree speak it too, so it changes only when a frame that was there means something
@@ -125,6 +126,15 @@ pub enum ToTwin {
         /// What to do.
         request: MailboxRequest,
     },
+    /// The settings of a host's firmware, on the lines' socket.
+    Firmware {
+        /// Chosen by the client; the reply carries it.
+        id: u64,
+        /// The host.
+        host: String,
+        /// What to do.
+        request: FirmwareRequest,
+    },
     /// A drive of a host whose medium comes from elsewhere, on the lines' socket.
     Drive {
         /// Chosen by the client; the reply carries it.
@@ -205,6 +215,51 @@ pub enum MailboxRequest {
     },
 }
 
+/// What the BMC may do with the settings of a host's firmware.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirmwareRequest {
+    /// See what is there.
+    Look {
+        /// The revision of the report that is known, which is not told again; 0 for none.
+        known: u64,
+    },
+    /// Put wishes there, or take away what is there. See [`FirmwareRequest::excess`].
+    Put {
+        /// The wishes.
+        wishes: Option<Box<Wishes>>,
+        /// As in [`FirmwareRequest::Look`].
+        known: u64,
+    },
+}
+
+/// Most attributes and boot options together that wishes put to the twin can name.
+pub const WISHES_MAX: usize = 96;
+
+/// Longest id of wishes put to the twin, bytes.
+pub const WISHES_ID_MAX: usize = 64;
+
+/// Most bytes of wishes put to the twin, as JSON.
+pub const WISHES_BYTES_MAX: usize = 24 * 1024;
+
+impl FirmwareRequest {
+    /// Why wishes are more than the twin takes. What it notes about those it could not take is answered with its report in one frame: it has to fit for any
+    /// wishes.
+    #[must_use]
+    pub fn excess(wishes: &Wishes) -> Option<String> {
+        if wishes.id.len() > WISHES_ID_MAX {
+            return Some(format!("the id of wishes has more than {WISHES_ID_MAX} bytes"));
+        }
+        let count = wishes.attributes.len() + wishes.boot_options.len();
+        if count > WISHES_MAX {
+            return Some(format!("wishes name {count} settings, and {WISHES_MAX} can be"));
+        }
+        let bytes = serde_json::to_vec(wishes).map_or(usize::MAX, |bytes| bytes.len());
+        (bytes > WISHES_BYTES_MAX)
+            .then(|| format!("wishes have {bytes} bytes, and {WISHES_BYTES_MAX} can be"))
+    }
+}
+
 /// What the BMC may do with a drive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -256,6 +311,11 @@ pub enum ControlRequest {
     },
     /// The operating system restarts itself.
     OsReboot {
+        /// The host.
+        host: String,
+    },
+    /// What is seen of the settings of the host's firmware, as the BMC sees it that knows no report.
+    Firmware {
         /// The host.
         host: String,
     },
@@ -402,6 +462,8 @@ pub enum Outcome {
     Read(Vec<Vec<u8>>),
     /// What is in the mailbox of a host's firmware.
     Mailbox(Box<Mailbox>),
+    /// What is seen of the settings of a host's firmware.
+    Firmware(Box<Seen>),
     /// What is in a drive.
     Drive(DriveState),
     /// It was tried and failed.

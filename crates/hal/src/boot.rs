@@ -1,9 +1,10 @@
-//! Where a host's firmware is told what to boot from.
+//! Where a host's firmware is told what to boot from, and what is wished of its settings.
 
 use std::fmt;
 
 use async_trait::async_trait;
 use boot_override::{Mailbox, Order};
+use host_firmware::{Seen, Wishes};
 
 use crate::Error;
 
@@ -26,4 +27,24 @@ pub trait BootMailbox: Send + Sync + fmt::Debug {
     /// # Errors
     /// The host's side does not answer: whether the order is there is not known then.
     async fn put(&self, order: Option<Order>) -> Result<Mailbox, Error>;
+}
+
+/// The mailbox of the settings of a host's firmware.
+///
+/// An implementer owes what one of [`BootMailbox`] does, of what is wished: it is there until it is taken away, and a boot that takes it has noted so in
+/// [`host_firmware::Applied`] before the operating system is begun. What the host writes is not believed: reports that [`host_firmware::Report::check`]
+/// refuses are none.
+#[async_trait]
+pub trait FirmwareMailbox: Send + Sync + fmt::Debug {
+    /// What is in it now; the report only if it is not the one of revision `known` (0: none).
+    ///
+    /// # Errors
+    /// The host's side does not answer.
+    async fn look(&self, known: u64) -> Result<Seen, Error>;
+
+    /// Puts wishes there in place of what is there, or takes them away; what is in it then.
+    ///
+    /// # Errors
+    /// The host's side does not answer: whether they are there is not known then.
+    async fn put(&self, wishes: Option<Wishes>, known: u64) -> Result<Seen, Error>;
 }

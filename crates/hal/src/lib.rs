@@ -35,7 +35,7 @@ mod media;
 mod sensor;
 mod watchdog;
 
-pub use boot::BootMailbox;
+pub use boot::{BootMailbox, FirmwareMailbox};
 pub use eeprom::Eeprom;
 pub use error::{Error, ErrorKind};
 pub use fan::{FanBus, FanOutput};

@@ -21,6 +21,7 @@
     )
 )]
 
+mod board_mailbox;
 mod direct;
 mod fans;
 mod levels;
@@ -41,9 +42,9 @@ pub use fans::{Driven, Fans, fan_files};
 pub use hal_linux::place::probe as probe_chip;
 pub use levels::{Levels, lines_socket};
 pub use lights::Lights;
-pub use mailbox::{BootPath, boot_paths};
+pub use mailbox::{BootPath, boot_paths, boot_targets, firmware_paths};
 pub use muxes::Muxes;
-pub use parts::{Parts, eeprom_files, tables_of, unbound_chips};
+pub use parts::{Parts, eeprom_files, mailbox_files, tables_of, unbound_chips};
 pub use sensors::{SYS, Sampled, Sensors, SysRoot, i2c_files};
 
 /// The hardware of a board. Clones are of the same hardware.

@@ -32,6 +32,14 @@ pub fn eeprom_files(board: &Board, root: &SysRoot) -> Vec<PathBuf> {
     files.filter(|file| file.exists()).collect()
 }
 
+/// The files of the EEPROMs that the firmware of hosts shares with this board, as far as they are there.
+#[must_use]
+pub fn mailbox_files(board: &Board, root: &SysRoot) -> Vec<PathBuf> {
+    let files = board.mailboxes.iter();
+    let files = files.filter_map(|mailbox| hal_linux::eeprom_file(root.path(), &mailbox.location));
+    files.filter(|file| file.exists()).collect()
+}
+
 /// The kernel's names of this board's chips on I2C buses that a driver is to have and none has: EEPROMs, and devices that are read through the kernel or
 /// whose fans are driven. What daemons speak to themselves is not among them.
 #[must_use]
@@ -42,7 +50,9 @@ pub fn unbound_chips(board: &Board, root: &SysRoot) -> Vec<String> {
             || board.fans.iter().any(|fan| fan.device == device.id)
     };
     let devices = board.devices.iter().filter(by_driver).map(|device| &device.location);
-    hal_linux::place::unbound(root.path(), devices.chain(board.frus.iter().map(|fru| &fru.location)))
+    let eeproms = board.frus.iter().map(|fru| &fru.location);
+    let mailboxes = board.mailboxes.iter().map(|mailbox| &mailbox.location);
+    hal_linux::place::unbound(root.path(), devices.chain(eeproms).chain(mailboxes))
 }
 
 /// The parts of a board that say something of themselves, in its order.

@@ -40,6 +40,7 @@ mod packet;
 mod path;
 pub mod pef;
 pub mod pet;
+pub mod progress;
 pub mod scale;
 pub mod sdr;
 pub mod sel;

@@ -17,6 +17,8 @@ const COUNT_MS: u64 = 100;
 const USES: std::ops::RangeInclusive<u8> = 1..=5;
 /// Bits of the flags of uses that have expired.
 const FLAGS: u8 = 0x3e;
+/// What is asked of it needs one that was set (table 27-5).
+const NEVER_SET: Completion = Completion(0x80);
 
 /// What happens to the machine at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,25 @@ pub enum Due {
         /// The use that has expired, 1 to 5 (table 27-2).
         timer_use: u8,
     },
+}
+
+/// A timer that somebody has set, for who is told of it in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The use, 1 to 5 (table 27-2).
+    pub timer_use: u8,
+    /// What happens at its end.
+    pub timeout: Timeout,
+    /// A non-maskable interrupt comes before its end.
+    pub interrupts: bool,
+    /// How long before its end that is.
+    pub pretimeout: Millis,
+    /// What it counts down from.
+    pub whole: Millis,
+    /// What is left of that.
+    pub left: Millis,
+    /// It counts down.
+    pub is_running: bool,
 }
 
 /// How it was set.
@@ -117,6 +138,8 @@ pub struct Watchdog {
     /// What is left of the count where it was stopped.
     left: Millis,
     expired: u8,
+    /// A user does not let it run.
+    is_forbidden: bool,
 }
 
 impl Watchdog {
@@ -140,9 +163,12 @@ impl Watchdog {
     /// §27.5: counts from the beginning.
     ///
     /// # Errors
-    /// 80h before it was ever set.
+    /// 80h before it was ever set; [`Completion::STATE`] while a user does not let it run ([`Watchdog::allow`]).
     pub fn reset(&mut self, now: Mono) -> Result<(), Completion> {
-        let settings = self.settings.ok_or(Completion(0x80))?;
+        let settings = self.settings.ok_or(NEVER_SET)?;
+        if self.is_forbidden {
+            return Err(Completion::STATE);
+        }
         self.start(now, settings);
         Ok(())
     }
@@ -167,6 +193,58 @@ impl Watchdog {
         [first, settings.actions, settings.pretimeout, self.expired, whole_low, whole_high, low, high]
     }
 
+    /// Lets it run from its next reset on, or stops it and lets it run no more; all else stays as it is set.
+    pub fn allow(&mut self, now: Mono, is_allowed: bool) {
+        self.is_forbidden = !is_allowed;
+        if !is_allowed {
+            self.stop(now);
+        }
+    }
+
+    /// Whether it may run.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        !self.is_forbidden
+    }
+
+    /// Changes what happens at the end, also of one that runs, whose end stays when it is.
+    ///
+    /// # Errors
+    /// 80h before it was ever set; nothing changes then.
+    pub fn set_timeout(&mut self, timeout: Timeout) -> Result<(), Completion> {
+        let settings = self.settings.as_mut().ok_or(NEVER_SET)?;
+        let number = match timeout {
+            Timeout::Tell => 0,
+            Timeout::Reset => 1,
+            Timeout::PowerDown => 2,
+            Timeout::PowerCycle => 3,
+        };
+        settings.timeout = timeout;
+        settings.actions = settings.actions & 0x70 | number;
+        Ok(())
+    }
+
+    /// How it is; `None` before it was ever set.
+    #[must_use]
+    pub fn shown(&self, now: Mono) -> Option<Shown> {
+        let settings = self.settings.as_ref()?;
+        Some(Shown {
+            timer_use: settings.timer_use,
+            timeout: settings.timeout,
+            interrupts: settings.interrupts,
+            pretimeout: Millis::from_secs(settings.pretimeout.into()),
+            whole: settings.whole(),
+            left: self.running.map_or(self.left, |running| now.until(running.end)),
+            is_running: self.running.is_some(),
+        })
+    }
+
+    /// The uses that have expired, 1 to 5.
+    pub fn expired(&self) -> impl Iterator<Item = u8> + use<> {
+        let expired = self.expired;
+        USES.filter(move |timer_use| expired & 1 << timer_use != 0)
+    }
+
     /// How it is set, and which uses have expired, for [`Watchdog::restored`]; `None` before it was ever set. Whether it runs is not in it.
     #[must_use]
     pub fn saved(&self) -> Option<[u8; 6]> {
@@ -182,7 +260,8 @@ impl Watchdog {
         let [first, actions, pretimeout, expired, low, high] = saved;
         let (settings, ..) = Settings::parse(&[first, actions, pretimeout, 0, low, high]).ok()?;
         let left = settings.whole();
-        Some(Self { settings: Some(settings), running: None, left, expired: expired & FLAGS })
+        let expired = expired & FLAGS;
+        Some(Self { settings: Some(settings), running: None, left, expired, is_forbidden: false })
     }
 
     /// The machine was switched off or restarted: whoever would have reset it is gone (§27.1).
@@ -294,6 +373,60 @@ mod tests {
         timer.reset(at(5_000)).unwrap();
         timer.stop(at(6_000));
         assert_eq!((timer.deadline(), timer.get(at(9_000))[6]), (None, 190));
+    }
+
+    #[test]
+    fn one_that_may_not_run_stops_and_is_not_started_until_it_may() {
+        let mut timer = Watchdog::default();
+        timer.allow(at(0), false);
+        assert_eq!(timer.reset(at(0)), Err(Completion(0x80)), "never set");
+        timer.set(at(0), &SET).unwrap();
+        assert_eq!((timer.reset(at(0)), timer.deadline()), (Err(Completion::STATE), None));
+        timer.allow(at(0), true);
+        assert_eq!(timer.deadline(), None, "whoever is alive starts it");
+        timer.reset(at(1_000)).unwrap();
+        timer.allow(at(4_000), false);
+        assert_eq!((timer.deadline(), timer.tick(at(99_000)), timer.is_allowed()), (None, None, false));
+        assert_eq!(timer.get(at(99_000)), [0x04, 0x01, 0, 0, 100, 0, 70, 0], "what was left");
+        // A Set that is to go on has nothing that goes on.
+        timer.set(at(99_000), &[0x44, 0x02, 0, 0, 200, 0]).unwrap();
+        assert_eq!((timer.deadline(), timer.is_allowed()), (None, false));
+        timer.allow(at(99_000), true);
+        timer.reset(at(99_000)).unwrap();
+        assert_eq!(timer.deadline(), Some(at(119_000)));
+    }
+
+    #[test]
+    fn what_happens_at_the_end_is_changed_while_it_runs() {
+        let mut timer = Watchdog::default();
+        assert_eq!(timer.set_timeout(Timeout::Reset), Err(Completion(0x80)));
+        assert_eq!((timer.shown(at(0)), timer.saved()), (None, None));
+        timer.set(at(0), &[0x83, 0x23, 4, 0, 100, 0]).unwrap();
+        timer.reset(at(0)).unwrap();
+        for (timeout, actions) in [
+            (Timeout::Tell, 0x20),
+            (Timeout::PowerDown, 0x22),
+            (Timeout::PowerCycle, 0x23),
+            (Timeout::Reset, 0x21),
+        ] {
+            timer.set_timeout(timeout).unwrap();
+            assert_eq!((timer.get(at(0))[1], timer.deadline()), (actions, Some(at(6_000))));
+            assert_eq!(Watchdog::restored(timer.saved().unwrap()).unwrap().get(at(0))[1], actions);
+        }
+        let shown = Shown {
+            timer_use: 3,
+            timeout: Timeout::Reset,
+            interrupts: true,
+            pretimeout: Millis::from_secs(4),
+            whole: Millis::from_secs(10),
+            left: Millis::from_secs(7),
+            is_running: true,
+        };
+        assert_eq!(timer.shown(at(3_000)), Some(shown));
+        assert_eq!(timer.tick(at(6_000)), Some(Due::Interrupt));
+        let due = Due::Expired { timeout: Timeout::Reset, is_logged: false, timer_use: 3 };
+        assert_eq!((timer.expired().count(), timer.tick(at(10_000))), (0, Some(due)));
+        assert_eq!(timer.expired().collect::<Vec<_>>(), [3]);
     }
 
     #[test]

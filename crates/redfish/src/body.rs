@@ -1,5 +1,7 @@
 //! What a client sends: which of it is taken, and what is said about the rest (DSP0266 §7.5.2, §7.7, §7.11).
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::message::{Message, base};
@@ -38,15 +40,21 @@ pub(crate) struct Found {
 }
 
 /// Whether a name is an annotation that says nothing about a change: clients send back what they have read.
-fn is_annotation(name: &str) -> bool {
+pub(crate) fn is_annotation(name: &str) -> bool {
     name.split_once('@').is_some_and(|(_, term)| {
         ["odata.", "Redfish.", "Message."].iter().any(|prefix| term.starts_with(prefix))
     })
 }
 
+/// Whether a property is that annotation, or in it.
+fn leads_to(annotation: &str, properties: &[Property]) -> bool {
+    properties.iter().any(|property| property.path.split('/').next() == Some(annotation))
+}
+
 /// Reads a PATCH against what may be changed and what the resource shows.
 pub(crate) fn patch(body: &Map<String, Value>, properties: &'static [Property], shown: &Value) -> Found {
-    let mut found = Found { is_empty: body.keys().all(|name| is_annotation(name)), ..Found::default() };
+    let says_nothing = |name: &String| is_annotation(name) && !leads_to(name, properties);
+    let mut found = Found { is_empty: body.keys().all(says_nothing), ..Found::default() };
     walk(body, &Pointer::default(), "", properties, shown, &mut found, 0);
     found
 }
@@ -60,18 +68,16 @@ fn walk(
     found: &mut Found,
     depth: usize,
 ) {
-    for (name, value) in map.iter().filter(|(name, _)| !is_annotation(name)) {
+    let says_something = |name: &str| !is_annotation(name) || prefix.is_empty() && leads_to(name, properties);
+    for (name, value) in map.iter().filter(|(name, _)| says_something(name)) {
         let here = at.then(name);
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
         // A path is none of the names on it.
         let properties: &'static [Property] = if name.contains('/') { &[] } else { properties };
         if let Some(property) = properties.iter().find(|property| property.path == path) {
-            match fit(property, value) {
-                Ok(()) => found.given.0.push((property.path, value.clone())),
-                Err(wrong) => {
-                    let message = wrong.of_property(property, name, value).about(here.clone());
-                    found.wrong.push((here, message));
-                }
+            let value = merged(property, value, here.find(shown));
+            if check(property, name, &value, here, &mut found.wrong) {
+                found.given.0.push((property.path, value.into_owned()));
             }
             continue;
         }
@@ -97,6 +103,24 @@ fn walk(
     }
 }
 
+/// The list of texts that a PATCH makes of the one that is shown (DSP0266, "PATCH (update)", of arrays): null takes out the element in its place, an empty object
+/// leaves it as it is, what is beyond the list that is shown is added, and what the request does not reach is gone. An empty object where nothing is shown is
+/// nothing: clients fill lists up so.
+fn merged<'v>(property: &Property, value: &'v Value, shown: Option<&Value>) -> Cow<'v, Value> {
+    let (Kind::Texts(_), Value::Array(list)) = (property.kind, value) else { return Cow::Borrowed(value) };
+    let is_kept = |item: &Value| item.as_object().is_some_and(Map::is_empty);
+    if !list.iter().any(|item| item.is_null() || is_kept(item)) {
+        return Cow::Borrowed(value);
+    }
+    let shown = shown.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let element = |(at, item): (usize, &Value)| match item {
+        Value::Null => None,
+        item if is_kept(item) => shown.get(at).cloned(),
+        item => Some(item.clone()),
+    };
+    Cow::Owned(Value::Array(list.iter().enumerate().filter_map(element).collect()))
+}
+
 /// Reads a POST on a collection.
 pub(crate) fn create(body: &Map<String, Value>, create: &Create) -> Found {
     let mut found = Found::default();
@@ -106,12 +130,8 @@ pub(crate) fn create(body: &Map<String, Value>, create: &Create) -> Found {
             found.wrong.push((here.clone(), base::PROPERTY_UNKNOWN.with(&[name]).about(here)));
             continue;
         };
-        match fit(property, value) {
-            Ok(()) => found.given.0.push((property.path, value.clone())),
-            Err(wrong) => {
-                let message = wrong.of_property(property, name, value).about(here.clone());
-                found.wrong.push((here, message));
-            }
+        if check(property, name, value, here, &mut found.wrong) {
+            found.given.0.push((property.path, value.clone()));
         }
     }
     for (property, required) in create.properties {
@@ -155,6 +175,119 @@ pub(crate) fn parameters(body: &Map<String, Value>, action: &'static Action) -> 
         }
     }
     found
+}
+
+/// What is said of parameters of an action that were given and of which nothing becomes.
+pub(crate) fn unused(body: &[u8], unused: &[&'static str], action: &Action) -> Vec<Message> {
+    if unused.is_empty() {
+        return Vec::new();
+    }
+    let given = object(body).unwrap_or_default();
+    let names = unused.iter().filter(|name| given.contains_key(**name));
+    names
+        .map(|name| base::ACTION_PARAMETER_NOT_SUPPORTED.with(&[name, action.name]).about(pointer(name)))
+        .collect()
+}
+
+/// Whether a value is one for its property, at this place of the body. Of objects all that is wrong in them is told, each at its place.
+fn check(
+    property: &Property,
+    name: &str,
+    value: &Value,
+    here: Pointer,
+    wrong: &mut Vec<(Pointer, Message)>,
+) -> bool {
+    let before = wrong.len();
+    match (property.kind, fit(property, value)) {
+        (_, Err(why)) => {
+            let message = why.of_property(property, name, value).about(here.clone());
+            wrong.push((here, message));
+        }
+        (Kind::Object(of), Ok(())) => {
+            if let Some(map) = value.as_object() {
+                inside(of, map, &here, wrong);
+            }
+        }
+        (Kind::Objects(_, of), Ok(())) => {
+            let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+            for (nth, item) in items.iter().enumerate() {
+                let at = here.then(&nth.to_string());
+                match item.as_object() {
+                    Some(map) => inside(of, map, &at, wrong),
+                    None => {
+                        let message = base::PROPERTY_VALUE_TYPE_ERROR.with(&[&item.to_string(), name]);
+                        wrong.push((at.clone(), message.about(at)));
+                    }
+                }
+            }
+        }
+        (_, Ok(())) => {}
+    }
+    wrong.len() == before
+}
+
+/// Finds what is wrong in an object of these properties.
+fn inside(
+    properties: &'static [Property],
+    map: &Map<String, Value>,
+    at: &Pointer,
+    wrong: &mut Vec<(Pointer, Message)>,
+) {
+    for (name, value) in map.iter().filter(|(name, _)| !is_annotation(name)) {
+        let here = at.then(name);
+        match properties.iter().find(|property| property.path == name) {
+            Some(property) => {
+                check(property, name, value, here, wrong);
+            }
+            None => wrong.push((here.clone(), base::PROPERTY_UNKNOWN.with(&[name]).about(here))),
+        }
+    }
+}
+
+/// The milliseconds of a duration (DSP0266, "Duration values"), those that are begun counted whole; `None` where it is none, or has no end that can be counted.
+pub(crate) fn duration_ms(text: &str) -> Option<u64> {
+    let text = text.strip_prefix('P')?;
+    let (days, time) = match text.split_once('T') {
+        Some((days, time)) if !time.is_empty() => (days, time),
+        None if !text.is_empty() => (text, ""),
+        _ => return None,
+    };
+    let whole = |text: &str| -> Option<u64> {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.parse().ok()).flatten()
+    };
+    let mut ms = 0_u64;
+    let mut rest = days;
+    if let Some((number, after)) = rest.split_once('D') {
+        ms = whole(number)?.checked_mul(86_400_000)?;
+        rest = after;
+    }
+    if !rest.is_empty() {
+        return None;
+    }
+    rest = time;
+    for (unit, length) in [('H', 3_600_000_u64), ('M', 60_000)] {
+        if let Some((number, after)) = rest.split_once(unit) {
+            ms = ms.checked_add(whole(number)?.checked_mul(length)?)?;
+            rest = after;
+        }
+    }
+    if let Some(seconds) = rest.strip_suffix('S') {
+        let (number, fraction) = seconds.split_once('.').map_or((seconds, None), |(a, b)| (a, Some(b)));
+        ms = ms.checked_add(whole(number)?.checked_mul(1000)?)?;
+        if let Some(fraction) = fraction {
+            whole(&fraction.chars().take(18).collect::<String>())?;
+            let is_number = fraction.bytes().all(|byte| byte.is_ascii_digit());
+            let digit = |at: usize| u64::from(fraction.as_bytes().get(at).map_or(0, |byte| byte - b'0'));
+            let more = fraction.bytes().skip(3).any(|byte| byte != b'0');
+            if !is_number {
+                return None;
+            }
+            ms = ms.checked_add(digit(0) * 100 + digit(1) * 10 + digit(2) + u64::from(more))?;
+        }
+        rest = "";
+    }
+    rest.is_empty().then_some(ms)
 }
 
 /// Why a value is none for its property.
@@ -214,12 +347,25 @@ pub(crate) fn repeated(property: &Property, value: &Value) -> String {
     }
 }
 
+/// A value that is no secret as a message repeats it: a text is itself.
+pub(crate) fn as_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// A text as it may be repeated: of a URL not what stands before its last `@`, where a name and a password may be.
 fn without_login(text: &str) -> String {
     match text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
         Some((scheme, rest)) => format!("{scheme}://******@{rest}"),
         None => text.to_owned(),
     }
+}
+
+/// The elements of a list; what is none is the only one.
+pub(crate) fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice)
 }
 
 fn is_link(value: &Value) -> bool {
@@ -236,6 +382,38 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
             None if number.is_f64() => Err(Wrong::Type),
             None => Err(Wrong::Range(from, to)),
         },
+        (Kind::Decimal(from, to), Value::Number(number)) => match number.as_f64() {
+            // The bounds are small: as numbers with a fraction they are what they are.
+            Some(number) if number >= from as f64 && number <= to as f64 => Ok(()),
+            _ => Err(Wrong::Range(from, to)),
+        },
+        (Kind::Number, Value::Number(_)) => Ok(()),
+        (Kind::Duration, Value::String(text)) => duration_ms(text).map(|_| ()).ok_or(Wrong::Format),
+        (Kind::Enums(all), Value::Array(list)) => {
+            let is_known = |item: &Value| item.as_str().is_some_and(|text| all.contains(&text));
+            if !list.iter().all(Value::is_string) {
+                Err(Wrong::Type)
+            } else if !list.iter().all(is_known) {
+                Err(Wrong::List)
+            } else if list
+                .iter()
+                .enumerate()
+                .any(|(at, item)| list.iter().skip(at + 1).any(|other| other == item))
+            {
+                Err(Wrong::Format)
+            } else {
+                Ok(())
+            }
+        }
+        // What is in them is looked at where it is told ([`check`]).
+        (Kind::Object(_), Value::Object(_)) => Ok(()),
+        (Kind::Objects(most, _), Value::Array(list)) => {
+            if list.len() > most {
+                Err(Wrong::Many(most))
+            } else {
+                Ok(())
+            }
+        }
         (Kind::Text(most) | Kind::Secret(most), Value::String(text)) => {
             if text.chars().count() > most {
                 Err(Wrong::Long(most))
@@ -269,7 +447,9 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
                 Err(Wrong::Type)
             }
         }
-        (Kind::Headers(most), Value::Array(list)) => {
+        // Some clients write the one object without its list.
+        (Kind::Headers(most), Value::Array(_) | Value::Object(_)) => {
+            let list = items(value);
             let texts = |item: &Value| item.as_object().is_some_and(|map| map.values().all(Value::is_string));
             if list.iter().filter_map(Value::as_object).map(Map::len).sum::<usize>().max(list.len()) > most {
                 Err(Wrong::Many(most))
@@ -296,6 +476,7 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
                 Err(Wrong::Type)
             }
         }
+        (Kind::Attributes, Value::Object(_)) => Ok(()),
         (Kind::Link, Value::Object(_)) => is_link(value).then_some(()).ok_or(Wrong::Format),
         (Kind::Links(most), Value::Array(list)) => {
             if list.len() > most {
@@ -386,6 +567,9 @@ mod tests {
             (json!({"Servers": ["a", "b"]}), &["Servers"], &[]),
             (json!({"Servers": ["a", "b", "c"]}), &[], &["/Servers ArraySizeTooLong"]),
             (json!({"Servers": [1]}), &[], &["/Servers PropertyValueTypeError"]),
+            (json!({"Servers": [null, {}, "a", null, "b"]}), &["Servers"], &[]),
+            (json!({"Servers": [null, {"a": 1}]}), &[], &["/Servers PropertyValueTypeError"]),
+            (json!({"Servers": [null, []]}), &[], &["/Servers PropertyValueTypeError"]),
             // An empty object changes nothing.
             (json!({"Boot": {}}), &[], &[]),
             (json!({"AssetTag": "a\n"}), &[], &["/AssetTag PropertyValueFormatError"]),
@@ -398,6 +582,39 @@ mod tests {
                 "{body}"
             );
         }
+    }
+
+    #[test]
+    fn a_list_is_changed_element_by_element() {
+        let shown = json!({"Servers": ["a", "b"]});
+        for (given, becomes) in [
+            (json!([null, "c"]), json!(["c"])),
+            (json!([null, {}]), json!(["b"])),
+            (json!([{}, "d"]), json!(["a", "d"])),
+            (json!([{}, null]), json!(["a"])),
+            (json!([{}]), json!(["a"])),
+            (json!([null, null]), json!([])),
+            (json!([{}, {}]), json!(["a", "b"])),
+            (json!([null, {}, "c"]), json!(["b", "c"])),
+            (json!([{}, {}, {}, null]), json!(["a", "b"])),
+            (json!(["c"]), json!(["c"])),
+        ] {
+            let body = json!({ "Servers": given });
+            let found = patch(body.as_object().unwrap(), PROPERTIES, &shown);
+            assert_eq!(found.given.get("Servers"), Some(&becomes), "{given}");
+        }
+        // What it becomes is held to how much there may be.
+        let body = json!({"Servers": [{}, {}, "c"]});
+        assert_eq!(
+            patch(body.as_object().unwrap(), PROPERTIES, &shown).wrong[0].1.id(),
+            "Base.1.22.ArraySizeTooLong"
+        );
+        // Where nothing is shown there is nothing to leave.
+        let body = json!({"Servers": [{}, "c"]});
+        assert_eq!(
+            patch(body.as_object().unwrap(), PROPERTIES, &json!({})).given.get("Servers"),
+            Some(&json!(["c"]))
+        );
     }
 
     #[test]
@@ -439,5 +656,92 @@ mod tests {
         assert_eq!(object(b"[]").unwrap_err().id(), "Base.1.22.UnrecognizedRequestBody");
         assert_eq!(object(b"{").unwrap_err().id(), "Base.1.22.MalformedJSON");
         assert!(object(b"{}").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_duration_is_what_the_standard_calls_one() {
+        for (text, ms) in [
+            ("PT0S", 0),
+            ("PT90S", 90_000),
+            ("PT1M30S", 90_000),
+            ("PT1.5S", 1_500),
+            ("PT0.0005S", 1),
+            ("PT1H", 3_600_000),
+            ("P1D", 86_400_000),
+            ("P1DT2H3M4.05S", 93_784_050),
+        ] {
+            assert_eq!(duration_ms(text), Some(ms), "{text}");
+        }
+        for text in [
+            "",
+            "P",
+            "PT",
+            "P1DT",
+            "T1S",
+            "PT1",
+            "PT1.S",
+            "PT.5S",
+            "PT1S1M",
+            "P1Y",
+            "P1M",
+            "-PT1S",
+            "PT-1S",
+            "PT1,5S",
+            "pt1s",
+            "PT1.5aS",
+            "P1D1H",
+            "PT18446744073709551615H",
+        ] {
+            assert_eq!(duration_ms(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_an_object_is_told_at_its_place() {
+        static INNER: &[Property] =
+            &[Property::new("Id", Kind::Enum(&["a", "b"])), Property::new("Of", Kind::Texts(1))];
+        static OUTER: &[Property] =
+            &[Property::new("Every", Kind::Duration), Property::new("At", Kind::Number)];
+        static CREATE: Create = Create {
+            properties: &[
+                (Property::new("List", Kind::Objects(3, INNER)), true),
+                (Property::new("One", Kind::Object(OUTER)), false),
+                (Property::new("Ways", Kind::Enums(&["x", "y"])), false),
+            ],
+            call: |_, _| Err(Vec::new()),
+            made: |_| Err(crate::Fault::new(schema::Code::Internal, "none")),
+            changes: &[],
+        };
+        let told = |body: Value| -> Vec<(String, String)> {
+            let found = create(body.as_object().unwrap(), &CREATE);
+            let said = |(at, message): &(Pointer, Message)| {
+                let id = message.id().rsplit('.').next().unwrap().to_owned();
+                (at.names().collect::<Vec<_>>().join("/"), id)
+            };
+            found.wrong.iter().map(said).collect()
+        };
+        let good = json!({"List": [{"Id": "a", "@odata.id": "x"}, {}], "One": {"Every": "PT1S", "At": 1.5}, "Ways": ["y", "x"]});
+        assert!(told(good).is_empty());
+        let bad = json!({
+            "List": [{"Id": "c", "More": 1}, 7, {"Of": ["x", "y"]}],
+            "One": {"Every": "1 s", "At": "2"},
+            "Ways": ["x", "x"],
+        });
+        let mut all = told(bad);
+        all.sort();
+        let expected = [
+            ("List/0/Id", "PropertyValueNotInList"),
+            ("List/0/More", "PropertyUnknown"),
+            ("List/1", "PropertyValueTypeError"),
+            ("List/2/Of", "ArraySizeTooLong"),
+            ("One/At", "PropertyValueTypeError"),
+            ("One/Every", "PropertyValueFormatError"),
+            ("Ways", "PropertyValueFormatError"),
+        ];
+        assert_eq!(all, expected.map(|(at, id)| (at.to_owned(), id.to_owned())));
+        assert_eq!(
+            told(json!({"List": [{}, {}, {}, {}]})),
+            [("List".to_owned(), "ArraySizeTooLong".to_owned())]
+        );
     }
 }

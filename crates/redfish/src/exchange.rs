@@ -4,18 +4,22 @@ use std::collections::VecDeque;
 
 use serde_json::{Map, Value, json};
 
+use crate::accept;
 use crate::answer::{Answer, Body};
 use crate::body::{self, Found};
 use crate::etag;
 use crate::fault::{Fault, Fields};
-use crate::message::{Content, Message, Registry, Severity, Template, base};
+use crate::message::{Message, base, success_body};
 use crate::metadata;
 use crate::pointer::Pointer;
 use crate::privilege::{Asker, Method};
 use crate::query::{Expand, Follow, Query, QueryError, TOP_MAX};
-use crate::resource::{Action, Answered, Change, Deed, Given, Kind, Made, Patch, Resource, pointer, prune};
+use crate::refusal::{self, annotate, conflict, keep_together, told, without};
+use crate::resource::{Action, Answered, Change, Deed, Given, Kind, Made, Patch, pointer};
 use crate::resources::{self, Outcome};
+use crate::room::Room;
 use crate::route::{Route, Target};
+use crate::shown::{registry_answer, show};
 use crate::world::{About, Call, Need, Supply, World};
 
 /// Resources one answer holds at most in the places of links, and about how many bytes of text these may be: an answer is in memory whole, as a tree that takes
@@ -24,6 +28,8 @@ const EXPANDED_MAX: usize = 4000;
 const EXPANDED_BYTES_MAX: usize = 4 << 20;
 /// RFC 9110 §15.5.10: the state of a resource is against the request.
 const CONFLICT: u16 = 409;
+/// Seconds after which who follows a task asks again.
+const ASK_AGAIN: &str = "1";
 /// Members at once of a collection in which they are whole.
 const EMBEDDED_MAX: u64 = 200;
 
@@ -38,6 +44,32 @@ pub struct Request {
     pub if_none_match: Option<String>,
     /// `OData-Version`.
     pub odata_version: Option<String>,
+    /// `Accept`.
+    pub accept: Option<String>,
+}
+
+/// The media type of resources, and of errors.
+const JSON: &str = "application/json";
+/// That of the metadata of OData.
+const XML: &str = "application/xml";
+
+impl Request {
+    /// What is said to a request to read what is there in this media type alone: 412 where it speaks another version of OData, 406 where it takes nothing of that.
+    /// A person with a browser, which names pages, is shown whatever it is but a stream.
+    #[must_use]
+    pub fn refusal(&self, media: &str) -> Option<Answer> {
+        let accept = self.accept.as_deref();
+        let is_taken =
+            accept::takes(accept, media) || media != resources::STREAM_TYPE && accept::shows_pages(accept);
+        self.of_another_version()
+            .or_else(|| (!is_taken).then(|| Answer::error(406, &[base::HEADER_INVALID.with(&["Accept"])])))
+    }
+
+    /// DSP0266 §8.2: 4.0 is the only version there is.
+    fn of_another_version(&self) -> Option<Answer> {
+        let is_other = self.odata_version.as_deref().is_some_and(|version| version.trim() != "4.0");
+        is_other.then(|| Answer::error(412, &[base::HEADER_INVALID.with(&["OData-Version"])]))
+    }
 }
 
 /// What is to be done next.
@@ -120,52 +152,15 @@ impl Exchange {
     /// Takes a request up, once it is known who asks, before its body is read.
     ///
     /// # Errors
-    /// The answer, if there is one already: 400, 403, 404, 405, 412, 501.
+    /// The answer, if there is one already: 400, 403, 404, 405, 406, 409, 412, 501.
     pub fn new(path: &str, method: Method, request: Request, about: About) -> Result<Self, Answer> {
         let Some(route) = Route::of(path) else {
             return Err(Answer::error(404, &[base::RESOURCE_MISSING_AT_URI.with(&[path])]));
         };
-        let asker = &about.asker;
-        let is_open = route.is_open(method);
-        if !is_open && asker.password_change_required && !route.is_for_expired(method, asker) {
-            return Err(Answer::error(403, &[password_change_required(asker)]));
-        }
-        let in_part = method == Method::Patch && route.may_allow_a_property(asker);
-        if !(is_open || in_part || route.allows(method, asker)) {
-            return Err(Answer::error(403, &[base::INSUFFICIENT_PRIVILEGE.plain()]));
-        }
-        if !route.methods().contains(&method) {
-            let answer = Answer::error(405, &[base::OPERATION_NOT_ALLOWED.plain()]);
-            return Err(answer.with("allow", route.allow()));
-        }
-        if matches!(route.target, Target::Push) {
-            // Before any of it is read: there is nothing that takes it.
-            return Err(Answer::error(CONFLICT, &[resources::updates_disabled()]));
-        }
-        // DSP0266 §8.2: the only version there is.
-        if request.odata_version.as_deref().is_some_and(|version| version.trim() != "4.0") {
-            return Err(Answer::error(412, &[base::HEADER_INVALID.with(&["OData-Version"])]));
-        }
-        let query = match Query::parse(&request.query) {
-            // DSP0266, "Query parameters": they are for reading.
-            Ok(query) if !method.reads() && query.is_empty() => query,
-            _ if !method.reads() => {
-                return Err(Answer::error(400, &[base::QUERY_NOT_SUPPORTED_ON_OPERATION.plain()]));
-            }
+        let query = match judged(&route, method, &request, &about.asker) {
             Ok(query) => query,
-            Err(QueryError::Bad(message)) => return Err(Answer::error(400, &[message])),
-            Err(QueryError::Unsupported(message)) => return Err(Answer::error(501, &[message])),
+            Err(answer) => return Err(with_methods(answer, &route, method)),
         };
-        let unfit = match route.target {
-            Target::Resource(resource) => {
-                query.is_for_collections() && !resource.is_collection()
-                    || query.excerpt && resource.excerpt.is_empty()
-            }
-            _ => !query.is_empty(),
-        };
-        if unfit {
-            return Err(Answer::error(400, &[base::QUERY_NOT_SUPPORTED_ON_RESOURCE.plain()]));
-        }
         let mut world = World::default();
         world.about = About { names: route.names.clone(), ..about };
         Ok(Self { route, method, request, query, world, body: Vec::new(), state: State::Begun })
@@ -180,8 +175,11 @@ impl Exchange {
             _ => "",
         };
         match kind {
-            // The light and the tag of a system are those of the chassis it is in.
-            "ComputerSystem" | "Chassis" => "systems and chassis".to_owned(),
+            // The light and the tag of a system are those of the chassis it is in; what is wished of its firmware is one thing, of which the boot order is
+            // at the system.
+            "ComputerSystem" | "Chassis" | "Bios" | "SecureBoot" | "BootOption" => {
+                "systems and chassis".to_owned()
+            }
             // A drive is at the manager and at its system, and an event is one in all logs that have it.
             "VirtualMedia" | "LogEntry" => format!("{kind} {}", self.route.id),
             // The controller's name is at each interface and at the protocols.
@@ -253,7 +251,8 @@ impl Exchange {
         // Of a drive each account is shown what counts for it.
         let has_drives = resource.path.contains("/VirtualMedia") || self.query.expand.is_some();
         let whose = if has_drives { asker.username.as_str() } else { "" };
-        Some(format!("{}?{} {privileges} {expired} {whose}", self.route.uri, self.request.query))
+        let (uri, query, parts) = (&self.route.uri, &self.request.query, &self.world.about.rollup);
+        Some(format!("{uri}?{query} {privileges} {expired} {whose} {parts:?}"))
     }
 
     /// Goes on.
@@ -279,28 +278,10 @@ impl Exchange {
                     Ok(_) => patching.done += 1,
                     Err(fault) => {
                         patching.refused.get_or_insert((fault.status(), fault.retry_after()));
-                        let mut refused = Vec::with_capacity(patching.doing.len());
                         let doing = std::mem::take(&mut patching.doing);
-                        // Of what its owner says which are wrong, the others are not.
-                        let mut named = fault.named(patching.fields);
-                        named.retain(|(path, _)| doing.iter().any(|(other, _)| other == path));
-                        for (path, value) in doing {
-                            let at = pointer(path);
-                            let why = named.iter().find(|(other, _)| *other == path);
-                            let said = match (why, named.first()) {
-                                (Some((_, why)), _) => {
-                                    let message = fault.to_message(Some((&at, &value))).resolved_by(why);
-                                    (at, message)
-                                }
-                                (None, Some((bad, _))) => conflict(path, bad),
-                                (None, None) => {
-                                    let message = fault.to_message(Some((&at, &value)));
-                                    (at, message)
-                                }
-                            };
-                            patching.wrong.push(said);
-                            refused.push(path);
-                        }
+                        let refused: Vec<&'static str> = doing.iter().map(|(path, _)| *path).collect();
+                        let told = refusal::refused(&fault, patching.fields, doing, &patching.given);
+                        patching.wrong.extend(told);
                         patching.leave_out(&refused);
                     }
                 }
@@ -322,14 +303,15 @@ impl Exchange {
 
     /// What every answer of a resource has.
     fn complete(&self, mut answer: Answer) -> Answer {
-        if self.method.reads() && answer.header("allow").is_none() {
-            answer = answer.with("allow", self.route.allow());
-        }
-        if let Target::Resource(resource) = self.route.target
-            && self.method.reads()
-            && answer.status == 200
-        {
-            let schema = resources::schema_uri(resource.type_name());
+        answer = with_methods(answer, &self.route, self.method);
+        let type_name = match self.route.target {
+            Target::Resource(resource) => Some(resource.type_name()),
+            Target::ActionInfo(..) => Some("ActionInfo"),
+            Target::Registry(_) => Some("MessageRegistry"),
+            _ => None,
+        };
+        if let Some(type_name) = type_name.filter(|_| self.method.reads() && answer.status == 200) {
+            let schema = resources::schema_uri(type_name);
             answer = answer.with("link", format!("<{schema}>; rel=describedby"));
         }
         answer.secret |= self.is_secret();
@@ -443,9 +425,13 @@ impl Exchange {
             Ok(Some(Outcome::Made(uri))) => Answer::empty(204).with("location", uri),
             // DSP0266, "Asynchronous operations": it goes on.
             Ok(Some(Outcome::Running)) => {
-                Answer::empty(202).with("location", self.route.uri.clone()).with("retry-after", "1")
+                Answer::empty(202).with("location", self.route.uri.clone()).with("retry-after", ASK_AGAIN)
             }
-            Ok(Some(Outcome::Failed)) => Answer::error(500, &[base::OPERATION_FAILED.plain()]),
+            Ok(Some(Outcome::Failed { status, why })) => {
+                let message =
+                    if status < 500 { base::GENERAL_ERROR.plain() } else { base::OPERATION_FAILED.plain() };
+                Answer::error(status, &[message.resolved_by(&why)])
+            }
             Ok(None) => self.not_found(),
             Err(fault) => self.refusal(&fault),
         })
@@ -511,14 +497,10 @@ impl Exchange {
         }
         if query.only {
             let only = match value.get("Members").and_then(Value::as_array).map(Vec::as_slice) {
-                Some([member]) => member.get("@odata.id").and_then(Value::as_str).map(str::to_owned),
+                Some([member]) => self.member(member),
                 _ => None,
             };
-            if let Some(route) = only.and_then(|uri| Route::of(&uri))
-                && let Ok(Some(member)) = show(&self.world, &route)
-            {
-                value = member;
-            }
+            value = only.unwrap_or(value);
         }
         if let Some(filter) = &query.filter {
             let members = value.get_mut("Members").and_then(Value::as_array_mut);
@@ -672,11 +654,14 @@ impl Exchange {
         Ok(())
     }
 
-    /// What is wrong with the conditions of a change, if something is.
+    /// What is wrong with the conditions of a change, if something is. `If-None-Match` is one as well, with `*` that there is nothing yet (RFC 9110 §13.1.2).
     fn condition(&self, shown: &Value) -> Option<Answer> {
-        let condition = self.request.if_match.as_deref()?;
         let tag = etag::shown(shown).unwrap_or_default();
-        if etag::matches_strongly(condition, tag) {
+        let wanted = self.request.if_match.as_deref();
+        let unwanted = self.request.if_none_match.as_deref();
+        if wanted.is_none_or(|condition| etag::matches_strongly(condition, tag))
+            && unwanted.is_none_or(|condition| !etag::matches_weakly(condition, tag))
+        {
             return None;
         }
         Some(Answer::error(412, &[base::PRECONDITION_FAILED.plain()]).with("etag", tag))
@@ -860,7 +845,15 @@ impl Exchange {
             let messages: Vec<Message> = found.wrong.into_iter().map(|(_, message)| message).collect();
             return Step::Done(Answer::error(400, &messages));
         }
-        self.ask((create.call)(&self.world, &found.given))
+        let call = (create.call)(&self.world, &found.given);
+        let missing = self.world.take_missing();
+        if !missing.is_empty() {
+            return Step::Read(missing);
+        }
+        match call {
+            Ok(call) => self.ask(Ok(call)),
+            Err(messages) => Step::Done(Answer::error(400, &messages)),
+        }
     }
 
     fn act(&mut self, action: &'static Action) -> Step {
@@ -929,6 +922,7 @@ impl Exchange {
             Err(message) if message.id() == resources::updates_disabled().id() => {
                 Step::Done(Answer::error(CONFLICT, &[message]))
             }
+            Err(message) if message.id() == base::SUCCESS.id => Step::Done(Answer::empty(204)),
             Err(message) => Step::Done(Answer::error(400, &[message])),
         }
     }
@@ -937,17 +931,13 @@ impl Exchange {
         if let Target::Action(_, action) = self.route.target
             && action.name == resources::COLLECT
         {
-            let id = String::from_utf8_lossy(bytes);
-            let monitor = resources::monitor_uri(&id);
-            let task = json!({
-                "@odata.id": resources::task_uri(&id),
-                "@odata.type": "#Task.v1_4_0.Task",
-                "Id": id,
-                "Name": "Diagnostic data",
-                "TaskState": "Running",
-                "TaskMonitor": monitor,
-            });
-            return Step::Done(Answer::json(202, task).with("location", monitor));
+            return Step::Done(goes_on(&String::from_utf8_lossy(bytes), resources::COLLECTING));
+        }
+        if let Target::Action(resource, action) = self.route.target {
+            let unused = body::unused(&self.body, resource.unused, action);
+            if !unused.is_empty() {
+                return Step::Done(Answer::json(200, success_body(&unused)));
+            }
         }
         if let Target::Action(resource, action) = self.route.target
             && let Some(answers) = resource.answers
@@ -955,8 +945,7 @@ impl Exchange {
             return Step::Done(match answers(action.name, bytes) {
                 Ok(Answered::Value(value)) => Answer::json(200, value),
                 Ok(Answered::Nothing) => Answer::empty(204),
-                // DSP0266, 12.4: it goes on, and this says where that is told.
-                Ok(Answered::Task(id)) => Answer::empty(202).with("location", resources::monitor_uri(&id)),
+                Ok(Answered::Task { id, name }) => goes_on(&id, &name),
                 Err(fault) => self.refusal(&fault),
             });
         }
@@ -977,66 +966,68 @@ impl Exchange {
     }
 }
 
-/// What an answer may still hold in the places of links.
-struct Room {
-    resources: usize,
-    bytes: usize,
-}
-
-impl Room {
-    /// One resource more, as it is shown before its own links are followed; `None` where there is no room for it.
-    fn take(&mut self, shown: &Value) -> Option<()> {
-        self.resources = self.resources.checked_sub(1)?;
-        self.bytes = self.bytes.checked_sub(text_len(shown))?;
-        Some(())
+/// Whether this caller may do this here, and what the query asks for.
+///
+/// # Errors
+/// As [`Exchange::new`].
+fn judged(route: &Route, method: Method, request: &Request, asker: &Asker) -> Result<Query, Answer> {
+    let is_open = route.is_open(method);
+    if !is_open && asker.password_change_required && !route.is_for_expired(method, asker) {
+        return Err(Answer::error(403, &[password_change_required(asker)]));
     }
-}
-
-/// About how many bytes a value is as text.
-fn text_len(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
-        Value::String(text) => text.len() + 2,
-        Value::Array(list) => 2 + list.iter().map(|item| text_len(item) + 1).sum::<usize>(),
-        Value::Object(map) => {
-            2 + map.iter().map(|(name, value)| name.len() + 4 + text_len(value)).sum::<usize>()
+    let in_part = method == Method::Patch && route.may_allow_a_property(asker);
+    if !(is_open || in_part || route.allows(method, asker)) {
+        return Err(Answer::error(403, &[base::INSUFFICIENT_PRIVILEGE.plain()]));
+    }
+    if !route.methods().contains(&method) {
+        let message = base::OPERATION_NOT_ALLOWED.plain().resolved_by(&route.instead(method));
+        return Err(Answer::error(405, &[message]).with("allow", route.allow()));
+    }
+    if matches!(route.target, Target::Push) {
+        // Before any of it is read: there is nothing that takes it.
+        return Err(Answer::error(CONFLICT, &[resources::updates_disabled()]));
+    }
+    let media = if matches!(route.target, Target::Metadata) { XML } else { JSON };
+    // A change is asked for to be made, whatever of it is told.
+    let refused = if method.reads() { request.refusal(media) } else { request.of_another_version() };
+    if let Some(answer) = refused {
+        return Err(answer);
+    }
+    let query = match Query::parse(&request.query) {
+        // DSP0266, "Query parameters": they are for reading.
+        Ok(query) if !method.reads() && query.is_empty() => query,
+        _ if !method.reads() => {
+            return Err(Answer::error(400, &[base::QUERY_NOT_SUPPORTED_ON_OPERATION.plain()]));
         }
-    }
-}
-
-/// What a resource at a route shows, whole.
-pub(crate) fn show(world: &World, route: &Route) -> Result<Option<Value>, Fault> {
-    match route.target {
-        Target::Resource(resource) => show_resource(world, resource, &route.names, &route.uri, &route.id),
-        Target::ActionInfo(_, action) => {
-            let is_there = resources::has(action, &route.names) && (action.is_there)(world, &route.names)?;
-            Ok(is_there.then(|| action_info(action, &route.uri, &route.id)))
+        Ok(query) => query,
+        Err(QueryError::Bad(message)) => return Err(Answer::error(400, &[message])),
+        Err(QueryError::Unsupported(message)) => return Err(Answer::error(501, &[message])),
+    };
+    let unfit = match route.target {
+        Target::Resource(resource) => {
+            query.is_for_collections() && !resource.is_collection()
+                || query.excerpt && resource.excerpt.is_empty()
         }
-        _ => Ok(None),
+        _ => !query.is_empty(),
+    };
+    if unfit {
+        return Err(Answer::error(400, &[base::QUERY_NOT_SUPPORTED_ON_RESOURCE.plain()]));
     }
+    Ok(query)
 }
 
-fn show_resource(
-    world: &World,
-    resource: &'static Resource,
-    names: &[String],
-    uri: &str,
-    id: &str,
-) -> Result<Option<Value>, Fault> {
-    let Some(mut value) = (resource.show)(world, names)? else { return Ok(None) };
-    prune(&mut value, resource.nulls);
-    let Value::Object(map) = &mut value else { return Ok(None) };
-    map.insert("@odata.id".to_owned(), Value::String(uri.to_owned()));
-    map.insert("@odata.type".to_owned(), Value::String(format!("#{}", resource.kind)));
-    if !resource.is_collection() {
-        map.insert("Id".to_owned(), Value::String(id.to_owned()));
+/// The answer to what goes on: the task that it is, and where its end is told (DSP0266, "Asynchronous operations").
+fn goes_on(id: &str, name: &str) -> Answer {
+    let answer = Answer::json(202, resources::task_begun(id, name));
+    answer.with("location", resources::monitor_uri(id)).with("retry-after", ASK_AGAIN)
+}
+
+/// The answer to a request to read, with what the path takes (DSP0266, "Response headers").
+fn with_methods(answer: Answer, route: &Route, method: Method) -> Answer {
+    if !method.reads() || answer.header("allow").is_some() {
+        return answer;
     }
-    let there: Vec<&Action> = resource.actions.iter().filter(|one| resources::has(one, names)).collect();
-    if !there.is_empty() {
-        map.insert("Actions".to_owned(), actions(&there, uri));
-    }
-    etag::put(&mut value, resource.volatile);
-    Ok(Some(value))
+    answer.with("allow", route.allow())
 }
 
 fn with_tag(answer: Answer) -> Answer {
@@ -1046,154 +1037,7 @@ fn with_tag(answer: Answer) -> Answer {
     }
 }
 
-fn actions(there: &[&Action], uri: &str) -> Value {
-    let mut out = Map::new();
-    for action in there {
-        let mut entry = json!({"target": format!("{uri}/Actions/{}", action.name)});
-        if let Some(map) = entry.as_object_mut() {
-            if !action.parameters.is_empty() {
-                map.insert(
-                    "@Redfish.ActionInfo".to_owned(),
-                    format!("{uri}/{}ActionInfo", action.short()).into(),
-                );
-            }
-            for parameter in action.parameters {
-                if let Kind::Enum(values) = parameter.property.kind {
-                    map.insert(format!("{}@Redfish.AllowableValues", parameter.property.path), json!(values));
-                }
-            }
-        }
-        out.insert(format!("#{}", action.name), entry);
-    }
-    Value::Object(out)
-}
-
-fn action_info(action: &Action, uri: &str, id: &str) -> Value {
-    let parameters: Vec<Value> = action
-        .parameters
-        .iter()
-        .map(|parameter| {
-            let (kind, values) = match parameter.property.kind {
-                Kind::Bool => ("Boolean", None),
-                Kind::Integer(..) => ("Number", None),
-                Kind::Text(_) | Kind::Secret(_) | Kind::Pem(_) => ("String", None),
-                Kind::Enum(values) => ("String", Some(values)),
-                Kind::Texts(_) => ("StringArray", None),
-                Kind::Link => ("Object", None),
-                Kind::Links(_) | Kind::Headers(_) | Kind::Ipv4(_) => ("ObjectArray", None),
-            };
-            let mut entry = json!({"Name": parameter.property.path, "Required": parameter.required, "DataType": kind, "AllowableValues": values});
-            prune(&mut entry, &[]);
-            entry
-        })
-        .collect();
-    let mut value = json!({
-        "@odata.id": uri,
-        "@odata.type": "#ActionInfo.v1_0_0.ActionInfo",
-        "Id": id,
-        "Name": format!("Parameters of {}", action.short()),
-        "Parameters": parameters,
-    });
-    etag::put(&mut value, &[]);
-    value
-}
-
-fn registry_answer(registry: &Registry) -> Answer {
-    match registry.content {
-        Content::Packed(packed) => Answer { body: Body::PackedJson(packed), ..Answer::empty(200) },
-        Content::Made(templates) => Answer::json(200, made_registry(registry, templates)),
-    }
-}
-
-fn made_registry(registry: &Registry, templates: &[&'static Template]) -> Value {
-    let mut messages = Map::new();
-    for template in templates {
-        let severity = match template.severity {
-            Severity::OK => "OK",
-            Severity::Warning => "Warning",
-            Severity::Critical => "Critical",
-        };
-        let mut entry = json!({
-            "Description": template.text,
-            "Message": template.text,
-            // In both its forms, as DMTF's registries have it: sushy reads the older one.
-            "Severity": severity,
-            "MessageSeverity": severity,
-            "NumberOfArgs": template.args,
-            "Resolution": template.resolution,
-        });
-        if let (Some(map), true) = (entry.as_object_mut(), template.args > 0) {
-            map.insert("ParamTypes".to_owned(), json!(vec!["string"; template.args]));
-        }
-        messages.insert(template.id.rsplit('.').next().unwrap_or_default().to_owned(), entry);
-    }
-    json!({
-        "@odata.id": format!("/redfish/v1/Registries/{0}/{0}", registry.prefix),
-        "@odata.type": "#MessageRegistry.v1_4_0.MessageRegistry",
-        "Id": format!("{}.{}", registry.prefix, registry.version),
-        "Name": format!("{} message registry", registry.prefix),
-        "Language": "en",
-        "Description": "Messages of this service that no registry of DMTF has",
-        "RegistryPrefix": registry.prefix,
-        "RegistryVersion": registry.version,
-        "OwningEntity": registry.owner,
-        "Messages": messages,
-    })
-}
-
 /// What is to be said to somebody who has to change the password first.
 pub(crate) fn password_change_required(asker: &Asker) -> Message {
     base::PASSWORD_CHANGE_REQUIRED.with(&[&format!("/redfish/v1/AccountService/Accounts/{}", asker.username)])
-}
-
-/// Where one of the properties is wrong that count together, the others are not given either, and each is told. One that is sent back as it is shown says nothing,
-/// whether it can be written or not.
-fn keep_together(
-    together: &'static [&'static [&'static str]],
-    body: &Value,
-    shown: &Value,
-    given: &mut Given,
-    wrong: &mut Vec<(Pointer, Message)>,
-) {
-    // An object that is none spoils what is in it.
-    let spoils = |at: &Pointer, path: &str| {
-        at.names().count() <= path.split('/').count() && at.names().zip(path.split('/')).all(|(a, b)| a == b)
-    };
-    for group in together {
-        let is_bad = |path: &&'static str| {
-            wrong.iter().any(|(at, _)| spoils(at, path) && at.find(body) != at.find(shown))
-        };
-        let Some(bad) = group.iter().copied().find(is_bad) else { continue };
-        let out = without(given, group);
-        wrong.extend(out.into_iter().map(|path| conflict(path, bad)));
-    }
-}
-
-/// Takes the properties of a group out of what is given.
-fn without(given: &mut Given, group: &[&'static str]) -> Vec<&'static str> {
-    let (out, kept): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut given.0).into_iter().partition(|(path, _)| group.contains(path));
-    given.0 = kept;
-    out.into_iter().map(|(path, _)| path).collect()
-}
-
-/// What is said of a property that counts only together with one that cannot be.
-fn conflict(path: &str, bad: &str) -> (Pointer, Message) {
-    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-    let message = base::PROPERTY_VALUE_CONFLICT.with(&[&last(path), &last(bad)]);
-    (pointer(path), message.about(pointer(path)))
-}
-
-/// A message about each of these properties.
-fn told(properties: &[&'static str], message: &Message) -> Vec<(Pointer, Message)> {
-    let about = |path: &&'static str| (pointer(path), message.clone().about(pointer(path)));
-    properties.iter().map(about).collect()
-}
-
-/// Adds messages about what was not changed (DSP0266 §7.5.2); each names its property.
-fn annotate(shown: &mut Value, wrong: &[(Pointer, Message)]) {
-    if let (Value::Object(map), false) = (shown, wrong.is_empty()) {
-        let messages: Vec<Value> = wrong.iter().map(|(_, message)| message.to_json()).collect();
-        map.insert("@Message.ExtendedInfo".to_owned(), Value::Array(messages));
-    }
 }

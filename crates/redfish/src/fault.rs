@@ -6,12 +6,14 @@ use crate::message::{CERTIFICATE_REFUSED, Message, base};
 use crate::pointer::Pointer;
 
 /// Reasons of what there is no room for until somebody gives something up: nobody is served who waits.
-const LASTING: [&str; 6] = [
+const LASTING: [&str; 8] = [
     "TOO_MANY_IPMI_USERS",
+    "TOO_MANY_REPORT_DEFINITIONS",
     "TOO_MANY_RESOLUTIONS",
     "TOO_MANY_ROLES",
     "TOO_MANY_STREAMS",
     "TOO_MANY_SUBSCRIPTIONS",
+    "TOO_MANY_TRIGGERS",
     "TOO_MANY_USERS",
 ];
 
@@ -54,9 +56,10 @@ impl Fault {
         is_wrong && self.to_message(None).id() == base::GENERAL_ERROR.id
     }
 
-    /// As [`Self::properties`]; none where a reason says more of the request than which fields of it are wrong.
+    /// As [`Self::properties`]; none where a reason says more of the request than which fields of it are wrong. A weak password is the one property that it is.
     pub(crate) fn named(&self, fields: Fields) -> Vec<(&'static str, &str)> {
-        if self.is_of_fields() { self.properties(fields) } else { Vec::new() }
+        let is_of_some = self.is_of_fields() || self.reason == "WEAK_PASSWORD";
+        if is_of_some { self.properties(fields) } else { Vec::new() }
     }
 
     /// The properties whose fields are wrong, by their names in `fields`, and why. What is said of several fields that are one property is said once; what is
@@ -80,6 +83,7 @@ impl Fault {
         match (self.code, self.reason.as_str()) {
             (Code::AlreadyExists, "USER_NAME_TAKEN") => Some("UserName"),
             (Code::AlreadyExists, "ROLE_NAME_TAKEN") => Some("RoleId"),
+            (Code::AlreadyExists, "REPORT_DEFINITION_TAKEN" | "TRIGGER_TAKEN") => Some("Id"),
             _ => None,
         }
     }
@@ -119,6 +123,8 @@ impl Fault {
                 self.wait.map(|wait| wait.max(1)).or(of_logins)
             }
             Code::DeadlineExceeded => Some(2),
+            // An account or an address that is locked out for so long.
+            Code::Unauthenticated => self.wait.map(|wait| wait.max(1)),
             _ => None,
         }
     }
@@ -140,13 +146,17 @@ impl Fault {
                 base::RESOURCE_IN_USE.plain()
             }
             ("NETWORK_OBSERVED", _, Some((name, _))) => base::PROPERTY_NOT_WRITABLE.with(&[name]),
+            ("HOST_WATCHDOG_NOT_SET" | "NO_HOST_WATCHDOG", _, Some((name, _))) => {
+                base::PROPERTY_NOT_WRITABLE.with(&[name]).resolved_by(&self.message)
+            }
             ("ROLE_PREDEFINED", ..) => match named {
                 Some((name, _)) => base::PROPERTY_NOT_WRITABLE.with(&[name]),
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),
             },
-            ("TOO_MANY_USERS" | "TOO_MANY_ROLES", ..) => {
-                base::CREATE_LIMIT_REACHED_FOR_RESOURCE.plain().resolved_by(&self.message)
-            }
+            (
+                "TOO_MANY_USERS" | "TOO_MANY_ROLES" | "TOO_MANY_REPORT_DEFINITIONS" | "TOO_MANY_TRIGGERS",
+                ..,
+            ) => base::CREATE_LIMIT_REACHED_FOR_RESOURCE.plain().resolved_by(&self.message),
             // An open stream is a subscription, too.
             ("TOO_MANY_SUBSCRIPTIONS" | "TOO_MANY_STREAMS", ..) => {
                 base::EVENT_SUBSCRIPTION_LIMIT_EXCEEDED.plain().resolved_by(&self.message)
@@ -162,6 +172,10 @@ impl Fault {
             // The body was understood, and its owner says what is wrong with it.
             (_, Code::InvalidArgument | Code::OutOfRange, None) => {
                 base::GENERAL_ERROR.plain().resolved_by(&self.message)
+            }
+            // It is said of names that nobody has as well.
+            ("LOCKED_OUT", Code::Unauthenticated, _) => {
+                base::NO_VALID_SESSION.plain().resolved_by(&self.message)
             }
             (_, Code::Unauthenticated, _) => base::NO_VALID_SESSION.plain(),
             (_, Code::PermissionDenied, _) => base::INSUFFICIENT_PRIVILEGE.plain(),
@@ -255,6 +269,9 @@ mod tests {
         }
         let weak = Fault { reason: "WEAK_PASSWORD".into(), ..told("password: too short") };
         assert!(!weak.is_of_fields());
+        let weak = Fault { fields: vec![("password".into(), "too short".into())], ..weak };
+        assert_eq!(weak.named(&[("password", "Password")]), [("Password", "too short")]);
+        assert!(weak.named(&[("role", "RoleId")]).is_empty());
     }
 
     #[test]
@@ -270,6 +287,8 @@ mod tests {
             ("TOO_MANY_STREAMS", None, 409, "EventSubscriptionLimitExceeded"),
             ("TOO_MANY_USERS", None, 409, "CreateLimitReachedForResource"),
             ("TOO_MANY_ROLES", None, 409, "CreateLimitReachedForResource"),
+            ("TOO_MANY_REPORT_DEFINITIONS", None, 409, "CreateLimitReachedForResource"),
+            ("TOO_MANY_TRIGGERS", None, 409, "CreateLimitReachedForResource"),
             ("TOO_MANY_IPMI_USERS", None, 409, "GeneralError"),
             ("TOO_MANY_COPIES", None, 503, "GeneralError"),
             ("TOO_MANY_CALLS", Some(1), 503, "ServiceTemporarilyUnavailable"),
@@ -295,6 +314,23 @@ mod tests {
         assert_eq!(logins.to_message(None).to_json()["MessageArgs"][0], "2");
         let away = Fault { wait: Some(30), ..Fault::new(Code::Unavailable, "it begins") };
         assert_eq!((away.status(), away.retry_after()), (503, Some(30)));
+    }
+
+    #[test]
+    fn who_is_locked_out_learns_for_how_long_and_why() {
+        let refused = |reason: &str, wait| Fault {
+            reason: reason.into(),
+            wait,
+            ..Fault::new(Code::Unauthenticated, "locked for 42 s")
+        };
+        let locked = refused("LOCKED_OUT", Some(42));
+        assert_eq!((locked.status(), locked.retry_after()), (401, Some(42)));
+        let json = locked.to_message(None).to_json();
+        assert_eq!(json["MessageId"], "Base.1.22.NoValidSession");
+        assert_eq!(json["Resolution"], "locked for 42 s");
+        let wrong = refused("INVALID_CREDENTIALS", None);
+        assert_eq!((wrong.status(), wrong.retry_after()), (401, None));
+        assert_ne!(wrong.to_message(None).to_json()["Resolution"], "locked for 42 s");
     }
 
     #[test]

@@ -28,6 +28,7 @@
     )
 )]
 
+mod accept;
 mod answer;
 mod body;
 mod etag;
@@ -40,11 +41,15 @@ mod metadata;
 mod pointer;
 mod privilege;
 mod query;
+mod refusal;
 mod reports;
 mod resource;
 pub mod resources;
+mod rollup;
+mod room;
 mod route;
 mod select;
+mod shown;
 mod world;
 
 pub use answer::{Answer, Body};
@@ -57,11 +62,12 @@ pub use message::{
 pub use pointer::Pointer;
 pub use privilege::{Asker, Entity, Method, Privileges, entity};
 pub use query::{Expand, Follow, LEVELS_MAX, Query, QueryError};
-pub use reports::{MetricReport, metric_reports};
+pub use reports::{MetricReport, metric_report, metric_reports};
 pub use resource::{
-    Action, Answers, Change, Create, Deed, Delete, Given, Kind, Made, Names, Parameter, Patch, Property,
-    Resource, Show,
+    Action, Answers, Change, Create, Deed, Delete, Given, Kind, Made, Names, Offers, Parameter, Patch,
+    Property, Resource, Show, Values,
 };
+pub use rollup::{Health, Rollup};
 pub use route::Route;
 pub use select::{Select, SelectError};
 pub use world::{About, Call, Collected, Need, StreamOpen, Supply, World};

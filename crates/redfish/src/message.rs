@@ -88,6 +88,12 @@ impl Message {
         self
     }
 
+    /// The first property it is about, where it names one.
+    #[must_use]
+    pub(crate) fn place(&self) -> Option<&Pointer> {
+        self.related.first()
+    }
+
     /// Says what is to be done in the words of who refused it, in place of the registry's (DSP0268, `Message.Resolution`), cut after 1,024 characters. An empty
     /// text says nothing.
     #[must_use]
@@ -176,6 +182,22 @@ pub(crate) static KNOWN_TO_HOST_ONLY: Template = Template {
     args: 1,
 };
 
+pub(crate) static SET_POINT_HELD: Template = Template {
+    id: "UBmc.1.0.SetPointHeld",
+    severity: Severity::OK,
+    text: "The set point is held at %1 percent until %2. Then the service decides again.",
+    resolution: "Set it again to hold it for longer, or the control mode Automatic to give it back.",
+    args: 2,
+};
+
+pub(crate) static FANS_AT_FULL_SPEED: Template = Template {
+    id: "UBmc.1.0.FansAtFullSpeed",
+    severity: Severity::Warning,
+    text: "The set point does not count now: the fans run at full speed for safety (%1).",
+    resolution: "Look at the components that the message names.",
+    args: 1,
+};
+
 /// The body of an answer that is an error (DSP0266 §8.6).
 pub(crate) fn error_body(messages: &[Message]) -> Value {
     let general = base::GENERAL_ERROR.plain();
@@ -185,6 +207,16 @@ pub(crate) fn error_body(messages: &[Message]) -> Value {
     };
     let all: Vec<Value> = messages.iter().map(Message::to_json).collect();
     json!({"error": {"code": head.id(), "message": head.text(), "@Message.ExtendedInfo": all}})
+}
+
+/// The body of an answer to what was done, with what else is to be said of it (DSP0266, "POST (action)").
+pub(crate) fn success_body(others: &[Message]) -> Value {
+    let done = base::SUCCESS.plain();
+    let mut body = error_body(std::slice::from_ref(&done));
+    if let Some(Value::Array(all)) = body.pointer_mut("/error/@Message.ExtendedInfo") {
+        all.extend(others.iter().map(Message::to_json));
+    }
+    body
 }
 
 /// What a registry holds.

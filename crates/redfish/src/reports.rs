@@ -1,11 +1,12 @@
 //! Metric reports as they are sent (DSP0266, "Metric report message object"): each is the resource as it is read, whole, with the context of who is sent it.
 
+use schema::v1alpha1 as v1;
 use serde_json::Value;
 
-use crate::exchange::show;
 use crate::fault::Fault;
 use crate::resources;
 use crate::route::Route;
+use crate::shown::{dressed, show};
 use crate::world::World;
 
 /// A metric report that was made.
@@ -50,11 +51,30 @@ pub fn metric_reports(world: &World) -> Result<Vec<MetricReport>, Fault> {
     Ok(made)
 }
 
+/// Makes the report of a definition that a client made, whether it may be read or is only sent. It takes what [`metric_reports`] takes.
+///
+/// # Errors
+/// As [`metric_reports`].
+pub fn metric_report(world: &World, definition: &v1::ReportDefinition) -> Result<MetricReport, Fault> {
+    let id = definition.id.as_str();
+    let shown = resources::defined_report(world, definition)?;
+    let body = dressed(
+        &World::default(),
+        shown,
+        &resources::REPORT,
+        &[id.to_owned()],
+        &resources::report_uri(id),
+        id,
+    );
+    let none = || Fault::new(schema::Code::Internal, "a report is no object");
+    let definition = resources::report_definition_uri(id);
+    Ok(MetricReport { definition, body: body.ok_or_else(none)? })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use schema::v1alpha1 as v1;
     use serde_json::json;
 
     use super::*;
@@ -110,5 +130,53 @@ mod tests {
         assert_eq!(map.remove("Context"), Some(json!("rack 7")));
         map.insert("@odata.type".into(), plain["@odata.type"].clone());
         assert_eq!(sent, plain);
+    }
+
+    #[test]
+    fn a_report_that_a_client_defined_has_the_sensors_that_it_names_and_those_of_a_kind() {
+        let mut world = World::default();
+        let chassis = vec![v1::Chassis { name: "chassis".into(), ..v1::Chassis::default() }];
+        let sensors = vec![
+            sensor("cpu", v1::SensorContext::Temperature, Some(41.5)),
+            sensor("fan", v1::SensorContext::Tach, Some(900.0)),
+            sensor("inlet", v1::SensorContext::Temperature, Some(20.0)),
+            sensor("gone", v1::SensorContext::Temperature, None),
+        ];
+        world.supply(Supply::Chassis(Arc::new(v1::ListChassisResponse { chassis, ..Default::default() })));
+        world.supply(Supply::Sensors(Arc::new(v1::ListSensorsResponse { sensors, ..Default::default() })));
+        let values = |metrics: &[(&str, &[&str])]| -> Vec<(String, String)> {
+            let metric = |(kind, sensors): &(&str, &[&str])| v1::ReportMetric {
+                kind: (*kind).to_owned(),
+                sensors: sensors.iter().map(|id| (*id).to_owned()).collect(),
+            };
+            let definition = v1::ReportDefinition {
+                id: "hot".into(),
+                name: "What is hot".into(),
+                metrics: metrics.iter().map(metric).collect(),
+                ..v1::ReportDefinition::default()
+            };
+            let report = metric_report(&world, &definition).unwrap();
+            assert!(report.definition().ends_with("/MetricReportDefinitions/hot"));
+            let body = report.payload("");
+            assert_eq!((&body["Id"], &body["Name"]), (&json!("hot"), &json!("What is hot")));
+            assert_eq!(body["@odata.id"], "/redfish/v1/TelemetryService/MetricReports/hot");
+            let of = |value: &Value| {
+                let property = value["MetricProperty"].as_str().unwrap();
+                let id = property.rsplit('/').nth(1).unwrap().trim_end_matches('#').to_owned();
+                (id, value["MetricValue"].as_str().unwrap().to_owned())
+            };
+            body["MetricValues"].as_array().unwrap().iter().map(of).collect()
+        };
+        let told = |all: &[(&str, &str)]| -> Vec<(String, String)> {
+            all.iter().map(|(id, value)| ((*id).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(values(&[("Temperature", &[])]), told(&[("cpu", "41.5"), ("inlet", "20")]));
+        assert_eq!(
+            values(&[("", &["inlet", "fan", "gone", "nope"])]),
+            told(&[("inlet", "20"), ("fan", "900")])
+        );
+        assert_eq!(values(&[("Rotational", &["inlet", "fan"])]), told(&[("fan", "900")]));
+        assert_eq!(values(&[("", &["cpu"]), ("Rotational", &[])]), told(&[("cpu", "41.5"), ("fan", "900")]));
+        assert!(values(&[("Power", &[])]).is_empty());
     }
 }

@@ -26,6 +26,8 @@ pub struct Resource {
     pub volatile: &'static [&'static str],
     /// Properties that an excerpt shows; none when it has no excerpt (DSP0266 §7.3.6).
     pub excerpt: &'static [&'static str],
+    /// The name, below it, of the resource that takes other values of it in its place (DSP0266, "Settings resource").
+    pub settings: Option<&'static str>,
     /// What a PATCH may change.
     pub patch: Option<Patch>,
     /// Groups of properties of a PATCH that count together only: of each all that are given are taken, or none, as one without another is not what was
@@ -37,12 +39,24 @@ pub struct Resource {
     pub delete: Option<Delete>,
     /// What can be done with it.
     pub actions: &'static [Action],
+    /// Which of those is offered by one of these names, as far as that is known; without it all. What is not is not shown: it would be refused.
+    pub offers: Option<Offers>,
+    /// Which of the values that a parameter of an action takes can be here; without it, and where it says nothing, all.
+    pub values: Option<Values>,
+    /// Parameters of its actions that are taken, as the standard has them, and of which nothing becomes: who gives one is told that in the answer.
+    pub unused: &'static [&'static str],
     /// What an action of this name answers, of what the owner answered; without it, as nearly all: that it is done.
     pub answers: Option<Answers>,
     /// What fields of the contract's requests are called here, for a POST or a PATCH that its owner refuses for one of them. A field that is made of one of
     /// several properties is there once for each.
     pub fields: Fields,
 }
+
+/// Whether an action of this name is offered.
+pub type Offers = fn(&World, Names<'_>, &str) -> bool;
+
+/// The values that can be of an action's parameter, by the names of both.
+pub type Values = fn(&World, Names<'_>, &str, &str) -> Option<Vec<&'static str>>;
 
 /// What an action answers.
 pub type Answers = fn(&str, &[u8]) -> Result<Answered, Fault>;
@@ -54,8 +68,13 @@ pub enum Answered {
     Nothing,
     /// This.
     Value(Value),
-    /// That it goes on, as the task with this id.
-    Task(String),
+    /// That it goes on, as the task with this id and this name.
+    Task {
+        /// As its owner calls it.
+        id: String,
+        /// As the task shows it.
+        name: String,
+    },
 }
 
 /// Names out of the path of a request, in their order.
@@ -88,11 +107,15 @@ impl Resource {
             nulls: &[],
             volatile: &[],
             excerpt: &[],
+            settings: None,
             patch: None,
             together: &[],
             create: None,
             delete: None,
             actions: &[],
+            offers: None,
+            values: None,
+            unused: &[],
             answers: None,
             fields: &[],
         }
@@ -124,6 +147,10 @@ pub enum Kind {
     Bool,
     /// A whole number from and to.
     Integer(i64, i64),
+    /// A number from and to, whole or not.
+    Decimal(i64, i64),
+    /// A number, with a fraction or without.
+    Number,
     /// A text of at most so many characters.
     Text(usize),
     /// A text that is not to be repeated, of at most so many characters.
@@ -132,22 +159,46 @@ pub enum Kind {
     Pem(usize),
     /// One of these.
     Enum(&'static [&'static str]),
+    /// A list of these, each at most once.
+    Enums(&'static [&'static str]),
+    /// A span of time (DSP0266, "Duration values"): `PT90S`. Months and years, whose lengths differ, and spans before nothing are none.
+    Duration,
+    /// An object of these properties, of which none has to be there.
+    Object(&'static [Property]),
+    /// A list of at most so many of those.
+    Objects(usize, &'static [Property]),
     /// A list of at most so many texts.
     Texts(usize),
     /// A URI of a resource: `{"@odata.id": …}`.
     Link,
     /// A list of at most so many of those.
     Links(usize),
-    /// A list of at most so many objects of names with texts, which are not to be repeated: headers of HTTP.
+    /// A list of at most so many objects of names with texts, which are not to be repeated: headers of HTTP. One such object is a list of one.
     Headers(usize),
     /// A list of at most so many addresses of IPv4, each of texts; null and empty objects, with which clients fill lists up, are none.
     Ipv4(usize),
+    /// An object of names that the resource shows, with values: which names there are, and which values they take, the resource says.
+    Attributes,
+}
+
+impl Kind {
+    /// What a parameter of an action is called that is one (DSP0268, `ActionInfo`).
+    pub(crate) fn data_type(self) -> &'static str {
+        match self {
+            Self::Bool => "Boolean",
+            Self::Integer(..) | Self::Decimal(..) | Self::Number => "Number",
+            Self::Text(_) | Self::Secret(_) | Self::Pem(_) | Self::Enum(_) | Self::Duration => "String",
+            Self::Texts(_) | Self::Enums(_) => "StringArray",
+            Self::Link | Self::Object(_) | Self::Attributes => "Object",
+            Self::Links(_) | Self::Headers(_) | Self::Ipv4(_) | Self::Objects(..) => "ObjectArray",
+        }
+    }
 }
 
 /// A property that a client may give.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Property {
-    /// The names on the way: `Boot/BootSourceOverrideTarget`.
+    /// The names on the way: `Boot/BootSourceOverrideTarget`. The first may be that of an annotation: `@Redfish.SettingsApplyTime/ApplyTime`.
     pub path: &'static str,
     /// What it may be.
     pub kind: Kind,
@@ -195,6 +246,21 @@ impl Given {
         items.iter().filter_map(text).collect()
     }
 
+    /// The paths of all that was given.
+    pub fn paths(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|(path, _)| *path)
+    }
+
+    /// The value at a path, whether it was given by itself or in an object that was.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Option<&Value> {
+        if let Some(value) = self.get(path) {
+            return Some(value);
+        }
+        let (top, below) = path.split_once('/')?;
+        below.split('/').try_fold(self.get(top)?, |value, name| value.get(name))
+    }
+
     /// Whether nothing was given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -207,7 +273,7 @@ impl Given {
 pub struct Change {
     /// Paths of properties.
     pub properties: Vec<&'static str>,
-    /// What makes it so; a message when it cannot be.
+    /// What makes it so; a message when it cannot be. One that names a place is told of that place only.
     pub call: Result<Call, Message>,
 }
 
@@ -235,8 +301,8 @@ pub struct Patch {
 pub struct Create {
     /// Which properties, and whether each has to be there.
     pub properties: &'static [(Property, bool)],
-    /// Which call makes it.
-    pub call: fn(&World, &Given) -> Result<Call, Message>,
+    /// Which call makes it; otherwise all that is wrong with what is given.
+    pub call: fn(&World, &Given) -> Result<Call, Vec<Message>>,
     /// What became of the owner's answer.
     pub made: fn(&[u8]) -> Result<Made, Fault>,
     /// What is known of that afterwards is asked again.
@@ -265,7 +331,7 @@ pub struct Action {
     pub parameters: &'static [Parameter],
     /// Whether what it is done with is there, from as little as says so: an action waits for nobody who only knows what is shown beside.
     pub is_there: fn(&World, Names<'_>) -> Result<bool, Fault>,
-    /// Which call does it; `None` for one that needs none, as it is so already.
+    /// Which call does it; the message `Success` of `Base` where none is needed, as it is so already.
     pub run: fn(&World, Names<'_>, &Given) -> Result<Call, Message>,
 }
 

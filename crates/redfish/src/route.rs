@@ -70,8 +70,10 @@ impl Route {
             ["odata"] => return Some(Self::fixed(Target::Odata, "/redfish/v1/odata")),
             ["$metadata"] => return Some(Self::fixed(Target::Metadata, "/redfish/v1/$metadata")),
             ["Registries", file, content] if file == content => {
-                let registry = resources::REGISTRIES.iter().find(|registry| registry.prefix == *file)?;
-                return Some(Self::fixed(Target::Registry(registry), path));
+                // Others are made of what there is.
+                if let Some(registry) = resources::REGISTRIES.iter().find(|one| one.prefix == *file) {
+                    return Some(Self::fixed(Target::Registry(registry), path));
+                }
             }
             ["UpdateService", resources::PUSH] => {
                 return Some(Self::fixed(Target::Push, &uri(&text)));
@@ -154,6 +156,18 @@ impl Route {
     #[must_use]
     pub fn allow(&self) -> String {
         self.methods().iter().map(|method| method.name()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What is to be done in place of a method that is not taken here; empty where nothing is known.
+    pub(crate) fn instead(&self, method: Method) -> String {
+        match self.target {
+            Target::Resource(Resource { settings: Some(settings), .. })
+                if matches!(method, Method::Patch | Method::Put) =>
+            {
+                format!("Send a PATCH to {}/{settings} and restart the system.", self.uri)
+            }
+            _ => String::new(),
+        }
     }
 
     /// The entity of the privilege registry, and the alternatives of privileges that the method takes; none for what is open to all.

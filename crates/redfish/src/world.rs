@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use schema::rpc::{
-    asset_service, certificate_service, chassis_service, console_service, event_service, host_service,
-    ipmi_service, kvm_service, led_service, management_controller_service, media_service, network_service,
-    role_service, sensor_service, session_service, ssh_service, system_service, thermal_service,
-    user_service, vnc_service,
+    asset_service, certificate_service, chassis_service, console_service, event_service,
+    host_firmware_service, host_service, ipmi_service, kvm_service, led_service,
+    management_controller_service, media_service, network_service, role_service, sensor_service,
+    session_service, ssh_service, system_service, telemetry_service, thermal_service, user_service,
+    vnc_service,
 };
 use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
@@ -17,6 +18,7 @@ use schema::{Code, Method, MethodInfo};
 use crate::fault::Fault;
 use crate::index::Indexes;
 use crate::privilege::{Asker, Privileges};
+use crate::rollup::Rollup;
 
 /// What the names of reports of histories begin with; what follows is the sensor.
 pub(crate) const HISTORY: &str = "history-";
@@ -188,6 +190,11 @@ needs! {
         media_service::GET_MEDIA_SWITCH,
         &v1::GetMediaSwitchRequest::default(),
     );
+    /// The watchdog timer of a machine.
+    Watchdog watchdog: v1::GetHostWatchdogResponse = |_about| Call::new(
+        ipmi_service::GET_HOST_WATCHDOG,
+        &v1::GetHostWatchdogRequest::default(),
+    );
     /// The certificate of HTTPS.
     Certificate certificate: v1::GetCertificateResponse = |_about| Call::new(
         certificate_service::GET_CERTIFICATE,
@@ -251,6 +258,21 @@ needs! {
         event_service::LIST_EVENT_SUBSCRIPTIONS,
         &v1::ListEventSubscriptionsRequest::default(),
     );
+    /// What the firmware of the machines lets be set.
+    Firmware firmware: v1::ListHostFirmwareResponse = |_about| Call::new(
+        host_firmware_service::LIST_HOST_FIRMWARE,
+        &v1::ListHostFirmwareRequest::default(),
+    );
+    /// The metric reports that clients have defined.
+    ReportDefinitions report_definitions: v1::ListReportDefinitionsResponse = |_about| Call::new(
+        telemetry_service::LIST_REPORT_DEFINITIONS,
+        &v1::ListReportDefinitionsRequest::default(),
+    );
+    /// The triggers that clients have made.
+    Triggers triggers: v1::ListTriggersResponse = |_about| Call::new(
+        telemetry_service::LIST_TRIGGERS,
+        &v1::ListTriggersRequest::default(),
+    );
 }
 
 /// A stream of events that is open.
@@ -304,6 +326,8 @@ pub struct About {
     pub collected: Vec<Collected>,
     /// Identity of this installation, a UUID; empty when it is not known.
     pub uuid: String,
+    /// How what is measured and what cools is; `None` while that is not known.
+    pub rollup: Option<Arc<Rollup>>,
     /// Who asks; nobody in particular while nobody is logged in.
     pub asker: Asker,
     /// The names in the path of the request.
@@ -339,6 +363,14 @@ impl World {
     /// As [`Self::hosts`].
     pub fn host(&self, name: &str) -> Result<Option<&v1::Host>, Fault> {
         Ok(self.hosts()?.hosts.iter().find(|host| host.name == name))
+    }
+
+    /// What the firmware of the machine of that name lets be set; `None` where it has not reported that.
+    ///
+    /// # Errors
+    /// As [`Self::firmware`].
+    pub fn firmware_of(&self, host: &str) -> Result<Option<&v1::HostFirmware>, Fault> {
+        Ok(self.firmware()?.firmware.iter().find(|firmware| firmware.host_name == host))
     }
 
     /// The box of that name.

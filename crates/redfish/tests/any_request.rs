@@ -176,15 +176,21 @@ fn drawn(refusals: bool) -> impl Strategy<Value = Drawn> {
     let odata =
         prop_oneof![8 => Just(None), 1 => Just(Some("4.0".to_owned())), 1 => "[0-9.]{0,4}".prop_map(Some)];
     let method = prop::sample::select(Method::ALL.to_vec());
-    let headers = (any_tag(), any_tag(), odata);
+    let accept = prop::option::weighted(
+        0.2,
+        prop_oneof![Just("application/json".to_owned()), Just("*/*".to_owned()), "[ -~]{0,24}"],
+    );
+    let headers = (any_tag(), any_tag(), odata, accept);
     (any_path(), method, any_query(), headers, any_body(), any_asker(), refusals).prop_map(
-        |(path, method, query, (if_match, if_none_match, odata_version), body, asker, refusals)| Drawn {
-            path,
-            method,
-            request: Request { query, if_match, if_none_match, odata_version },
-            body,
-            asker,
-            refusals,
+        |(path, method, query, (if_match, if_none_match, odata_version, accept), body, asker, refusals)| {
+            Drawn {
+                path,
+                method,
+                request: Request { query, if_match, if_none_match, odata_version, accept },
+                body,
+                asker,
+                refusals,
+            }
         },
     )
 }
@@ -204,7 +210,7 @@ fn check(drawn: &Drawn) -> Result<(), TestCaseError> {
     // Whoever is at fault when something is refused: what is sent is not.
     let unsupported = status == 501 && message == "QueryParameterUnsupported" && method.reads();
     prop_assert!(status < 500 || unsupported || !drawn.refusals.is_empty(), "{status} {message}");
-    prop_assert!([200, 201, 204, 304].contains(&status) || status >= 400, "{status}");
+    prop_assert!([200, 201, 202, 204, 304].contains(&status) || status >= 400, "{status}");
     if status >= 400 {
         prop_assert!(message.split(' ').all(|id| !id.is_empty()), "{status} without a message");
         let error = &answer.value()["error"];
@@ -223,7 +229,7 @@ fn check(drawn: &Drawn) -> Result<(), TestCaseError> {
     // Of what there is too much of, its owner alone knows for how long.
     let is_too_much = message.contains("GeneralError");
     prop_assert!(status != 503 || answer.header("retry-after").is_some() || is_too_much, "{}", message);
-    if method.reads() || [401, 403, 404, 405, 412].contains(&status) && drawn.refusals.is_empty() {
+    if method.reads() || [401, 403, 404, 405, 406, 412].contains(&status) && drawn.refusals.is_empty() {
         prop_assert_eq!(changed, 0, "{} and yet something was changed", status);
     }
     if answer.status == 200 && answer.header("etag").is_some() && drawn.request.query.is_empty() {

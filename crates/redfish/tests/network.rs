@@ -42,6 +42,21 @@ fn an_address_is_asked_for_as_clients_do() {
             false,
             fixed4("192.0.2.9/24", "192.0.2.1"),
         ),
+        // A place that nothing is shown in is left as it is, and the next is filled.
+        (json!({"IPv4StaticAddresses": [{}, full]}), false, fixed4("192.0.2.9/24", "192.0.2.1")),
+        // As it is, which is in the other list as well.
+        (
+            json!({"IPv4StaticAddresses": [{}], "IPv4Addresses": [full]}),
+            false,
+            fixed4("192.0.2.9/24", "192.0.2.1"),
+        ),
+        (
+            json!({"DHCPv4": {"DHCPEnabled": false}, "IPv4StaticAddresses": [{}]}),
+            false,
+            fixed4("192.0.2.5/24", "192.0.2.1"),
+        ),
+        (json!({"IPv4StaticAddresses": []}), true, None),
+        (json!({"IPv4StaticAddresses": [null]}), true, None),
         // As older clients have it.
         (json!({"IPv4Addresses": [full]}), false, fixed4("192.0.2.9/24", "192.0.2.1")),
         (json!({"IPv4Addresses": [{"AddressOrigin": "DHCP"}]}), true, None),
@@ -81,6 +96,40 @@ fn an_address_is_asked_for_as_clients_do() {
     ] {
         assert_eq!(asked(&body), Err(format!("400 {expected}")), "{body}");
     }
+}
+
+#[test]
+fn an_empty_object_leaves_the_address_as_it_is() {
+    let with_fixed = |body: &Value| {
+        let mut bench = Bench::agreeing();
+        let mut all = network();
+        all.interfaces[0].fixed4 = fixed4("192.0.2.9/24", "192.0.2.1");
+        all.interfaces[0].dhcp4 = false;
+        bench.say("rpc.NetworkService.ListNetworkInterfaces", &all);
+        let answer = bench.send(Method::Patch, ETH0, body);
+        let asked = bench.called.first().map(|call| {
+            let request = v1::ChangeNetworkRequest::decode(call.request.as_slice()).unwrap();
+            (request.dhcp4, request.fixed4)
+        });
+        (answer.status, said(&answer), asked)
+    };
+    let ok = |dhcp4, fixed4| (200, String::new(), Some((dhcp4, fixed4)));
+    for list in [json!([{}]), json!([{}, null]), json!([{}, {}, {}])] {
+        for name in ["IPv4StaticAddresses", "IPv4Addresses"] {
+            assert_eq!(with_fixed(&json!({ (name): list })), ok(false, None), "{name} {list}");
+        }
+    }
+    // With a name server beside it that is all that is asked for.
+    let body = json!({"IPv4StaticAddresses": [{}], "StaticNameServers": ["192.0.2.54"]});
+    assert_eq!(with_fixed(&body), ok(false, None));
+    for list in [json!([]), json!([null]), json!([null, {}])] {
+        assert_eq!(with_fixed(&json!({ "IPv4StaticAddresses": list })), ok(true, None), "{list}");
+    }
+    // The address that stays and one more are two.
+    let body = json!({"IPv4StaticAddresses": [{}, {"Address": "192.0.2.10"}]});
+    assert_eq!(with_fixed(&body), (400, "ArraySizeTooLong".into(), None));
+    let body = json!({"IPv4StaticAddresses": [{"Address": "192.0.2.10"}, {}]});
+    assert_eq!(with_fixed(&body), ok(false, fixed4("192.0.2.10/24", "192.0.2.1")));
 }
 
 #[test]
@@ -187,6 +236,11 @@ fn time_servers_are_named_and_switched_by_one_request() {
         (json!({"ProtocolEnabled": false, "NTPServers": ["a"]}), servers(&["a"]), Some(false)),
         // As it is.
         (json!({"ProtocolEnabled": true, "NTPServers": ["192.0.2.123"]}), None, None),
+        // One is taken out, and left, as DSP0266 has it of arrays and DMTF's Protocol Validator sends it.
+        (json!({"NTPServers": [null, "b"]}), servers(&["b"]), None),
+        (json!({"NTPServers": [{}, "b"]}), servers(&["192.0.2.123", "b"]), None),
+        (json!({"NTPServers": [null]}), servers(&[]), None),
+        (json!({"NTPServers": [{}, null]}), None, None),
     ] {
         let expected = v1::ChangeNetworkRequest { time_servers, time_enabled, ..Default::default() };
         assert_eq!(asked(&json!({"NTP": ntp})), expected, "{ntp}");

@@ -99,6 +99,11 @@ fn misfits(property: &Property) -> Vec<(Value, &'static str)> {
                 (json!(from - 1), "PropertyValueOutOfRange"),
             ]);
         }
+        Kind::Decimal(from, to) => {
+            all.extend([(json!("1"), TYPE), (json!(true), TYPE)]);
+            let beyond = [json!(to + 1), json!(from - 1), json!(to as f64 + 0.5), json!(1e300)];
+            all.extend(beyond.map(|value| (value, "PropertyValueOutOfRange")));
+        }
         Kind::Text(most) | Kind::Secret(most) | Kind::Pem(most) => {
             all.extend([(json!(1), TYPE), (json!(true), TYPE)]);
             all.push((json!("x".repeat(most + 1)), "StringValueTooLong"));
@@ -108,6 +113,14 @@ fn misfits(property: &Property) -> Vec<(Value, &'static str)> {
             all.extend([(json!(1), TYPE), (json!(false), TYPE)]);
             all.extend([(json!("Nope"), "PropertyValueNotInList"), (json!(""), "PropertyValueNotInList")]);
         }
+        Kind::Number => all.extend([(json!("1"), TYPE), (json!(true), TYPE)]),
+        Kind::Duration => {
+            all.extend([(json!(90), TYPE), (json!("90 s"), "PropertyValueFormatError")]);
+        }
+        Kind::Enums(_) => {
+            all.extend([(json!("Nope"), TYPE), (json!(["Nope"]), "PropertyValueNotInList")]);
+        }
+        Kind::Object(_) | Kind::Objects(..) => all.push((json!("text"), TYPE)),
         Kind::Texts(most) => {
             all.push((json!("text"), TYPE));
             all.push((json!(vec!["x"; most + 1]), "ArraySizeTooLong"));
@@ -124,11 +137,12 @@ fn misfits(property: &Property) -> Vec<(Value, &'static str)> {
             all.push((json!(vec![Value::Null; most + 1]), "ArraySizeTooLong"));
         }
         Kind::Link | Kind::Links(_) => all.push((json!("/redfish/v1"), TYPE)),
+        Kind::Attributes => all.extend([(json!("Smt"), TYPE), (json!(true), TYPE)]),
     }
     // Of a list and a link another message fits as well: what is inside is wrong.
     all.retain(|(value, _)| match property.kind {
-        Kind::Link => !value.is_object(),
-        Kind::Links(_) => !value.is_array(),
+        Kind::Link | Kind::Attributes | Kind::Object(_) => !value.is_object(),
+        Kind::Links(_) | Kind::Objects(..) => !value.is_array(),
         _ => true,
     });
     all
@@ -218,6 +232,39 @@ fn each_property_takes_what_fits_and_says_what_does_not() {
     assert!(rows > 120, "{rows}");
 }
 
+#[test]
+fn a_list_of_texts_is_changed_element_by_element() {
+    let mut rows = 0;
+    for (_, patch, path) in patched() {
+        let shown = Bench::new().shown(&path);
+        for property in patch.properties.iter().filter(|property| matches!(property.kind, Kind::Texts(_))) {
+            let list = shown.pointer(&place(property)).and_then(Value::as_array).cloned().unwrap_or_default();
+            // What is asked for by a list, or said of it.
+            let asked = |list: &[Value]| {
+                let mut bench = Bench::agreeing();
+                let answer = bench.send(Method::Patch, &path, &nested(property.path, json!(list)));
+                let requests: Vec<Vec<u8>> = bench.called.into_iter().map(|call| call.request).collect();
+                (answer.status, said(&answer), requests)
+            };
+            let kept = vec![json!({}); list.len()];
+            let without_first = list.get(1..).unwrap_or_default().to_vec();
+            let but_first = [vec![Value::Null], kept.get(1..).unwrap_or_default().to_vec()].concat();
+            let text = vec![json!("text")];
+            for (given, means) in [
+                ([kept.clone(), vec![Value::Null]].concat(), list.clone()),
+                ([kept.clone(), text.clone()].concat(), [list.clone(), text.clone()].concat()),
+                (but_first.clone(), without_first.clone()),
+                ([but_first, text.clone()].concat(), [without_first, text].concat()),
+            ] {
+                assert_eq!(asked(&given), asked(&means), "{path} {}: {given:?}", property.path);
+                rows += 1;
+            }
+        }
+    }
+    // Name servers, those in use, time servers, types of an account, and two lists of privileges.
+    assert!(rows >= 6 * 4, "{rows}");
+}
+
 /// Every leaf of a value, as a body that would set it.
 fn leaves(value: &Value, prefix: &str, out: &mut Vec<(String, Value)>) {
     let Value::Object(map) = value else { return };
@@ -238,9 +285,13 @@ fn what_is_shown_and_not_taken_is_read_only() {
         let shown = Bench::new().shown(&path);
         let mut all = Vec::new();
         leaves(&shown, "", &mut all);
+        let takes = |property: &Property, name: &str| {
+            let is_inside = || name.starts_with(&format!("{}/", property.path));
+            property.path == name || matches!(property.kind, Kind::Attributes) && is_inside()
+        };
         let (taken, fixed): (Vec<_>, Vec<_>) = all
             .into_iter()
-            .partition(|(name, _)| patch.properties.iter().any(|property| property.path == name));
+            .partition(|(name, _)| patch.properties.iter().any(|property| takes(property, name)));
         assert!(fixed.len() > 4, "{path}: {fixed:?}");
         for (name, value) in &fixed {
             // A name of an action has a dot and a sign in it, and a pointer writes some signs otherwise.
@@ -308,7 +359,9 @@ fn a_link_is_read_only_and_may_come_back_as_it_was() {
 #[test]
 fn the_path_of_a_property_is_no_name() {
     for (_, patch, path) in patched() {
-        for property in patch.properties.iter().filter(|property| property.path.contains('/')) {
+        // What is in an annotation has a name that is one whatever follows.
+        let inside = |property: &&Property| property.path.contains('/') && !property.path.starts_with('@');
+        for property in patch.properties.iter().filter(inside) {
             let body = json!({ (property.path): fitting(property) });
             let at = format!("/{}", property.path.replace('/', "~1"));
             assert_eq!(send(&path, &body), told(400, &["PropertyUnknown"], &[&at], 0), "{path} {body}");

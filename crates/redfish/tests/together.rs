@@ -183,8 +183,12 @@ fn what_is_beside_a_group_is_done_and_what_is_sent_back_as_it_is_shown_spoils_no
 #[test]
 fn what_an_owner_refuses_leaves_out_what_counts_with_it() {
     let mut bench = Bench::agreeing();
-    let weak = Fault { reason: "WEAK_PASSWORD".into(), ..Fault::new(Code::InvalidArgument, "too short") };
-    bench.refuse("rpc.UserService.ResetPassword", weak);
+    let weak = Fault {
+        reason: "WEAK_PASSWORD".into(),
+        fields: vec![("password".to_owned(), "too short".to_owned())],
+        ..Fault::new(Code::InvalidArgument, "too short")
+    };
+    bench.refuse("rpc.UserService.UpdateUser", weak);
     let body = json!({"Password": "short", "RoleId": "Administrator", "Enabled": true});
     let (status, said) = send(&mut bench, ACCOUNT, &body);
     let said: Vec<_> = said.iter().map(|(at, id)| (at.as_str(), id.as_str())).collect();
@@ -193,7 +197,7 @@ fn what_an_owner_refuses_leaves_out_what_counts_with_it() {
         said,
         [("/Enabled", CONFLICT), ("/Password", "PasswordComplexityNotMet"), ("/RoleId", CONFLICT)]
     );
-    assert_eq!(methods(&bench), ["ResetPassword"]);
+    assert_eq!(methods(&bench), ["UpdateUser"], "all of it is one call");
 }
 
 #[test]

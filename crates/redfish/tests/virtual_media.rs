@@ -44,7 +44,10 @@ fn a_drive_is_shown_below_the_manager_and_below_its_machine() {
         );
         assert_eq!(shown["WriteProtected"], true);
         assert_eq!(shown["MediaTypes"], json!(["CD", "DVD"]));
-        assert!(shown.get("UserName").is_none() && shown.get("Password").is_none());
+        // Clients give what they see, and a secret is never shown.
+        for name in ["UserName", "Password"] {
+            assert_eq!(shown.get(name), Some(&Value::Null), "{name}");
+        }
     }
     assert_eq!(bench.get("/redfish/v1/Systems/system/VirtualMedia/none").status, 404);
     assert_eq!(bench.get("/redfish/v1/Systems/other/VirtualMedia").status, 404);
@@ -62,12 +65,57 @@ fn a_drive_is_shown_below_the_manager_and_below_its_machine() {
     let shown = bench.shown("/redfish/v1/Systems/system/VirtualMedia/usb");
     assert_eq!((&shown["Inserted"], &shown["ConnectedVia"]), (&json!(false), &json!("NotConnected")));
     // What clients compare with is there, and null.
-    assert_eq!((shown.get("Image"), shown.get("ImageName")), (Some(&Value::Null), Some(&Value::Null)));
+    for name in ["Image", "ImageName", "UserName", "Password", "TransferMethod", "TransferProtocolType"] {
+        assert_eq!(shown.get(name), Some(&Value::Null), "{name}");
+    }
     assert_eq!(shown["MediaTypes"], json!(["USBStick"]));
     // A board without drives has no links to any.
     bench.refuse("rpc.MediaService.ListMedia", Fault::new(Code::Unavailable, "mediasrv does not run"));
     assert!(bench.shown("/redfish/v1/Systems/system").get("VirtualMedia").is_none());
     assert!(bench.shown("/redfish/v1/Managers/bmc").get("VirtualMedia").is_none());
+}
+
+#[test]
+fn a_drive_is_where_it_is_and_nowhere_else() {
+    let mut bench = Bench::agreeing();
+    let body = json!({"Image": "https://images.example/a.iso"});
+    for at in ["Managers/system", "Systems/bmc", "Managers/other", "Systems/other"] {
+        let path = format!("/redfish/v1/{at}/VirtualMedia/cd");
+        let action = format!("{path}/Actions/VirtualMedia.InsertMedia");
+        for (method, path) in [
+            (Method::Get, path.clone()),
+            (Method::Get, format!("{path}/InsertMediaActionInfo")),
+            (Method::Patch, path.clone()),
+            (Method::Post, action),
+            (Method::Post, format!("{path}/Actions/VirtualMedia.EjectMedia")),
+        ] {
+            let body = if path.ends_with("EjectMedia") { json!({}) } else { body.clone() };
+            assert_eq!(bench.send(method, &path, &body).status, 404, "{} {path}", method.name());
+        }
+    }
+    assert!(bench.called.is_empty(), "{:?}", bench.called);
+}
+
+#[test]
+fn plain_http_is_offered_where_an_image_may_come_by_it() {
+    let mut bench = Bench::agreeing();
+    let media = |bench: &Bench, plain_http| {
+        let known = bench.answers["rpc.MediaService.ListMedia"].clone().unwrap();
+        v1::ListMediaResponse { plain_http, ..v1::ListMediaResponse::decode(known.as_slice()).unwrap() }
+    };
+    for (plain_http, expected) in [(false, json!(["HTTPS"])), (true, json!(["HTTPS", "HTTP"]))] {
+        let media = media(&bench, plain_http);
+        bench.say("rpc.MediaService.ListMedia", &media);
+        for path in [OF_MANAGER, OF_SYSTEM] {
+            let action = bench.shown(path)["Actions"]["#VirtualMedia.InsertMedia"].clone();
+            assert_eq!(action["TransferProtocolType@Redfish.AllowableValues"], expected, "{path}");
+            assert_eq!(action["TransferMethod@Redfish.AllowableValues"], json!(["Stream", "Upload"]));
+            let info = bench.shown(action["@Redfish.ActionInfo"].as_str().unwrap());
+            let parameters = info["Parameters"].as_array().unwrap();
+            let protocol = parameters.iter().find(|one| one["Name"] == "TransferProtocolType").unwrap();
+            assert_eq!(protocol["AllowableValues"], expected, "{path}");
+        }
+    }
 }
 
 #[test]
@@ -130,6 +178,7 @@ fn an_image_that_is_copied_first_is_a_task_until_it_is_inserted() {
         state: state.into(),
         size_bytes: 1000,
         received_bytes,
+        fault: if state == v1::MediaCopyState::Failed { "no such file (404)".into() } else { String::new() },
         ..v1::MediaCopy::default()
     };
     let running = copy(v1::MediaCopyState::Running, 250);
@@ -142,17 +191,20 @@ fn an_image_that_is_copied_first_is_a_task_until_it_is_inserted() {
     let answer = bench.send(Method::Post, &action, &body);
     let monitor = "/redfish/v1/TaskService/TaskMonitors/copy-1";
     assert_eq!((answer.status, answer.header("location")), (202, Some(monitor)));
+    // Some clients follow the monitor, others read the task in the body.
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    let begun = answer.value().clone();
     let asked = v1::InsertMediaRequest::decode(bench.called.last().unwrap().request.as_slice()).unwrap();
     assert!(asked.copy);
     for (copy, state, percent, status) in [
         (running, "Running", 25, 202),
         (copy(v1::MediaCopyState::Done, 1000), "Completed", 100, 204),
-        (copy(v1::MediaCopyState::Failed, 1000), "Exception", 99, 500),
-        (copy(v1::MediaCopyState::Stopped, 500), "Cancelled", 50, 500),
+        (copy(v1::MediaCopyState::Failed, 1000), "Exception", 99, 409),
+        (copy(v1::MediaCopyState::Stopped, 500), "Cancelled", 50, 409),
     ] {
         bench.say(
             "rpc.MediaService.ListMedia",
-            &v1::ListMediaResponse { slots: Vec::new(), copies: vec![copy] },
+            &v1::ListMediaResponse { copies: vec![copy], ..Default::default() },
         );
         let task = bench.shown("/redfish/v1/TaskService/Tasks/copy-1");
         assert_eq!(
@@ -164,7 +216,18 @@ fn an_image_that_is_copied_first_is_a_task_until_it_is_inserted() {
             (task["TaskMonitor"].as_str(), task["Name"].as_str()),
             (Some(monitor), Some("cd: copy a.iso"))
         );
-        assert_eq!(bench.get(monitor).status, status, "{state}");
+        for name in ["@odata.id", "@odata.type", "Id", "Name", "TaskMonitor"] {
+            assert_eq!(begun[name], task[name], "{name}");
+        }
+        let monitored = bench.get(monitor);
+        assert_eq!(monitored.status, status, "{state}");
+        // Why, for who sees no more than this.
+        let why = &monitored.value()["error"]["@Message.ExtendedInfo"][0]["Resolution"];
+        match state {
+            "Exception" => assert_eq!(why, "no such file (404)"),
+            "Cancelled" => assert_eq!(why, "it was ejected before it was inserted"),
+            _ => assert!(why.is_null(), "{why}"),
+        }
         let tasks = bench.shown("/redfish/v1/TaskService/Tasks").to_string();
         assert!(tasks.contains("Tasks/copy-1") && tasks.contains("Tasks/op-1"), "{tasks}");
     }

@@ -69,6 +69,8 @@ pub struct Row {
     pub fans: bool,
     /// Whether it reads and writes the board's EEPROMs: their files are handed to its group.
     pub eeproms: bool,
+    /// Whether it reads and writes the EEPROMs that hosts share with the board: their files are handed to its group.
+    pub mailboxes: bool,
     /// Whether it speaks to devices on I2C buses itself, as [`I2C_GROUP`].
     pub i2c: bool,
     /// Whether the operator hands it the lines of the board's sensors, one by one.
@@ -131,6 +133,7 @@ impl Row {
             devices: &[],
             fans: false,
             eeproms: false,
+            mailboxes: false,
             i2c: false,
             lines: false,
             joins: &[],

@@ -108,17 +108,34 @@ roster! {
         buckets: &["state", "config"],
         critical: true,
         // Memory, uptime, and what the kernel tells of the reset before this boot.
-        reads: &["/proc/meminfo", "/proc/uptime", "/sys/class/watchdog", "/sys/devices", "/sys/fs/pstore"],
+        // And the EEPROMs that hosts share with the board.
+        reads: &[
+            "/proc/meminfo",
+            "/proc/uptime",
+            "/sys/bus/i2c",
+            "/sys/class/watchdog",
+            "/sys/devices",
+            "/sys/fs/pstore",
+        ],
+        writes: &["/sys/devices"],
+        // Which of what is there is its own is said by their group.
+        mailboxes: true,
         ..Row::daemon("statemgr", "Keep the desired and actual state of host, chassis and controller", 2)
     };
     /// Not critical: events are kept and watched without it, only lists of them need it, and who is sent them gets them later. It reaches outward so that
     /// websrv, which strangers speak to, need not.
     Eventlog = Row {
         pages: &["eventlog"],
-        // Whether who subscribed still may, and what metric reports are made of.
-        asks: &["AuthService.ListAccountNames", "ChassisService.ListChassis", "SensorService.ListSensors"],
-        events: &["log"],
-        buckets: &["subscriptions", "resolutions"],
+        // Whether who subscribed still may, what metric reports are made of, and what triggers go by.
+        asks: &[
+            "AuthService.ListAccountNames",
+            "ChassisService.ListChassis",
+            "SensorService.ListSensors",
+            "SensorService.GetReadings",
+        ],
+        events: &["log", "telemetry"],
+        tells: &["telemetry"],
+        buckets: &["subscriptions", "resolutions", "telemetry"],
         streams: &[Stream::Events],
         trims: &[Stream::Events],
         needs_board: false,

@@ -31,6 +31,7 @@ mod structure;
 pub use build::Builder;
 pub use entry::{EntryPoint, Error};
 pub use machine::{
-    Baseboard, Chassis, Device, Firmware, Machine, Memory, OEM_STRINGS_MAX, Processor, Slot, System,
+    Architecture, Baseboard, Chassis, Device, Firmware, Machine, Memory, OEM_STRINGS_MAX, Processor, Slot,
+    System,
 };
 pub use structure::{MAX_STRUCTURES, MAX_TABLE, Structure, structures};

@@ -89,6 +89,38 @@ pub struct Processor {
     pub threads: Option<u16>,
     /// Its highest clock in this machine, in MHz.
     pub max_mhz: Option<u16>,
+    /// Whose programs it runs, as far as its family says.
+    pub architecture: Option<Architecture>,
+    /// It can run programs of 64 bits.
+    pub is_64_bit: bool,
+}
+
+/// Whose programs a processor runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Architecture {
+    /// Intel's and AMD's.
+    X86,
+    /// ARM's.
+    Arm,
+    /// RISC-V's.
+    RiscV,
+    /// IBM's POWER.
+    Power,
+}
+
+/// The architecture of a family of processors (section 7.5.2, table 23): those of servers. Others, and families that say "other" or "unknown", are none.
+fn architecture(family: u16) -> Option<Architecture> {
+    match family {
+        // Pentiums, AMD's K5 to Athlon; Core Duo, Turion, Phenom, EPYC, FX; Athlon 64, Opteron; Xeon, Core i3 to i9; Xeon and Opteron by number.
+        0x0b..=0x1f | 0x28..=0x2f | 0x38..=0x3f | 0x46..=0x4f | 0x66..=0x6f | 0x83..=0x8f | 0xa1..=0xc7 => {
+            Some(Architecture::X86)
+        }
+        0xcd..=0xf0 => Some(Architecture::X86),
+        0x20..=0x27 => Some(Architecture::Power),
+        0x100..=0x102 | 0x118 | 0x119 => Some(Architecture::Arm),
+        0x200..=0x202 => Some(Architecture::RiscV),
+        _ => None,
+    }
 }
 
 /// A slot for memory (type 17, section 7.18).
@@ -312,6 +344,11 @@ fn known(word: Option<u16>) -> Option<u16> {
 }
 
 fn processor(s: &Structure<'_>) -> Processor {
+    // 0xfe says to look at two bytes further on.
+    let family = match s.byte(6) {
+        Some(0xfe) => s.word(0x28),
+        family => family.map(u16::from),
+    };
     Processor {
         socket: s.string(4),
         present: s.byte(0x18).is_some_and(|status| status & 0x40 != 0),
@@ -324,6 +361,9 @@ fn processor(s: &Structure<'_>) -> Processor {
         cores_enabled: count(s, 0x24, 0x2c),
         threads: count(s, 0x25, 0x2e),
         max_mhz: known(s.word(0x14)),
+        architecture: family.and_then(architecture),
+        // Section 7.5.9, bit 2.
+        is_64_bit: s.word(0x26).is_some_and(|flags| flags & 4 != 0),
     }
 }
 

@@ -8,7 +8,7 @@
 use std::process::Command;
 
 use proptest::prelude::*;
-use smbios::{Builder, EntryPoint, Error, Machine, structures};
+use smbios::{Architecture, Builder, EntryPoint, Error, Machine, structures};
 
 /// A structure's body of a length, with bytes at offsets of the specification.
 fn body(length: usize, values: &[(usize, &[u8])]) -> Vec<u8> {
@@ -103,6 +103,7 @@ fn what_a_table_says() {
     assert_eq!((cpu0.socket.clone(), cpu0.version.clone()), (text("CPU0"), text("A processor @ 2.0 GHz")));
     assert_eq!((cpu0.cores, cpu0.cores_enabled, cpu0.threads), (Some(352), Some(320), Some(704)));
     assert_eq!((cpu0.max_mhz, cpu0.serial.clone()), (Some(3_800), text("P-1")));
+    assert_eq!((cpu0.architecture, cpu0.is_64_bit), (Some(Architecture::X86), false));
 
     assert_eq!(machine.memory_max_kib, Some(1 << 32));
     let [a1, a2] = &machine.memory[..] else { panic!("two slots") };
@@ -115,6 +116,25 @@ fn what_a_table_says() {
     assert_eq!((machine.slots[0].in_use, machine.slots[0].address), (Some(true), Some((0, 0x81, 0))));
     let nic = &machine.devices[0];
     assert_eq!((nic.kind, nic.enabled, nic.address), (Some("Ethernet"), true, Some((0, 0x21, 0))));
+}
+
+/// Section 7.5.2: 0xfe sends to the second field; 7.5.9: 64 bits.
+#[test]
+fn what_a_processor_runs() {
+    let of = |family: u8, second: u16, flags: u16| {
+        let words = [flags.to_le_bytes(), second.to_le_bytes()].concat();
+        let body = body(0x30, &[(6, &[family]), (0x26, &words)]);
+        let processor =
+            Machine::read_dump(&Builder::default().add(4, &body, &[]).dump()).unwrap().processors.remove(0);
+        (processor.architecture, processor.is_64_bit)
+    };
+    assert_eq!(of(0xb3, 0, 4), (Some(Architecture::X86), true));
+    assert_eq!(of(0x6b, 0, 0xfc), (Some(Architecture::X86), true));
+    assert_eq!(of(0xfe, 0x101, 4), (Some(Architecture::Arm), true));
+    assert_eq!(of(0xfe, 0x201, 4), (Some(Architecture::RiscV), true));
+    for (family, second) in [(1, 0), (2, 0x101), (0xfe, 1), (0, 0), (0xfb, 0)] {
+        assert_eq!(of(family, second, 0), (None, false), "{family:#x} {second:#x}");
+    }
 }
 
 /// Section 7.18.5: sizes below 32 GiB are in the word, in MiB or KiB.

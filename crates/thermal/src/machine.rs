@@ -492,6 +492,12 @@ impl Machine {
         news
     }
 
+    /// The least that a person may have a zone demand, by the profile in force; none where there is no such zone.
+    #[must_use]
+    pub fn least(&self, zone: usize) -> Option<Duty> {
+        Some(self.config.zones.get(zone)?.profile(self.profile).min)
+    }
+
     /// A person decides what a zone demands, for a while. Failsafe goes before it.
     ///
     /// # Errors
@@ -505,11 +511,10 @@ impl Machine {
         lasts: Millis,
         out: &mut Vec<Action>,
     ) -> Result<Mono, Denial> {
-        let config = self.config.zones.get(zone).ok_or(Denial::NoZone)?;
+        let least = self.least(zone).ok_or(Denial::NoZone)?;
         if lasts < Millis::from_secs(1) || lasts > LONGEST_OVERRIDE {
             return Err(Denial::BadTime);
         }
-        let least = config.profile(self.profile).min;
         if duty < least {
             return Err(Denial::TooLittle(least));
         }

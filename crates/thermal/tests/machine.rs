@@ -228,6 +228,7 @@ fn a_refused_request_says_why() {
     assert_eq!(machine.set_override(now, 0, percent(50.0), Millis::MAX, &mut out), Err(Denial::BadTime));
     let least = Denial::TooLittle(percent(20.0));
     assert_eq!(machine.set_override(now, 0, percent(10.0), minute, &mut out), Err(least));
+    assert_eq!((machine.least(0), machine.least(2)), (Some(percent(20.0)), None));
     assert_eq!(machine.clear_override(0, &mut out), Err(Denial::Nothing));
     assert_eq!(machine.clear_emergency(0, &mut out), Err(Denial::Nothing));
     assert!(out.is_empty());

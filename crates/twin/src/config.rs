@@ -1,5 +1,6 @@
 //! How the modelled host behaves when nothing is broken.
 
+use boot_override::Target;
 use units::Millis;
 
 /// Who plays the operating system.
@@ -48,6 +49,8 @@ pub struct Config {
     pub boot_press: BootPress,
     /// Who plays the operating system.
     pub guest: Guest,
+    /// What its firmware has boot options for: disk, CD, USB, PXE, UEFI HTTP. What is none of these is disregarded.
+    pub boots_from: Vec<Target>,
 }
 
 impl Default for Config {
@@ -64,6 +67,7 @@ impl Default for Config {
             reset_drops_power_good: Millis::ZERO,
             boot_press: BootPress::Latch,
             guest: Guest::Scripted,
+            boots_from: vec![Target::Hdd, Target::Cd, Target::Usb, Target::Pxe, Target::UefiHttp],
         }
     }
 }

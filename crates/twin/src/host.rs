@@ -1,9 +1,11 @@
 //! The host itself: supply, buttons, operating system, faults.
 
 use boot_override::{Mailbox, Order, Target};
+use host_firmware::{FirmwareBox, Progress, Seen, Stage, Wishes};
 use units::{Millis, Mono};
 
 use crate::config::{BootPress, Config, Guest};
+use crate::firmware::Firmware;
 use crate::serial;
 
 /// A button on the front panel, as a person presses it.
@@ -90,7 +92,8 @@ pub enum Output {
     Serial(&'static str),
     /// To do with the external guest (external guest only).
     Guest(GuestAction),
-    /// A boot has noted in the mailbox which order it uses. What follows is done by that order, so the note is to be kept first.
+    /// A boot has begun, and its firmware has noted which order it uses and what it has taken of what is wished. What follows is done by that, so
+    /// both are to be kept first: [`Host::mailbox`] and [`Host::kept_firmware`].
     Mailbox,
 }
 
@@ -156,6 +159,16 @@ struct Bounce {
     next: Mono,
 }
 
+/// How far the firmware comes before it boots something, in equal parts of its time.
+const POST_STAGES: [Stage; 6] = [
+    Stage::PrimaryProcessor,
+    Stage::Bus,
+    Stage::Memory,
+    Stage::SecondaryProcessor,
+    Stage::PciResources,
+    Stage::HardwareComplete,
+];
+
 /// One host.
 #[derive(Debug)]
 pub struct Host {
@@ -177,6 +190,10 @@ pub struct Host {
     // What the firmware was told to boot from, and what the boot that runs was.
     mailbox: Mailbox,
     order: Option<Order>,
+    firmware: Firmware,
+    // What the boot that runs tries, and how long its firmware takes.
+    tries: Vec<Target>,
+    post: Millis,
     // Faults in force.
     bounce_toggles: u8,
     bounce_every: Millis,
@@ -195,11 +212,12 @@ impl Host {
     /// A host as `config` describes it, with all lines inactive.
     pub fn new(config: Config) -> Self {
         let on = config.initially_on;
+        // What plays a guest has no secure boot.
+        let firmware = Firmware::new(&config.boots_from, config.guest == Guest::Scripted);
         Self {
             supply: if on { Supply::On } else { Supply::Off },
             os: if on { Os::Running } else { Os::Down },
             wire: on,
-            config,
             latched: false,
             bmc_power: false,
             bmc_reset: false,
@@ -213,6 +231,10 @@ impl Host {
             bounce: None,
             mailbox: Mailbox::default(),
             order: None,
+            tries: if on { firmware.own_order() } else { Vec::new() },
+            firmware,
+            post: config.post_time,
+            config,
             bounce_toggles: 0,
             bounce_every: Millis::ZERO,
             missing: false,
@@ -273,6 +295,78 @@ impl Host {
     /// The mailbox is as it was when this host was last modelled: it lasts, as the memory of real firmware does.
     pub fn restore_mailbox(&mut self, mailbox: Mailbox) {
         self.mailbox = mailbox;
+    }
+
+    /// What the controller sees of the settings of the firmware at `now`, if it knows the report of revision `known`.
+    pub fn seen(&self, now: Mono, known: u64) -> Seen {
+        Seen { progress: self.progress(now), ..self.firmware.memory().seen(known) }
+    }
+
+    /// What the memory of the firmware has; how far a boot has come is no part of it.
+    pub fn firmware(&self) -> &FirmwareBox {
+        self.firmware.memory()
+    }
+
+    /// The BMC wishes settings of the firmware, or none.
+    pub fn put_wishes(&mut self, wishes: Option<Wishes>) {
+        self.firmware.put(wishes);
+    }
+
+    /// What of the firmware outlasts this model. Its `progress` has the number of the boot that began last, and says nothing of how far it has come.
+    pub fn kept_firmware(&self) -> FirmwareBox {
+        self.firmware.kept()
+    }
+
+    /// The firmware is as [`Host::kept_firmware`] had it when this host was last modelled. Settings and boot options that it has no longer are gone, new
+    /// ones are as the factory sets them.
+    pub fn restore_firmware(&mut self, kept: FirmwareBox) {
+        self.firmware.restore(kept);
+    }
+
+    /// The memory of the firmware is lost: it is as it leaves the factory. `revision` is to be above all that its reports had.
+    pub fn lose_firmware(&mut self, revision: u64) {
+        self.firmware.lose_memory(revision);
+    }
+
+    /// What the boot that runs tries, in this order; the first that is there is what it boots from. Empty while nothing runs, or when no boot option is
+    /// enabled.
+    pub fn tries(&self) -> &[Target] {
+        &self.tries
+    }
+
+    /// What the firmware tries when it is told nothing, where that is not as the factory has it.
+    pub fn changed_order(&self) -> Option<Vec<Target>> {
+        (!self.firmware.has_factory_order()).then(|| self.firmware.own_order())
+    }
+
+    /// The order the boot that runs was begun by, with the boot option that it names resolved to what that boots from.
+    pub fn resolved_order(&self) -> Option<Order> {
+        self.order.as_ref().map(|order| self.firmware.resolve(order))
+    }
+
+    /// Whether something waits for the next boot: an order, or wishes.
+    pub fn is_boot_awaited(&self) -> bool {
+        self.mailbox.pending().is_some() || self.firmware.memory().pending().is_some()
+    }
+
+    /// How far the boot that runs has come. What plays a guest cannot tell.
+    fn progress(&self, now: Mono) -> Option<Progress> {
+        if self.config.guest == Guest::External {
+            return None;
+        }
+        let stage = match self.os {
+            Os::Down => return None,
+            Os::Post { until } => {
+                let left = now.until(until).get().min(self.post.get());
+                let part = self.post.get().div_ceil(POST_STAGES.len() as u64).max(1);
+                let passed = usize::try_from((self.post.get() - left) / part).unwrap_or(usize::MAX);
+                POST_STAGES.get(passed).copied().unwrap_or(Stage::HardwareComplete)
+            }
+            Os::Setup => Stage::SetupEntered,
+            Os::Booting { .. } => Stage::OsStarted,
+            Os::Running | Os::ShuttingDown { .. } => Stage::OsRunning,
+        };
+        Some(Progress { boot: self.firmware.boots(), stage })
     }
 
     /// The order the boot that runs was begun by; `None` when the firmware chose itself, or nothing runs.
@@ -448,9 +542,9 @@ impl Host {
         }
         match self.os {
             Os::Post { until } if until <= at => {
-                let target = self.order.as_ref().map_or(Target::None, |order| order.target);
-                self.serial(serial::boot(target), out);
-                if target == Target::BiosSetup {
+                let target = self.tries.first().copied();
+                self.says(serial::boot(target), out);
+                if target.is_none_or(|target| target == Target::BiosSetup) {
                     self.os = Os::Setup;
                 } else {
                     self.serial(serial::KERNEL, out);
@@ -545,13 +639,15 @@ impl Host {
     fn boot(&mut self, now: Mono, out: &mut Vec<Output>) {
         self.latched = false;
         self.order = self.mailbox.boot();
-        if self.order.is_some() {
-            out.push(Output::Mailbox);
-        }
+        self.firmware.boot();
+        self.tries = self.firmware.tries(self.order.as_ref());
+        out.push(Output::Mailbox);
         match self.config.guest {
             Guest::Scripted => {
-                self.os = Os::Post { until: now + self.config.post_time };
-                self.serial(serial::POST, out);
+                self.post = self.config.post_time + self.firmware.timeout();
+                self.os = Os::Post { until: now + self.post };
+                let text = if self.firmware.is_quiet() { serial::QUIET_POST } else { serial::POST };
+                self.says(text, out);
             }
             Guest::External => self.os = Os::Running,
         }
@@ -577,6 +673,7 @@ impl Host {
         }
         self.os = Os::Down;
         self.order = None;
+        self.tries.clear();
         self.latched = false;
         self.reset_until = None;
         self.glitch_until = None;
@@ -631,6 +728,13 @@ impl Host {
     fn guest(&self, action: GuestAction, out: &mut Vec<Output>) {
         if self.config.guest == Guest::External {
             out.push(Output::Guest(action));
+        }
+    }
+
+    /// The firmware says something.
+    fn says(&self, text: &'static str, out: &mut Vec<Output>) {
+        if self.firmware.is_heard() {
+            self.serial(text, out);
         }
     }
 

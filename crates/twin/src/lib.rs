@@ -16,6 +16,9 @@
 //! [`Heat`] is what gets hot in it and what its fans do about that. It is a model of its own, as it moves with time and not by events. [`Plant`] plays
 //! the sensors of a board on it.
 //!
+//! The host's firmware has a set-up ([`Host::seen`]): settings, boot options, secure boot. Each boot takes what is wished of it
+//! ([`host_firmware::FirmwareBox::boot`]) before anything is done by that.
+//!
 //! What it must never do: decide anything the BMC should decide, or react to a line it was not given.
 #![cfg_attr(
     not(test),
@@ -30,6 +33,7 @@
 
 mod chips;
 mod config;
+mod firmware;
 mod heat;
 mod host;
 mod login;

@@ -3,6 +3,8 @@
 use fru::{Board, Chassis, Encoding, Error, Field, Fru, Product, Record};
 use smbios::Builder;
 
+use crate::firmware;
+
 /// 2024-03-01 12:00 UTC.
 const MADE: i64 = 1_709_294_400;
 
@@ -109,7 +111,7 @@ pub fn tables(vendor: &str, model: &str, id: &str) -> Vec<u8> {
         *place = byte;
     }
     let mut tables = Builder::default()
-        .add(0, &body(0x18, &[(4, &[1, 2]), (8, &[3])]), &["u-bmc", "1.0", "03/01/2024"])
+        .add(0, &body(0x18, &[(4, &[1, 2]), (8, &[3])]), &["u-bmc", firmware::VERSION, firmware::DATE])
         .add(
             1,
             &body(0x1b, &[(4, &[1, 2, 3, 4]), (8, &uuid), (0x18, &[6]), (0x19, &[5])]),
@@ -120,11 +122,12 @@ pub fn tables(vendor: &str, model: &str, id: &str) -> Vec<u8> {
         let processor = body(
             0x30,
             &[
-                (4, &[1, 3, 0x02, 2]),
+                // A Xeon, by its family; of 64 bits.
+                (4, &[1, 3, 0xb3, 2]),
                 (0x10, &[3]),
                 (0x14, &3_600_u16.to_le_bytes()),
                 (0x18, &[0x41]),
-                (0x20, &[4, 0, 5, 32, 32, 64]),
+                (0x20, &[4, 0, 5, 32, 32, 64, 0xfc, 0]),
                 (0x2a, &[32, 0, 32, 0, 64, 0]),
             ],
         );
@@ -197,6 +200,12 @@ mod tests {
         let machine = Machine::read_dump(&tables("u-bmc", "Simulated board", "system")).unwrap();
         assert!(machine.whole);
         assert!(machine.processors.iter().all(|processor| processor.present && processor.cores == Some(32)));
+        assert!(
+            machine
+                .processors
+                .iter()
+                .all(|processor| processor.architecture.is_some() && processor.is_64_bit)
+        );
         assert_eq!((machine.processors.len(), machine.memory.len(), machine.devices.len()), (2, 8, 3));
         assert!(machine.memory.iter().all(|module| module.size_mib == Some(32_768)));
         assert_eq!(machine.oem_strings, [format!("MAC NIC 0={}", mac_address("system"))]);

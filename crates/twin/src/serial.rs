@@ -4,10 +4,13 @@ use boot_override::Target;
 
 /// Firmware starts.
 pub(crate) const POST: &str = "\r\nTwin BIOS 1.0\r\nMemory test: 65536 MB OK\r\n";
+/// Firmware starts that is to say little.
+pub(crate) const QUIET_POST: &str = "\r\nTwin BIOS 1.0\r\n";
 /// The boot loader hands over.
 pub(crate) const KERNEL: &str = "[    0.000000] Linux version 6.1.0-twin\r\n";
-/// What the firmware boots from.
-pub(crate) fn boot(target: Target) -> &'static str {
+/// What the firmware boots from; without any boot option it stays in its set-up.
+pub(crate) fn boot(target: Option<Target>) -> &'static str {
+    let Some(target) = target else { return "No boot option is enabled\r\nTwin BIOS set-up utility\r\n" };
     match target {
         Target::None | Target::Hdd => "Booting from hard disk...\r\n",
         Target::Pxe => "Booting from network (PXE)...\r\n",

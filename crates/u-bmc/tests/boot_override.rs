@@ -1,12 +1,14 @@
 //! The boot override in the running suite: asked for through Redfish, done by the simulated host, taken back whatever dies in between.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use hal_sim::Control;
 use hal_sim::wire::{Button, Fault};
 use serde_json::{Value, json};
-use testkit::{Client, Suite, eventually};
+use testkit::{ADMIN_PASSWORD, Client, Console, Credential, Suite, bootable, eventually};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// The binary under test.
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
@@ -158,5 +160,119 @@ async fn once_is_for_one_boot_although_the_whole_controller_is_gone_meanwhile() 
     let suite = start().await?;
     until_taken_back(&suite.admin()).await?;
     assert_eq!(reset(&mut twin).await?, None);
+    suite.stop().await
+}
+
+/// Serves one file by HTTP, to whoever asks for whatever.
+async fn serve(listener: tokio::net::TcpListener, file: Vec<u8>) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let mut asked = Vec::new();
+        while !asked.windows(4).any(|end| end == b"\r\n\r\n") {
+            if stream.read_buf(&mut asked).await.unwrap_or(0) == 0 {
+                break;
+            }
+        }
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", file.len());
+        // A client that goes is no concern of the server.
+        let _ = stream.write_all(&[head.as_bytes(), &file].concat()).await;
+    }
+}
+
+/// Resets the host, again while a daemon is on its way back, and waits until it is so.
+async fn reset_to(admin: &Client, kind: &str, wanted: &str) -> Result {
+    let action = format!("{SYSTEM}/Actions/ComputerSystem.Reset");
+    eventually(&format!("{kind} is taken"), LONG, || async {
+        let reply = admin.post(&action, &json!({ "ResetType": kind })).await?;
+        ensure!(reply.status < 300 || [409, 503].contains(&reply.status), "{}", reply.text());
+        Ok(reply.status < 300)
+    })
+    .await?;
+    eventually(&format!("the host is {wanted}"), LONG, || async {
+        Ok(admin.get(SYSTEM).await?.json()?["PowerState"] == wanted)
+    })
+    .await
+}
+
+/// The console of the host, once its daemon has the port of the machine that runs now.
+async fn console(suite: &Suite) -> Result<Console> {
+    let admin = suite.admin();
+    eventually("the port is open", LONG, || async {
+        let console = admin.get("/api/v1alpha1/consoles/system").await?.json()?;
+        Ok(console["console"]["connected"] == true)
+    })
+    .await?;
+    let credential = Credential::Basic("admin".to_owned(), ADMIN_PASSWORD.to_owned());
+    let authorization = credential.header().context("no header")?;
+    let headers = [("authorization", authorization.as_str())];
+    let opened = Console::open(suite.https(), "/api/v1alpha1/consoles/system/socket", &headers).await?;
+    opened.map_err(|status| anyhow::anyhow!("the console is refused with {status}"))
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
+async fn a_real_machine_boots_once_from_what_was_asked_for_before_daemons_and_machine_died() -> Result {
+    let has = |path: &str| Path::new(path).exists();
+    if !has("/usr/bin/qemu-system-x86_64") || !has("/usr/lib/ipxe/qemu/pxe-virtio.rom") {
+        println!("SKIP: no QEMU with firmware for its network card; install qemu-system-x86 and ipxe-qemu");
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let (disk, tftp) = (dir.path().join("disk.img"), dir.path().join("tftp"));
+    std::fs::write(&disk, bootable::disk("disk"))?;
+    std::fs::create_dir(&tftp)?;
+    std::fs::write(tftp.join("loader"), bootable::program("pxe"))?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    // By which a guest reaches this machine.
+    let uri = format!("http://10.0.2.2:{}/loader", listener.local_addr()?.port());
+    let server = tokio::spawn(serve(listener, bootable::program("http")));
+    let suite = Suite::builder(U_BMC)
+        .set("sim.host=qemu")
+        .set(format!("sim.qemu.disk={}", disk.display()))
+        .set(format!("sim.qemu.tftp={}", tftp.display()))
+        .set("sim.qemu.boot_file=loader")
+        .set("sim.scripted.override_hold_ms=1500")
+        .start()
+        .await?;
+    let admin = suite.admin();
+
+    // Its firmware is a PC's: another mode would have no effect, and is refused.
+    let boot = admin.get(SYSTEM).await?.json()?["Boot"].take();
+    assert_eq!(boot["BootSourceOverrideMode@Redfish.AllowableValues"], json!(["Legacy"]));
+    let uefi = json!({
+        "BootSourceOverrideTarget": "Pxe", "BootSourceOverrideEnabled": "Once", "BootSourceOverrideMode": "UEFI"
+    });
+    assert_eq!(patch(&admin, uefi).await?, 400);
+    assert_eq!(shown(&admin).await?, ("None".to_owned(), "Disabled".to_owned()));
+
+    let pxe = json!({
+        "BootSourceOverrideTarget": "Pxe", "BootSourceOverrideEnabled": "Once", "BootSourceOverrideMode": "Legacy"
+    });
+    // With the same mode, which stays: what is UEFI's by name is done by the network card.
+    let http = json!({
+        "BootSourceOverrideTarget": "UefiHttp", "BootSourceOverrideEnabled": "Once", "HttpBootUri": uri
+    });
+    for (boot, target, says) in [(pxe, "Pxe", "booted from pxe."), (http, "UefiHttp", "booted from http.")] {
+        assert_eq!(patch(&admin, boot).await?, 200, "{target}");
+        let died = [("statemgr", suite.kill_daemon("statemgr")?), ("twin", suite.kill_daemon("twin")?)];
+        eventually("all of it is back", LONG, || async {
+            let is_new = |(name, old): &(&str, u32)| suite.pid_of(name).is_some_and(|pid| pid != *old);
+            if !died.iter().all(is_new) || suite.twin().await.is_err() {
+                return Ok(false);
+            }
+            let system = admin.get(SYSTEM).await?.json()?;
+            let now = shown(&admin).await;
+            Ok(system["PowerState"] == "Off"
+                && now.is_ok_and(|now| now == (target.to_owned(), "Once".to_owned())))
+        })
+        .await?;
+        let mut console = console(&suite).await?;
+        reset_to(&admin, "On", "On").await?;
+        console.says(says).await?;
+        until_taken_back(&admin).await?;
+        reset_to(&admin, "ForceRestart", "On").await?;
+        console.says("booted from disk.").await.context("once is for one boot")?;
+        reset_to(&admin, "ForceOff", "Off").await?;
+    }
+    server.abort();
     suite.stop().await
 }

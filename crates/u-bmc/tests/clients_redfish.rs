@@ -77,7 +77,7 @@ async fn the_service_validator_finds_nothing_while_the_host_is_on() -> Result {
     suite.stop().await
 }
 
-/// What it last said is shown, as old: no resource goes with it.
+/// What it last said is shown, as old: no resource goes with it, nor any that only a host that runs has.
 #[tokio::test]
 async fn the_service_validator_finds_nothing_while_sensormon_is_dead() -> Result {
     let Some(python) = python() else {
@@ -94,14 +94,14 @@ async fn the_service_validator_finds_nothing_while_sensormon_is_dead() -> Result
         Ok(sensor["Reading"].is_null() && sensor["Status"]["State"] == "UnavailableOffline")
     })
     .await?;
-    run(&python, &suite, "service").await?;
+    run_with(&python, &suite, "service", &["--host-on"]).await?;
     drop(reaper);
     suite.stop().await
 }
 
-#[tokio::test]
+/// The Service Validator on another machine: a run for `--long`, as it takes minutes.
 #[expect(clippy::print_stdout, reason = "a skip is counted by what it prints")]
-async fn the_service_validator_finds_nothing_on_a_large_machine() -> Result {
+async fn service_on(board: &str, more: &[&str]) -> Result {
     let Some(python) = python() else {
         skip();
         return Ok(());
@@ -110,9 +110,25 @@ async fn the_service_validator_finds_nothing_on_a_large_machine() -> Result {
         println!("SKIP: UBMC_TEST_LARGE_MACHINE is not set (cargo xtask test --long)");
         return Ok(());
     }
-    let suite = Suite::builder(U_BMC).board("targets/sim/big.toml").start().await?;
-    run_with(&python, &suite, "service", &["--host-on"]).await?;
+    let suite = Suite::builder(U_BMC).board(board).start().await?;
+    run_with(&python, &suite, "service", more).await?;
     suite.stop().await
+}
+
+#[tokio::test]
+async fn the_service_validator_finds_nothing_on_a_large_machine() -> Result {
+    service_on("targets/sim/big.toml", &["--host-on"]).await
+}
+
+#[tokio::test]
+async fn the_service_validator_finds_nothing_on_a_large_machine_that_is_off() -> Result {
+    service_on("targets/sim/big.toml", &[]).await
+}
+
+/// One of four hosts is on, the others are off.
+#[tokio::test]
+async fn the_service_validator_finds_nothing_on_a_machine_of_several_hosts() -> Result {
+    service_on("targets/sim/hosts.toml", &["--host-on"]).await
 }
 
 #[tokio::test]
@@ -147,6 +163,8 @@ async fn provisioning_tools_claim_a_host() -> Result {
     let suite = Suite::builder(U_BMC)
         .set("mediasrv.allow_http=true")
         .set("mediasrv.allow_local=true")
+        // A host is forced off a dozen times.
+        .set("sim.scripted.override_hold_ms=1500")
         .start()
         .await?;
     run_with(&python, &suite, "claim", &["--image", &image.url("http", "claim.iso")]).await?;

@@ -1,15 +1,19 @@
 //! Events to a destination elsewhere, through the whole suite: a real receiver has every state change of a power cycle, in order, once, also
-//! across a restart of websrv and while it is dead; over TLS, too. And metric reports, at their interval; and who has seen to an event, by each way in and
-//! over the death of its keeper.
+//! across a restart of websrv and while it is dead; over TLS, too, to who is vouched for, and over a crash of all. And metric reports, at their
+//! interval; and who has seen to an event, by each way in and over the death of its keeper.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Method;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
 use testkit::{Suite, eventually};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 const SUBSCRIPTIONS: &str = "/redfish/v1/EventService/Subscriptions";
@@ -27,6 +31,15 @@ struct Receiver {
 
 impl Receiver {
     fn start(port: u16, events: Arc<Mutex<Vec<Value>>>) -> Result<Self> {
+        Self::listen(port, events, None)
+    }
+
+    /// One that speaks TLS.
+    fn with_tls(port: u16, tls: Arc<ServerConfig>) -> Result<Self> {
+        Self::listen(port, Arc::default(), Some(tls))
+    }
+
+    fn listen(port: u16, events: Arc<Mutex<Vec<Value>>>, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port))?;
         let port = listener.local_addr()?.port();
         let stopped = Arc::new(Mutex::new(false));
@@ -36,7 +49,7 @@ impl Receiver {
                 if *stop.lock().unwrap_or_else(PoisonError::into_inner) {
                     return;
                 }
-                let _ = take(stream, &taken);
+                let _ = take(stream, tls.clone(), &taken);
             }
         });
         Ok(Self { port, events, stopped, thread: Some(thread) })
@@ -45,6 +58,11 @@ impl Receiver {
     /// What it has: when it was said, and by whom.
     fn all(&self) -> Vec<Value> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The ids of all that has come.
+    fn ids(&self) -> Vec<String> {
+        self.all().iter().filter_map(|event| event["EventId"].as_str().map(str::to_owned)).collect()
     }
 }
 
@@ -58,9 +76,16 @@ impl Drop for Receiver {
     }
 }
 
-/// One request.
-fn take(stream: TcpStream, events: &Mutex<Vec<Value>>) -> Result {
+/// One connection, which is one request.
+fn take(stream: TcpStream, tls: Option<Arc<ServerConfig>>, events: &Mutex<Vec<Value>>) -> Result {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    match tls {
+        None => take_one(stream, events),
+        Some(tls) => take_one(StreamOwned::new(ServerConnection::new(tls)?, stream), events),
+    }
+}
+
+fn take_one(stream: impl Read + Write, events: &Mutex<Vec<Value>>) -> Result {
     let mut reader = BufReader::new(stream);
     let mut length = 0;
     loop {
@@ -81,7 +106,30 @@ fn take(stream: TcpStream, events: &Mutex<Vec<Value>>) -> Result {
     let new = body["Events"].as_array().cloned().unwrap_or_else(|| vec![body]);
     events.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
     reader.get_mut().write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+    reader.get_mut().flush()?;
     Ok(())
+}
+
+/// An authority, and its certificate as PEM.
+fn authority() -> Result<(Issuer<'static, KeyPair>, String)> {
+    let (mut params, key) =
+        (CertificateParams::new(vec!["authority.example".to_owned()])?, KeyPair::generate()?);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let pem = params.self_signed(&key)?.pem();
+    Ok((Issuer::new(params, key), pem))
+}
+
+/// What a receiver on this machine shows of itself, vouched for by this authority.
+fn vouched_for(by: &Issuer<'static, KeyPair>) -> Result<Arc<ServerConfig>> {
+    let key = KeyPair::generate()?;
+    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, by)?;
+    let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)?;
+    Ok(Arc::new(config))
 }
 
 /// Ids of the events about the host, as the log has them, oldest first.
@@ -155,15 +203,10 @@ async fn each_state_change_of_a_power_cycle_comes_in_order_once_across_a_restart
     reset(&suite, "ForceOff").await?;
     powered(&suite, "Off").await?;
 
-    let ids = || {
-        receiver
-            .all()
-            .iter()
-            .filter_map(|event| event["EventId"].as_str().map(str::to_owned))
-            .collect::<Vec<_>>()
-    };
-    eventually("all of it has come", WITHIN, async || Ok(ids() == logged(&suite).await?.split_off(before)))
-        .await?;
+    eventually("all of it has come", WITHIN, async || {
+        Ok(receiver.ids() == logged(&suite).await?.split_off(before))
+    })
+    .await?;
     let all = receiver.all();
     anyhow::ensure!(all.len() >= 8, "at least the operation and the state of each of four changes: {all:?}");
     for event in &all {
@@ -268,6 +311,98 @@ async fn metric_reports_come_at_their_interval_also_after_the_death_of_who_sends
     let ended = suite.admin().send(Method::DELETE, &own, &[], Default::default()).await?;
     anyhow::ensure!(ended.status == 204, "{}", ended.text());
     drop(receiver);
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn a_destination_that_a_known_authority_vouches_for_has_its_events_by_tls_also_after_a_crash_of_all()
+-> Result {
+    let dir = tempfile::tempdir()?;
+    let (own, ca) = authority()?;
+    let (other, _) = authority()?;
+    let file = dir.path().join("ca.pem");
+    std::fs::write(&file, ca)?;
+    let tls = vouched_for(&own)?;
+    let start = || {
+        Suite::builder(U_BMC)
+            .state_dir(dir.path().join("state"))
+            .set("eventlog.subscriptions.allow_local=true")
+            .set("eventlog.subscriptions.retry_interval_ms=200")
+            .set(format!("eventlog.subscriptions.ca_file={}", file.display()))
+            .start()
+    };
+    let suite = start().await?;
+    let before = logged(&suite).await?.len();
+    let subscribe = async |port: u16| -> Result<String> {
+        let body = json!({
+            "Destination": format!("https://127.0.0.1:{port}/events"), "Protocol": "Redfish", "Context": "by TLS",
+            "VerifyCertificate": true, "ResourceTypes": ["ComputerSystem"],
+        });
+        let made = suite.admin().post(SUBSCRIPTIONS, &body).await?;
+        anyhow::ensure!(made.status == 201, "{}", made.text());
+        Ok(made.json()?["@odata.id"].as_str().unwrap_or_default().to_owned())
+    };
+    let receiver = Receiver::with_tls(0, Arc::clone(&tls))?;
+    let port = receiver.port;
+    let subscription = subscribe(port).await?;
+    // Another authority vouches for this one.
+    let stranger = Receiver::with_tls(0, vouched_for(&other)?)?;
+    let refused = subscribe(stranger.port).await?;
+
+    reset(&suite, "On").await?;
+    powered(&suite, "On").await?;
+    eventually("all of it has come", WITHIN, async || {
+        Ok(receiver.ids() == logged(&suite).await?.split_off(before))
+    })
+    .await?;
+    let first = receiver.all();
+    anyhow::ensure!(first.len() >= 2, "at least the operation and the state: {first:?}");
+    for event in &first {
+        anyhow::ensure!(event["OriginOfCondition"]["@odata.id"] == "/redfish/v1/Systems/system", "{event}");
+    }
+    let shown = suite.admin().get(&subscription).await?.json()?;
+    anyhow::ensure!(shown["Status"]["Health"] == "OK" && shown["VerifyCertificate"] == true, "{shown}");
+    eventually("the stranger is refused at its certificate", WITHIN, async || {
+        let shown = suite.admin().get(&refused).await?.json()?;
+        Ok(shown["Description"].as_str().is_some_and(|said| said.contains("TLS: ")))
+    })
+    .await?;
+    anyhow::ensure!(stranger.all().is_empty(), "{:?}", stranger.all());
+
+    // The destination goes, the machine goes off, and then everything dies at once: all that is left of the event is in the log.
+    let sent = receiver.ids();
+    drop(receiver);
+    reset(&suite, "ForceOff").await?;
+    powered(&suite, "Off").await?;
+    eventually("the dead destination is seen", WITHIN, async || {
+        Ok(suite.admin().get(&subscription).await?.json()?["Status"]["Health"] == "Warning")
+    })
+    .await?;
+    let all = logged(&suite).await?.split_off(before);
+    let missing = all.strip_prefix(sent.as_slice()).unwrap_or_default().to_vec();
+    anyhow::ensure!(missing.len() >= 2, "{all:?} after {sent:?}");
+    suite.crash().await?;
+
+    let receiver = Receiver::with_tls(port, tls)?;
+    let suite = start().await?;
+    // What had come may come again: where each destination is, is written at times only. Nothing is left out, and the order stays.
+    let of_before = || {
+        let mut ids: Vec<String> = receiver.ids().into_iter().filter(|id| all.contains(id)).collect();
+        let mut seen = std::collections::HashSet::new();
+        ids.retain(|id| seen.insert(id.clone()));
+        ids
+    };
+    eventually("what happened before the crash has come", WITHIN, async || {
+        Ok(of_before().ends_with(&missing))
+    })
+    .await?;
+    anyhow::ensure!(all.ends_with(&of_before()), "{:?} of {all:?}", of_before());
+    eventually("the destination is good again", WITHIN, async || {
+        Ok(suite.admin().get(&subscription).await?.json()?["Status"]["Health"] == "OK")
+    })
+    .await?;
+    anyhow::ensure!(stranger.all().is_empty(), "{:?}", stranger.all());
+    drop((receiver, stranger));
     suite.stop().await
 }
 

@@ -52,6 +52,13 @@ async fn until_state(admin: &Client, name: &str, state: &str) -> Result {
     .await
 }
 
+/// By what an image may come, as Redfish says it.
+async fn offered(admin: &Client) -> Result<Value> {
+    let mut shown = admin.get(REDFISH).await?.json()?;
+    let insert = &mut shown["Actions"]["#VirtualMedia.InsertMedia"];
+    Ok(insert["TransferProtocolType@Redfish.AllowableValues"].take())
+}
+
 async fn insert(admin: &Client, name: &str, what: Value) -> Result<(u16, String)> {
     let reply = admin.post(&format!("{MEDIA}/{name}/insert"), &what).await?;
     Ok((reply.status, reply.text()))
@@ -281,6 +288,7 @@ async fn servers_are_verified_and_the_controller_itself_is_none() -> Result {
         let refused = insert(&admin, "cd", json!({ "url": url })).await?;
         ensure!(refused.0 == 400 && refused.1.contains(why), "{url}: {refused:?}");
     }
+    ensure!(offered(&admin).await? == json!(["HTTPS"]), "what is refused is not offered");
     suite.stop().await?;
 
     let (certificate, acceptor) = self_signed()?;
@@ -445,7 +453,7 @@ async fn an_image_of_a_server_without_ranges_is_copied_into_the_store_and_insert
     })
     .await?;
     for (copy, state, monitored) in
-        [(&copies[0], "Exception", 500), (&copies[1], "Completed", 204), (&copies[2], "Cancelled", 500)]
+        [(&copies[0], "Exception", 409), (&copies[1], "Completed", 204), (&copies[2], "Cancelled", 409)]
     {
         let id = copy["id"].as_str().unwrap_or_default();
         let task = admin.get(&format!("/redfish/v1/TaskService/Tasks/{id}")).await?.json()?;
@@ -502,6 +510,7 @@ async fn redfish_inserts_and_ejects_as_clients_expect() -> Result {
         empty["Image"].is_null() && empty.get("Image").is_some() && empty["WriteProtected"] == true,
         "{empty}"
     );
+    ensure!(offered(&admin).await? == json!(["HTTPS", "HTTP"]), "{empty}");
     let action = |name: &str| format!("{REDFISH}/Actions/VirtualMedia.{name}");
     let body = json!({ "Image": url, "Inserted": true, "WriteProtected": true, "UserName": "ann", "Password": "hush" });
     for _ in 0..2 {

@@ -199,6 +199,9 @@ fn card(host: &Host) -> Card {
     }
     let targets: Vec<String> = boot.supported_targets().map(target_word).collect();
     card.line("Possible", targets.join(", "));
+    let modes: Vec<String> =
+        boot.supported_modes().map(|mode| enum_word(mode.as_str_name(), "BOOT_MODE_")).collect();
+    card.line("  modes", modes.join(", "));
     card
 }
 
@@ -266,6 +269,7 @@ mod tests {
                 enabled: BootOverrideEnabled::Once.into(),
                 http_boot_uri: "http://a".into(),
                 supported_targets: vec![1, 2, 8],
+                supported_modes: vec![2],
                 ..BootOverride::default()
             }),
             ..Host::default()
@@ -279,6 +283,7 @@ Name           system
 Boot override  uefi-http, once
   URI          http://a
 Possible       none, pxe, uefi-http
+  modes        legacy
 "
         );
     }

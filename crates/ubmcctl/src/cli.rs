@@ -13,7 +13,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use account::{Account, LockoutCommand, RoleCommand, SessionCommand, UserCommand};
-pub(crate) use controller::{CertificateCommand, Curve, IpmiCommand, NetworkCommand, NetworkSet, SshCommand, VncCommand};
+pub(crate) use controller::{
+    CertificateCommand, Curve, IpmiCommand, NetworkCommand, NetworkSet, SshCommand, VncCommand,
+    WatchdogCommand, WatchdogSet,
+};
 pub(crate) use event::{EventCommand, EventFilter, Severity};
 pub(crate) use kvm::{KvmCommand, Layout as KvmLayout, Listen as KvmListen};
 pub(crate) use led::{LedCommand, Lit};
@@ -340,6 +343,9 @@ pub(crate) enum HostCommand {
     /// What the host boots from next
     #[command(subcommand)]
     BootOverride(crate::boot_override::BootOverrideCommand),
+    /// The settings of the host's firmware
+    #[command(subcommand)]
+    Firmware(crate::firmware::FirmwareCommand),
     /// Wait for a state, or for the end of the operation that is under way
     Wait {
         /// Which host
@@ -994,6 +1000,9 @@ mod tests {
             "vnc status",
             "vnc enable",
             "vnc disable",
+            "ipmi watchdog show",
+            "ipmi watchdog set --enabled off",
+            "ipmi watchdog set --enabled on --action power-cycle",
             "led list",
             "led get identify",
             "led set status fast --brightness 50 --for 30s",
@@ -1014,6 +1023,8 @@ mod tests {
             "thermal emergency list",
             "thermal emergency clear cpu",
             "thermal tune --zone cpu --svg cpu.svg",
+            "host firmware show --attribute Smt -o json",
+            "host firmware set Smt=off --host host1",
             "bmc reset --kind cold --wait=10m",
             "user create op --role Operator --new-password-file f --must-change",
             "user update op --disable",

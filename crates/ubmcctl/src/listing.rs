@@ -26,20 +26,51 @@ struct Listing {
     empty: &'static str,
 }
 
-static LISTINGS: &[Listing] = &[Listing {
-    name: "fan",
-    about: ["What cools the machine", "All fans with duty and speed"],
-    method: rpc::thermal_service::LIST_COOLING_DEVICES.info,
-    entries: "cooling_devices",
-    columns: &[
-        ("FAN", "name"),
-        ("STATUS", "status"),
-        ("DUTY %", "cooling_power_percent"),
-        ("RPM", "speed_rpm"),
-        ("ZONES", "zone_names"),
-    ],
-    empty: "no fans",
-}];
+static LISTINGS: &[Listing] = &[
+    Listing {
+        name: "fan",
+        about: ["What cools the machine", "All fans with duty and speed"],
+        method: rpc::thermal_service::LIST_COOLING_DEVICES.info,
+        entries: "cooling_devices",
+        columns: &[
+            ("FAN", "name"),
+            ("STATUS", "status"),
+            ("DUTY %", "cooling_power_percent"),
+            ("RPM", "speed_rpm"),
+            ("ZONES", "zone_names"),
+        ],
+        empty: "no fans",
+    },
+    Listing {
+        name: "metric-report",
+        about: ["Metric reports that clients have defined", "All of them"],
+        method: rpc::telemetry_service::LIST_REPORT_DEFINITIONS.info,
+        entries: "definitions",
+        columns: &[
+            ("REPORT", "id"),
+            ("NAME", "name"),
+            ("TYPE", "type"),
+            ("EVERY MS", "interval_ms"),
+            ("ACTIONS", "actions"),
+            ("ENABLED", "enabled"),
+        ],
+        empty: "no metric reports that clients have defined",
+    },
+    Listing {
+        name: "trigger",
+        about: ["Triggers that clients have made", "All of them"],
+        method: rpc::telemetry_service::LIST_TRIGGERS.info,
+        entries: "triggers",
+        columns: &[
+            ("TRIGGER", "id"),
+            ("NAME", "name"),
+            ("SENSORS", "sensors"),
+            ("ACTIONS", "actions"),
+            ("REPORTS", "report_definitions"),
+        ],
+        empty: "no triggers that clients have made",
+    },
+];
 
 /// A command for each row.
 #[derive(Debug)]

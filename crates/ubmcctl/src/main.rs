@@ -26,6 +26,7 @@ mod client;
 mod command;
 mod config;
 mod failure;
+mod firmware;
 mod follow;
 mod listing;
 mod output;

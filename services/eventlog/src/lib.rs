@@ -1,4 +1,5 @@
-//! Lists past events, keeps which of them are resolved and up to where logs were cleared, sends them to who has subscribed, and keeps the room of the event log.
+//! Lists past events, keeps which of them are resolved and up to where logs were cleared, sends them to who has subscribed, and keeps the room of the event log. It
+//! has the metric reports and triggers that clients have made, too, as it sends those reports.
 //!
 //! ```text
 //!  stream EVENTS ──► index (pure) ──► surplus ──► removed from the stream
@@ -6,6 +7,7 @@
 //!  ListEvents ──► turns, a share per account ──► lists, several at once ──► stream EVENTS, by sequence
 //!  ResolveEvents, ReopenEvents, ClearEvents ──► resolver ──► bucket `resolutions` ──► lists
 //!  subscriptions ──► owner ──► bucket; a runner each ──► stream EVENTS from its cursor on ──► HTTP(S)
+//!  definitions of reports, triggers ──► owner ──► bucket; maker ──► reports for runners, events
 //! ```
 //!
 //! The log itself is the stream `EVENTS`: daemons publish into it and gateways serve watches from it, so that nothing is lost and no watch
@@ -31,11 +33,13 @@ mod resolutions;
 mod resolver;
 mod shell;
 mod subscriptions;
+mod telemetry;
 mod turns;
 
 pub use service::StartError as Error;
 pub use shell::run;
 pub use subscriptions::Settings as Subscriptions;
+pub use telemetry::Settings as Telemetry;
 
 /// `[eventlog]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -43,6 +47,8 @@ pub use subscriptions::Settings as Subscriptions;
 pub struct Config {
     /// Events to destinations elsewhere.
     pub subscriptions: Subscriptions,
+    /// Metric reports and triggers that clients have made.
+    pub telemetry: Telemetry,
 }
 
 /// The daemon's name: on the bus, in logs, in the binary.

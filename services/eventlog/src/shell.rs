@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipc::{Outbox, Status};
-use schema::server::EventServiceCall;
-use service::Context;
-use tokio::sync::{mpsc, oneshot};
+use schema::server::{EventServiceCall, EventlogCall};
+use service::{Clock, Context};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -14,10 +14,11 @@ use crate::keeper::{self, Shared};
 use crate::lists;
 use crate::resolver::{self, Change};
 use crate::subscriptions::{self, Command, Shown};
+use crate::telemetry;
 use crate::turns::Turns;
 use crate::{Config, Error};
 
-/// Changes of subscriptions that wait, and as many of what is resolved.
+/// Changes of subscriptions that wait, and as many of what is resolved, and of what clients have made of telemetry.
 const COMMANDS: usize = 32;
 /// How long the order to stop waits for what is still to be stored. The operator gives a daemon 2 s.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -35,6 +36,21 @@ pub async fn run(context: Context) -> Result<(), Error> {
     // Dropped with the loop, and ends with it.
     let mut keeper = JoinSet::new();
     keeper.spawn(keeper::keep(Arc::clone(&shared)));
+    let defined = Arc::new(telemetry::Shown::new(&config.telemetry));
+    let made = Arc::new(watch::Sender::default());
+    let pace = telemetry::Pace {
+        every: config.subscriptions.report_interval(),
+        least: config.telemetry.least(),
+        sample: config.telemetry.sample(),
+    };
+    // With the keeper. It does not need the store: reports of the service's own are made without it.
+    keeper.spawn(telemetry::make(
+        context.bus.clone(),
+        Clock::new(),
+        pace,
+        Arc::clone(&defined),
+        Arc::clone(&made),
+    ));
     let shown = Arc::new(Shown::new(&config.subscriptions));
     let (commands, waiting) = mpsc::channel(COMMANDS);
     let (stop, stopped) = oneshot::channel();
@@ -43,10 +59,21 @@ pub async fn run(context: Context) -> Result<(), Error> {
     owner.spawn(subscriptions::own(
         Arc::clone(&shared),
         config.subscriptions,
+        subscriptions::Reports { made, defined: Arc::clone(&defined) },
         Arc::clone(&shown),
         outbox.clone(),
         waiting,
         stopped,
+    ));
+    let (definitions, asked) = mpsc::channel(COMMANDS);
+    let (stop_telemetry, telemetry_stopped) = oneshot::channel();
+    owner.spawn(telemetry::own(
+        context.bus.clone(),
+        config.telemetry,
+        Arc::clone(&defined),
+        outbox.clone(),
+        asked,
+        telemetry_stopped,
     ));
     let (changes, planned) = mpsc::channel(COMMANDS);
     let (stop_resolver, resolver_stopped) = oneshot::channel();
@@ -71,6 +98,17 @@ pub async fn run(context: Context) -> Result<(), Error> {
             },
             call = calls.next() => {
                 let Some(call) = call else { break };
+                let call = match call {
+                    EventlogCall::EventService(call) => call,
+                    EventlogCall::TelemetryService(call) => {
+                        if let Some(command) = telemetry::Command::of(call, &defined, &outbox)
+                            && let Err(refused) = definitions.try_send(command)
+                        {
+                            refused.into_inner().refuse(service::too_many_calls("changes of telemetry"), &outbox);
+                        }
+                        continue;
+                    }
+                };
                 let command = match call {
                     EventServiceCall::ListEvents(wanted, reply) => {
                         let account = reply.context().username().to_owned();
@@ -120,7 +158,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
             });
         }
     }
-    let _ = (stop.send(()), stop_resolver.send(()));
+    let _ = (stop.send(()), stop_resolver.send(()), stop_telemetry.send(()));
     // A store that does not answer now costs a destination events that come again, and not the order to stop its time.
     let _ = tokio::time::timeout(GOODBYE, async { while owner.join_next().await.is_some() {} }).await;
     Ok(())

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use busd::testing::Way;
 use ipc::{CallContext, Code, EventBuilder, Json, Principal, Request, Status};
 use schema::Method;
-use schema::rpc::event_service as rpc;
+use schema::rpc::{event_service as rpc, telemetry_service as telemetry};
 use schema::server::{AuthServiceCall, ChassisServiceCall, SensorServiceCall};
 use schema::v1alpha1 as v1;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -120,6 +120,7 @@ impl Bench {
     async fn start(settings: serde_json::Value) -> Self {
         let on = common::Bench::start().await;
         on.bus.create_bucket("subscriptions").await;
+        on.bus.create_bucket("telemetry").await;
         let way = on.bus.way().await;
         Self { on, way, settings }
     }
@@ -136,6 +137,8 @@ impl Bench {
     async fn daemon(&self) -> Daemon {
         let mut settings = serde_json::Map::new();
         settings.insert("subscriptions".into(), self.settings.clone());
+        let telemetry = serde_json::json!({"least_interval_ms": 100, "sample_interval_ms": 100});
+        settings.insert("telemetry".into(), telemetry);
         common::daemon(self.way.client(eventlog::NAME).await, settings).await
     }
 
@@ -704,6 +707,56 @@ async fn metric_reports_are_sent_as_they_are_made_and_only_the_newest_of_each_af
         shown.iter().all(|one| one.format() == v1::EventFormat::MetricReport && one.failures == 0),
         "{shown:?}"
     );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_that_a_client_defined_is_sent_to_who_names_it_as_long_as_it_is_enabled() {
+    let bench = Bench::local().await;
+    let machine = Machine::serve(&bench).await;
+    let daemon = bench.daemon().await;
+    let receiver = Receiver::start(0).await;
+    let definitions = vec!["/redfish/v1/TelemetryService/MetricReportDefinitions/mine".to_owned()];
+    let wanted = v1::EventSubscription {
+        format: v1::EventFormat::MetricReport.into(),
+        metric_report_definitions: definitions,
+        ..to(receiver.port)
+    };
+    // From then on it is known which there are.
+    let none = v1::ListReportDefinitionsRequest::default();
+    bench.call(telemetry::LIST_REPORT_DEFINITIONS, &none, "admin").await.expect("a list");
+    let refused = bench.subscribe(wanted.clone(), "admin").await.expect_err("nobody has defined it");
+    assert_eq!(refused.fields()[0].0, "subscription.metric_report_definitions[0]");
+    let definition = v1::ReportDefinition {
+        id: "mine".into(),
+        r#type: v1::ReportDefinitionType::Periodic.into(),
+        interval_ms: 100,
+        metrics: vec![v1::ReportMetric { kind: "Temperature".into(), sensors: Vec::new() }],
+        ..v1::ReportDefinition::default()
+    };
+    let request = v1::CreateReportDefinitionRequest { definition: Some(definition) };
+    bench.call(telemetry::CREATE_REPORT_DEFINITION, &request, "admin").await.expect("a definition");
+    bench.subscribe(wanted, "admin").await.expect("a subscription");
+    until("some of it", async || receiver.reports().len() >= 3).await;
+    let newer = |reports: &[(String, u64)]| {
+        reports.windows(2).all(|pair| pair[0].1 < pair[1].1) && reports.iter().all(|(id, _)| id == "mine")
+    };
+    assert!(newer(&receiver.reports()), "{:?}", receiver.reports());
+    daemon.stop().await;
+    let count = receiver.reports().len();
+    let daemon = bench.daemon().await;
+    until("it goes on", async || receiver.reports().len() >= count + 2).await;
+    let off = v1::ReportDefinition { id: "mine".into(), enabled: Some(false), ..Default::default() };
+    let request = v1::UpdateReportDefinitionRequest { definition: Some(off), field_mask: None };
+    bench.call(telemetry::UPDATE_REPORT_DEFINITION, &request, "admin").await.expect("changed");
+    // One may be on its way; reports of the service's own go on being made.
+    let before = machine.asked();
+    until("others are made", async || machine.asked() > before + 4).await;
+    let count = receiver.reports().len();
+    let before = machine.asked();
+    until("more of them are made", async || machine.asked() > before + 4).await;
+    assert_eq!(receiver.reports().len(), count);
+    assert!(newer(&receiver.reports()), "{:?}", receiver.reports());
     daemon.stop().await;
 }
 

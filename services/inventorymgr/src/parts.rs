@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use board::{Board, FruKind};
 use data_encoding::HEXLOWER;
 use fru::{Area, Details, Image, Name};
-use smbios::Machine;
+use smbios::{Architecture, Machine};
 
 use crate::inventory::{Intent, Kind, Part, SOURCE_MAX, Source};
 
@@ -238,6 +238,9 @@ pub(crate) fn of_tables(host: &str, machine: &Machine) -> Vec<Part> {
             part.note("cores_enabled", processor.cores_enabled);
             part.note("threads", processor.threads);
             part.note("max_mhz", processor.max_mhz);
+            let runs = processor.architecture.map(|architecture| runs(architecture, processor.is_64_bit));
+            part.note("architecture", runs.map(|(architecture, _)| architecture));
+            part.note("instruction_set", runs.map(|(_, set)| set));
         });
     }
     for module in &machine.memory {
@@ -385,6 +388,19 @@ pub(crate) fn told(words: &BTreeMap<&str, (Option<&str>, Option<&str>)>) -> Stri
         })
         .collect();
     differ.join("; ")
+}
+
+/// Architecture and set of instructions, in the words of DSP0268 (`ProcessorArchitecture`, `InstructionSet`).
+fn runs(architecture: Architecture, is_64_bit: bool) -> (&'static str, &'static str) {
+    match (architecture, is_64_bit) {
+        (Architecture::X86, true) => ("x86", "x86-64"),
+        (Architecture::X86, false) => ("x86", "x86"),
+        (Architecture::Arm, true) => ("ARM", "ARM-A64"),
+        (Architecture::Arm, false) => ("ARM", "ARM-A32"),
+        (Architecture::RiscV, true) => ("RISC-V", "RV64"),
+        (Architecture::RiscV, false) => ("RISC-V", "RV32"),
+        (Architecture::Power, _) => ("Power", "PowerISA"),
+    }
 }
 
 #[cfg(test)]

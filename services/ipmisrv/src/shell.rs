@@ -11,14 +11,11 @@ use gate::audit::{Entry, Level};
 use gate::{Caller, Change, Gate, Origin, Peer, Policy};
 use ipc::{Bucket, CallContext, Client, Code, EventBuilder, Outbox, RawEvents, RawItem, StateError, Status};
 use ipmi::sol::Link;
-use ipmi::watchdog::Due;
 use ipmi::{Action, Admitted, AskId, Command, Completion, Path, Rejected, Request, RequestId, Server, Suite};
 use model::{Domain, Snapshot};
 use model_feed::{Feed, Reader};
-use prost::Message as _;
 use prost_reflect::DynamicMessage;
 use schema::MethodInfo;
-use schema::rpc::host_service::CHANGE_HOST_STATE;
 use schema::rpc::network_service::LIST_NETWORK_INTERFACES;
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as v1;
@@ -32,15 +29,16 @@ use v1::event::Payload;
 use zeroize::Zeroizing;
 
 use crate::boot_flags::BootOptions;
+use crate::boot_progress;
 use crate::chunks::Written;
-use crate::commands::{self, WATCHDOG};
+use crate::commands;
 use crate::config::Config;
 use crate::error::Error;
 use crate::faults::{Faults, Part};
 use crate::host::Host;
 use crate::lan;
 use crate::outcome::Outcome;
-use crate::pursuit::{Machine, Over, Step, WANTED};
+use crate::pursuit::Machine;
 use crate::repository::Repository;
 use crate::sel::{Hidden, Sel};
 use crate::sel_log::{self, Looked, Read};
@@ -50,7 +48,7 @@ use crate::sol::{self, Bridge, Kept, Sol};
 use crate::switch::{Seen, Switch};
 use crate::timers::TimersFile;
 use crate::users;
-use crate::watch::{self, Watch};
+use crate::watch::Watch;
 use crate::world::World;
 
 mod alerts;
@@ -59,6 +57,7 @@ mod console;
 mod host;
 mod login;
 mod timers;
+mod watchdog;
 
 /// How long an answer waits until what it changed is known here.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
@@ -68,8 +67,6 @@ const READ_BACK: [&str; 3] = ["usermgr", "sensormon", "inventorymgr"];
 const LOGIN: Duration = Duration::from_secs(2);
 /// How long an owner may take: a client asks again after a second or two, and gets the answer then.
 const CALL: Duration = Duration::from_secs(5);
-/// How long the owner of the machine may take over what the watchdog wants: it waits for powermgr itself.
-const WATCHDOG_CALL: Duration = Duration::from_secs(10);
 /// Pause before the bucket is asked for again.
 const BUCKET_AGAIN: Duration = Duration::from_secs(5);
 /// Events that clients may tell of at once, and after how long one more: each is kept on flash.
@@ -244,7 +241,10 @@ async fn rest(
         tokio::select! {
             () = shutdown.wait() => return true,
             () = heartbeat.tick() => {}
-            () = switch.turn(&nothing) => *was_off |= switch.is_off(),
+            () = switch.turn(&nothing) => {
+                *was_off |= switch.is_off();
+                switch.without_watchdog(false);
+            }
         }
     }
     false
@@ -275,7 +275,7 @@ async fn begin(
         tokio::select! {
             () = shutdown.wait() => return None,
             () = heartbeat.tick() => {}
-            () = switch.turn(&nothing) => {}
+            () = switch.turn(&nothing) => switch.without_watchdog(true),
             serving = &mut begun => return Some(serving),
         }
     }
@@ -383,6 +383,7 @@ impl Serving {
                     shell.keep_progress();
                 }
                 () = switch.turn(&seen) => {
+                    shell.asked_of_watchdog(switch);
                     let new = switch.socket();
                     let was_known = shell.is_on.is_some();
                     shell.is_on = switch.is_on();
@@ -625,98 +626,6 @@ impl Shell {
         self.server.confirm(self.clock.now(), |account, level| users::may(account, level, &snapshot), out);
     }
 
-    /// The timer's interrupt, or its end.
-    fn watchdog(&mut self) {
-        self.look_for_gap();
-        let now = self.clock.now();
-        if self.doubts_watchdog(now) {
-            return;
-        }
-        while let Some(due) = self.watch.timer.tick(now) {
-            let until = match due {
-                // Behind the end nobody needs an interrupt before it.
-                Due::Interrupt => self.watch.timer.deadline().unwrap_or(now),
-                Due::Expired { .. } => now + WANTED,
-            };
-            if let Some(action) = commands::wanted(due) {
-                self.watch.why.clear();
-                self.watch.pursuit.wants(now, action, until);
-            }
-            if let Due::Expired { timeout, is_logged: true, timer_use } = due {
-                let text = format!("watchdog of use {timer_use} expired: {timeout:?}");
-                let record = watch::record(timeout, timer_use);
-                self.tell("expired", v1::EventSeverity::Warning, text, Some(record));
-            }
-        }
-        self.pursue();
-    }
-
-    /// Goes on with what the timer's end wants of the machine. It was started by who may switch the machine, and switches it in nobody's name.
-    fn pursue(&mut self) {
-        self.look_for_gap();
-        let machine = Machine::of(&self.model.snapshot());
-        while let Some(step) = self.watch.pursuit.due(self.clock.now(), machine.as_ref()) {
-            self.step(step);
-        }
-    }
-
-    fn step(&mut self, step: Step) {
-        match step {
-            Step::Ask { number, name, action } => {
-                let gate = self.gate.clone();
-                let request = v1::ChangeHostStateRequest { host_name: name, action: action.into() };
-                self.calls.spawn(async move {
-                    let peer = Peer::Link(WATCHDOG);
-                    let caller = Caller::without_account(WATCHDOG, Some(auth::Role::Operator), peer);
-                    let request = request.encode_to_vec().into();
-                    let (caller, within) = (Arc::new(caller), WATCHDOG_CALL);
-                    let method = CHANGE_HOST_STATE.info;
-                    let answer = ask(&gate, method, request, caller, peer, WATCHDOG, within).await;
-                    Done::Watchdog(number, answer.map(drop))
-                });
-            }
-            Step::Look => self.model.refresh(CHANGE_HOST_STATE.info.owner),
-            Step::Over(action, over @ (Over::Taken | Over::Moot)) => {
-                tracing::info!(
-                    action = action.as_str_name(),
-                    ?over,
-                    "what the watchdog of IPMI wanted is over"
-                );
-            }
-            Step::Over(action, Over::Refused | Over::TimedOut) => {
-                let text = format!("watchdog: {} was not done: {}", action.as_str_name(), self.watch.why);
-                tracing::error!("{text}");
-                self.tell("failed", v1::EventSeverity::Critical, text, None);
-            }
-        }
-    }
-
-    /// Tells this of the watchdog.
-    fn tell(
-        &mut self,
-        what: &'static str,
-        severity: v1::EventSeverity,
-        text: String,
-        record: Option<[u8; ipmi::sel::LENGTH]>,
-    ) {
-        let Some(untold) = self.watch.tells(self.clock.now()) else { return };
-        let text = if untold > 0 { format!("{text}; {untold} events before were not told") } else { text };
-        let event = EventBuilder::new(crate::NAME, "ipmi", "watchdog", what)
-            .severity(severity)
-            .message(text)
-            .payload(
-                record.map(|record| Payload::IpmiSelRecord(v1::IpmiSelRecord { record: record.to_vec() })),
-            )
-            .at(self.clock.wall());
-        let bus = self.bus.clone();
-        self.calls.spawn(async move {
-            if let Err(error) = bus.publish_event(&event).await {
-                tracing::warn!(%error, what, "cannot tell of the watchdog");
-            }
-            Done::Told
-        });
-    }
-
     async fn carry_out(&mut self, actions: Vec<Action>) {
         let mut todo = VecDeque::from(actions);
         while let Some(action) = todo.pop_front() {
@@ -915,6 +824,7 @@ impl Shell {
             Outcome::Add { severity, text, record, is_numbered } => match self.may_tell(&request) {
                 Ok(caller) => {
                     let (bus, wall, pending) = (self.bus.clone(), self.clock.wall(), self.pending(&request));
+                    let report = boot_progress::report(request.session.id, &record, &snapshot, Clock::boot());
                     self.calls.spawn(async move {
                         let (component, what) =
                             if is_numbered { ("sel", "added") } else { ("platform", "event") };
@@ -926,6 +836,10 @@ impl Shell {
                             .at(wall);
                         let told = bus.publish_event(&event).await;
                         pending.ends(told.as_ref().map_or_else(|status| status.code, |()| Code::Ok));
+                        // The machine waits for its answer, and not for who keeps how far it has come.
+                        if let Some(report) = report.filter(|_| told.is_ok()) {
+                            tokio::spawn(boot_progress::tell(bus, report));
+                        }
                         let told = told.map_err(|_| Completion::BUSY);
                         let (session, id) = (request.session.id, request.id);
                         match told {

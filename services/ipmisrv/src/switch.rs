@@ -32,6 +32,7 @@ const LISTENER: &str = "ipmi";
 /// The reasons of refusals.
 const NO_PORT: &str = "IPMI_PORT_UNAVAILABLE";
 const CONFIGURED: &str = "IPMI_PORT_CONFIGURED";
+const NO_WATCHDOG: &str = "NO_HOST_WATCHDOG";
 
 /// What was chosen. Keys that are not known are skipped, so that the release before and after can read it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +82,12 @@ enum Work {
     },
 }
 
+/// What is asked of the watchdog timer, which the switch has no part in.
+pub(crate) enum OfWatchdog {
+    Get(Reply<v1::GetHostWatchdogResponse>),
+    Set(v1::SetHostWatchdogRequest, Reply<v1::SetHostWatchdogResponse>),
+}
+
 /// What else there is to tell.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
@@ -107,6 +114,8 @@ pub(crate) struct Switch {
     lost: String,
     again: Option<Instant>,
     work: JoinSet<Work>,
+    /// What was asked in this turn of the watchdog timer.
+    asked: Vec<OfWatchdog>,
 }
 
 impl Switch {
@@ -133,6 +142,7 @@ impl Switch {
             lost: String::new(),
             again: None,
             work: JoinSet::new(),
+            asked: Vec::new(),
         };
         let loaded = tokio::time::timeout(LOADED_WITHIN, Chosen::load(&switch.bus)).await;
         switch.loaded(match loaded {
@@ -261,6 +271,41 @@ impl Switch {
                 self.outbox.answer(reply, answer);
             }
             Call::SetIpmi(request, reply) => self.choose(&request, reply, seen),
+            Call::GetHostWatchdog(_, reply) => self.asked.push(OfWatchdog::Get(reply)),
+            Call::SetHostWatchdog(request, reply) => self.asked.push(OfWatchdog::Set(request, reply)),
+        }
+    }
+
+    /// What was asked of the watchdog timer in the turn before: whoever takes it answers it.
+    pub(crate) fn take_asked(&mut self) -> Vec<OfWatchdog> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Answers a call.
+    pub(crate) fn answer<M: prost::Message>(&self, reply: Reply<M>, answer: Result<M, Status>) {
+        self.outbox.answer(reply, answer);
+    }
+
+    /// Tells an event.
+    pub(crate) fn tell(&self, event: v1::Event) {
+        self.outbox.event(event);
+    }
+
+    /// Answers what was asked of the watchdog timer while there is none: IPMI is off, or, where `soon`, is being begun.
+    pub(crate) fn without_watchdog(&mut self, soon: bool) {
+        let begun = || Status::unavailable("IPMI is being begun: try again");
+        for asked in self.take_asked() {
+            match asked {
+                OfWatchdog::Get(reply) => {
+                    let none = v1::GetHostWatchdogResponse { watchdog: None };
+                    self.outbox.answer(reply, if soon { Err(begun()) } else { Ok(none) });
+                }
+                OfWatchdog::Set(_, reply) => {
+                    let text = "there is no watchdog timer: IPMI is off, and the host has no way to it";
+                    let none = || Status::failed_precondition(text).with_reason(NO_WATCHDOG);
+                    self.outbox.answer(reply, Err(if soon { begun() } else { none() }));
+                }
+            }
         }
     }
 

@@ -25,6 +25,8 @@ const LONGEST: usize = 4096;
 pub(crate) struct Timers {
     /// How the watchdog timer is set; `None` before it ever was.
     watchdog: Option<[u8; 6]>,
+    /// A user does not let it run.
+    forbidden: bool,
     /// It runs, or what its end wants is not taken yet.
     pub(crate) runs: Option<Runs>,
     /// Boot flags that are to be taken back: whose, and the override's id.
@@ -46,6 +48,7 @@ impl Timers {
         let is_running = watch.timer.deadline().is_some() || watch.pursuit.wants_something();
         Self {
             watchdog: watch.timer.saved(),
+            forbidden: !watch.timer.is_allowed(),
             runs: watch.resumes.or_else(|| is_running.then(|| Runs { reboots: reboots() })),
             flags: boot.to_be_taken_back(),
             outlasts: boot.outlasts,
@@ -61,8 +64,9 @@ impl Timers {
     /// Goes on with it: the timer is set, and runs again once the machine is known to be the one it ran for.
     pub(crate) fn restore(self, now: units::Mono, watch: &mut Watch, boot: &mut BootOptions) {
         let timer = self.watchdog.and_then(ipmi::watchdog::Watchdog::restored);
-        watch.resumes = self.runs.filter(|_| timer.is_some());
+        watch.resumes = self.runs.filter(|_| timer.is_some() && !self.forbidden);
         watch.timer = timer.unwrap_or_default();
+        watch.timer.allow(now, !self.forbidden);
         boot.outlasts = self.outlasts;
         if let Some((host, id)) = self.flags {
             boot.set(now, host, id);
@@ -182,6 +186,31 @@ mod tests {
         watch.used(Command::SetWatchdog);
         file.save(Timers::of(&watch, &boot, Looked::default(), || panic!("it does not run")));
         assert!(!TimersFile::open(dir.path()).saved().waits());
+    }
+
+    #[test]
+    fn a_timer_that_was_switched_off_stays_so_in_the_next_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut watch, mut boot) = (Watch::default(), BootOptions::default());
+        for is_set in [false, true] {
+            let mut file = TimersFile::open(dir.path());
+            if is_set {
+                watch.timer.set(at(0), &[0x04, 0x01, 0, 0, 100, 0]).unwrap();
+            }
+            watch.timer.allow(at(0), false);
+            file.save(Timers::of(&watch, &boot, Looked::default(), || panic!("it does not run")));
+            watch = Watch::default();
+            let saved = TimersFile::open(dir.path()).saved().clone();
+            assert!(!saved.waits());
+            saved.restore(at(0), &mut watch, &mut boot);
+            assert_eq!((watch.timer.is_allowed(), watch.timer.saved().is_some()), (false, is_set));
+        }
+        // A file of the release before, which knows no such switch.
+        let path = dir.path().join(FILE);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&bytes[..BOOT], br#"{"watchdog":[4,1,0,0,100,0]}"#].concat()).unwrap();
+        TimersFile::open(dir.path()).saved().clone().restore(at(0), &mut watch, &mut boot);
+        assert!(watch.timer.is_allowed() && watch.timer.saved().is_some());
     }
 
     #[test]

@@ -99,7 +99,8 @@ fn without_access(account: &v1::AccountName) -> Outcome {
 
 fn update(user: v1::User, paths: &[&str]) -> Outcome {
     let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-    let request = v1::UpdateUserRequest { user: Some(user), field_mask: Some(FieldMask { paths }) };
+    let field_mask = Some(FieldMask { paths });
+    let request = v1::UpdateUserRequest { user: Some(user), field_mask, password: None };
     call(user_service::UPDATE_USER, &request)
 }
 

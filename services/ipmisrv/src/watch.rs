@@ -83,6 +83,15 @@ impl Watch {
         }
     }
 
+    /// A user has made the timer this one. Of one that may not run, what its end wanted is not wanted any more.
+    pub(crate) fn change(&mut self, timer: Watchdog) {
+        self.timer = timer;
+        if !timer.is_allowed() {
+            self.pursuit.recall();
+            self.resumes = None;
+        }
+    }
+
     /// When something of the timer is due.
     pub(crate) fn deadline(&self) -> Option<Mono> {
         self.timer.deadline()
@@ -183,6 +192,21 @@ mod tests {
         // The news that its machine began anew is read then.
         watch.stop(at(13));
         assert_eq!(watch.resumes, None);
+    }
+
+    #[test]
+    fn one_that_is_switched_off_wants_nothing_any_more() {
+        let mut watch = Watch { resumes: Some(Runs { reboots: Some(7) }), ..Watch::default() };
+        watch.pursuit.wants(at(0), schema::v1alpha1::HostAction::ForceRestart, at(300));
+        let mut timer = watch.timer;
+        watch.change(timer);
+        assert!(
+            watch.pursuit.wants_something() && watch.resumes.is_some(),
+            "what is done at its end is not that"
+        );
+        timer.allow(at(1), false);
+        watch.change(timer);
+        assert_eq!((watch.pursuit.wants_something(), watch.resumes), (false, None));
     }
 
     #[test]

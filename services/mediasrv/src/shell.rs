@@ -229,7 +229,8 @@ impl Desk {
         match call {
             MediaServiceCall::ListMedia(_, reply) => {
                 let (slots, copies) = (self.slots.all(), self.slots.copies());
-                self.outbox.answer(reply, Ok(v1::ListMediaResponse { slots, copies }));
+                let plain_http = self.servers.allow_http;
+                self.outbox.answer(reply, Ok(v1::ListMediaResponse { slots, copies, plain_http }));
             }
             MediaServiceCall::GetMedia(get, reply) => {
                 let found = self.slots.find(&get.name);

@@ -304,7 +304,8 @@ pub(crate) fn hand_hardware(board: &Board, run_dir: &Path) {
         hand_ports_of_hosts(board);
     }
     let root = SysRoot::of(board, run_dir);
-    hand_eeproms(&hw::eeprom_files(board, &root));
+    hand_eeproms(|row| row.eeproms, &hw::eeprom_files(board, &root));
+    hand_eeproms(|row| row.mailboxes, &hw::mailbox_files(board, &root));
     hand_fans(&hw::fan_files(board, &root));
     hand_lights(root.path());
 }
@@ -401,9 +402,9 @@ fn hand_buses(buses: &[PathBuf]) {
     }
 }
 
-/// Lets who keeps the inventory read and write the board's EEPROMs: its group reaches those there are by now. One that is put back is another file.
-fn hand_eeproms(files: &[PathBuf]) {
-    let mut owners = Daemon::ALL.iter().map(|daemon| daemon.row()).filter(|row| row.eeproms);
+/// Lets the daemon that is wanted read and write these EEPROMs: its group reaches those there are by now. One that is put back is another file.
+fn hand_eeproms(wanted: fn(&Row) -> bool, files: &[PathBuf]) {
+    let mut owners = Daemon::ALL.iter().map(|daemon| daemon.row()).filter(|row| wanted(row));
     let Some(id) = owners.find_map(|row| row.user) else { return };
     for path in files {
         match hand(path, id, writable) {

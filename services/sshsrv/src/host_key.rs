@@ -13,8 +13,6 @@ use crate::error::Error;
 
 /// In the form that `ssh-keygen` reads.
 const FILE: &str = "host_key";
-/// What a key that cannot be read is kept as, for who wants to look at it.
-const DAMAGED: &str = "host_key.damaged";
 /// No key in this form is longer.
 const FILE_MAX: usize = 4096;
 const MODE: u32 = 0o600;
@@ -45,7 +43,7 @@ pub(crate) fn load(dir: &Path) -> Result<HostKey, Error> {
         Ok(bytes) => match parse(&bytes) {
             Some(key) => return Ok(HostKey { key, lost: None }),
             None => {
-                if let Err(error) = folder.replace_durably(DAMAGED, &bytes, MODE) {
+                if let Err(error) = folder.keep_aside(FILE, FILE_MAX) {
                     tracing::warn!(%error, "cannot keep damaged host key");
                 }
                 Some("it is no key of ed25519")
@@ -95,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_key_is_replaced_and_told_and_kept_beside() {
+    fn a_damaged_key_is_replaced_and_told() {
         for damage in [&b""[..], b"no key", &[0; FILE_MAX + 1]] {
             let dir = tempfile::tempdir().unwrap();
             let first = load(dir.path()).unwrap();
@@ -104,9 +102,19 @@ mod tests {
             assert!(second.lost.is_some());
             assert_ne!(second.fingerprint(), first.fingerprint());
             assert_eq!(load(dir.path()).unwrap().fingerprint(), second.fingerprint());
-            let kept = std::fs::read(dir.path().join(DAMAGED)).ok();
-            assert_eq!(kept.is_some(), damage.len() <= FILE_MAX);
         }
+    }
+
+    #[test]
+    fn each_damaged_key_is_kept_for_who_wants_to_look_at_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for damage in ["one", "two"] {
+            load(dir.path()).unwrap();
+            std::fs::write(dir.path().join(FILE), damage).unwrap();
+        }
+        load(dir.path()).unwrap();
+        let kept = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!((kept("host_key.damaged"), kept("host_key.2.damaged")), ("one".into(), "two".into()));
     }
 
     #[test]
@@ -114,7 +122,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(FILE)).unwrap();
         let first = load(dir.path()).unwrap();
-        assert!(first.lost.is_some() && dir.path().join(DAMAGED).is_dir());
+        assert!(first.lost.is_some() && dir.path().join("host_key.damaged").is_dir());
         let second = load(dir.path()).unwrap();
         assert!(second.lost.is_none() && second.fingerprint() == first.fingerprint());
     }

@@ -44,6 +44,7 @@ impl Boot {
         let last_use = self.last_use.clone().or_else(|| stored.and_then(|stored| stored.last_use.clone()));
         Some(v1::BootOverride {
             supported_targets: path.targets.iter().map(|target| to_target(*target).into()).collect(),
+            supported_modes: path.modes.iter().map(|mode| to_mode(*mode).into()).collect(),
             last_use,
             ..to_stored(setting)
         })
@@ -116,13 +117,14 @@ pub(crate) fn chosen(
     bad.check()?;
     let stored = before.map(setting).unwrap_or_default();
     let fresh = wire::new_op().to_string();
-    let made = stored.choose(setting(&patched), condition, &path.targets, fresh).map_err(|refusal| {
+    let made = stored.choose(setting(&patched), condition, &path.targets, &path.modes, fresh);
+    let made = made.map_err(|refusal| {
         let wrong = || Status::bad_field(format!("host.{FIELD}.{}", refusal.field()), refusal.to_string());
         match &refusal {
             Refusal::Changed => {
                 Status::new(Code::Aborted, refusal.to_string()).with_reason("BOOT_OVERRIDE_CHANGED")
             }
-            Refusal::NotSupported(_) => wrong().with_reason("NOT_SUPPORTED"),
+            Refusal::NotSupported(_) | Refusal::NoMode(_) => wrong().with_reason("NOT_SUPPORTED"),
             _ => wrong(),
         }
     })?;
@@ -169,21 +171,25 @@ pub(crate) fn to_stored(setting: Setting) -> v1::BootOverride {
         Enabled::Once => v1::BootOverrideEnabled::Once,
         Enabled::Continuous => v1::BootOverrideEnabled::Continuous,
     };
-    let mode = match setting.mode {
-        Mode::Firmware => v1::BootMode::Unspecified,
-        Mode::Uefi => v1::BootMode::Uefi,
-        Mode::Legacy => v1::BootMode::Legacy,
-    };
     v1::BootOverride {
         target: to_target(setting.target).into(),
         enabled: enabled.into(),
-        mode: mode.into(),
+        mode: to_mode(setting.mode).into(),
         http_boot_uri: setting.http_boot_uri,
         uefi_target: setting.uefi_target,
         boot_next: setting.boot_next,
         id: setting.id,
         supported_targets: Vec::new(),
+        supported_modes: Vec::new(),
         last_use: None,
+    }
+}
+
+fn to_mode(mode: Mode) -> v1::BootMode {
+    match mode {
+        Mode::Firmware => v1::BootMode::Unspecified,
+        Mode::Uefi => v1::BootMode::Uefi,
+        Mode::Legacy => v1::BootMode::Legacy,
     }
 }
 

@@ -12,6 +12,8 @@ use service::Clock;
 use units::{Millis, Mono};
 
 use crate::boot::Boot;
+use crate::firmware::Firmware;
+use crate::progress::Progress;
 use crate::store::{HostRecord, IntentRecord};
 use crate::uptime::{self, Clocks};
 use crate::wire;
@@ -116,6 +118,28 @@ pub(crate) struct Host {
     pub(crate) read_again: bool,
     pub(crate) read_at: Mono,
     pub(crate) boot: Boot,
+    /// How far it has come since it was switched on or restarted.
+    pub(crate) progress: Progress,
+    pub(crate) firmware: Firmware,
+    /// What its lines can do.
+    pub(crate) actions: Vec<v1::HostAction>,
+}
+
+/// What can be asked of a host with these lines: powermgr refuses the rest as not supported.
+fn actions(power: &board::Power) -> Vec<v1::HostAction> {
+    use v1::HostAction::{ForceOff, ForceRestart, Nmi, Off, On, PowerCycle, Reboot};
+    // Who has no button to press cannot ask the operating system.
+    let asks = matches!(power, board::Power::Buttons(_));
+    let all = [
+        (On, true),
+        (Off, asks),
+        (Reboot, asks),
+        (ForceOff, true),
+        (ForceRestart, true),
+        (PowerCycle, true),
+        (Nmi, power.nmi().is_some()),
+    ];
+    all.into_iter().filter_map(|(action, is_there)| is_there.then_some(action)).collect()
 }
 
 impl Host {
@@ -162,6 +186,9 @@ impl Host {
             read_again: false,
             read_at: now,
             boot: Boot::new(None, now),
+            progress: Progress::default(),
+            actions: actions(&host.power),
+            firmware: Firmware::none(),
         };
         for (op, by) in unreported {
             new.note_unreported(&op, &by, now);
@@ -315,6 +342,7 @@ impl Host {
             uptime::since_restart(&self.record, clocks).filter(|_| is_on).map(schema::time::duration);
         let cause = v1::HostRebootCause::try_from(self.record.reboot_cause).unwrap_or_default();
         let settings = self.settings.clone();
+        let last_boot = uptime::restart_ms(&self.record, clocks).map(schema::time::timestamp);
         v1::Host {
             name: self.id.clone(),
             asset: settings.asset,
@@ -323,8 +351,8 @@ impl Host {
             status: Some(self.status.into()),
             requested_action: running.as_ref().map(|operation| operation.action),
             location: settings.location,
-            last_reboot: uptime::restart_ms(&self.record, clocks).map(|at| v1::HostRebootInfo {
-                last_reboot_time: Some(schema::time::timestamp(at)),
+            last_reboot: last_boot.map(|at| v1::HostRebootInfo {
+                last_reboot_time: Some(at),
                 reboot_cause: Some(cause.into()),
                 reboot_count: Some(self.record.reboot_count),
                 uptime,
@@ -337,8 +365,41 @@ impl Host {
             last_operation: running.or_else(|| self.last.clone()),
             stale: self.stale,
             chassis_name: self.chassis.clone(),
+            supported_actions: self.actions.iter().map(|action| (*action).into()).collect(),
+            // What the firmware tells itself goes before what the host's IPMI tells.
+            boot_progress: self
+                .firmware
+                .progress
+                .to_wire(last_boot)
+                .or_else(|| self.progress.to_wire(last_boot))
+                .filter(|_| self.status != v1::HostStatus::Off),
+            firmware_settings: self.firmware.summary(),
             boot_override: self.boot.to_wire(settings.boot_override.as_ref()),
             ..v1::Host::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_a_board(power: &str) -> Vec<v1::HostAction> {
+        let text = format!(
+            "[board]\nname = \"b\"\nvendor = \"v\"\nmodel = \"m\"\nhal = \"sim\"\n[chassis]\nname = \"c\"\n\
+             [[hosts]]\nid = \"system\"\nname = \"h\"\n[hosts.power]\npower_good = \"good\"\n{power}\n"
+        );
+        let report = board::parse(std::path::Path::new("board.toml"), &text, &[]);
+        assert!(report.problems().is_empty(), "{:?}", report.problems());
+        actions(&report.into_board().unwrap().hosts.first().unwrap().power)
+    }
+
+    #[test]
+    fn a_host_is_asked_what_its_lines_can_do() {
+        use v1::HostAction::{ForceOff, ForceRestart, Nmi, Off, On, PowerCycle, Reboot};
+        let buttons = "kind = \"buttons\"\npower = \"p\"";
+        assert_eq!(on_a_board(buttons), [On, Off, Reboot, ForceOff, ForceRestart, PowerCycle]);
+        let level = "kind = \"level\"\ncontrol = \"p\"\nnmi = \"n\"";
+        assert_eq!(on_a_board(level), [On, ForceOff, ForceRestart, PowerCycle, Nmi]);
     }
 }

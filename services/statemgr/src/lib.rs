@@ -6,7 +6,9 @@
 //!  ManagementControllerService│ one per host,    │──► bucket `config`: what users set
 //!  event.host.> (powermgr) ──►│ records, chassis,│──► event.host.*.operation, event.chassis.*.state, event.bmc.*
 //!  states (GetState) ────────►│ controller       │──► OperatorService.Reset
+//!  BootProgressService ──────►│ boot progress    │
 //!  a boot used its order ────►│ boot override    │──► the mailbox of each host's firmware
+//!  HostFirmwareService ──────►│ its settings     │──► bucket `config`, the mailbox of the settings
 //!  deadline ─────────────────►└──────────────────┘
 //! ```
 //!
@@ -33,9 +35,15 @@ mod boot;
 mod chassis;
 mod config;
 mod controller;
+mod firmware;
+mod firmware_calls;
+mod firmware_look;
+mod firmware_progress;
+mod firmware_wire;
 mod host;
 mod mailbox;
 mod perform;
+mod progress;
 mod request;
 mod shell;
 mod store;

@@ -8,7 +8,10 @@ use power::{HostAction, desired};
 use prost::{Message, Name};
 use schema::mask::masked;
 use schema::rpc::operator_service::RESET;
-use schema::server::{ChassisServiceCall, HostServiceCall, ManagementControllerServiceCall, StatemgrCall};
+use schema::server::{
+    BootProgressServiceCall, ChassisServiceCall, HostServiceCall, ManagementControllerServiceCall,
+    StatemgrCall,
+};
 use schema::v1alpha1 as v1;
 use service::Clock;
 use tokio::sync::oneshot;
@@ -28,8 +31,13 @@ impl Daemon {
     pub(crate) fn call(&mut self, call: StatemgrCall<Request>) {
         match call {
             StatemgrCall::HostService(call) => self.call_host(call),
+            StatemgrCall::BootProgressService(BootProgressServiceCall::ReportBootProgress(report, reply)) => {
+                let answer = self.report_boot_progress(&report);
+                self.outbox.answer(reply, answer);
+            }
             StatemgrCall::ChassisService(call) => self.call_chassis(call),
             StatemgrCall::ManagementControllerService(call) => self.call_controller(call),
+            StatemgrCall::HostFirmwareService(call) => self.call_firmware(call),
         }
     }
 
@@ -100,8 +108,9 @@ impl Daemon {
                 let condition = patch.boot_override.as_ref().map_or("", |sent| &sent.id);
                 let before = host.settings.boot_override.as_ref();
                 let patched = settings.boot_override.take();
-                settings.boot_override =
-                    Some(boot::chosen(&host.boot, &host.id, before, patched, condition)?);
+                let chosen = boot::chosen(&host.boot, &host.id, before, patched, condition)?;
+                host.firmware.has_boot_next(before, &chosen)?;
+                settings.boot_override = Some(chosen);
                 changed.retain(|path| !boot::names(path));
                 if settings.boot_override != host.settings.boot_override {
                     changed.push(boot::FIELD.to_owned());
@@ -662,7 +671,10 @@ fn patched<M: Message + Name + Default + Clone>(
 }
 
 /// Updates of one thing are stored one after the other; the second of two at once would lose what the first wrote.
-fn free(updating: bool) -> Result<(), Status> {
+///
+/// # Errors
+/// `ABORTED` with the reason `UPDATE_IN_PROGRESS`.
+pub(crate) fn free(updating: bool) -> Result<(), Status> {
     if updating {
         Err(Status::aborted("another update is being stored; try again").with_reason("UPDATE_IN_PROGRESS"))
     } else {

@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use board::Board;
 use boot_override::{Mailbox, Target};
+use hal::FirmwareMailbox;
+use host_firmware::Seen;
 use hw::BootPath;
 use ipc::{Calls, EventItem, Events, Json, Outbox, Reply, Request, Status};
 use power::desired;
@@ -23,10 +25,11 @@ use crate::boot::Boot;
 use crate::chassis::Chassis;
 use crate::config::Config;
 use crate::controller::{self, Controller, Evidence, Start};
+use crate::firmware::Taken;
 use crate::host::Host;
 use crate::store::{
-    self, BootRecord, ChassisRecord, ControllerRecord, Damage, HostRecord, IntentRecord, Loss, Marks, Write,
-    Writer, Written,
+    self, BootRecord, ChassisRecord, ControllerRecord, Damage, FirmwareRecord, HostRecord, IntentRecord,
+    Loss, Marks, Write, Writer, Written,
 };
 use crate::uptime::{self, Clocks};
 use crate::wire;
@@ -47,10 +50,12 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let config: Config = context.config()?;
     let board = context.board()?;
     let boot_paths = hw::boot_paths(&board, &context.run_dir, crate::NAME);
-    Box::pin(serve(context, config, &board, boot_paths)).await
+    let firmware_paths = hw::firmware_paths(&board, &context.run_dir, crate::NAME);
+    Box::pin(serve(context, config, &board, boot_paths, firmware_paths)).await
 }
 
-/// Runs the daemon for this board until it is told to stop. `boot_paths`: how each host is told what to boot from, in the order of the board.
+/// Runs the daemon for this board until it is told to stop. `boot_paths`: how each host is told what to boot from, in the order of the board;
+/// `firmware_paths`: the mailbox of the settings of each host's firmware, in the same order.
 ///
 /// # Errors
 ///
@@ -60,17 +65,20 @@ pub async fn serve(
     config: Config,
     board: &Board,
     boot_paths: Vec<Option<BootPath>>,
+    firmware_paths: Vec<Option<Arc<dyn FirmwareMailbox>>>,
 ) -> Result<(), Error> {
     let (back, mut returned) = mpsc::unbounded_channel();
     let mut daemon = Box::pin(Daemon::start(&context, &config, board, back)).await?;
     for (host, path) in daemon.hosts.iter_mut().zip(boot_paths) {
         host.boot = Boot::new(path, context.clock.now());
     }
+    Box::pin(daemon.load_firmware(firmware_paths)).await?;
     // Subscribed before the states are first read, so that nothing falls between the two.
     let mut heard = context.bus.subscribe_events("event.host.>").await?;
     let mut calls = context.bus.calls().await?;
     daemon.read_all_states();
     daemon.look_at_mailboxes();
+    daemon.look_at_firmware_of_all();
     context.ready();
     let in_order = daemon.run(&context, &mut calls, &mut heard, &mut returned).await;
     Box::pin(daemon.close(in_order)).await;
@@ -95,6 +103,47 @@ pub(crate) enum Completion {
         mailbox: Result<Mailbox, Box<hal::Error>>,
         was_put: bool,
     },
+    /// The mailbox of the settings of a host's firmware has answered; `asked`: the revision of the report that was known then; `was_put`: to wishes put
+    /// there.
+    FirmwareSeen {
+        host: usize,
+        asked: u64,
+        seen: Result<Box<Seen>, Box<hal::Error>>,
+        was_put: bool,
+    },
+    FirmwareUpdated(Box<FirmwareUpdate>),
+}
+
+/// A change of what is wished of a host's firmware that is stored, or refused.
+#[derive(Debug)]
+pub(crate) struct FirmwareUpdate {
+    pub(crate) index: usize,
+    pub(crate) by: By,
+    pub(crate) asker: Asker,
+    pub(crate) result: Result<Carried, Status>,
+}
+
+/// Who changed it. A reply is `None` when its client was told that the outcome is not known yet.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    Update(Option<Reply<v1::UpdateHostFirmwareResponse>>),
+    Discard(Option<Reply<v1::DiscardHostFirmwareChangesResponse>>),
+    /// A boot, that took what was wished.
+    Boot,
+}
+
+/// What is stored then, and what came of it.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    pub(crate) record: FirmwareRecord,
+    /// The revision of what is stored.
+    pub(crate) revision: Option<u64>,
+    /// A boot had taken what was wished before.
+    pub(crate) taken: Option<Taken>,
+    /// What is told of the change; `None`: nothing changed.
+    pub(crate) changed: Option<String>,
+    /// What the mailbox showed meanwhile, each with the revision that was asked with.
+    pub(crate) seen: Vec<(u64, Seen)>,
 }
 
 /// An update that is stored, or not; the call is answered with what is then true.
@@ -500,6 +549,7 @@ impl Daemon {
     fn tick(&mut self) {
         let now = self.clock.now();
         self.look_at_mailboxes();
+        self.look_at_firmware_of_all();
         let clocks = self.clocks();
         self.controller.settle(&clocks);
         for index in 0..self.hosts.len() {
@@ -542,6 +592,7 @@ impl Daemon {
                 self.status(index, change.current_status());
                 // A boot may have begun by an order.
                 self.look_at_mailbox(index);
+                self.look_at_firmware(index);
                 // It happened by itself, or powermgr has just started: powermgr knows what became of an operation.
                 if change.operation_id.is_empty() {
                     self.read_state(index);
@@ -609,6 +660,10 @@ impl Daemon {
             }
             Completion::Updated(update) => self.updated(*update),
             Completion::Mailbox { host, mailbox, was_put } => self.mailbox_answered(host, mailbox, was_put),
+            Completion::FirmwareSeen { host, asked, seen, was_put } => {
+                self.firmware_seen(host, asked, seen, was_put);
+            }
+            Completion::FirmwareUpdated(update) => self.firmware_updated(*update),
         }
     }
 
@@ -730,8 +785,14 @@ impl Daemon {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let Some(host) = self.hosts.get_mut(index) else { return };
         let changed = host.status != status || host.stale;
+        if host.status != status {
+            host.firmware.powered(status, now);
+        }
         host.stale = false;
         host.status = status;
+        if status == v1::HostStatus::Off {
+            host.progress.clear();
+        }
         if changed {
             host.updated = wall;
             host.on_time.set_on(now, status == v1::HostStatus::On);
@@ -748,14 +809,16 @@ impl Daemon {
         if cause == v1::HostRebootCause::Unspecified {
             return;
         }
-        let clocks = self.clocks();
+        let (now, clocks) = (self.clock.now(), self.clocks());
         let Some(host) = self.hosts.get_mut(index) else { return };
+        host.firmware.begun(now);
         let by_policy = host.desired.intent().is_some_and(|intent| intent.origin != desired::Origin::Client);
         let cause = match cause {
             v1::HostRebootCause::Command if by_policy => v1::HostRebootCause::RestorePolicy,
             cause => cause,
         };
         uptime::restarted(&mut host.record, &clocks);
+        host.progress.clear();
         host.record.reboot_cause = cause.into();
         host.record.reboot_count = host.record.reboot_count.saturating_add(1);
         self.save(index);

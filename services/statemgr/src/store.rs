@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use host_firmware::{NotTaken, Wishes};
 use ipc::{Bucket, Json, StateError, Value, ValueError};
 use power::OpId;
 use prost::Message;
@@ -141,6 +142,40 @@ impl ChassisRecord {
 pub(crate) struct ControllerRecord {
     /// Power is locked.
     pub(crate) locked: bool,
+}
+
+/// What clients wish of a host's firmware, and what became of what they wished before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct FirmwareRecord {
+    /// What no boot has taken yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pending: Option<PendingRecord>,
+    /// The last boot that took what was wished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) applied: Option<AppliedRecord>,
+}
+
+/// What is wished, and who last wished something of that.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct PendingRecord {
+    pub(crate) wishes: Wishes,
+    pub(crate) username: String,
+    /// Unix time in milliseconds.
+    pub(crate) wished_ms: u64,
+}
+
+/// That a boot took what was wished.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct AppliedRecord {
+    /// The id of what was wished.
+    pub(crate) id: String,
+    /// When that was learned, Unix time in milliseconds.
+    pub(crate) learned_ms: u64,
+    /// What the boot did not take; bounded.
+    pub(crate) refusals: Vec<NotTaken>,
 }
 
 /// Settings: the message of the contract with only those fields set that users write.
@@ -737,6 +772,30 @@ mod tests {
             &[],
         );
         frozen(&ControllerRecord { locked: true }, r#"{"locked":true}"#, &[r#"{"locked":true,"more":1}"#]);
+        frozen(&FirmwareRecord::default(), "{}", &[r#"{"more":1}"#, r#"{"pending":null}"#]);
+        let firmware = FirmwareRecord {
+            pending: Some(PendingRecord {
+                wishes: Wishes {
+                    id: "a".into(),
+                    attributes: [("Smt".into(), host_firmware::Value::Boolean(false))].into(),
+                    ..Wishes::default()
+                },
+                username: "alice".into(),
+                wished_ms: 3,
+            }),
+            applied: Some(AppliedRecord {
+                id: "b".into(),
+                learned_ms: 2,
+                refusals: vec![NotTaken { what: "Retries".into(), why: "no".into() }],
+            }),
+        };
+        frozen(
+            &firmware,
+            r#"{"pending":{"wishes":{"id":"a","to_defaults":false,"attributes":{"Smt":false},"boot_order":null,"boot_options":{},"secure_boot":null,"reset_keys":null},"username":"alice","wished_ms":3},"applied":{"id":"b","learned_ms":2,"refusals":[{"what":"Retries","why":"no"}]}}"#,
+            &[
+                r#"{"pending":{"wishes":{"id":"a","attributes":{"Smt":false},"more":[]},"username":"alice","wished_ms":3},"applied":{"id":"b","learned_ms":2,"refusals":[{"what":"Retries","why":"no"}],"more":1}}"#,
+            ],
+        );
     }
 
     #[test]

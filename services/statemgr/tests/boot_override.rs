@@ -4,13 +4,13 @@ mod support;
 
 use std::time::Duration;
 
-use boot_override::{Order, Target};
+use boot_override::{Mode, Order, Target};
 use ipc::{CallContext, Code, EventItem, Status};
 use schema::rpc::host_service;
 use schema::v1alpha1 as v1;
 use support::{Bench, on, quick};
 use twin::{Button, Fault, Input};
-use v1::{BootOverrideEnabled as Enabled, BootTarget};
+use v1::{BootMode, BootOverrideEnabled as Enabled, BootTarget};
 
 fn wanted(target: BootTarget, enabled: Enabled) -> v1::BootOverride {
     v1::BootOverride { target: target.into(), enabled: enabled.into(), ..v1::BootOverride::default() }
@@ -73,6 +73,7 @@ async fn once_is_for_one_boot_and_is_taken_back_and_told() {
     let boot = shown(&set(&bench, wanted(BootTarget::Pxe, Enabled::Once), &[]).await.expect("set"));
     assert_eq!((boot.target(), boot.enabled()), (BootTarget::Pxe, Enabled::Once));
     assert_eq!(boot.supported_targets.len(), Target::ALL.len());
+    assert_eq!(boot.supported_modes().collect::<Vec<_>>(), [BootMode::Uefi, BootMode::Legacy]);
     // Whoever is answered may start the host at once: its firmware knows.
     assert_eq!(
         bench.pins.with_host(|host| host.mailbox().pending().map(|order| order.target)),
@@ -206,6 +207,40 @@ async fn what_is_refused_has_no_effect() {
         shown(&set(&bench, taken, &["target", "enabled"]).await.expect("set")).enabled(),
         Enabled::Disabled
     );
+}
+
+#[tokio::test]
+async fn a_mode_that_the_firmware_has_not_is_refused_by_name_unless_it_is_stored() {
+    let mut bench = Bench::start(on()).await;
+    let with = |mode: BootMode| v1::BootOverride {
+        mode: mode.into(),
+        ..wanted(BootTarget::Pxe, Enabled::Continuous)
+    };
+    bench.modes = vec![Mode::Legacy];
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    let before = shown(&set(&bench, with(BootMode::Legacy), &[]).await.expect("set"));
+    assert_eq!(before.supported_modes().collect::<Vec<_>>(), [BootMode::Legacy]);
+    let order = bench.pins.with_host(|host| host.mailbox().order.clone());
+    for paths in [&[][..], &["mode"]] {
+        let status = set(&bench, with(BootMode::Uefi), paths).await.expect_err("refused");
+        assert_eq!((status.code, status.reason().as_str()), (Code::InvalidArgument, "NOT_SUPPORTED"));
+        let fields: Vec<String> = status.fields().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields, ["host.boot_override.mode"], "{status}");
+        assert_eq!(shown(&bench.host().await), before);
+        assert_eq!(bench.pins.with_host(|host| host.mailbox().order.clone()), order);
+    }
+    // Stored while the firmware had it: clients send it back with the next target.
+    bench.modes = Mode::CHOICES.to_vec();
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    set(&bench, with(BootMode::Uefi), &[]).await.expect("set");
+    bench.modes = vec![Mode::Legacy];
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    let other = v1::BootOverride { target: BootTarget::Hdd.into(), ..with(BootMode::Uefi) };
+    let now = shown(&set(&bench, other, &["target", "enabled", "mode"]).await.expect("set"));
+    assert_eq!((now.target(), now.mode()), (BootTarget::Hdd, BootMode::Uefi));
 }
 
 #[tokio::test]

@@ -52,6 +52,7 @@ pub(crate) fn zone(
         emergency: status.emergency,
         holds_margin: margin,
         redundancy: machine.redundancy(index).map(redundancy),
+        min_override_percent: machine.least(index).map(units::Duty::percent),
     })
 }
 

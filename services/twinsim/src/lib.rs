@@ -6,6 +6,7 @@
 //!  tests ──── twin-control.sock ──► │ (one loop owns both) │ ──► QEMU: start, ACPI button, reset, NMI, kill
 //!  (fingers, faults, trace)         └──────────────────────┘ ◄── QEMU: exited, serial text
 //!  sensormon ── twin.sock ──────── Buses: chips on I2C that are spoken to directly
+//!  statemgr ── twin.sock ───────── the firmware's mailboxes: what to boot from, wished settings
 //!  mediasrv ── twin.sock ───────── Drives: what is in each, for the guest by QEMU's monitor
 //!  sensormon ◄──── run_dir/sys ──── Tree: a folder laid out as /sys, kept up to date by the plant's model
 //! ```
@@ -28,11 +29,13 @@
     )
 )]
 
+mod boots;
 mod buses;
 mod console;
 mod drives;
 mod error;
 mod files;
+mod firmware;
 mod mailbox;
 mod pins;
 mod played;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use board::{MediaKind, Qemu};
-use boot_override::{Order as BootOrder, Target};
+use boot_override::Target;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::boots::{Boots, Device};
 use crate::drives::{Drive, Medium};
 use crate::error::Error;
 
@@ -88,8 +89,8 @@ pub(crate) struct Running {
     pub(crate) generation: u64,
     /// The process, once it has started.
     pub(crate) pid: Option<u32>,
-    /// What it was told to boot from.
-    pub(crate) boots_by: Option<BootOrder>,
+    /// What it was started to boot by.
+    pub(crate) boots: Boots,
     /// It ends when it restarts itself.
     pub(crate) reboot_ends: bool,
 }
@@ -103,9 +104,9 @@ impl Running {
         let _ = self.orders.send(order);
     }
 
-    /// The mailbox of its firmware has an order for the next boot, or none: with one it must not restart itself unseen.
-    pub(crate) fn expect_order(&mut self, is_pending: bool) {
-        let ends = is_pending || self.boots_by.is_some();
+    /// Something waits for its next boot, an order or wishes, or nothing does: with something it must not restart itself unseen.
+    pub(crate) fn expect_boot(&mut self, is_awaited: bool) {
+        let ends = is_awaited || self.boots.told.is_some();
         if ends != self.reboot_ends {
             self.reboot_ends = ends;
             self.order(Order::RebootEnds(ends));
@@ -180,7 +181,7 @@ impl Machine {
 
     /// QEMU's arguments. The q35 machine has the ACPI power button and PC firmware; without a disk the kernel is loaded directly. Screen and input are on
     /// the VNC socket; without SMM the firmware of the screen would not run, and it would stay black.
-    fn arguments(&self, order: Option<&BootOrder>, drives: &[Drive]) -> Vec<OsString> {
+    fn arguments(&self, boots: &Boots, drives: &[Drive]) -> Vec<OsString> {
         let socket = |ending: &str| self.file(ending).into_os_string();
         let join = |parts: &[&std::ffi::OsStr]| parts.iter().copied().collect::<OsString>();
         let mut arguments: Vec<OsString> = [
@@ -191,7 +192,8 @@ impl Machine {
             "-accel",
             self.qemu.accel.as_str(),
             "-cpu",
-            "max",
+            // Without a register that KVM in a virtual machine may offer and then not let be set, by which QEMU ends.
+            "max,arch-capabilities=off",
             "-smp",
             "1",
             "-display",
@@ -220,19 +222,16 @@ impl Machine {
         for device in ["ipmi-bmc-extern,id=bmc,chardev=ipmi", "isa-ipmi-kcs,bmc=bmc"] {
             arguments.extend(["-device".into(), device.into()]);
         }
-        arguments.extend(self.boot_arguments(order));
+        arguments.extend(self.boot_arguments(boots));
         for device in USB {
             arguments.extend(["-device".into(), device.into()]);
         }
-        arguments.extend(drive_arguments(order, drives));
+        arguments.extend(drive_arguments(boots, drives));
         arguments
     }
 
     /// What the guest can boot from, and in which order its firmware tries that: what it was told first.
-    fn boot_arguments(&self, order: Option<&BootOrder>) -> Vec<OsString> {
-        let target = order.map_or(Target::None, |order| order.target);
-        // What comes from elsewhere has 1 and 4 of CDs, and 1 and 6.
-        let index = |of: &[Target], then: u8| if of.contains(&target) { 2 } else { then };
+    fn boot_arguments(&self, boots: &Boots) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut add = |name: &str, before: &str, file: Option<&OsStr>, after: &str| {
             let file = file.map(escaped).unwrap_or_default();
@@ -242,11 +241,11 @@ impl Machine {
         match &self.qemu.disk {
             Some(disk) => {
                 add("-drive", "if=none,id=disk,format=raw,file=", Some(disk.as_os_str()), "");
-                let index = index(&[Target::Hdd], 3);
-                add("-device", &format!("ide-hd,bus=ide.0,drive=disk,bootindex={index}"), None, "");
+                let index = boot_index(boots, Device::Disk);
+                add("-device", &format!("ide-hd,bus=ide.0,drive=disk{index}"), None, "");
             }
             // The kernel would come before all else.
-            None if !matches!(target, Target::None | Target::Hdd) => {}
+            None if !boots.loads_kernel() => {}
             None => {
                 add("-kernel", "", Some(self.kernel().as_os_str()), "");
                 add("-initrd", "", Some(self.initrd().as_os_str()), "");
@@ -257,46 +256,48 @@ impl Machine {
         if let Some(image) = &self.qemu.cdrom {
             let drive = "if=none,id=cd,media=cdrom,readonly=on,format=raw,file=";
             add("-drive", drive, Some(image.as_os_str()), "");
-            let index = index(&[Target::Cd], 5);
-            add("-device", &format!("ide-cd,bus=ide.1,drive=cd,bootindex={index}"), None, "");
+            let index = boot_index(boots, Device::FixedCd);
+            add("-device", &format!("ide-cd,bus=ide.1,drive=cd{index}"), None, "");
         }
         // The one that the tables of its firmware name.
         let mac = twin::mac_address(&self.host);
         match &self.qemu.tftp {
             Some(served) => {
                 // What is to be loaded by HTTP is named in a script, which the network card's firmware loads by TFTP.
-                let by_uri =
-                    order.filter(|order| order.target == Target::UefiHttp && !order.argument.is_empty());
-                let (served, file) = match by_uri {
+                let (served, file) = match uri(boots) {
                     Some(_) => (self.file("boot"), OsString::from(SCRIPT)),
                     None => (served.clone(), self.qemu.boot_file.clone().into_os_string()),
                 };
                 let file: OsString = [OsStr::new(",bootfile="), &escaped(&file)].into_iter().collect();
                 add("-netdev", "user,id=net,tftp=", Some(served.as_os_str()), &file.to_string_lossy());
-                let index = index(&[Target::Pxe, Target::UefiHttp], 7);
-                add("-device", &format!("virtio-net-pci,netdev=net,mac={mac},bootindex={index}"), None, "");
+                let index = boot_index(boots, Device::Network);
+                add("-device", &format!("virtio-net-pci,netdev=net,mac={mac}{index}"), None, "");
             }
             None => add("-nic", "none", None, ""),
         }
-        if order.is_some() {
+        if boots.order.is_some() {
+            // What has no place is not tried after all that has one.
+            add("-boot", "strict=on", None, "");
+        }
+        if boots.told.is_some() {
             add("-action", "reboot=shutdown", None, "");
         }
         arguments
     }
 
     /// Writes the script that loads what an order names by a URI.
-    fn write_script(&self, order: Option<&BootOrder>) -> io::Result<()> {
-        let Some(order) = order.filter(|order| order.target == Target::UefiHttp) else { return Ok(()) };
+    fn write_script(&self, boots: &Boots) -> io::Result<()> {
+        let Some(uri) = uri(boots) else { return Ok(()) };
         let folder = self.file("boot");
         std::fs::create_dir_all(&folder)?;
-        std::fs::write(folder.join(SCRIPT), format!("#!ipxe\ndhcp\nchain {}\n", order.argument))
+        std::fs::write(folder.join(SCRIPT), format!("#!ipxe\ndhcp\nchain {uri}\n"))
     }
 
     /// Starts a guest once `before` is gone. What it does arrives as `wrap(generation, event)`.
     pub(crate) fn start<E: Send + 'static>(
         &self,
         before: Option<JoinHandle<()>>,
-        boots_by: Option<BootOrder>,
+        boots: Boots,
         drives: Vec<Drive>,
         generation: u64,
         events: mpsc::Sender<E>,
@@ -306,7 +307,7 @@ impl Machine {
         let killed = Arc::<Notify>::default();
         let cut_off = Arc::clone(&killed);
         let machine = self.clone();
-        let order = boots_by.clone();
+        let by = boots.clone();
         let task = tokio::spawn(async move {
             if let Some(before) = before
                 && let Err(error) = before.await
@@ -315,7 +316,7 @@ impl Machine {
             }
             let teller = Teller { events, generation, wrap };
             let mut rebooted = false;
-            match machine.play(order.as_ref(), drives, (received, &cut_off), &teller).await {
+            match machine.play(&by, drives, (received, &cut_off), &teller).await {
                 Ok((status, reboots)) => {
                     rebooted = reboots;
                     tracing::info!(host = %machine.host, %status, rebooted, "guest ended");
@@ -328,19 +329,19 @@ impl Machine {
             }
             teller.tell(GuestEvent::Exited { rebooted }).await;
         });
-        let reboot_ends = boots_by.is_some();
-        Running { orders, killed, task, generation, pid: None, boots_by, reboot_ends }
+        let reboot_ends = boots.told.is_some();
+        Running { orders, killed, task, generation, pid: None, boots, reboot_ends }
     }
 
     /// One guest's life: how its process ended, and whether because the guest restarts itself.
     async fn play<E: Send, W: Fn(u64, GuestEvent) -> E + Send + Sync>(
         &self,
-        order: Option<&BootOrder>,
+        boots: &Boots,
         drives: Vec<Drive>,
         (mut orders, killed): (mpsc::UnboundedReceiver<Order>, &Notify),
         teller: &Teller<E, W>,
     ) -> io::Result<(ExitStatus, bool)> {
-        self.write_script(order)?;
+        self.write_script(boots)?;
         let socket = self.file("qmp");
         for stale in [&socket, &self.file("vnc"), &self.file("pid")] {
             match std::fs::remove_file(stale) {
@@ -351,7 +352,7 @@ impl Machine {
         // QEMU calls us and not we it: when it has called, the monitor is there, with no polling for a socket.
         let listener = UnixListener::bind(&socket)?;
         let mut child = Command::new(&self.qemu.binary)
-            .args(self.arguments(order, &drives))
+            .args(self.arguments(boots, &drives))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -372,7 +373,7 @@ impl Machine {
                 return status.map(|status| (status, false));
             }
         };
-        let mut drives = GuestDrives::new(drives, order);
+        let mut drives = GuestDrives::new(drives, boots);
         let problems = tokio::select! {
             problems = drives.begin(&mut monitor) => problems,
             () = killed.notified() => return cut(&mut child).await.map(|status| (status, false)),
@@ -468,13 +469,13 @@ const DEVICE: &str = "medium-";
 const USB: [&str; 2] = ["qemu-xhci,id=xhci,p2=15,p3=15", "usb-tablet,id=tablet,bus=xhci.0"];
 
 /// The drives whose medium comes from elsewhere. A CD's is there always; a stick's comes and goes with its medium.
-fn drive_arguments(order: Option<&BootOrder>, drives: &[Drive]) -> Vec<OsString> {
+fn drive_arguments(boots: &Boots, drives: &[Drive]) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
     let mut add = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
     for (nth, drive) in drives.iter().filter(|drive| drive.kind == MediaKind::Cd).enumerate() {
-        let index = boot_index(order, drive.kind, nth);
+        let index = boot_index(boots, Device::Cd(nth));
         // The fixed ones are on the first two ports.
-        add("-device", format!("ide-cd,bus=ide.{},id={DEVICE}{},bootindex={index}", nth + 2, drive.id));
+        add("-device", format!("ide-cd,bus=ide.{},id={DEVICE}{}{index}", nth + 2, drive.id));
     }
     if drives.iter().any(|drive| drive.medium.is_some()) {
         // Not before its media are there.
@@ -483,22 +484,21 @@ fn drive_arguments(order: Option<&BootOrder>, drives: &[Drive]) -> Vec<OsString>
     arguments
 }
 
-/// Its place in the order in which firmware tries what there is. No two have the same.
-fn boot_index(order: Option<&BootOrder>, kind: MediaKind, nth: usize) -> usize {
-    let target = order.map_or(Target::None, |order| order.target);
-    match (kind, target) {
-        (MediaKind::Cd, Target::Cd) | (MediaKind::Usb, Target::Usb) if nth == 0 => 1,
-        (MediaKind::Cd, _) if nth == 0 => 4,
-        (MediaKind::Usb, _) if nth == 0 => 6,
-        (MediaKind::Cd, _) => 10 + nth,
-        (MediaKind::Usb, _) => 30 + nth,
-    }
+/// What a device's argument has of its place in the order in which firmware tries what there is: nothing for one that is not tried.
+fn boot_index(boots: &Boots, device: Device) -> String {
+    boots.index(device).map_or_else(String::new, |index| format!(",bootindex={index}"))
+}
+
+/// What is to be loaded by HTTP, where firmware was told a URI.
+fn uri(boots: &Boots) -> Option<&str> {
+    let told = boots.told.as_ref().filter(|order| order.target == Target::UefiHttp)?;
+    Some(told.argument.as_str()).filter(|uri| !uri.is_empty())
 }
 
 /// The drives of a running guest whose medium comes from elsewhere.
 struct GuestDrives {
     drives: Vec<GuestDrive>,
-    order: Option<BootOrder>,
+    boots: Boots,
     /// Media there were, as no two have the same name.
     media: u64,
 }
@@ -511,7 +511,7 @@ struct GuestDrive {
 }
 
 impl GuestDrives {
-    fn new(drives: Vec<Drive>, order: Option<&BootOrder>) -> Self {
+    fn new(drives: Vec<Drive>, boots: &Boots) -> Self {
         let mut counts = [0, 0];
         let numbered = |drive: Drive| {
             let [cds, sticks] = &mut counts;
@@ -520,7 +520,7 @@ impl GuestDrives {
             *count += 1;
             GuestDrive { drive, nth, node: None }
         };
-        Self { drives: drives.into_iter().map(numbered).collect(), order: order.cloned(), media: 0 }
+        Self { drives: drives.into_iter().map(numbered).collect(), boots: boots.clone(), media: 0 }
     }
 
     /// Puts in what is in the drives of a guest that has not begun, and lets it begin, with them or without. What went wrong, for people.
@@ -541,7 +541,7 @@ impl GuestDrives {
             // Firmware learns by a reset what there is to boot from, and that must not end the guest.
             monitor.execute_with("set-action", &json!({ "reboot": "reset" })).await;
             monitor.execute("system_reset").await;
-            if self.order.is_some() {
+            if self.boots.told.is_some() {
                 monitor.execute_with("set-action", &json!({ "reboot": "shutdown" })).await;
             }
         }
@@ -591,10 +591,15 @@ impl GuestDrives {
                 inserted = if is_cd {
                     monitor.ask("blockdev-insert-medium", &json!({ "id": device, "node-name": node })).await
                 } else {
-                    let stick = json!({
+                    let mut stick = json!({
                         "driver": "usb-storage", "id": device, "bus": "xhci.0", "drive": node, "removable": true,
-                        "bootindex": boot_index(self.order.as_ref(), of.drive.kind, of.nth),
                     });
+                    // One that is not tried has no place, and not none.
+                    if let (Some(stick), Some(index)) =
+                        (stick.as_object_mut(), self.boots.index(Device::Stick(of.nth)))
+                    {
+                        stick.insert("bootindex".to_owned(), json!(index));
+                    }
                     monitor.ask("device_add", &stick).await
                 };
                 if inserted.is_ok() {
@@ -791,7 +796,7 @@ mod tests {
         };
         for drives in [Vec::new(), all] {
             let arguments: Vec<String> = machine
-                .arguments(None, &drives)
+                .arguments(&Boots::default(), &drives)
                 .into_iter()
                 .map(|argument| argument.into_string().unwrap())
                 .collect();

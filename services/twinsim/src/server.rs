@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use hal_sim::wire::{
-    BusKey, ControlRequest, DriveRequest, FromTwin, I2cTransfer, LineRequest, MailboxRequest, ToTwin, VERSION,
+    BusKey, ControlRequest, DriveRequest, FirmwareRequest, FromTwin, I2cTransfer, LineRequest,
+    MailboxRequest, ToTwin, VERSION,
 };
 use hal_sim::{read_frame, write_frame};
 use tokio::io::BufReader;
@@ -32,6 +33,7 @@ pub(crate) enum ClientEvent {
     Line { id: u64, request: LineRequest },
     I2c { id: u64, bus: BusKey, transfers: Vec<I2cTransfer> },
     Mailbox { id: u64, host: String, request: MailboxRequest },
+    Firmware { id: u64, host: String, request: FirmwareRequest },
     Drive { id: u64, drive: String, request: DriveRequest },
     Control { id: u64, request: ControlRequest },
     Went,
@@ -136,6 +138,9 @@ async fn converse<E>(
                 }
                 (Some(ToTwin::Mailbox { id, host, request }), Side::Lines) => {
                     send(ClientEvent::Mailbox { id, host, request }).await?;
+                }
+                (Some(ToTwin::Firmware { id, host, request }), Side::Lines) => {
+                    send(ClientEvent::Firmware { id, host, request }).await?;
                 }
                 (Some(ToTwin::Drive { id, drive, request }), Side::Lines) => {
                     send(ClientEvent::Drive { id, drive, request }).await?;

@@ -14,9 +14,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use twin::{GuestAction, Login};
 
+use crate::boots::Boots;
 use crate::console::Console;
 use crate::drives::{self, Drive, Drives};
 use crate::error::Error;
+use crate::firmware;
 use crate::mailbox;
 use crate::pins::ConnectionId;
 use crate::qemu::{GuestEvent, Machine, Order, Running};
@@ -169,6 +171,7 @@ pub async fn serve(
     let seats = seats(&config.board, &sim, &config.run_dir, &events)?;
     let mut world = World::new(&config.board, &sim, hal_sim::monotonic());
     world.restore(|host| mailbox::kept(&config.run_dir, host));
+    world.restore_firmware(|host| firmware::kept(&config.run_dir, host), wall_clock_ms());
     let tree = Tree::make(&config.board, sim.seed, &config.run_dir)?;
     let mut sensors = tokio::time::interval(crate::sysfs::STEP);
     sensors.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -321,6 +324,17 @@ impl Twin {
                 }
                 effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
             }
+            ClientEvent::Firmware { id, host, request } => {
+                let mut outcome = self.world.firmware(&host, request, now, effects);
+                // Kept first: what is answered lasts.
+                if let Some(Effect::KeepFirmware { host }) =
+                    effects.pop_if(|last| matches!(last, Effect::KeepFirmware { .. }))
+                    && let Err(error) = self.keep_firmware(host)
+                {
+                    outcome = Outcome::Failed { reason: format!("the wishes cannot be kept: {error}") };
+                }
+                effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
+            }
             ClientEvent::Drive { id, drive, request } => self.drive(connection, id, &drive, request, effects),
             ClientEvent::Control { id, request: ControlRequest::ReadDrive { drive, offset, length } } => {
                 match self.drives.find(&drive).map(|drive| drive.medium.clone()) {
@@ -460,11 +474,27 @@ impl Twin {
     fn keep(&mut self, host: usize) -> std::io::Result<()> {
         let Some((id, mailbox)) = self.world.mailbox_of(host) else { return Ok(()) };
         let kept = mailbox::keep(&self.run_dir, id, mailbox);
-        let is_pending = mailbox.pending().is_some();
-        if let Some(guest) = self.seats.get_mut(host).and_then(|seat| seat.guest.as_mut()) {
-            guest.expect_order(is_pending);
-        }
+        self.expect_boot(host);
         kept
+    }
+
+    /// Keeps the settings of a host's firmware.
+    ///
+    /// # Errors
+    /// As [`firmware::keep`]; the guest goes by the new ones until they are kept.
+    fn keep_firmware(&mut self, host: usize) -> std::io::Result<()> {
+        let Some((id, kept)) = self.world.firmware_of(host) else { return Ok(()) };
+        let kept = firmware::keep(&self.run_dir, id, &kept);
+        self.expect_boot(host);
+        kept
+    }
+
+    /// A guest must not restart itself unseen where something waits for its next boot.
+    fn expect_boot(&mut self, host: usize) {
+        let is_awaited = self.world.is_boot_awaited(host);
+        if let Some(guest) = self.seats.get_mut(host).and_then(|seat| seat.guest.as_mut()) {
+            guest.expect_boot(is_awaited);
+        }
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -483,24 +513,30 @@ impl Twin {
             Effect::Keep { host } => {
                 let _ = self.keep(host);
             }
+            Effect::KeepFirmware { host } => {
+                let _ = self.keep_firmware(host);
+            }
             Effect::Guest { host, action } => {
                 let events = self.events.clone();
-                let boots_by = self.world.boot_order(host).cloned();
+                let boots = self.world.boots(host);
                 let inserted = self.drives.of(host);
                 let Some(seat) = self.seats.get_mut(host) else { return };
                 let order = match action {
-                    GuestAction::Start => return seat.start(host, boots_by, inserted, events),
+                    GuestAction::Start => return seat.start(host, boots, inserted, events),
                     GuestAction::PowerButton => Order::PowerButton,
-                    // Firmware that is told what to boot from, or was, begins in a new process: QEMU takes that at its start.
+                    // Firmware that is told what to boot from, or was, or has another order now, begins in a new process: QEMU takes that at its start.
                     GuestAction::Reset
-                        if boots_by.is_some()
-                            || seat.guest.as_ref().is_none_or(|guest| guest.reboot_ends) =>
+                        if boots.told.is_some()
+                            || seat
+                                .guest
+                                .as_ref()
+                                .is_none_or(|guest| guest.reboot_ends || guest.boots != boots) =>
                     {
                         if let Some(guest) = seat.guest.take() {
                             guest.order(Order::Kill);
                             seat.leaving = Some(guest.into_task());
                         }
-                        return seat.start(host, boots_by, inserted, events);
+                        return seat.start(host, boots, inserted, events);
                     }
                     GuestAction::Reset => Order::Reset,
                     GuestAction::Nmi => Order::Nmi,
@@ -566,19 +602,19 @@ impl Seat {
         }
     }
 
-    fn start(
-        &mut self,
-        host: usize,
-        boots_by: Option<boot_override::Order>,
-        drives: Vec<Drive>,
-        events: mpsc::Sender<Event>,
-    ) {
+    fn start(&mut self, host: usize, boots: Boots, drives: Vec<Drive>, events: mpsc::Sender<Event>) {
         let Some(machine) = &self.machine else { return };
         self.generation += 1;
         let before = self.leaving.take();
         let wrap = move |generation, event| Event::Guest { host, generation, event };
-        self.guest = Some(machine.start(before, boots_by, drives, self.generation, events, wrap));
+        self.guest = Some(machine.start(before, boots, drives, self.generation, events, wrap));
     }
+}
+
+/// Milliseconds since 1970: more than the firmware of any host has made reports.
+fn wall_clock_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Sleeps until the point on `CLOCK_MONOTONIC`; for ever without one.

@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use board::{Board, Input as Measured, LedWire, Power, Sim, SimHost};
-use boot_override::{Mailbox, Order};
-use hal_sim::wire::{ControlRequest, FromTwin, LineRequest, MailboxRequest, Outcome, TraceEntry};
+use boot_override::{Mailbox, Target};
+use hal_sim::wire::{
+    ControlRequest, FirmwareRequest, FromTwin, LineRequest, MailboxRequest, Outcome, TraceEntry,
+};
+use host_firmware::FirmwareBox;
 use twin::{Config, Guest, GuestAction, Host, Input, Output, Role};
 use units::{Millis, Mono};
 
+use crate::boots::Boots;
+use crate::firmware::Kept;
 use crate::pins::{ConnectionId, PinEffect, Pins};
 use crate::wire;
 
@@ -24,6 +29,8 @@ pub(crate) enum Effect {
     Guest { host: usize, action: GuestAction },
     /// What is in a mailbox has changed: it is to be kept, before anything is done or answered that comes of it.
     Keep { host: usize },
+    /// So have the settings of a host's firmware.
+    KeepFirmware { host: usize },
 }
 
 #[derive(Debug)]
@@ -48,7 +55,7 @@ impl World {
         let mut players = Vec::new();
         for (index, host) in board.hosts.iter().enumerate() {
             let id = host.id.as_str();
-            let mut model = Host::new(model_config(sim));
+            let mut model = Host::new(model_config(sim, hw::boot_targets(board, host)));
             if matches!(host.power, Power::Level(_)) {
                 // The model learns from the first level on the wire that its power is held and not pressed.
                 model.step(mono(now), Input::PowerControl(false), &mut Vec::new());
@@ -118,6 +125,12 @@ impl World {
                     None => Outcome::NoHost,
                 };
             }
+            ControlRequest::Firmware { host } => {
+                return match self.players.iter().find(|player| player.id == host) {
+                    Some(player) => Outcome::Firmware(Box::new(player.model.seen(mono(now), 0))),
+                    None => Outcome::NoHost,
+                };
+            }
             ControlRequest::Trace { after } => return Outcome::Trace(self.pins.trace(after)),
             ControlRequest::Follow => return Outcome::Done,
             // The sensors' tree and the drives are the shell's.
@@ -147,9 +160,50 @@ impl World {
         Outcome::Mailbox(Box::new(player.model.mailbox().clone()))
     }
 
+    /// A request on the settings of a host's firmware.
+    pub(crate) fn firmware(
+        &mut self,
+        host: &str,
+        request: FirmwareRequest,
+        now: Duration,
+        out: &mut Vec<Effect>,
+    ) -> Outcome {
+        let Some(index) = self.index(host) else { return Outcome::NoHost };
+        let Some(player) = self.players.get_mut(index) else { return Outcome::NoHost };
+        let known = match request {
+            FirmwareRequest::Look { known } => known,
+            FirmwareRequest::Put { wishes, known } => {
+                if let Some(reason) = wishes.as_deref().and_then(FirmwareRequest::excess) {
+                    return Outcome::Invalid { reason };
+                }
+                player.model.put_wishes(wishes.map(|wishes| *wishes));
+                out.push(Effect::KeepFirmware { host: index });
+                known
+            }
+        };
+        Outcome::Firmware(Box::new(player.model.seen(mono(now), known)))
+    }
+
     /// What is in the mailbox of a host's firmware.
     pub(crate) fn mailbox_of(&self, host: usize) -> Option<(&str, &Mailbox)> {
         self.players.get(host).map(|player| (player.id.as_str(), player.model.mailbox()))
+    }
+
+    /// What of a host's firmware outlasts the twin.
+    pub(crate) fn firmware_of(&self, host: usize) -> Option<(&str, FirmwareBox)> {
+        self.players.get(host).map(|player| (player.id.as_str(), player.model.kept_firmware()))
+    }
+
+    /// The hosts' firmware is as an earlier twin kept it. What is damaged is as it leaves the factory; its reports are counted on from `lost`, which is above
+    /// all that they were.
+    pub(crate) fn restore_firmware(&mut self, kept: impl Fn(&str) -> Kept, lost: u64) {
+        for player in &mut self.players {
+            match kept(&player.id) {
+                Kept::Nothing => {}
+                Kept::Damaged => player.model.lose_firmware(lost),
+                Kept::Whole(firmware) => player.model.restore_firmware(*firmware),
+            }
+        }
     }
 
     /// The mailboxes of the hosts' firmware are as an earlier twin kept them.
@@ -161,9 +215,18 @@ impl World {
         }
     }
 
-    /// The order by which a host's boot was begun.
-    pub(crate) fn boot_order(&self, host: usize) -> Option<&Order> {
-        self.players.get(host)?.model.boot_order()
+    /// What a host's boot was begun by.
+    pub(crate) fn boots(&self, host: usize) -> Boots {
+        let of = |player: &Player| Boots {
+            told: player.model.resolved_order(),
+            order: player.model.changed_order(),
+        };
+        self.players.get(host).map(of).unwrap_or_default()
+    }
+
+    /// Whether something waits for a host's next boot.
+    pub(crate) fn is_boot_awaited(&self, host: usize) -> bool {
+        self.players.get(host).is_some_and(|player| player.model.is_boot_awaited())
     }
 
     /// Whether a host has power.
@@ -234,7 +297,10 @@ impl World {
             match output {
                 Output::Serial(text) => out.push(Effect::Serial { host: index, text }),
                 Output::Guest(action) => out.push(Effect::Guest { host: index, action }),
-                Output::Mailbox => out.push(Effect::Keep { host: index }),
+                Output::Mailbox => {
+                    out.push(Effect::Keep { host: index });
+                    out.push(Effect::KeepFirmware { host: index });
+                }
                 Output::PowerGood(_) | Output::ButtonIn(..) => {}
             }
         }
@@ -256,8 +322,8 @@ impl World {
     }
 }
 
-/// The model's settings for this board. Firmware is taken to need a third of the boot, as on most servers it does.
-fn model_config(sim: &Sim) -> Config {
+/// The model's settings for a host of this board. Firmware is taken to need a third of the boot, as on most servers it does.
+fn model_config(sim: &Sim, boots_from: Vec<Target>) -> Config {
     let boot = wire::millis(sim.scripted.boot).get();
     Config {
         power_good_delay: wire::millis(sim.scripted.power_on),
@@ -269,6 +335,7 @@ fn model_config(sim: &Sim) -> Config {
             SimHost::Scripted => Guest::Scripted,
             SimHost::Qemu => Guest::External,
         },
+        boots_from,
         ..Config::default()
     }
 }

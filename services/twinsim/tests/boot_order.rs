@@ -6,8 +6,9 @@ use std::path::Path;
 
 use boot_override::{Mailbox, Mode, Order, Target};
 use common::{Twin, console, in_time, load, said};
-use hal::{BootMailbox, Gpio, Initial, Line, OutputLine, next_edge};
-use hal_sim::SimMailbox;
+use hal::{BootMailbox, FirmwareMailbox, Gpio, Initial, Line, OutputLine, next_edge};
+use hal_sim::{SimFirmware, SimMailbox};
+use host_firmware::Wishes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn order(id: &str, target: Target, argument: &str) -> Option<Order> {
@@ -240,4 +241,88 @@ async fn a_guest_really_boots_from_what_it_is_told_once() {
     assert!(firmware.look().await.unwrap().has_used("c"));
     twin.end().await;
     server.abort();
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
+async fn a_guest_really_boots_in_the_order_that_its_firmware_is_set_to() {
+    if !Path::new("/usr/bin/qemu-system-x86_64").exists() {
+        println!("SKIP: no QEMU; install qemu-system-x86");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(at("disk.img"), disk("disk")).unwrap();
+    std::fs::write(at("cd.iso"), cd("cd")).unwrap();
+    let board = || {
+        load(
+            "sim",
+            &[("sim.host", "qemu"), ("sim.qemu.disk", &at("disk.img")), ("sim.qemu.cdrom", &at("cd.iso"))],
+        )
+    };
+    let run = tempfile::tempdir().unwrap();
+    let socket = run.path().join(hal_sim::SOCKET);
+    let (orders, firmware) = (mailbox(run.path()), SimFirmware::new(&socket, "system", "test"));
+    let twin = Twin::start(board(), run.path()).await;
+    let mut console = console(run.path());
+    let gpio = twin.gpio("test");
+    let power = button(&gpio, "power-button-out").await;
+    let reset = button(&gpio, "reset-button-out").await;
+    let mut keyboard =
+        tokio::fs::File::options().write(true).open(run.path().join("console-system")).await.unwrap();
+    let mut control = twin.control().await;
+    press(power.as_ref()).await;
+    said(&mut console, &["booted from disk."]).await;
+    let first = control.status("system").await.unwrap().guest_pid;
+
+    // A guest that restarts itself takes what is wished, and keeps to it when it does so again.
+    let cd_first =
+        Wishes { id: "a".to_owned(), boot_order: Some(vec!["Boot0001".to_owned()]), ..Wishes::default() };
+    let seen = firmware.put(Some(cd_first), 0).await.unwrap();
+    assert_eq!((seen.applied, seen.progress), (None, None));
+    for _ in 0..2 {
+        keyboard.write_all(b"x").await.unwrap();
+        keyboard.flush().await.unwrap();
+        said(&mut console, &["booted from cd."]).await;
+    }
+    let seen = firmware.look(0).await.unwrap();
+    assert_eq!(seen.applied.map(|applied| (applied.id, applied.not_taken)), Some(("a".to_owned(), vec![])));
+    assert_eq!(seen.report.unwrap().boot_order, ["Boot0001", "Boot0000", "Boot0002"]);
+    assert_eq!(seen.progress, None, "nobody can look into a guest");
+    let status = control.status("system").await.unwrap();
+    assert_eq!(status.boot_order, None, "it was told nothing");
+    assert_ne!(status.guest_pid, first);
+
+    // An order goes before, for its boot.
+    orders.put(order("b", Target::Hdd, "")).await.unwrap();
+    press(reset.as_ref()).await;
+    said(&mut console, &["booted from disk."]).await;
+    press(reset.as_ref()).await;
+    said(&mut console, &["booted from cd."]).await;
+    // A boot option by its name is what that boots from.
+    orders.put(order("c", Target::UefiBootNext, "Boot0000")).await.unwrap();
+    press(reset.as_ref()).await;
+    said(&mut console, &["booted from disk."]).await;
+    press(reset.as_ref()).await;
+    said(&mut console, &["booted from cd."]).await;
+
+    // What is not enabled is not tried, also by a twin after this one.
+    let no_cd = Wishes {
+        id: "d".to_owned(),
+        boot_options: [("Boot0001".to_owned(), false)].into(),
+        ..Wishes::default()
+    };
+    firmware.put(Some(no_cd), 0).await.unwrap();
+    press(reset.as_ref()).await;
+    said(&mut console, &["booted from disk."]).await;
+    drop((power, reset, gpio));
+    twin.end().await;
+    let twin = Twin::start(board(), run.path()).await;
+    let mut console = self::console(run.path());
+    let gpio = twin.gpio("test");
+    let power = button(&gpio, "power-button-out").await;
+    press(power.as_ref()).await;
+    said(&mut console, &["booted from disk."]).await;
+    assert_eq!(firmware.look(0).await.unwrap().applied.unwrap().id, "d");
+    twin.end().await;
 }

@@ -8,6 +8,8 @@ use service::{ErrorChain, Folder};
 
 /// The file.
 pub(crate) const FILE: &str = "known-addresses";
+/// More than any has; what is longer is not one of ours.
+const FILE_MAX: usize = 1 << 20;
 
 /// What an earlier process has kept, of at most `max` bytes; nothing where there is no file.
 ///
@@ -22,14 +24,21 @@ pub(crate) fn load(folder: &Path, max: usize) -> Result<KnownAddresses, String> 
     }
 }
 
-/// Replaces it, if it is another: when this returns, it is on the medium. Waits for that.
+/// Replaces it, if it is another: when this returns, it is on the medium. Waits for that. One that cannot be understood is kept aside first, as far as there is
+/// room for such: it may be of a later release.
 ///
 /// # Errors
 /// What the system says; what was there before is there still.
 pub(crate) fn save(folder: &Path, known: &KnownAddresses) -> io::Result<()> {
     let (folder, bytes) = (Folder::create(folder)?, known.to_bytes());
-    if folder.read(FILE, bytes.len()).is_ok_and(|there| there == bytes) {
+    let there = folder.read(FILE, FILE_MAX);
+    if there.as_ref().is_ok_and(|there| *there == bytes) {
         return Ok(());
+    }
+    if there.is_ok_and(|there| KnownAddresses::from_bytes(&there).is_none())
+        && let Err(error) = folder.keep_aside(FILE, FILE_MAX)
+    {
+        tracing::warn!(%error, "cannot keep damaged file of known addresses");
     }
     folder.replace_durably(FILE, &bytes, 0o600)
 }
@@ -58,6 +67,7 @@ mod tests {
             save(folder.path(), &known).unwrap();
             assert_eq!(load(folder.path(), max), Ok(known.clone()), "the next one replaces it");
         }
+        assert_eq!(std::fs::read(folder.path().join("known-addresses.3.damaged")).unwrap(), newer);
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(load(folder.path(), max).is_err(), "a folder in its place");

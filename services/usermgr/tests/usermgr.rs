@@ -113,6 +113,51 @@ async fn the_first_boot_password_is_shown_until_used_and_must_then_be_changed() 
 }
 
 #[tokio::test]
+async fn of_a_change_with_a_password_all_is_stored_or_nothing() {
+    let rig = Rig::with_admin().await;
+    let daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    let id = rig.create(&admin, "carol", "Operator").await;
+    let (token, _) = rig.enter("carol", PASSWORD).await;
+    let change = async |role: &str, password: &str, who: &v1::Principal| {
+        let user = v1::User { id: "carol".into(), role: role.into(), ..v1::User::default() };
+        let request = v1::UpdateUserRequest {
+            user: Some(user),
+            password: Some(password.into()),
+            ..v1::UpdateUserRequest::default()
+        };
+        rig.call(schema::rpc::user_service::UPDATE_USER, request, Some(who)).await
+    };
+    // A role that is none leaves the old password valid.
+    let refused = change("Nobody", NEW, &admin).await.unwrap_err();
+    assert_eq!(refused.fields()[0].0, "user.role");
+    rig.login("carol", PASSWORD, "192.0.2.1").await.expect("the password is as it was");
+    assert_eq!(rig.login("carol", NEW, "192.0.2.1").await.unwrap_err().code, Code::Unauthenticated);
+    // A password that is refused leaves the role, too short for any policy, or made of the name.
+    for password in ["short", "carolcarol"] {
+        let refused = change("ReadOnly", password, &admin).await.unwrap_err();
+        assert_eq!((refused.code, refused.fields()[0].0.as_str()), (Code::InvalidArgument, "password"));
+        assert!(!refused.to_string().contains("carolcarol"), "{refused}");
+        assert_eq!(rig.get_user(&admin, &id).await.unwrap().role, "Operator");
+        rig.token(&token).await.expect("nothing has happened, so its sessions go on");
+    }
+    // One's own, too, is for who manages accounts.
+    let (_, carol) = rig.enter("carol", PASSWORD).await;
+    let refused = change("Operator", NEW, &carol).await.unwrap_err();
+    assert_eq!(refused.reason(), "MISSING_PRIVILEGE");
+
+    let changed = change("ReadOnly", NEW, &admin).await.unwrap().user.unwrap();
+    assert_eq!((changed.role.as_str(), changed.password_change_required), ("ReadOnly", false));
+    assert!(rig.token(&token).await.is_err());
+    // What was answered is stored.
+    daemon.kill().await;
+    let _daemon = rig.start().await;
+    assert_eq!(rig.login("carol", PASSWORD, "192.0.2.2").await.unwrap_err().code, Code::Unauthenticated);
+    let (_, carol) = rig.enter("carol", NEW).await;
+    assert_eq!(carol.role, "ReadOnly");
+}
+
+#[tokio::test]
 async fn a_password_file_serves_the_first_administrator_only() {
     let mut rig = Rig::new().await;
     let generated = rig.start().await;

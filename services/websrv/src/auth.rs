@@ -48,10 +48,17 @@ pub(crate) fn failure(status: Status, basic: bool, headers: &HeaderMap) -> Failu
         }
         _ => return status.into(),
     }
+    Failure::from(status).with(header::WWW_AUTHENTICATE, challenge(basic, headers))
+}
+
+/// How who asks may log in (RFC 9110 §11.6.1). A browser's script gets no challenge for Basic.
+pub(crate) fn challenge(basic: bool, headers: &HeaderMap) -> HeaderValue {
     let script = headers.contains_key("x-requested-with") || headers.contains_key("sec-fetch-mode");
-    let challenge =
-        if basic && !script { "Bearer, Basic realm=\"u-bmc\", charset=\"UTF-8\"" } else { "Bearer" };
-    Failure::from(status).with(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    HeaderValue::from_static(if basic && !script {
+        "Bearer, Basic realm=\"u-bmc\", charset=\"UTF-8\""
+    } else {
+        "Bearer"
+    })
 }
 
 #[cfg(test)]

@@ -25,11 +25,12 @@ use crate::jobs::{Jobs, now};
 use crate::json;
 
 /// What is asked. None of it names accounts' credentials, keys or sessions.
-const METHODS: [&str; 19] = [
+const METHODS: [&str; 20] = [
     "rpc.SystemService.GetSystemInfo",
     "rpc.SystemService.ListDaemons",
     "rpc.ManagementControllerService.ListManagementControllers",
     "rpc.HostService.ListHosts",
+    "rpc.HostFirmwareService.ListHostFirmware",
     "rpc.ChassisService.ListChassis",
     "rpc.SensorService.ListSensors",
     "rpc.ThermalService.ListThermalZones",

@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header};
 use ipc::{Code, Status};
 use redfish::{Answer, Body, Fault, Route, base};
 
@@ -22,6 +23,38 @@ pub(crate) const ODATA_VERSION: HeaderName = HeaderName::from_static("odata-vers
 /// Whether a path is Redfish's.
 pub(crate) fn is_at(path: &str) -> bool {
     path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Makes `//redfish/v1/` and `/redfish/v1//Systems` the path that is meant by clients who put a base address that ends with a slash before a path. All that
+/// follows, who may go there as well, is by that path. Paths of others stay as they are.
+pub(crate) fn merge_slashes(parts: &mut Parts) {
+    if !parts.uri.path().contains("//") {
+        return;
+    }
+    let mut target = String::with_capacity(parts.uri.path().len());
+    for c in parts.uri.path().chars() {
+        if !(c == '/' && target.ends_with('/')) {
+            target.push(c);
+        }
+    }
+    if !is_at(&target) {
+        return;
+    }
+    if let Some(query) = parts.uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let Ok(target) = target.parse() else { return };
+    let mut uri = parts.uri.clone().into_parts();
+    uri.path_and_query = Some(target);
+    if let Ok(uri) = Uri::from_parts(uri) {
+        parts.uri = uri;
+    }
+}
+
+/// The answer to a request for what is not there.
+pub(crate) fn missing(path: &str) -> Answer {
+    Answer::error(404, &[base::RESOURCE_MISSING_AT_URI.with(&[path])])
 }
 
 /// The methods of a path, for OPTIONS.
@@ -48,7 +81,6 @@ pub(crate) fn failure(failure: &Failure) -> Response<ResponseBody> {
     fault.wait = fault.wait.or_else(|| said.and_then(|(_, value)| value.to_str().ok()?.parse().ok()));
     let status = failure.http.map_or_else(|| fault.status(), |status| status.as_u16());
     let message = match status {
-        404 => base::RESOURCE_MISSING_AT_URI.with(&[&failure.status.message]),
         405 | 501 => base::OPERATION_NOT_ALLOWED.plain(),
         408 => base::OPERATION_TIMEOUT.plain(),
         413 => base::PAYLOAD_TOO_LARGE.plain(),
@@ -191,6 +223,30 @@ mod tests {
             ]
         );
         assert!(super::fault(&Status::invalid_argument("subscription.destination: x")).fields.is_empty());
+    }
+
+    #[test]
+    fn slashes_that_a_client_wrote_twice_are_one_where_redfish_is() {
+        let merged = |uri: &str| {
+            let mut parts = http::Request::get(uri).body(()).unwrap().into_parts().0;
+            merge_slashes(&mut parts);
+            parts.uri.to_string()
+        };
+        for (written, meant) in [
+            ("//redfish/v1/", "/redfish/v1/"),
+            ("/redfish//v1///Systems//", "/redfish/v1/Systems/"),
+            ("//redfish", "/redfish"),
+            ("//redfish/v1/Systems?$filter=a%20eq%20'//'", "/redfish/v1/Systems?$filter=a%20eq%20'//'"),
+            ("https://bmc:8443//redfish/v1/Systems?only", "https://bmc:8443/redfish/v1/Systems?only"),
+            ("/redfish/v1/Systems?x=//", "/redfish/v1/Systems?x=//"),
+            // Not where Redfish is.
+            ("//redfishes/v1", "//redfishes/v1"),
+            ("//api/v1alpha1/hosts", "//api/v1alpha1/hosts"),
+            ("/api//redfish/v1", "/api//redfish/v1"),
+            ("//", "//"),
+        ] {
+            assert_eq!(merged(written), meant, "{written}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What is at which path, and what holds for every request whatever it asks for.
 //!
 //! ```text
-//!   listener, quic ─► Front::handle: the head is checked, shortened and counted; at the end it is decorated and logged
+//!   listener, quic ─► Front::handle: the head is checked, shortened and counted, and a path of Redfish's has its slashes once; at the end it is
+//!                        │           decorated and logged
 //!                        │
 //!                        ├─► Gateway::before     malformed, OPTIONS, a write for a foreign page
 //!                        └─► axum's Router
@@ -42,7 +43,7 @@ use crate::host_socket::{self, CONSOLE, KVM, MEDIA, MEDIA_FILE, Upgrade, VIEW, W
 use crate::listener::{DRAIN_BYTES, DRAIN_TIME};
 use crate::status::Failure;
 use crate::transport::Handle;
-use crate::{builtin, pages, request, ui_cookie, ui_session};
+use crate::{builtin, extended, pages, request, ui_cookie, ui_session};
 
 /// All of it.
 #[derive(Debug)]
@@ -159,6 +160,7 @@ impl Handle for Front {
         let (mut parts, body) = request.into_parts();
         let head = usize::try_from(self.gateway.config.limits.header_bytes).unwrap_or(usize::MAX);
         let checked = request::check(&parts, version, head);
+        extended::merge_slashes(&mut parts);
         let mut call = Call::new(&parts, conn, version, Instant::now());
         ui_cookie::take(&mut parts);
         let upgrade = Upgrade::take(&mut parts);

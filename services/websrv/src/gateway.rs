@@ -33,6 +33,7 @@ use crate::health::Liveness;
 use crate::json;
 use crate::places::Places;
 use crate::readings::Readings;
+use crate::reports::Due;
 use crate::route::{BodyRule, Rest, Route, Routes};
 use crate::served::Served;
 use crate::site::Site;
@@ -61,6 +62,8 @@ pub(crate) struct Gateway {
     /// The memory of request bodies.
     pub bodies: Arc<Budget>,
     pub readings: Readings,
+    /// Which metric reports of clients are due.
+    pub due: Due,
     /// What is known of everything, without asking anybody.
     pub model: model_feed::Reader,
     pub turns: Arc<Turns>,
@@ -101,6 +104,7 @@ impl Gateway {
             gate: Gate::new(bus.clone(), policy).map_err(Error::Entropy)?,
             feed: Feed::new(bus.clone(), limits.stream_buffer),
             readings: Readings::new(bus.clone(), model.clone()),
+            due: Due::new(),
             model,
             places: Places::new(limits),
             bodies: Arc::default(),
@@ -696,6 +700,9 @@ impl Gateway {
         };
         if let Ok(value) = header::HeaderValue::from_str(&verbs) {
             response.headers_mut().insert(header::ALLOW, value);
+        }
+        if extended::is_at(path) {
+            response.headers_mut().insert(extended::ODATA_VERSION, header::HeaderValue::from_static("4.0"));
         }
         response
     }

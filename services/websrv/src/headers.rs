@@ -28,8 +28,9 @@ static SECURITY: [(HeaderName, &str); 8] = [
 
 /// What a script of an allowed origin may send and see.
 const ALLOW_HEADERS: &str = "authorization, x-auth-token, content-type, connect-protocol-version, connect-timeout-ms, \
-    grpc-timeout, x-grpc-web, x-user-agent, x-request-id, traceparent, last-event-id";
-const EXPOSE_HEADERS: &str = "grpc-status, grpc-message, grpc-status-details-bin, x-request-id, retry-after";
+    grpc-timeout, x-grpc-web, x-user-agent, x-request-id, traceparent, last-event-id, if-match, if-none-match, odata-version";
+const EXPOSE_HEADERS: &str = "grpc-status, grpc-message, grpc-status-details-bin, x-request-id, retry-after, etag, \
+    location, x-auth-token, link, allow, odata-version";
 const ALLOW_METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
 
 /// Adds headers, and knows the allowed origins.

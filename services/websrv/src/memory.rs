@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::{Change, Domain, Quality, Reason, SensorView, Snapshot, State};
 use prost::Message as _;
-use redfish::{Need, Supply};
+use redfish::{Need, Rollup, Supply};
 use schema::time::timestamp;
 use schema::v1alpha1 as api;
 use tokio::time::Instant;
@@ -29,8 +29,8 @@ const KEPT: Duration = Duration::from_secs(1);
 const BRIEFLY: Duration = Duration::from_millis(250);
 /// So long it is believed which consoles there are: they are only shown beside, and are the board file's.
 const BESIDE: Duration = Duration::from_secs(5);
-/// Whose drives are: they are in no domain of the model.
-const MEDIA: &str = "mediasrv";
+/// Whose drives and watchdog timers are: they are in no domain of the model.
+const BEYOND: [&str; 2] = ["mediasrv", "ipmisrv"];
 /// Answers that are kept, and their bytes together.
 const ANSWERS: usize = 128;
 const ANSWER_BYTES: usize = 2 * 1024 * 1024;
@@ -45,6 +45,8 @@ pub(crate) type Stamp = (Change, Change);
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     made: Mutex<BTreeMap<Need, (Stamp, Instant, Supply)>>,
+    /// How the parts were, and of which readings, fans and zones that is.
+    rollup: Mutex<Option<([Change; 4], Arc<Rollup>)>>,
     /// When a daemon was last asked for a change of what is shown.
     changed: Mutex<Option<Instant>>,
 }
@@ -52,7 +54,8 @@ pub(crate) struct Memory {
 /// The domains of a need.
 fn domains(need: Need) -> &'static [Domain] {
     match need {
-        Need::Hosts => &[Domain::Hosts],
+        // What their firmware lets be set is in no domain, and its owner is that of the hosts.
+        Need::Hosts | Need::Firmware => &[Domain::Hosts],
         Need::Chassis => &[Domain::Chassis],
         Need::Controllers => &[Domain::Controllers],
         Need::System => &[Domain::System],
@@ -94,9 +97,38 @@ impl Memory {
     pub(crate) fn changes(&self, owner: &str) {
         let shown =
             Domain::ALL.into_iter().filter(|domain| !matches!(domain, Domain::Accounts | Domain::Events));
-        if shown.map(Domain::owner).any(|other| other == owner) || owner == MEDIA {
+        if shown.map(Domain::owner).any(|other| other == owner) || BEYOND.contains(&owner) {
             *self.changed() = Some(Instant::now());
         }
+    }
+
+    /// How what is measured and what cools is; `None` while one of those who know does not say. It is looked at once for each change.
+    pub(crate) fn rollup(&self, snapshot: &Snapshot) -> Option<Arc<Rollup>> {
+        let is_there =
+            |domain: Domain| snapshot.daemons().iter().any(|daemon| daemon.value.name == domain.owner());
+        for domain in [Domain::Sensors, Domain::Readings, Domain::Fans, Domain::Zones] {
+            if snapshot.status(domain).state != State::Live && is_there(domain) {
+                return None;
+            }
+        }
+        let (sensors, readings) = (snapshot.sensor_descriptions().change(), snapshot.readings_change());
+        let made_of = [sensors, readings, snapshot.fans().change(), snapshot.zones().change()];
+        let mut known = self.rollup.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, rollup)) = known.as_ref()
+            && *of == made_of
+        {
+            return Some(Arc::clone(rollup));
+        }
+        let mut rollup = Rollup::default();
+        for view in snapshot.sensors() {
+            let host = view.about.and_then(|about| about.host.as_deref());
+            rollup.sensor(host, quality(view.quality()), view.status());
+        }
+        snapshot.fans().iter().for_each(|fan| rollup.fan(fan.value));
+        snapshot.zones().iter().for_each(|zone| rollup.zone(zone.value));
+        let rollup = Arc::new(rollup);
+        *known = Some((made_of, Arc::clone(&rollup)));
+        Some(rollup)
     }
 
     /// What the values of a need are now; `None` when they are to be asked of their owner.
@@ -118,7 +150,7 @@ impl Memory {
             Need::Zones => (snapshot.zones().change(), none),
             Need::Leds => (snapshot.leds().change(), none),
             Need::Assets => (snapshot.assets().change(), none),
-            Need::Consoles | Need::Screens | Need::Media => (none, none),
+            Need::Consoles | Need::Screens | Need::Media | Need::Watchdog => (none, none),
             _ => return None,
         })
     }
@@ -166,6 +198,7 @@ impl Memory {
             Need::Leds => Supply::Leds(Arc::new(api::ListLedsResponse::decode(answer).ok()?)),
             Need::Assets => Supply::Assets(Arc::new(api::ListAssetsResponse::decode(answer).ok()?)),
             Need::Media => Supply::Media(Arc::new(api::ListMediaResponse::decode(answer).ok()?)),
+            Need::Watchdog => Supply::Watchdog(Arc::new(api::GetHostWatchdogResponse::decode(answer).ok()?)),
             Need::Consoles => Supply::Consoles(Arc::new(api::ListConsolesResponse::decode(answer).ok()?)),
             Need::Screens => Supply::Screens(Arc::new(api::ListScreensResponse::decode(answer).ok()?)),
             _ => return None,
@@ -198,19 +231,22 @@ fn make(need: Need, snapshot: &Snapshot) -> Option<Supply> {
     })
 }
 
+fn quality(quality: Quality) -> api::SensorQuality {
+    match quality {
+        Quality::Good => api::SensorQuality::Good,
+        Quality::Stale => api::SensorQuality::Stale,
+        Quality::Unavailable => api::SensorQuality::Unavailable,
+        Quality::Failed => api::SensorQuality::Failed,
+    }
+}
+
 /// A sensor with what it shows, as sensormon would say it; `None` while it is not known what it is.
 fn sensor(view: &SensorView<'_>) -> Option<api::Sensor> {
     let mut sensor = api::Sensor::clone(view.about?);
     if let Some(api::sensor::Reading::AnalogReading(reading)) = &mut sensor.reading {
         reading.value = view.value();
     }
-    sensor.quality = match view.quality() {
-        Quality::Good => api::SensorQuality::Good,
-        Quality::Stale => api::SensorQuality::Stale,
-        Quality::Unavailable => api::SensorQuality::Unavailable,
-        Quality::Failed => api::SensorQuality::Failed,
-    }
-    .into();
+    sensor.quality = quality(view.quality()).into();
     sensor.reason = view.reason().into();
     sensor.status = Some(view.status().into());
     sensor.last_reading_timestamp = (view.measured_ms() != 0).then(|| timestamp(view.measured_ms()));

@@ -10,15 +10,16 @@ use bytes::Bytes;
 use futures_util::future;
 use gate::{Caller, Origin};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use ipc::{CallContext, Status};
 use prost_reflect::DynamicMessage;
-use redfish::resources::{DATA_TYPE, STREAM, StreamFilter, data_at};
+use redfish::resources::{DATA_TYPE, STREAM, STREAM_TYPE, StreamFilter, data_at};
 use redfish::{About, Answer, Asker, Exchange, Method, Need, Privileges, Request, Route, Step, Supply};
 use schema::rpc::system_service::GET_SYSTEM_INFO;
 use schema::v1alpha1 as api;
 use tokio::time::Instant;
 
+use crate::auth;
 use crate::body::{RequestBody, ResponseBody};
 use crate::call::Call;
 use crate::dispatch::{Wire, media_type};
@@ -89,10 +90,16 @@ impl Gateway {
         body: &mut Option<RequestBody>,
         call: &mut Call,
     ) -> Response<ResponseBody> {
-        match self.exchange(parts, body, call).await {
+        let mut response = match self.exchange(parts, body, call).await {
             Ok(response) => response,
             Err(failure) => call.fail(Wire::Redfish, &failure),
+        };
+        // RFC 9110 §15.5.2: each 401 has one, also where the login was the body of a POST.
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let challenge = || auth::challenge(self.config.auth.basic, &parts.headers);
+            response.headers_mut().entry(header::WWW_AUTHENTICATE).or_insert_with(challenge);
         }
+        response
     }
 
     async fn exchange(
@@ -279,8 +286,12 @@ impl Gateway {
         if !asker.privileges.has(Privileges::CONFIGURE_MANAGER) || asker.password_change_required {
             return Err(Status::permission_denied("this takes CONFIGURE_MANAGER").into());
         }
-        let archive = self.site.diagnostics.archive(id);
-        let archive = archive.ok_or_else(|| Status::not_found("there is no such diagnostic data"))?;
+        if let Some(answer) = request(parts).refusal(DATA_TYPE) {
+            return Ok(refusal(answer, parts, call));
+        }
+        let Some(archive) = self.site.diagnostics.archive(id) else {
+            return Ok(refusal(extended::missing(parts.uri.path()), parts, call));
+        };
         let mut share = self.bodies.share(call.caller.as_deref(), call.conn.peer());
         let mut response = Response::new(ResponseBody::full(archive));
         share.grow(response.body().kept())?;
@@ -300,6 +311,9 @@ impl Gateway {
         if parts.method != http::Method::GET {
             return Err(Failure::method_not_allowed("GET"));
         }
+        if let Some(answer) = request(parts).refusal(STREAM_TYPE) {
+            return Ok(refusal(answer, parts, call));
+        }
         let filter = match StreamFilter::of(parts.uri.query().unwrap_or_default()) {
             Ok(filter) => filter,
             Err(answer) => return Ok(refusal(answer, parts, call)),
@@ -318,7 +332,8 @@ impl Gateway {
             true => {
                 let context = CallContext { deadline: None, ..call.context() }.with_principal(principal);
                 let memory = Arc::clone(&self.site.memory);
-                Some(Reports::open(self.bus.clone(), self.model.clone(), memory, context).await?)
+                let (bus, model) = (self.bus.clone(), self.model.clone());
+                Some(Reports::open(bus, model, memory, context, &self.due).await?)
             }
             false => None,
         };
@@ -347,7 +362,7 @@ impl Gateway {
         // Many machines leave their network as it is, and many boards have no drives and no screens; nobody waits for a daemon that does not run there.
         let of_some = match need {
             Need::Network => Some("netmgr"),
-            Need::Ipmi => Some("ipmisrv"),
+            Need::Ipmi | Need::Watchdog => Some("ipmisrv"),
             Need::Ssh => Some("sshsrv"),
             Need::Media | Need::MediaSwitch => Some("mediasrv"),
             Need::Screens => Some("kvmsrv"),
@@ -375,6 +390,7 @@ impl Gateway {
                 | Need::System
                 | Need::Network
                 | Need::Ipmi
+                | Need::Watchdog
                 | Need::Ssh
                 | Need::Vnc
                 | Need::Media
@@ -512,6 +528,7 @@ impl Gateway {
             collected: site.diagnostics.all(),
             host_name: std::fs::read_to_string(HOST_NAME).unwrap_or_default().trim().to_owned(),
             uuid,
+            rollup: site.memory.rollup(&self.model.snapshot()),
             asker: asker(call),
             names: Vec::new(),
         }
@@ -525,13 +542,18 @@ fn refusal(answer: Answer, parts: &Parts, call: &mut Call) -> Response<ResponseB
 }
 
 fn request(parts: &Parts) -> Request {
-    let text =
-        |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    // RFC 9110 §5.3: several lines of such a field are one list.
+    let list = |name: HeaderName| {
+        let lines: Vec<String> = parts.headers.get_all(name).iter().map(text).collect();
+        (!lines.is_empty()).then(|| lines.join(", "))
+    };
     Request {
         query: parts.uri.query().unwrap_or_default().to_owned(),
-        if_match: text(header::IF_MATCH),
-        if_none_match: text(header::IF_NONE_MATCH),
-        odata_version: text(ODATA_VERSION),
+        if_match: list(header::IF_MATCH),
+        if_none_match: list(header::IF_NONE_MATCH),
+        odata_version: parts.headers.get(ODATA_VERSION).map(text),
+        accept: list(header::ACCEPT),
     }
 }
 

@@ -155,6 +155,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
             Event::Beat => {}
             Event::Bus(Some(item)) => on_bus(&gateway, item),
             Event::Reading(Some(RawItem::Message { subject, payload })) => {
+                gateway.due.heard(&subject, &payload);
                 gateway.readings.heard(&subject, payload);
             }
             Event::Reading(Some(RawItem::Resync)) => gateway.readings.missed(),

@@ -289,7 +289,7 @@ pub(crate) fn redfish(
                 let item = tokio::select! {
                     biased;
                     () = subscribed.closed() => return None,
-                    item = watching.next_or(report_is_due(reports.as_ref())) => item,
+                    item = watching.next_or(report_is_due(reports.as_mut())) => item,
                 };
                 match item {
                     Item::Shown(shown) => {
@@ -313,7 +313,7 @@ pub(crate) fn redfish(
                         let report = tokio::select! {
                             biased;
                             () = subscribed.closed() => return None,
-                            report = watching.allowed(reports.next()) => report?,
+                            report = watching.allowed(reports.next(|uri| filter.selects_report(uri))) => report?,
                         };
                         let Some(report) = report else { continue };
                         if !filter.selects_report(report.definition()) {
@@ -343,7 +343,7 @@ pub(crate) fn redfish(
 }
 
 /// Returns when a metric report is to be shown; never where none are.
-async fn report_is_due(reports: Option<&Reports>) {
+async fn report_is_due(reports: Option<&mut Reports>) {
     match reports {
         Some(reports) => reports.due().await,
         None => std::future::pending().await,

@@ -374,6 +374,47 @@ async fn answers_carry_their_headers_and_other_origins_stay_out() {
     assert!(reply.headers.contains_key("access-control-allow-methods"));
 }
 
+#[tokio::test]
+async fn a_page_of_an_allowed_origin_uses_redfish_with_its_tokens_places_and_conditions() {
+    let settings = json!({ "cors": { "origins": ["https://console.example"] } });
+    let stack = Stack::with(settings, &everyone()).await;
+    let from = |mut request: http::Request<Bytes>, origin: &str| {
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+        stack.send(Version::H2, request)
+    };
+    let names = |reply: &support::Reply, field: &str| -> Vec<String> {
+        let list = reply.headers.get(field).map_or("", |value| value.to_str().unwrap());
+        list.split(',').map(|name| name.trim().to_owned()).collect()
+    };
+    let system = "/redfish/v1/Systems/system";
+    let mut preflight = stack.get(system, None);
+    *preflight.method_mut() = http::Method::OPTIONS;
+    let reply = from(preflight, "https://console.example").await;
+    let allowed = names(&reply, "access-control-allow-headers");
+    for name in ["content-type", "x-auth-token", "if-match", "if-none-match", "odata-version"] {
+        assert!(allowed.contains(&name.to_owned()), "{name}: {allowed:?}");
+    }
+    assert!(names(&reply, "access-control-allow-methods").contains(&"PATCH".to_owned()));
+    let login = json!({"UserName": "admin", "Password": "right"}).to_string();
+    let login = stack.post("/redfish/v1/SessionService/Sessions", "application/json", None, login);
+    let login = from(login, "https://console.example").await;
+    assert_eq!(login.status, 201, "{:?}", login.body);
+    let read = from(stack.get("/redfish/v1/SessionService", Some(ADMIN)), "https://console.example").await;
+    assert_eq!(read.status, 200);
+    for (reply, shown) in [(&login, &["x-auth-token", "location"][..]), (&read, &["etag", "link", "allow"])] {
+        let exposed = names(reply, "access-control-expose-headers");
+        for name in [shown, &["odata-version"]].concat() {
+            assert!(reply.headers.contains_key(name), "{name}: {:?}", reply.headers);
+            assert!(exposed.contains(&name.to_owned()), "{name}: {exposed:?}");
+        }
+    }
+    // Of another origin nothing is said, and nothing is done for it.
+    let foreign = stack.get("/redfish/v1/SessionService", Some(ADMIN));
+    let foreign = from(foreign, "https://evil.example").await;
+    assert!(!foreign.headers.contains_key("access-control-expose-headers"));
+    stack.stop().await.unwrap();
+}
+
 /// An HTTP/3 frame's type and length.
 fn h3_frame(kind: u8, length: u32) -> Vec<u8> {
     let mut head = vec![kind];

@@ -5,6 +5,7 @@ import { CertificateService } from "../gen/schema/v1alpha1/certificate_pb";
 import { ChassisService } from "../gen/schema/v1alpha1/chassis_pb";
 import { ConsoleService } from "../gen/schema/v1alpha1/console_pb";
 import { EventService } from "../gen/schema/v1alpha1/event_pb";
+import { HostFirmwareService } from "../gen/schema/v1alpha1/hostfirmware_pb";
 import { HostService } from "../gen/schema/v1alpha1/host_pb";
 import { IpmiService } from "../gen/schema/v1alpha1/ipmi_pb";
 import { KvmService } from "../gen/schema/v1alpha1/kvm_pb";
@@ -28,6 +29,7 @@ export const SERVICES: DescService[] = [
   ChassisService,
   ConsoleService,
   EventService,
+  HostFirmwareService,
   HostService,
   IpmiService,
   KvmService,

@@ -26,12 +26,22 @@ pub(super) static SERVICE: Resource = Resource {
             Property { path: "PasswordExpirationDays", kind: Kind::Integer(1, 3650), nullable: true },
             Property::new("EnforcePasswordHistoryCount", Kind::Integer(0, 8)),
             Property::new("AccountLockoutThreshold", Kind::Integer(1, 100)),
-            Property::new("AccountLockoutDuration", Kind::Integer(1, 86_400)),
+            Property::new(DURATION, Kind::Integer(1, 86_400)),
+            Property::new(RESET_AFTER, Kind::Integer(1, 86_400)),
         ],
         apply: set_policy,
         changes: &[Need::Policy],
     }),
-    together: &[&["AccountLockoutThreshold", "AccountLockoutDuration"]],
+    together: &[&["AccountLockoutThreshold", DURATION, RESET_AFTER]],
+    fields: &[
+        ("min_password_length", "MinPasswordLength"),
+        ("max_password_age_days", "PasswordExpirationDays"),
+        ("password_history", "EnforcePasswordHistoryCount"),
+        ("lockout_threshold", "AccountLockoutThreshold"),
+        ("lockout_max_delay", DURATION),
+        ("lockout_forget_after", RESET_AFTER),
+    ],
+    nulls: &["PasswordExpirationDays"],
     ..Resource::new(
         "AccountService",
         "AccountService.v1_17_0.AccountService",
@@ -42,18 +52,18 @@ pub(super) static SERVICE: Resource = Resource {
             let longest = policy.and_then(|policy| seconds(&policy.lockout_max_delay));
             let forgotten = policy.and_then(|policy| seconds(&policy.lockout_forget_after));
             let age = policy.map(|policy| policy.max_password_age_days);
-            Ok(Some(json!({
+            let mut value = json!({
                 "Name": "Account service",
                 "MinPasswordLength": policy.map(|policy| policy.min_password_length),
                 "MaxPasswordLength": policy.map(|policy| policy.max_password_length),
-                // Null, and so left out: they do not expire.
+                // Null: they do not expire (DSP0268).
                 "PasswordExpirationDays": age.filter(|days| *days != 0),
                 "EnforcePasswordHistoryCount": policy.map(|policy| policy.password_history),
                 "AccountLockoutThreshold": policy.map(|policy| policy.lockout_threshold),
                 // Delays grow with each failure; this is the longest.
-                "AccountLockoutDuration": longest,
+                (DURATION): longest,
                 // DSP0268 wants it no longer than the duration, which a site may have set otherwise.
-                "AccountLockoutCounterResetAfter": forgotten.filter(|forgotten| Some(*forgotten) <= longest),
+                (RESET_AFTER): forgotten.filter(|forgotten| Some(*forgotten) <= longest),
                 "AccountLockoutCounterResetEnabled": policy.map(|_| true),
                 "ServiceEnabled": true,
                 "HTTPBasicAuth": if world.about.basic { "Enabled" } else { "Disabled" },
@@ -62,13 +72,22 @@ pub(super) static SERVICE: Resource = Resource {
                 "Accounts": link("/redfish/v1/AccountService/Accounts"),
                 "Roles": link("/redfish/v1/AccountService/Roles"),
                 "Status": status("Enabled", Some("OK")),
-            })))
+            });
+            if let (None, Some(map)) = (policy, value.as_object_mut()) {
+                map.remove("PasswordExpirationDays");
+            }
+            Ok(Some(value))
         },
     )
 };
 
-/// What a PATCH gives of it is one change.
-fn set_policy(_world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
+/// How long the longest delay after failed logins is.
+const DURATION: &str = "AccountLockoutDuration";
+/// After how long without one they are forgotten.
+const RESET_AFTER: &str = "AccountLockoutCounterResetAfter";
+
+/// What a PATCH gives of it is one change. That failures are forgotten no later than a delay ends is DSP0268's rule, that they are not before is usermgr's.
+fn set_policy(world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
     let number = |property: &str| given.get(property).and_then(Value::as_u64);
     let small =
         |property: &str| number(property).and_then(|number| u32::try_from(number).ok()).unwrap_or_default();
@@ -81,8 +100,18 @@ fn set_policy(_world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
         ("PasswordExpirationDays", "max_password_age_days"),
         ("EnforcePasswordHistoryCount", "password_history"),
         ("AccountLockoutThreshold", "lockout_threshold"),
-        ("AccountLockoutDuration", "lockout_max_delay"),
+        (DURATION, "lockout_max_delay"),
+        (RESET_AFTER, "lockout_forget_after"),
     ];
+    let now = world.policy().ok().and_then(|answer| answer.policy.as_ref()?.lockout_max_delay);
+    let longest = seconds(DURATION).or(now).map(|span| span.seconds);
+    if let (Some(reset), Some(longest)) = (seconds(RESET_AFTER), longest)
+        && reset.seconds > longest
+    {
+        let why = format!("Give at most {longest}, which {DURATION} is, and submit the request again.");
+        let conflict = base::PROPERTY_VALUE_CONFLICT.with(&[RESET_AFTER, DURATION]).resolved_by(&why);
+        return vec![Change::of(RESET_AFTER, Err(conflict))];
+    }
     let given_fields = || fields.into_iter().filter(|(property, _)| given.get(property).is_some());
     let policy = v1::AccountPolicy {
         min_password_length: small("MinPasswordLength"),
@@ -90,7 +119,8 @@ fn set_policy(_world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
         max_password_age_days: small("PasswordExpirationDays"),
         password_history: small("EnforcePasswordHistoryCount"),
         lockout_threshold: small("AccountLockoutThreshold"),
-        lockout_max_delay: seconds("AccountLockoutDuration"),
+        lockout_max_delay: seconds(DURATION),
+        lockout_forget_after: seconds(RESET_AFTER),
         ..v1::AccountPolicy::default()
     };
     let request = v1::UpdateAccountPolicyRequest {
@@ -107,6 +137,7 @@ fn set_policy(_world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
 const FIELDS: Fields = &[
     ("username", "UserName"),
     ("password", "Password"),
+    ("new_password", "Password"),
     ("role", "RoleId"),
     ("enabled", "Enabled"),
     ("password_change_required", "PasswordChangeRequired"),
@@ -128,7 +159,7 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new("Description", Kind::Text(256)), false),
             (Property::new("AccountExpiration", Kind::Text(64)), false),
         ],
-        call: create,
+        call: |world, given| create(world, given).map_err(|message| vec![message]),
         made,
         changes: &[Need::Users],
     }),
@@ -147,7 +178,7 @@ pub(super) static COLLECTION: Resource = Resource {
 };
 
 pub(super) static ACCOUNT: Resource = Resource {
-    nulls: &["Password", "PasswordExpiration"],
+    nulls: &["Password", "PasswordExpiration", "AccountExpiration"],
     patch: Some(Patch {
         properties: &[
             Property::new("Password", Kind::Secret(128)),
@@ -247,28 +278,37 @@ fn made(answer: &[u8]) -> Result<Made, Fault> {
     Ok(Made { name: user.username, shown: None, headers: Vec::new(), messages: Vec::new() })
 }
 
+/// What a PATCH gives is one change. A password alone is what everybody may set of the own account, also who has to change it first; with anything else it goes
+/// in the change of that, which is for who manages accounts.
 fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     let id = name(names, 0);
-    let mut changes = Vec::new();
-    if let Some(password) = given.text("Password") {
-        let own = world.about.asker.username == id;
+    let own = world.about.asker.username == id;
+    let required = given.bool("PasswordChangeRequired");
+    // Who chooses it for another says whether it is to be changed; one's own needs no change.
+    let with_password = if own { required == Some(false) } else { required.is_some() };
+    let is_beside = |path: &str| path != "Password" && !(with_password && path == "PasswordChangeRequired");
+    if let Some(password) = given.text("Password")
+        && !given.0.iter().any(|(path, _)| is_beside(path))
+    {
         let request = v1::ResetPasswordRequest {
             id: id.to_owned(),
             new_password: Some(password.to_owned()),
-            // Who chooses it for another says whether it is to be changed; one's own needs no change.
-            require_change: Some(!own && given.bool("PasswordChangeRequired").unwrap_or(false)),
+            require_change: Some(!own && required.unwrap_or(false)),
         };
         let mut change = Change::of("Password", Ok(Call::new(user_service::RESET_PASSWORD, &request)));
-        if !own && given.get("PasswordChangeRequired").is_some() {
-            change.properties.push("PasswordChangeRequired");
-        }
-        changes.push(change);
+        change.properties.extend(with_password.then_some("PasswordChangeRequired"));
+        return vec![change];
     }
-    let with_password =
-        changes.iter().any(|change: &Change| change.properties.contains(&"PasswordChangeRequired"));
-    // All else is one change.
+    update(id, given)
+}
+
+/// All that is given, as one change of the account.
+fn update(id: &str, given: &Given) -> Vec<Change> {
+    let mut changes = Vec::new();
     let (mut properties, mut paths, mut user) =
         (Vec::new(), Vec::new(), v1::User { id: id.to_owned(), ..v1::User::default() });
+    let password = given.text("Password").map(str::to_owned);
+    properties.extend(password.as_ref().map(|_| "Password"));
     let mut update = |property: &'static str, path: &str| {
         properties.push(property);
         paths.push(path.to_owned());
@@ -299,7 +339,7 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
         user.enabled = Some(enabled);
         update("Enabled", "enabled");
     }
-    if let Some(required) = given.bool("PasswordChangeRequired").filter(|_| !with_password) {
+    if let Some(required) = given.bool("PasswordChangeRequired") {
         user.password_change_required = required;
         update("PasswordChangeRequired", "password_change_required");
     }
@@ -310,7 +350,7 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     }
     if !properties.is_empty() {
         let field_mask = Some(prost_types::FieldMask { paths });
-        let request = v1::UpdateUserRequest { user: Some(user), field_mask };
+        let request = v1::UpdateUserRequest { user: Some(user), field_mask, password };
         changes.push(Change { properties, call: Ok(Call::new(user_service::UPDATE_USER, &request)) });
     }
     changes

@@ -48,7 +48,11 @@ pub(super) const TARGET_PROPERTY: Property = Property::new(
 );
 pub(super) const ENABLED_PROPERTY: Property =
     Property::new(ENABLED, Kind::Enum(&["Disabled", "Once", "Continuous"]));
-pub(super) const MODE_PROPERTY: Property = Property::new(MODE, Kind::Enum(&["UEFI", "Legacy"]));
+/// Null: as the firmware is set, which is what it is shown as where nothing else is asked for.
+pub(super) const MODE_PROPERTY: Property =
+    Property { path: MODE, kind: Kind::Enum(&["UEFI", "Legacy"]), nullable: true };
+/// Its name, whose null is shown: clients set what they see, and send back what they have read (redfishtool).
+pub(super) const MODE_NULL: &str = "BootSourceOverrideMode";
 pub(super) const HTTP_BOOT_URI_PROPERTY: Property =
     Property { path: HTTP_BOOT_URI, kind: Kind::Text(1024), nullable: true };
 pub(super) const UEFI_TARGET_PROPERTY: Property =
@@ -59,7 +63,7 @@ pub(super) const BOOT_NEXT_PROPERTY: Property =
 /// Their null says that there is such a thing and nothing is chosen.
 pub(super) const NULLS: [&str; 3] = ["HttpBootUri", "UefiTargetBootSourceOverride", "BootNext"];
 
-fn target_name(target: v1::BootTarget) -> &'static str {
+pub(super) fn target_name(target: v1::BootTarget) -> &'static str {
     match target {
         v1::BootTarget::Unspecified | v1::BootTarget::None => "None",
         v1::BootTarget::Pxe => "Pxe",
@@ -82,7 +86,30 @@ fn enabled_name(enabled: v1::BootOverrideEnabled) -> &'static str {
     }
 }
 
-/// The object `Boot`.
+/// The names of the boot options of a host in the order in which they are tried; none where nothing is known of them.
+pub(super) fn options(host: &v1::Host) -> &[String] {
+    host.firmware_settings.as_ref().map(|settings| settings.boot_order.as_slice()).unwrap_or_default()
+}
+
+fn mode_name(mode: v1::BootMode) -> Option<&'static str> {
+    match mode {
+        v1::BootMode::Uefi => Some("UEFI"),
+        v1::BootMode::Legacy => Some("Legacy"),
+        v1::BootMode::Unspecified => None,
+    }
+}
+
+/// The modes that a client may give: what the firmware has, and what is chosen, which is sent back with a target by those who change that alone.
+fn modes(boot: &v1::BootOverride) -> Vec<&'static str> {
+    let is_given = |mode: v1::BootMode| mode == boot.mode() || boot.supported_modes().any(|one| one == mode);
+    [v1::BootMode::Uefi, v1::BootMode::Legacy]
+        .into_iter()
+        .filter(|mode| is_given(*mode))
+        .filter_map(mode_name)
+        .collect()
+}
+
+/// What is about the override in the object `Boot`.
 pub(super) fn show(host: &v1::Host) -> Value {
     let Some(boot) = &host.boot_override else {
         // No way leads to the host's firmware, so nothing can be overridden: that is what this says.
@@ -99,12 +126,8 @@ pub(super) fn show(host: &v1::Host) -> Value {
         "BootSourceOverrideEnabled@Redfish.AllowableValues": ["Disabled", "Once", "Continuous"],
         "BootSourceOverrideTarget": target_name(boot.target()),
         "BootSourceOverrideTarget@Redfish.AllowableValues": supported,
-        "BootSourceOverrideMode": match boot.mode() {
-            v1::BootMode::Uefi => Some("UEFI"),
-            v1::BootMode::Legacy => Some("Legacy"),
-            v1::BootMode::Unspecified => None,
-        },
-        "BootSourceOverrideMode@Redfish.AllowableValues": ["UEFI", "Legacy"],
+        "BootSourceOverrideMode": mode_name(boot.mode()),
+        "BootSourceOverrideMode@Redfish.AllowableValues": modes(boot),
     });
     let [uri, path, next] = NULLS;
     let arguments = [
@@ -115,6 +138,9 @@ pub(super) fn show(host: &v1::Host) -> Value {
     if let Some(map) = out.as_object_mut() {
         for (_, name, value) in arguments.iter().filter(|(target, ..)| supported.contains(target)) {
             map.insert((*name).to_owned(), json!(said(Some(value.as_str()))));
+        }
+        if map.contains_key(next) && !options(host).is_empty() {
+            map.insert(format!("{next}@Redfish.AllowableValues"), json!(options(host)));
         }
     }
     out
@@ -136,6 +162,14 @@ pub(super) fn changes(host: Option<&v1::Host>, id: &str, given: &Given) -> Vec<C
         && !now.supported_targets().any(|supported| target_name(supported) == name)
     {
         return vec![not_in_list(TARGET, name)];
+    }
+    let known = host.map(options).unwrap_or_default();
+    let next = given.text(BOOT_NEXT).filter(|next| !next.is_empty());
+    if let Some(next) = next.filter(|next| !known.is_empty() && !known.iter().any(|name| name == next)) {
+        return vec![not_in_list(BOOT_NEXT, next)];
+    }
+    if let Some(name) = given.text(MODE).filter(|name| !modes(now).contains(name)) {
+        return vec![not_in_list(MODE, name)];
     }
     let mut paths: Vec<String> = wanted().map(|(_, field)| (*field).to_owned()).collect();
     let target = target.and_then(|name| now.supported_targets().find(|target| target_name(*target) == name));

@@ -12,7 +12,7 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
-use super::{name, said};
+use super::{name, said, systems};
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Chassis",
@@ -25,17 +25,24 @@ pub(super) static COLLECTION: Resource = Resource::new(
     },
 );
 
+/// The older word for the light by which a chassis shows itself. How that looks, blinking or not, the board says (ledmgr); a client only has it shown or not.
+pub(super) const INDICATOR_LED: Property = Property::new("IndicatorLED", Kind::Enum(&["Lit", "Off"]));
+
+/// It is one light: on by the one property and off by the other is nothing that could be done.
+pub(super) const LIGHT: [&str; 2] = ["LocationIndicatorActive", "IndicatorLED"];
+
 pub(super) static CHASSIS: Resource = Resource {
     nulls: &["PowerState"],
     patch: Some(Patch {
         properties: &[
             Property { path: "AssetTag", kind: Kind::Text(63), nullable: true },
             Property::new("LocationIndicatorActive", Kind::Bool),
-            Property::new("IndicatorLED", Kind::Enum(&["Lit", "Blinking", "Off"])),
+            INDICATOR_LED,
         ],
         apply,
         changes: &[Need::Chassis, Need::Assets],
     }),
+    together: &[&LIGHT],
     actions: &[Action {
         name: "Chassis.Reset",
         parameters: &[Parameter {
@@ -49,7 +56,7 @@ pub(super) static CHASSIS: Resource = Resource {
         run: reset,
     }],
     fields: &[("action", "ResetType")],
-    ..Resource::new("Chassis/{}", "Chassis.v1_15_0.Chassis", &entity::CHASSIS, show)
+    ..Resource::new("Chassis/{}", "Chassis.v1_17_0.Chassis", &entity::CHASSIS, show)
 };
 
 fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
@@ -82,14 +89,20 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "PowerState": power_state(chassis),
         "LocationIndicatorActive": chassis.identify,
         "IndicatorLED": chassis.identify.map(|on| if on { "Lit" } else { "Off" }),
+        "Assembly": below("Assembly"),
         "Sensors": below("Sensors"),
+        "Controls": below("Controls"),
         "Drives": below("Drives"),
         "EnvironmentMetrics": below("EnvironmentMetrics"),
         "Thermal": below("Thermal"),
         "ThermalSubsystem": below("ThermalSubsystem"),
         "Power": below("Power"),
         "PowerSubsystem": below("PowerSubsystem"),
-        "Status": chassis_status(chassis),
+        "Status": systems::rolled_up(chassis_status(chassis), |own| {
+            // What is measured is the first one's.
+            let is_first = world.chassis().is_ok_and(|answer| answer.chassis.first() == Some(chassis));
+            Some(own.max(world.about.rollup.as_ref().filter(|_| is_first)?.machine))
+        }),
         "Links": {
             "ComputerSystems": systems,
             "ManagedBy": [link("/redfish/v1/Managers/bmc")],
@@ -99,7 +112,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
 }
 
 /// The part that is the box: the one its own EEPROM describes, else the machine as a whole. With more than one box nothing says which is which.
-fn asset<'w>(world: &'w World, chassis: &str) -> Option<&'w v1::Asset> {
+pub(super) fn asset<'w>(world: &'w World, chassis: &str) -> Option<&'w v1::Asset> {
     let all = &world.assets().ok()?.assets;
     let first = world.chassis().ok()?.chassis.first().is_some_and(|first| first.name == chassis);
     let of = |kind: v1::AssetType| {
@@ -154,18 +167,32 @@ pub(super) fn tag(asset: Option<&v1::Asset>, given: &Given) -> Option<Change> {
     Some(Change::of("AssetTag", call))
 }
 
-/// Lets a chassis show itself, or no longer: by the property of today, and by the older one.
+/// Lets a chassis show itself, or no longer: by the property of today, by the older one, or by both, which is one call. Where they contradict each other neither
+/// is done.
 pub(super) fn identify(chassis: Option<&str>, given: &Given) -> Vec<Change> {
     let chassis = chassis.filter(|name| !name.is_empty());
     let lit = given.bool("LocationIndicatorActive");
     let led = given.text("IndicatorLED").map(|state| state != "Off");
-    let wanted = [("LocationIndicatorActive", lit), ("IndicatorLED", led)];
-    let change = |(property, on): (&'static str, Option<bool>)| {
-        let action = if on? { v1::ChassisAction::IdentifyOn } else { v1::ChassisAction::IdentifyOff };
-        let call = chassis.ok_or_else(|| base::PROPERTY_NOT_UPDATED.with(&[property]));
-        Some(Change::of(property, call.map(|chassis| act(chassis, action))))
+    let on = match (lit, led) {
+        (Some(lit), Some(led)) if lit != led => {
+            let refused = |[name, other]: [&'static str; 2]| {
+                Change::of(name, Err(base::PROPERTY_VALUE_CONFLICT.with(&[name, other])))
+            };
+            let [one, other] = LIGHT;
+            return [[one, other], [other, one]].map(refused).into();
+        }
+        (Some(on), _) | (None, Some(on)) => on,
+        (None, None) => return Vec::new(),
     };
-    wanted.into_iter().filter_map(change).collect()
+    let properties: Vec<&'static str> = LIGHT.into_iter().filter(|name| given.get(name).is_some()).collect();
+    let action = if on { v1::ChassisAction::IdentifyOn } else { v1::ChassisAction::IdentifyOff };
+    match chassis {
+        Some(chassis) => vec![Change { properties, call: Ok(act(chassis, action)) }],
+        None => {
+            let not_updated = |name| Change::of(name, Err(base::PROPERTY_NOT_UPDATED.with(&[name])));
+            properties.into_iter().map(not_updated).collect()
+        }
+    }
 }
 
 fn act(chassis: &str, action: v1::ChassisAction) -> Call {

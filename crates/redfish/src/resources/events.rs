@@ -7,6 +7,7 @@ use schema::rpc::event_service;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
+use crate::body::items;
 use crate::message::base;
 use crate::privilege::{Privileges, entity};
 use crate::resource::{
@@ -21,6 +22,8 @@ use super::{name, said, telemetry};
 
 /// Where events are streamed.
 pub const STREAM: &str = "/redfish/v1/EventService/SSE";
+/// The media type of a stream (HTML, "server-sent events").
+pub const STREAM_TYPE: &str = "text/event-stream";
 /// Values in one list of a filter; as the contract has it.
 const FILTER_MAX: usize = 16;
 
@@ -36,6 +39,21 @@ const POLICY: Kind = {
     Kind::Enum(&[a, b, c, d])
 };
 
+/// Types of events, by the older word for it (deprecated in `Event` 1.3.0, and asked for by clients all the same: Ironic, gofish). What is sent is an alert; the other
+/// stands for all.
+const TYPES_OF_EVENTS: &[&str] = &[ALERT, "Other"];
+const ALERT: &str = "Alert";
+
+/// Parameters of a test event that the standard has. What is told of an event is what happened: of these nothing becomes.
+const UNUSED: &[&str] = &["EventGroupId", "EventId", "EventTimestamp", "MessageArgs", "OriginOfCondition"];
+const SUBMIT: &str = "EventService.SubmitTestEvent";
+const SEVERITIES: Kind = Kind::Enum(&["OK", "Warning", "Critical"]);
+
+/// A parameter that need not be there.
+const fn may_be(path: &'static str, kind: Kind) -> Parameter {
+    Parameter { property: Property { path, kind, nullable: true }, required: false }
+}
+
 /// Properties of a subscription that say which events it has, and not which metric reports.
 const OF_EVENTS: [&str; 5] =
     ["RegistryPrefixes", "ResourceTypes", "MessageIds", "OriginResources", "SubordinateResources"];
@@ -45,9 +63,9 @@ const DEFINITIONS: &str = "MetricReportDefinitions";
 /// Headers of deliveries at most; as the contract has it.
 const HEADERS: Kind = Kind::Headers(8);
 
-/// Headers as they were given: objects of names with values.
+/// Headers as they were given: objects of names with values, or the only one (as gofish writes it).
 fn headers(given: &Given) -> Vec<v1::HttpHeader> {
-    let list = given.get("HttpHeaders").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let list = given.get("HttpHeaders").map(items).unwrap_or_default();
     let header = |(name, value): (&String, &Value)| v1::HttpHeader {
         name: name.clone(),
         value: value.as_str().unwrap_or_default().to_owned(),
@@ -57,14 +75,23 @@ fn headers(given: &Given) -> Vec<v1::HttpHeader> {
 
 pub(super) static SERVICE: Resource = Resource {
     actions: &[Action {
-        name: "EventService.SubmitTestEvent",
+        name: SUBMIT,
         parameters: &[
             Parameter { property: Property::new("MessageId", Kind::Text(128)), required: true },
             Parameter { property: Property::new("Message", Kind::Text(256)), required: false },
+            may_be("Severity", SEVERITIES),
+            may_be("MessageSeverity", SEVERITIES),
+            may_be("EventType", Kind::Enum(TYPES_OF_EVENTS)),
+            may_be("EventGroupId", Kind::Integer(i64::MIN, i64::MAX)),
+            may_be("EventId", Kind::Text(256)),
+            may_be("EventTimestamp", Kind::Text(64)),
+            may_be("MessageArgs", Kind::Texts(32)),
+            may_be("OriginOfCondition", Kind::Text(512)),
         ],
         is_there: |_, _| Ok(true),
         run: submit,
     }],
+    unused: UNUSED,
     fields: &[("message", "Message"), ("severity", "MessageId")],
     ..Resource::new("EventService", "EventService.v1_8_0.EventService", &entity::EVENT_SERVICE, |world, _| {
         // The service is there without eventlog; only what eventlog says of itself is missing then.
@@ -105,6 +132,7 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property { path: "Context", kind: Kind::Text(256), nullable: true }, false),
             (Property::new("SubscriptionType", Kind::Enum(&["RedfishEvent"])), false),
             (Property::new("EventFormatType", Kind::Enum(&[EVENT, METRIC_REPORT])), false),
+            (Property::new("EventTypes", Kind::Texts(FILTER_MAX)), false),
             (Property::new("RegistryPrefixes", Kind::Texts(FILTER_MAX)), false),
             (Property::new("ResourceTypes", Kind::Texts(FILTER_MAX)), false),
             (Property::new("MessageIds", Kind::Texts(FILTER_MAX)), false),
@@ -115,7 +143,7 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new("VerifyCertificate", Kind::Bool), false),
             (Property::new("HttpHeaders", HEADERS), false),
         ],
-        call: create,
+        call: |world, given| create(world, given).map_err(|message| vec![message]),
         made,
         changes: &[Need::Subscriptions],
     }),
@@ -160,6 +188,8 @@ pub(super) static DESTINATION: Resource = Resource {
         apply,
         changes: &[Need::Subscriptions],
     }),
+    // A stream has no other end that could be dead.
+    offers: Some(|world, names, _| stream(world, names).is_none()),
     // A secret among the headers is for a server that is who it says it is.
     together: &[&["VerifyCertificate", "HttpHeaders"]],
     delete: Some(|world, names| {
@@ -235,6 +265,7 @@ fn sent(subscription: &v1::EventSubscription) -> Value {
         "Protocol": "Redfish",
         "SubscriptionType": "RedfishEvent",
         "EventFormatType": if reports { METRIC_REPORT } else { EVENT },
+        "EventTypes": [if reports { METRIC_REPORT } else { ALERT }],
         "Context": said(Some(&subscription.context)),
         "RegistryPrefixes": list(&subscription.registry_prefixes),
         "ResourceTypes": list(&subscription.resource_types),
@@ -290,10 +321,7 @@ fn format(world: &World, given: &Given) -> Result<(v1::EventFormat, Vec<String>)
     let mut found = Vec::with_capacity(definitions.len());
     for given in definitions {
         let uri = given.trim_end_matches('/');
-        // While nobody knows the sensors, those will do that there may be.
-        let there = |made: Vec<&str>| made.iter().any(|id| telemetry::report_definition_uri(id) == uri);
-        let is_there = telemetry::is_report_definition(uri) && telemetry::periodic(world).map_or(true, there);
-        if !is_there {
+        if !telemetry::may_be_sent(world, uri) {
             let message = base::PROPERTY_VALUE_NOT_IN_LIST.with(&[&given, DEFINITIONS]);
             return Err(message.about(pointer(DEFINITIONS)));
         }
@@ -313,6 +341,10 @@ fn create(world: &World, given: &Given) -> Result<Call, Message> {
             None => Ok(list),
         }
     };
+    // All that there is of its kind, or there would be none: nothing is left out by it.
+    let types: &[&str] =
+        if format == v1::EventFormat::MetricReport { &[METRIC_REPORT] } else { TYPES_OF_EVENTS };
+    listed("EventTypes", &|kind| types.contains(&kind))?;
     let subscription = v1::EventSubscription {
         destination: given.text("Destination").unwrap_or_default().to_owned(),
         context: given.text("Context").unwrap_or_default().to_owned(),
@@ -404,10 +436,19 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
 fn submit(_world: &World, _names: Names<'_>, given: &Given) -> Result<Call, Message> {
     let id = given.text("MessageId").unwrap_or_default();
     let severity = log::severity_of(id).ok_or_else(|| {
-        base::ACTION_PARAMETER_VALUE_NOT_IN_LIST
-            .with(&[id, "MessageId", "EventService.SubmitTestEvent"])
-            .about(pointer("MessageId"))
+        base::ACTION_PARAMETER_VALUE_NOT_IN_LIST.with(&[id, "MessageId", SUBMIT]).about(pointer("MessageId"))
     })?;
+    // The message says how bad it is: another severity beside it would be told of none.
+    let is = match severity {
+        v1::EventSeverity::Critical => "Critical",
+        v1::EventSeverity::Warning => "Warning",
+        _ => "OK",
+    };
+    for name in ["Severity", "MessageSeverity"] {
+        if let Some(other) = given.text(name).filter(|other| *other != is) {
+            return Err(base::ACTION_PARAMETER_VALUE_CONFLICT.with(&[name, other]).about(pointer(name)));
+        }
+    }
     let message = given.text("Message").unwrap_or_default().to_owned();
     let request = v1::SendTestEventRequest { message, severity: severity.into() };
     Ok(Call::new(event_service::SEND_TEST_EVENT, &request))

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use schema::rpc::network_service;
 use schema::v1alpha1 as v1;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::message::{NETWORK_ON_TRIAL, base};
 use crate::privilege::entity;
@@ -40,8 +40,8 @@ pub(super) static COLLECTION: Resource = Resource::new(
 );
 
 pub(super) static INTERFACE: Resource = Resource {
-    // A link has a speed, though its driver may not say which, and an address comes from somewhere.
-    nulls: &["SpeedMbps", "AddressOrigin", "AddressState", "Gateway"],
+    // A link has a speed, though its driver may not say which, an address comes from somewhere, and a name can be given (Ansible sets what it sees).
+    nulls: &["SpeedMbps", "AddressOrigin", "AddressState", "Gateway", "HostName", "FQDN"],
     patch: Some(Patch {
         properties: &[
             Property::new(DHCP, Kind::Bool),
@@ -224,14 +224,17 @@ fn source(
     given: &Given,
 ) -> Result<Option<Source>, (&'static str, Message)> {
     let shown = show(world, names).ok().flatten().unwrap_or_default();
-    // Sent back as it was read, a list says nothing.
-    let list = |path: &'static str| {
-        given.get(path).filter(|list| shown.get(path) != Some(*list)).map(|list| (path, list))
-    };
-    let wanted = match list(FIXED).or_else(|| list(IN_USE)) {
-        Some((path, list)) => Some((path, listed(path, list, one)?)),
-        None => None,
-    };
+    let mut wanted = None;
+    for path in [FIXED, IN_USE] {
+        let is = shown.get(path);
+        // Sent back as it was read, a list says nothing.
+        if wanted.is_none()
+            && let Some(list) = given.get(path).filter(|list| is != Some(*list))
+        {
+            let has_one = is.and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+            wanted = listed(path, list, has_one, one)?.map(|source| (path, source));
+        }
+    }
     match (given.bool(DHCP), wanted) {
         (Some(true), Some((path, Source::Fixed(_)))) => {
             Err((path, base::PROPERTY_VALUE_CONFLICT.with(&[path, DHCP])))
@@ -259,21 +262,24 @@ fn source(
     }
 }
 
-/// The one address of a list; an empty one means that there is none but DHCP's.
+/// The one address of a list; `None` for a list that leaves it as it is, by an empty object in its place (DSP0266, "PATCH (update)", of arrays). A list that is empty,
+/// or takes it out by null, means that there is none but DHCP's. `has_one` where an address is shown in that place.
 fn listed(
     path: &'static str,
     list: &Value,
+    has_one: bool,
     one: &v1::NetworkInterface,
-) -> Result<Source, (&'static str, Message)> {
+) -> Result<Option<Source>, (&'static str, Message)> {
     let all = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_kept = all.first().and_then(Value::as_object).is_some_and(Map::is_empty);
     let mut entries = all.iter().filter_map(Value::as_object).filter(|map| !map.is_empty());
-    let Some(entry) = entries.next() else { return Ok(Source::Dhcp) };
-    if entries.next().is_some() {
+    let Some(entry) = entries.next() else { return Ok((!is_kept).then_some(Source::Dhcp)) };
+    if entries.next().is_some() || is_kept && has_one {
         return Err((path, base::ARRAY_SIZE_TOO_LONG.with(&[path, "1"])));
     }
     let text = |name: &str| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     if matches!(text("AddressOrigin"), Some("DHCP")) {
-        return Ok(Source::Dhcp);
+        return Ok(Some(Source::Dhcp));
     }
     let wrong = |name: &str, value: &str| (path, base::PROPERTY_VALUE_FORMAT_ERROR.with(&[value, name]));
     // What is left out stays as it is.
@@ -301,7 +307,8 @@ fn listed(
         None => by_now.filter(is_near).unwrap_or_default(),
         Some(gateway) => gateway.as_str().unwrap_or_default(),
     };
-    Ok(Source::Fixed(v1::FixedIpv4 { address: format!("{address}/{length}"), gateway: gateway.to_owned() }))
+    let gateway = gateway.to_owned();
+    Ok(Some(Source::Fixed(v1::FixedIpv4 { address: format!("{address}/{length}"), gateway })))
 }
 
 /// The length of the prefix that a mask is; `None` for what is none.

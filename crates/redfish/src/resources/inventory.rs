@@ -30,6 +30,8 @@ pub(super) static PROCESSOR: Resource = Resource::new(
             "Socket": asset.name,
             "Manufacturer": said_of.manufacturer,
             "Model": said_of.product,
+            "ProcessorArchitecture": said_of.note("architecture").filter(|known| ARCHITECTURES.contains(known)),
+            "InstructionSet": said_of.note("instruction_set").filter(|known| INSTRUCTION_SETS.contains(known)),
             "TotalCores": said_of.number("cores"),
             "TotalThreads": said_of.number("threads"),
             "MaxSpeedMHz": said_of.number("max_mhz"),
@@ -46,13 +48,13 @@ pub(super) static MEMORIES: Resource = Resource::new(
 );
 
 pub(super) static MEMORY: Resource =
-    Resource::new("Systems/{}/Memory/{}", "Memory.v1_4_0.Memory", &entity::MEMORY, |world, names| {
+    Resource::new("Systems/{}/Memory/{}", "Memory.v1_11_0.Memory", &entity::MEMORY, |world, names| {
         let Some(asset) = part(world, names, v1::AssetType::Memory)? else { return Ok(None) };
         let said_of = Said::of(asset);
         Ok(Some(json!({
             "Name": asset.name,
             "Location": {"PartLocation": {"ServiceLabel": asset.name}},
-            "MemoryDeviceType": said_of.product.filter(|kind| KINDS.contains(kind)),
+            "MemoryDeviceType": said_of.product.and_then(memory_kind),
             "Manufacturer": said_of.manufacturer,
             "SerialNumber": said_of.serial,
             "PartNumber": said_of.part,
@@ -62,8 +64,21 @@ pub(super) static MEMORY: Resource =
         })))
     });
 
+/// Architectures of processors that this version of the schema has (DSP0268, `ProcessorArchitecture`), as inventorymgr names them.
+const ARCHITECTURES: &[&str] = &["x86", "ARM"];
+/// The same of sets of instructions (DSP0268, `InstructionSet`).
+const INSTRUCTION_SETS: &[&str] = &["x86", "x86-64", "ARM-A32", "ARM-A64"];
+
 /// Kinds of memory that Redfish names as SMBIOS does.
-const KINDS: &[&str] = &["DDR", "DDR2", "DDR3", "DDR4"];
+const KINDS: &[&str] = &["DDR", "DDR2", "DDR3", "DDR4", "DDR5", "HBM", "HBM2", "HBM3"];
+/// Those that it names otherwise. LPDDR5 came with a later version of the schema.
+const NAMED_OTHERWISE: &[(&str, &str)] = &[("LPDDR3", "LPDDR3_SDRAM"), ("LPDDR4", "LPDDR4_SDRAM")];
+
+/// What Redfish calls a kind of memory (DSP0268, `MemoryDeviceType`), where it has a word for it.
+fn memory_kind(kind: &str) -> Option<&'static str> {
+    let same = KINDS.iter().find(|known| **known == kind).copied();
+    same.or_else(|| NAMED_OTHERWISE.iter().find(|(other, _)| *other == kind).map(|(_, name)| *name))
+}
 
 /// What a part says of itself.
 pub(super) struct Said<'a> {

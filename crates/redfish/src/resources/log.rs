@@ -7,8 +7,8 @@ use crate::Message;
 use crate::answer::Answer;
 use crate::filter::{Compared, Filter, Side};
 use crate::message::{
-    CERTIFICATE_REFUSED, Content, KNOWN_TO_HOST_ONLY, NETWORK_ON_TRIAL, Registry, Severity, Template, base,
-    task_event,
+    CERTIFICATE_REFUSED, Content, FANS_AT_FULL_SPEED, KNOWN_TO_HOST_ONLY, NETWORK_ON_TRIAL, Registry,
+    SET_POINT_HELD, Severity, Template, base, task_event,
 };
 use crate::query::{Query, QueryError};
 use crate::resource::{link, prune};
@@ -28,6 +28,8 @@ pub(super) static REGISTRY: Registry = Registry {
         &CERTIFICATE_REFUSED,
         &NETWORK_ON_TRIAL,
         &KNOWN_TO_HOST_ONLY,
+        &SET_POINT_HELD,
+        &FANS_AT_FULL_SPEED,
     ]),
 };
 
@@ -193,6 +195,24 @@ pub(super) fn is_audit(event: &v1::Event) -> bool {
     event.domain == AUDIT
 }
 
+/// Whether a trigger does this; `None` for an event that no trigger has fired.
+fn does(event: &v1::Event, action: v1::TriggerAction) -> Option<bool> {
+    match &event.payload {
+        Some(v1::event::Payload::TriggerFired(fired)) => Some(fired.actions.contains(&action.into())),
+        _ => None,
+    }
+}
+
+/// Whether the logs of managers show it: what a trigger tells they show where it asks for that.
+pub(super) fn is_logged(event: &v1::Event) -> bool {
+    does(event, v1::TriggerAction::Log).unwrap_or(true)
+}
+
+/// Whether anybody is sent it, or shown it by a stream of Redfish's: what a trigger tells where it asks for that.
+fn is_for_listeners(event: &v1::Event) -> bool {
+    !is_audit(event) && does(event, v1::TriggerAction::Event).unwrap_or(true)
+}
+
 /// The domain of records of requests.
 const AUDIT: &str = "audit";
 
@@ -217,6 +237,9 @@ pub(super) fn about(event: &v1::Event) -> Option<(&'static str, String)> {
         // A bus and a device, which are in no chassis, are no Sensor, and neither is what has no numbers.
         ("sensor", Some(Payload::SensorStateChange(change))) if sensors::has_numbers(change.context()) => {
             sensor(&change.chassis_name, &change.id)
+        }
+        ("telemetry", Some(Payload::TriggerFired(fired))) => {
+            below("Triggers", "TelemetryService/Triggers", &fired.trigger_id)
         }
         // The store, which no name of a drive stands for, is no drive.
         ("media", Some(Payload::MediaChange(change))) => {
@@ -249,6 +272,7 @@ pub const EVENT_TYPES: &[&str] = &[
     "Role",
     "Sensor",
     "Task",
+    "Triggers",
     "VirtualMedia",
 ];
 
@@ -294,7 +318,7 @@ pub(super) fn severity_of(message_id: &str) -> Option<v1::EventSeverity> {
 /// Whether an event is one that a subscription asks for (DSP0268, `EventDestination`): all filters that are given hold for one of its messages.
 #[must_use]
 pub fn selects(subscription: &v1::EventSubscription, event: &v1::Event) -> bool {
-    let of_events = !is_audit(event) && subscription.format() != v1::EventFormat::MetricReport;
+    let of_events = is_for_listeners(event) && subscription.format() != v1::EventFormat::MetricReport;
     of_events && records(event).any(|record| holds(subscription, &record))
 }
 
@@ -368,7 +392,7 @@ impl StreamFilter {
     /// Whether an event is shown, by one of its messages at least.
     #[must_use]
     pub fn selects(&self, event: &v1::Event) -> bool {
-        !is_audit(event) && records(event).any(|record| self.holds(&record))
+        is_for_listeners(event) && records(event).any(|record| self.holds(&record))
     }
 
     /// An event as a stream sends it: the body, with `id` and those of its messages that the filter holds for.
@@ -449,7 +473,9 @@ fn never(compared: &Compared<'_>) -> Option<Message> {
                 .then(|| message.resolved_by("Give the URI of a resource of this service, in quotes."));
         }
     };
-    let may_be = is_text && (!compared.is_equality || allowed.contains(&shown));
+    // Of definitions of clients only their owner knows which there are.
+    let is_of_client = name == "MetricReportDefinition" && telemetry::is_definition_of_client(&shown);
+    let may_be = is_text && (!compared.is_equality || allowed.contains(&shown) || is_of_client);
     (!may_be).then(|| {
         let all = allowed.iter().map(|one| format!("'{one}'")).collect::<Vec<_>>().join(", ");
         base::PROPERTY_VALUE_NOT_IN_LIST.with(&[&shown, name]).resolved_by(&format!("It is one of {all}."))
@@ -743,6 +769,15 @@ mod tests {
             ("user.policy.updated", None, Some(("AccountService", "AccountService"))),
             ("role.night.updated", None, Some(("Role", "AccountService/Roles/night"))),
             ("role.night.deleted", None, None),
+            (
+                "telemetry.hot.fired",
+                Some(Payload::TriggerFired(v1::TriggerFired {
+                    trigger_id: "hot".into(),
+                    actions: vec![v1::TriggerAction::Event.into()],
+                    ..v1::TriggerFired::default()
+                })),
+                Some(("Triggers", "TelemetryService/Triggers/hot")),
+            ),
             ("session.s1.created", None, None),
         ];
         for (subject, payload, wanted) in cases {
@@ -761,6 +796,40 @@ mod tests {
             assert!(selects(&of_type, &event) && selects(&of_origin, &event), "{subject}");
             let sent = event_payload(&of_origin, &[event], "7", "");
             assert_eq!(sent["Events"][0]["OriginOfCondition"]["@odata.id"], uri);
+        }
+    }
+
+    #[test]
+    fn what_a_trigger_tells_is_shown_where_it_asks_for_that() {
+        use v1::TriggerAction as A;
+        for (actions, logged, sent) in [
+            (&[A::Log, A::Event][..], true, true),
+            (&[A::Log], true, false),
+            (&[A::Event, A::MetricReport], false, true),
+            (&[A::MetricReport], false, false),
+        ] {
+            let actions = actions.iter().map(|action| i32::from(*action)).collect();
+            let fired = v1::TriggerFired { trigger_id: "hot".into(), actions, ..v1::TriggerFired::default() };
+            let payload = Some(v1::event::Payload::TriggerFired(fired));
+            let event = v1::Event { payload, ..event("telemetry", v1::EventSeverity::Warning) };
+            assert_eq!(is_logged(&event), logged, "{event:?}");
+            assert_eq!(selects(&v1::EventSubscription::default(), &event), sent, "{event:?}");
+            assert_eq!(StreamFilter::default().selects(&event), sent, "{event:?}");
+        }
+        let other = event("host", v1::EventSeverity::Info);
+        assert!(is_logged(&other) && selects(&v1::EventSubscription::default(), &other));
+    }
+
+    #[test]
+    fn a_stream_may_name_a_definition_that_a_client_made() {
+        let of = "/redfish/v1/TelemetryService/MetricReportDefinitions";
+        let filter = StreamFilter::of(&format!("$filter=MetricReportDefinition eq '{of}/hot'")).unwrap();
+        assert!(
+            filter.selects_report(&format!("{of}/hot")) && !filter.selects_report(&format!("{of}/Power"))
+        );
+        for id in ["", "history-cpu0_temp", "a/b", "a b"] {
+            let query = format!("$filter=MetricReportDefinition eq '{of}/{id}'");
+            assert_eq!(StreamFilter::of(&query).unwrap_err().status, 400, "{id}");
         }
     }
 

@@ -50,7 +50,7 @@ pub const DATA_TYPE: &str = "application/gzip";
 const DATA: &str = "/redfish/v1/Managers/bmc/LogServices/Diagnostics/Entries/";
 
 /// Whether the resource of these names has this action: of the logs one alone collects, and some can be cleared.
-pub(crate) fn has(action: &Action, names: Names<'_>) -> bool {
+pub(super) fn has(action: &Action, names: Names<'_>) -> bool {
     let is_one_of = |logs: &[Log]| names.last().is_some_and(|name| logs.iter().any(|log| log.id() == name));
     match action.name {
         COLLECT => is_one_of(&[Log::Data]),
@@ -135,7 +135,7 @@ impl Log {
     /// Whether an event is in it, of the system `machine` where it is a system's; `hosts` are all systems there are.
     fn has(self, event: &v1::Event, machine: Option<&Machine<'_>>, hosts: &[v1::Host]) -> bool {
         match self {
-            Self::Events => true,
+            Self::Events => log::is_logged(event),
             Self::Audit => {
                 event.principal.as_deref().is_some_and(|by| !by.is_empty())
                     || matches!(event.domain.as_str(), "session" | "user" | "role")
@@ -371,6 +371,7 @@ fn origin(world: &World, event: &v1::Event) -> Option<String> {
         }
         "VirtualMedia" => world.media().is_ok_and(|answer| answer.slots.iter().any(|slot| slot.name == id)),
         "ManagerAccount" => world.accounts().is_ok_and(|all| all.iter().any(|user| user.username == id)),
+        "Triggers" => world.triggers().is_ok_and(|answer| answer.triggers.iter().any(|one| one.id == id)),
         "Role" => world.roles().is_ok_and(|answer| answer.roles.iter().any(|role| role.id == id)),
         _ => true,
     };

@@ -1,9 +1,16 @@
 //! The resources. Each file says where its values come from; this is the list of them.
 
 mod accounts;
+mod assembly;
+mod attribute_registry;
+mod bios;
+mod boot_options;
 mod boot_override;
+mod boot_progress;
 mod certificates;
 mod chassis;
+mod controls;
+mod defined;
 mod environment;
 mod events;
 mod fans;
@@ -21,6 +28,7 @@ mod registries;
 mod roles;
 mod root;
 mod schemas;
+mod secure_boot;
 mod sensors;
 mod sessions;
 mod storage;
@@ -30,19 +38,23 @@ mod telemetry;
 mod thermal;
 mod update;
 mod virtual_media;
+mod watchdog;
 
 use std::collections::BTreeMap;
 
 use crate::message::{self, Registry};
-use crate::resource::Resource;
+use crate::resource::{Action, Names, Resource};
 
-pub use events::STREAM;
+pub use events::{STREAM, STREAM_TYPE};
 pub use log::{EVENT_REGISTRIES, EVENT_TYPES, StreamFilter, event_payload, is_sent, selects};
-pub(crate) use log_services::{COLLECT, has};
+pub(crate) use log_services::COLLECT;
 pub use log_services::{DATA_TYPE, data_at};
-pub(crate) use tasks::{Outcome, monitor_uri, outcome_of};
-pub use telemetry::is_report_definition;
-pub(crate) use telemetry::{REPORT_SENT, periodic as periodic_reports, report_definition_uri, report_uri};
+pub(crate) use tasks::{COLLECTING, Outcome, begun as task_begun, monitor_uri, outcome_of};
+pub(crate) use telemetry::{REPORT, REPORT_SENT, defined_report, periodic as periodic_reports, report_uri};
+pub use telemetry::{
+    definition_of_client, is_free_for_client, is_metric, is_report_definition, metric_of,
+    report_definition_uri,
+};
 pub(crate) use update::{PUSH, disabled as updates_disabled};
 
 /// All of them, what lies above first.
@@ -50,6 +62,11 @@ pub static ALL: &[&Resource] = &[
     &root::RESOURCE,
     &systems::COLLECTION,
     &systems::SYSTEM,
+    &bios::RESOURCE,
+    &bios::SETTINGS,
+    &secure_boot::RESOURCE,
+    &boot_options::COLLECTION,
+    &boot_options::OPTION,
     &inventory::PROCESSORS,
     &inventory::PROCESSOR,
     &inventory::MEMORIES,
@@ -67,10 +84,13 @@ pub static ALL: &[&Resource] = &[
     &log_services::ENTRY_OF_SYSTEM,
     &chassis::COLLECTION,
     &chassis::CHASSIS,
+    &assembly::ASSEMBLY,
     &storage::DRIVES,
     &storage::DRIVE,
     &sensors::COLLECTION,
     &sensors::SENSOR,
+    &controls::COLLECTION,
+    &controls::CONTROL,
     &environment::METRICS,
     &thermal::THERMAL,
     &thermal::SUBSYSTEM,
@@ -126,11 +146,12 @@ pub static ALL: &[&Resource] = &[
     &telemetry::TRIGGER,
     &registries::COLLECTION,
     &registries::FILE,
+    &attribute_registry::REGISTRY,
     &schemas::COLLECTION,
     &schemas::FILE,
 ];
 
-/// The message registries that are served.
+/// The message registries that are served as they are.
 pub static REGISTRIES: &[&Registry] = &[
     &message::base::REGISTRY,
     &message::resource_event::REGISTRY,
@@ -139,6 +160,11 @@ pub static REGISTRIES: &[&Registry] = &[
     &message::heartbeat_event::REGISTRY,
     &log::REGISTRY,
 ];
+
+/// Whether the resource of these names has an action that its type has.
+pub(crate) fn has(action: &Action, names: Names<'_>) -> bool {
+    log_services::has(action, names) && controls::has(action, names)
+}
 
 /// The resource at these names.
 pub(crate) fn at(parts: &[&str]) -> Option<(&'static Resource, Vec<String>)> {
@@ -194,8 +220,14 @@ fn is_path_name(id: &str) -> bool {
 const SCHEMAS: &str = "https://redfish.dmtf.org/schemas/v1";
 
 /// Namespaces of what is in answers and no resource of its own.
-const INSIDE: &[&str] =
-    &["ActionInfo.v1_0_0", "Event.v1_5_0", "Message.v1_1_1", "MessageRegistry.v1_4_0", "Resource.v1_0_0"];
+const INSIDE: &[&str] = &[
+    "ActionInfo.v1_0_0",
+    "Event.v1_5_0",
+    "Message.v1_1_1",
+    "MessageRegistry.v1_4_0",
+    "Resource.v1_0_0",
+    "Settings.v1_1_0",
+];
 
 /// The schema of a type here.
 pub(crate) fn schema_uri(type_name: &str) -> String {

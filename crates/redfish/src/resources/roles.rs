@@ -12,7 +12,7 @@ use crate::resource::{
     Change, Create, Deed, Given, Kind, Made, Names, Patch, Property, Resource, collection,
 };
 use crate::world::{Call, Need, World};
-use crate::{Fault, Message};
+use crate::{Fault, Fields, Message};
 
 use super::{name, said};
 
@@ -22,6 +22,9 @@ const OEM: &str = "OemPrivileges";
 /// Those of the contract that the standard has no word for.
 const OF_OURS: [(v1::Privilege, &str); 1] = [(v1::Privilege::ViewScreens, "ViewScreens")];
 
+/// What usermgr calls the properties of a role.
+const FIELDS: Fields = &[("id", "RoleId"), ("privileges", STANDARD), ("description", "Description")];
+
 pub(super) static COLLECTION: Resource = Resource {
     create: Some(Create {
         properties: &[
@@ -30,11 +33,11 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new(OEM, Kind::Texts(16)), false),
             (Property::new("Description", Kind::Text(256)), false),
         ],
-        call: create,
+        call: |world, given| create(world, given).map_err(|message| vec![message]),
         made,
         changes: &[Need::Roles],
     }),
-    fields: &[("id", "RoleId"), ("privileges", STANDARD), ("description", "Description")],
+    fields: FIELDS,
     ..Resource::new(
         "AccountService/Roles",
         "RoleCollection.RoleCollection",
@@ -55,6 +58,7 @@ pub(super) static ROLE: Resource = Resource {
         apply,
         changes: &[Need::Roles],
     }),
+    fields: FIELDS,
     delete: Some(|_, names| {
         let request = v1::DeleteRoleRequest { id: name(names, 0).to_owned() };
         Ok(Deed::Call(Call::new(role_service::DELETE_ROLE, &request)))

@@ -61,7 +61,7 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new("UserName", Kind::Text(64)), true),
             (Property::new("Password", Kind::Secret(128)), true),
         ],
-        call: log_in,
+        call: |world, given| log_in(world, given).map_err(|message| vec![message]),
         made,
         changes: &[],
     }),
@@ -92,12 +92,12 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     Ok(all.into_iter().find(|session| session.id == name(names, 0)).map(shown))
 }
 
+/// Without its `SessionType`: by which way in it was made nobody has kept, and it is good for all that take tokens.
 fn shown(session: &v1::Session) -> Value {
     json!({
         "Name": "Session",
         "UserName": session.username,
         "Roles": [session.role],
-        "SessionType": "Redfish",
         "ClientOriginIPAddress": said(Some(&session.address)),
         "CreatedTime": session.created_at.map(|at| at.to_string()),
     })

@@ -63,6 +63,8 @@ pub(super) static DRIVE: Resource = Resource::new(
         };
         let said = Said::of(asset);
         let speaks = asset.source() == v1::AssetSource::Nvme;
+        // As the firmware's tables call it (DSP0134, 7.42.2).
+        let is_nvme = speaks || said.product == Some("NVMe controller");
         Ok(Some(json!({
             "Name": asset.name,
             "Description": said.note("warnings").map(|warnings| format!("It warns: {warnings}")),
@@ -70,7 +72,9 @@ pub(super) static DRIVE: Resource = Resource::new(
             "Model": said.product.filter(|_| asset.source() != v1::AssetSource::Smbios),
             "SerialNumber": said.serial,
             "PartNumber": said.part,
-            "Protocol": speaks.then_some("NVMe"),
+            "Protocol": is_nvme.then_some("NVMe"),
+            // Nobody says of what size a drive is: neither the tables nor basic management of NVMe.
+            "MediaType": is_nvme.then_some("SSD"),
             // A drive may be used longer than its maker thought.
             "PredictedMediaLifeLeftPercent": said.number("used_percent").map(|used| 100_i64.saturating_sub(used).max(0)),
             "PhysicalLocation": {"PartLocation": {"ServiceLabel": asset.name}},

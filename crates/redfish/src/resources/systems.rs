@@ -9,9 +9,11 @@ use crate::resource::{
     Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, status,
 };
 use crate::world::{Call, Need, World};
-use crate::{Fault, Message};
+use crate::{Fault, Health, Message};
 
-use super::{boot_override, chassis, name, pcie, protocol, said, virtual_media};
+use super::{
+    boot_options, boot_override, boot_progress, chassis, name, pcie, protocol, said, virtual_media, watchdog,
+};
 
 /// Sessions of one screen at a time (docs/kvm.md).
 const SCREEN_SESSIONS: u32 = 16;
@@ -27,14 +29,21 @@ pub(super) static COLLECTION: Resource = Resource::new(
 );
 
 pub(super) static SYSTEM: Resource = Resource {
-    // How it is reached changes as daemons of the controller start anew, which is no change of the machine.
-    volatile: &["SerialConsole", "GraphicalConsole", "VirtualMedia"],
-    nulls: &["PowerState", boot_override::NULLS[0], boot_override::NULLS[1], boot_override::NULLS[2]],
+    // How it is reached, and what ipmisrv knows of it, changes as daemons of the controller start anew, which is no change of the machine; and the machine
+    // starts and stops its timer by itself.
+    volatile: &["SerialConsole", "GraphicalConsole", "VirtualMedia", "HostWatchdogTimer"],
+    nulls: &[
+        "PowerState",
+        boot_override::MODE_NULL,
+        boot_override::NULLS[0],
+        boot_override::NULLS[1],
+        boot_override::NULLS[2],
+    ],
     patch: Some(Patch {
         properties: &[
             Property { path: "AssetTag", kind: Kind::Text(63), nullable: true },
             Property::new("LocationIndicatorActive", Kind::Bool),
-            Property::new("IndicatorLED", Kind::Enum(&["Lit", "Blinking", "Off"])),
+            chassis::INDICATOR_LED,
             Property::new("PowerRestorePolicy", Kind::Enum(&["AlwaysOn", "AlwaysOff", "LastState"])),
             boot_override::TARGET_PROPERTY,
             boot_override::ENABLED_PROPERTY,
@@ -42,11 +51,14 @@ pub(super) static SYSTEM: Resource = Resource {
             boot_override::HTTP_BOOT_URI_PROPERTY,
             boot_override::UEFI_TARGET_PROPERTY,
             boot_override::BOOT_NEXT_PROPERTY,
+            watchdog::ENABLED_PROPERTY,
+            watchdog::TIMEOUT_PROPERTY,
+            boot_options::ORDER_PROPERTY,
         ],
         apply,
-        changes: &[Need::Hosts, Need::Chassis, Need::Assets],
+        changes: &[Need::Hosts, Need::Chassis, Need::Assets, Need::Watchdog, Need::Firmware],
     }),
-    together: &[boot_override::TOGETHER],
+    together: &[boot_override::TOGETHER, &chassis::LIGHT, watchdog::TOGETHER],
     actions: &[Action {
         name: "ComputerSystem.Reset",
         parameters: &[Parameter {
@@ -76,13 +88,28 @@ pub(super) static SYSTEM: Resource = Resource {
         ("http_boot_uri", boot_override::HTTP_BOOT_URI),
         ("uefi_target", boot_override::UEFI_TARGET),
         ("boot_next", boot_override::BOOT_NEXT),
+        ("enabled", watchdog::ENABLED),
+        ("timeout_action", watchdog::TIMEOUT),
+        ("boot_order", boot_options::ORDER),
     ],
     ..Resource::new("Systems/{}", "ComputerSystem.v1_26_0.ComputerSystem", &entity::COMPUTER_SYSTEM, show)
 };
 
 fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
-    let id = name(names, 0);
-    let Some(host) = world.host(id)? else { return Ok(None) };
+    let Some(host) = world.host(name(names, 0))? else { return Ok(None) };
+    let mut shown = machine(world, host);
+    if let (Some(map), Some(settings)) = (shown.as_object_mut(), &host.firmware_settings) {
+        // Whether they are there statemgr says with the host: nobody waits here for what they are.
+        let links = [("Bios", settings.has_attributes), ("SecureBoot", settings.has_secure_boot)];
+        for (name, _) in links.into_iter().filter(|(_, is_there)| *is_there) {
+            map.insert(name.to_owned(), link(&format!("/redfish/v1/Systems/{}/{name}", host.name)));
+        }
+    }
+    Ok(Some(shown))
+}
+
+fn machine(world: &World, host: &v1::Host) -> Value {
+    let id = host.name.as_str();
     let assets = world.assets().map(|answer| answer.assets.as_slice()).unwrap_or_default();
     let of_host = |kind: v1::AssetType| {
         assets
@@ -107,7 +134,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     let devices = pcie::links(world, id).ok();
     let chassis_link = (!host.chassis_name.is_empty())
         .then(|| vec![link(&format!("/redfish/v1/Chassis/{}", host.chassis_name))]);
-    Ok(Some(json!({
+    json!({
         "Name": info.map_or(host.name.as_str(), |info| &info.product_name),
         "Description": said(host.description.as_deref()),
         "SystemType": "Physical",
@@ -131,7 +158,9 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "LastResetTime": host.last_reboot.and_then(|last| last.last_reboot_time).map(|at| at.to_string()),
         "LocationIndicatorActive": identify,
         "IndicatorLED": identify.map(|on| if on { "Lit" } else { "Off" }),
-        "Boot": boot_override::show(host),
+        "Boot": boot_options::shown(host),
+        "BootProgress": boot_progress::show(host),
+        "HostWatchdogTimer": watchdog::show(world, id),
         "ProcessorSummary": {
             "Count": (!processors.is_empty()).then_some(processors.len()),
             "Model": processor.map(|info| info.product_name.as_str()),
@@ -150,12 +179,12 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         // Without inventorymgr nothing is known of them.
         "PCIeDevices@odata.count": devices.as_ref().map(Vec::len),
         "PCIeDevices": devices,
-        "Status": system_status(host),
+        "Status": system_status(world, host),
         "Links": {
             "Chassis": chassis_link,
             "ManagedBy": [link("/redfish/v1/Managers/bmc")],
         },
-    })))
+    })
 }
 
 /// How the host's serial port is reached, if it has one that is ours: by the Web UI and, where sshsrv listens, by SSH, which takes the host's name as a command.
@@ -217,7 +246,21 @@ fn power_state(host: &v1::Host) -> Option<&'static str> {
     }
 }
 
-fn system_status(host: &v1::Host) -> Value {
+fn system_status(world: &World, host: &v1::Host) -> Value {
+    let is_only = world.hosts().is_ok_and(|answer| answer.hosts.len() == 1);
+    rolled_up(own_status(host), |own| Some(world.about.rollup.as_ref()?.of_host(&host.name, is_only, own)))
+}
+
+/// A status with the health of the parts as well; without it where that is not known, or its own is not.
+pub(super) fn rolled_up(mut own: Value, with_parts: impl FnOnce(Health) -> Option<Health>) -> Value {
+    let health = own.get("Health").and_then(Value::as_str).and_then(Health::of);
+    if let (Some(worst), Some(map)) = (health.and_then(with_parts), own.as_object_mut()) {
+        map.insert("HealthRollup".to_owned(), worst.as_str().into());
+    }
+    own
+}
+
+fn own_status(host: &v1::Host) -> Value {
     match (host.stale, host.status()) {
         (true, _) | (_, v1::HostStatus::Unspecified) => status("UnavailableOffline", None),
         (_, v1::HostStatus::Off) => status("StandbyOffline", Some("OK")),
@@ -250,6 +293,8 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
         changes.push(Change::of("PowerRestorePolicy", Ok(Call::new(host_service::UPDATE_HOST, &request))));
     }
     changes.extend(boot_override::changes(host, id, given));
+    changes.extend(watchdog::changes(world, id, given));
+    changes.extend(boot_options::ordered(world, names, given));
     changes
 }
 

@@ -124,6 +124,11 @@ fn copies(world: &World) -> impl Iterator<Item = &v1::MediaCopy> {
     copies.iter().filter(|copy| is_path_name(&copy.id))
 }
 
+/// What the task of a copy is called.
+pub(super) fn name_of_copy(copy: &v1::MediaCopy) -> String {
+    format!("{}: copy {}", copy.slot_name, copy.image_name)
+}
+
 fn of_copy(copy: &v1::MediaCopy) -> Value {
     let id = copy.id.as_str();
     let percent = match copy.state() {
@@ -139,7 +144,7 @@ fn of_copy(copy: &v1::MediaCopy) -> Value {
     };
     let why = Some(copy.fault.as_str()).filter(|why| !why.is_empty());
     json!({
-        "Name": format!("{}: copy {}", copy.slot_name, copy.image_name),
+        "Name": name_of_copy(copy),
         "Description": why,
         "TaskState": state,
         "TaskStatus": health,
@@ -275,6 +280,22 @@ pub(crate) fn monitor_uri(id: &str) -> String {
     format!("/redfish/v1/TaskService/TaskMonitors/{id}")
 }
 
+/// A task that has just begun, as who asked for it is told: whoever is asked for tasks may not have it yet.
+pub(crate) fn begun(id: &str, name: &str) -> Value {
+    json!({
+        "@odata.id": task_uri(id),
+        "@odata.type": format!("#{}", TASK.kind),
+        "Id": id,
+        "Name": name,
+        "TaskState": "Running",
+        "TaskStatus": "OK",
+        "TaskMonitor": monitor_uri(id),
+    })
+}
+
+/// What a task that collects diagnostic data is called.
+pub(crate) const COLLECTING: &str = "Diagnostic data";
+
 /// The task that collects diagnostic data.
 fn collecting(one: &Collected) -> Value {
     let id = one.id.as_str();
@@ -285,7 +306,7 @@ fn collecting(one: &Collected) -> Value {
     };
     let at = |seconds: i64| prost_types::Timestamp { seconds, nanos: 0 }.to_string();
     json!({
-        "Name": "Diagnostic data",
+        "Name": COLLECTING,
         "Description": format!("Asked for by {}", one.username),
         "TaskState": state,
         "TaskStatus": health,
@@ -304,7 +325,23 @@ pub(crate) enum Outcome {
     Done,
     /// It is done, and what it made is there.
     Made(String),
-    Failed,
+    /// It is not done: the status that its request would have been refused with, had it waited, and why, which is empty where nobody said it.
+    Failed {
+        status: u16,
+        why: String,
+    },
+}
+
+/// What was asked for cannot be as things are, or somebody stopped it. Clients ask again by themselves for what is a fault of the service, and tell nobody why.
+const NOT_AS_IT_IS: u16 = 409;
+/// It is a fault of the service or of its machine.
+const FAULT: u16 = 500;
+
+impl Outcome {
+    /// `other` is why where nobody said more.
+    fn failed(status: u16, why: &str, other: &str) -> Self {
+        Self::Failed { status, why: said(Some(why)).unwrap_or(other).to_owned() }
+    }
 }
 
 /// What became of a task; `None` where there is none of that name.
@@ -315,7 +352,11 @@ pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<Outcome>, Fau
     if let Some(copy) = copies(world).find(|copy| copy.id == id) {
         return Ok(Some(match copy.state() {
             v1::MediaCopyState::Done => Outcome::Done,
-            v1::MediaCopyState::Failed | v1::MediaCopyState::Stopped => Outcome::Failed,
+            // As an insertion that waits, whose server or image is no good.
+            v1::MediaCopyState::Failed => Outcome::failed(NOT_AS_IT_IS, &copy.fault, ""),
+            v1::MediaCopyState::Stopped => {
+                Outcome::failed(NOT_AS_IT_IS, &copy.fault, "it was ejected before it was inserted")
+            }
             _ => Outcome::Running,
         }));
     }
@@ -323,27 +364,38 @@ pub(crate) fn outcome_of(world: &World, id: &str) -> Result<Option<Outcome>, Fau
         return Ok(Some(match (one.ended, one.bytes) {
             (None, _) => Outcome::Running,
             (Some(_), Some(_)) => Outcome::Made(log_services::data_entry(id)),
-            (Some(_), None) => Outcome::Failed,
+            (Some(_), None) => Outcome::failed(FAULT, "", ""),
         }));
     }
     let lately = latest(world);
-    let ended = operations(world)?.find(|(_, one)| one.operation_id == id).map(|(_, one)| one.result());
-    let result = ended.or_else(|| lately.iter().find(|(_, one)| one.id == id).map(|(_, one)| one.result()));
-    if let Some(result) = result {
+    let ended = operations(world)?.find(|(_, one)| one.operation_id == id);
+    let ended = ended.map(|(_, one)| (one.result(), one.error_message.as_str()));
+    let last = lately.iter().find(|(_, one)| one.id == id);
+    let last = last.map(|(_, one)| (one.result(), one.message.as_str()));
+    if let Some((result, why)) = ended.or(last) {
         return Ok(Some(match result {
             v1::OperationResult::Running => Outcome::Running,
             v1::OperationResult::Done => Outcome::Done,
-            _ => Outcome::Failed,
+            v1::OperationResult::Superseded => {
+                Outcome::failed(NOT_AS_IT_IS, why, "a later request took its place")
+            }
+            _ => Outcome::failed(FAULT, why, ""),
         }));
     }
     let Some(one) = told_of(world, id)? else { return Ok(None) };
     let (event, change) = one.last;
+    let why = change.reason.as_str();
     Ok(match change.kind() {
         // What it made is gone, and with it the answer.
         v1::TaskChangeKind::Completed if event.domain == DIAGNOSTICS => None,
         v1::TaskChangeKind::Completed => Some(Outcome::Done),
         _ if one.goes_on => Some(Outcome::Running),
-        _ => Some(Outcome::Failed),
+        v1::TaskChangeKind::Failed if event.domain == MEDIA => Some(Outcome::failed(NOT_AS_IT_IS, why, "")),
+        v1::TaskChangeKind::Cancelled => {
+            Some(Outcome::failed(NOT_AS_IT_IS, why, "somebody stopped it before its end"))
+        }
+        v1::TaskChangeKind::Failed => Some(Outcome::failed(FAULT, why, "")),
+        _ => Some(Outcome::failed(FAULT, why, "it ended with its daemon, and nobody told how")),
     })
 }
 

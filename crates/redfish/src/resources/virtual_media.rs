@@ -16,17 +16,21 @@ use crate::resource::{
 use crate::world::{Call, Need, World};
 use crate::{Fault, Fields, Message};
 
-use super::{name, said};
+use super::{name, said, tasks};
 
 const KIND: &str = "VirtualMedia.v1_4_0.VirtualMedia";
 const COLLECTION_KIND: &str = "VirtualMediaCollection.VirtualMediaCollection";
-/// The only one; no machine is called so.
+/// The only one.
 const MANAGER: &str = "bmc";
 const INSERT: &str = "VirtualMedia.InsertMedia";
 
+/// By what an image comes; plain HTTP where mediasrv allows it.
+const HTTPS: &str = "HTTPS";
+const HTTP: &str = "HTTP";
+
 /// What else an insertion may be told.
 const PROTOCOL: Property =
-    Property { path: "TransferProtocolType", kind: Kind::Enum(&["HTTPS", "HTTP"]), nullable: true };
+    Property { path: "TransferProtocolType", kind: Kind::Enum(&[HTTPS, HTTP]), nullable: true };
 const METHOD: Property =
     Property { path: "TransferMethod", kind: Kind::Enum(&["Stream", "Upload"]), nullable: true };
 const USER_NAME: Property = Property { path: "UserName", kind: Kind::Text(256), nullable: true };
@@ -73,34 +77,47 @@ const FIELDS: Fields = &[
     ("copy", "TransferMethod"),
 ];
 
-const ACTIONS: &[Action] = &[
-    Action {
-        name: INSERT,
-        parameters: &[
-            Parameter { property: Property::new("Image", Kind::Text(2048)), required: true },
-            Parameter { property: INSERTED, required: false },
-            Parameter { property: WRITE_PROTECTED, required: false },
-            Parameter { property: PROTOCOL, required: false },
-            Parameter { property: METHOD, required: false },
-            Parameter { property: USER_NAME, required: false },
-            Parameter { property: PASSWORD, required: false },
-        ],
-        is_there,
-        run: |_, names, given| {
-            if given.bool("Inserted") == Some(false) {
-                let message = base::ACTION_PARAMETER_NOT_SUPPORTED.with(&["Inserted", INSERT]);
-                return Err(message.about(pointer("Inserted")));
-            }
-            insert(names, given)
-        },
-    },
-    Action {
-        name: "VirtualMedia.EjectMedia",
-        parameters: &[],
-        is_there,
-        run: |_, names, _| Ok(eject(names)),
-    },
+/// Properties whose null says that there is such a thing and nothing is given: clients give what they see (Ansible's `VirtualMediaInsert`). A password is never
+/// shown, nor whom the server takes an image's reader for.
+const NULLS: &[&str] =
+    &["Image", "ImageName", "UserName", "Password", "TransferMethod", "TransferProtocolType"];
+
+const PARAMETERS: &[Parameter] = &[
+    Parameter { property: Property::new("Image", Kind::Text(2048)), required: true },
+    Parameter { property: INSERTED, required: false },
+    Parameter { property: WRITE_PROTECTED, required: false },
+    Parameter { property: PROTOCOL, required: false },
+    Parameter { property: METHOD, required: false },
+    Parameter { property: USER_NAME, required: false },
+    Parameter { property: PASSWORD, required: false },
 ];
+
+/// What can be done with a drive; whether it is at this place is asked in a way of its own at each.
+const fn actions(is_there: fn(&World, Names<'_>) -> Result<bool, Fault>) -> [Action; 2] {
+    [
+        Action {
+            name: INSERT,
+            parameters: PARAMETERS,
+            is_there,
+            run: |_, names, given| {
+                if given.bool("Inserted") == Some(false) {
+                    let message = base::ACTION_PARAMETER_NOT_SUPPORTED.with(&["Inserted", INSERT]);
+                    return Err(message.about(pointer("Inserted")));
+                }
+                insert(names, given)
+            },
+        },
+        Action {
+            name: "VirtualMedia.EjectMedia",
+            parameters: &[],
+            is_there,
+            run: |_, names, _| Ok(eject(names)),
+        },
+    ]
+}
+
+static ACTIONS_AT_MANAGER: [Action; 2] = actions(is_at_manager);
+static ACTIONS_AT_SYSTEM: [Action; 2] = actions(is_at_system);
 
 pub(super) static OF_MANAGER: Resource = Resource::new(
     "Managers/{}/VirtualMedia",
@@ -128,23 +145,29 @@ pub(super) static OF_SYSTEM: Resource = Resource::new(
 );
 
 pub(super) static AT_MANAGER: Resource = Resource {
-    nulls: &["Image", "ImageName"],
+    nulls: NULLS,
     patch: Some(PATCH),
     together: TOGETHER,
-    actions: ACTIONS,
+    actions: &ACTIONS_AT_MANAGER,
+    values: Some(values),
     answers: Some(answer),
     fields: FIELDS,
-    ..Resource::new("Managers/{}/VirtualMedia/{}", KIND, &entity::VIRTUAL_MEDIA, show)
+    ..Resource::new("Managers/{}/VirtualMedia/{}", KIND, &entity::VIRTUAL_MEDIA, |world, names| {
+        Ok(at_manager(world, names)?.map(|slot| show(world, slot)))
+    })
 };
 
 pub(super) static AT_SYSTEM: Resource = Resource {
-    nulls: &["Image", "ImageName"],
+    nulls: NULLS,
     patch: Some(PATCH),
     together: TOGETHER,
-    actions: ACTIONS,
+    actions: &ACTIONS_AT_SYSTEM,
+    values: Some(values),
     answers: Some(answer),
     fields: FIELDS,
-    ..Resource::new("Systems/{}/VirtualMedia/{}", KIND, &entity::VIRTUAL_MEDIA, show)
+    ..Resource::new("Systems/{}/VirtualMedia/{}", KIND, &entity::VIRTUAL_MEDIA, |world, names| {
+        Ok(at_system(world, names)?.map(|slot| show(world, slot)))
+    })
 };
 
 /// The link to a collection, where there are drives.
@@ -160,19 +183,39 @@ fn listed(world: &World, at: &str, has: impl Fn(&v1::MediaSlot) -> bool) -> Resu
     Ok(Some(collection("Virtual media", uris)))
 }
 
-/// The drive that a path names: of the manager any, of a machine its own.
+/// The drive that a path names, wherever that is: no two are called the same.
 fn slot<'w>(world: &'w World, names: Names<'_>) -> Result<Option<&'w v1::MediaSlot>, Fault> {
-    let (above, id) = (name(names, 0), name(names, 1));
-    let is_meant = |slot: &&v1::MediaSlot| slot.name == id && (above == MANAGER || slot.host_name == above);
-    Ok(world.media()?.slots.iter().find(is_meant))
+    Ok(world.media()?.slots.iter().find(|slot| slot.name == name(names, 1)))
 }
 
-fn is_there(world: &World, names: Names<'_>) -> Result<bool, Fault> {
-    Ok(slot(world, names)?.is_some())
+/// The drive at a manager, which has all of them.
+fn at_manager<'w>(world: &'w World, names: Names<'_>) -> Result<Option<&'w v1::MediaSlot>, Fault> {
+    Ok(slot(world, names)?.filter(|_| name(names, 0) == MANAGER))
 }
 
-fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
-    let Some(slot) = slot(world, names)? else { return Ok(None) };
+/// The drive at a machine, which has its own.
+fn at_system<'w>(world: &'w World, names: Names<'_>) -> Result<Option<&'w v1::MediaSlot>, Fault> {
+    Ok(slot(world, names)?.filter(|slot| slot.host_name == name(names, 0)))
+}
+
+fn is_at_manager(world: &World, names: Names<'_>) -> Result<bool, Fault> {
+    Ok(at_manager(world, names)?.is_some())
+}
+
+fn is_at_system(world: &World, names: Names<'_>) -> Result<bool, Fault> {
+    Ok(at_system(world, names)?.is_some())
+}
+
+/// What mediasrv takes of what a parameter may be.
+fn values(world: &World, _: Names<'_>, _: &str, parameter: &str) -> Option<Vec<&'static str>> {
+    if parameter != PROTOCOL.path {
+        return None;
+    }
+    let plain = world.media().is_ok_and(|answer| answer.plain_http);
+    Some([HTTPS, HTTP].into_iter().filter(|protocol| plain || *protocol != HTTP).collect())
+}
+
+fn show(world: &World, slot: &v1::MediaSlot) -> Value {
     let is_inserted = matches!(slot.state(), v1::MediaState::Inserted | v1::MediaState::NotReady);
     let is_url = slot.source() == v1::MediaSource::Url;
     let types: &[&str] = match slot.kind() {
@@ -180,7 +223,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         _ => &["CD", "DVD"],
     };
     let image = if is_url { said(Some(&slot.url)) } else { said(Some(&slot.image_name)) };
-    Ok(Some(json!({
+    json!({
         "Name": format!("Virtual media {} of {}", slot.name, slot.host_name),
         "Description": said(Some(&slot.fault)),
         "MediaTypes": types,
@@ -194,16 +237,18 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "Image": image.filter(|_| is_inserted),
         "ImageName": said(Some(&slot.image_name)).filter(|_| is_inserted),
         "WriteProtected": !slot.writable,
+        "UserName": null,
+        "Password": null,
         "TransferMethod": (is_inserted && is_url).then_some("Stream"),
         "TransferProtocolType": (is_inserted && is_url)
-            .then(|| if slot.url.starts_with("http://") { "HTTP" } else { "HTTPS" }),
+            .then(|| if slot.url.starts_with("http://") { HTTP } else { HTTPS }),
         "VerifyCertificate": verifies(world, slot),
         "Status": match slot.state() {
             v1::MediaState::NotReady => status("Enabled", Some("Warning")),
             v1::MediaState::Inserting | v1::MediaState::Ejecting => status("Updating", Some("OK")),
             _ => status("Enabled", Some("OK")),
         },
-    })))
+    })
 }
 
 /// Whether the certificate of the server is verified; without a medium: of the next one, if who asks inserts it. Of others' insertions nothing is said.
@@ -264,7 +309,7 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
         let call = Call::new(media_service::CONFIGURE_MEDIA, &request);
         changes.push(Change::of("VerifyCertificate", Ok(call)));
     }
-    let shown = show(world, names).ok().flatten().unwrap_or_default();
+    let shown = slot(world, names).ok().flatten().map(|slot| show(world, slot)).unwrap_or_default();
     let is_ejected = given.get("Image").is_some();
     for path in all().filter(|path| *path != "VerifyCertificate") {
         match path {
@@ -289,7 +334,8 @@ fn answer(action: &str, bytes: &[u8]) -> Result<Answered, Fault> {
     let done = done.map_err(|error| {
         Fault::new(Code::Internal, &format!("an answer came as bytes that are none: {error}"))
     })?;
-    Ok(done.copy.map_or(Answered::Nothing, |copy| Answered::Task(copy.id)))
+    let task = |copy: v1::MediaCopy| Answered::Task { name: tasks::name_of_copy(&copy), id: copy.id };
+    Ok(done.copy.map_or(Answered::Nothing, task))
 }
 
 fn eject(names: Names<'_>) -> Call {

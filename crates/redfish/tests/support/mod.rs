@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses a part of it")]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use prost::Message;
 use redfish::{
@@ -22,6 +23,8 @@ pub struct Bench {
     pub asked: Vec<Call>,
     /// Streams that were closed.
     pub closed: Vec<String>,
+    /// How what is measured and what cools is.
+    pub rollup: Option<Arc<redfish::Rollup>>,
 }
 
 pub fn asker(name: &str, role: auth::Role) -> Asker {
@@ -84,7 +87,7 @@ fn asset(id: &str, kind: v1::AssetType, host: &str, notes: &[(&str, &str)]) -> v
         quality: v1::AssetQuality::Good.into(),
         host_name: host.to_owned(),
         info: Some(v1::AssetInfo {
-            product_name: if kind == v1::AssetType::Memory { "DDR4".into() } else { format!("Product {id}") },
+            product_name: if kind == v1::AssetType::Memory { "DDR5".into() } else { format!("Product {id}") },
             asset_tag: Some("tag".into()),
             part_number: Some("part".into()),
             serial_number: Some("serial".into()),
@@ -101,6 +104,11 @@ fn asset(id: &str, kind: v1::AssetType, host: &str, notes: &[(&str, &str)]) -> v
 
 fn with_mac(asset: v1::Asset) -> v1::Asset {
     let info = asset.info.map(|info| v1::AssetInfo { mac_addresses: vec![MAC.into()], ..info });
+    v1::Asset { info, ..asset }
+}
+
+fn made(asset: v1::Asset) -> v1::Asset {
+    let info = asset.info.map(|info| v1::AssetInfo { manufacturing_date: time(1_600_000_000), ..info });
     v1::Asset { info, ..asset }
 }
 
@@ -156,6 +164,59 @@ pub fn subscription(id: &str, state: v1::EventSubscriptionState) -> v1::EventSub
         } else {
             "it answered 500".into()
         },
+    }
+}
+
+/// A zone whose fans somebody holds at 40 percent.
+pub fn zone() -> v1::ThermalZone {
+    v1::ThermalZone {
+        name: "main".into(),
+        sensor_names: vec!["cpu0_temp".into()],
+        cooling_device_names: vec!["fan0".into(), "fan1".into()],
+        current_temperature: Some(41.5),
+        target_temperature: Some(65.0),
+        status: v1::ThermalZoneStatus::Normal.into(),
+        control_mode: v1::ThermalControlMode::Manual.into(),
+        demand_percent: 40.0,
+        override_percent: Some(40.0),
+        override_ends_at: time(1_790_003_700),
+        min_override_percent: Some(20.0),
+        ..v1::ThermalZone::default()
+    }
+}
+
+/// A metric report that a client defined.
+pub fn definition() -> v1::ReportDefinition {
+    let metric = |kind: &str, sensors: &[&str]| v1::ReportMetric {
+        kind: kind.to_owned(),
+        sensors: sensors.iter().map(|id| (*id).to_owned()).collect(),
+    };
+    v1::ReportDefinition {
+        id: "hot".into(),
+        name: "What is hot".into(),
+        r#type: v1::ReportDefinitionType::Periodic.into(),
+        interval_ms: 30_000,
+        metrics: vec![metric("Temperature", &[]), metric("", &["fan0"])],
+        actions: vec![v1::ReportAction::Log.into(), v1::ReportAction::Event.into()],
+        enabled: Some(true),
+    }
+}
+
+/// A trigger that a client made.
+pub fn trigger() -> v1::Trigger {
+    let at = |reading: f64, activation: v1::TriggerActivation, dwell_ms| {
+        Some(v1::TriggerThreshold { reading, activation: activation.into(), dwell_ms })
+    };
+    v1::Trigger {
+        id: "hot".into(),
+        name: "It is hot".into(),
+        sensors: vec!["cpu0_temp".into()],
+        upper_warning: at(80.0, v1::TriggerActivation::Increasing, 5_000),
+        upper_critical: at(90.5, v1::TriggerActivation::Increasing, 0),
+        lower_warning: at(5.0, v1::TriggerActivation::Either, 0),
+        lower_critical: at(1.0, v1::TriggerActivation::Decreasing, 0),
+        actions: vec![1, 2, 3],
+        report_definitions: vec!["hot".into(), "Power".into()],
     }
 }
 
@@ -228,6 +289,110 @@ pub fn network() -> v1::ListNetworkInterfacesResponse {
     }
 }
 
+/// A timer that the host has set and started: reset at its end, and an interrupt before it.
+pub fn watchdog() -> v1::HostWatchdog {
+    v1::HostWatchdog {
+        host_name: "system".into(),
+        enabled: true,
+        configured: true,
+        running: true,
+        timer_use: v1::HostWatchdogUse::SmsOs.into(),
+        timeout_action: v1::HostWatchdogAction::ResetSystem.into(),
+        interrupt: v1::HostWatchdogInterrupt::Nmi.into(),
+        interrupt_before_ms: 5_000,
+        initial_ms: 60_000,
+        left_ms: 50_000,
+        expired: Vec::new(),
+    }
+}
+
+/// A text, a number or a switch of an attribute.
+pub fn set(value: impl Into<Value>) -> Option<v1::FirmwareValue> {
+    use v1::firmware_value::Value as Set;
+    let value = match value.into() {
+        Value::Bool(switch) => Set::Boolean(switch),
+        Value::Number(number) => Set::Integer(number.as_i64().unwrap()),
+        Value::String(text) => Set::Text(text),
+        other => panic!("{other} is no value of an attribute"),
+    };
+    Some(v1::FirmwareValue { value: Some(value) })
+}
+
+/// An attribute that is, and was made as, `value`.
+pub fn attribute(
+    name: &str,
+    kind: v1::FirmwareAttributeType,
+    value: Option<v1::FirmwareValue>,
+) -> v1::FirmwareAttribute {
+    v1::FirmwareAttribute {
+        name: name.to_owned(),
+        display_name: format!("The {name}"),
+        help: format!("What {name} does"),
+        menu_path: "./Processor/Cores".to_owned(),
+        r#type: kind.into(),
+        current: value.clone(),
+        default_value: value,
+        ..v1::FirmwareAttribute::default()
+    }
+}
+
+/// The firmware of a host with an attribute of each kind, one that is shown only, three boot options, secure boot; nothing is wished.
+pub fn firmware(host: &str) -> v1::HostFirmware {
+    use v1::FirmwareAttributeType as T;
+    let choice = |name: &str| v1::FirmwareChoice { name: name.into(), display_name: format!("Is {name}") };
+    let option = |name: &str, alias: v1::BootTarget| v1::BootOption {
+        name: name.to_owned(),
+        display_name: format!("Option {name}"),
+        device_path: "PciRoot(0x0)/Pci(0x1,0x0)".to_owned(),
+        alias: alias.into(),
+        enabled: true,
+    };
+    v1::HostFirmware {
+        host_name: host.to_owned(),
+        attributes: vec![
+            v1::FirmwareAttribute {
+                choices: ["Enabled", "Disabled"].map(choice).to_vec(),
+                ..attribute("Smt", T::Enumeration, set("Enabled"))
+            },
+            v1::FirmwareAttribute {
+                lower_bound: Some(0),
+                upper_bound: Some(10),
+                step: Some(2),
+                ..attribute("Retries", T::Integer, set(4))
+            },
+            v1::FirmwareAttribute {
+                min_length: Some(2),
+                max_length: Some(8),
+                ..attribute("Owner", T::String, set("rack"))
+            },
+            attribute("Quiet", T::Boolean, set(true)),
+            v1::FirmwareAttribute { read_only: true, ..attribute("Stepping", T::String, set("B0")) },
+        ],
+        boot_options: vec![
+            option("Boot0001", v1::BootTarget::Hdd),
+            option("Boot0002", v1::BootTarget::Pxe),
+            option("Boot0003", v1::BootTarget::Unspecified),
+        ],
+        boot_order: ["Boot0001", "Boot0002", "Boot0003"].map(str::to_owned).to_vec(),
+        secure_boot: Some(v1::SecureBoot {
+            enabled: true,
+            active: false,
+            mode: v1::SecureBootMode::User.into(),
+            pending_keys_action: 0,
+        }),
+        ..v1::HostFirmware::default()
+    }
+}
+
+/// What is said of that with the host.
+pub fn firmware_summary() -> v1::HostFirmwareSummary {
+    let boot_order = firmware("system").boot_order;
+    v1::HostFirmwareSummary { has_attributes: true, has_secure_boot: true, boot_order }
+}
+
+/// The registry of the attributes of the host.
+pub const REGISTRY: &str = "BiosAttributeRegistry.system";
+
 impl Bench {
     pub fn new() -> Self {
         Self::by(asker("admin", auth::Role::Administrator))
@@ -240,6 +405,7 @@ impl Bench {
             called: Vec::new(),
             asked: Vec::new(),
             closed: Vec::new(),
+            rollup: None,
         };
         bench.fill();
         bench
@@ -270,13 +436,21 @@ impl Bench {
         self.say("rpc.MediaService.ConfigureMedia", &v1::ConfigureMediaResponse::default());
         self.say("rpc.AssetService.SetAssetInfo", &v1::SetAssetInfoResponse::default());
         self.say("rpc.ChassisService.ChangeChassisState", &v1::ChangeChassisStateResponse::default());
+        self.say("rpc.ThermalService.OverrideThermalZone", &v1::OverrideThermalZoneResponse::default());
+        self.say("rpc.ThermalService.ClearThermalOverride", &v1::ClearThermalOverrideResponse::default());
         self.say("rpc.NetworkService.ChangeNetwork", &v1::ChangeNetworkResponse::default());
         self.say("rpc.IpmiService.SetIpmi", &v1::SetIpmiResponse::default());
         self.say("rpc.SshService.SetSsh", &v1::SetSshResponse::default());
         self.say("rpc.VncService.SetVnc", &v1::SetVncResponse::default());
         self.say("rpc.MediaService.SetMediaSwitch", &v1::SetMediaSwitchResponse::default());
+        self.say("rpc.IpmiService.SetHostWatchdog", &v1::SetHostWatchdogResponse::default());
         self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
         self.say("rpc.HostService.ChangeHostState", &v1::ChangeHostStateResponse::default());
+        self.say("rpc.HostFirmwareService.UpdateHostFirmware", &v1::UpdateHostFirmwareResponse::default());
+        self.say(
+            "rpc.HostFirmwareService.DiscardHostFirmwareChanges",
+            &v1::DiscardHostFirmwareChangesResponse::default(),
+        );
         self.say(
             "rpc.ManagementControllerService.ChangeManagementControllerState",
             &v1::ChangeManagementControllerStateResponse::default(),
@@ -305,6 +479,23 @@ impl Bench {
         self.say("rpc.EventService.UpdateEventSubscription", &v1::UpdateEventSubscriptionResponse::default());
         self.say("rpc.EventService.DeleteEventSubscription", &v1::DeleteEventSubscriptionResponse::default());
         self.say("rpc.EventService.SendTestEvent", &v1::SendTestEventResponse::default());
+        let definition = Some(definition());
+        self.say(
+            "rpc.TelemetryService.CreateReportDefinition",
+            &v1::CreateReportDefinitionResponse { definition },
+        );
+        self.say(
+            "rpc.TelemetryService.UpdateReportDefinition",
+            &v1::UpdateReportDefinitionResponse::default(),
+        );
+        self.say(
+            "rpc.TelemetryService.DeleteReportDefinition",
+            &v1::DeleteReportDefinitionResponse::default(),
+        );
+        let trigger = Some(trigger());
+        self.say("rpc.TelemetryService.CreateTrigger", &v1::CreateTriggerResponse { trigger });
+        self.say("rpc.TelemetryService.UpdateTrigger", &v1::UpdateTriggerResponse::default());
+        self.say("rpc.TelemetryService.DeleteTrigger", &v1::DeleteTriggerResponse::default());
         let csr = v1::GenerateCsrResponse { csr: "-----BEGIN CERTIFICATE REQUEST-----".into() };
         self.say("rpc.CertificateService.GenerateCsr", &csr);
         let replaced = v1::ReplaceCertificateResponse { certificate: Some(certificate()) };
@@ -325,15 +516,24 @@ impl Bench {
                 last_reboot_time: time(1_790_000_000),
                 ..Default::default()
             }),
+            boot_progress: Some(v1::BootProgress {
+                stage: v1::BootProgressStage::Complete.into(),
+                stage_at: time(1_790_000_060),
+                ..v1::BootProgress::default()
+            }),
             chassis_name: "chassis".into(),
             boot_override: Some(v1::BootOverride {
                 target: v1::BootTarget::None.into(),
                 enabled: v1::BootOverrideEnabled::Disabled.into(),
                 supported_targets: (1..=10).collect(),
+                supported_modes: vec![1, 2],
                 ..v1::BootOverride::default()
             }),
+            firmware_settings: Some(firmware_summary()),
             ..v1::Host::default()
         };
+        let firmware = vec![firmware("system")];
+        self.say("rpc.HostFirmwareService.ListHostFirmware", &v1::ListHostFirmwareResponse { firmware });
         self.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
         let chassis = v1::Chassis {
             name: "chassis".into(),
@@ -440,20 +640,14 @@ impl Bench {
                 cooling_devices: vec![fan("fan0", Some(4200.4)), fan("fan1", None)],
             },
         );
-        let zone = v1::ThermalZone {
-            name: "main".into(),
-            status: v1::ThermalZoneStatus::Normal.into(),
-            ..v1::ThermalZone::default()
-        };
-        self.say(
-            "rpc.ThermalService.ListThermalZones",
-            &v1::ListThermalZonesResponse { thermal_zones: vec![zone], ..Default::default() },
-        );
+        let zones = v1::ListThermalZonesResponse { thermal_zones: vec![zone()], ..Default::default() };
+        self.say("rpc.ThermalService.ListThermalZones", &zones);
         use v1::AssetType as T;
         let absent = v1::Asset { present: false, ..asset("psu1", T::PowerSupply, "", &[]) };
         let assets = vec![
             asset("platform", T::System, "", &[]),
             asset("chassis-fru", T::Chassis, "", &[]),
+            made(asset("mainboard", T::Board, "", &[])),
             asset("psu0", T::PowerSupply, "", &[("capacity_watts", "750")]),
             absent,
             asset("system-system", T::System, "system", &[]),
@@ -462,7 +656,13 @@ impl Bench {
                 "system-cpu0",
                 T::Processor,
                 "system",
-                &[("cores", "8"), ("threads", "16"), ("max_mhz", "3000")],
+                &[
+                    ("cores", "8"),
+                    ("threads", "16"),
+                    ("max_mhz", "3000"),
+                    ("architecture", "x86"),
+                    ("instruction_set", "x86-64"),
+                ],
             ),
             asset(
                 "system-dimm0",
@@ -493,6 +693,10 @@ impl Bench {
         self.say("rpc.VncService.GetVnc", &v1::GetVncResponse { vnc: Some(vnc) });
         let media_switch = Some(v1::MediaSwitch { enabled: true, ..v1::MediaSwitch::default() });
         self.say("rpc.MediaService.GetMediaSwitch", &v1::GetMediaSwitchResponse { media_switch });
+        self.say(
+            "rpc.IpmiService.GetHostWatchdog",
+            &v1::GetHostWatchdogResponse { watchdog: Some(watchdog()) },
+        );
         self.say(
             "rpc.CertificateService.GetCertificate",
             &v1::GetCertificateResponse { certificate: Some(certificate()) },
@@ -589,6 +793,21 @@ impl Bench {
             ..Default::default()
         };
         self.say("rpc.SensorService.GetSensorHistory", &history);
+        let quiet = v1::ReportDefinition {
+            id: "quiet".into(),
+            name: "Nothing now".into(),
+            r#type: v1::ReportDefinitionType::OnRequest.into(),
+            interval_ms: 0,
+            enabled: Some(false),
+            ..definition()
+        };
+        let definitions = v1::ListReportDefinitionsResponse {
+            definitions: vec![definition(), quiet],
+            least_interval_ms: 10_000,
+        };
+        self.say("rpc.TelemetryService.ListReportDefinitions", &definitions);
+        let triggers = v1::ListTriggersResponse { triggers: vec![trigger()] };
+        self.say("rpc.TelemetryService.ListTriggers", &triggers);
         self.say("rpc.EventService.ListEvents", &v1::ListEventsResponse { events, ..Default::default() });
     }
 
@@ -624,6 +843,7 @@ impl Bench {
                 },
             ],
             uuid: "92384634-2938-2342-8820-489239905423".into(),
+            rollup: self.rollup.clone(),
             asker: self.asker.clone(),
             names: Vec::new(),
         }
@@ -716,9 +936,11 @@ pub fn path(resource: &Resource) -> String {
         "EventDestination" => vec!["7"],
         "SoftwareInventory" => vec!["bmc"],
         "Task" => vec!["op-1"],
-        "MetricDefinition" | "MetricReportDefinition" | "MetricReport" => vec!["Temperature"],
-        "Triggers" => vec!["cpu0_temp"],
+        "MetricDefinition" | "MetricReport" => vec!["Temperature"],
+        // Those of clients: the service's own cannot be changed.
+        "MetricReportDefinition" | "Triggers" => vec!["hot"],
         "MessageRegistryFile" => vec!["Base"],
+        "AttributeRegistry" => vec![REGISTRY],
         "JsonSchemaFile" => vec!["Chassis"],
         _ if resource.path.starts_with("Chassis") => vec!["chassis"],
         _ if resource.path.starts_with("Managers") => vec!["bmc"],
@@ -727,6 +949,7 @@ pub fn path(resource: &Resource) -> String {
     names.push(match resource.type_name() {
         "Sensor" => "cpu0_temp",
         "Fan" => "fan0",
+        "Control" => "main",
         "PowerSupply" => "psu0",
         "LogService" if resource.path.starts_with("Managers") => "Diagnostics",
         "LogEntryCollection" | "LogEntry" if resource.path.starts_with("Managers") => "EventLog",
@@ -738,6 +961,8 @@ pub fn path(resource: &Resource) -> String {
         "Drive" => "nvme0",
         "VirtualMedia" => "cd",
         "Certificate" => "1",
+        "BootOption" => "Boot0001",
+        "AttributeRegistry" => REGISTRY,
         _ => "system-dimm0",
     });
     names.push(match resource.type_name() {
@@ -764,22 +989,38 @@ pub fn fitting(property: &Property) -> Value {
         ("MessageId", _) => json!("UBmc.1.0.EventWarning"),
         ("MessageIds", _) => json!(["UBmc.1.0.EventWarning"]),
         ("RegistryPrefixes", _) => json!(["UBmc"]),
+        ("EventTypes", _) => json!(["Alert"]),
+        // That of the message above.
+        ("Severity" | "MessageSeverity", _) => json!("Warning"),
         ("ResourceTypes", _) => json!(["ComputerSystem"]),
         // None: others are for subscriptions to reports only.
         ("MetricReportDefinitions", _) => json!([]),
+        ("Metrics", _) => json!([{"MetricId": "Temperature"}]),
+        ("MetricProperties", _) => json!(["/redfish/v1/Chassis/chassis/Sensors/cpu0_temp#/Reading"]),
+        ("NumericThresholds", _) => json!({"UpperCritical": {"Reading": 90}}),
+        ("Links/MetricReportDefinitions", _) => {
+            json!([{"@odata.id": "/redfish/v1/TelemetryService/MetricReportDefinitions/hot"}])
+        }
         ("CertificateCollection", _) => json!({"@odata.id": OF_HTTPS}),
         ("AssignedPrivileges", _) => json!(["Login", "ConfigureComponents"]),
         ("OemPrivileges", _) => json!(["ViewScreens"]),
         ("AccountTypes", _) => json!(["Redfish", "IPMI"]),
         ("AccountExpiration", _) => json!("2040-01-01T00:00:00Z"),
         ("Country", _) => json!("XX"),
+        ("Boot/BootNext", _) => json!("Boot0002"),
+        ("Boot/BootOrder", _) => json!(["Boot0003", "Boot0001"]),
         ("CertificateUri", _) => json!({"@odata.id": format!("{OF_HTTPS}/1")}),
         ("Destination", _) => json!("https://collector.example/events"),
         (_, Kind::Ipv4(_)) => {
             json!([{"Address": "192.0.2.9", "SubnetMask": "255.255.255.0", "Gateway": "192.0.2.1"}])
         }
         (_, Kind::Bool) => json!(true),
-        (_, Kind::Integer(from, _)) => json!(from),
+        (_, Kind::Integer(from, _) | Kind::Decimal(from, _)) => json!(from),
+        (_, Kind::Number) => json!(1.5),
+        (_, Kind::Duration) => json!("PT30S"),
+        (_, Kind::Enums(all)) => json!([all[0]]),
+        (_, Kind::Object(_)) => json!({}),
+        (_, Kind::Objects(..)) => json!([]),
         (_, Kind::Text(_)) => json!("text"),
         (_, Kind::Secret(_) | Kind::Pem(_)) => json!("secret-enough"),
         (_, Kind::Enum(all)) => json!(all[0]),
@@ -787,6 +1028,7 @@ pub fn fitting(property: &Property) -> Value {
         (_, Kind::Link) => json!({"@odata.id": "/redfish/v1/Systems/system"}),
         (_, Kind::Headers(_)) => json!([{"X-Token": "secret-enough"}]),
         (_, Kind::Links(_)) => json!([{"@odata.id": "/redfish/v1/Systems/system"}]),
+        (_, Kind::Attributes) => json!({"Smt": "Disabled"}),
     }
 }
 
@@ -805,7 +1047,10 @@ pub fn fitting_body(resource: &Resource, method: Method, action: Option<&str>) -
         (None, Method::Patch) => resource.patch.iter().flat_map(|patch| patch.properties).take(1).collect(),
         (None, Method::Post) => {
             let all = resource.create.iter().flat_map(|create| create.properties);
-            all.filter(|(_, required)| *required).map(|(property, _)| property).collect()
+            // A definition of reports has this or `MetricProperties`.
+            let is_needed =
+                |(property, required): &&(Property, bool)| *required || property.path == "Metrics";
+            all.filter(is_needed).map(|(property, _)| property).collect()
         }
         _ => Vec::new(),
     };

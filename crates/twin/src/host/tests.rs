@@ -1,5 +1,6 @@
 //! What a server does when its buttons are pressed, as a table of stories.
 
+use host_firmware::{Stage, Value, Wishes};
 use units::{Millis, Mono};
 
 use super::*;
@@ -257,4 +258,134 @@ fn in_set_up_nothing_boots_and_the_firmware_heeds_the_power_button() {
     assert_eq!(bench.host.os(), Os::Setup);
     bench.press(200).wait(100);
     assert_eq!((bench.host.supply(), bench.host.acpi_events()), (Supply::Off, 0));
+}
+
+fn wish(id: &str, attributes: &[(&str, Value)], order: &[&str]) -> Option<Wishes> {
+    let order: Vec<String> = order.iter().map(|name| (*name).to_owned()).collect();
+    Some(Wishes {
+        id: id.to_owned(),
+        attributes: attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        boot_order: (!order.is_empty()).then_some(order),
+        ..Wishes::default()
+    })
+}
+
+impl Bench {
+    /// What is said from here until this time has passed.
+    fn said_within(&mut self, ms: u64) -> String {
+        self.out.clear();
+        self.wait(ms).console()
+    }
+
+    fn stage(&self) -> Option<(u32, Stage)> {
+        self.host.seen(self.now, 0).progress.map(|progress| (progress.boot, progress.stage))
+    }
+}
+
+#[test]
+fn firmware_takes_what_is_wished_before_the_boot_it_counts_for() {
+    let mut bench = Bench::off();
+    assert!(bench.host.seen(bench.now, 0).report.is_some(), "it was booted in the factory");
+    bench.host.put_wishes(wish("a", &[("BootTimeout", Value::Integer(2))], &["Boot0003"]));
+    assert_eq!(bench.host.changed_order(), None);
+    assert!(bench.host.is_boot_awaited());
+    bench.press(200).wait(400);
+    let at = |wanted: Output| bench.out.iter().position(|output| *output == wanted);
+    assert!(at(Output::Mailbox) < at(Output::PowerGood(true)) && at(Output::Mailbox).is_some());
+    assert_eq!(bench.host.firmware().applied.as_ref().map(|applied| applied.id.as_str()), Some("a"));
+    assert_eq!(bench.host.seen(bench.now, 1).revision, 2);
+    assert!(!bench.host.is_boot_awaited());
+    assert_eq!(bench.host.tries().first(), Some(&Target::Pxe));
+    assert_eq!(bench.host.boot_order(), None, "nobody told it");
+    // 500 ms and 2 s.
+    bench.wait(1_500);
+    assert!(matches!(bench.host.os(), Os::Post { .. }));
+    bench.wait(3_000);
+    assert!(bench.console().contains("Booting from network (PXE)"), "{}", bench.console());
+    // An override goes before, for its boot; then the order that was set counts again.
+    bench.host.put_order(order("b", Target::Cd, true));
+    bench.input(Input::OsReboot);
+    let said = bench.said_within(5_000);
+    assert!(said.contains("Booting from CD/DVD"), "{said}");
+    bench.input(Input::OsReboot);
+    let said = bench.said_within(5_000);
+    assert!(said.contains("Booting from network (PXE)"), "{said}");
+    // A boot option by its name.
+    let next = order("c", Target::UefiBootNext, true).unwrap();
+    bench.host.put_order(Some(Order { argument: "Boot0002".to_owned(), ..next }));
+    bench.input(Input::OsReboot);
+    let said = bench.said_within(5_000);
+    assert!(said.contains("Booting from USB stick"), "{said}");
+    bench.input(Input::Fault(Fault::PowerLoss)).wait(1_000);
+    assert!(bench.host.tries().is_empty());
+}
+
+#[test]
+fn what_firmware_says_is_as_it_is_set() {
+    let (yes, no) = (Value::Boolean(true), Value::Boolean(false));
+    for (set, banner, memory, boots) in [
+        (vec![], true, true, true),
+        (vec![("QuietBoot", yes.clone())], true, false, true),
+        (vec![("SerialRedirection", no.clone())], false, false, false),
+        (vec![("SerialRedirection", no), ("QuietBoot", yes)], false, false, false),
+    ] {
+        let mut bench = Bench::off();
+        bench.host.put_wishes(wish("a", &set, &[]));
+        bench.press(200).wait(10_000);
+        let said = bench.console();
+        let says = |text: &str| said.contains(text);
+        let told = (says("Twin BIOS"), says("Memory test"), says("Booting from hard disk"));
+        assert_eq!(told, (banner, memory, boots), "{set:?}: {said}");
+        assert!(said.ends_with("login: "), "the operating system is heard: {said}");
+    }
+}
+
+#[test]
+fn firmware_without_an_enabled_boot_option_stays_in_its_set_up() {
+    let mut bench = Bench::off();
+    let options = &bench.host.firmware().report.as_ref().unwrap().boot_options;
+    let off = options.iter().map(|option| (option.name.clone(), false)).collect();
+    bench.host.put_wishes(Some(Wishes { id: "a".to_owned(), boot_options: off, ..Wishes::default() }));
+    bench.press(200).wait(60_000);
+    assert_eq!((bench.host.os(), bench.stage()), (Os::Setup, Some((1, Stage::SetupEntered))));
+    assert_eq!(bench.host.changed_order(), Some(vec![]));
+    // It is still told by an override.
+    bench.host.put_order(order("b", Target::Hdd, true));
+    bench.input(Input::ResetButton(true)).wait(10_000);
+    assert_eq!(bench.host.os(), Os::Running);
+}
+
+#[test]
+fn a_boot_tells_how_far_it_is_in_order() {
+    let mut bench = Bench::off();
+    assert_eq!(bench.stage(), None);
+    bench.press(200);
+    let mut stages = Vec::new();
+    for _ in 0..200 {
+        bench.wait(10);
+        stages.extend(bench.stage());
+    }
+    stages.dedup();
+    let all = [
+        Stage::PrimaryProcessor,
+        Stage::Bus,
+        Stage::Memory,
+        Stage::SecondaryProcessor,
+        Stage::PciResources,
+        Stage::HardwareComplete,
+        Stage::OsStarted,
+        Stage::OsRunning,
+    ];
+    assert_eq!(stages, all.map(|stage| (1, stage)));
+    bench.input(Input::OsReboot);
+    assert_eq!(bench.stage(), Some((2, Stage::PrimaryProcessor)));
+    bench.input(Input::Fault(Fault::PowerLoss));
+    assert_eq!(bench.stage(), None);
+    // What plays a guest knows nothing of that, and takes what is wished all the same.
+    let mut bench = Bench::new(Config { guest: Guest::External, ..Config::default() });
+    bench.host.put_wishes(wish("a", &[], &["Boot0001"]));
+    bench.press(200).wait(10_000);
+    assert_eq!((bench.host.os(), bench.stage()), (Os::Running, None));
+    assert_eq!(bench.host.changed_order().and_then(|order| order.first().copied()), Some(Target::Cd));
+    assert_eq!(bench.host.seen(bench.now, 0).report.unwrap().secure_boot, None);
 }

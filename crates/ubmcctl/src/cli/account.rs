@@ -78,6 +78,9 @@ pub(crate) enum UserCommand {
         /// The longest delay, in seconds
         #[arg(long, value_name = "SECONDS")]
         lockout_duration: Option<u32>,
+        /// How long after the last failure those before are forgotten, in seconds; at least the longest delay
+        #[arg(long, value_name = "SECONDS")]
+        lockout_forget_after: Option<u32>,
         /// How long a session lasts that nobody uses, in seconds
         #[arg(long, value_name = "SECONDS")]
         session_idle: Option<u32>,

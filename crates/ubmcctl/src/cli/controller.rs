@@ -1,4 +1,4 @@
-//! Certificate, network, IPMI, SSH and VNC of the controller.
+//! Certificate, network, IPMI, SSH and VNC of the controller, and the watchdog timer that IPMI brings a host.
 
 use std::path::PathBuf;
 
@@ -110,6 +110,54 @@ pub(crate) enum IpmiCommand {
     },
     /// Switch it off, also for restarts; its sessions end
     Disable,
+    /// The watchdog timer that a host sets by IPMI
+    #[command(subcommand)]
+    Watchdog(WatchdogCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WatchdogCommand {
+    /// Whose it is, whether it runs, and what is done at its end
+    Show,
+    /// Switch it off or on, or change what is done at its end
+    Set(WatchdogSet),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct WatchdogSet {
+    /// Whether the host may start it; off stops it
+    #[arg(long, value_name = "ON|OFF", value_parser = ["on", "off"])]
+    pub enabled: Option<String>,
+    /// What is done at its end, until the host sets it anew
+    #[arg(long)]
+    pub action: Option<WatchdogAction>,
+}
+
+/// What is done with a host at the end of its watchdog timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WatchdogAction {
+    /// It is told in an event
+    #[value(name = "none")]
+    Nothing,
+    /// Reset
+    Reset,
+    /// Off
+    PowerDown,
+    /// Off, and on again
+    PowerCycle,
+}
+
+impl WatchdogAction {
+    pub(crate) fn action(self) -> schema::v1alpha1::HostWatchdogAction {
+        use schema::v1alpha1::HostWatchdogAction as To;
+        match self {
+            Self::Nothing => To::None,
+            Self::Reset => To::ResetSystem,
+            Self::PowerDown => To::PowerDown,
+            Self::PowerCycle => To::PowerCycle,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

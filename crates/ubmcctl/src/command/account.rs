@@ -76,7 +76,7 @@ fn update(
         return Err(Failure::Usage("nothing to change; see ubmcctl user update --help".into()));
     }
     let paths = paths.into_iter().map(str::to_owned).collect();
-    Ok(UpdateUserRequest { user: Some(user), field_mask: Some(FieldMask { paths }) })
+    Ok(UpdateUserRequest { user: Some(user), field_mask: Some(FieldMask { paths }), password: None })
 }
 
 /// What a password has to have.
@@ -162,6 +162,7 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
             history: None,
             lockout_threshold: None,
             lockout_duration: None,
+            lockout_forget_after: None,
             session_idle: None,
         } => session.client().await?,
         _ => session.changing().await?,
@@ -200,6 +201,7 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
             history,
             lockout_threshold,
             lockout_duration,
+            lockout_forget_after,
             session_idle,
         } => {
             let fields = [
@@ -208,6 +210,7 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                 ("password_history", history),
                 ("lockout_threshold", lockout_threshold),
                 ("lockout_max_delay", lockout_duration),
+                ("lockout_forget_after", lockout_forget_after),
                 ("session_idle", session_idle),
             ];
             let paths: Vec<String> = fields
@@ -227,6 +230,7 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                 password_history: history.unwrap_or_default(),
                 lockout_threshold: lockout_threshold.unwrap_or_default(),
                 lockout_max_delay: lockout_duration.map(whole),
+                lockout_forget_after: lockout_forget_after.map(whole),
                 session_idle: session_idle.map(whole),
                 ..AccountPolicy::default()
             };

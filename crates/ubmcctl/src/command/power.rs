@@ -17,6 +17,7 @@ use crate::boot_override::{self, BootOverrideCommand};
 use crate::cli::{ChassisCommand, ChassisPower, EventFilter, HostCommand, Power, RestorePolicy, Switch};
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::firmware;
 use crate::output::{Card, Format, Output, Table};
 use crate::text::{enum_word, span, time, when};
 use crate::wait::{self, Awaited, Group, Operation, Progress, Settling};
@@ -40,6 +41,7 @@ pub(crate) async fn host(session: Session, command: HostCommand, output: Output)
         | HostCommand::BootOverride(BootOverrideCommand::Show { .. })
         | HostCommand::Wait { .. }
         | HostCommand::Watch { .. } => session.client().await?,
+        HostCommand::Firmware(ref command) if command.is_reading() => session.client().await?,
         _ => session.changing().await?,
     };
     match command {
@@ -86,6 +88,7 @@ pub(crate) async fn host(session: Session, command: HostCommand, output: Output)
             output.card(&reply, || host_card(&reply.host.clone().unwrap_or_default()))
         }
         HostCommand::BootOverride(command) => boot_override::run(&client, command, output).await,
+        HostCommand::Firmware(command) => firmware::run(&client, command, output).await,
         HostCommand::Wait { name, awaited, within } => {
             wait_host(&client, &name, awaited, within, output).await
         }

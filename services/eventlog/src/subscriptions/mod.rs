@@ -4,7 +4,7 @@
 //!  changes ──► Owner ──► bucket `subscriptions`: `s.<id>` each, `cursors` of all, written now and then
 //!  usermgr ─────►│ one task each
 //!  lists ◄── Shown └──► Runner: Delivery (pure) ──► stream EVENTS, Poster
-//!  sensormon, statemgr ──► maker ──────► Queue ─┘ in it, where metric reports are sent
+//!  telemetry's maker ───────► Made ──────► Queue ─┘ in it, where metric reports are sent
 //! ```
 //!
 //! One change after the other waits for the store; lists and the order to stop do not.
@@ -12,7 +12,6 @@
 mod accounts;
 mod attempts;
 mod delivery;
-mod maker;
 mod post;
 mod queue;
 mod record;
@@ -42,11 +41,11 @@ use units::{Lasting, Millis};
 use self::accounts::Schedule;
 use self::attempts::Retry;
 use self::delivery::{Delivery, Progress};
-use self::maker::Made;
 use self::post::Poster;
 use self::record::Record;
 use self::runner::Runner;
 use crate::keeper::Shared;
+use crate::telemetry::{self, Made};
 
 /// Where all of it is stored.
 const BUCKET: &str = "subscriptions";
@@ -71,8 +70,8 @@ pub struct Settings {
     pub allow_local: bool,
     /// Certificates of authorities to trust in place of the system's, PEM.
     pub ca_file: Option<PathBuf>,
-    /// Subscriptions in total. One of events may hold 128 KiB while it sends. One of metric reports may hold those of one interval, which it shares with all that
-    /// are no slower, and the text of one while it sends; none while it is suspended.
+    /// Subscriptions in total. One of events may hold 128 KiB while it sends. One of metric reports may hold the newest of each definition, which it shares with all
+    /// that are no slower, and the text of one while it sends; none while it is suspended.
     pub total: usize,
     /// Of those, of one account.
     pub per_account: usize,
@@ -82,7 +81,7 @@ pub struct Settings {
     pub retry_attempts: u32,
     /// Pause between attempts, milliseconds.
     pub retry_interval_ms: u64,
-    /// Between two metric reports of one definition, milliseconds, 100 to a day.
+    /// Between two metric reports of one definition of the service's own, milliseconds, 100 to a day.
     pub report_interval_ms: u64,
 }
 
@@ -108,8 +107,8 @@ impl Settings {
         Retry { attempts: self.retry_attempts, interval: Millis::new(self.retry_interval_ms) }
     }
 
-    /// Between two metric reports of one definition.
-    fn report_interval(&self) -> Millis {
+    /// Between two metric reports of one definition of the service's own.
+    pub(crate) fn report_interval(&self) -> Millis {
         let (least, most) = REPORTS;
         Millis::new(self.report_interval_ms.clamp(least, most))
     }
@@ -223,10 +222,20 @@ enum Work {
     Judge(Vec<String>, Vec<v1::AccountName>),
 }
 
+/// The metric reports there are.
+#[derive(Clone)]
+pub(crate) struct Reports {
+    /// Those that were made.
+    pub made: Arc<watch::Sender<Made>>,
+    /// Which of them clients have defined.
+    pub defined: Arc<telemetry::Shown>,
+}
+
 /// Changes subscriptions, and keeps them going, until `stop` says so.
 pub(crate) async fn own(
     shared: Arc<Shared>,
     settings: Settings,
+    reports: Reports,
     shown: Arc<Shown>,
     outbox: Outbox,
     mut commands: mpsc::Receiver<Command>,
@@ -259,11 +268,7 @@ pub(crate) async fn own(
             }
         }
     };
-    let made = Arc::new(watch::Sender::default());
-    // Dropped with the owner, and ends with it.
-    let mut making = JoinSet::new();
-    making.spawn(maker::make(shared.bus.clone(), clock, settings.report_interval(), Arc::clone(&made)));
-    let mut owner = Owner::new(shared, clock, poster, settings, shown, made, loaded);
+    let mut owner = Owner::new(shared, clock, poster, settings, shown, reports, loaded);
     let mut save = interval(SAVE_EVERY);
     let (mut schedule, mut asking) = (Schedule::new(clock.now()), JoinSet::new());
     let (shared, anew) = (Arc::clone(&owner.shared), Arc::clone(&owner.anew));
@@ -373,8 +378,7 @@ struct Owner {
     settings: Settings,
     bucket: Bucket,
     shown: Arc<Shown>,
-    /// The metric reports that were made last.
-    made: Arc<watch::Sender<Made>>,
+    reports: Reports,
     held: BTreeMap<String, Held>,
     /// How far those are whose record could not be read: it may be read again.
     unread: BTreeMap<String, Progress>,
@@ -395,7 +399,7 @@ impl Owner {
         poster: Arc<Poster>,
         settings: Settings,
         shown: Arc<Shown>,
-        made: Arc<watch::Sender<Made>>,
+        reports: Reports,
         Loaded { bucket, records, unread, cursors, last }: Loaded,
     ) -> Self {
         let kept = unread.into_iter().filter_map(|id| Some((id.clone(), *cursors.get(&id)?)));
@@ -407,7 +411,7 @@ impl Owner {
             settings,
             bucket,
             shown,
-            made,
+            reports,
             held: BTreeMap::new(),
             unread: kept.collect(),
             saved: Some(cursors.clone()),
@@ -458,7 +462,9 @@ impl Owner {
         } else {
             Delivery::new(&record.user_id, progress, last)
         };
-        let made = delivery.sends_reports().then(|| self.made.subscribe());
+        let made = delivery.sends_reports().then(|| self.reports.made.subscribe());
+        // What was made before it is for others.
+        let seen = made.as_ref().map_or(0, |made| made.borrow().last());
         let (filters, to) = (record.filters(), Destination::parse(&record.destination));
         let subscription = Arc::new(Subscription {
             id: id.clone(),
@@ -476,6 +482,7 @@ impl Owner {
             retry: self.retry,
             anew: Arc::clone(&self.anew),
             made,
+            seen,
         };
         let name = id.clone();
         let task = self.running.spawn(async move { (name, runner.run().await) });
@@ -519,7 +526,11 @@ impl Owner {
         request: v1::CreateEventSubscriptionRequest,
         by: &Principal,
     ) -> Result<v1::CreateEventSubscriptionResponse, Status> {
-        let mut record = Record::new(request.subscription.unwrap_or_default(), &self.poster, by)?;
+        // While nobody knows what clients have defined, any name is as good as another.
+        let plan = self.reports.defined.plan();
+        let is_defined = |id: &str| plan.as_ref().is_none_or(|plan| plan.has(id));
+        let wanted = request.subscription.unwrap_or_default();
+        let mut record = Record::new(wanted, &self.poster, by, is_defined)?;
         let own =
             self.held.values().filter(|held| lock(&held.subscription.record).user_id == by.user_id).count();
         let is_administrator = by.may(v1::Privilege::ConfigureManager);

@@ -47,7 +47,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Takes what a client asks for.
+    /// Takes what a client asks for. `is_defined` says of an id whether a client has a definition of metric reports of that name.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` naming each field that cannot be, and never a value of a header.
@@ -55,6 +55,7 @@ impl Record {
         wanted: v1::EventSubscription,
         poster: &Poster,
         by: &Principal,
+        is_defined: impl Fn(&str) -> bool,
     ) -> Result<Self, Status> {
         let mut bad = BadFields::default();
         match Destination::parse(&wanted.destination) {
@@ -75,7 +76,11 @@ impl Record {
                 let why = "it is a filter of events, and no metric report has one: leave it out";
                 bad.add(format!("subscription.{field}"), why);
             }
-            let (definitions, is_made) = (&wanted.metric_report_definitions, events::is_report_definition);
+            let definitions = &wanted.metric_report_definitions;
+            let is_made = |uri: &str| match events::definition_of_client(uri) {
+                Some(id) => is_defined(id),
+                None => events::is_report_definition(uri),
+            };
             let why = "no report of that definition is made by itself";
             each(&mut bad, "metric_report_definitions", definitions, is_made, why);
         } else {
@@ -280,7 +285,7 @@ mod tests {
     }
 
     fn made(wanted: v1::EventSubscription) -> Result<Record, Status> {
-        Record::new(wanted, &Poster::new(false, None), &Principal::default())
+        Record::new(wanted, &Poster::new(false, None), &Principal::default(), |id| id == "mine")
     }
 
     #[test]
@@ -349,6 +354,9 @@ mod tests {
         let reports = || v1::EventSubscription { format: v1::EventFormat::MetricReport.into(), ..wanted() };
         assert!(!made(wanted()).unwrap().metric_reports);
         assert_eq!(made(wanted()).unwrap().filters().format(), v1::EventFormat::Event);
+        let at = |id: &str| format!("/redfish/v1/TelemetryService/MetricReportDefinitions/{id}");
+        let of = |id: &str| v1::EventSubscription { metric_report_definitions: vec![at(id)], ..reports() };
+        assert!(made(of("mine")).is_ok() && made(of("another")).is_err() && made(of("history-cpu")).is_err());
         let record = made(v1::EventSubscription { metric_report_definitions: power(), ..reports() }).unwrap();
         assert!(record.metric_reports);
         assert_eq!(record.filters().format(), v1::EventFormat::MetricReport);

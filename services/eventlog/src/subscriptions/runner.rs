@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use outward::Destination;
+use redfish::MetricReport;
 use schema::v1alpha1 as v1;
 use service::Clock;
 use tokio::sync::{Notify, watch};
@@ -11,11 +12,11 @@ use units::Millis;
 
 use super::attempts::Retry;
 use super::delivery::Step;
-use super::maker::Made;
 use super::post::Poster;
 use super::record::Record;
 use super::{AGAIN, Subscription, lock};
 use crate::keeper::{News, Shared};
+use crate::telemetry::Made;
 
 /// What is read of the log at once: events and bytes.
 const READ: (usize, usize) = (32, 32 * 1024);
@@ -34,8 +35,10 @@ pub(super) struct Runner {
     pub(super) retry: Retry,
     /// Hears that the log began anew for it.
     pub(super) anew: Arc<Notify>,
-    /// The metric reports that were made last, where it sends those.
+    /// The metric reports that were made, where it sends those.
     pub(super) made: Option<watch::Receiver<Made>>,
+    /// The number of the newest of those that it has looked at.
+    pub(super) seen: u64,
 }
 
 impl Runner {
@@ -48,7 +51,8 @@ impl Runner {
             let News { life: now_life, last } = *news.borrow_and_update();
             // While it is suspended they are left to be found when it is resumed.
             let takes = !lock(&self.subscription.delivery).progress().suspended;
-            let reports = self.made.as_mut().filter(|_| takes).and_then(new_reports);
+            let seen = &mut self.seen;
+            let reports = self.made.as_mut().filter(|_| takes).and_then(|made| new_reports(made, seen));
             // Until the log has been read once nobody knows its end; who sends reports does not ask for it.
             let known = self.made.is_some() || self.shared.is_known();
             let step = {
@@ -129,8 +133,12 @@ impl Runner {
 }
 
 /// Reports that were made since the last time; `None` when none were.
-fn new_reports(made: &mut watch::Receiver<Made>) -> Option<Made> {
-    made.has_changed().unwrap_or(false).then(|| made.borrow_and_update().clone())
+fn new_reports(made: &mut watch::Receiver<Made>, seen: &mut u64) -> Option<Vec<Arc<MetricReport>>> {
+    if !made.has_changed().unwrap_or(false) {
+        return None;
+    }
+    let made = made.borrow_and_update();
+    Some(made.after(std::mem::replace(seen, made.last())))
 }
 
 /// Returns when reports were made; never where none are sent, or will be.

@@ -51,7 +51,9 @@ async fn lists_and_the_order_to_stop_do_not_wait_for_a_store_that_is_silent() {
     let (commands, waiting) = mpsc::channel(4);
     let (stop, stopped) = oneshot::channel();
     let passing = tokio::spawn(pass(direct.calls().await.expect("calls"), commands));
-    let owner = tokio::spawn(own(shared, settings, Arc::clone(&shown), outbox, waiting, stopped));
+    let defined = Arc::new(telemetry::Shown::new(&telemetry::Settings::default()));
+    let reports = Reports { made: Arc::default(), defined };
+    let owner = tokio::spawn(own(shared, settings, reports, Arc::clone(&shown), outbox, waiting, stopped));
 
     let context = || CallContext::new().with_principal(by.clone());
     let destination = "https://192.0.2.1/".to_owned();

@@ -1,11 +1,15 @@
 //! statemgr and powermgr on a bus, over a board in memory.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use boot_override::Target;
+use boot_override::{Mode, Target};
 use busd::testing::Bus;
+use hal::FirmwareMailbox;
+use host_firmware::{
+    Attribute, BootOption, FirmwareBox, Kind, Report, SecureBoot, SecureBootMode, Seen, Value, Wishes,
+};
 use hw::BootPath;
 use ipc::{CallContext, Client, Principal, Status};
 use powermgr::testing::{TwinBoard, board};
@@ -23,6 +27,118 @@ pub(crate) struct Bench {
     pub(crate) statemgr: Option<JoinHandle<()>>,
     pub(crate) boot_id: String,
     pub(crate) run_dir: tempfile::TempDir,
+    /// The mailbox of the settings of the host's firmware, where it has one.
+    pub(crate) firmware: Option<Firmware>,
+    /// How the host's firmware can be told to boot, as statemgr finds it at its start.
+    pub(crate) modes: Vec<Mode>,
+}
+
+/// A firmware with a mailbox: it does what one has to do, when it is told to boot.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Firmware(Arc<Mutex<(FirmwareBox, Reach)>>);
+
+/// What its mailbox does with calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    #[default]
+    Answers,
+    Refuses,
+    Hangs,
+}
+
+impl Firmware {
+    /// One that has reported.
+    pub(crate) fn reported() -> Self {
+        let new = Self::default();
+        new.write(|host| (host.report, host.revision) = (Some(report()), 1));
+        new
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (FirmwareBox, Reach)> {
+        self.0.lock().expect("no panic")
+    }
+
+    /// What the host's side does.
+    pub(crate) fn write<T>(&self, write: impl FnOnce(&mut FirmwareBox) -> T) -> T {
+        write(&mut self.lock().0)
+    }
+
+    /// A boot: whether it took anything.
+    pub(crate) fn boot(&self) -> bool {
+        self.write(FirmwareBox::boot)
+    }
+
+    /// The id of what lies in the mailbox for the next boot.
+    pub(crate) fn pending(&self) -> Option<String> {
+        self.write(|host| host.pending().map(|wishes| wishes.id.clone()))
+    }
+
+    /// What an attribute is.
+    pub(crate) fn current(&self, name: &str) -> Value {
+        self.write(|host| {
+            let report = host.report.as_ref().expect("a report");
+            report.attribute(name).expect("an attribute").current.clone()
+        })
+    }
+
+    /// What the mailbox does with calls from now on.
+    pub(crate) fn set(&self, reach: Reach) {
+        self.lock().1 = reach;
+    }
+
+    async fn reached<T>(&self, call: impl FnOnce(&mut FirmwareBox) -> T) -> Result<T, hal::Error> {
+        let reach = self.lock().1;
+        match reach {
+            Reach::Answers => Ok(self.write(call)),
+            Reach::Refuses => Err(hal::Error::Unavailable { what: "the firmware".to_owned() }),
+            Reach::Hangs => std::future::pending().await,
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl FirmwareMailbox for Firmware {
+    async fn look(&self, known: u64) -> Result<Seen, hal::Error> {
+        self.reached(|host| host.seen(known)).await
+    }
+
+    async fn put(&self, wishes: Option<Wishes>, known: u64) -> Result<Seen, hal::Error> {
+        let put = move |host: &mut FirmwareBox| {
+            host.put(wishes);
+            host.seen(known)
+        };
+        self.reached(put).await
+    }
+}
+
+fn report() -> Report {
+    let attribute = |name: &str, kind: Kind, value: Value, read_only: bool| Attribute {
+        name: name.to_owned(),
+        display_name: String::new(),
+        help: String::new(),
+        menu_path: String::new(),
+        kind,
+        read_only,
+        current: value.clone(),
+        default: value,
+    };
+    let option = |name: &str| BootOption {
+        name: name.to_owned(),
+        display_name: String::new(),
+        device_path: String::new(),
+        alias: None,
+        enabled: true,
+    };
+    Report {
+        attributes: vec![
+            attribute("Smt", Kind::Boolean, Value::Boolean(true), false),
+            attribute("Retries", Kind::Integer { lower: 0, upper: 9, step: 1 }, Value::Integer(3), false),
+            attribute("Version", Kind::Text { shortest: 0, longest: 8 }, Value::Text("1".into()), true),
+        ],
+        boot_options: vec![option("Boot0000"), option("Boot0001")],
+        boot_order: vec!["Boot0000".into(), "Boot0001".into()],
+        secure_boot: Some(SecureBoot { enabled: true, active: true, mode: SecureBootMode::User }),
+    }
 }
 
 pub(crate) fn local_context(
@@ -53,6 +169,11 @@ pub(crate) async fn ready(mut told: tokio::sync::mpsc::UnboundedReceiver<Notific
 
 impl Bench {
     pub(crate) async fn start(config: twin::Config) -> Self {
+        Self::with_firmware(config, None).await
+    }
+
+    /// With a way to the settings of the host's firmware.
+    pub(crate) async fn with_firmware(config: twin::Config, firmware: Option<Firmware>) -> Self {
         let bus = Bus::start().await;
         for bucket in ["state", "config"] {
             bus.create_bucket(bucket).await;
@@ -62,7 +183,9 @@ impl Bench {
         let pins = TwinBoard::new(config);
         let boot_id = "first".to_owned();
         let run_dir = tempfile::tempdir().expect("a folder");
-        let mut bench = Self { bus, pins, client, powermgr: None, statemgr: None, boot_id, run_dir };
+        let modes = Mode::CHOICES.to_vec();
+        let mut bench =
+            Self { bus, pins, client, powermgr: None, statemgr: None, boot_id, run_dir, firmware, modes };
         bench.start_powermgr().await;
         bench.start_statemgr().await;
         bench
@@ -82,9 +205,16 @@ impl Bench {
         let (local, told) = local_context(statemgr::NAME, self.run_dir.path());
         let context = Context { local, bus: self.bus.client(statemgr::NAME).await };
         let config = statemgr::Config { boot_id: Some(self.boot_id.clone()), ..statemgr::Config::default() };
-        let path = BootPath { mailbox: Arc::new(self.pins.clone()), targets: Target::ALL.to_vec() };
+        let firmware = self.firmware.clone().map(|one| -> Arc<dyn FirmwareMailbox> { Arc::new(one) });
+        let path = BootPath {
+            mailbox: Arc::new(self.pins.clone()),
+            targets: Target::ALL.to_vec(),
+            modes: self.modes.clone(),
+        };
         self.statemgr = Some(tokio::spawn(async move {
-            Box::pin(statemgr::serve(context, config, &board(), vec![Some(path)])).await.expect("no error");
+            Box::pin(statemgr::serve(context, config, &board(), vec![Some(path)], vec![firmware]))
+                .await
+                .expect("no error");
         }));
         ready(told).await;
     }

@@ -51,6 +51,7 @@ pub(super) enum Intent {
         user: UserId,
         patch: Box<AccountPatch>,
         unlock: bool,
+        password: Option<Box<NextPassword>>,
         request_id: String,
     },
     Delete {
@@ -108,6 +109,16 @@ impl Intent {
             Self::EndSession { ticket, .. } => ticket.id(),
         }
     }
+}
+
+/// A password that an account is given with other changes of it.
+#[derive(Debug)]
+pub(super) struct NextPassword {
+    pub(super) hash: PasswordHash,
+    /// As IPMI needs it, sealed.
+    pub(super) ipmi_secret: Option<Vec<u8>>,
+    /// The epoch under which it was found to be another than the one before; `None` where somebody else sets it.
+    pub(super) epoch: Option<u64>,
 }
 
 /// By which way a password is changed.
@@ -176,7 +187,8 @@ struct Commit {
     deadline: Mono,
     change: Option<Change>,
     role: Option<RoleChange>,
-    told: Option<UserChangeKind>,
+    /// What is told of the account, in this order.
+    told: Vec<UserChangeKind>,
     /// All sessions of the account end, but for the one that is kept.
     ends_sessions: Option<SessionChangeKind>,
     /// Sessions that end, and why.
@@ -211,12 +223,17 @@ struct Planned {
 #[derive(Debug)]
 enum Answer {
     Created(Ticket<v1::CreateUserResponse>, Vec<String>),
-    Updated(Ticket<v1::UpdateUserResponse>),
+    /// With a new password, or without one.
+    Updated(Ticket<v1::UpdateUserResponse>, bool),
     Deleted(Ticket<v1::DeleteUserResponse>),
     PasswordChanged(Ticket<v1::ChangePasswordResponse>),
     PasswordReset(Ticket<v1::ResetPasswordResponse>, Option<Password>),
     LoggedIn(Ticket<v1::CreateSessionResponse>, Token),
-    Principal { ticket: Ticket<v1::VerifyPasswordResponse>, user: UserId, address: String },
+    Principal {
+        ticket: Ticket<v1::VerifyPasswordResponse>,
+        user: UserId,
+        address: String,
+    },
     SessionDeleted(Ticket<v1::DeleteSessionResponse>),
     Role(RoleAnswer),
 }
@@ -534,26 +551,45 @@ impl Machine {
                     cause,
                 ))
             }
-            Intent::Update { ticket, requester, user, patch, unlock, request_id } => {
+            Intent::Update { ticket, requester, user, patch, unlock, password, request_id } => {
                 let requester = self.still(requester, true, now)?;
-                self.check_subject(&user, &requester)?;
-                if let Some(role) = &patch.role {
-                    self.check_role(role, &requester)?;
+                let own = user == requester.user;
+                let compared = password.as_ref().and_then(|password| password.epoch);
+                if compared.is_some() && compared != self.accounts.get(&user).map(|account| account.epoch) {
+                    return Err(changed_meanwhile());
                 }
-                let change = self.accounts.plan_update(&user, *patch, now.wall).map_err(wire::refused)?;
+                let must_change = patch.password_change_required.unwrap_or(false);
+                let mut change = self.plan_data(&user, *patch, &requester, now)?;
                 let changed = change.account() != self.accounts.get(&user);
-                let told = match (changed, unlock) {
+                let of_data = match (changed, unlock) {
                     (true, _) => Some(UserChangeKind::Updated),
                     (false, true) => Some(UserChangeKind::Unlocked),
                     (false, false) => None,
                 };
+                let kind = if own { UserChangeKind::PasswordChanged } else { UserChangeKind::PasswordReset };
+                let of_password = password.as_ref().map(|_| kind);
+                let told: Vec<UserChangeKind> = of_data.into_iter().chain(of_password).collect();
+                let with_password = password.is_some();
+                let mut keep = None;
+                if let Some(password) = password {
+                    let NextPassword { hash, ipmi_secret, .. } = *password;
+                    // What ends all sessions by itself ends this one as well.
+                    keep = requester.session.clone().filter(|_| own && !change.ends_sessions);
+                    change = change
+                        .with_password(hash, must_change, self.limits.password_history, now.wall)
+                        .with_ipmi_secret(ipmi_secret);
+                }
                 let cause = Cause::request_of(&requester, &request_id);
-                let mut planned =
-                    self.account_change(ticket.id(), change, told, None, Answer::Updated(ticket), cause);
-                if !changed {
+                let answer = Answer::Updated(ticket, with_password);
+                let mut planned = self.account_change(ticket.id(), change, told, keep, answer, cause);
+                if !changed && !with_password {
                     planned.writes.clear();
                 }
-                planned.commit.unlock = if unlock { Unlock::Lift } else { Unlock::No };
+                planned.commit.unlock = match (with_password && !own, unlock) {
+                    (true, _) => Unlock::Forget,
+                    (false, true) => Unlock::Lift,
+                    (false, false) => Unlock::No,
+                };
                 Ok(planned)
             }
             Intent::Delete { ticket, requester, user, request_id } => {
@@ -644,6 +680,27 @@ impl Machine {
         }
     }
 
+    /// What an account's data will be, if the requester may make them so.
+    ///
+    /// # Errors
+    /// It is one's own and for somebody else to change, it goes beyond the own role, or the accounts refuse it.
+    pub(super) fn plan_data(
+        &self,
+        user: &UserId,
+        patch: AccountPatch,
+        requester: &Requester,
+        now: Now,
+    ) -> Result<Change, Status> {
+        self.check_subject(user, requester)?;
+        if let Some(account) = self.accounts.get(user) {
+            check_own(account, requester, &patch)?;
+        }
+        if let Some(role) = &patch.role {
+            self.check_role(role, requester)?;
+        }
+        self.accounts.plan_update(user, patch, now.wall).map_err(wire::refused)
+    }
+
     /// Whoever manages an account may do what it may.
     fn check_subject(&self, user: &UserId, requester: &Requester) -> Result<(), Status> {
         let role = self.accounts.get(user).map(|account| &account.role);
@@ -656,7 +713,7 @@ impl Machine {
         &self,
         ticket: TicketId,
         change: Change,
-        told: Option<UserChangeKind>,
+        told: impl IntoIterator<Item = UserChangeKind>,
         keep: Option<SessionId>,
         answer: Answer,
         cause: Cause,
@@ -665,6 +722,7 @@ impl Machine {
             Effect::Put(account) => Write::PutUser(account.clone()),
             Effect::Delete(id) => Write::DeleteUser(id.clone()),
         }];
+        let told = told.into_iter().collect();
         let mut commit = Commit { told, ..Commit::new(ticket, answer, cause) };
         if change.ends_sessions {
             commit.ends_sessions = Some(SessionChangeKind::Revoked);
@@ -771,8 +829,10 @@ impl Machine {
             self.commit_role(change, &cause, now, out);
         }
         self.follow(follow, now);
-        if let (Some(kind), Some(account)) = (told, &subject) {
-            self.tell_user(kind, account, &cause, now, out);
+        if let Some(account) = &subject {
+            for kind in told {
+                self.tell_user(kind, account, &cause, now, out);
+            }
         }
         if let Some((id, epoch)) = kept {
             self.sessions.renew_epoch(&id, epoch);
@@ -855,7 +915,7 @@ impl Machine {
             Answer::Created(ticket, warnings) => {
                 ticket.answer(v1::CreateUserResponse { user: user(), warnings })
             }
-            Answer::Updated(ticket) => {
+            Answer::Updated(ticket, _) => {
                 ticket.answer(v1::UpdateUserResponse { user: user(), warnings: Vec::new() })
             }
             Answer::Deleted(ticket) => ticket.answer(v1::DeleteUserResponse {}),
@@ -901,6 +961,22 @@ pub(super) fn changed_meanwhile() -> Status {
     Status::aborted("the account was changed meanwhile; try again")
 }
 
+/// Nobody shuts oneself out, or gives oneself more: one's own role, enabled flag and end are for somebody else to change.
+pub(super) fn check_own(
+    account: &Account,
+    requester: &Requester,
+    patch: &AccountPatch,
+) -> Result<(), Status> {
+    let risky = patch.role.as_ref().is_some_and(|role| *role != account.role)
+        || patch.enabled.is_some_and(|enabled| enabled != account.enabled)
+        || patch.expires_at.is_some_and(|end| end != account.expires_at);
+    if account.id == requester.user && risky {
+        let text = "one's own role, enabled flag and end are changed by another administrator";
+        return Err(Status::permission_denied(text).with_reason("OWN_ACCOUNT"));
+    }
+    Ok(())
+}
+
 /// What an answer is about.
 enum SubjectId {
     User(UserId),
@@ -912,7 +988,7 @@ impl Answer {
     fn kind(&self) -> &'static str {
         match self {
             Self::Created(..) => "created",
-            Self::Updated(_) => "changed",
+            Self::Updated(..) => "changed",
             Self::Deleted(_) => "deleted",
             Self::PasswordChanged(_) => "password-changed",
             Self::PasswordReset(..) => "password-reset",
@@ -925,7 +1001,8 @@ impl Answer {
     fn name(&self) -> &'static str {
         match self {
             Self::Created(..) => "a user was created",
-            Self::Updated(_) => "a user was changed",
+            Self::Updated(_, false) => "a user was changed",
+            Self::Updated(_, true) => "a user was changed and has a new password",
             Self::Deleted(_) => "a user was deleted",
             Self::PasswordChanged(_) => "a user changed the password",
             Self::PasswordReset(..) => "a user was given a new password",
@@ -943,7 +1020,7 @@ impl Commit {
             deadline: Mono::ZERO,
             change: None,
             role: None,
-            told: None,
+            told: Vec::new(),
             ends_sessions: None,
             ended: Vec::new(),
             begun: None,

@@ -1,23 +1,25 @@
 //! Everything that needs a password hash: logins, new passwords, new accounts.
 
 use auth::{
-    Account, Address, Class, Flow, Key, NewAccount, Password, PasswordHash, Place, QueueFull, Refused,
-    SessionId, UserId, Weakness,
+    Account, AccountPatch, Address, Class, Flow, Key, NewAccount, Password, PasswordHash, Place, QueueFull,
+    Refused, SessionId, UserId, Weakness,
 };
 use ipc::Status;
 use schema::v1alpha1 as v1;
 use units::Mono;
 use v1::UserChangeKind;
 
-use super::change::{Intent, PasswordChange, changed_meanwhile};
+use super::change::{Intent, NextPassword, PasswordChange, changed_meanwhile};
 use super::event::Cause;
 use super::ticket::{LoginKind, Ticket, TicketId, refuse};
 use super::wire;
 use super::{Action, Caller, Machine, NewUser, Now, Requester, WorkId};
 use crate::work::{Done, Make, Work};
 
-/// The field of a request that has an account's next password.
+/// The field of a request that has an account's next password and nothing else of it.
 const NEW_PASSWORD: &str = "new_password";
+/// The field that has a password beside an account's other data.
+const PASSWORD: &str = "password";
 
 /// A request waiting for a hash.
 #[derive(Debug)]
@@ -52,6 +54,15 @@ enum Task {
         /// By the account's owner, who chose it.
         own: bool,
         require_change: bool,
+    },
+    /// Change an account and its password.
+    Update {
+        ticket: Ticket<v1::UpdateUserResponse>,
+        requester: Requester,
+        user: UserId,
+        patch: Box<AccountPatch>,
+        unlock: bool,
+        password: Password,
     },
 }
 
@@ -153,7 +164,7 @@ impl Machine {
         requester: &Requester,
         now: Now,
     ) -> Result<v1::CreateUserResponse, Status> {
-        self.check_password("password", password, new.name.as_str(), new.ipmi)?;
+        self.check_password(PASSWORD, password, new.name.as_str(), new.ipmi)?;
         let warnings = warnings(&new);
         let new = new_account(new, UserId::from_random(self.random()?), self.decoy.clone());
         self.check_role(&new.role, requester)?;
@@ -212,6 +223,28 @@ impl Machine {
         self.enqueue_hash(ticket.id(), task, place, caller, out)
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
+    pub(super) fn queue_update(
+        &mut self,
+        ticket: Ticket<v1::UpdateUserResponse>,
+        user: UserId,
+        patch: Box<AccountPatch>,
+        unlock: bool,
+        password: Password,
+        requester: Requester,
+        caller: &Caller,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Status> {
+        // Refuse what can be refused before a hash is spent on it; it is planned again once the hash is there.
+        let change = self.plan_data(&user, (*patch).clone(), &requester, now)?;
+        let account = change.account().ok_or_else(|| wire::refused(Refused::NotFound))?;
+        self.check_password(PASSWORD, &password, account.name.as_str(), account.ipmi)?;
+        let place = place_of(&requester);
+        let task = Task::Update { ticket, requester, user, patch, unlock, password };
+        self.enqueue_hash(ticket.id(), task, place, caller, out)
+    }
+
     fn enqueue_hash(
         &mut self,
         ticket: TicketId,
@@ -255,6 +288,9 @@ impl Machine {
             Task::OwnPassword { requester, new, .. } => has_ipmi(&requester.user).then(|| new.clone()),
             Task::Create { new, password, .. } => new.ipmi.then(|| password.clone()),
             Task::Reset { user, password, .. } => has_ipmi(user).then(|| password.clone()),
+            Task::Update { user, patch, password, .. } => {
+                patch.ipmi.unwrap_or_else(|| has_ipmi(user)).then(|| password.clone())
+            }
         };
         let gives_way = place.0 != Class::Administrator;
         let (work, account) = match &mut job.task {
@@ -291,14 +327,12 @@ impl Machine {
             Task::Reset { user, password, generated, own, .. } => {
                 generated_out = generated.then(|| password.clone());
                 let make = make(Some(take(password)));
-                // What an administrator sets for another may be what it was: to refuse it would tell whose password it is.
-                let account = self.accounts.get(user).filter(|_| *own);
-                let subject = account.map(|account| (account.id.clone(), account.epoch));
-                let history = self.limits.password_history;
-                let replaces = account.map_or_else(Vec::new, |account| {
-                    let former = account.former.iter().take(history);
-                    std::iter::once(&account.hash).chain(former).cloned().collect()
-                });
+                let (subject, replaces) = self.replaced(user, *own);
+                (Work { verify: None, replaces, make, gives_way }, subject)
+            }
+            Task::Update { requester, user, password, .. } => {
+                let make = make(Some(take(password)));
+                let (subject, replaces) = self.replaced(user, *user == requester.user);
                 (Work { verify: None, replaces, make, gives_way }, subject)
             }
         };
@@ -308,6 +342,15 @@ impl Machine {
         self.running.insert(id, Running { place, account, job, tried, generated: generated_out, for_ipmi });
         out.push(Action::Work(id, work));
         Ok(())
+    }
+
+    /// The account whose password is set without the current one, as it is now, and the hashes of which the new one must be none. What an administrator sets for
+    /// another may be what it was: to refuse it would tell whose password it is.
+    fn replaced(&self, user: &UserId, own: bool) -> (Option<(UserId, u64)>, Vec<PasswordHash>) {
+        let Some(account) = self.accounts.get(user).filter(|_| own) else { return (None, Vec::new()) };
+        let former = account.former.iter().take(self.limits.password_history);
+        let hashes = std::iter::once(&account.hash).chain(former).cloned().collect();
+        (Some((account.id.clone(), account.epoch)), hashes)
     }
 
     /// A hash is done.
@@ -330,7 +373,8 @@ impl Machine {
         let Running { account: subject, job, tried, generated, for_ipmi, .. } = running;
         let Job { request_id, deadline, task, .. } = job;
         if done.unchanged {
-            return Err(wire::weak(NEW_PASSWORD, Weakness::Unchanged));
+            let field = if matches!(task, Task::Update { .. }) { PASSWORD } else { NEW_PASSWORD };
+            return Err(wire::weak(field, Weakness::Unchanged));
         }
         let made = match done.made {
             Some(Ok(hash)) => Some(hash),
@@ -402,6 +446,14 @@ impl Machine {
                     require_change,
                     request_id,
                 };
+                self.intend(intent, deadline)
+            }
+            Task::Update { ticket, requester, user, patch, unlock, .. } => {
+                let hash = made.ok_or_else(no_hash)?;
+                let ipmi_secret = self.seal(&user, for_ipmi.as_ref())?;
+                let epoch = subject.map(|(_, epoch)| epoch);
+                let password = Some(Box::new(NextPassword { hash, ipmi_secret, epoch }));
+                let intent = Intent::Update { ticket, requester, user, patch, unlock, password, request_id };
                 self.intend(intent, deadline)
             }
         }

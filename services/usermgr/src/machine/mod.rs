@@ -43,7 +43,7 @@ use units::{Lasting, Millis, Mono};
 use crate::config::Limits;
 use crate::secret::Secrets;
 use crate::work::{Done, Work};
-use change::{Intent, Writing};
+use change::{Intent, Writing, check_own};
 use event::Throttle;
 use expiry::Expiry;
 use known::Remembered;
@@ -192,12 +192,14 @@ pub(crate) enum Call {
     },
     /// Legal for oneself and for whoever manages users.
     GetUser { ticket: Ticket<v1::GetUserResponse>, user: String, mask: Option<FieldMask> },
-    /// Legal for whoever manages users; not one's own role, name or enabled flag.
+    /// Legal for whoever manages users; not one's own role, end or enabled flag.
     UpdateUser {
         ticket: Ticket<v1::UpdateUserResponse>,
         user: String,
         patch: Box<AccountPatch>,
         unlock: bool,
+        /// A new password, in the same change.
+        password: Option<Password>,
     },
     /// Legal for whoever manages users.
     DeleteUser { ticket: Ticket<v1::DeleteUserResponse>, user: String },
@@ -621,23 +623,19 @@ impl Machine {
                 self.queue_reset(ticket, &user, new, require_change, requester, &caller, out)?;
                 Ok(None)
             }
-            Call::UpdateUser { ticket, user, patch, unlock } => {
+            Call::UpdateUser { ticket, user, patch, unlock, password } => {
                 let requester = self.manager(&caller, now)?;
                 let account = self.account_of(&user, &requester)?;
-                let of_self = account.id == requester.user;
-                let risky = patch.role.as_ref().is_some_and(|role| *role != account.role)
-                    || patch.enabled.is_some_and(|enabled| enabled != account.enabled)
-                    || patch.expires_at.is_some_and(|end| end != account.expires_at);
-                if of_self && risky {
-                    return Err(Status::permission_denied(
-                        "one's own role, enabled flag and end are changed by another administrator",
-                    )
-                    .with_reason("OWN_ACCOUNT"));
-                }
+                check_own(account, &requester, &patch)?;
                 let user = account.id.clone();
-                let request_id = caller.request_id;
-                let intent = Intent::Update { ticket, requester, user, patch, unlock, request_id };
-                self.intend(intent, caller.deadline)?;
+                let Some(password) = password else {
+                    let (password, request_id) = (None, caller.request_id);
+                    let intent =
+                        Intent::Update { ticket, requester, user, patch, unlock, password, request_id };
+                    self.intend(intent, caller.deadline)?;
+                    return Ok(None);
+                };
+                self.queue_update(ticket, user, patch, unlock, password, requester, &caller, now, out)?;
                 Ok(None)
             }
             Call::DeleteUser { ticket, user } => {

@@ -27,13 +27,15 @@ pub(crate) struct Chosen {
     pub(crate) lockout_threshold: Option<u32>,
     /// The longest delay, seconds.
     pub(crate) lockout_max_delay_secs: Option<u64>,
+    /// How long after the last failure those before are forgotten, seconds; at least the longest delay.
+    pub(crate) lockout_forget_after_secs: Option<u64>,
     /// How long a session lasts that is not used, seconds.
     pub(crate) session_idle_secs: Option<u64>,
 }
 
 impl Chosen {
-    /// The limits of this configuration with what was set. What goes with a value that was set follows it: no delay is longer than the longest one, and
-    /// what one address may do is more than what one account may.
+    /// The limits of this configuration with what was set. What goes with a value that was set follows it: no delay is longer than the longest one, nothing is
+    /// forgotten before that ends, and what one address may do is more than what one account may.
     ///
     /// # Errors
     /// The rule that does not hold.
@@ -59,6 +61,9 @@ impl Chosen {
             lockout.address_delay_secs = lockout.address_delay_secs.min(longest);
             lockout.forget_after_secs = lockout.forget_after_secs.max(longest);
         }
+        if let Some(after) = self.lockout_forget_after_secs {
+            lockout.forget_after_secs = after.max(lockout.max_delay_secs);
+        }
         if let Some(idle) = self.session_idle_secs {
             config.sessions.idle_secs = idle;
         }
@@ -72,7 +77,7 @@ impl Chosen {
         let more = |by_default: usize, configured: usize| {
             u32::try_from(by_default).ok().filter(|_| by_default > configured)
         };
-        let longest = lockout.max_delay_secs;
+        let (longest, after) = (lockout.max_delay_secs, lockout.forget_after_secs);
         Self {
             min_password_length: more(password.min_length, config.password.min_length),
             password_history: more(password.history, config.password.history),
@@ -80,6 +85,7 @@ impl Chosen {
             max_password_age_days: None,
             lockout_threshold: Some(lockout.threshold).filter(|most| *most < config.lockout.threshold),
             lockout_max_delay_secs: Some(longest).filter(|longest| *longest > config.lockout.max_delay_secs),
+            lockout_forget_after_secs: Some(after).filter(|after| *after > config.lockout.forget_after_secs),
             session_idle_secs: Some(idle).filter(|idle| *idle < config.sessions.idle_secs),
         }
     }
@@ -96,18 +102,24 @@ impl Chosen {
     ) -> Result<Self, Status> {
         let whole = |span: prost_types::Duration| u64::try_from(span.seconds).unwrap_or_default();
         let (longest, idle) = (wanted.lockout_max_delay.map(whole), wanted.session_idle.map(whole));
+        let after = wanted.lockout_forget_after.map(whole);
         let said = || {
             let fields = [
                 ("min_password_length", wanted.min_password_length != 0),
                 ("max_password_age_days", wanted.max_password_age_days != 0),
                 ("lockout_threshold", wanted.lockout_threshold != 0),
                 ("lockout_max_delay", longest.is_some()),
+                ("lockout_forget_after", after.is_some()),
                 ("password_history", wanted.password_history != 0),
                 ("session_idle", idle.is_some()),
             ];
             fields.into_iter().filter(|(_, says)| *says).map(|(name, _)| name.to_owned()).collect()
         };
         let paths: Vec<String> = mask.map_or_else(said, <[String]>::to_vec);
+        // What the longest delay is then: failures are not forgotten while one lasts.
+        let is_set = |field: &str| paths.iter().any(|path| path == field);
+        let delay = if is_set("lockout_max_delay") { longest } else { self.lockout_max_delay_secs };
+        let delay = delay.unwrap_or(config.lockout.max_delay_secs);
         let mut bad = BadFields::default();
         let mut within = |field: &str, value: u64, bounds: RangeInclusive<u64>, unit: &str| {
             if !bounds.contains(&value) {
@@ -136,6 +148,11 @@ impl Chosen {
                     let longest = longest.unwrap_or_default();
                     within(field, longest, 1..=LOCKOUT_DELAY_MAX_S, " s");
                     self.lockout_max_delay_secs = Some(longest);
+                }
+                field @ "lockout_forget_after" => {
+                    let after = after.unwrap_or_default();
+                    within(field, after, delay.clamp(1, LOCKOUT_DELAY_MAX_S)..=LOCKOUT_DELAY_MAX_S, " s");
+                    self.lockout_forget_after_secs = Some(after);
                 }
                 field @ "password_history" => {
                     within(field, wanted.password_history.into(), 0..=count(HISTORY_MAX), "");

@@ -208,7 +208,7 @@ impl Bench {
 
 fn disable(id: TicketId) -> Call {
     let patch = AccountPatch { enabled: Some(false), ..AccountPatch::default() };
-    Call::UpdateUser { ticket: Ticket::new(id), user: NAME.to_owned(), patch: Box::new(patch), unlock: false }
+    update(NAME, patch)(id)
 }
 
 #[test]
@@ -962,6 +962,7 @@ fn update(name: &str, patch: AccountPatch) -> impl Fn(TicketId) -> Call {
         user: name.to_owned(),
         patch: Box::new(patch.clone()),
         unlock: false,
+        password: None,
     }
 }
 

@@ -237,9 +237,10 @@ fn ipmi_number(number: u32) -> Result<u8, &'static str> {
 }
 
 fn update_user(
-    request: v1::UpdateUserRequest,
+    mut request: v1::UpdateUserRequest,
     ticket: Ticket<v1::UpdateUserResponse>,
 ) -> Result<Call, Status> {
+    let password = request.password.as_mut().map(Password::from);
     let user = request.user.ok_or_else(|| required("user"))?;
     let given = |set: bool, path: &'static str| set.then_some(path);
     let paths: Vec<String> = match request.field_mask {
@@ -293,7 +294,7 @@ fn update_user(
         }
     }
     bad.check()?;
-    Ok(Call::UpdateUser { ticket, user: user.id, patch: Box::new(patch), unlock })
+    Ok(Call::UpdateUser { ticket, user: user.id, patch: Box::new(patch), unlock, password })
 }
 
 fn list_users(request: v1::ListUsersRequest, ticket: Ticket<v1::ListUsersResponse>) -> Call {
@@ -533,24 +534,33 @@ mod tests {
         let request = v1::UpdateUserRequest {
             user: Some(v1::User { id: "bob".into(), enabled: Some(false), ..v1::User::default() }),
             field_mask: None,
+            password: Some("seven brass doorknobs".into()),
         };
-        let Call::UpdateUser { user, patch, unlock, .. } = update_user(request, Ticket::new(1)).unwrap()
+        let Call::UpdateUser { user, patch, unlock, password, .. } =
+            update_user(request, Ticket::new(1)).unwrap()
         else {
             unreachable!()
         };
         assert_eq!((user.as_str(), unlock), ("bob", false));
+        assert_eq!(password.unwrap().expose(), "seven brass doorknobs");
         assert_eq!(*patch, AccountPatch { enabled: Some(false), ..AccountPatch::default() });
     }
 
     #[test]
     fn an_update_with_a_mask_clears_what_is_not_set_and_refuses_what_is_the_servers() {
         let update = |paths: &[&str]| {
-            let request =
-                v1::UpdateUserRequest { user: Some(v1::User::default()), field_mask: Some(mask(paths)) };
+            let request = v1::UpdateUserRequest {
+                user: Some(v1::User::default()),
+                field_mask: Some(mask(paths)),
+                password: None,
+            };
             update_user(request, Ticket::new(1))
         };
-        let Call::UpdateUser { patch, .. } = update(&["email", "full_name"]).unwrap() else { unreachable!() };
+        let Call::UpdateUser { patch, password, .. } = update(&["email", "full_name"]).unwrap() else {
+            unreachable!()
+        };
         assert_eq!(patch.email, Some(None));
+        assert!(password.is_none());
         for (path, field, reason) in [
             ("id", "field_mask", "FIELD_MASK"),
             ("created_at", "field_mask", "FIELD_MASK"),

@@ -196,7 +196,7 @@ impl Rig {
     }
 
     pub(crate) async fn update(&self, who: &v1::Principal, user: v1::User) -> Result<v1::User, Status> {
-        let request = v1::UpdateUserRequest { user: Some(user), field_mask: None };
+        let request = v1::UpdateUserRequest { user: Some(user), ..Default::default() };
         let response = self.call(schema::rpc::user_service::UPDATE_USER, request, Some(who)).await?;
         Ok(response.user.expect("a user"))
     }

@@ -57,6 +57,8 @@ pub struct World {
     pub large: AtomicBool,
     /// What methods answer that do nothing else here.
     pub answers: Mutex<HashMap<String, Bytes>>,
+    /// What methods are refused with.
+    pub refusals: Mutex<HashMap<String, Status>>,
     /// Methods that nobody answers, although there is somebody.
     pub hung: Mutex<HashSet<String>>,
     /// Requests of those that were asked meanwhile.
@@ -281,6 +283,11 @@ pub async fn backend(bus: &Bus, daemon: &str, world: Arc<World>) {
                 world.waiting.lock().unwrap().push(request);
                 continue;
             }
+            let refused = world.refusals.lock().unwrap().get(&name).cloned();
+            if let Some(status) = refused.filter(|_| for_model.is_none()) {
+                request.fail(status).await;
+                continue;
+            }
             let known = world.answers.lock().unwrap().get(&name).cloned();
             if let (Some(answer), None) = (known, for_model) {
                 request.reply_bytes(answer).await;
@@ -503,7 +510,24 @@ pub async fn connect_with(to: SocketAddr, config: rustls::ClientConfig) -> std::
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await
 }
 
-async fn h1(to: SocketAddr, mut request: Request<Bytes>) -> Reply {
+async fn h1(to: SocketAddr, request: Request<Bytes>) -> Reply {
+    h1_of(to, request.map(Full::new)).await
+}
+
+/// A request over HTTP/1.1 whose body comes in these chunks, without a length before it.
+pub async fn h1_chunked(to: SocketAddr, request: Request<Vec<Bytes>>) -> Reply {
+    let written = |chunks: Vec<Bytes>| -> Written {
+        let frames = chunks.into_iter().map(|chunk| Ok(http_body::Frame::data(chunk)));
+        http_body_util::StreamBody::new(futures_util::StreamExt::boxed(futures_util::stream::iter(frames)))
+    };
+    tokio::time::timeout(SOON, h1_of(to, request.map(written))).await.expect("an answer")
+}
+
+async fn h1_of<B>(to: SocketAddr, mut request: Request<B>) -> Reply
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let io = TokioIo::new(connect(to, b"http/1.1").await.unwrap());
     let (mut send, conn) = hyper::client::conn::http1::handshake(io).await.unwrap();
     tokio::spawn(conn);
@@ -511,7 +535,7 @@ async fn h1(to: SocketAddr, mut request: Request<Bytes>) -> Reply {
     request.headers_mut().insert("host", host.parse().unwrap());
     let path = request.uri().path_and_query().unwrap().as_str().parse().unwrap();
     *request.uri_mut() = path;
-    reply(send.send_request(request.map(Full::new)).await.unwrap()).await
+    reply(send.send_request(request).await.unwrap()).await
 }
 
 pub async fn h2_client(to: SocketAddr) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {

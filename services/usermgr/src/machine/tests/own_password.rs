@@ -126,3 +126,152 @@ fn what_was_found_to_be_another_password_is_not_set_after_a_change_meanwhile() {
     assert!(bench.answer(change).unwrap().is_ok());
     assert_eq!(bench.answer(set).unwrap().unwrap_err().code, Code::Aborted);
 }
+
+fn with_password(user: &str, patch: AccountPatch, new: &str) -> impl FnOnce(TicketId) -> Call {
+    let (user, patch, password) = (user.to_owned(), Box::new(patch), Some(password(new)));
+    move |id| Call::UpdateUser { ticket: Ticket::new(id), user, patch, unlock: false, password }
+}
+
+fn to(role: Role) -> AccountPatch {
+    AccountPatch { role: Some(role.into()), ..AccountPatch::default() }
+}
+
+#[test]
+fn a_password_and_other_data_are_one_write_and_both_are_told() {
+    let mut bench = Bench::new(limits());
+    let (session, _) = bench.enter("admin");
+    let (_, token) = bench.enter(NAME);
+    bench.settle();
+    bench.told();
+    let id = bench.machine.accounts.by_name(NAME).unwrap().id.as_str().to_owned();
+    let change = with_password(NAME, to(Role::ReadOnly), "another trombone");
+    let ticket = bench.ask(change, Some(("admin", &session)));
+    bench.work();
+    let batch = bench.batch().unwrap();
+    let [Write::PutUser(account)] = batch.as_slice() else { panic!("{batch:?}") };
+    assert_eq!(account.role, Role::ReadOnly);
+    assert!(account.hash.verify(&password("another trombone")) && !account.password_change_required);
+    assert!(bench.answer(ticket).is_none() && bench.token(&token).is_ok(), "not stored yet");
+    bench.step(Event::Written(Outcome::Stored));
+    let answer = bench.answer(ticket).unwrap().unwrap();
+    let user = v1::UpdateUserResponse::decode(answer.as_slice()).unwrap().user.unwrap();
+    assert_eq!(user.role, "ReadOnly");
+    assert!(bench.token(&token).is_err(), "its sessions are over");
+    let told = bench.told();
+    let of_user = told.iter().filter(|event| event.starts_with("user ")).cloned().collect::<Vec<_>>();
+    assert_eq!(of_user, [format!("user {id} updated"), format!("user {id} password-reset")]);
+    bench.settle();
+    let login = bench.login(NAME, "another trombone");
+    bench.settle();
+    assert!(bench.answer(login).unwrap().is_ok());
+}
+
+#[test]
+fn what_is_refused_of_one_change_leaves_the_password_and_the_rest_as_they_were() {
+    let mut bench = Bench::new(limits());
+    let (session, _) = bench.enter("admin");
+    let (_, token) = bench.enter(NAME);
+    bench.settle();
+    bench.told();
+    let before = bench.machine.accounts.by_name(NAME).unwrap().clone();
+    let taken = AccountPatch { name: Some(UserName::new("admin").unwrap()), ..AccountPatch::default() };
+    let unknown = AccountPatch { role: Some(RoleName::new("nobody").unwrap()), ..AccountPatch::default() };
+    let long = "another trombone that is long";
+    for (patch, new, field) in [
+        (taken, "another trombone", None),
+        (unknown, "another trombone", Some("user.role")),
+        (to(Role::ReadOnly), "b4ss", Some("password")),
+        (to(Role::ReadOnly), "alicealice", Some("password")),
+        // It logs in over IPMI, also after the change.
+        (to(Role::ReadOnly), long, Some("password")),
+    ] {
+        let about = format!("{patch:?} {new}");
+        let ticket = bench.ask(with_password(NAME, patch, new), Some(("admin", &session)));
+        assert!(!bench.out.iter().any(|action| matches!(action, Action::Work(..))), "{about}");
+        bench.settle();
+        let refused = bench.answer(ticket).unwrap().unwrap_err();
+        if let Some(field) = field {
+            assert_eq!(refused.fields()[0].0, field, "{about}");
+        }
+        assert!(!refused.to_string().contains(new), "{about}: {refused}");
+        assert_eq!(*bench.machine.accounts.by_name(NAME).unwrap(), before, "{about}");
+    }
+    // What the store refuses did not happen either, neither the one nor the other.
+    let change = with_password(NAME, to(Role::ReadOnly), "another trombone");
+    let ticket = bench.ask(change, Some(("admin", &session)));
+    bench.work();
+    bench.batch().unwrap();
+    bench.step(Event::Written(Outcome::Refused(full())));
+    assert!(bench.answer(ticket).unwrap().is_err());
+    assert_eq!(*bench.machine.accounts.by_name(NAME).unwrap(), before);
+    assert!(bench.token(&token).is_ok() && bench.told().is_empty());
+    // Without access over IPMI from this change on a longer one is none too long.
+    let off = AccountPatch { ipmi: Some(false), ..AccountPatch::default() };
+    let ticket = bench.ask(with_password(NAME, off, long), Some(("admin", &session)));
+    bench.settle();
+    assert!(bench.answer(ticket).unwrap().is_ok());
+}
+
+#[test]
+fn who_may_set_a_password_with_other_data_is_who_manages_accounts() {
+    let mut bench = Bench::new(limits());
+    let (session, token) = bench.enter("admin");
+    let (of_alice, _) = bench.enter(NAME);
+    let nothing = AccountPatch::default;
+    // Without that right not even one's own.
+    let ticket = bench.ask(with_password(NAME, nothing(), "another trombone"), Some((NAME, &of_alice)));
+    bench.settle();
+    assert_eq!(bench.answer(ticket).unwrap().unwrap_err().reason(), "MISSING_PRIVILEGE");
+    // One's own role stays somebody else's to change, and the password as it is.
+    let ticket =
+        bench.ask(with_password("admin", to(Role::ReadOnly), "b4ssoon-1"), Some(("admin", &session)));
+    bench.settle();
+    assert_eq!(bench.answer(ticket).unwrap().unwrap_err().reason(), "OWN_ACCOUNT");
+    // One's own is another than the present one.
+    let mail = AccountPatch { email: Some(Some("a@x.example".into())), ..nothing() };
+    let ticket = bench.ask(with_password("admin", mail.clone(), "tr0mbone"), Some(("admin", &session)));
+    bench.settle();
+    let refused = bench.answer(ticket).unwrap().unwrap_err();
+    assert_eq!((refused.reason().as_str(), refused.fields()[0].0.as_str()), ("WEAK_PASSWORD", "password"));
+    assert_eq!(bench.machine.accounts.by_name("admin").unwrap().email, None);
+    // The session that sets it goes on, unless something else ends it.
+    let (_, other) = bench.enter("admin");
+    bench.told();
+    let ticket = bench.ask(with_password("admin", mail, "b4ssoon-1"), Some(("admin", &session)));
+    bench.settle();
+    assert!(bench.answer(ticket).unwrap().is_ok());
+    assert!(bench.token(&token).is_ok() && bench.token(&other).is_err());
+    let told = bench.told();
+    let what: Vec<&str> = told
+        .iter()
+        .filter(|event| event.starts_with("user "))
+        .filter_map(|one| one.split(' ').nth(2))
+        .collect();
+    assert_eq!(what, ["updated", "password-changed"]);
+    let demand = AccountPatch { password_change_required: Some(true), ..nothing() };
+    let ticket = bench.ask(with_password("admin", demand, "b4ssoon-2"), Some(("admin", &session)));
+    bench.settle();
+    assert!(bench.answer(ticket).unwrap().is_ok());
+    assert!(bench.token(&token).is_err());
+    assert!(bench.machine.accounts.by_name("admin").unwrap().password_change_required);
+}
+
+#[test]
+fn a_change_with_a_password_waits_for_its_hash_and_is_judged_again_by_what_holds_then() {
+    let mut bench = Bench::new(limits());
+    let (session, _) = bench.enter("admin");
+    bench.settle();
+    let change = with_password(NAME, to(Role::ReadOnly), "another trombone");
+    let ticket = bench.ask(change, Some(("admin", &session)));
+    // The account is gone before the hash is there.
+    let gone = bench.ask(
+        |id| Call::DeleteUser { ticket: Ticket::new(id), user: NAME.to_owned() },
+        Some(("admin", &session)),
+    );
+    bench.batch().unwrap();
+    bench.step(Event::Written(Outcome::Stored));
+    assert!(bench.answer(gone).unwrap().is_ok());
+    bench.settle();
+    assert_eq!(bench.answer(ticket).unwrap().unwrap_err().code, Code::NotFound);
+    assert!(bench.machine.accounts.by_name(NAME).is_none());
+}

@@ -255,10 +255,12 @@ fn what_counts_for_a_policy_that_cannot_be_read_is_never_weaker_than_the_default
     let mut weak = default.clone();
     (weak.lockout.threshold, weak.lockout.address_threshold) = (90, 900);
     (weak.lockout.first_delay_secs, weak.lockout.max_delay_secs, weak.lockout.address_delay_secs) = (1, 1, 1);
+    weak.lockout.forget_after_secs = 1;
     weak.sessions.idle_secs = 86_400;
     let (limits, wanted) = (Chosen::unread(&weak).limits(&weak).unwrap(), default.limits().unwrap());
     assert_eq!(limits.lockout.threshold, wanted.lockout.threshold);
     assert_eq!(limits.lockout.max_delay, wanted.lockout.max_delay);
+    assert_eq!(limits.lockout.forget_after, wanted.lockout.forget_after);
     assert_eq!(limits.sessions.idle_limit, wanted.sessions.idle_limit);
     assert_eq!(limits.policy, wanted.policy);
     let words = limits.words();
@@ -270,6 +272,63 @@ fn what_counts_for_a_policy_that_cannot_be_read_is_never_weaker_than_the_default
     ] {
         assert!(words.contains(&number), "{words}");
     }
+}
+
+#[test]
+fn failures_are_forgotten_no_sooner_than_the_longest_delay_ends() {
+    let config = crate::config::Config::default();
+    let configured = i64::try_from(config.lockout.max_delay_secs).unwrap();
+    let span = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let wanted = |after: i64, delay: Option<i64>| v1::AccountPolicy {
+        lockout_forget_after: span(after),
+        lockout_max_delay: delay.and_then(span),
+        ..Default::default()
+    };
+    let mut bench = Bench::new(limits());
+    let set = |bench: &mut Bench, policy: v1::AccountPolicy| {
+        let call = |ticket| Call::UpdateAccountPolicy {
+            ticket: Ticket::new(ticket),
+            wanted: Box::new(policy),
+            mask: None,
+        };
+        let ticket = bench.ask(call, Some(("admin", "")));
+        if bench.out.iter().any(|action| matches!(action, Action::KeepPolicy(_))) {
+            bench.out.clear();
+            bench.step(Event::PolicyKept { stored: true });
+        }
+        bench.answer(ticket).expect("an answer")
+    };
+    let before = bench.machine.limits;
+    for (after, delay) in [
+        (0, None),
+        (-1, None),
+        (configured - 1, None),
+        (299, Some(300)),
+        (86_401, None),
+        (86_401, Some(86_400)),
+    ] {
+        let refused = set(&mut bench, wanted(after, delay)).unwrap_err();
+        let fields: Vec<String> = refused.fields().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields, ["policy.lockout_forget_after"], "{after} {delay:?}: {refused}");
+    }
+    assert_eq!(bench.machine.limits, before);
+    // Shorter than the configured delay where a shorter one is set with it; both outlive a restart.
+    set(&mut bench, wanted(300, Some(300))).unwrap();
+    let lockout = bench.machine.limits.lockout;
+    assert_eq!((lockout.max_delay, lockout.forget_after), (Millis::from_secs(300), Millis::from_secs(300)));
+    let chosen = Chosen {
+        lockout_max_delay_secs: Some(300),
+        lockout_forget_after_secs: Some(300),
+        ..Chosen::default()
+    };
+    assert_eq!(chosen.limits(&config).unwrap().lockout.forget_after, Millis::from_secs(300));
+    // It is held to the delay that was set before, and follows one that is set later.
+    assert!(set(&mut bench, wanted(299, None)).is_err());
+    set(&mut bench, wanted(400, None)).unwrap();
+    assert_eq!(bench.machine.limits.lockout.forget_after, Millis::from_secs(400));
+    let longer = v1::AccountPolicy { lockout_max_delay: span(600), ..Default::default() };
+    set(&mut bench, longer).unwrap();
+    assert_eq!(bench.machine.limits.lockout.forget_after, Millis::from_secs(600));
 }
 
 #[test]

@@ -32,8 +32,7 @@ fn delete(id: TicketId) -> Call {
 
 fn give(user: &str, role: &str) -> impl FnOnce(TicketId) -> Call {
     let patch = AccountPatch { role: Some(name(role)), ..AccountPatch::default() };
-    let user = user.to_owned();
-    move |id| Call::UpdateUser { ticket: Ticket::new(id), user, patch: Box::new(patch), unlock: false }
+    update(user, patch)
 }
 
 impl Bench {
@@ -49,7 +48,7 @@ impl Bench {
     }
 
     /// `<domain> <component> <what>` of what was told since the last time.
-    fn told(&mut self) -> Vec<String> {
+    pub(super) fn told(&mut self) -> Vec<String> {
         let told = self.out.iter().filter_map(|action| match action {
             Action::Publish(event) => Some(format!("{} {} {}", event.domain, event.component, event.what)),
             _ => None,
@@ -195,10 +194,7 @@ fn an_account_is_over_when_it_expires_and_its_sessions_with_it() {
     let mut bench = Bench::new(limits());
     let end = UnixMillis(bench.now.wall.0 + 20_000);
     let patch = AccountPatch { expires_at: Some(Some(end)), ..AccountPatch::default() };
-    let expire = |user: &str| {
-        let (user, patch) = (user.to_owned(), Box::new(patch.clone()));
-        move |id| Call::UpdateUser { ticket: Ticket::new(id), user, patch, unlock: false }
-    };
+    let expire = |user: &'static str| update(user, patch.clone());
     assert_eq!(bench.done(expire("admin"), "admin"), Err("OWN_ACCOUNT".into()));
     bench.done(expire(NAME), "admin").unwrap();
     let (_, token) = bench.enter(NAME);
@@ -238,6 +234,7 @@ fn an_account_is_over_when_it_expires_and_its_sessions_with_it() {
         user: NAME.into(),
         patch: Box::new(patch),
         unlock: true,
+        password: None,
     };
     bench.done(renew, "admin").unwrap();
     bench.enter(NAME);

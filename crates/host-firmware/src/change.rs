@@ -1,0 +1,305 @@
+//! What clients wish, judged by what the firmware reports, and what is to be done about it next.
+
+use std::collections::BTreeMap;
+
+use crate::report::{Report, Value};
+use crate::{Applied, ResetKeys, Seen, Wishes};
+
+/// What a client asks for. What it leaves out stays as it is wished.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// All attributes as the manufacturer sets them; what was wished of attributes before is no longer.
+    pub to_defaults: bool,
+    /// Values of attributes, by their names.
+    pub attributes: BTreeMap<String, Value>,
+    /// Boot options in the order in which they are to be tried; what is left out stays behind them.
+    pub boot_order: Option<Vec<String>>,
+    /// Boot options that are to be tried, or no longer.
+    pub boot_options: BTreeMap<String, bool>,
+    /// Whether secure boot shall be enforced.
+    pub secure_boot: Option<bool>,
+    /// What is to become of its keys.
+    pub reset_keys: Option<ResetKeys>,
+}
+
+/// One thing that is wrong with a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such attribute.
+    UnknownAttribute(String),
+    /// The attribute is shown only.
+    ReadOnly(String),
+    /// The attribute cannot be that.
+    Value {
+        /// The attribute.
+        attribute: String,
+        /// Why, in words for people.
+        why: String,
+    },
+    /// The order names what is no boot option, or one twice.
+    Order(String),
+    /// There is no such boot option.
+    UnknownBootOption(String),
+    /// The firmware has no secure boot.
+    NoSecureBoot,
+}
+
+/// What is wished after a change: `None` when everything is so already. `pending` is what is wished and no boot has taken; `fresh` becomes the id of
+/// other wishes.
+///
+/// # Errors
+/// All that is wrong; nothing has changed then.
+pub fn change(
+    report: &Report,
+    pending: Option<&Wishes>,
+    change: Change,
+    fresh: String,
+) -> Result<Option<Wishes>, Vec<Refusal>> {
+    let wrong = wrong(report, &change);
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let mut wishes = pending.cloned().unwrap_or_default();
+    if change.to_defaults {
+        wishes.to_defaults = true;
+        wishes.attributes.clear();
+    }
+    wishes.attributes.extend(change.attributes);
+    // What the attribute has anyway when the rest is taken is no wish.
+    let to_defaults = wishes.to_defaults;
+    wishes.attributes.retain(|name, value| {
+        report.attribute(name).is_some_and(|attribute| {
+            let without = if to_defaults { &attribute.default } else { &attribute.current };
+            !attribute.read_only && value != without
+        })
+    });
+    if let Some(order) = change.boot_order {
+        wishes.boot_order = Some(report.ordered(&order)).filter(|order| *order != report.boot_order);
+    }
+    wishes.boot_options.extend(change.boot_options);
+    wishes
+        .boot_options
+        .retain(|name, enabled| report.boot_option(name).is_some_and(|option| option.enabled != *enabled));
+    if let Some(wanted) = change.secure_boot {
+        let is_so = report.secure_boot.is_some_and(|secure| secure.enabled == wanted);
+        wishes.secure_boot = Some(wanted).filter(|_| !is_so);
+    }
+    wishes.reset_keys = change.reset_keys.or(wishes.reset_keys);
+    if pending == Some(&wishes) {
+        return Ok(Some(wishes));
+    }
+    Ok(Some(Wishes { id: fresh, ..wishes }).filter(|wishes| !wishes.is_empty()))
+}
+
+fn wrong(report: &Report, change: &Change) -> Vec<Refusal> {
+    let mut out = Vec::new();
+    for (name, value) in &change.attributes {
+        match report.attribute(name) {
+            None => out.push(Refusal::UnknownAttribute(name.clone())),
+            // What comes back as it was shown says nothing.
+            Some(attribute) if attribute.read_only && attribute.current == *value => {}
+            Some(attribute) if attribute.read_only => out.push(Refusal::ReadOnly(name.clone())),
+            Some(attribute) => {
+                if let Err(why) = attribute.kind.check(value) {
+                    out.push(Refusal::Value { attribute: name.clone(), why });
+                }
+            }
+        }
+    }
+    let order = change.boot_order.iter().flatten();
+    for (at, name) in order.clone().enumerate() {
+        if report.boot_option(name).is_none() || order.clone().take(at).any(|before| before == name) {
+            out.push(Refusal::Order(name.clone()));
+        }
+    }
+    for name in change.boot_options.keys().filter(|name| report.boot_option(name).is_none()) {
+        out.push(Refusal::UnknownBootOption(name.clone()));
+    }
+    if report.secure_boot.is_none() && (change.secure_boot.is_some() || change.reset_keys.is_some()) {
+        out.push(Refusal::NoSecureBoot);
+    }
+    out
+}
+
+/// What is to be done next about wishes and the mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: the firmware knows what is wished.
+    Nothing,
+    /// A boot has taken them: that is to be stored in their place.
+    Over(Applied),
+    /// This is to be put into the mailbox.
+    Put(Option<Wishes>),
+}
+
+/// Whether a boot has taken these wishes.
+#[must_use]
+pub fn is_over(wishes: &Wishes, seen: &Seen) -> bool {
+    seen.applied.as_ref().is_some_and(|applied| applied.id == wishes.id)
+}
+
+/// What is to be done next, given what is stored and what the mailbox shows.
+#[must_use]
+pub fn next(stored: Option<&Wishes>, seen: &Seen) -> Next {
+    if let (Some(wishes), Some(applied)) = (stored, &seen.applied)
+        && is_over(wishes, seen)
+    {
+        return Next::Over(applied.clone());
+    }
+    if stored.map(|wishes| wishes.id.as_str()) == seen.wishes.as_deref() {
+        return Next::Nothing;
+    }
+    Next::Put(stored.cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FirmwareBox;
+    use crate::report::{Attribute, BootOption, Kind, SecureBoot, SecureBootMode};
+
+    fn report() -> Report {
+        let attribute = |name: &str, kind: Kind, current: Value, default: Value, read_only| Attribute {
+            name: name.to_owned(),
+            display_name: String::new(),
+            help: String::new(),
+            menu_path: String::new(),
+            kind,
+            read_only,
+            current,
+            default,
+        };
+        let option = |name: &str| BootOption {
+            name: name.to_owned(),
+            display_name: String::new(),
+            device_path: String::new(),
+            alias: None,
+            enabled: true,
+        };
+        Report {
+            attributes: vec![
+                attribute("Smt", Kind::Boolean, Value::Boolean(true), Value::Boolean(true), false),
+                attribute(
+                    "Retries",
+                    Kind::Integer { lower: 0, upper: 10, step: 2 },
+                    Value::Integer(4),
+                    Value::Integer(2),
+                    false,
+                ),
+                attribute(
+                    "Version",
+                    Kind::Text { shortest: 0, longest: 8 },
+                    Value::Text("1.2".into()),
+                    Value::Text("1.2".into()),
+                    true,
+                ),
+            ],
+            boot_options: vec![option("Boot0000"), option("Boot0001"), option("Boot0002")],
+            boot_order: ["Boot0000", "Boot0001", "Boot0002"].map(str::to_owned).to_vec(),
+            secure_boot: Some(SecureBoot { enabled: true, active: true, mode: SecureBootMode::User }),
+        }
+    }
+
+    fn set(name: &str, value: Value) -> Change {
+        Change { attributes: [(name.to_owned(), value)].into(), ..Change::default() }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_as_a_whole_and_changes_nothing() {
+        let mut all = set("Smt", Value::Integer(1));
+        all.attributes.insert("Nope".into(), Value::Boolean(true));
+        all.attributes.insert("Retries".into(), Value::Integer(3));
+        all.attributes.insert("Version".into(), Value::Text("2".into()));
+        all.boot_order = Some(vec!["Boot0001".into(), "Boot0001".into(), "Boot0009".into()]);
+        all.boot_options.insert("Boot0009".into(), false);
+        let told = change(&report(), None, all, "a".into()).unwrap_err();
+        assert_eq!(
+            told,
+            [
+                Refusal::UnknownAttribute("Nope".into()),
+                Refusal::Value {
+                    attribute: "Retries".into(),
+                    why: "it has to be from 0 to 10, in steps of 2".into()
+                },
+                Refusal::Value { attribute: "Smt".into(), why: "it has to be true or false".into() },
+                Refusal::ReadOnly("Version".into()),
+                Refusal::Order("Boot0001".into()),
+                Refusal::Order("Boot0009".into()),
+                Refusal::UnknownBootOption("Boot0009".into()),
+            ]
+        );
+        let none = Report { secure_boot: None, ..report() };
+        let enable = Change { secure_boot: Some(true), ..Change::default() };
+        assert_eq!(change(&none, None, enable, "a".into()), Err(vec![Refusal::NoSecureBoot]));
+    }
+
+    #[test]
+    fn what_is_so_already_is_no_wish_and_a_wish_can_be_taken_back() {
+        let report = report();
+        let as_shown = change(&report, None, set("Version", Value::Text("1.2".into())), "a".into());
+        assert_eq!(as_shown, Ok(None));
+        let off = change(&report, None, set("Smt", Value::Boolean(false)), "a".into()).unwrap().unwrap();
+        assert_eq!(off.id, "a");
+        let same = change(&report, Some(&off), set("Smt", Value::Boolean(false)), "b".into()).unwrap();
+        assert_eq!(same.as_ref(), Some(&off), "the same once more is the same wish");
+        let back = change(&report, Some(&off), set("Smt", Value::Boolean(true)), "c".into());
+        assert_eq!(back, Ok(None));
+        let order = Change { boot_order: Some(vec!["Boot0000".into()]), ..Change::default() };
+        assert_eq!(change(&report, None, order, "d".into()), Ok(None));
+    }
+
+    #[test]
+    fn defaults_go_before_what_is_set_by_name() {
+        let report = report();
+        let off = change(&report, None, set("Smt", Value::Boolean(false)), "a".into()).unwrap();
+        let reset = Change { to_defaults: true, ..Change::default() };
+        let reset = change(&report, off.as_ref(), reset, "b".into()).unwrap().unwrap();
+        assert!(reset.to_defaults && reset.attributes.is_empty());
+        let four =
+            change(&report, Some(&reset), set("Retries", Value::Integer(4)), "c".into()).unwrap().unwrap();
+        assert_eq!(four.attributes.len(), 1, "it is 4 now, and would not be after the defaults");
+        let mut host = FirmwareBox { report: Some(report), ..FirmwareBox::default() };
+        host.put(Some(four));
+        assert!(host.boot());
+        let after = host.report.as_ref().unwrap();
+        assert_eq!(after.attribute("Retries").unwrap().current, Value::Integer(4));
+    }
+
+    #[test]
+    fn one_boot_takes_wishes_once() {
+        let wishes = change(&report(), None, set("Smt", Value::Boolean(false)), "a".into()).unwrap();
+        let mut host = FirmwareBox { report: Some(report()), revision: 1, ..FirmwareBox::default() };
+        assert_eq!(next(wishes.as_ref(), &host.seen(0)), Next::Put(wishes.clone()));
+        host.put(wishes.clone());
+        assert_eq!(next(wishes.as_ref(), &host.seen(1)), Next::Nothing);
+        assert!(host.boot());
+        assert!(!host.boot(), "although nobody has taken them away");
+        assert_eq!(host.revision, 2);
+        let Next::Over(applied) = next(wishes.as_ref(), &host.seen(2)) else { panic!("a boot took them") };
+        assert!(applied.not_taken.is_empty());
+        assert_eq!(next(None, &host.seen(2)), Next::Put(None));
+        host.put(None);
+        assert_eq!(next(None, &host.seen(2)), Next::Nothing);
+        assert_eq!(host.seen(2).report, None, "who knows it is not told again");
+        assert!(host.seen(1).report.is_some());
+    }
+
+    #[test]
+    fn secure_boot_counts_from_the_next_boot_on_and_only_with_keys() {
+        let mut host = FirmwareBox { report: Some(report()), revision: 1, ..FirmwareBox::default() };
+        let delete = Change { reset_keys: Some(ResetKeys::DeleteAll), ..Change::default() };
+        host.put(change(&report(), None, delete, "a".into()).unwrap());
+        host.boot();
+        let secure = host.report.as_ref().unwrap().secure_boot.unwrap();
+        assert_eq!((secure.enabled, secure.active, secure.mode), (true, false, SecureBootMode::Setup));
+        let twice = Change {
+            reset_keys: Some(ResetKeys::AllToDefault),
+            secure_boot: Some(false),
+            ..Change::default()
+        };
+        host.put(change(host.report.as_ref().unwrap(), None, twice, "b".into()).unwrap());
+        host.boot();
+        let secure = host.report.as_ref().unwrap().secure_boot.unwrap();
+        assert_eq!((secure.enabled, secure.active, secure.mode), (false, false, SecureBootMode::User));
+    }
+}

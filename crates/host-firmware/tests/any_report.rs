@@ -1,0 +1,145 @@
+//! Reports of any content: what is believed stays so, whatever is wished of it.
+
+use std::collections::BTreeMap;
+
+use host_firmware::{
+    Attribute, BootOption, Change, Choice, FirmwareBox, Kind, Next, Report, SecureBoot, SecureBootMode,
+    Value, change, is_over, next,
+};
+use proptest::prelude::*;
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<bool>().prop_map(Value::Boolean),
+        (-4_i64..20).prop_map(Value::Integer),
+        "[a-c]{0,3}".prop_map(Value::Text),
+    ]
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    let choices = prop::collection::vec("[a-c]{0,2}", 0..4).prop_map(|names| {
+        names.into_iter().map(|name| Choice { name, display_name: String::new() }).collect::<Vec<_>>()
+    });
+    prop_oneof![
+        Just(Kind::Boolean),
+        (-3_i64..3, -3_i64..10, 0_i64..4).prop_map(|(lower, upper, step)| Kind::Integer {
+            lower,
+            upper,
+            step
+        }),
+        (0_u32..3, 0_u32..4).prop_map(|(shortest, longest)| Kind::Text { shortest, longest }),
+        choices.prop_map(|choices| Kind::Enumeration { choices }),
+    ]
+}
+
+fn attribute() -> impl Strategy<Value = Attribute> {
+    ("[A-C]", kind(), value(), value(), any::<bool>()).prop_map(
+        |(name, kind, current, default, read_only)| Attribute {
+            name,
+            display_name: String::new(),
+            help: String::new(),
+            menu_path: String::new(),
+            kind,
+            read_only,
+            current,
+            default,
+        },
+    )
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    let options = prop::collection::vec(("Boot000[0-3]", any::<bool>()), 0..4);
+    let order = prop::collection::vec("Boot000[0-3]", 0..4);
+    (prop::collection::vec(attribute(), 0..4), options, order, any::<Option<bool>>()).prop_map(
+        |(attributes, options, order, secure)| Report {
+            attributes,
+            boot_order: if order.len() % 2 == 0 {
+                options.iter().map(|(name, _)| name.clone()).collect()
+            } else {
+                order
+            },
+            boot_options: options
+                .into_iter()
+                .map(|(name, enabled)| BootOption {
+                    name,
+                    display_name: String::new(),
+                    device_path: String::new(),
+                    alias: None,
+                    enabled,
+                })
+                .collect(),
+            secure_boot: secure.map(|enabled| SecureBoot {
+                enabled,
+                active: enabled,
+                mode: SecureBootMode::User,
+            }),
+        },
+    )
+}
+
+/// What of a report can be believed.
+fn believed(report: Report) -> Report {
+    let mut out = Report { secure_boot: report.secure_boot, ..Report::default() };
+    for attribute in report.attributes {
+        out.attributes.push(attribute);
+        if out.check().is_err() {
+            out.attributes.pop();
+        }
+    }
+    for option in report.boot_options {
+        if out.boot_option(&option.name).is_none() {
+            out.boot_order.push(option.name.clone());
+            out.boot_options.push(option);
+        }
+    }
+    let ordered = out.ordered(&report.boot_order);
+    Report { boot_order: ordered, ..out }
+}
+
+fn wanted() -> impl Strategy<Value = Change> {
+    let attributes = prop::collection::btree_map("[A-D]", value(), 0..3);
+    let order = prop::option::of(prop::collection::vec("Boot000[0-4]", 0..4));
+    let options: BoxedStrategy<BTreeMap<String, bool>> =
+        prop::collection::btree_map("Boot000[0-4]", any::<bool>(), 0..2).boxed();
+    (any::<bool>(), attributes, order, options, any::<Option<bool>>()).prop_map(
+        |(to_defaults, attributes, boot_order, boot_options, secure_boot)| Change {
+            to_defaults,
+            attributes,
+            boot_order,
+            boot_options,
+            secure_boot,
+            reset_keys: None,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_was_taken_is_wholly_taken_and_is_a_report_again(report in report(), first in wanted(), second in wanted()) {
+        let report = believed(report);
+        prop_assert_eq!(report.check(), Ok(()));
+        let mut host = FirmwareBox { report: Some(report.clone()), revision: 1, ..FirmwareBox::default() };
+        let mut stored = None;
+        for (at, wanted) in [first, second].into_iter().enumerate() {
+            match change(&report, stored.as_ref(), wanted, at.to_string()) {
+                Ok(wishes) => stored = wishes,
+                Err(refusals) => prop_assert!(!refusals.is_empty()),
+            }
+        }
+        if let Next::Put(wishes) = next(stored.as_ref(), &host.seen(1)) {
+            host.put(wishes);
+        }
+        prop_assert_eq!(host.boot(), stored.is_some());
+        let after = host.report.clone().unwrap();
+        prop_assert_eq!(after.check(), Ok(()));
+        if let Some(wishes) = &stored {
+            prop_assert!(is_over(wishes, &host.seen(1)));
+            prop_assert_eq!(&host.applied.as_ref().unwrap().not_taken, &Vec::new());
+            for (name, value) in &wishes.attributes {
+                prop_assert_eq!(&after.attribute(name).unwrap().current, value);
+            }
+        } else {
+            prop_assert_eq!(after.attributes, report.attributes);
+        }
+    }
+}

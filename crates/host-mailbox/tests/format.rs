@@ -1,0 +1,162 @@
+//! The format by its bytes, and what is damaged.
+
+use std::convert::Infallible;
+
+use boot_override::{Mode, Order, Target};
+use host_mailbox::{Area, Controller, Damage, Firmware, HEAD, Layout, ReadError, Side, Slot, Unbelievable};
+
+const SIZE: u32 = 16 * 1024;
+
+fn layout() -> Layout {
+    Layout::new(SIZE).unwrap()
+}
+
+fn get(eeprom: &[u8]) -> impl FnMut(u32, u32) -> Result<Vec<u8>, Infallible> {
+    move |at, length| Ok(eeprom[at as usize..][..length as usize].to_vec())
+}
+
+fn read(eeprom: &[u8], side: Side) -> Result<Area, (Damage, Damage)> {
+    Area::read(layout(), side, None, get(eeprom)).map_err(|error| match error {
+        ReadError::Lost { first, second } => (first, second),
+        ReadError::Medium(never) => match never {},
+    })
+}
+
+fn say(eeprom: &mut [u8], side: Side, payload: &[u8]) {
+    let area = read(eeprom, side).unwrap_or_else(|(first, _)| Area::after_loss(first));
+    let write = area.write(layout(), side, payload.to_vec()).unwrap();
+    eeprom[write.at as usize..][..write.bytes.len()].copy_from_slice(&write.bytes);
+    assert_eq!(read(eeprom, side).unwrap().payload(), write.area.payload());
+}
+
+#[test]
+fn sizes_are_those_of_the_format_and_slots_fill_them() {
+    for (size, is_one) in [(8_192, false), (16_384, true), (20_480, true), (20_481, false), (65_536, true)] {
+        assert_eq!(Layout::new(size).is_some(), is_one, "{size}");
+    }
+    assert_eq!((Layout::new(262_144).is_some(), Layout::new(266_240).is_some()), (true, false));
+    let mut end = 0;
+    for side in [Side::Controller, Side::Firmware] {
+        for slot in [Slot::First, Slot::Second] {
+            let (at, length) = layout().slot(side, slot);
+            assert_eq!(at, end);
+            assert!(layout().room(side) + HEAD == length);
+            end += length;
+        }
+    }
+    assert_eq!(end, SIZE);
+}
+
+/// The example of `docs/host-mailbox.md`.
+#[test]
+fn the_bytes_are_those_of_the_page() {
+    let payload = br#"{"order":{"id":"a","target":"pxe","once":true},"wishes":null}"#;
+    let mut eeprom = vec![0xff; SIZE as usize];
+    say(&mut eeprom, Side::Controller, payload);
+    let head = [
+        0x75, 0x42, 0x4d, 0x43, 0x6d, 0x62, 0x78, 0x43, 0x01, 0x00, 0x00, 0x00, 0x3d, 0x00, 0x00,
+        0x00, //
+        0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x50, 0x63, 0x3b, 0x46, 0x00, 0x00, 0x00, 0x00,
+    ];
+    assert_eq!(eeprom[..32], head);
+    assert_eq!(&eeprom[32..32 + payload.len()], payload);
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/host-mailbox.md")).unwrap();
+    for line in head.chunks(16) {
+        let line: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(page.contains(&line.join(" ")), "{line:?}");
+    }
+    let said = Controller::parse(read(&eeprom, Side::Controller).unwrap().payload()).unwrap();
+    let argument = String::new();
+    let order = Order { id: "a".into(), target: Target::Pxe, once: true, mode: Mode::Firmware, argument };
+    assert_eq!(said, Controller { order: Some(order), wishes: None });
+}
+
+#[test]
+fn what_is_damaged_is_told_and_the_other_slot_counts() {
+    let mut eeprom = vec![0xff; SIZE as usize];
+    assert_eq!(read(&eeprom, Side::Firmware), Ok(Area::default()));
+    for payload in [&b"one"[..], b"two"] {
+        say(&mut eeprom, Side::Firmware, payload);
+    }
+    let at = |slot| layout().slot(Side::Firmware, slot).0 as usize;
+    let (first, second) = (at(Slot::First), at(Slot::Second));
+    for (place, byte, damage) in [
+        (0, b'x', Damage::Magic),
+        (8, 2, Damage::Version(2)),
+        (10, 1, Damage::Magic),
+        (14, 1, Damage::Length(0x1_0003)),
+        (12, 2, Damage::Checksum),
+        (16, 0, Damage::Generation),
+        (17, 1, Damage::Checksum),
+        (24, 0, Damage::Checksum),
+        (31, 1, Damage::Magic),
+        (32, b'T', Damage::Checksum),
+    ] {
+        let mut cut = eeprom.clone();
+        assert_ne!(cut[second + place], byte, "{place}");
+        cut[second + place] = byte;
+        let area = read(&cut, Side::Firmware).unwrap();
+        assert_eq!((area.payload(), area.damaged()), (&b"one"[..], &[(Slot::Second, damage)][..]), "{place}");
+        // What is written next goes where the damage is.
+        say(&mut cut, Side::Firmware, b"three");
+        assert!(read(&cut, Side::Firmware).unwrap().damaged().is_empty());
+        // With both damaged nothing is guessed at, and what is written then counts.
+        let mut lost = eeprom.clone();
+        lost[second + place] = byte;
+        lost[first + 33] ^= 1;
+        assert_eq!(read(&lost, Side::Firmware), Err((Damage::Checksum, damage)));
+        say(&mut lost, Side::Firmware, b"four");
+        assert_eq!(read(&lost, Side::Firmware).unwrap().payload(), b"four");
+    }
+    // Both of one generation: who wrote that broke the rule. Of the same content it does not matter.
+    let copy = eeprom[first..first + 35].to_vec();
+    let mut same = eeprom.clone();
+    same[second..second + 35].copy_from_slice(&copy);
+    assert_eq!(read(&same, Side::Firmware).unwrap().payload(), b"one");
+    let mut blank = vec![0; SIZE as usize];
+    say(&mut blank, Side::Firmware, b"two");
+    let other = blank[first..first + 35].to_vec();
+    same[second..second + 35].copy_from_slice(&other);
+    assert_eq!(read(&same, Side::Firmware), Err((Damage::Twins(1), Damage::Twins(1))));
+    say(&mut same, Side::Firmware, b"three");
+    assert_eq!(read(&same, Side::Firmware).unwrap().payload(), b"three");
+}
+
+#[test]
+fn what_is_known_is_not_read_again_and_what_is_too_long_is_refused() {
+    let mut eeprom = vec![0xff; SIZE as usize];
+    say(&mut eeprom, Side::Controller, b"known");
+    let known = read(&eeprom, Side::Controller).unwrap();
+    let mut count = 0;
+    let again = Area::read(layout(), Side::Controller, Some(&known), |at, length| {
+        count += length;
+        get(&eeprom)(at, length)
+    });
+    assert_eq!((again.unwrap(), count), (known.clone(), 2 * HEAD));
+    let room = layout().room(Side::Controller) as usize;
+    assert!(known.write(layout(), Side::Controller, vec![0; room]).is_ok());
+    assert_eq!(known.write(layout(), Side::Controller, vec![0; room + 1]).unwrap_err().length, room + 1);
+}
+
+#[test]
+fn what_firmware_says_has_bounds() {
+    assert_eq!(Firmware::parse(b"").unwrap(), (Firmware::default(), None));
+    assert_eq!(Firmware::parse(b"{\"revision\":3}").unwrap().0.revision, 3);
+    // A report that cannot be believed takes nothing else with it.
+    let used = br#"{"report":{"boot_order":["Boot0000"]},"used":{"id":"a","target":"pxe"}}"#;
+    let (said, wrong) = Firmware::parse(used).unwrap();
+    assert_eq!((said.report, said.used.map(|used| used.id)), (None, Some("a".to_owned())));
+    assert_eq!(wrong.unwrap().what, "boot order");
+    let long = "x".repeat(65);
+    for (said, is_bounds) in [
+        (format!("{{\"applied\":{{\"id\":\"{long}\"}}}}"), true),
+        (format!("{{\"used\":{{\"id\":\"{long}\",\"target\":\"pxe\"}}}}"), true),
+        ("{\"applied\":{\"id\":\"a\",\"not_taken\":[{\"what\":\"A\\n\",\"why\":\"\"}]}}".to_owned(), true),
+        ("{\"revision\":-1}".to_owned(), false),
+        ("{".to_owned(), false),
+    ] {
+        let error = Firmware::parse(said.as_bytes()).unwrap_err();
+        assert_eq!(matches!(error, Unbelievable::Bounds(_)), is_bounds, "{said}: {error}");
+    }
+}

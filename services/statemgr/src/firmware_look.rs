@@ -1,0 +1,253 @@
+//! The mailboxes of the hosts' firmware settings: looked at, given what is wished, and believed when they say that a boot has taken it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hal::FirmwareMailbox;
+use host_firmware::{Applied, Next, Seen};
+use ipc::{Json, StateError};
+use schema::v1alpha1 as v1;
+use units::Millis;
+
+use crate::Error;
+use crate::firmware::{self, Firmware};
+use crate::firmware_progress;
+use crate::shell::{Asker, By, Carried, Completion, Daemon, FirmwareUpdate};
+use crate::store::{self, FirmwareRecord, Loss};
+
+/// How long a call of a mailbox may take.
+const CALL_WITHIN: Duration = Duration::from_secs(2);
+/// Pause after a mailbox that does not show what was put there.
+const NOT_SHOWN: Millis = Millis::from_secs(1);
+/// Pause after a store that did not take that a boot has taken what was wished.
+const NOT_STORED: Millis = Millis::from_secs(10);
+
+/// The answer of a mailbox; one that takes too long does not answer.
+///
+/// # Errors
+/// The host's side does not answer.
+pub(crate) async fn answered<T>(call: impl Future<Output = Result<T, hal::Error>>) -> Result<T, hal::Error> {
+    let late = |_| Err(hal::Error::Unavailable { what: "the mailbox of the firmware's settings".to_owned() });
+    tokio::time::timeout(CALL_WITHIN, call).await.unwrap_or_else(late)
+}
+
+impl Daemon {
+    /// Loads what is stored of the firmware of those hosts that have a way to it, in the order of the board.
+    pub(crate) async fn load_firmware(
+        &mut self,
+        paths: Vec<Option<Arc<dyn FirmwareMailbox>>>,
+    ) -> Result<(), Error> {
+        let lost = Loss::of(&self.settings).await?;
+        let now = self.clock.now();
+        let mut damaged = Vec::new();
+        for (host, path) in self.hosts.iter_mut().zip(paths) {
+            let Some(path) = path else { continue };
+            let key = firmware::key(&host.id);
+            let found = store::load::<FirmwareRecord>(&self.settings, &key).await?;
+            let older = lost.damage(&key, &found);
+            let is_older = lost.touches(&found);
+            let mut record = found.value.unwrap_or_default();
+            if is_older {
+                // A boot may have taken it since, or somebody discarded it. It is not written over: a medium that could not be read this time
+                // may give the newer one again.
+                record.pending = None;
+            }
+            host.firmware = Firmware::new(path, record, found.revision, now);
+            damaged.extend(found.damage.into_iter().chain(older).map(|damage| (host.id.clone(), damage)));
+        }
+        for (host, damage) in damaged {
+            self.tell_damage("host", host, &damage);
+        }
+        Ok(())
+    }
+
+    /// Looks at the mailboxes whose time it is: now and then, and each second while a host boots.
+    pub(crate) fn look_at_firmware_of_all(&mut self) {
+        let now = self.clock.now();
+        for index in 0..self.hosts.len() {
+            let is_due = self.hosts.get(index).is_some_and(|host| {
+                host.firmware.is_due(now, host.status == v1::HostStatus::On && !host.stale)
+            });
+            if is_due {
+                self.look_at_firmware(index);
+            }
+        }
+    }
+
+    /// Looks what the firmware of a host reports, how far its boot is, and whether it knows what is wished.
+    pub(crate) fn look_at_firmware(&mut self, index: usize) {
+        let next_look = self.clock.now() + self.look_interval;
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        let Some(path) = host.firmware.path.clone() else { return };
+        if host.firmware.busy {
+            host.firmware.again = true;
+            return;
+        }
+        (host.firmware.busy, host.firmware.look_at) = (true, next_look);
+        let asked = host.firmware.shown.known;
+        let back = self.back.clone();
+        tokio::spawn(async move {
+            let seen = answered(path.look(asked)).await.map(Box::new).map_err(Box::new);
+            let _ = back.send(Completion::FirmwareSeen { host: index, asked, seen, was_put: false });
+        });
+    }
+
+    /// A mailbox has answered to a call with the revision `asked`, or not.
+    pub(crate) fn firmware_seen(
+        &mut self,
+        index: usize,
+        asked: u64,
+        seen: Result<Box<Seen>, Box<hal::Error>>,
+        was_put: bool,
+    ) {
+        let now = self.clock.now();
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        host.firmware.busy = false;
+        let again = std::mem::take(&mut host.firmware.again);
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                if host.firmware.lost(now) {
+                    tracing::warn!(host = host.id, %error, "firmware mailbox of host not responding: showing its last report");
+                }
+                return;
+            }
+        };
+        self.note_firmware(index, asked, &seen);
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        // An update that is being stored puts its own wishes there, and it is looked at again after it.
+        if host.firmware.updating {
+            return;
+        }
+        if again {
+            return self.look_at_firmware(index);
+        }
+        match host_firmware::next(host.firmware.wishes(), &seen) {
+            Next::Nothing => {}
+            // It took the wishes and does not show them.
+            Next::Put(_) if was_put => host.firmware.look_at = now + NOT_SHOWN,
+            Next::Put(wishes) => {
+                let Some(path) = host.firmware.path.clone() else { return };
+                let Ok(putting) = Arc::clone(&host.firmware.putting).try_lock_owned() else {
+                    host.firmware.look_at = now + NOT_SHOWN;
+                    return;
+                };
+                host.firmware.busy = true;
+                let asked = host.firmware.shown.known;
+                let back = self.back.clone();
+                tokio::spawn(async move {
+                    let seen = answered(path.put(wishes, asked)).await.map(Box::new).map_err(Box::new);
+                    drop(putting);
+                    let _ = back.send(Completion::FirmwareSeen { host: index, asked, seen, was_put: true });
+                });
+            }
+            Next::Over(applied) => self.take_firmware_over(index, &applied),
+        }
+    }
+
+    /// The mailbox shows this: reports and stages that are new are noted, and stages told.
+    pub(crate) fn note_firmware(&mut self, index: usize, asked: u64, seen: &Seen) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        if std::mem::take(&mut host.firmware.away) {
+            tracing::info!(host = host.id, "firmware mailbox of host responds again");
+        }
+        let before = host.firmware.shown.known;
+        if let Some(why) = host.firmware.shown.note(asked, seen) {
+            tracing::warn!(host = host.id, why, "report of firmware not believed: ignored");
+        }
+        if host.firmware.shown.known != before {
+            host.updated = wall;
+        }
+        // When what the first look finds came to be, nobody knows.
+        let is_first = !std::mem::replace(&mut host.firmware.has_looked, true);
+        let stage = host.firmware.progress.note(seen.progress, (!is_first).then_some(wall));
+        let Some(stage) = stage.filter(|_| !is_first) else { return };
+        if host.status == v1::HostStatus::Off {
+            return;
+        }
+        host.updated = wall;
+        if !host.firmware.stages.take(now) {
+            return;
+        }
+        let id = host.id.clone();
+        let message = format!("{id}: boot: {}", firmware_progress::words(stage));
+        self.tell("host", id, "boot_progress", message, &By::default(), None);
+    }
+
+    /// A boot has taken what was wished: that is stored in its place.
+    fn take_firmware_over(&mut self, index: usize, applied: &Applied) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        if now < host.firmware.store_at {
+            return;
+        }
+        let mut record = host.firmware.record.clone();
+        let Some(taken) = firmware::take(&mut record, applied, wall) else { return };
+        host.firmware.updating = true;
+        let (bucket, key, revision) =
+            (self.settings.clone(), firmware::key(&host.id), host.firmware.revision);
+        let back = self.back.clone();
+        tokio::spawn(async move {
+            let stored = bucket.commit(&key, &Json(record.clone()), revision).await;
+            let result = stored.map_err(StateError::of_change).map(|revision| Carried {
+                record,
+                revision: Some(revision),
+                taken: Some(taken),
+                changed: None,
+                seen: Vec::new(),
+            });
+            let update = FirmwareUpdate { index, by: By::default(), asker: Asker::Boot, result };
+            let _ = back.send(Completion::FirmwareUpdated(Box::new(update)));
+        });
+    }
+
+    /// It is stored what is wished of a firmware, or what a boot took of that, or it is not: now it counts, and now the client is told.
+    pub(crate) fn firmware_updated(&mut self, update: FirmwareUpdate) {
+        let FirmwareUpdate { index, by, asker, result } = update;
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        host.firmware.updating = false;
+        let result = match result {
+            Ok(carried) => {
+                (host.firmware.record, host.firmware.revision) = (carried.record, carried.revision);
+                if carried.taken.is_some() || carried.changed.is_some() {
+                    host.updated = wall;
+                }
+                let id = host.id.clone();
+                for (asked, seen) in &carried.seen {
+                    self.note_firmware(index, *asked, seen);
+                }
+                if let Some(taken) = carried.taken {
+                    self.tell("host", id.clone(), "change", taken.message(&id), &By::default(), None);
+                }
+                if let Some(changed) = carried.changed {
+                    self.tell("host", id.clone(), "change", format!("{id}: {changed}"), &by, None);
+                }
+                Ok(self.firmware_of(index))
+            }
+            Err(status) => {
+                if matches!(asker, Asker::Boot) {
+                    // The host does not take it again whatever is stored; it is shown as it is stored.
+                    tracing::warn!(host = host.id, %status, "cannot store that boot took firmware settings");
+                    host.firmware.store_at = now + NOT_STORED;
+                    host.firmware.look_at = now + NOT_STORED;
+                    return;
+                }
+                Err(status)
+            }
+        };
+        match asker {
+            Asker::Update(Some(reply)) => {
+                let answer = result.map(|firmware| v1::UpdateHostFirmwareResponse { firmware });
+                self.outbox.answer(reply, answer);
+            }
+            Asker::Discard(Some(reply)) => {
+                let answer = result.map(|firmware| v1::DiscardHostFirmwareChangesResponse { firmware });
+                self.outbox.answer(reply, answer);
+            }
+            Asker::Update(None) | Asker::Discard(None) | Asker::Boot => {}
+        }
+        self.look_at_firmware(index);
+    }
+}

@@ -1,0 +1,367 @@
+//! What is wished of a host's firmware on its way to the host and back, while statemgr is killed and the mailbox is away.
+
+mod support;
+
+use std::time::Duration;
+
+use host_firmware::{Progress, Stage, Value};
+use ipc::{CallContext, Code, EventItem, Events, Principal, Status};
+use schema::rpc::{host_firmware_service as service, host_service};
+use schema::v1alpha1 as v1;
+use support::{Bench, Firmware, Reach, on, quick};
+use v1::firmware_value::Value as Wire;
+
+fn context() -> CallContext {
+    let principal = Principal { username: "alice".into(), ..Principal::default() };
+    CallContext::new().with_principal(principal).with_patience(Duration::from_secs(5))
+}
+
+async fn get(bench: &Bench) -> Result<v1::HostFirmware, Status> {
+    let request = v1::GetHostFirmwareRequest { host_name: "system".into() };
+    let answer = bench.client.call(service::GET_HOST_FIRMWARE, &request, &context()).await?;
+    Ok(answer.firmware.expect("a firmware"))
+}
+
+async fn update(bench: &Bench, request: v1::UpdateHostFirmwareRequest) -> Result<v1::HostFirmware, Status> {
+    let request = v1::UpdateHostFirmwareRequest { host_name: "system".into(), ..request };
+    let answer = bench.client.call(service::UPDATE_HOST_FIRMWARE, &request, &context()).await?;
+    Ok(answer.firmware.expect("a firmware"))
+}
+
+async fn discard(bench: &Bench) -> Result<v1::HostFirmware, Status> {
+    let request = v1::DiscardHostFirmwareChangesRequest { host_name: "system".into() };
+    let answer = bench.client.call(service::DISCARD_HOST_FIRMWARE_CHANGES, &request, &context()).await?;
+    Ok(answer.firmware.expect("a firmware"))
+}
+
+fn wish(name: &str, value: Wire) -> v1::UpdateHostFirmwareRequest {
+    v1::UpdateHostFirmwareRequest {
+        attributes: [(name.to_owned(), v1::FirmwareValue { value: Some(value) })].into(),
+        ..v1::UpdateHostFirmwareRequest::default()
+    }
+}
+
+/// Polls until the firmware is shown as wanted: state has no other signal a client could wait for across restarts.
+async fn until(bench: &Bench, what: &str, wanted: impl Fn(&v1::HostFirmware) -> bool) -> v1::HostFirmware {
+    for _ in 0..1_500 {
+        if let Ok(firmware) = get(bench).await
+            && wanted(&firmware)
+        {
+            return firmware;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the firmware never was {what}: {:?}", get(bench).await);
+}
+
+async fn known(bench: &Bench) -> v1::HostFirmware {
+    until(bench, "known", |firmware| !firmware.stale).await
+}
+
+/// As [`until`], of what lies in the mailbox.
+async fn until_pending(firmware: &Firmware, wanted: Option<&str>) {
+    let is_so = async {
+        while firmware.pending().as_deref() != wanted {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), is_so).await.expect("in the mailbox");
+}
+
+async fn told(events: &mut Events) -> v1::Event {
+    let next = async {
+        loop {
+            if let EventItem::Event(event) = events.next().await.expect("events") {
+                return event;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), next).await.expect("an event")
+}
+
+async fn bench(config: twin::Config) -> (Bench, Firmware) {
+    let firmware = Firmware::reported();
+    let bench = Bench::with_firmware(config, Some(firmware.clone())).await;
+    known(&bench).await;
+    (bench, firmware)
+}
+
+#[tokio::test]
+async fn what_is_wished_is_stored_put_there_and_taken_by_a_boot_that_nobody_saw() {
+    let (mut bench, firmware) = bench(quick()).await;
+    let watcher = bench.bus.client("eventlog").await;
+    let mut events = watcher.subscribe_events("event.host.system.change").await.expect("subscribed");
+    let wished = update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("wished");
+    assert_eq!(wished.pending_by, "alice");
+    // Whoever is answered may start the host at once.
+    assert_eq!(firmware.pending().as_ref(), Some(&wished.pending_id));
+    let event = told(&mut events).await;
+    assert_eq!(event.message, "system: wished of the firmware at the next boot: Smt");
+    assert_eq!(event.principal.as_deref(), Some("alice"));
+
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    let again = known(&bench).await;
+    assert_eq!(
+        (&again.pending_id, &again.pending_by, again.pending_at),
+        (&wished.pending_id, &wished.pending_by, wished.pending_at)
+    );
+
+    bench.kill_statemgr().await;
+    assert!(firmware.boot());
+    assert_eq!(firmware.current("Smt"), Value::Boolean(false));
+    bench.start_statemgr().await;
+    let taken = until(&bench, "through with it", |firmware| firmware.pending_id.is_empty()).await;
+    assert!(taken.applied_at.is_some() && taken.refusals.is_empty());
+    assert_eq!(taken.attributes[0].current, Some(v1::FirmwareValue { value: Some(Wire::Boolean(false)) }));
+    let event = told(&mut events).await;
+    assert_eq!(event.message, "system: a boot took 1 of 1 firmware settings that were wished");
+    until_pending(&firmware, None).await;
+    assert!(!firmware.boot(), "once");
+}
+
+#[tokio::test]
+async fn what_a_boot_did_not_take_is_told_and_kept() {
+    let (mut bench, firmware) = bench(quick()).await;
+    update(&bench, wish("Retries", Wire::Integer(5))).await.expect("wished");
+    // The firmware is another by then.
+    firmware.write(|host| host.report.as_mut().expect("a report").attributes.remove(1));
+    assert!(firmware.boot());
+    for _ in 0..2 {
+        let taken = until(&bench, "through with it", |firmware| firmware.pending_id.is_empty()).await;
+        assert_eq!(taken.refusals[0].what, "Retries");
+        assert!(taken.applied_at.is_some());
+        bench.kill_statemgr().await;
+        bench.start_statemgr().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_has_no_effect() {
+    let (bench, firmware) = bench(on()).await;
+    let before = update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("wished");
+    let in_the_mailbox = firmware.write(|host| host.wishes.clone());
+    let empty = v1::UpdateHostFirmwareRequest {
+        attributes: [("Smt".to_owned(), v1::FirmwareValue::default())].into(),
+        ..v1::UpdateHostFirmwareRequest::default()
+    };
+    let order = v1::UpdateHostFirmwareRequest {
+        boot_order: Some(v1::BootOrder { names: vec!["Boot0007".into()] }),
+        reset_to_defaults: true,
+        ..wish("Retries", Wire::Integer(4))
+    };
+    let other =
+        v1::UpdateHostFirmwareRequest { pending_id: "older".into(), ..wish("Retries", Wire::Integer(4)) };
+    let table = [
+        (wish("Nope", Wire::Boolean(true)), Code::InvalidArgument, "", "attributes.Nope"),
+        (wish("Version", Wire::Text("2".into())), Code::InvalidArgument, "", "attributes.Version"),
+        (wish("Retries", Wire::Text("2".into())), Code::InvalidArgument, "", "attributes.Retries"),
+        (empty, Code::InvalidArgument, "", "attributes.Smt"),
+        (order, Code::InvalidArgument, "", "boot_order"),
+        (other, Code::Aborted, "FIRMWARE_SETTINGS_CHANGED", ""),
+    ];
+    for (request, code, reason, wrong) in table {
+        let status = update(&bench, request).await.expect_err("refused");
+        assert_eq!((status.code, status.reason().as_str()), (code, reason), "{status}");
+        let fields: Vec<String> = status.fields().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields.first().map_or("", String::as_str), wrong, "{status}");
+        assert_eq!(get(&bench).await.expect("shown"), before);
+        assert_eq!(firmware.write(|host| host.wishes.clone()), in_the_mailbox);
+    }
+    let request = v1::GetHostFirmwareRequest { host_name: "nobody".into() };
+    let status = bench.client.call(service::GET_HOST_FIRMWARE, &request, &context()).await;
+    assert_eq!(status.expect_err("none").reason(), "HOST_NOT_FOUND");
+    // And a boot override to what is no boot option.
+    let request = v1::UpdateHostRequest {
+        host_name: "system".into(),
+        host: Some(v1::Host {
+            boot_override: Some(v1::BootOverride {
+                target: v1::BootTarget::UefiBootNext.into(),
+                enabled: v1::BootOverrideEnabled::Once.into(),
+                boot_next: "Boot0007".into(),
+                ..v1::BootOverride::default()
+            }),
+            ..v1::Host::default()
+        }),
+        field_mask: Some(prost_types::FieldMask { paths: vec!["boot_override".into()] }),
+    };
+    let status = bench.client.call(host_service::UPDATE_HOST, &request, &context()).await;
+    assert_eq!(status.expect_err("refused").fields()[0].0, "host.boot_override.boot_next");
+    assert_eq!(bench.pins.with_host(|host| host.mailbox().order.clone()), None);
+
+    let left = discard(&bench).await.expect("discarded");
+    assert_eq!((left.pending_id.as_str(), left.pending_at), ("", None));
+    assert_eq!(firmware.pending(), None, "when it is answered");
+    discard(&bench).await.expect("nothing to discard is no error");
+    assert!(!firmware.boot());
+}
+
+#[tokio::test]
+async fn of_two_updates_at_once_none_is_lost() {
+    let (bench, firmware) = bench(on()).await;
+    let (one, other) = tokio::join!(
+        update(&bench, wish("Smt", Wire::Boolean(false))),
+        update(&bench, wish("Retries", Wire::Integer(7)))
+    );
+    let accepted: Vec<_> = [one, other]
+        .into_iter()
+        .filter_map(|answer| match answer {
+            Ok(firmware) => Some(firmware),
+            Err(status) => {
+                assert_eq!((status.code, status.reason().as_str()), (Code::Aborted, "UPDATE_IN_PROGRESS"));
+                None
+            }
+        })
+        .collect();
+    // What lies there is what the last that was accepted was told, and has all that was accepted.
+    let now = get(&bench).await.expect("shown");
+    assert!(accepted.contains(&now));
+    assert_eq!(firmware.pending().as_ref(), Some(&now.pending_id));
+    let pending = now.attributes.iter().filter(|attribute| attribute.pending.is_some()).count();
+    assert_eq!(pending, accepted.len());
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_away_is_told_when_it_is_back() {
+    for away in [Reach::Refuses, Reach::Hangs] {
+        Box::pin(away_and_back(away)).await;
+    }
+}
+
+async fn away_and_back(away: Reach) {
+    let (mut bench, firmware) = bench(on()).await;
+    firmware.set(away);
+    let wished = update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("stored");
+    assert!(!wished.pending_id.is_empty());
+    let stale = until(&bench, "stale", |firmware| firmware.stale).await;
+    assert_eq!((stale.attributes.len(), &stale.pending_id), (3, &wished.pending_id), "what was known");
+    assert_eq!(firmware.pending(), None);
+    // Who starts without it knows what is wished, and not what there is.
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    let status = get(&bench).await.expect_err("nobody knows");
+    assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, "FIRMWARE_UNREACHABLE"));
+    assert_eq!(bench.host().await.firmware_settings, None);
+    firmware.set(Reach::Answers);
+    until_pending(&firmware, Some(&wished.pending_id)).await;
+    let back = known(&bench).await;
+    assert_eq!(back.pending_id, wished.pending_id);
+    assert!(firmware.boot());
+    until(&bench, "through with it", |firmware| firmware.pending_id.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_host_without_a_way_to_its_firmware_and_one_that_never_reported_say_so() {
+    let none = Bench::start(quick()).await;
+    let new = Firmware::default();
+    let silent = Bench::with_firmware(quick(), Some(new.clone())).await;
+    let not_known = |status: &Status| status.reason() == "FIRMWARE_UNREACHABLE";
+    let status = loop {
+        let status = get(&silent).await.expect_err("no report");
+        // It has not been looked at yet.
+        if !not_known(&status) {
+            break status;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!((status.code, status.reason().as_str()), (Code::NotFound, "NOT_REPORTED"));
+    for bench in [&none, &silent] {
+        assert!(update(bench, wish("Smt", Wire::Boolean(false))).await.is_err());
+        let request = v1::ListHostFirmwareRequest {};
+        let list = bench.client.call(service::LIST_HOST_FIRMWARE, &request, &context()).await;
+        assert_eq!(list.expect("a list").firmware, []);
+        assert_eq!(bench.host().await.firmware_settings, None);
+    }
+    let status = get(&none).await.expect_err("no way");
+    assert_eq!((status.code, status.reason().as_str()), (Code::NotFound, "NOT_SUPPORTED"));
+    assert_eq!(new.pending(), None);
+}
+
+#[tokio::test]
+async fn how_far_a_boot_is_is_told_and_gone_when_the_host_is_off() {
+    let (bench, firmware) = bench(on()).await;
+    bench.until_status(v1::HostStatus::On).await;
+    let mut events =
+        bench.client.subscribe_events("event.host.system.boot_progress").await.expect("subscribed");
+    for (stage, words) in [(Stage::Memory, "memory initialization"), (Stage::OsRunning, "complete")] {
+        firmware.write(|host| host.progress = Some(Progress { boot: 1, stage }));
+        assert_eq!(told(&mut events).await.message, format!("system: boot: {words}"));
+    }
+    let shown = bench.host().await.boot_progress.expect("progress");
+    assert_eq!(shown.stage(), v1::BootProgressStage::Complete);
+    assert!(shown.stage_at.is_some());
+    let off = bench.change(v1::HostAction::ForceOff).await.expect("accepted");
+    bench.until_ended(&off.operation_id).await;
+    let host = bench.until_status(v1::HostStatus::Off).await;
+    assert_eq!(host.boot_progress, None, "although the mailbox still shows it");
+    assert_eq!(host.firmware_settings.expect("settings").boot_order, ["Boot0000", "Boot0001"]);
+}
+
+/// What no release can read.
+struct Rubbish;
+
+impl ipc::Value for Rubbish {
+    const VERSION: u16 = 1;
+
+    fn encode(&self) -> Vec<u8> {
+        b"{\"pending\":".to_vec()
+    }
+
+    fn decode(_version: u16, _bytes: &[u8]) -> Result<Self, ipc::ValueError> {
+        Ok(Self)
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_told_and_wishes_nothing() {
+    let (mut bench, firmware) = bench(quick()).await;
+    update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("wished");
+    bench.kill_statemgr().await;
+    let bucket = bench.bus.client("statemgr").await.bucket("config").await.expect("a bucket");
+    let revision = bucket.put("firmware.system", &Rubbish).await.expect("stored");
+    let mut events = bench.client.subscribe_events("event.host.system.fault").await.expect("subscribed");
+    bench.start_statemgr().await;
+    let event = told(&mut events).await;
+    assert!(event.message.contains("firmware.system"), "{}", event.message);
+    assert_eq!(known(&bench).await.pending_id, "");
+    until_pending(&firmware, None).await;
+    // A medium may give it again.
+    let stored = bucket.get::<Rubbish>("firmware.system").await.expect("read").expect("there");
+    assert_eq!(stored.revision, revision);
+    let wished = update(&bench, wish("Retries", Wire::Integer(4))).await.expect("wished");
+    assert_eq!(firmware.pending().as_ref(), Some(&wished.pending_id));
+}
+
+#[tokio::test]
+async fn wishes_that_may_be_older_than_those_that_were_stored_last_are_none() {
+    let (mut bench, firmware) = bench(quick()).await;
+    update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("wished");
+    bench.kill_statemgr().await;
+    let bucket = bench.bus.client("statemgr").await.bucket("config").await.expect("a bucket");
+    bucket.put("_damaged", &Rubbish).await.expect("stored");
+    let mut events = bench.client.subscribe_events("event.host.system.fault").await.expect("subscribed");
+    bench.start_statemgr().await;
+    while !told(&mut events).await.message.contains("firmware.system") {}
+    assert_eq!(known(&bench).await.pending_id, "");
+    until_pending(&firmware, None).await;
+    assert!(!firmware.boot());
+}
+
+#[tokio::test]
+async fn whenever_statemgr_dies_a_boot_takes_what_was_wished_once() {
+    let (mut bench, firmware) = bench(on()).await;
+    for (round, delay) in [0_u64, 1, 2, 3, 5, 8, 13, 21].into_iter().enumerate() {
+        let wanted = Wire::Integer(i64::from(round % 2 == 0) * 5 + 1);
+        let wished = update(&bench, wish("Retries", wanted)).await.expect("wished");
+        assert_eq!(firmware.pending(), Some(wished.pending_id));
+        assert!(firmware.boot());
+        // It dies somewhere between seeing that and having stored it.
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        bench.kill_statemgr().await;
+        assert!(!firmware.boot(), "after {delay} ms");
+        bench.start_statemgr().await;
+        let taken = until(&bench, "through with it", |firmware| firmware.pending_id.is_empty()).await;
+        assert!(taken.applied_at.is_some() && taken.refusals.is_empty());
+        assert!(!firmware.boot(), "after {delay} ms");
+    }
+}
