@@ -8,8 +8,9 @@ use crate::privilege::entity;
 use crate::resource::{
     Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, status,
 };
+use crate::rollup::rolled_up;
 use crate::world::{Call, Need, World};
-use crate::{Fault, Health, Message};
+use crate::{Fault, Message};
 
 use super::{
     boot_options, boot_override, boot_progress, chassis, name, pcie, protocol, said, virtual_media, watchdog,
@@ -249,15 +250,6 @@ fn power_state(host: &v1::Host) -> Option<&'static str> {
 fn system_status(world: &World, host: &v1::Host) -> Value {
     let is_only = world.hosts().is_ok_and(|answer| answer.hosts.len() == 1);
     rolled_up(own_status(host), |own| Some(world.about.rollup.as_ref()?.of_host(&host.name, is_only, own)))
-}
-
-/// A status with the health of the parts as well; without it where that is not known, or its own is not.
-pub(super) fn rolled_up(mut own: Value, with_parts: impl FnOnce(Health) -> Option<Health>) -> Value {
-    let health = own.get("Health").and_then(Value::as_str).and_then(Health::of);
-    if let (Some(worst), Some(map)) = (health.and_then(with_parts), own.as_object_mut()) {
-        map.insert("HealthRollup".to_owned(), worst.as_str().into());
-    }
-    own
 }
 
 fn own_status(host: &v1::Host) -> Value {
