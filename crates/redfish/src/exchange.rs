@@ -692,8 +692,11 @@ impl Exchange {
         let in_general = self.route.allows(Method::Patch, asker);
         let may = |path: &str| self.route.allows_property(path, asker).unwrap_or(in_general);
         if !in_general {
-            // Who may only change some properties learns nothing about the others.
-            if given.0.iter().any(|(path, _)| !may(path)) || !wrong.is_empty() && given.is_empty() {
+            // Who may only change some properties learns nothing about the others. One that comes back as it is shown to him says nothing.
+            let asks = |path: &str, value: &Value| pointer(path).find(&shown) != Some(value);
+            if given.0.iter().any(|(path, value)| !may(path) && asks(path, value))
+                || !wrong.is_empty() && given.is_empty()
+            {
                 return Step::Done(Answer::error(403, &[base::INSUFFICIENT_PRIVILEGE.plain()]));
             }
         }

@@ -389,3 +389,23 @@ fn bench_host() -> v1::Host {
         ..v1::Host::default()
     }
 }
+
+#[test]
+fn ones_own_password_is_set_with_what_comes_back_as_it_is_shown() {
+    let own = "/redfish/v1/AccountService/Accounts/rita";
+    for (beside, status) in [
+        (json!({"PasswordChangeRequired": false}), 200),
+        (json!({"RoleId": "ReadOnly"}), 200),
+        (json!({"PasswordChangeRequired": true}), 403),
+        (json!({"RoleId": "Administrator"}), 403),
+    ] {
+        let mut bench = Bench::by(support::asker("rita", auth::Role::ReadOnly));
+        bench.agree();
+        let mut body = beside.clone();
+        body["Password"] = json!("another-secret");
+        let answer = bench.send(Method::Patch, own, &body);
+        assert_eq!(answer.status, status, "{beside}: {}", answer.value());
+        let called: Vec<&str> = bench.called.iter().map(|call| call.method.method).collect();
+        assert_eq!(called, if status == 200 { vec!["ResetPassword"] } else { vec![] }, "{beside}");
+    }
+}
