@@ -2,8 +2,12 @@
 
 use schema::v1alpha1 as v1;
 
+/// Where a resource shows it. It is not part of a tag (`Resource::volatile`): a sensor that comes near a threshold, or a daemon that is away for a moment,
+/// would make the condition of a change fail that has nothing to do with it.
+pub(crate) const HEALTH_ROLLUP_PATH: &str = "Status/HealthRollup";
+
 /// How something is; the later is the worse.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
     /// As it should be.
     #[default]
@@ -33,7 +37,7 @@ impl Health {
 }
 
 /// The worst of what is measured and of what cools.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rollup {
     /// Of all of it.
     pub machine: Health,
