@@ -1,6 +1,7 @@
 //! One request on its way to its answer. It asks for what it needs, one step at a time, and never waits by itself.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde_json::{Map, Value, json};
 
@@ -251,8 +252,12 @@ impl Exchange {
         // Of a drive each account is shown what counts for it.
         let has_drives = resource.path.contains("/VirtualMedia") || self.query.expand.is_some();
         let whose = if has_drives { asker.username.as_str() } else { "" };
-        let (uri, query, parts) = (&self.route.uri, &self.request.query, &self.world.about.rollup);
-        Some(format!("{uri}?{query} {privileges} {expired} {whose} {parts:?}"))
+        let (uri, query) = (&self.route.uri, &self.request.query);
+        // As a number: of many hosts it would be a long text, and long keys are not kept.
+        let mut parts = DefaultHasher::new();
+        self.world.about.rollup.hash(&mut parts);
+        let parts = parts.finish();
+        Some(format!("{uri}?{query} {privileges} {expired} {whose} {parts:016x}"))
     }
 
     /// Goes on.
