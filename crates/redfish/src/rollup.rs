@@ -3,8 +3,12 @@
 use schema::v1alpha1 as v1;
 use serde_json::Value;
 
+/// Where a resource shows it. It is not part of a tag (`Resource::volatile`): a sensor that comes near a threshold, or a daemon that is away for a moment,
+/// would make the condition of a change fail that has nothing to do with it.
+pub(crate) const HEALTH_ROLLUP_PATH: &str = "Status/HealthRollup";
+
 /// How something is; the later is the worse.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
     /// As it should be.
     #[default]
@@ -34,7 +38,7 @@ impl Health {
 }
 
 /// The worst of what is measured and of what cools.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rollup {
     /// Of all of it.
     pub machine: Health,

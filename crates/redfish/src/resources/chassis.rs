@@ -9,7 +9,7 @@ use crate::privilege::entity;
 use crate::resource::{
     Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, status,
 };
-use crate::rollup::rolled_up;
+use crate::rollup::{HEALTH_ROLLUP_PATH, rolled_up};
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
@@ -34,6 +34,8 @@ pub(super) const LIGHT: [&str; 2] = ["LocationIndicatorActive", "IndicatorLED"];
 
 pub(super) static CHASSIS: Resource = Resource {
     nulls: &["PowerState"],
+    // It follows each sensor, which is no change of the box.
+    volatile: &[HEALTH_ROLLUP_PATH],
     patch: Some(Patch {
         properties: &[
             Property { path: "AssetTag", kind: Kind::Text(63), nullable: true },

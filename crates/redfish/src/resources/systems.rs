@@ -9,7 +9,7 @@ use crate::privilege::entity;
 use crate::resource::{
     Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, status,
 };
-use crate::rollup::rolled_up;
+use crate::rollup::{HEALTH_ROLLUP_PATH, rolled_up};
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
@@ -36,9 +36,9 @@ pub(super) static COLLECTION: Resource = Resource::new(
 );
 
 pub(super) static SYSTEM: Resource = Resource {
-    // How it is reached, and what ipmisrv knows of it, changes as daemons of the controller start anew, which is no change of the machine; and the machine
-    // starts and stops its timer by itself.
-    volatile: &["SerialConsole", "GraphicalConsole", "VirtualMedia", "HostWatchdogTimer"],
+    // How it is reached, and what ipmisrv knows of it, changes as daemons of the controller start anew, which is no change of the machine; the machine
+    // starts and stops its timer by itself; and how its parts are follows each sensor.
+    volatile: &["SerialConsole", "GraphicalConsole", "VirtualMedia", "HostWatchdogTimer", HEALTH_ROLLUP_PATH],
     nulls: &[
         "PowerState",
         boot_override::MODE_NULL,
