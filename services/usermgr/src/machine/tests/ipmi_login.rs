@@ -273,7 +273,8 @@ fn a_password_is_not_set_when_ipmi_is_switched_on_before_it_is_stored() {
         unlock: false,
         password: Some(password(long)),
     };
-    let calls: [(&str, Box<dyn FnOnce(TicketId) -> Call>); 4] = [
+    type Asking = Box<dyn FnOnce(TicketId) -> Call>;
+    let calls: [(&str, Asking); 4] = [
         (NAME, Box::new(own)),
         ("admin", Box::new(reset(Some(long)))),
         ("admin", Box::new(reset(None))),
