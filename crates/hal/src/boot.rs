@@ -5,6 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use boot_override::{Mailbox, Order};
 use host_firmware::{Seen, Wishes};
+use units::Millis;
 
 use crate::Error;
 
@@ -47,4 +48,14 @@ pub trait FirmwareMailbox: Send + Sync + fmt::Debug {
     /// # Errors
     /// The host's side does not answer: whether they are there is not known then.
     async fn put(&self, wishes: Option<Wishes>, known: u64) -> Result<Seen, Error>;
+
+    /// Most bytes that wishes may have as JSON: more are refused by [`FirmwareMailbox::put`], and fewer never for their length.
+    fn room(&self) -> usize {
+        24 * 1024
+    }
+
+    /// How long a call may take: who waits for less gives up on a medium that works.
+    fn patience(&self) -> Millis {
+        Millis::from_secs(2)
+    }
 }
