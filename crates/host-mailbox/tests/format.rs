@@ -2,8 +2,11 @@
 
 use std::convert::Infallible;
 
-use boot_override::{Mode, Order, Target};
-use host_mailbox::{Area, Controller, Damage, Firmware, HEAD, Layout, ReadError, Side, Slot, Unbelievable};
+use boot_override::{ARGUMENT_BYTES, ID_BYTES, Mode, Order, Target};
+use host_firmware::{Value, Wishes};
+use host_mailbox::{
+    Area, Controller, Damage, Firmware, HEAD, Layout, ReadError, Side, Slot, UNREADABLE, Unbelievable,
+};
 
 const SIZE: u32 = 16 * 1024;
 
@@ -150,6 +153,7 @@ fn what_firmware_says_has_bounds() {
     assert_eq!(wrong.unwrap().what, "boot order");
     let long = "x".repeat(65);
     for (said, is_bounds) in [
+        (format!("{{\"revision\":{UNREADABLE}}}"), true),
         (format!("{{\"applied\":{{\"id\":\"{long}\"}}}}"), true),
         (format!("{{\"used\":{{\"id\":\"{long}\",\"target\":\"pxe\"}}}}"), true),
         ("{\"applied\":{\"id\":\"a\",\"not_taken\":[{\"what\":\"A\\n\",\"why\":\"\"}]}}".to_owned(), true),
@@ -158,5 +162,70 @@ fn what_firmware_says_has_bounds() {
     ] {
         let error = Firmware::parse(said.as_bytes()).unwrap_err();
         assert_eq!(matches!(error, Unbelievable::Bounds(_)), is_bounds, "{said}: {error}");
+    }
+}
+
+#[test]
+fn words_that_are_not_known_take_nothing_else_with_them() {
+    // A parser's words quote what the host has written.
+    let said = format!(r#"{{"applied":{{"id":"a","not_taken":"{}"}}}}"#, "\u{202e}\u{200b}x".repeat(300));
+    let Unbelievable::Json(words) = Firmware::parse(said.as_bytes()).unwrap_err() else { panic!("no JSON") };
+    assert!(words.contains('x') && words.chars().count() <= 200 && !words.contains('\u{202e}'), "{words}");
+
+    let option = r#"{"name":"Boot0001","alias":"floppy","enabled":true}"#;
+    let report = |kind: &str, mode: &str| {
+        format!(
+            r#"{{"attributes":[{{"name":"A","kind":{kind},"current":true,"default":true}}],"boot_options":[{option}],
+            "boot_order":["Boot0001"],"secure_boot":{{"enabled":true,"active":true,"mode":"{mode}"}}}}"#
+        )
+    };
+    let firmware = |report: &str, stage: &str, target: &str| {
+        let said = format!(
+            r#"{{"revision":4,"report":{report},"applied":{{"id":"b"}},"used":{{"id":"u","target":"{target}"}},
+            "progress":{{"boot":2,"stage":"{stage}"}}}}"#
+        );
+        Firmware::parse(said.as_bytes()).unwrap()
+    };
+    let (said, wrong) = firmware(&report("\"boolean\"", "user"), "os-running", "uefi-http");
+    assert_eq!((wrong, said.progress.map(|progress| progress.boot)), (None, Some(2)));
+    let believed = said.report.unwrap();
+    assert_eq!(believed.boot_options[0].alias, None);
+    assert_eq!(said.used.unwrap().target, Target::UefiHttp);
+    let (said, wrong) = firmware(&report("\"boolean\"", "user"), "checking-fans", "tape");
+    assert_eq!((said.progress, wrong, said.report), (None, None, Some(believed)));
+    let used = said.used.unwrap();
+    assert_eq!((used.id.as_str(), used.target), ("u", Target::None));
+    for report in [report("\"tristate\"", "user"), report("\"boolean\"", "paranoid")] {
+        let (said, wrong) = firmware(&report, "memory", "pxe");
+        assert_eq!(wrong.unwrap().what, "report");
+        assert_eq!((said.revision, said.report, said.applied.unwrap().id), (4, None, "b".to_owned()));
+    }
+}
+
+#[test]
+fn the_longest_order_fits_beside_the_most_wishes() {
+    let longest = Order {
+        id: "i".repeat(ID_BYTES),
+        target: Target::UefiBootNext,
+        once: false,
+        mode: Mode::Firmware,
+        argument: "x".repeat(ARGUMENT_BYTES),
+    };
+    for size in [16 * 1024, 64 * 1024, 256 * 1024] {
+        let layout = Layout::new(size).unwrap();
+        let room = Controller::room_for_wishes(layout);
+        let wishes = |length: usize| Wishes {
+            id: "w".to_owned(),
+            attributes: [("A".to_owned(), Value::Text("x".repeat(length)))].into(),
+            ..Wishes::default()
+        };
+        let length = room - serde_json::to_vec(&wishes(0)).unwrap().len();
+        assert_eq!(Controller::has_room(layout, &wishes(length)), Ok(()));
+        let refused = Controller::has_room(layout, &wishes(length + 1)).unwrap_err();
+        assert_eq!((refused.length, refused.room as usize), (room + 1, room));
+        let said = Controller { order: Some(longest.clone()), wishes: Some(wishes(length)) };
+        let payload = said.to_payload().unwrap();
+        assert_eq!(payload.len(), layout.room(Side::Controller) as usize, "nothing is wasted");
+        assert!(Area::default().write(layout, Side::Controller, payload).is_ok());
     }
 }
