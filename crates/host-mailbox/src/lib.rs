@@ -27,5 +27,6 @@ mod slots;
 
 pub use content::{Controller, Firmware, UNREADABLE, Unbelievable};
 pub use slots::{
-    Area, Damage, HEAD, Layout, ReadError, SIZE_MAX, SIZE_MIN, SIZE_STEP, Side, Slot, TooLong, VERSION, Write,
+    Area, BLANK, Damage, HEAD, Layout, ReadError, SIZE_MAX, SIZE_MIN, SIZE_STEP, Side, Slot, TooLong,
+    VERSION, Write,
 };

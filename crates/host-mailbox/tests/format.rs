@@ -28,8 +28,27 @@ fn read(eeprom: &[u8], side: Side) -> Result<Area, (Damage, Damage)> {
 fn say(eeprom: &mut [u8], side: Side, payload: &[u8]) {
     let area = read(eeprom, side).unwrap_or_else(|(first, _)| Area::after_loss(first));
     let write = area.write(layout(), side, payload.to_vec()).unwrap();
-    eeprom[write.at as usize..][..write.bytes.len()].copy_from_slice(&write.bytes);
+    for (at, bytes) in write.steps() {
+        eeprom[at as usize..][..bytes.len()].copy_from_slice(bytes);
+    }
     assert_eq!(read(eeprom, side).unwrap().payload(), write.area.payload());
+}
+
+/// Somebody writes a slot of a generation of his own choice: the head of `docs/host-mailbox.md`, made by hand.
+fn forge(eeprom: &mut [u8], side: Side, slot: Slot, generation: u64, payload: &[u8]) {
+    let magic = if side == Side::Controller { b"uBMCmbxC" } else { b"uBMCmbxF" };
+    let mut bytes = magic.to_vec();
+    bytes.extend([1, 0, 0, 0]);
+    bytes.extend(u32::try_from(payload.len()).unwrap().to_le_bytes());
+    bytes.extend(generation.to_le_bytes());
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&bytes);
+    sum.update(payload);
+    bytes.extend(sum.finalize().to_le_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend_from_slice(payload);
+    let (at, _) = layout().slot(side, slot);
+    eeprom[at as usize..][..bytes.len()].copy_from_slice(&bytes);
 }
 
 #[test]
@@ -228,4 +247,56 @@ fn the_longest_order_fits_beside_the_most_wishes() {
         assert_eq!(payload.len(), layout.room(Side::Controller) as usize, "nothing is wasted");
         assert!(Area::default().write(layout, Side::Controller, payload).is_ok());
     }
+}
+
+#[test]
+fn nobody_blocks_an_area_by_the_last_generation() {
+    const LAST: u64 = u64::MAX - 1;
+    for slot in [Slot::First, Slot::Second] {
+        let mut eeprom = vec![0xff; SIZE as usize];
+        forge(&mut eeprom, Side::Controller, slot, LAST, b"forged");
+        assert_eq!(read(&eeprom, Side::Controller).unwrap().payload(), b"forged");
+        for payload in [&b"one"[..], b"two", b"three"] {
+            // It reads back what it has written, each time.
+            say(&mut eeprom, Side::Controller, payload);
+        }
+        // One before the last is followed by the last, and that by the first.
+        forge(&mut eeprom, Side::Controller, slot, LAST - 1, b"forged");
+        for payload in [&b"four"[..], b"five", b"six"] {
+            say(&mut eeprom, Side::Controller, payload);
+        }
+    }
+    // Both of the last: what was said is lost, and what is written then counts.
+    let mut eeprom = vec![0xff; SIZE as usize];
+    forge(&mut eeprom, Side::Controller, Slot::First, LAST, b"one");
+    forge(&mut eeprom, Side::Controller, Slot::Second, LAST, b"two");
+    assert_eq!(read(&eeprom, Side::Controller), Err((Damage::Twins(LAST), Damage::Twins(LAST))));
+    say(&mut eeprom, Side::Controller, b"three");
+    say(&mut eeprom, Side::Controller, b"four");
+    // There is none after the last.
+    forge(&mut eeprom, Side::Controller, Slot::First, u64::MAX, b"five");
+    let area = read(&eeprom, Side::Controller).unwrap();
+    assert_eq!((area.payload(), area.damaged()), (&b"four"[..], &[(Slot::First, Damage::Generation)][..]));
+}
+
+#[test]
+fn the_step_from_the_last_generation_to_the_first_may_be_cut_at_any_byte() {
+    let mut eeprom = vec![0; SIZE as usize];
+    forge(&mut eeprom, Side::Firmware, Slot::First, u64::MAX - 1, b"old");
+    let before = read(&eeprom, Side::Firmware).unwrap();
+    let write = before.write(layout(), Side::Firmware, b"new".to_vec()).unwrap();
+    let steps: Vec<(u32, u8)> =
+        write.steps().flat_map(|(at, bytes)| (at..).zip(bytes.iter().copied()).collect::<Vec<_>>()).collect();
+    assert_eq!(steps.len(), write.bytes.len() + HEAD as usize);
+    let mut turned = 0;
+    for (count, (at, byte)) in (1..).zip(steps) {
+        eeprom[at as usize] = byte;
+        let payload = read(&eeprom, Side::Firmware).unwrap().payload().to_vec();
+        if turned == 0 && payload == b"new" {
+            turned = count;
+        }
+        assert_eq!(payload == b"new", turned != 0, "{count}");
+        assert!(turned != 0 || payload == b"old", "{count}");
+    }
+    assert_eq!(turned, write.bytes.len() + 1, "once the first byte of the old head is gone");
 }
