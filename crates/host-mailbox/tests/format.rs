@@ -34,6 +34,10 @@ fn say(eeprom: &mut [u8], side: Side, payload: &[u8]) {
     assert_eq!(read(eeprom, side).unwrap().payload(), write.area.payload());
 }
 
+fn page() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/host-mailbox.md")).unwrap()
+}
+
 /// Somebody writes a slot of a generation of his own choice: the head of `docs/host-mailbox.md`, made by hand.
 fn forge(eeprom: &mut [u8], side: Side, slot: Slot, generation: u64, payload: &[u8]) {
     let magic = if side == Side::Controller { b"uBMCmbxC" } else { b"uBMCmbxF" };
@@ -82,8 +86,7 @@ fn the_bytes_are_those_of_the_page() {
     ];
     assert_eq!(eeprom[..32], head);
     assert_eq!(&eeprom[32..32 + payload.len()], payload);
-    let page =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/host-mailbox.md")).unwrap();
+    let page = page();
     for line in head.chunks(16) {
         let line: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(page.contains(&line.join(" ")), "{line:?}");
@@ -230,7 +233,8 @@ fn the_longest_order_fits_beside_the_most_wishes() {
         mode: Mode::Firmware,
         argument: "x".repeat(ARGUMENT_BYTES),
     };
-    for size in [16 * 1024, 64 * 1024, 256 * 1024] {
+    let page = page();
+    for size in [16 * 1024, 32 * 1024, 64 * 1024, 128 * 1024, 256 * 1024] {
         let layout = Layout::new(size).unwrap();
         let room = Controller::room_for_wishes(layout);
         let wishes = |length: usize| Wishes {
@@ -245,6 +249,7 @@ fn the_longest_order_fits_beside_the_most_wishes() {
         let said = Controller { order: Some(longest.clone()), wishes: Some(wishes(length)) };
         let payload = said.to_payload().unwrap();
         assert_eq!(payload.len(), layout.room(Side::Controller) as usize, "nothing is wasted");
+        assert!(page.contains(&format!("| {} KiB | {room} |", size / 1024)), "{size}: {room}");
         assert!(Area::default().write(layout, Side::Controller, payload).is_ok());
     }
 }
