@@ -295,9 +295,9 @@ impl Setting {
     /// What goes with the target, and the field it is in; no field where nothing does.
     fn argument(&self) -> (&'static str, &str) {
         match self.target {
-            Target::UefiHttp => ("http_boot_uri", &self.http_boot_uri),
-            Target::UefiTarget => ("uefi_target", &self.uefi_target),
-            Target::UefiBootNext => ("boot_next", &self.boot_next),
+            Target::UefiHttp => ("http_boot_uri", self.http_boot_uri.as_str()),
+            Target::UefiTarget => ("uefi_target", self.uefi_target.as_str()),
+            Target::UefiBootNext => ("boot_next", self.boot_next.as_str()),
             _ => ("", ""),
         }
     }

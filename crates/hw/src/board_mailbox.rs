@@ -16,10 +16,14 @@ use host_firmware::{Seen, Wishes};
 use host_mailbox::{Area, Controller, Damage, Firmware, Layout, ReadError, Side, Slot};
 use units::{Millis, Mono, Telling};
 
+use crate::patience::now;
+
 /// How long a call may take, and each byte of the EEPROM more. On a bus of 100 kHz a byte takes 90 us to read, and a page of 32 bytes 5 ms to be written:
 /// this is enough to read all there is and to write a slot, and for a call before it that has to read what counts.
 const WITHIN: Duration = Duration::from_secs(3);
 const BYTE_WITHIN: Duration = Duration::from_micros(180);
+/// How much longer its caller waits, so that the mailbox itself says what it was.
+const TELLS: Duration = Duration::from_millis(500);
 
 /// The mailbox of one host.
 #[derive(Debug)]
@@ -91,7 +95,7 @@ struct Words {
 
 impl Words {
     fn new() -> Self {
-        Self { since: Instant::now(), room: Telling::default(), told: BTreeMap::new() }
+        Self { since: now(), room: Telling::default(), told: BTreeMap::new() }
     }
 
     /// Something is wrong now, or no longer. What is to be told of that.
@@ -326,7 +330,7 @@ impl FirmwareMailbox for BoardMailbox {
     }
 
     fn patience(&self) -> Millis {
-        Millis::new(u64::try_from(self.within.as_millis()).unwrap_or(u64::MAX))
+        Millis::new(u64::try_from((self.within + TELLS).as_millis()).unwrap_or(u64::MAX))
     }
 }
 
