@@ -217,9 +217,13 @@ fn words_that_are_not_known_take_nothing_else_with_them() {
     assert_eq!((said.progress, wrong, said.report), (None, None, Some(believed)));
     let used = said.used.unwrap();
     assert_eq!((used.id.as_str(), used.target), ("u", Target::None));
-    for report in [report("\"tristate\"", "user"), report("\"boolean\"", "paranoid")] {
+    for (report, word) in [
+        (report("\"tri\u{202e}state\"", "user"), "`tristate`"),
+        (report("\"boolean\"", "para\u{200b}noid"), "`paranoid`"),
+    ] {
         let (said, wrong) = firmware(&report, "memory", "pxe");
-        assert_eq!(wrong.unwrap().what, "report");
+        let wrong = wrong.unwrap();
+        assert!(wrong.what == "report" && wrong.why.contains(word), "{wrong}");
         assert_eq!((said.revision, said.report, said.applied.unwrap().id), (4, None, "b".to_owned()));
     }
 }

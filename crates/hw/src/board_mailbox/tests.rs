@@ -227,6 +227,29 @@ async fn an_order_always_fits_beside_wishes_that_were_taken() {
 }
 
 #[tokio::test]
+async fn what_was_put_is_there_although_the_other_side_cannot_be_read_after_that() {
+    let board = Board::new();
+    let mailbox = board.open();
+    let (orders, settings): (&dyn BootMailbox, &dyn FirmwareMailbox) = (&*mailbox, &*mailbox);
+    settings.put(Some(wishes("a")), 0).await.unwrap();
+    board.boot();
+    assert_eq!(settings.look(0).await.unwrap().applied.unwrap().id, "a");
+    // The EEPROM answers for the area of the controller alone.
+    let file = std::fs::File::options().write(true).open(&board.file).unwrap();
+    let controllers = layout().slot(Side::Firmware, Slot::First).0;
+    file.set_len(controllers.into()).unwrap();
+    assert!(matches!(orders.look().await, Err(Error::Io { .. })));
+    let told = orders.put(Some(order("b"))).await.unwrap();
+    assert_eq!(told, Mailbox { order: Some(order("b")), used: None });
+    let seen = settings.put(Some(wishes("c")), 7).await.unwrap();
+    assert_eq!((seen.revision, seen.wishes.as_deref(), seen.applied), (UNREADABLE, Some("c"), None));
+    let said = Controller::parse(board.area(Side::Controller).payload()).unwrap();
+    assert_eq!(said, Controller { order: Some(order("b")), wishes: Some(wishes("c")) });
+    // What is there already is no put: nothing is claimed then.
+    assert!(matches!(orders.put(Some(order("b"))).await, Err(Error::Io { .. })));
+}
+
+#[tokio::test]
 async fn the_last_generation_in_the_area_of_the_controller_does_not_block_it() {
     let board = Board::new();
     let mailbox = board.open();
