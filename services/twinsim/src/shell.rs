@@ -391,7 +391,7 @@ impl Twin {
         let is_put = effects.pop_if(|last| matches!(last, Effect::Keep { .. })).is_some();
         if is_put && let Err(error) = self.keep(index) {
             self.world.put_order_back(index, before);
-            self.is_as_kept(index);
+            self.taken_back(index);
             return Outcome::Failed { reason: format!("the mailbox cannot be kept: {error}") };
         }
         outcome
@@ -414,7 +414,7 @@ impl Twin {
         let is_put = effects.pop_if(|last| matches!(last, Effect::KeepFirmware { .. })).is_some();
         if is_put && let Err(error) = self.keep_firmware(index) {
             self.world.put_wishes_back(index, before);
-            self.is_as_kept(index);
+            self.taken_back(index);
             return Outcome::Failed { reason: format!("the wishes cannot be kept: {error}") };
         }
         outcome
@@ -439,7 +439,7 @@ impl Twin {
     }
 
     /// What was not kept is taken back: all is as it is kept.
-    fn is_as_kept(&mut self, host: usize) {
+    fn taken_back(&mut self, host: usize) {
         if let Some(seat) = self.seats.get_mut(host) {
             seat.unkept = Unkept::default();
         }
