@@ -742,6 +742,11 @@ async fn a_report_that_a_client_defined_is_sent_to_who_names_it_as_long_as_it_is
         reports.windows(2).all(|pair| pair[0].1 < pair[1].1) && reports.iter().all(|(id, _)| id == "mine")
     };
     assert!(newer(&receiver.reports()), "{:?}", receiver.reports());
+    // Who has it sent would have that of another of the same name.
+    let delete = v1::DeleteReportDefinitionRequest { id: "mine".into() };
+    let used = bench.call(telemetry::DELETE_REPORT_DEFINITION, &delete, "admin").await;
+    let used = used.expect_err("a subscription names it");
+    assert_eq!((used.code, used.reason().as_str()), (Code::FailedPrecondition, "REPORT_DEFINITION_IN_USE"));
     daemon.stop().await;
     let count = receiver.reports().len();
     let daemon = bench.daemon().await;
@@ -757,6 +762,14 @@ async fn a_report_that_a_client_defined_is_sent_to_who_names_it_as_long_as_it_is
     until("more of them are made", async || machine.asked() > before + 4).await;
     assert_eq!(receiver.reports().len(), count);
     assert!(newer(&receiver.reports()), "{:?}", receiver.reports());
+    for one in bench.list("admin").await {
+        let request = v1::DeleteEventSubscriptionRequest { id: one.id };
+        bench.call(rpc::DELETE_EVENT_SUBSCRIPTION, &request, "admin").await.expect("deleted");
+    }
+    bench
+        .call(telemetry::DELETE_REPORT_DEFINITION, &delete, "admin")
+        .await
+        .expect("nobody names it any more");
     daemon.stop().await;
 }
 

@@ -289,13 +289,11 @@ impl Maker {
         };
         let now = self.clock.now();
         match became {
-            Ok(0) => {
-                if let Some(said) = self.full.works(now) {
-                    tracing::info!(times = said.times, lasted = %said.lasts, "metric reports of clients fit again");
-                }
-            }
             Ok(left_out) => {
-                if let Some(said) = self.full.fails(now) {
+                // Those that fit are made at other times than those that do not: that it is over is not told.
+                if left_out > 0
+                    && let Some(said) = self.full.fails(now)
+                {
                     tracing::warn!(left_out, times = said.times, lasts = %said.lasts, "metric reports of clients have more than {VALUES_TOTAL} values: some are not made");
                 }
             }
