@@ -23,8 +23,9 @@ use crate::world::{Call, HISTORY, Need, World, of_history};
 use super::defined::{self, duration};
 use super::{is_path_name, name, sensors};
 
-/// Steps of a history.
+/// Steps of a history, and how long each is, milliseconds.
 const STEPS: usize = 360;
+const STEP_MS: u64 = 10_000;
 /// Before the name of a definition of reports.
 const REPORT_DEFINITIONS_AT: &str = "/redfish/v1/TelemetryService/MetricReportDefinitions/";
 /// Values in one report of a client at most. A kind may come to have more sensors after its definition was looked at: such a report ends there, and says so.
@@ -36,13 +37,14 @@ pub(super) static SERVICE: Resource = Resource::new(
     "TelemetryService",
     "TelemetryService.v1_2_0.TelemetryService",
     &entity::TELEMETRY_SERVICE,
-    |_, _| {
+    |world, _| {
         let below = |what: &str| link(&format!("/redfish/v1/TelemetryService/{what}"));
+        // Of a history, and of the reports that clients define, if it is known how often those may come.
+        let least = world.report_definitions().ok().map(|answer| answer.least_interval_ms.max(STEP_MS));
         Ok(Some(json!({
             "Name": "Telemetry service",
             "ServiceEnabled": true,
-            // Of a history, and of the reports that clients define.
-            "MinCollectionInterval": "PT10S",
+            "MinCollectionInterval": least.map(duration),
             "SupportedCollectionFunctions": ["Average", "Maximum", "Minimum"],
             "MetricDefinitions": below("MetricDefinitions"),
             "MetricReportDefinitions": below("MetricReportDefinitions"),
