@@ -38,7 +38,14 @@ impl Machine {
         let (shows, count) = (Arc::clone(&value), Arc::clone(&asked));
         let task = tokio::spawn(async move {
             while let Some(call) = calls.next().await {
-                let SensorServiceCall::GetReadings(_, reply) = call else { continue };
+                let reply = match call {
+                    SensorServiceCall::GetReadings(_, reply) => reply,
+                    SensorServiceCall::ListSensors(_, reply) => {
+                        reply.send(Err(Status::unavailable("nobody knows what they measure"))).await;
+                        continue;
+                    }
+                    _ => continue,
+                };
                 let value = *shows.lock().expect("a lock");
                 let quality = match value {
                     Some(_) => v1::SensorQuality::Good,
@@ -429,6 +436,24 @@ async fn a_trigger_tells_once_what_was_crossed_and_asks_for_its_reports() {
     machine.shows(Some(99.0)).await;
     until("it is told once more", async || bench.told().await.len() == 3).await;
     assert_eq!(bench.told().await.iter().map(|fired| fired.value).collect::<Vec<_>>(), [95.0, 91.0, 99.0]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_trigger_fires_while_nobody_says_what_the_sensors_measure() {
+    let bench = Bench::start().await;
+    let machine = Machine::serve(&bench.0).await;
+    let daemon = bench.daemon().await;
+    let of_kind = v1::ReportDefinition {
+        r#type: v1::ReportDefinitionType::OnChange.into(),
+        metrics: vec![v1::ReportMetric { kind: "Temperature".into(), sensors: Vec::new() }],
+        ..definition("kind")
+    };
+    bench.define(of_kind).await.expect("a definition");
+    bench.arm(trigger("hot")).await.expect("a trigger");
+    machine.shows(Some(20.0)).await;
+    machine.shows(Some(95.0)).await;
+    until("it is told", async || bench.told().await.len() == 1).await;
     daemon.stop().await;
 }
 

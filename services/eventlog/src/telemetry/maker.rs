@@ -25,8 +25,10 @@ const SAMPLE_WITHIN: Duration = Duration::from_secs(2);
 /// Sensors in one answer, and in a report at most: a daemon that never comes to an end is not followed.
 const PAGE: u32 = 256;
 const SENSORS_MAX: usize = 4096;
-/// Pause before what could not be made, or known, is tried again.
+/// Pauses before what could not be made is tried again: the first, and the longest. Each is twice the one before it, as nothing else is done while a daemon that is
+/// silent is waited for.
 const AGAIN: Millis = Millis::from_secs(1);
+const AGAIN_MAX: Millis = Millis::from_secs(16);
 /// Pause before it is asked again what each sensor measures: nothing else is done while that is waited for.
 const KINDS_AGAIN: Millis = Millis::from_secs(10);
 /// Values that the newest reports of all definitions of clients have at most, together: some 2 MiB of text. What does not fit beside the others is not made.
@@ -135,8 +137,8 @@ pub(crate) async fn make(
     let (mut changes, mut machine) = (shown.changes(), Machine::new(pace.least));
     let mut own = clock.now().saturating_add(pace.every);
     let mut sample = clock.now();
-    // What was due and could not be made, and when that is tried again.
-    let (mut owed, mut again) = (BTreeSet::new(), clock.now());
+    // What was due and could not be made, when that is tried again, and the pause before it.
+    let (mut owed, mut again, mut pause) = (BTreeSet::new(), clock.now(), AGAIN);
     loop {
         // While what clients have made is not known, what was known goes on.
         let plan = changes.borrow_and_update().as_ref().ok().map(Arc::clone);
@@ -179,7 +181,8 @@ pub(crate) async fn make(
         }
         owed.extend(due);
         owed = maker.pass_on(&plan, owed, is_own, &made).await;
-        again = clock.now().saturating_add(AGAIN);
+        again = clock.now().saturating_add(pause);
+        pause = if owed.is_empty() { AGAIN } else { Millis::new(pause.get() * 2).min(AGAIN_MAX) };
     }
 }
 
