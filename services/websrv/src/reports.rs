@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -41,8 +42,11 @@ const SHARED: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Due {
     told: broadcast::Sender<Arc<[String]>>,
-    /// What clients have defined, as eventlog said last, and when: who has a stream may see all of it. One asks, and the others wait for that.
-    defined: Mutex<Option<(Instant, Defined)>>,
+    /// How often something was told to be due: it may be of a definition that is new.
+    count: AtomicU64,
+    /// What clients have defined, as eventlog said last, with that count and the time before it was asked: who has a stream may see all of it. One asks, and the
+    /// others wait for that.
+    defined: Mutex<Option<(u64, Instant, Defined)>>,
 }
 
 /// What clients have defined, or why that is not known.
@@ -50,22 +54,24 @@ type Defined = Result<Arc<api::ListReportDefinitionsResponse>, Status>;
 
 impl Due {
     pub(crate) fn new() -> Self {
-        Self { told: broadcast::channel(SHARED).0, defined: Mutex::default() }
+        Self { told: broadcast::channel(SHARED).0, count: AtomicU64::new(0), defined: Mutex::default() }
     }
 
-    /// What clients have defined, no older than [`READ_FOR`]; `ask` asks eventlog.
+    /// What clients have defined, no older than [`READ_FOR`], nor than what was told last; `ask` asks eventlog.
     async fn defined<A: Future<Output = Result<api::ListReportDefinitionsResponse, Status>>>(
         &self,
         ask: impl FnOnce() -> A,
     ) -> Defined {
         let mut defined = self.defined.lock().await;
-        if let Some((at, defined)) = &*defined
-            && at.elapsed() < READ_FOR
+        let (count, now) = (self.count.load(Ordering::SeqCst), Instant::now());
+        if let Some((counted, at, defined)) = &*defined
+            && *counted == count
+            && now.duration_since(*at) < READ_FOR
         {
             return defined.clone();
         }
         let answer = ask().await.map(Arc::new);
-        *defined = Some((Instant::now(), answer.clone()));
+        *defined = Some((count, now, answer.clone()));
         answer
     }
 
@@ -75,8 +81,11 @@ impl Due {
             return;
         }
         match api::ReportsDue::decode(payload.clone()) {
-            // Fails when the last stream went in this moment.
-            Ok(due) => drop(self.told.send(due.definitions.into())),
+            Ok(due) => {
+                self.count.fetch_add(1, Ordering::SeqCst);
+                // Fails when the last stream went in this moment.
+                drop(self.told.send(due.definitions.into()));
+            }
             Err(error) => tracing::debug!(%error, "not a message about metric reports that are due"),
         }
     }
@@ -285,5 +294,10 @@ mod tests {
         assert!(one.is_err() && other.is_err() && asked.get() == 2);
         tokio::time::advance(READ_FOR).await;
         assert_eq!(due.defined(&ask).await.unwrap().least_interval_ms, 3);
+        assert_eq!(due.defined(&ask).await.unwrap().least_interval_ms, 3);
+        // What is due may be new.
+        let _told = due.told.subscribe();
+        due.heard(DUE, &api::ReportsDue { definitions: vec!["new".into()] }.encode_to_vec().into());
+        assert_eq!(due.defined(&ask).await.unwrap().least_interval_ms, 4);
     }
 }
