@@ -62,7 +62,7 @@ pub use message::{
 pub use pointer::Pointer;
 pub use privilege::{Asker, Entity, Method, Privileges, entity};
 pub use query::{Expand, Follow, LEVELS_MAX, Query, QueryError};
-pub use reports::{MetricReport, metric_report, metric_reports};
+pub use reports::{MetricReport, kind_report, metric_report, metric_reports, periodic_reports};
 pub use resource::{
     Action, Answers, Change, Create, Deed, Delete, Given, Kind, Made, Names, Offers, Parameter, Patch,
     Property, Resource, Show, Values,

@@ -231,7 +231,8 @@ needs! {
     /// The newest events.
     Events events: v1::ListEventsResponse = |_about| Call::new(
         event_service::LIST_EVENTS,
-        &v1::ListEventsRequest { page_size: 1000, ..v1::ListEventsRequest::default() },
+        // What no log shows would take the room of what one does.
+        &v1::ListEventsRequest { page_size: 1000, logged: true, ..v1::ListEventsRequest::default() },
     );
     /// The newest records of requests.
     Audit audit: v1::ListEventsResponse = |_about| Call::new(

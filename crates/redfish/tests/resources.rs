@@ -331,7 +331,7 @@ fn what_sensors_show_is_told_by_reports_now_and_for_the_last_hour() {
     // What is sent is what is read.
     let sent = bench.reports();
     let sent = sent.iter().find(|report| report.definition() == definition["@odata.id"]).unwrap();
-    assert_eq!(sent.payload(""), now);
+    assert_eq!(serde_json::from_str::<Value>(&sent.text("")).unwrap(), now);
     let hour = bench.shown(&format!("{service}/MetricReports/history-cpu0_temp"));
     let values: Vec<_> = hour["MetricValues"]
         .as_array()

@@ -300,6 +300,38 @@ fn a_change_of_a_definition_is_one_call_or_none() {
 }
 
 #[test]
+fn metrics_can_be_given_back_with_a_sensor_that_is_gone_since() {
+    let mut bench = Bench::agreeing();
+    let path = format!("{DEFINITIONS}/hot");
+    let gone = v1::ReportDefinition { metrics: vec![metric("", &["fan0", "gone"])], ..support::definition() };
+    let answer = v1::ListReportDefinitionsResponse { definitions: vec![gone], least_interval_ms: 10_000 };
+    bench.say("rpc.TelemetryService.ListReportDefinitions", &answer);
+    let shown = bench.shown(&path);
+    let body = json!({"Metrics": shown["Metrics"]});
+    assert_eq!(bench.send(Method::Patch, &path, &body).status, 200);
+    let asked = v1::UpdateReportDefinitionRequest::decode(bench.called[0].request.as_slice()).unwrap();
+    assert_eq!(asked.definition.unwrap().metrics, [metric("", &["fan0", "gone"])]);
+    bench.called.clear();
+    let body = json!({"Metrics": [{"MetricProperties": [property("gone"), property("nope")]}]});
+    let told = refused(&mut bench, Method::Patch, &path, &body);
+    assert_eq!(told, places(&[("/Metrics/0/MetricProperties/1", "PropertyValueIncorrect")]));
+}
+
+#[test]
+fn the_shortest_interval_is_that_of_a_history_and_of_reports_of_clients() {
+    let mut bench = Bench::new();
+    let path = "/redfish/v1/TelemetryService";
+    for (least_interval_ms, told) in [(100, "PT10S"), (10_000, "PT10S"), (60_500, "PT60.500S")] {
+        let answer = v1::ListReportDefinitionsResponse { definitions: Vec::new(), least_interval_ms };
+        bench.say("rpc.TelemetryService.ListReportDefinitions", &answer);
+        assert_eq!(bench.shown(path)["MinCollectionInterval"], told);
+    }
+    let away = Fault::new(Code::Unavailable, "eventlog does not answer");
+    bench.refuse("rpc.TelemetryService.ListReportDefinitions", away);
+    assert_eq!(bench.shown(path).get("MinCollectionInterval"), None);
+}
+
+#[test]
 fn what_is_the_service_s_own_is_neither_changed_nor_deleted() {
     let mut bench = Bench::agreeing();
     for path in [
@@ -424,14 +456,28 @@ fn a_trigger_shows_what_it_is_and_changes_in_one_call() {
     let asked = v1::UpdateTriggerRequest::decode(call.request.as_slice()).unwrap();
     let mut paths = asked.field_mask.unwrap().paths;
     paths.sort();
-    assert_eq!(paths, ["lower_critical", "upper_warning"]);
+    // What of a threshold is not given stays, whoever changes it meanwhile.
+    assert_eq!(paths, ["lower_critical.activation", "upper_warning.reading"]);
     let trigger = asked.trigger.unwrap();
-    // What of a threshold is not given stays.
-    let warning = trigger.upper_warning.unwrap();
-    assert_eq!((warning.reading, warning.dwell_ms), (85.0, 5_000));
-    let critical = trigger.lower_critical.unwrap();
-    assert_eq!((critical.reading, critical.activation()), (1.0, v1::TriggerActivation::Either));
+    assert_eq!(trigger.upper_warning.unwrap().reading, 85.0);
+    assert_eq!(trigger.lower_critical.unwrap().activation(), v1::TriggerActivation::Either);
     bench.called.clear();
+
+    // All that is shown can be given back, and a sensor that is gone since as well.
+    let gone = v1::Trigger { sensors: vec!["cpu0_temp".into(), "gone".into()], ..support::trigger() };
+    bench.say("rpc.TelemetryService.ListTriggers", &v1::ListTriggersResponse { triggers: vec![gone] });
+    let shown = bench.shown(&path);
+    let body = json!({
+        "MetricProperties": shown["MetricProperties"],
+        "NumericThresholds": shown["NumericThresholds"],
+    });
+    assert_eq!(bench.send(Method::Patch, &path, &body).status, 200);
+    let asked = v1::UpdateTriggerRequest::decode(bench.called[0].request.as_slice()).unwrap();
+    assert_eq!(asked.trigger.unwrap().sensors, ["cpu0_temp", "gone"]);
+    bench.called.clear();
+    let body = json!({"MetricProperties": [property("gone"), property("nope")]});
+    let told = refused(&mut bench, Method::Patch, &path, &body);
+    assert_eq!(told, places(&[("/MetricProperties/1", "PropertyValueIncorrect")]));
 
     // A threshold that is new has a reading.
     let plain = v1::Trigger { upper_warning: None, ..support::trigger() };

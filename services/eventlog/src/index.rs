@@ -142,6 +142,8 @@ struct Entry {
     group: Group,
     /// It is in the log, as far as is known.
     kept: bool,
+    /// A log of Redfish may show it.
+    logged: bool,
 }
 
 /// The index of the log.
@@ -212,6 +214,7 @@ impl Index {
                 who: hash(event.map_or("", who)),
             },
             kept: true,
+            logged: event.is_none_or(is_logged),
         };
         if self.entries.len() >= INDEXED {
             self.forget_oldest();
@@ -330,7 +333,7 @@ impl Index {
         let name = |text: &str| (!text.is_empty()).then(|| self.hash(text));
         let (domain, component, what) = (name(&filter.domain), name(&filter.component), name(&filter.what));
         let (min_severity, since, until) = (filter.min_severity, filter.since, filter.until);
-        let resolved = filter.resolved;
+        let (resolved, logged) = (filter.resolved, filter.logged);
         let apart = self.hash(APART);
         let is_apart = filter.domain == APART;
         let end = self.entries.partition_point(|entry| below.is_none_or(|below| entry.sequence < below));
@@ -347,6 +350,7 @@ impl Index {
                     && entry.severity >= min_severity
                     && since.is_none_or(|since| entry.millis >= since)
                     && until.is_none_or(|until| entry.millis < until)
+                    && (entry.logged || !logged)
                     && resolved.is_none_or(|wanted| wanted == resolutions.has(entry.sequence, entry.id))
             })
             .map(|entry| entry.sequence)
@@ -378,6 +382,8 @@ pub(crate) struct Filter {
     pub(crate) until: Option<u64>,
     /// Whether it is resolved.
     pub(crate) resolved: Option<bool>,
+    /// Without what triggers told that have no log.
+    pub(crate) logged: bool,
 }
 
 impl Filter {
@@ -392,7 +398,18 @@ impl Filter {
             && event.severity >= self.min_severity
             && self.since.is_none_or(|since| at >= since)
             && self.until.is_none_or(|until| at < until)
+            && (!self.logged || is_logged(event))
             && self.resolved.is_none_or(|wanted| wanted == event.resolution.is_some())
+    }
+}
+
+/// Whether a log of Redfish may show it: what a trigger told where it has that action.
+fn is_logged(event: &v1::Event) -> bool {
+    match &event.payload {
+        Some(v1::event::Payload::TriggerFired(fired)) => {
+            fired.actions.contains(&v1::TriggerAction::Log.into())
+        }
+        _ => true,
     }
 }
 
@@ -473,6 +490,32 @@ mod tests {
         assert_eq!(found(&Filter { domain: APART.into(), ..Filter::default() }, None), [0; 0]);
         let critical = Filter { min_severity: v1::EventSeverity::Critical.into(), ..Filter::default() };
         assert_eq!(found(&critical, None), [4]);
+    }
+
+    #[test]
+    fn what_triggers_told_without_a_log_takes_no_room_of_a_list_of_what_is_logged() {
+        let fired = |action: v1::TriggerAction, second| {
+            let fired = v1::TriggerFired { actions: vec![action.into()], ..v1::TriggerFired::default() };
+            let payload = Some(v1::event::Payload::TriggerFired(fired));
+            v1::Event { payload, ..event("telemetry", "hot", "fired", second) }
+        };
+        let mut index = Index::default();
+        let events = [
+            event("host", "host0", "operation", 1),
+            fired(v1::TriggerAction::Log, 2),
+            fired(v1::TriggerAction::Event, 3),
+        ];
+        for (sequence, event) in (1..).zip(&events) {
+            index.add(&entry(sequence, event)).unwrap();
+        }
+        for (logged, told) in [(false, vec![3, 2, 1]), (true, vec![2, 1])] {
+            let filter = Filter { logged, ..Filter::default() };
+            let found: Vec<u64> = index.find(&filter, None, &Resolutions::default()).collect();
+            assert_eq!(found, told);
+            let is: Vec<bool> =
+                events.iter().rev().map(|event| filter.is(event, SystemTime::UNIX_EPOCH)).collect();
+            assert_eq!(is, [!logged, true, true]);
+        }
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub(crate) async fn list(
         domain: request.domain,
         component: request.component,
         what: request.what,
+        logged: request.logged,
     };
     let size = match request.page_size {
         0 => PAGE,

@@ -65,12 +65,14 @@ pub async fn run(context: Context) -> Result<(), Error> {
         waiting,
         stopped,
     ));
+    let subscribed = Arc::clone(&shown);
     let (definitions, asked) = mpsc::channel(COMMANDS);
     let (stop_telemetry, telemetry_stopped) = oneshot::channel();
     owner.spawn(telemetry::own(
         context.bus.clone(),
         config.telemetry,
         Arc::clone(&defined),
+        Box::new(move |uri: &str| subscribed.names(uri)),
         outbox.clone(),
         asked,
         telemetry_stopped,

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -591,6 +591,11 @@ async fn how_far_one_is_whose_record_does_not_read_is_kept() {
 /// Answers what the sensors of a machine show, a temperature and a power: with each question one more than before.
 struct Machine {
     asked: Arc<AtomicU64>,
+    /// What all sensors show to who asks for readings only, and how often that was asked.
+    reading: Arc<AtomicU64>,
+    read: Arc<AtomicU64>,
+    /// Nobody says which chassis there are.
+    is_away: Arc<AtomicBool>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -604,9 +609,15 @@ impl Machine {
     async fn serve(bench: &Bench) -> Self {
         let statemgr = bench.on.bus.client("statemgr").await;
         let mut boxes = statemgr.calls::<ChassisServiceCall<Request>>().await.expect("calls");
+        let is_away = Arc::new(AtomicBool::new(false));
+        let away = Arc::clone(&is_away);
         let of_chassis = tokio::spawn(async move {
             while let Some(call) = boxes.next().await {
                 let ChassisServiceCall::ListChassis(_, reply) = call else { continue };
+                if away.load(Ordering::SeqCst) {
+                    reply.send(Err(Status::unavailable("it is away"))).await;
+                    continue;
+                }
                 let chassis = vec![v1::Chassis { name: "chassis".into(), ..v1::Chassis::default() }];
                 reply.send(Ok(v1::ListChassisResponse { chassis, ..Default::default() })).await;
             }
@@ -615,9 +626,29 @@ impl Machine {
         let mut sensors = sensormon.calls::<SensorServiceCall<Request>>().await.expect("calls");
         let asked = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&asked);
+        let (reading, read) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(0)));
+        let (shows, counts) = (Arc::clone(&reading), Arc::clone(&read));
         let of_sensors = tokio::spawn(async move {
             while let Some(call) = sensors.next().await {
-                let SensorServiceCall::ListSensors(_, reply) = call else { continue };
+                let reply = match call {
+                    SensorServiceCall::ListSensors(_, reply) => reply,
+                    SensorServiceCall::GetReadings(_, reply) => {
+                        let value = u32::try_from(shows.load(Ordering::SeqCst)).expect("a small number");
+                        let readings = v1::SensorReadings {
+                            epoch: 1,
+                            full: true,
+                            ids: vec!["inlet".into(), "psu0".into()],
+                            numbers: vec![0, 1],
+                            values: vec![f64::from(value); 2],
+                            qualities: vec![v1::SensorQuality::Good.into(); 2],
+                            ..v1::SensorReadings::default()
+                        };
+                        reply.send(Ok(readings)).await;
+                        counts.fetch_add(1, Ordering::SeqCst);
+                        continue;
+                    }
+                    _ => continue,
+                };
                 let value = count.fetch_add(1, Ordering::SeqCst) + 1;
                 let sensor = |id: &str, context: v1::SensorContext| v1::Sensor {
                     id: id.into(),
@@ -636,7 +667,13 @@ impl Machine {
                 reply.send(Ok(v1::ListSensorsResponse { sensors, ..Default::default() })).await;
             }
         });
-        Self { asked, tasks: [of_chassis, of_sensors] }
+        Self { asked, reading, read, is_away, tasks: [of_chassis, of_sensors] }
+    }
+
+    /// Its sensors were read several times since. One that was under way may have been answered before.
+    async fn is_read(&self) {
+        let before = self.read.load(Ordering::SeqCst);
+        until("sensors are read", async || self.read.load(Ordering::SeqCst) >= before + 3).await;
     }
 
     /// How often it was asked: the value that the sensors showed last.
@@ -742,6 +779,11 @@ async fn a_report_that_a_client_defined_is_sent_to_who_names_it_as_long_as_it_is
         reports.windows(2).all(|pair| pair[0].1 < pair[1].1) && reports.iter().all(|(id, _)| id == "mine")
     };
     assert!(newer(&receiver.reports()), "{:?}", receiver.reports());
+    // Who has it sent would have that of another of the same name.
+    let delete = v1::DeleteReportDefinitionRequest { id: "mine".into() };
+    let used = bench.call(telemetry::DELETE_REPORT_DEFINITION, &delete, "admin").await;
+    let used = used.expect_err("a subscription names it");
+    assert_eq!((used.code, used.reason().as_str()), (Code::FailedPrecondition, "REPORT_DEFINITION_IN_USE"));
     daemon.stop().await;
     let count = receiver.reports().len();
     let daemon = bench.daemon().await;
@@ -757,6 +799,48 @@ async fn a_report_that_a_client_defined_is_sent_to_who_names_it_as_long_as_it_is
     until("more of them are made", async || machine.asked() > before + 4).await;
     assert_eq!(receiver.reports().len(), count);
     assert!(newer(&receiver.reports()), "{:?}", receiver.reports());
+    for one in bench.list("admin").await {
+        let request = v1::DeleteEventSubscriptionRequest { id: one.id };
+        bench.call(rpc::DELETE_EVENT_SUBSCRIPTION, &request, "admin").await.expect("deleted");
+    }
+    bench
+        .call(telemetry::DELETE_REPORT_DEFINITION, &delete, "admin")
+        .await
+        .expect("nobody names it any more");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_that_could_not_be_made_when_it_was_due_is_made_later() {
+    let bench = Bench::local().await;
+    let machine = Machine::serve(&bench).await;
+    let daemon = bench.daemon().await;
+    let receiver = Receiver::start(0).await;
+    let definition = v1::ReportDefinition {
+        id: "changes".into(),
+        r#type: v1::ReportDefinitionType::OnChange.into(),
+        metrics: vec![v1::ReportMetric { kind: "Temperature".into(), sensors: Vec::new() }],
+        ..v1::ReportDefinition::default()
+    };
+    let request = v1::CreateReportDefinitionRequest { definition: Some(definition) };
+    bench.call(telemetry::CREATE_REPORT_DEFINITION, &request, "admin").await.expect("a definition");
+    let definitions = vec!["/redfish/v1/TelemetryService/MetricReportDefinitions/changes".to_owned()];
+    let wanted = v1::EventSubscription {
+        format: v1::EventFormat::MetricReport.into(),
+        metric_report_definitions: definitions,
+        ..to(receiver.port)
+    };
+    bench.subscribe(wanted, "admin").await.expect("a subscription");
+    machine.is_read().await;
+    machine.is_away.store(true, Ordering::SeqCst);
+    machine.reading.store(2, Ordering::SeqCst);
+    machine.is_read().await;
+    assert!(receiver.reports().is_empty(), "{:?}", receiver.reports());
+    // The sensor shows nothing else any more.
+    machine.is_away.store(false, Ordering::SeqCst);
+    until("it is made", async || !receiver.reports().is_empty()).await;
+    machine.is_read().await;
+    assert_eq!(receiver.reports().len(), 1, "and once");
     daemon.stop().await;
 }
 

@@ -38,7 +38,14 @@ impl Machine {
         let (shows, count) = (Arc::clone(&value), Arc::clone(&asked));
         let task = tokio::spawn(async move {
             while let Some(call) = calls.next().await {
-                let SensorServiceCall::GetReadings(_, reply) = call else { continue };
+                let reply = match call {
+                    SensorServiceCall::GetReadings(_, reply) => reply,
+                    SensorServiceCall::ListSensors(_, reply) => {
+                        reply.send(Err(Status::unavailable("nobody knows what they measure"))).await;
+                        continue;
+                    }
+                    _ => continue,
+                };
                 let value = *shows.lock().expect("a lock");
                 let quality = match value {
                     Some(_) => v1::SensorQuality::Good,
@@ -76,6 +83,8 @@ impl Bench {
     async fn start() -> Self {
         let on = common::Bench::start().await;
         on.bus.create_bucket("telemetry").await;
+        // Nobody deletes a definition while it is not known who has it sent.
+        on.bus.create_bucket("subscriptions").await;
         Self(on)
     }
 
@@ -276,11 +285,118 @@ async fn a_damaged_record_costs_itself_only() {
     let triggers = bench.call(rpc::LIST_TRIGGERS, &v1::ListTriggersRequest::default()).await.expect("a list");
     let reports: Vec<_> = triggers.triggers.into_iter().map(|trigger| trigger.report_definitions).collect();
     assert_eq!(reports, [names(&["a"]), Vec::new()]);
-    // It can be made anew.
-    bench.define(definition("b")).await.expect("a definition");
+    // Its name is taken: the record may be read again.
+    let taken = bench.define(definition("b")).await.expect_err("there is one");
+    assert_eq!((taken.code, taken.reason().as_str()), (Code::AlreadyExists, "REPORT_DEFINITION_TAKEN"));
+    let taken = bench.arm(trigger("plain")).await.expect_err("there is one");
+    assert_eq!((taken.code, taken.reason().as_str()), (Code::AlreadyExists, "TRIGGER_TAKEN"));
+    let kept = stored.get::<Json<String>>("d.b").await.expect("an answer").expect("a record");
+    assert_eq!(kept.value.0, "nothing of the kind");
+    // A trigger that lost one can be changed, and names it still.
+    let changed = v1::Trigger { id: "one".into(), name: "New".into(), ..v1::Trigger::default() };
+    let request = v1::UpdateTriggerRequest { trigger: Some(changed), field_mask: None };
+    let changed = bench.call(rpc::UPDATE_TRIGGER, &request).await.expect("changed").trigger.expect("one");
+    assert_eq!((changed.name.as_str(), changed.report_definitions.len()), ("New", 0));
+    let used = bench.remove("b").await.expect_err("triggers name it");
+    assert_eq!((used.code, used.reason().as_str()), (Code::FailedPrecondition, "REPORT_DEFINITION_IN_USE"));
+    // It is read again.
+    let whole = bench.0.client.bucket("telemetry").await.expect("a bucket");
     daemon.stop().await;
+    let made = v1::ReportDefinition {
+        name: "b".into(),
+        actions: vec![1, 2],
+        enabled: Some(true),
+        ..definition("b")
+    };
+    whole.put("d.b", &Record(made.encode_to_vec())).await.expect("stored");
     let daemon = bench.daemon().await;
     assert_eq!(bench.list().await.0, names(&["a", "b", "c"]));
+    let triggers = bench.call(rpc::LIST_TRIGGERS, &v1::ListTriggersRequest::default()).await.expect("a list");
+    let reports: Vec<_> = triggers.triggers.into_iter().map(|trigger| trigger.report_definitions).collect();
+    assert_eq!(reports, [names(&["a", "b"]), names(&["b"])]);
+    // What cannot be read is deleted by its name, and that is free then.
+    bench.call(rpc::DELETE_TRIGGER, &v1::DeleteTriggerRequest { id: "plain".into() }).await.expect("gone");
+    bench.arm(trigger("plain")).await.expect("a trigger");
+    daemon.stop().await;
+}
+
+/// A record as the daemon stores it.
+#[derive(Clone, Debug, PartialEq)]
+struct Record(Vec<u8>);
+
+impl ipc::Value for Record {
+    const VERSION: u16 = 1;
+
+    fn encode(&self) -> Vec<u8> {
+        self.0.clone()
+    }
+
+    fn decode(_: u16, bytes: &[u8]) -> Result<Self, ipc::ValueError> {
+        Ok(Self(bytes.to_vec()))
+    }
+}
+
+#[tokio::test]
+async fn records_that_cannot_be_read_count_and_what_is_there_twice_is_refused() {
+    let bench = Bench::start().await;
+    let stored = bench.0.client.bucket("telemetry").await.expect("a bucket");
+    for n in 0..31 {
+        stored.put(&format!("d.lost{n}"), &Json(7_u64)).await.expect("stored");
+    }
+    let kind = || v1::ReportMetric { kind: "Temperature".into(), sensors: Vec::new() };
+    // As an older release took it.
+    let twice = v1::ReportDefinition {
+        name: "twice".into(),
+        metrics: vec![kind(), kind()],
+        actions: vec![1, 2],
+        enabled: Some(true),
+        ..definition("twice")
+    };
+    stored.put("d.twice", &Record(twice.encode_to_vec())).await.expect("stored");
+    let daemon = bench.daemon().await;
+    let all = bench.call(rpc::LIST_REPORT_DEFINITIONS, &v1::ListReportDefinitionsRequest::default()).await;
+    let all = all.expect("a list").definitions;
+    assert_eq!((all.len(), all[0].metrics.as_slice()), (1, [kind()].as_slice()));
+    let full = bench.define(definition("more")).await.expect_err("there are 32");
+    assert_eq!((full.code, full.reason().as_str()), (Code::ResourceExhausted, "TOO_MANY_REPORT_DEFINITIONS"));
+    bench.remove("lost7").await.expect("gone");
+    let refused = bench.define(v1::ReportDefinition { metrics: vec![kind(), kind()], ..definition("more") });
+    let refused = refused.await.expect_err("a kind is there twice");
+    assert_eq!(refused.fields()[0].0, "definition.metrics[1].kind");
+    bench.define(definition("more")).await.expect("there is room");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_made_under_another_setting_can_be_given_back_as_it_is_shown() {
+    let bench = Bench::start().await;
+    let stored = bench.0.client.bucket("telemetry").await.expect("a bucket");
+    let often = v1::ReportDefinition {
+        name: "often".into(),
+        r#type: v1::ReportDefinitionType::Periodic.into(),
+        interval_ms: 100,
+        actions: vec![1, 2],
+        enabled: Some(true),
+        ..definition("often")
+    };
+    stored.put("d.often", &Record(often.encode_to_vec())).await.expect("stored");
+    let mut settings = serde_json::Map::new();
+    settings.insert("telemetry".into(), serde_json::json!({"least_interval_ms": 5000}));
+    let daemon = common::daemon(bench.0.bus.client(eventlog::NAME).await, settings).await;
+    let change = async |interval_ms| {
+        let changed = v1::ReportDefinition {
+            id: "often".into(),
+            interval_ms,
+            name: "New".into(),
+            ..Default::default()
+        };
+        let request = v1::UpdateReportDefinitionRequest { definition: Some(changed), field_mask: None };
+        bench.call(rpc::UPDATE_REPORT_DEFINITION, &request).await
+    };
+    let changed = change(100).await.expect("as it was").definition.expect("it is shown");
+    assert_eq!((changed.interval_ms, changed.name.as_str()), (100, "New"));
+    let refused = change(200).await.expect_err("it is too short");
+    assert_eq!(refused.fields()[0].0, "definition.interval_ms");
     daemon.stop().await;
 }
 
@@ -320,6 +436,24 @@ async fn a_trigger_tells_once_what_was_crossed_and_asks_for_its_reports() {
     machine.shows(Some(99.0)).await;
     until("it is told once more", async || bench.told().await.len() == 3).await;
     assert_eq!(bench.told().await.iter().map(|fired| fired.value).collect::<Vec<_>>(), [95.0, 91.0, 99.0]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_trigger_fires_while_nobody_says_what_the_sensors_measure() {
+    let bench = Bench::start().await;
+    let machine = Machine::serve(&bench.0).await;
+    let daemon = bench.daemon().await;
+    let of_kind = v1::ReportDefinition {
+        r#type: v1::ReportDefinitionType::OnChange.into(),
+        metrics: vec![v1::ReportMetric { kind: "Temperature".into(), sensors: Vec::new() }],
+        ..definition("kind")
+    };
+    bench.define(of_kind).await.expect("a definition");
+    bench.arm(trigger("hot")).await.expect("a trigger");
+    machine.shows(Some(20.0)).await;
+    machine.shows(Some(95.0)).await;
+    until("it is told", async || bench.told().await.len() == 1).await;
     daemon.stop().await;
 }
 

@@ -63,7 +63,7 @@ pub(crate) struct Gateway {
     pub bodies: Arc<Budget>,
     pub readings: Readings,
     /// Which metric reports of clients are due.
-    pub due: Due,
+    pub due: Arc<Due>,
     /// What is known of everything, without asking anybody.
     pub model: model_feed::Reader,
     pub turns: Arc<Turns>,
@@ -104,7 +104,7 @@ impl Gateway {
             gate: Gate::new(bus.clone(), policy).map_err(Error::Entropy)?,
             feed: Feed::new(bus.clone(), limits.stream_buffer),
             readings: Readings::new(bus.clone(), model.clone()),
-            due: Due::new(),
+            due: Arc::new(Due::new()),
             model,
             places: Places::new(limits),
             bodies: Arc::default(),

@@ -333,7 +333,7 @@ impl Gateway {
                 let context = CallContext { deadline: None, ..call.context() }.with_principal(principal);
                 let memory = Arc::clone(&self.site.memory);
                 let (bus, model) = (self.bus.clone(), self.model.clone());
-                Some(Reports::open(bus, model, memory, context, &self.due).await?)
+                Some(Reports::open(bus, model, memory, context, Arc::clone(&self.due)).await?)
             }
             false => None,
         };

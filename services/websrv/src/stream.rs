@@ -319,7 +319,7 @@ pub(crate) fn redfish(
                         if !filter.selects_report(report.definition()) {
                             continue;
                         }
-                        let payload = report.payload(subscribed.id()).to_string();
+                        let payload = report.text(subscribed.id());
                         let sequence = watching.events.sequence();
                         let id = (sequence != told).then(|| sequence.to_string());
                         told = sequence;

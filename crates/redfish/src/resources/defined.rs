@@ -55,12 +55,14 @@ const ACTIVATIONS: [(&str, v1::TriggerActivation); 3] = [
 ];
 const ACTIVATION: Kind = Kind::Enum(&["Increasing", "Decreasing", "Either"]);
 
-/// The thresholds of a trigger, and what the contract calls them.
-const THRESHOLDS: [(&str, &str); 4] = [
-    ("UpperWarning", "upper_warning"),
-    ("UpperCritical", "upper_critical"),
-    ("LowerWarning", "lower_warning"),
-    ("LowerCritical", "lower_critical"),
+/// What there is of a threshold.
+const PARTS: [&str; 3] = ["Reading", "Activation", "DwellTime"];
+/// The thresholds of a trigger, and what the contract calls their [`PARTS`].
+const THRESHOLDS: [(&str, [&str; 3]); 4] = [
+    ("UpperWarning", ["upper_warning.reading", "upper_warning.activation", "upper_warning.dwell_ms"]),
+    ("UpperCritical", ["upper_critical.reading", "upper_critical.activation", "upper_critical.dwell_ms"]),
+    ("LowerWarning", ["lower_warning.reading", "lower_warning.activation", "lower_warning.dwell_ms"]),
+    ("LowerCritical", ["lower_critical.reading", "lower_critical.activation", "lower_critical.dwell_ms"]),
 ];
 
 /// A metric of a definition.
@@ -173,6 +175,8 @@ struct Known<'w> {
     /// Of the chassis they are in.
     chassis: Option<&'w str>,
     sensors: Option<BTreeSet<&'w str>>,
+    /// Those that what is changed names: they may be given again, also where they are gone.
+    named: BTreeSet<&'w str>,
 }
 
 impl<'w> Known<'w> {
@@ -184,11 +188,17 @@ impl<'w> Known<'w> {
             let all = answer.sensors.iter().filter(|sensor| sensors::is_analog(sensor));
             all.map(|sensor| sensor.id.as_str()).collect()
         };
-        Self { chassis, sensors: sensors.map(analog) }
+        Self { chassis, sensors: sensors.map(analog), named: BTreeSet::new() }
+    }
+
+    /// With those that what is changed names.
+    fn with(world: &'w World, named: impl Iterator<Item = &'w String>) -> Self {
+        Self { named: named.map(String::as_str).collect(), ..Self::of(world) }
     }
 
     fn has(&self, id: &str) -> bool {
-        is_path_name(id) && self.sensors.as_ref().is_none_or(|all| all.contains(id))
+        let is_there = || self.sensors.as_ref().is_none_or(|all| all.contains(id));
+        is_path_name(id) && (is_there() || self.named.contains(id))
     }
 
     /// The sensor whose reading a property is, as far as its name goes; it may be one in braces.
@@ -268,8 +278,8 @@ fn wildcards(given: &Given) -> Vec<(&str, Vec<&str>)> {
 }
 
 /// The metrics of a definition: those of `Metrics`, and the sensors of `MetricProperties` as one more.
-fn metrics(world: &World, given: &Given, wrong: &mut Wrong) -> Vec<v1::ReportMetric> {
-    let (known, wildcards) = (Known::of(world), wildcards(given));
+fn metrics(known: &Known<'_>, given: &Given, wrong: &mut Wrong) -> Vec<v1::ReportMetric> {
+    let wildcards = wildcards(given);
     let mut metrics = Vec::new();
     let list = given.get("Metrics").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for (nth, metric) in list.iter().enumerate() {
@@ -281,14 +291,14 @@ fn metrics(world: &World, given: &Given, wrong: &mut Wrong) -> Vec<v1::ReportMet
             wrong.0.push(message);
             continue;
         }
-        let sensors = sensors_of(&known, &wildcards, &properties, &at.then("MetricProperties"), wrong);
+        let sensors = sensors_of(known, &wildcards, &properties, &at.then("MetricProperties"), wrong);
         // One whose sensors are wrong is none of all sensors.
         if properties.is_empty() || !sensors.is_empty() {
             metrics.push(v1::ReportMetric { kind, sensors });
         }
     }
     let properties = texts(given.get("MetricProperties"));
-    let sensors = sensors_of(&known, &wildcards, &properties, &pointer("MetricProperties"), wrong);
+    let sensors = sensors_of(known, &wildcards, &properties, &pointer("MetricProperties"), wrong);
     if !sensors.is_empty() {
         metrics.push(v1::ReportMetric { kind: String::new(), sensors });
     }
@@ -310,7 +320,7 @@ fn text(given: &Given, path: &str) -> String {
 /// All that is wrong with what was given, as far as eventlog need not be asked.
 pub(super) fn new_definition(world: &World, given: &Given) -> Result<Call, Vec<Message>> {
     let mut wrong = Wrong(Vec::new());
-    let metrics = metrics(world, given, &mut wrong);
+    let metrics = metrics(&Known::of(world), given, &mut wrong);
     if metrics.is_empty() && wrong.0.is_empty() {
         let message = base::CREATE_FAILED_MISSING_REQ_PROPERTIES.with(&["Metrics"]);
         wrong.0.push(message.about(pointer("Metrics")));
@@ -369,7 +379,10 @@ pub(super) fn changed_definition(world: &World, id: &str, given: &Given) -> Vec<
             }
             "Metrics" => {
                 let mut of_metrics = Wrong(Vec::new());
-                definition.metrics = metrics(world, given, &mut of_metrics);
+                let all = world.report_definitions().map(|answer| answer.definitions.as_slice());
+                let was = all.unwrap_or_default().iter().filter(|definition| definition.id == id);
+                let named = was.flat_map(|was| &was.metrics).flat_map(|metric| &metric.sensors);
+                definition.metrics = metrics(&Known::with(world, named), given, &mut of_metrics);
                 wrong.extend(of_metrics.0.into_iter().map(|message| (*path, message)));
                 paths.push("metrics");
             }
@@ -453,14 +466,14 @@ fn definitions_of(uris: &[String], before: &str) -> Vec<String> {
     uris.iter().map(id).collect()
 }
 
-/// A threshold as the contract has it: what was given, over what it was.
-fn threshold(given: &Given, name: &str, was: Option<v1::TriggerThreshold>) -> Option<v1::TriggerThreshold> {
+/// A threshold as the contract has it: what of it was given. `None`: nothing was.
+fn threshold(given: &Given, name: &str) -> Option<v1::TriggerThreshold> {
     let at = |part: &str| given.at(&format!("NumericThresholds/{name}/{part}"));
     let (reading, activation, dwell) = (at("Reading"), at("Activation"), at("DwellTime"));
     if reading.is_none() && activation.is_none() && dwell.is_none() {
-        return was;
+        return None;
     }
-    let mut threshold = was.unwrap_or_default();
+    let mut threshold = v1::TriggerThreshold::default();
     if let Some(reading) = reading.and_then(Value::as_f64) {
         threshold.reading = reading;
     }
@@ -522,7 +535,7 @@ pub(super) fn new_trigger(world: &World, given: &Given, definitions: &str) -> Re
         ..v1::Trigger::default()
     };
     for (name, _) in THRESHOLDS {
-        *place(&mut trigger, name) = threshold(given, name, None);
+        *place(&mut trigger, name) = threshold(given, name);
     }
     Ok(Call::new(rpc::CREATE_TRIGGER, &v1::CreateTriggerRequest { trigger: Some(trigger) }))
 }
@@ -540,7 +553,7 @@ pub(super) fn changed_trigger(
     given: &Given,
     definitions: &str,
 ) -> Vec<Change> {
-    let (mut paths, mut wrong) = (Vec::new(), Vec::new());
+    let (mut paths, mut wrong): (Vec<&str>, Vec<_>) = (Vec::new(), Vec::new());
     let mut trigger = v1::Trigger { id: was.id.clone(), ..v1::Trigger::default() };
     let properties: Vec<&'static str> = given.paths().collect();
     for path in &properties {
@@ -555,7 +568,8 @@ pub(super) fn changed_trigger(
             }
             "MetricProperties" => {
                 let (mut of_sensors, uris) = (Wrong(Vec::new()), texts(given.get(path)));
-                trigger.sensors = sensors_of(&Known::of(world), &[], &uris, &pointer(path), &mut of_sensors);
+                let known = Known::with(world, was.sensors.iter());
+                trigger.sensors = sensors_of(&known, &[], &uris, &pointer(path), &mut of_sensors);
                 wrong.extend(of_sensors.0.into_iter().map(|message| (*path, message)));
                 paths.push("sensors");
             }
@@ -566,17 +580,18 @@ pub(super) fn changed_trigger(
             // Of a threshold.
             _ => {
                 let of_path = |name: &str| path.split('/').nth(1) == Some(name);
-                let Some((name, field)) = THRESHOLDS.iter().find(|(name, _)| of_path(name)) else { continue };
-                let mut before = was.clone();
-                let before = *place(&mut before, name);
+                let Some((name, fields)) = THRESHOLDS.iter().find(|(name, _)| of_path(name)) else {
+                    continue;
+                };
+                let is_new = place(&mut was.clone(), name).is_none();
                 let has_reading = given.at(&format!("NumericThresholds/{name}/Reading")).is_some();
-                if before.is_none() && !has_reading {
+                if is_new && !has_reading {
                     wrong.push((*path, base::PROPERTY_VALUE_CONFLICT.with(&[last(path), "Reading"])));
                 }
-                *place(&mut trigger, name) = threshold(given, name, before);
-                if !paths.contains(field) {
-                    paths.push(*field);
-                }
+                *place(&mut trigger, name) = threshold(given, name);
+                // What is not given stays as its owner has it, who may have changed it meanwhile.
+                let field = PARTS.iter().zip(fields).find(|(part, _)| **part == last(path));
+                paths.extend(field.map(|(_, field)| *field));
             }
         }
     }

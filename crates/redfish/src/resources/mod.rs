@@ -52,7 +52,7 @@ pub use log_services::{DATA_TYPE, data_at};
 pub(crate) use tasks::{COLLECTING, Outcome, begun as task_begun, monitor_uri, outcome_of};
 pub(crate) use telemetry::{REPORT, REPORT_SENT, defined_report, periodic as periodic_reports, report_uri};
 pub use telemetry::{
-    definition_of_client, is_free_for_client, is_metric, is_report_definition, metric_of,
+    REPORT_VALUES_MAX, definition_of_client, is_free_for_client, is_metric, is_report_definition, metric_of,
     report_definition_uri,
 };
 pub(crate) use update::{PUSH, disabled as updates_disabled};

@@ -23,10 +23,13 @@ use crate::world::{Call, HISTORY, Need, World, of_history};
 use super::defined::{self, duration};
 use super::{is_path_name, name, sensors};
 
-/// Steps of a history.
+/// Steps of a history, and how long each is, milliseconds.
 const STEPS: usize = 360;
+const STEP_MS: u64 = 10_000;
 /// Before the name of a definition of reports.
 const REPORT_DEFINITIONS_AT: &str = "/redfish/v1/TelemetryService/MetricReportDefinitions/";
+/// Values in one report of a client at most. A kind may come to have more sensors after its definition was looked at: such a report ends there, and says so.
+pub const REPORT_VALUES_MAX: usize = 1000;
 /// The version of a report with the context of who is sent it (DSP0268, `MetricReport`): no older one has that, and no report that is read.
 pub(crate) const REPORT_SENT: &str = "MetricReport.v1_4_0";
 
@@ -34,13 +37,14 @@ pub(super) static SERVICE: Resource = Resource::new(
     "TelemetryService",
     "TelemetryService.v1_2_0.TelemetryService",
     &entity::TELEMETRY_SERVICE,
-    |_, _| {
+    |world, _| {
         let below = |what: &str| link(&format!("/redfish/v1/TelemetryService/{what}"));
+        // Of a history, and of the reports that clients define, if it is known how often those may come.
+        let least = world.report_definitions().ok().map(|answer| answer.least_interval_ms.max(STEP_MS));
         Ok(Some(json!({
             "Name": "Telemetry service",
             "ServiceEnabled": true,
-            // Of a history, and of the reports that clients define.
-            "MinCollectionInterval": "PT10S",
+            "MinCollectionInterval": least.map(duration),
             "SupportedCollectionFunctions": ["Average", "Maximum", "Minimum"],
             "MetricDefinitions": below("MetricDefinitions"),
             "MetricReportDefinitions": below("MetricReportDefinitions"),
@@ -270,20 +274,24 @@ fn report_of(world: &World, id: &str, name: &str, values: Vec<Value>) -> Value {
     })
 }
 
-/// The report of what a client has defined: what the sensors show that measure something now, whether it may be read or is only sent.
+/// The report of what a client has defined: what the sensors show that measure something now, whether it may be read or is only sent; [`REPORT_VALUES_MAX`]
+/// values at most.
 ///
 /// # Errors
 /// As [`World::chassis`] and [`World::sensors`].
 pub(crate) fn defined_report(world: &World, definition: &v1::ReportDefinition) -> Result<Value, Fault> {
     let sensors: BTreeMap<&str, &v1::Sensor> =
         all(world)?.map(|sensor| (sensor.id.as_str(), sensor)).collect();
-    let mut values = Vec::new();
+    let (mut values, mut there) = (Vec::new(), 0_usize);
     for metric in &definition.metrics {
         let mut add = |sensor: &v1::Sensor| -> Result<(), Fault> {
             let is_meant = metric.kind.is_empty() || sensors::kind(sensor) == Some(metric.kind.as_str());
             if let (true, Some(reading)) = (is_meant, sensors::reading(sensor)) {
-                let at = sensor.last_reading_timestamp.map(|at| at.to_string());
-                values.push(value(world, sensor, reading, at)?);
+                there += 1;
+                if values.len() < REPORT_VALUES_MAX {
+                    let at = sensor.last_reading_timestamp.map(|at| at.to_string());
+                    values.push(value(world, sensor, reading, at)?);
+                }
             }
             Ok(())
         };
@@ -294,7 +302,12 @@ pub(crate) fn defined_report(world: &World, definition: &v1::ReportDefinition) -
             named.copied().try_for_each(&mut add)?;
         }
     }
-    Ok(report_of(world, &definition.id, &definition.name, values))
+    let told = values.len();
+    let mut report = report_of(world, &definition.id, &definition.name, values);
+    if let (true, Some(map)) = (told < there, report.as_object_mut()) {
+        map.insert("Description".to_owned(), format!("The first {told} of {there} values").into());
+    }
+    Ok(report)
 }
 
 /// The steps of a sensor's last hour in which something was measured.

@@ -396,7 +396,8 @@ mod tests {
         let is = |id: &str, second| (id.to_owned(), second);
         // The log is none of its business.
         assert!(matches!(delivery.step(at(0), 90), Step::News));
-        delivery.made(&made_at(1));
+        let mut made = made_at(1);
+        delivery.made(&made);
         assert_eq!(sends(delivery.step(at(0), 90)), is("Temperature", 1));
         delivery.sent(at(0), FOREVER, RETRY, Ok(()));
         assert_eq!(sends(delivery.step(at(0), 3)), is("Power", 1));
@@ -404,7 +405,8 @@ mod tests {
         assert!(matches!(delivery.step(at(999), 90), Step::Pause(until) if until == at(1000)));
         assert_eq!((delivery.failures(), delivery.error()), (1, "refused"));
         // What is sent after the pause is what was made last.
-        delivery.made(&made_at(2));
+        made = made_at(2);
+        delivery.made(&made);
         assert_eq!(sends(delivery.step(at(1000), 90)), is("Power", 2));
         delivery.sent(at(1000), FOREVER, RETRY, Ok(()));
         assert_eq!(sends(delivery.step(at(1000), 90)), is("Temperature", 2));
@@ -429,7 +431,8 @@ mod tests {
         assert!(matches!(restarted.step(at(0), 0), Step::Rest));
         for delivery in [&mut delivery, &mut restarted] {
             delivery.resume();
-            delivery.made(&made_at(5));
+            let made = made_at(5);
+            delivery.made(&made);
             match delivery.step(at(9000), 0) {
                 Step::Report(report) => assert_eq!(told(&report), ("Temperature".to_owned(), 5)),
                 other => panic!("{other:?}"),

@@ -155,13 +155,30 @@ pub(crate) struct Shown {
     held: Mutex<Result<Vec<Arc<Subscription>>, Status>>,
     retry: Retry,
     report_interval: Millis,
+    /// URIs of the definitions that the subscription names which is being made: none of them is deleted meanwhile.
+    coming: Mutex<Vec<String>>,
 }
 
 impl Shown {
     pub(crate) fn new(settings: &Settings) -> Self {
         let reading = Status::unavailable("event subscriptions are being read from the store");
         let report_interval = settings.report_interval();
-        Self { held: Mutex::new(Err(reading)), retry: settings.retry(), report_interval }
+        let (retry, coming) = (settings.retry(), Mutex::default());
+        Self { held: Mutex::new(Err(reading)), retry, report_interval, coming }
+    }
+
+    /// Whether a subscription names the definition of metric reports at this URI, or one that is being made.
+    ///
+    /// # Errors
+    /// They are not read yet.
+    pub(crate) fn names(&self, uri: &str) -> Result<bool, Status> {
+        let names = |uris: &[String]| uris.iter().any(|other| other == uri);
+        // In this order: one that is made is among those that there are before it is not among these any more.
+        if names(&lock(&self.coming)) {
+            return Ok(true);
+        }
+        let held = lock(&self.held).clone()?;
+        Ok(held.iter().any(|held| names(&lock(&held.record).metric_report_definitions)))
     }
 
     /// Those that the caller may see.
@@ -526,10 +543,19 @@ impl Owner {
         request: v1::CreateEventSubscriptionRequest,
         by: &Principal,
     ) -> Result<v1::CreateEventSubscriptionResponse, Status> {
-        // While nobody knows what clients have defined, any name is as good as another.
-        let plan = self.reports.defined.plan();
-        let is_defined = |id: &str| plan.as_ref().is_none_or(|plan| plan.has(id));
         let wanted = request.subscription.unwrap_or_default();
+        lock(&self.shown.coming).clone_from(&wanted.metric_report_definitions);
+        let made = self.make(wanted, by).await;
+        lock(&self.shown.coming).clear();
+        made
+    }
+
+    async fn make(
+        &mut self,
+        wanted: v1::EventSubscription,
+        by: &Principal,
+    ) -> Result<v1::CreateEventSubscriptionResponse, Status> {
+        let is_defined = |id: &str| self.reports.defined.is_defined(id);
         let mut record = Record::new(wanted, &self.poster, by, is_defined)?;
         let own =
             self.held.values().filter(|held| lock(&held.subscription.record).user_id == by.user_id).count();

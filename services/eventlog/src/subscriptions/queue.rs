@@ -6,10 +6,11 @@
 //! ```
 //!
 //! Old values are of no use to who comes to know the newer ones, so what a destination does not take does not pile up: there are never more than there are
-//! definitions.
+//! definitions. And none is kept for it: what waits is held by who makes the reports ([`crate::telemetry::Made`]), once for all destinations, and is gone when
+//! a newer one is made, which comes in its place, or when its definition is.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use redfish::MetricReport;
 
@@ -18,9 +19,17 @@ use redfish::MetricReport;
 pub(crate) struct Queue {
     /// URIs of the definitions that are wanted; empty: all.
     wanted: Vec<String>,
-    waiting: VecDeque<Arc<MetricReport>>,
+    waiting: VecDeque<Waiting>,
     /// The one that is being sent.
-    sending: Option<Arc<MetricReport>>,
+    sending: Option<Weak<MetricReport>>,
+}
+
+/// A report that waits.
+#[derive(Debug)]
+struct Waiting {
+    /// The URI of its definition.
+    definition: String,
+    report: Weak<MetricReport>,
 }
 
 impl Queue {
@@ -34,18 +43,28 @@ impl Queue {
             self.wanted.is_empty() || self.wanted.iter().any(|uri| uri == report.definition())
         };
         for report in reports.iter().filter(|report| is_wanted(report)) {
-            let same = |older: &&mut Arc<MetricReport>| older.definition() == report.definition();
-            match self.waiting.iter_mut().find(same) {
-                Some(older) => *older = Arc::clone(report),
-                None => self.waiting.push_back(Arc::clone(report)),
+            let newer = Arc::downgrade(report);
+            match self.waiting.iter_mut().find(|older| older.definition == report.definition()) {
+                Some(older) => older.report = newer,
+                None => {
+                    let definition = report.definition().to_owned();
+                    self.waiting.push_back(Waiting { definition, report: newer });
+                }
             }
         }
     }
 
-    /// The next report, which is sent now; `None` when none waits.
+    /// The next report, which is sent now; `None` when none waits. Those that are gone are passed over.
     pub(crate) fn next(&mut self) -> Option<Arc<MetricReport>> {
-        self.sending = self.waiting.front().cloned();
-        self.sending.clone()
+        self.sending = None;
+        while let Some(first) = self.waiting.front() {
+            if let Some(report) = first.report.upgrade() {
+                self.sending = Some(Weak::clone(&first.report));
+                return Some(report);
+            }
+            self.waiting.pop_front();
+        }
+        None
     }
 
     /// Nothing is sent for long: what waits would be held for nothing.
@@ -56,7 +75,7 @@ impl Queue {
     /// The one that was sent last was taken. One that came in its place meanwhile is still to be sent.
     pub(crate) fn taken(&mut self) {
         if let (Some(sent), Some(first)) = (self.sending.take(), self.waiting.front())
-            && Arc::ptr_eq(&sent, first)
+            && Weak::ptr_eq(&sent, &first.report)
         {
             self.waiting.pop_front();
         }
@@ -90,8 +109,8 @@ pub(super) mod tests {
 
     /// Its definition, and the second it was made at.
     pub(crate) fn told(report: &MetricReport) -> (String, i64) {
-        let time =
-            report.payload("")["Timestamp"].as_str().unwrap().parse::<prost_types::Timestamp>().unwrap();
+        let body: serde_json::Value = serde_json::from_str(&report.text("")).unwrap();
+        let time = body["Timestamp"].as_str().unwrap().parse::<prost_types::Timestamp>().unwrap();
         (report.definition().rsplit('/').next().unwrap().to_owned(), time.seconds)
     }
 
@@ -107,17 +126,21 @@ pub(super) mod tests {
     fn the_newest_of_each_definition_waits_in_its_place() {
         let mut queue = Queue::new(&[]);
         assert_eq!(next(&mut queue), None);
-        queue.made(&made_at(1));
+        let mut made = made_at(1);
+        queue.made(&made);
         assert_eq!(next(&mut queue), of("Temperature", 1));
         queue.taken();
-        queue.made(&made_at(2));
+        made = made_at(2);
+        queue.made(&made);
         // The order is that of those that wait.
         assert_eq!(next(&mut queue), of("Power", 2));
         // It was not taken, and a newer one is there.
-        queue.made(&made_at(3));
+        made = made_at(3);
+        queue.made(&made);
         assert_eq!(next(&mut queue), of("Power", 3));
         // One came while it was sent.
-        queue.made(&made_at(4));
+        made = made_at(4);
+        queue.made(&made);
         queue.taken();
         assert_eq!(next(&mut queue), of("Power", 4));
         queue.taken();
@@ -125,6 +148,24 @@ pub(super) mod tests {
         queue.taken();
         queue.taken();
         assert_eq!(next(&mut queue), None);
+    }
+
+    #[test]
+    fn what_waits_is_held_by_who_made_it_and_what_is_gone_is_not_sent() {
+        let mut queue = Queue::new(&[]);
+        let made = made_at(1);
+        queue.made(&made);
+        assert!(made.iter().all(|report| Arc::strong_count(report) == 1));
+        let [temperature, power] = <[_; 2]>::try_from(made).unwrap();
+        // Its definition is gone.
+        drop(temperature);
+        assert_eq!(next(&mut queue), of("Power", 1));
+        drop(power);
+        assert_eq!(next(&mut queue), None);
+        queue.taken();
+        let later = made_at(2);
+        queue.made(&later);
+        assert_eq!(next(&mut queue), of("Temperature", 2));
     }
 
     #[test]
@@ -136,15 +177,16 @@ pub(super) mod tests {
         queue.clear();
         assert!(first.iter().all(|report| Arc::strong_count(report) == 1));
         assert_eq!(next(&mut queue), None);
-        queue.made(&made_at(2));
+        let second = made_at(2);
+        queue.made(&second);
         assert_eq!(next(&mut queue), of("Temperature", 2));
     }
 
     #[test]
     fn only_what_is_wanted_waits() {
         let uri = "/redfish/v1/TelemetryService/MetricReportDefinitions/Power".to_owned();
-        let mut queue = Queue::new(&[uri]);
-        queue.made(&made_at(1));
+        let (mut queue, made) = (Queue::new(&[uri]), made_at(1));
+        queue.made(&made);
         assert_eq!(next(&mut queue), of("Power", 1));
         queue.taken();
         assert_eq!(next(&mut queue), None);
@@ -157,6 +199,8 @@ pub(super) mod tests {
         #[test]
         fn no_destination_goes_back_in_time(steps in proptest::collection::vec(0..3_u8, 0..40)) {
             let (mut queue, mut now, mut had) = (Queue::new(&[]), 0_i64, BTreeMap::new());
+            // Who makes them has the newest.
+            let mut held = Vec::new();
             let mut send = |queue: &mut Queue, takes: bool| -> Result<bool, TestCaseError> {
                 let Some((id, second)) = next(queue) else { return Ok(false) };
                 if takes {
@@ -167,13 +211,19 @@ pub(super) mod tests {
             };
             for step in steps {
                 match step {
-                    0 => { now += 1; queue.made(&made_at(now)); }
+                    0 => {
+                        now += 1;
+                        held = made_at(now);
+                        queue.made(&held);
+                    }
                     other => { send(&mut queue, other == 1)?; }
                 }
                 prop_assert!(queue.waiting.len() <= 2);
             }
+            drop(held);
             now += 1;
-            queue.made(&made_at(now));
+            let newest_made = made_at(now);
+            queue.made(&newest_made);
             while send(&mut queue, true)? {}
             let newest = [("Power".to_owned(), now), ("Temperature".to_owned(), now)];
             prop_assert_eq!(had.into_iter().collect::<Vec<_>>(), newest);

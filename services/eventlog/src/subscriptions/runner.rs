@@ -109,7 +109,7 @@ impl Runner {
                 }
                 Step::Report(report) => {
                     let record = lock(&self.subscription.record).clone();
-                    let body = report.payload(&record.context).to_string();
+                    let body = report.text(&record.context);
                     drop(report);
                     self.send(&record, &body).await;
                 }

@@ -13,7 +13,7 @@ const INTERVAL_MAX: u64 = 24 * 60 * 60 * 1000;
 /// What of a definition may be written.
 const OF_DEFINITION: &str = "name, interval_ms, metrics, actions, enabled";
 /// What of a trigger may be written.
-const OF_TRIGGER: &str = "name, sensors, upper_warning, upper_critical, lower_warning, lower_critical, actions, report_definitions";
+const OF_TRIGGER: &str = "name, sensors, upper_warning, upper_critical, lower_warning, lower_critical, each of these four also by its fields (upper_warning.reading), actions, report_definitions";
 
 /// Whether an id is one: it is part of a URI, of a key of the store and of the subject of an event.
 pub(super) fn is_id(id: &str) -> bool {
@@ -63,6 +63,9 @@ pub(super) fn definition(
             );
         }
     }
+    for (field, what) in repeated(&wanted.metrics) {
+        bad.add(field, format!("{what} is there already"));
+    }
     let sensors: usize = wanted.metrics.iter().map(|metric| metric.sensors.len()).sum();
     if sensors > SENSORS_MAX {
         bad.add("definition.metrics", format!("they name {sensors} sensors, and may name {SENSORS_MAX}"));
@@ -78,6 +81,37 @@ pub(super) fn definition(
     wanted.enabled = Some(wanted.enabled.unwrap_or(true));
     bad.check()?;
     Ok(wanted)
+}
+
+/// What metrics give again that one before them has given, each with its field: all sensors of a kind, or one sensor.
+fn repeated(metrics: &[v1::ReportMetric]) -> Vec<(String, &str)> {
+    let (mut kinds, mut sensors, mut all) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    for (nth, metric) in metrics.iter().enumerate() {
+        let kind = metric.kind.as_str();
+        if metric.sensors.is_empty() && !kind.is_empty() && !kinds.insert(kind) {
+            all.push((format!("definition.metrics[{nth}].kind"), kind));
+        }
+        for (at, id) in metric.sensors.iter().enumerate() {
+            if !sensors.insert((kind, id.as_str())) {
+                all.push((format!("definition.metrics[{nth}].sensors[{at}]"), id.as_str()));
+            }
+        }
+    }
+    all
+}
+
+/// A definition as an older release may have stored it, without what it gives again.
+pub(super) fn once(mut definition: v1::ReportDefinition) -> v1::ReportDefinition {
+    let (mut kinds, mut sensors) = (BTreeSet::new(), BTreeSet::new());
+    definition.metrics.retain_mut(|metric| {
+        let kind = metric.kind.clone();
+        if metric.sensors.is_empty() {
+            return kind.is_empty() || kinds.insert(kind);
+        }
+        metric.sensors.retain(|id| sensors.insert((kind.clone(), id.clone())));
+        !metric.sensors.is_empty()
+    });
+    definition
 }
 
 /// A definition with a change of it.
@@ -187,13 +221,40 @@ pub(super) fn trigger(
     Ok(wanted)
 }
 
-/// A trigger with a change of it.
+/// The threshold of a trigger that the contract calls so.
+fn place<'t>(trigger: &'t mut v1::Trigger, name: &str) -> Option<&'t mut Option<v1::TriggerThreshold>> {
+    Some(match name {
+        "upper_warning" => &mut trigger.upper_warning,
+        "upper_critical" => &mut trigger.upper_critical,
+        "lower_warning" => &mut trigger.lower_warning,
+        "lower_critical" => &mut trigger.lower_critical,
+        _ => return None,
+    })
+}
+
+/// Writes one field of a threshold over what it was; `false`: there is none of that name.
+fn write_part(new: &mut v1::Trigger, wanted: &mut v1::Trigger, threshold: &str, field: &str) -> bool {
+    let (Some(at), Some(given)) = (place(new, threshold), place(wanted, threshold)) else { return false };
+    let given = given.unwrap_or_default();
+    // That one that is new has no other field than those that were given is looked at with the whole.
+    let at = at.get_or_insert_default();
+    match field {
+        "reading" => at.reading = given.reading,
+        "activation" => at.activation = given.activation,
+        "dwell_ms" => at.dwell_ms = given.dwell_ms,
+        _ => return false,
+    }
+    true
+}
+
+/// A trigger with a change of it. `shown` are the definitions of `old` that it was shown with: of those that it names, the ones that are there.
 ///
 /// # Errors
 /// As [`changed_definition`].
 pub(super) fn changed_trigger(
     old: &v1::Trigger,
-    wanted: v1::Trigger,
+    shown: &[String],
+    mut wanted: v1::Trigger,
     mask: Option<&[String]>,
     definitions: &BTreeSet<&str>,
 ) -> Result<v1::Trigger, Status> {
@@ -211,8 +272,9 @@ pub(super) fn changed_trigger(
         named(&fields)
     };
     let paths = mask.map_or_else(set, <[String]>::to_vec);
+    let has = |path: &str| paths.iter().any(|other| other == path);
     let (mut new, mut bad) = (old.clone(), BadFields::default());
-    for path in paths {
+    for path in &paths {
         match path.as_str() {
             "name" => new.name.clone_from(&wanted.name),
             "sensors" => new.sensors.clone_from(&wanted.sensors),
@@ -222,10 +284,34 @@ pub(super) fn changed_trigger(
             "lower_critical" => new.lower_critical = wanted.lower_critical,
             "actions" => new.actions.clone_from(&wanted.actions),
             "report_definitions" => new.report_definitions.clone_from(&wanted.report_definitions),
-            other => bad.add_path(format!("{other} cannot be written; writable: {OF_TRIGGER}")),
+            other => {
+                let is_written = match other.split_once('.') {
+                    Some((threshold, field)) => {
+                        let is_new = place(&mut new, threshold).is_some_and(|at| at.is_none());
+                        if is_new && !has(&format!("{threshold}.reading")) {
+                            bad.add(format!("trigger.{threshold}.reading"), "a new threshold has one");
+                        }
+                        write_part(&mut new, &mut wanted, threshold, field)
+                    }
+                    None => false,
+                };
+                if !is_written {
+                    bad.add_path(format!("{other} cannot be written; writable: {OF_TRIGGER}"));
+                }
+            }
         }
     }
-    trigger(new, definitions, bad)
+    let has_reports = new.actions.contains(&v1::TriggerAction::MetricReport.into());
+    if has_reports && new.report_definitions == shown {
+        // As it was shown: those that are not there now may be again.
+        new.report_definitions.clone_from(&old.report_definitions);
+    } else if !has_reports && shown.is_empty() && new.report_definitions == old.report_definitions {
+        new.report_definitions.clear();
+    }
+    // What is as it was is not looked at again.
+    let mut known: BTreeSet<&str> = definitions.iter().copied().collect();
+    known.extend(old.report_definitions.iter().map(String::as_str));
+    trigger(new, &known, bad)
 }
 
 #[cfg(test)]
@@ -272,7 +358,7 @@ mod tests {
     #[test]
     fn each_field_of_a_definition_that_cannot_be_is_named_and_all_of_them_together() {
         type Change = fn(&mut v1::ReportDefinition);
-        let rows: [(Change, &[&str]); 10] = [
+        let rows: [(Change, &[&str]); 12] = [
             (|w| w.id = "Temperature".into(), &["id"]),
             (|w| w.id = "history-cpu".into(), &["id"]),
             (|w| w.id = "a.b".into(), &["id"]),
@@ -281,7 +367,21 @@ mod tests {
             (|w| w.r#type = v1::ReportDefinitionType::Periodic.into(), &["interval_ms"]),
             (|w| w.metrics.clear(), &["metrics"]),
             (|w| w.metrics[0].kind = "Luck".into(), &["metrics[0].kind"]),
-            (|w| w.metrics[0].sensors = vec!["x".into(); SENSORS_MAX + 1], &["metrics"]),
+            (|w| w.metrics[0].sensors = (0..=SENSORS_MAX).map(|n| format!("x{n}")).collect(), &["metrics"]),
+            (|w| w.metrics.push(w.metrics[0].clone()), &["metrics[1].kind"]),
+            (
+                |w| {
+                    let named = |kind: &str, ids: &[&str]| v1::ReportMetric {
+                        kind: kind.into(),
+                        sensors: ids.iter().map(|id| (*id).to_owned()).collect(),
+                    };
+                    // As one of its kind it may be there as well.
+                    w.metrics.push(named("", &["a", "b", "a"]));
+                    w.metrics.push(named("Temperature", &["a"]));
+                    w.metrics.push(named("", &["b"]));
+                },
+                &["metrics[1].sensors[2]", "metrics[3].sensors[0]"],
+            ),
             (
                 |w| {
                     (w.r#type, w.interval_ms) = (v1::ReportDefinitionType::Periodic.into(), LEAST - 1);
@@ -360,11 +460,80 @@ mod tests {
         let (old, none) = (wanted_trigger(), BTreeSet::new());
         let old = trigger(old, &none, BadFields::default()).unwrap();
         let change = v1::Trigger { sensors: vec!["inlet".into()], ..Default::default() };
-        let new = changed_trigger(&old, change.clone(), None, &none).unwrap();
+        let new = changed_trigger(&old, &[], change.clone(), None, &none).unwrap();
         assert_eq!(new, v1::Trigger { sensors: vec!["inlet".into()], ..old.clone() });
-        let new = changed_trigger(&old, change.clone(), Some(&mask("lower_critical")), &none).unwrap();
+        let new = changed_trigger(&old, &[], change.clone(), Some(&mask("lower_critical")), &none).unwrap();
         assert_eq!(new, v1::Trigger { lower_critical: None, ..old.clone() });
-        let refused = changed_trigger(&old, change, Some(&mask("id")), &none).unwrap_err();
-        assert_eq!(fields(&refused), ["field_mask"]);
+        for path in ["id", "upper_critical.luck", "name.reading", "upper_critical."] {
+            let refused = changed_trigger(&old, &[], change.clone(), Some(&mask(path)), &none).unwrap_err();
+            assert_eq!(fields(&refused), ["field_mask"], "{path}");
+        }
+    }
+
+    #[test]
+    fn of_a_threshold_only_the_fields_that_are_named_are_written() {
+        let (old, none) = (wanted_trigger(), BTreeSet::new());
+        let old = trigger(old, &none, BadFields::default()).unwrap();
+        let given = v1::TriggerThreshold { reading: 7.0, dwell_ms: 3_000, ..Default::default() };
+        let change =
+            v1::Trigger { upper_critical: Some(given), upper_warning: Some(given), ..Default::default() };
+        let made = |paths: &[&str]| {
+            let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+            changed_trigger(&old, &[], change.clone(), Some(&paths), &none)
+        };
+        let was = old.upper_critical.unwrap();
+        let new = made(&["upper_critical.dwell_ms"]).unwrap();
+        assert_eq!(new.upper_critical, Some(v1::TriggerThreshold { dwell_ms: 3_000, ..was }));
+        let new = made(&["upper_critical.reading", "upper_critical.activation"]).unwrap();
+        // One that is not given is the usual.
+        assert_eq!(new.upper_critical, Some(v1::TriggerThreshold { reading: 7.0, ..was }));
+        let new = made(&["upper_warning.dwell_ms", "upper_warning.reading"]).unwrap();
+        let increasing = v1::TriggerActivation::Increasing.into();
+        assert_eq!(new.upper_warning, Some(v1::TriggerThreshold { activation: increasing, ..given }));
+        let refused = made(&["upper_warning.dwell_ms"]).unwrap_err();
+        assert_eq!(fields(&refused), ["trigger.upper_warning.reading"]);
+    }
+
+    #[test]
+    fn a_trigger_whose_definitions_are_not_there_now_can_be_changed_and_keeps_them() {
+        let (none, reports) = (BTreeSet::new(), vec!["lost".to_owned(), "Power".to_owned()]);
+        let actions = vec![v1::TriggerAction::MetricReport.into()];
+        let old = v1::Trigger { actions, report_definitions: reports.clone(), ..wanted_trigger() };
+        let old = trigger(old, &BTreeSet::from(["lost"]), BadFields::default()).unwrap();
+        let change = |shown: &[&str], wanted: v1::Trigger| {
+            let shown: Vec<String> = shown.iter().map(|id| (*id).to_owned()).collect();
+            changed_trigger(&old, &shown, wanted, None, &none)
+        };
+        let named = |name: &str| v1::Trigger { name: name.into(), ..Default::default() };
+        let new = change(&["Power"], named("New")).unwrap();
+        assert_eq!((new.name.as_str(), &new.report_definitions), ("New", &reports));
+        // What was shown is given back.
+        let back = v1::Trigger { report_definitions: vec!["Power".into()], ..named("New") };
+        assert_eq!(change(&["Power"], back).unwrap().report_definitions, reports);
+        let other = v1::Trigger { report_definitions: vec!["Temperature".into()], ..named("New") };
+        assert_eq!(change(&["Power"], other).unwrap().report_definitions, ["Temperature"]);
+        let nobodys = v1::Trigger { report_definitions: vec!["nope".into()], ..named("New") };
+        assert_eq!(fields(&change(&["Power"], nobodys).unwrap_err()), ["trigger.report_definitions[0]"]);
+        // All that it shows is gone: it need not be said that they go with the action.
+        let log = v1::Trigger { actions: vec![v1::TriggerAction::Log.into()], ..Default::default() };
+        assert!(change(&[], log).unwrap().report_definitions.is_empty());
+    }
+
+    #[test]
+    fn what_an_older_release_stored_twice_is_there_once() {
+        let of = |kind: &str, ids: &[&str]| v1::ReportMetric {
+            kind: kind.into(),
+            sensors: ids.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        let metrics = vec![
+            of("Power", &[]),
+            of("", &["a", "a"]),
+            of("Power", &[]),
+            of("", &["a"]),
+            of("Power", &["a"]),
+        ];
+        let kept = once(v1::ReportDefinition { metrics, ..wanted() });
+        assert_eq!(kept.metrics, [of("Power", &[]), of("", &["a"]), of("Power", &["a"])]);
+        assert!(repeated(&kept.metrics).is_empty());
     }
 }

@@ -18,12 +18,21 @@ use super::Plan;
 
 /// How often a trigger may fire: so often at once, and then so often in each span. What is beyond is counted and told with the next.
 const FIRES: (u32, u32, Millis) = (16, 6, Millis::from_secs(60));
+/// How often all of them may, together: what fires is in the event log, and a log of Redfish's shows the newest 1000 events.
+const FIRE_ALL: (u32, u32, Millis) = (64, 30, Millis::from_secs(60));
+/// One that was not told for so long is told whatever the others do: a few that fire all the time keep none from being heard.
+const RARE: Millis = Millis::from_secs(600);
+
+/// What sensors measure, by their ids.
+pub(crate) type Kinds = BTreeMap<String, &'static str>;
 
 /// What the sensors show at one time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sample {
-    /// The good value of each sensor; `None` while it has none.
-    pub values: BTreeMap<String, Option<f64>>,
+    /// Their ids.
+    pub ids: Vec<String>,
+    /// The good value of each, in the same order; `None` while it has none.
+    pub values: Vec<Option<f64>>,
 }
 
 /// A trigger fired.
@@ -77,6 +86,92 @@ pub(crate) struct Machine {
     runs: BTreeMap<String, Run>,
     /// By the ids of triggers.
     watches: BTreeMap<String, Watch>,
+    /// Of all triggers together.
+    allowance: Allowance,
+    /// By the ids of definitions whose reports triggers ask for.
+    asked: BTreeMap<String, Asked>,
+    /// `None` before the first sample of a plan.
+    places: Option<Places>,
+}
+
+/// A definition whose reports a trigger asks for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    /// It was since the last report.
+    is_wanted: bool,
+    /// When the last report was due.
+    last: Option<Mono>,
+}
+
+/// Where in a sample the sensors are that are looked at: found anew when there are others, when it is known that they measure something else, and with each plan.
+#[derive(Debug)]
+struct Places {
+    /// What they were found by.
+    ids: Vec<String>,
+    kinds: Option<Arc<Kinds>>,
+    /// By the ids of definitions on change: each sensor with a number for its id. One that is `None` is not among the sensors.
+    of_definitions: BTreeMap<String, Vec<(u64, Option<usize>)>>,
+    /// By the ids of triggers: the sensors of each in its order.
+    of_triggers: BTreeMap<String, Vec<Option<usize>>>,
+}
+
+impl Places {
+    /// Whether they are still where they were.
+    fn hold(&self, ids: &[String], kinds: Option<&Arc<Kinds>>) -> bool {
+        let same_kinds = match (&self.kinds, kinds) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        same_kinds && self.ids == ids
+    }
+
+    /// Finds them. A definition of a kind has no places while it is not known what the sensors measure.
+    fn find(plan: &Plan, ids: Vec<String>, kinds: Option<&Arc<Kinds>>) -> Self {
+        let by_id: BTreeMap<&str, usize> =
+            ids.iter().enumerate().map(|(place, id)| (id.as_str(), place)).collect();
+        let on_change =
+            |definition: &&v1::ReportDefinition| definition.r#type() == v1::ReportDefinitionType::OnChange;
+        let definitions = plan.definitions.iter().filter(on_change).filter_map(|definition| {
+            Some((definition.id.clone(), sensors_of(definition, &by_id, kinds.map(Arc::as_ref))?))
+        });
+        let triggers = plan.triggers.iter().map(|trigger| {
+            let places = trigger.sensors.iter().map(|id| by_id.get(id.as_str()).copied());
+            (trigger.id.clone(), places.collect::<Vec<_>>())
+        });
+        let (of_definitions, of_triggers) = (definitions.collect(), triggers.collect());
+        drop(by_id);
+        Self { ids, kinds: kinds.map(Arc::clone), of_definitions, of_triggers }
+    }
+}
+
+/// The sensors of a definition: for each a number for its id, and its place if it is there, those of a kind by id. `None`: that takes what they measure, which is not known.
+fn sensors_of(
+    definition: &v1::ReportDefinition,
+    by_id: &BTreeMap<&str, usize>,
+    kinds: Option<&Kinds>,
+) -> Option<Vec<(u64, Option<usize>)>> {
+    let number = |id: &str| {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        hasher.finish()
+    };
+    let mut found = Vec::new();
+    for metric in &definition.metrics {
+        if !metric.kind.is_empty() && kinds.is_none() {
+            return None;
+        }
+        let measures = |id: &str| kinds.and_then(|kinds| kinds.get(id)).copied();
+        let is_meant = |id: &str| metric.kind.is_empty() || measures(id) == Some(metric.kind.as_str());
+        if metric.sensors.is_empty() {
+            let meant = by_id.iter().filter(|(id, _)| is_meant(id));
+            found.extend(meant.map(|(id, place)| (number(id), Some(*place))));
+        } else {
+            let meant = metric.sensors.iter().filter(|id| is_meant(id));
+            found.extend(meant.map(|id| (number(id), by_id.get(id.as_str()).copied())));
+        }
+    }
+    Some(found)
 }
 
 /// A definition whose reports come by themselves.
@@ -102,6 +197,8 @@ struct Watch {
     /// For each sensor and each threshold, in this order.
     states: Vec<State>,
     allowance: Allowance,
+    /// When it was told last.
+    told: Option<Mono>,
     missed: u32,
 }
 
@@ -169,15 +266,25 @@ fn thresholds(trigger: &v1::Trigger) -> Vec<(v1::TriggerLevel, v1::TriggerThresh
 impl Machine {
     /// Without a plan. `least` is the least time between two reports of one definition on change.
     pub(crate) fn new(least: Millis) -> Self {
-        Self { least, plan: Arc::default(), runs: BTreeMap::new(), watches: BTreeMap::new() }
+        let (burst, per, span) = FIRE_ALL;
+        Self {
+            least,
+            plan: Arc::default(),
+            runs: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            allowance: Allowance::new(burst, per, span),
+            asked: BTreeMap::new(),
+            places: None,
+        }
     }
 
-    /// Takes what clients have made. What is as it was goes on where it was; all else begins now.
+    /// Takes what clients have made. What is as it was goes on where it was; all else begins now, but for how often a trigger may fire.
     pub(crate) fn take(&mut self, now: Mono, plan: &Arc<Plan>) {
         if Arc::ptr_eq(plan, &self.plan) {
             return;
         }
         let old = std::mem::replace(&mut self.plan, Arc::clone(plan));
+        self.places = None;
         let mut runs = BTreeMap::new();
         for definition in plan.definitions.iter().filter(|definition| definition.enabled != Some(false)) {
             let same = old.definitions.iter().any(|other| other == definition);
@@ -198,16 +305,21 @@ impl Machine {
         let mut watches = BTreeMap::new();
         for trigger in &plan.triggers {
             let same = old.triggers.iter().any(|other| other == trigger);
-            let kept = self.watches.remove(&trigger.id).filter(|_| same);
             let (burst, per, span) = FIRES;
-            let watch = kept.unwrap_or_else(|| Watch {
-                states: vec![State::default(); trigger.sensors.len() * thresholds(trigger).len()],
+            let mut watch = self.watches.remove(&trigger.id).unwrap_or_else(|| Watch {
+                states: Vec::new(),
                 allowance: Allowance::new(burst, per, span),
+                told: None,
                 missed: 0,
             });
+            if !same {
+                watch.states = vec![State::default(); trigger.sensors.len() * thresholds(trigger).len()];
+            }
             watches.insert(trigger.id.clone(), watch);
         }
         self.watches = watches;
+        let is_named = |id: &String| plan.triggers.iter().any(|one| one.report_definitions.contains(id));
+        self.asked.retain(|id, _| is_named(id));
     }
 
     /// Whether what the sensors show is of any use.
@@ -240,10 +352,19 @@ impl Machine {
             }
             Run::OnChange { .. } => None,
         };
-        self.runs.values().filter_map(due).min()
+        let asked = self.asked.values().filter(|asked| asked.is_wanted);
+        let asked = asked.map(|asked| asked.last.map_or(Mono::ZERO, |last| last.saturating_add(self.least)));
+        self.runs.values().filter_map(due).chain(asked).min()
     }
 
-    /// The definitions whose reports are made now.
+    /// A trigger asks for reports of these definitions: each is due at once, and no more often than a report on change.
+    pub(crate) fn want(&mut self, definitions: Vec<String>) {
+        for id in definitions {
+            self.asked.entry(id).or_default().is_wanted = true;
+        }
+    }
+
+    /// The definitions whose reports are made now. One may be there twice: by itself, and as a trigger asks for it.
     pub(crate) fn due(&mut self, now: Mono) -> Vec<String> {
         let mut all = Vec::new();
         for (id, run) in &mut self.runs {
@@ -262,42 +383,84 @@ impl Machine {
                 _ => {}
             }
         }
+        for (id, asked) in &mut self.asked {
+            let may = asked.last.is_none_or(|last| now >= last.saturating_add(self.least));
+            if asked.is_wanted && may {
+                *asked = Asked { is_wanted: false, last: Some(now) };
+                all.push(id.clone());
+            }
+        }
         all
     }
 
-    /// Takes what the sensors show; `kinds` is what each of them measures, as far as that is known. What fires is told in the order of triggers.
-    pub(crate) fn sampled(
-        &mut self,
-        now: Mono,
-        sample: &Sample,
-        kinds: &BTreeMap<String, &'static str>,
-    ) -> Vec<Fired> {
-        let plan = Arc::clone(&self.plan);
-        for definition in &plan.definitions {
-            if let Some(Run::OnChange { shown, changed, .. }) = self.runs.get_mut(&definition.id) {
-                let now_shown = digest(definition, sample, kinds);
+    /// Takes what the sensors show; `kinds` is what each of them measures, if that is known. What fires is told in the order of triggers.
+    pub(crate) fn sampled(&mut self, now: Mono, sample: Sample, kinds: Option<&Arc<Kinds>>) -> Vec<Fired> {
+        let (plan, Sample { ids, values }) = (Arc::clone(&self.plan), sample);
+        let places = match self.places.take().filter(|places| places.hold(&ids, kinds)) {
+            Some(places) => places,
+            None => Places::find(&plan, ids, kinds),
+        };
+        let Places { of_definitions, of_triggers, .. } = &*self.places.insert(places);
+        for (id, places) in of_definitions {
+            if let Some(Run::OnChange { shown, changed, .. }) = self.runs.get_mut(id) {
+                let now_shown = digest(places, &values);
                 *changed |= shown.is_some_and(|shown| shown != now_shown);
                 *shown = Some(now_shown);
             }
         }
         let mut fired = Vec::new();
         for trigger in &plan.triggers {
-            if let Some(watch) = self.watches.get_mut(&trigger.id) {
-                watch.sampled(now, trigger, sample, &mut fired);
+            if let (Some(watch), Some(places)) =
+                (self.watches.get_mut(&trigger.id), of_triggers.get(&trigger.id))
+            {
+                let values = places.iter().map(|place| value_at(&values, *place));
+                watch.sampled(now, trigger, values, &mut self.allowance, &mut fired);
             }
         }
         fired
     }
 }
 
+/// The value at a place.
+fn value_at(values: &[Option<f64>], place: Option<usize>) -> Option<f64> {
+    values.get(place?).copied().flatten()
+}
+
 impl Watch {
-    fn sampled(&mut self, now: Mono, trigger: &v1::Trigger, sample: &Sample, fired: &mut Vec<Fired>) {
+    /// Whether it may fire once more, which is counted.
+    fn may_fire(&mut self, now: Mono, all: &mut Allowance) -> bool {
+        let is_rare = self.told.is_none_or(|told| now.since(told) >= RARE);
+        let may = if is_rare {
+            // It takes one of what the others have, if there is one.
+            all.take(now);
+            self.allowance.take(now)
+        } else {
+            self.allowance.take_both(now, all).is_ok()
+        };
+        if may {
+            self.told = Some(now);
+        }
+        may
+    }
+
+    /// Takes the values of its sensors, in their order. `all` is the allowance of all triggers.
+    fn sampled(
+        &mut self,
+        now: Mono,
+        trigger: &v1::Trigger,
+        values: impl Iterator<Item = Option<f64>>,
+        all: &mut Allowance,
+        fired: &mut Vec<Fired>,
+    ) {
         let thresholds = thresholds(trigger);
-        let places = trigger.sensors.iter().flat_map(|id| thresholds.iter().map(move |at| (id, at)));
-        for (state, (id, (level, at))) in self.states.iter_mut().zip(places) {
-            let value = sample.values.get(id).copied().flatten();
+        let places = trigger
+            .sensors
+            .iter()
+            .zip(values)
+            .flat_map(|(id, value)| thresholds.iter().map(move |at| (id, value, at)));
+        for (state, (id, value, (level, at))) in self.states.iter_mut().zip(places) {
             let Crossing::Fires { beyond } = state.value(now, value, at) else { continue };
-            if !self.allowance.take(now) {
+            if !self.may_fire(now, all) {
                 self.missed = self.missed.saturating_add(1);
                 continue;
             }
@@ -318,23 +481,11 @@ impl Watch {
     }
 }
 
-/// What the sensors of a definition show, as one number: another one when one of them shows something else.
-fn digest(definition: &v1::ReportDefinition, sample: &Sample, kinds: &BTreeMap<String, &'static str>) -> u64 {
+/// What the sensors at these places show, as one number: another one when one of them shows something else, and when there are others.
+fn digest(places: &[(u64, Option<usize>)], values: &[Option<f64>]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let mut add = |id: &str, value: Option<f64>| (id, value.map(f64::to_bits)).hash(&mut hasher);
-    for metric in &definition.metrics {
-        let is_meant = |id: &str| {
-            metric.kind.is_empty() || kinds.get(id).is_some_and(|kind| *kind == metric.kind.as_str())
-        };
-        if metric.sensors.is_empty() {
-            for (id, value) in sample.values.iter().filter(|(id, _)| is_meant(id)) {
-                add(id, *value);
-            }
-        } else {
-            for id in metric.sensors.iter().filter(|id| is_meant(id)) {
-                add(id, sample.values.get(id).copied().flatten());
-            }
-        }
+    for (sensor, place) in places {
+        (sensor, value_at(values, *place).map(f64::to_bits)).hash(&mut hasher);
     }
     hasher.finish()
 }
@@ -352,7 +503,8 @@ mod tests {
     }
 
     fn sample(values: &[(&str, Option<f64>)]) -> Sample {
-        Sample { values: values.iter().map(|(id, value)| ((*id).to_owned(), *value)).collect() }
+        let (ids, values) = values.iter().map(|(id, value)| ((*id).to_owned(), *value)).unzip();
+        Sample { ids, values }
     }
 
     fn threshold(reading: f64, activation: v1::TriggerActivation, dwell_ms: u64) -> v1::TriggerThreshold {
@@ -393,7 +545,7 @@ mod tests {
         let mut machine = planned(Vec::new(), vec![trigger(threshold)]);
         let mut all = Vec::new();
         for (second, value) in (0..).zip(values) {
-            let fired = machine.sampled(at(second), &sample(&[("cpu", *value)]), &BTreeMap::new());
+            let fired = machine.sampled(at(second), sample(&[("cpu", *value)]), None);
             all.extend(fired.into_iter().map(|fired| (second, fired.what.rising)));
         }
         all
@@ -434,7 +586,7 @@ mod tests {
         let mut machine = planned(Vec::new(), vec![all]);
         let mut say = |second, cpu, inlet| {
             let sample = sample(&[("cpu", Some(cpu)), ("inlet", Some(inlet))]);
-            machine.sampled(at(second), &sample, &BTreeMap::new())
+            machine.sampled(at(second), sample, None)
         };
         assert!(say(0, 50.0, 50.0).is_empty());
         let fired = say(1, 91.0, 9.0);
@@ -460,7 +612,7 @@ mod tests {
         let (mut told, mut missed) = (0_u32, 0_u32);
         for second in 0..3_600 {
             let value = if second % 2 == 0 { 80.0 } else { 95.0 };
-            for fired in machine.sampled(at(second), &sample(&[("cpu", Some(value))]), &BTreeMap::new()) {
+            for fired in machine.sampled(at(second), sample(&[("cpu", Some(value))]), None) {
                 told += 1;
                 missed += fired.what.missed;
             }
@@ -496,7 +648,7 @@ mod tests {
         let say = |machine: &mut Machine, second: u32, value: Option<f64>| -> bool {
             let (now, values) =
                 (at(second.into()), sample(&[("cpu", value), ("other", Some(f64::from(second)))]));
-            assert!(machine.sampled(now, &values, &BTreeMap::new()).is_empty());
+            assert!(machine.sampled(now, values, None).is_empty());
             !machine.due(now).is_empty()
         };
         assert!(!say(&mut machine, 0, Some(1.0)), "where it begins is no change");
@@ -521,12 +673,98 @@ mod tests {
         let mut machine = planned(vec![definition], Vec::new());
         assert!(machine.wants_kinds());
         let kinds = BTreeMap::from([("cpu".to_owned(), "Temperature"), ("fan".to_owned(), "Rotational")]);
-        let mut say = |second, cpu, fan| {
-            machine.sampled(at(second), &sample(&[("cpu", Some(cpu)), ("fan", Some(fan))]), &kinds);
+        let kinds = Arc::new(kinds);
+        let mut say = |second, shown: &[(&str, f64)], kinds: Option<&Arc<Kinds>>| {
+            let shown: Vec<_> = shown.iter().map(|(id, value)| (*id, Some(*value))).collect();
+            machine.sampled(at(second), sample(&shown), kinds);
             !machine.due(at(second)).is_empty()
         };
-        assert!(!say(0, 1.0, 1.0) && !say(20, 1.0, 2.0));
-        assert!(say(40, 2.0, 2.0));
+        let of = |cpu, fan| [("cpu", cpu), ("fan", fan)];
+        assert!(!say(0, &of(1.0, 1.0), Some(&kinds)) && !say(20, &of(1.0, 2.0), Some(&kinds)));
+        assert!(say(40, &of(2.0, 2.0), Some(&kinds)));
+        // While it is not known which those are nothing follows, and what changed meanwhile is told after it.
+        assert!(!say(60, &of(3.0, 2.0), None));
+        let again = Arc::new(BTreeMap::clone(&kinds));
+        assert!(say(80, &of(3.0, 2.0), Some(&again)));
+        // Another order of the sensors is no change, and neither is a sensor of another kind.
+        assert!(!say(100, &[("fan", 2.0), ("cpu", 3.0)], Some(&again)));
+        assert!(!say(120, &[("fan", 2.0), ("new", 9.0), ("cpu", 3.0)], Some(&again)));
+        let more = Arc::new(
+            kinds
+                .iter()
+                .map(|(id, kind)| (id.clone(), *kind))
+                .chain([("new".to_owned(), "Temperature")])
+                .collect(),
+        );
+        assert!(say(140, &[("fan", 2.0), ("new", 9.0), ("cpu", 3.0)], Some(&more)));
+    }
+
+    #[test]
+    fn triggers_need_not_know_what_sensors_measure_nor_where_they_are() {
+        let mut machine =
+            planned(Vec::new(), vec![trigger(threshold(90.0, v1::TriggerActivation::Increasing, 0))]);
+        let mut say =
+            |second, shown: &[(&str, Option<f64>)]| machine.sampled(at(second), sample(shown), None).len();
+        assert_eq!(say(0, &[("cpu", Some(20.0)), ("inlet", Some(99.0))]), 0);
+        assert_eq!(say(1, &[("inlet", Some(20.0)), ("cpu", Some(95.0))]), 1);
+        assert_eq!(say(2, &[("inlet", Some(99.0))]), 0, "it is gone");
+        assert_eq!(say(3, &[("cpu", Some(20.0))]), 0);
+        assert_eq!(say(4, &[("a", None), ("cpu", Some(95.0))]), 1);
+    }
+
+    #[test]
+    fn all_triggers_together_are_bounded_and_none_has_more_for_a_change_of_its_name() {
+        let hot = |n: u32, name: &str| v1::Trigger {
+            id: format!("t{n:02}"),
+            name: name.to_owned(),
+            sensors: vec!["cpu".into(), "inlet".into()],
+            ..trigger(threshold(90.0, v1::TriggerActivation::Either, 0))
+        };
+        let all = |name: &str| (0..32).map(|n| hot(n, name)).collect::<Vec<_>>();
+        let mut machine = planned(Vec::new(), all("0"));
+        let (mut told, mut missed, mut each) = (0_u32, 0_u32, BTreeMap::new());
+        for second in 0..3_600_u32 {
+            // Each of them is changed once a minute.
+            if second % 60 == 0 {
+                let triggers = all(&second.to_string());
+                machine.take(at(second.into()), &Arc::new(Plan { definitions: Vec::new(), triggers }));
+            }
+            let value = Some(if second % 2 == 0 { 80.0 } else { 95.0 });
+            for fired in machine.sampled(at(second.into()), sample(&[("cpu", value), ("inlet", value)]), None)
+            {
+                told += 1;
+                missed += fired.what.missed;
+                *each.entry(fired.what.trigger_id).or_insert(0_u32) += 1;
+            }
+        }
+        let (burst, per, _) = FIRE_ALL;
+        assert!(told <= burst + 60 * per + 32 * 7 && told > 50 * per, "{told}");
+        assert!(each.len() == 32 && each.values().all(|count| *count >= 5), "each is heard: {each:?}");
+        assert!(missed > 10_000, "{missed}");
+    }
+
+    #[test]
+    fn reports_that_triggers_ask_for_keep_their_distance_and_none_is_lost() {
+        let asks = v1::Trigger {
+            report_definitions: vec!["Power".into(), "mine".into()],
+            ..trigger(threshold(90.0, v1::TriggerActivation::Either, 0))
+        };
+        let mut machine = planned(Vec::new(), vec![asks]);
+        let want = |machine: &mut Machine, ids: &[&str]| {
+            machine.want(ids.iter().map(|id| (*id).to_owned()).collect());
+        };
+        assert_eq!(machine.next(), None);
+        want(&mut machine, &["mine"]);
+        assert_eq!((machine.next(), machine.due(at(5))), (Some(Mono::ZERO), vec!["mine".to_owned()]));
+        want(&mut machine, &["mine", "Power"]);
+        want(&mut machine, &["mine"]);
+        assert_eq!(machine.due(at(6)), ["Power"]);
+        assert_eq!((machine.next(), machine.due(at(14))), (Some(at(15)), Vec::new()));
+        assert_eq!((machine.due(at(15)), machine.next()), (vec!["mine".to_owned()], None));
+        // What no trigger names any more is forgotten.
+        want(&mut machine, &["mine"]);
+        machine.take(at(16), &Arc::default());
+        assert_eq!((machine.next(), machine.due(at(99))), (None, Vec::new()));
     }
 
     #[test]
@@ -534,18 +772,17 @@ mod tests {
         let periodic = || definition("p", v1::ReportDefinitionType::Periodic, 20_000);
         let hot = || trigger(threshold(90.0, v1::TriggerActivation::Increasing, 0));
         let mut machine = planned(vec![periodic()], vec![hot()]);
-        let none = BTreeMap::new();
-        assert!(machine.sampled(at(1), &sample(&[("cpu", Some(20.0))]), &none).is_empty());
+        assert!(machine.sampled(at(1), sample(&[("cpu", Some(20.0))]), None).is_empty());
         let other = definition("q", v1::ReportDefinitionType::Periodic, 60_000);
         machine.take(at(5), &Arc::new(Plan { definitions: vec![periodic(), other], triggers: vec![hot()] }));
         assert_eq!(machine.next(), Some(at(20)));
-        assert_eq!(machine.sampled(at(6), &sample(&[("cpu", Some(95.0))]), &none).len(), 1);
+        assert_eq!(machine.sampled(at(6), sample(&[("cpu", Some(95.0))]), None).len(), 1);
         // What is changed begins anew, and what is gone is gone.
         let changed = v1::Trigger { name: "Another".into(), ..hot() };
         machine.take(at(7), &Arc::new(Plan { definitions: Vec::new(), triggers: vec![changed] }));
         assert_eq!(machine.next(), None);
-        assert!(machine.sampled(at(8), &sample(&[("cpu", Some(20.0))]), &none).is_empty());
-        assert_eq!(machine.sampled(at(9), &sample(&[("cpu", Some(95.0))]), &none).len(), 1);
+        assert!(machine.sampled(at(8), sample(&[("cpu", Some(20.0))]), None).is_empty());
+        assert_eq!(machine.sampled(at(9), sample(&[("cpu", Some(95.0))]), None).len(), 1);
     }
 
     proptest! {
@@ -578,7 +815,7 @@ mod tests {
             let (mut now, mut last, mut told, mut shown) = (0, None::<u64>, None::<i32>, None::<i32>);
             for (pause, value) in steps {
                 now += pause;
-                machine.sampled(at(now), &sample(&[("cpu", Some(value.into()))]), &BTreeMap::new());
+                machine.sampled(at(now), sample(&[("cpu", Some(value.into()))]), None);
                 if told.is_none() {
                     told = Some(value);
                 }

@@ -1,21 +1,21 @@
 //! Makes metric reports for those that have them sent, of what the sensors show at that time, and looks at what they show for triggers and reports on change.
 //! Nothing of it is stored. Nobody is asked for reports while nobody has any sent, nor for what the sensors show while no client has made what goes by it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ipc::{CallContext, Client, EventBuilder, Status};
 use prost::Message as _;
-use redfish::{MetricReport, Supply, World, resources};
+use redfish::{Fault, MetricReport, Supply, World, resources};
 use schema::rpc::chassis_service::LIST_CHASSIS;
 use schema::rpc::sensor_service::{GET_READINGS, LIST_SENSORS};
 use schema::v1alpha1 as v1;
 use service::Clock;
 use tokio::sync::watch;
-use units::{Lasting, Millis};
+use units::{Lasting, Millis, Mono};
 
-use super::machine::{Fired, Machine, Sample};
+use super::machine::{Fired, Kinds, Machine, Sample};
 use super::{Plan, Shown};
 
 /// How long the daemons may take to say what there is.
@@ -25,6 +25,14 @@ const SAMPLE_WITHIN: Duration = Duration::from_secs(2);
 /// Sensors in one answer, and in a report at most: a daemon that never comes to an end is not followed.
 const PAGE: u32 = 256;
 const SENSORS_MAX: usize = 4096;
+/// Pauses before what could not be made is tried again: the first, and the longest. Each is twice the one before it, as nothing else is done while a daemon that is
+/// silent is waited for.
+const AGAIN: Millis = Millis::from_secs(1);
+const AGAIN_MAX: Millis = Millis::from_secs(16);
+/// Pause before it is asked again what each sensor measures: nothing else is done while that is waited for.
+const KINDS_AGAIN: Millis = Millis::from_secs(10);
+/// Values that the newest reports of all definitions of clients have at most, together: some 2 MiB of text. What does not fit beside the others is not made.
+const VALUES_TOTAL: usize = 8000;
 /// Where it is told which reports of clients are due.
 const DUE: &str = "reading.telemetry";
 
@@ -47,11 +55,21 @@ impl Made {
         newer.map(|(_, report)| Arc::clone(report)).collect()
     }
 
-    /// One more takes the place of the one before it of its definition.
-    fn add(&mut self, report: MetricReport) {
+    /// One more takes the place of the one before it of its definition. `false`: it is one of a client, and does not fit beside the others.
+    fn add(&mut self, report: MetricReport) -> bool {
         self.reports.retain(|(_, older)| older.definition() != report.definition());
+        let is_of_client =
+            |report: &MetricReport| resources::definition_of_client(report.definition()).is_some();
+        if is_of_client(&report) {
+            let others = self.reports.iter().filter(|(_, other)| is_of_client(other));
+            let held: usize = others.map(|(_, other)| other.count()).sum();
+            if held.saturating_add(report.count()) > VALUES_TOTAL {
+                return false;
+            }
+        }
         self.last = self.last.saturating_add(1);
         self.reports.push((self.last, Arc::new(report)));
+        true
     }
 }
 
@@ -68,21 +86,38 @@ pub(crate) struct Pace {
 
 /// What each sensor measures, as far as that was asked for.
 #[derive(Debug, Default)]
-struct Kinds {
-    /// Of the life of sensormon in which it was asked.
-    epoch: Option<u64>,
-    of: BTreeMap<String, &'static str>,
+struct Measured {
+    /// The life of sensormon in which it was asked, and what it said.
+    known: Option<(u64, Arc<Kinds>)>,
+    /// The life in which it did not say, and when it is asked again.
+    failed: Option<(u64, Mono)>,
+}
+
+impl Measured {
+    /// Of this life.
+    fn of(&self, epoch: u64) -> Option<&Arc<Kinds>> {
+        self.known.as_ref().filter(|(known, _)| *known == epoch).map(|(_, kinds)| kinds)
+    }
+
+    /// Whether it is asked now, in this life.
+    fn is_due(&self, epoch: u64, now: Mono) -> bool {
+        let waits = self.failed.is_some_and(|(failed, until)| failed == epoch && now < until);
+        self.of(epoch).is_none() && !waits
+    }
 }
 
 struct Maker {
     bus: Client,
     clock: Clock,
-    kinds: Kinds,
+    measured: Measured,
     failing: Lasting,
     not_sampled: Lasting,
+    not_measured: Lasting,
+    full: Lasting,
 }
 
-/// Makes reports, and has triggers fire, for ever. Where the sensors are not known there are none that time.
+/// Makes reports, and has triggers fire, for ever. Where the sensors are not known there are none that time; those of clients that were due are made once they
+/// are known again.
 pub(crate) async fn make(
     bus: Client,
     clock: Clock,
@@ -90,11 +125,20 @@ pub(crate) async fn make(
     shown: Arc<Shown>,
     made: Arc<watch::Sender<Made>>,
 ) {
-    let (failing, not_sampled) = (Lasting::default(), Lasting::default());
-    let mut maker = Maker { bus, clock, kinds: Kinds::default(), failing, not_sampled };
+    let mut maker = Maker {
+        bus,
+        clock,
+        measured: Measured::default(),
+        failing: Lasting::default(),
+        not_sampled: Lasting::default(),
+        not_measured: Lasting::default(),
+        full: Lasting::default(),
+    };
     let (mut changes, mut machine) = (shown.changes(), Machine::new(pace.least));
     let mut own = clock.now().saturating_add(pace.every);
     let mut sample = clock.now();
+    // What was due and could not be made, when that is tried again, and the pause before it.
+    let (mut owed, mut again, mut pause) = (BTreeSet::new(), clock.now(), AGAIN);
     loop {
         // While what clients have made is not known, what was known goes on.
         let plan = changes.borrow_and_update().as_ref().ok().map(Arc::clone);
@@ -105,6 +149,9 @@ pub(crate) async fn make(
         if machine.samples() {
             next = next.min(sample);
         }
+        if !owed.is_empty() {
+            next = next.min(again);
+        }
         tokio::select! {
             () = clock.sleep_until(Some(next)) => {}
             changed = changes.changed() => match changed {
@@ -112,22 +159,30 @@ pub(crate) async fn make(
                 Err(_) => return,
             },
         }
-        let mut wanted: BTreeSet<String> = BTreeSet::new();
         if machine.samples() && clock.now() >= sample {
             for fired in maker.sampled(&mut machine).await {
                 maker.tell(&fired).await;
-                wanted.extend(fired.reports);
+                machine.want(fired.reports);
             }
             sample = clock.now().saturating_add(pace.sample);
         }
         let now = clock.now();
-        wanted.extend(machine.due(now));
+        let due: BTreeSet<String> = machine.due(now).into_iter().collect();
         let is_own = now >= own;
         if is_own {
             own = now.saturating_add(pace.every);
         }
         let plan = shown.plan().unwrap_or_default();
-        maker.pass_on(&plan, wanted, is_own, &made).await;
+        let due = maker.announce(&plan, due).await;
+        // With more that is due, what is owed is not waited for: all of it is made of the same.
+        if due.is_empty() && !is_own && (owed.is_empty() || now < again) {
+            maker.forget_unheard(&made);
+            continue;
+        }
+        owed.extend(due);
+        owed = maker.pass_on(&plan, owed, is_own, &made).await;
+        again = clock.now().saturating_add(pause);
+        pause = if owed.is_empty() { AGAIN } else { Millis::new(pause.get() * 2).min(AGAIN_MAX) };
     }
 }
 
@@ -137,11 +192,11 @@ impl Maker {
         let taken = self.take(machine.wants_kinds()).await;
         let now = self.clock.now();
         match taken {
-            Ok(sample) => {
+            Ok((sample, kinds)) => {
                 if let Some(said) = self.not_sampled.works(now) {
                     tracing::info!(times = said.times, lasted = %said.lasts, "readings for triggers and metric reports on change are there again");
                 }
-                machine.sampled(now, &sample, &self.kinds.of)
+                machine.sampled(now, sample, kinds.as_ref())
             }
             Err(status) => {
                 if let Some(said) = self.not_sampled.fails(now) {
@@ -152,18 +207,34 @@ impl Maker {
         }
     }
 
-    /// What the sensors show; with it what each of them measures where that is wanted, which is asked once in each life of sensormon.
-    async fn take(&mut self, wants_kinds: bool) -> Result<Sample, Status> {
+    /// What the sensors show; with it what each of them measures where that is wanted, which is asked once in each life of sensormon. While it does not say the
+    /// latter, what needs only the former goes on.
+    async fn take(&mut self, wants_kinds: bool) -> Result<(Sample, Option<Arc<Kinds>>), Status> {
         let context = CallContext::new().with_timeout(SAMPLE_WITHIN);
         let readings = self.bus.call(GET_READINGS, &v1::GetReadingsRequest::default(), &context).await?;
-        if wants_kinds && self.kinds.epoch != Some(readings.epoch) {
+        let epoch = readings.epoch;
+        if wants_kinds && self.measured.is_due(epoch, self.clock.now()) {
             let context = CallContext::new().with_timeout(WITHIN);
-            let all = sensors(&self.bus, &context).await?;
-            let of = |sensor: v1::Sensor| Some((resources::metric_of(&sensor)?, sensor.id));
-            self.kinds.of = all.into_iter().filter_map(of).map(|(kind, id)| (id, kind)).collect();
-            self.kinds.epoch = Some(readings.epoch);
+            let asked = sensors(&self.bus, &context).await;
+            let now = self.clock.now();
+            match asked {
+                Ok(all) => {
+                    let of = |sensor: v1::Sensor| Some((resources::metric_of(&sensor)?, sensor.id));
+                    let kinds = all.into_iter().filter_map(of).map(|(kind, id)| (id, kind)).collect();
+                    self.measured = Measured { known: Some((epoch, Arc::new(kinds))), failed: None };
+                    if let Some(said) = self.not_measured.works(now) {
+                        tracing::info!(times = said.times, lasted = %said.lasts, "what sensors measure is known again");
+                    }
+                }
+                Err(status) => {
+                    self.measured.failed = Some((epoch, now.saturating_add(KINDS_AGAIN)));
+                    if let Some(said) = self.not_measured.fails(now) {
+                        tracing::warn!(%status, times = said.times, lasts = %said.lasts, "cannot read what sensors measure: no metric reports on change of a kind");
+                    }
+                }
+            }
         }
-        Ok(sample(&readings))
+        Ok((sample(readings), self.measured.of(epoch).map(Arc::clone)))
     }
 
     /// Tells that a trigger fired, where that is an event.
@@ -181,79 +252,133 @@ impl Maker {
         }
     }
 
-    /// Says which reports of clients, and which that a trigger asks for, are due, and makes them with those of the service's own for who has them sent.
+    /// Of the definitions that are due, those whose reports are sent. It is said which, for who streams them.
+    async fn announce(&self, plan: &Plan, mut due: BTreeSet<String>) -> BTreeSet<String> {
+        due.retain(|id| is_sent(plan, id));
+        if !due.is_empty() {
+            let due = v1::ReportsDue { definitions: due.iter().cloned().collect() };
+            if let Err(status) = self.bus.publish(DUE, due.encode_to_vec()).await {
+                tracing::debug!(%status, "cannot tell which metric reports are due");
+            }
+        }
+        due
+    }
+
+    /// While nobody has any sent, what was made last is nobody's any more. Returns whether that is so.
+    fn forget_unheard(&self, made: &watch::Sender<Made>) -> bool {
+        let is_unheard = made.receiver_count() == 0;
+        if is_unheard {
+            made.send_if_modified(|made| !std::mem::take(&mut made.reports).is_empty());
+        }
+        is_unheard
+    }
+
+    /// Makes these reports, and those of the service's own if `is_own`, for who has them sent. Returns those of `wanted` that could not be made.
     async fn pass_on(
         &mut self,
         plan: &Plan,
         mut wanted: BTreeSet<String>,
         is_own: bool,
         made: &watch::Sender<Made>,
-    ) {
-        let is_sent = |id: &String| {
-            let event = v1::ReportAction::Event.into();
-            let of_client = plan.definitions.iter().find(|definition| definition.id == *id);
-            of_client.map_or(resources::is_metric(id), |definition| {
-                definition.enabled != Some(false) && definition.actions.contains(&event)
-            })
+    ) -> BTreeSet<String> {
+        // One that is owed may be gone, or sent no more.
+        wanted.retain(|id| is_sent(plan, id));
+        if self.forget_unheard(made) || (wanted.is_empty() && !is_own) {
+            return BTreeSet::new();
+        }
+        let became = match world(&self.bus, self.clock.wall()).await {
+            Ok(world) => put(&world, plan, &mut wanted, is_own, made),
+            Err(status) => Err(status),
         };
-        wanted.retain(is_sent);
-        if !wanted.is_empty() {
-            let due = v1::ReportsDue { definitions: wanted.iter().cloned().collect() };
-            if let Err(status) = self.bus.publish(DUE, due.encode_to_vec()).await {
-                tracing::debug!(%status, "cannot tell which metric reports are due");
-            }
-        }
-        if made.receiver_count() == 0 {
-            // What was made last is nobody's any more.
-            made.send_if_modified(|made| !std::mem::take(&mut made.reports).is_empty());
-            return;
-        }
-        if wanted.is_empty() && !is_own {
-            return;
-        }
-        match reports(&self.bus, self.clock.wall(), plan, &wanted, is_own).await {
-            Ok(reports) => {
-                if let Some(said) = self.failing.works(self.clock.now()) {
-                    tracing::info!(times = said.times, lasted = %said.lasts, "metric reports are made again");
+        let now = self.clock.now();
+        match became {
+            Ok(left_out) => {
+                // Those that fit are made at other times than those that do not: that it is over is not told.
+                if left_out > 0
+                    && let Some(said) = self.full.fails(now)
+                {
+                    tracing::warn!(left_out, times = said.times, lasts = %said.lasts, "metric reports of clients have more than {VALUES_TOTAL} values: some are not made");
                 }
-                made.send_modify(|made| {
-                    let is_there =
-                        |report: &MetricReport| match resources::definition_of_client(report.definition()) {
-                            Some(id) => plan.definitions.iter().any(|definition| definition.id == id),
-                            None => true,
-                        };
-                    made.reports.retain(|(_, report)| is_there(report));
-                    reports.into_iter().for_each(|report| made.add(report));
-                });
             }
             Err(status) => {
-                if let Some(said) = self.failing.fails(self.clock.now()) {
-                    tracing::warn!(%status, times = said.times, lasts = %said.lasts, "cannot make metric reports");
+                if let Some(said) = self.failing.fails(now) {
+                    tracing::warn!(%status, times = said.times, lasts = %said.lasts, "cannot make metric reports: retrying");
                 }
+                return wanted;
             }
         }
+        if let Some(said) = self.failing.works(now) {
+            tracing::info!(times = said.times, lasted = %said.lasts, "metric reports are made again");
+        }
+        BTreeSet::new()
     }
 }
 
-/// The good values of a message that has all sensors.
-fn sample(readings: &v1::SensorReadings) -> Sample {
-    let good = i32::from(v1::SensorQuality::Good);
-    let one = |((number, value), quality): ((&u32, &f64), &i32)| {
-        let id = readings.ids.get(usize::try_from(*number).ok()?)?;
-        Some((id.clone(), Some(*value).filter(|value| *quality == good && value.is_finite())))
-    };
-    let all = readings.numbers.iter().zip(&readings.values).zip(&readings.qualities);
-    Sample { values: all.filter_map(one).collect() }
+/// Whether reports of the definition of this id are sent, of a client or of the service's own.
+fn is_sent(plan: &Plan, id: &str) -> bool {
+    let event = v1::ReportAction::Event.into();
+    let of_client = plan.definitions.iter().find(|definition| definition.id == id);
+    of_client.map_or(resources::is_metric(id), |definition| {
+        definition.enabled != Some(false) && definition.actions.contains(&event)
+    })
 }
 
-/// The reports of these definitions, and if `is_own` all of the service's own.
-async fn reports(
-    bus: &Client,
-    wall: SystemTime,
+/// Makes reports one by one, each in place of the one before it, so that no more than one is there twice. What was made is no more in `wanted`. Returns how many
+/// did not fit.
+fn put(
+    world: &World,
     plan: &Plan,
-    wanted: &BTreeSet<String>,
+    wanted: &mut BTreeSet<String>,
     is_own: bool,
-) -> Result<Vec<MetricReport>, Status> {
+    made: &watch::Sender<Made>,
+) -> Result<usize, Status> {
+    let internal = |fault: Fault| Status::internal(fault.message);
+    made.send_if_modified(|made| {
+        let is_there = |report: &MetricReport| match resources::definition_of_client(report.definition()) {
+            Some(id) => plan.has(id),
+            None => true,
+        };
+        made.reports.retain(|(_, report)| is_there(report));
+        false
+    });
+    let mut left_out = 0;
+    let mut pass = |report: MetricReport| {
+        let fits = made.send_if_modified(|made| made.add(report));
+        left_out += usize::from(!fits);
+    };
+    for id in redfish::periodic_reports(world).map_err(internal)? {
+        if (is_own || wanted.contains(id))
+            && let Some(report) = redfish::kind_report(world, id).map_err(internal)?
+        {
+            pass(report);
+        }
+        wanted.remove(id);
+    }
+    for definition in &plan.definitions {
+        if wanted.contains(&definition.id) {
+            pass(redfish::metric_report(world, definition).map_err(internal)?);
+            wanted.remove(&definition.id);
+        }
+    }
+    Ok(left_out)
+}
+
+/// The good values of a message that has all sensors.
+fn sample(readings: v1::SensorReadings) -> Sample {
+    let good = i32::from(v1::SensorQuality::Good);
+    let mut values = vec![None; readings.ids.len()];
+    let all = readings.numbers.iter().zip(&readings.values).zip(&readings.qualities);
+    for ((number, value), quality) in all {
+        let place = usize::try_from(*number).ok().and_then(|number| values.get_mut(number));
+        if let Some(place) = place {
+            *place = Some(*value).filter(|value| *quality == good && value.is_finite());
+        }
+    }
+    Sample { ids: readings.ids, values }
+}
+
+/// What reports are made of.
+async fn world(bus: &Client, wall: SystemTime) -> Result<World, Status> {
     let context = CallContext::new().with_timeout(WITHIN);
     let chassis = bus.call(LIST_CHASSIS, &v1::ListChassisRequest::default(), &context).await?;
     let sensors = v1::ListSensorsResponse { sensors: sensors(bus, &context).await?, ..Default::default() };
@@ -261,19 +386,7 @@ async fn reports(
     world.supply(Supply::Chassis(Arc::new(chassis)));
     world.supply(Supply::Sensors(Arc::new(sensors)));
     world.about.now = i64::try_from(schema::time::unix_ms(wall) / 1000).unwrap_or_default();
-    let internal = |fault: redfish::Fault| Status::internal(fault.message);
-    let mut made = Vec::new();
-    if is_own || wanted.iter().any(|id| resources::is_metric(id)) {
-        let is_meant = |report: &MetricReport| {
-            let id = report.definition().rsplit('/').next().unwrap_or_default();
-            is_own || wanted.contains(id)
-        };
-        made.extend(redfish::metric_reports(&world).map_err(internal)?.into_iter().filter(is_meant));
-    }
-    for definition in plan.definitions.iter().filter(|definition| wanted.contains(&definition.id)) {
-        made.push(redfish::metric_report(&world, definition).map_err(internal)?);
-    }
-    Ok(made)
+    Ok(world)
 }
 
 /// All sensors, page by page.
@@ -307,34 +420,107 @@ mod tests {
             qualities,
             ..v1::SensorReadings::default()
         };
-        let values: Vec<_> = sample(&readings).values.into_iter().collect();
-        let told = |id: &str, value| (id.to_owned(), value);
-        assert_eq!(values, [told("a", Some(1.0)), told("b", None), told("c", None), told("d", None)]);
+        let sample = sample(readings);
+        assert_eq!(
+            (sample.ids.concat().as_str(), sample.values),
+            ("abcd", vec![Some(1.0), None, None, None])
+        );
+    }
+
+    /// A machine with so many sensors of temperatures, at this second.
+    fn machine(sensors: usize, second: i64) -> World {
+        let reading = v1::AnalogSensorReading { value: Some(1.0), ..v1::AnalogSensorReading::default() };
+        let sensor = |n: usize| v1::Sensor {
+            id: format!("t{n}"),
+            context: Some(v1::SensorContext::Temperature.into()),
+            quality: v1::SensorQuality::Good.into(),
+            reading: Some(v1::sensor::Reading::AnalogReading(reading.clone())),
+            ..v1::Sensor::default()
+        };
+        let mut world = World::default();
+        let chassis = vec![v1::Chassis { name: "chassis".into(), ..v1::Chassis::default() }];
+        let sensors = (0..sensors).map(sensor).collect();
+        world.supply(Supply::Chassis(Arc::new(v1::ListChassisResponse { chassis, ..Default::default() })));
+        world.supply(Supply::Sensors(Arc::new(v1::ListSensorsResponse { sensors, ..Default::default() })));
+        world.about.now = second;
+        world
+    }
+
+    fn definition(id: &str) -> v1::ReportDefinition {
+        v1::ReportDefinition {
+            id: id.to_owned(),
+            metrics: vec![v1::ReportMetric { kind: "Temperature".into(), sensors: Vec::new() }],
+            actions: vec![v1::ReportAction::Event.into()],
+            enabled: Some(true),
+            ..v1::ReportDefinition::default()
+        }
+    }
+
+    fn told(made: &Made, seen: u64) -> Vec<String> {
+        let id = |report: Arc<MetricReport>| report.definition().rsplit('/').next().unwrap().to_owned();
+        made.after(seen).into_iter().map(id).collect()
     }
 
     #[test]
     fn of_each_definition_the_newest_is_there_for_who_has_not_seen_it() {
-        let report = |id: &str, second| {
-            let mut world = World::default();
-            let chassis = vec![v1::Chassis { name: "chassis".into(), ..v1::Chassis::default() }];
-            world
-                .supply(Supply::Chassis(Arc::new(v1::ListChassisResponse { chassis, ..Default::default() })));
-            world.supply(Supply::Sensors(Arc::default()));
-            world.about.now = second;
-            let definition = v1::ReportDefinition { id: id.to_owned(), ..v1::ReportDefinition::default() };
-            redfish::metric_report(&world, &definition).unwrap()
-        };
-        let told = |made: &Made, seen| -> Vec<String> {
-            let id = |report: Arc<MetricReport>| report.definition().rsplit('/').next().unwrap().to_owned();
-            made.after(seen).into_iter().map(id).collect()
-        };
         let mut made = Made::default();
         assert_eq!((told(&made, 0), made.last()), (Vec::new(), 0));
         for (id, second) in [("a", 1), ("b", 2), ("a", 3)] {
-            made.add(report(id, second));
+            assert!(made.add(redfish::metric_report(&machine(1, second), &definition(id)).unwrap()));
         }
         assert_eq!((told(&made, 0), made.last()), (vec!["b".to_owned(), "a".to_owned()], 3));
         assert_eq!(told(&made, 2), ["a"]);
         assert!(told(&made, 3).is_empty());
+    }
+
+    #[test]
+    fn no_more_than_so_many_values_of_clients_are_held_and_the_service_s_own_are_not_among_them() {
+        let world = machine(2_000, 1);
+        let mut made = Made::default();
+        assert!(made.add(redfish::kind_report(&world, "Temperature").unwrap().unwrap()));
+        let report = |id: &str| redfish::metric_report(&world, &definition(id)).unwrap();
+        let fits = VALUES_TOTAL / resources::REPORT_VALUES_MAX;
+        for n in 0..fits {
+            assert!(made.add(report(&format!("d{n}"))), "{n}");
+        }
+        assert!(!made.add(report("more")));
+        assert!(made.add(report("d0")), "it takes its own place");
+        assert_eq!(told(&made, 0).len(), fits + 1);
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_made_and_what_is_gone_is_dropped() {
+        let (made, _heard) = watch::channel(Made::default());
+        let plan = |ids: &[&str]| Plan {
+            definitions: ids.iter().map(|id| definition(id)).collect(),
+            triggers: Vec::new(),
+        };
+        let pass = |plan: &Plan, ids: &[&str], is_own| {
+            let mut wanted: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+            let seen = made.borrow().last();
+            assert_eq!(put(&machine(3, 1), plan, &mut wanted, is_own, &made), Ok(0));
+            assert!(wanted.is_empty());
+            told(&made.borrow(), seen)
+        };
+        assert_eq!(pass(&plan(&["a", "b"]), &["b", "Temperature"], false), ["Temperature", "b"]);
+        assert_eq!(pass(&plan(&["a", "b"]), &["a"], false), ["a"]);
+        assert_eq!(pass(&plan(&["a"]), &[], true), ["Temperature"]);
+        assert_eq!(told(&made.borrow(), 0), ["a", "Temperature"]);
+        // Nothing is known of the sensors: what was wanted still is.
+        let mut wanted = BTreeSet::from(["a".to_owned()]);
+        assert!(put(&World::default(), &plan(&["a"]), &mut wanted, false, &made).is_err());
+        assert_eq!(wanted.len(), 1);
+    }
+
+    #[test]
+    fn what_sensors_measure_is_asked_once_in_each_life_and_not_too_often_while_nobody_says() {
+        let at = |seconds: u64| Mono::from_millis(seconds * 1000);
+        let mut measured = Measured::default();
+        assert!(measured.is_due(1, at(0)));
+        measured.failed = Some((1, at(10)));
+        assert!(!measured.is_due(1, at(9)) && measured.is_due(1, at(10)) && measured.is_due(2, at(9)));
+        let measured = Measured { known: Some((1, Arc::default())), failed: None };
+        assert!(!measured.is_due(1, at(99)) && measured.of(1).is_some());
+        assert!(measured.is_due(2, at(99)) && measured.of(2).is_none());
     }
 }

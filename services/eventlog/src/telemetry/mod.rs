@@ -15,7 +15,7 @@ mod machine;
 mod maker;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipc::{
@@ -91,12 +91,24 @@ impl Plan {
 pub(crate) struct Shown {
     plan: watch::Sender<Result<Arc<Plan>, Status>>,
     least: Millis,
+    /// The definition that is being deleted: no subscription is made to it any more.
+    going: Mutex<Option<String>>,
 }
 
 impl Shown {
     pub(crate) fn new(settings: &Settings) -> Self {
         let reading = Status::unavailable("what clients have made of telemetry is being read from the store");
-        Self { plan: watch::Sender::new(Err(reading)), least: settings.least() }
+        Self { plan: watch::Sender::new(Err(reading)), least: settings.least(), going: Mutex::default() }
+    }
+
+    /// Whether a subscription may name the definition of this id. While nobody knows what clients have defined, any is as good as another.
+    pub(crate) fn is_defined(&self, id: &str) -> bool {
+        let is_going = self.going.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(id);
+        !is_going && self.plan().is_none_or(|plan| plan.has(id))
+    }
+
+    fn set_going(&self, id: Option<String>) {
+        *self.going.lock().unwrap_or_else(PoisonError::into_inner) = id;
     }
 
     /// What there is; `None` while that is not known.
@@ -206,17 +218,24 @@ enum Owed {
     Trigger(v1::Trigger),
 }
 
+/// Whether a subscription has the reports of the definition at this URI sent, or is about to.
+///
+/// # Errors
+/// It is not known which there are.
+pub(crate) type IsSubscribed = Box<dyn Fn(&str) -> Result<bool, Status> + Send + Sync>;
+
 /// Changes what clients have made until `stop` says so.
 pub(crate) async fn own(
     bus: Client,
     settings: Settings,
     shown: Arc<Shown>,
+    is_subscribed: IsSubscribed,
     outbox: Outbox,
     mut commands: mpsc::Receiver<Command>,
     mut stop: oneshot::Receiver<()>,
 ) {
     let (clock, mut failing) = (Clock::new(), Lasting::default());
-    let (bucket, definitions, triggers) = loop {
+    let loaded = loop {
         let loading = tokio::select! {
             _ = &mut stop => return,
             loaded = load(&bus) => match loaded {
@@ -244,7 +263,9 @@ pub(crate) async fn own(
         tracing::info!(times = said.times, lasted = %said.lasts, "definitions of metric reports and triggers are read again");
     }
     let least = settings.least().get();
-    let mut owner = Owner { bucket, shown, least, definitions, triggers, owed: BTreeMap::new() };
+    let Loaded { bucket, definitions, triggers, unread } = loaded;
+    let owed = BTreeMap::new();
+    let mut owner = Owner { bucket, shown, is_subscribed, least, definitions, triggers, unread, owed };
     owner.show();
     let mut mend = interval(MEND_EVERY);
     mend.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -275,65 +296,75 @@ pub(crate) async fn own(
     }
 }
 
-type Loaded = (Bucket, BTreeMap<String, v1::ReportDefinition>, BTreeMap<String, v1::Trigger>);
+/// What is stored.
+struct Loaded {
+    bucket: Bucket,
+    definitions: BTreeMap<String, v1::ReportDefinition>,
+    triggers: BTreeMap<String, v1::Trigger>,
+    unread: BTreeSet<String>,
+}
 
 /// What is stored. What cannot be read, or is none, is told and left where it is: the medium may give it again, and another release may be able to read it.
 async fn load(bus: &Client) -> Result<Loaded, StateError> {
     let bucket = bus.bucket(BUCKET).await?;
-    let mut definitions = BTreeMap::new();
+    let (mut definitions, mut unread) = (BTreeMap::new(), BTreeSet::new());
     for (id, read) in bucket.all_under::<Stored<v1::ReportDefinition>>(DEFINITION).await? {
         match read.map(|entry| entry.value.0) {
             Ok(found) if found.id == id && is_whole(&found) => {
-                definitions.insert(id, found);
+                definitions.insert(id, check::once(found));
+                continue;
             }
             Ok(_) => tracing::warn!(id, "not a definition of a metric report: passed over"),
             Err(error) => tracing::warn!(id, %error, "cannot read definition of a metric report"),
         }
+        unread.insert(format!("{DEFINITION}{id}"));
     }
-    let ids: BTreeSet<&str> = definitions.keys().map(String::as_str).collect();
     let mut triggers = BTreeMap::new();
     for (id, read) in bucket.all_under::<Stored<v1::Trigger>>(TRIGGER).await? {
         match read.map(|entry| entry.value.0) {
-            Ok(found) if found.id == id => match whole(found, &ids) {
-                Some(found) => {
-                    triggers.insert(id, found);
+            Ok(found) if found.id == id && is_trigger(&found) => {
+                if present(&found, &definitions).len() < found.report_definitions.len() {
+                    tracing::warn!(id, "trigger without definitions of reports that cannot be read");
                 }
-                None => tracing::warn!(id, "not a trigger: passed over"),
-            },
+                triggers.insert(id, found);
+                continue;
+            }
             Ok(_) => tracing::warn!(id, "not a trigger: passed over"),
             Err(error) => tracing::warn!(id, %error, "cannot read trigger"),
         }
+        unread.insert(format!("{TRIGGER}{id}"));
     }
-    Ok((bucket, definitions, triggers))
+    Ok(Loaded { bucket, definitions, triggers, unread })
 }
 
 /// Whether a definition can be one. Under another setting it may have had a shorter interval.
 fn is_whole(definition: &v1::ReportDefinition) -> bool {
-    check::definition(definition.clone(), LEAST.0, BadFields::default()).is_ok()
+    check::definition(check::once(definition.clone()), LEAST.0, BadFields::default()).is_ok()
 }
 
-/// A trigger as it was stored, without definitions that could not be read: it goes on with what there is. `None` where it is none.
-fn whole(mut trigger: v1::Trigger, definitions: &BTreeSet<&str>) -> Option<v1::Trigger> {
-    let named = trigger.report_definitions.len();
-    let is_there = |id: &String| redfish::resources::is_metric(id) || definitions.contains(id.as_str());
-    trigger.report_definitions.retain(is_there);
-    if trigger.report_definitions.len() < named {
-        tracing::warn!(id = trigger.id, "trigger without definitions of reports that cannot be read");
-    }
-    let mut looked_at = trigger.clone();
-    if looked_at.report_definitions.is_empty() && named > 0 {
-        looked_at.actions.retain(|action| *action != i32::from(v1::TriggerAction::MetricReport));
-    }
-    check::trigger(looked_at, definitions, BadFields::default()).is_ok().then_some(trigger)
+/// Whether a trigger can be one, whichever of the definitions that it names are there.
+fn is_trigger(trigger: &v1::Trigger) -> bool {
+    let named = trigger.report_definitions.iter().map(String::as_str).collect();
+    check::trigger(trigger.clone(), &named, BadFields::default()).is_ok()
+}
+
+/// Of the definitions that a trigger names, those that are there: it goes on with these.
+fn present(trigger: &v1::Trigger, definitions: &BTreeMap<String, v1::ReportDefinition>) -> Vec<String> {
+    let is_there = |id: &&String| redfish::resources::is_metric(id) || definitions.contains_key(*id);
+    trigger.report_definitions.iter().filter(is_there).cloned().collect()
 }
 
 struct Owner {
     bucket: Bucket,
     shown: Arc<Shown>,
+    is_subscribed: IsSubscribed,
     /// The shortest interval, milliseconds.
     least: u64,
     definitions: BTreeMap<String, v1::ReportDefinition>,
+    /// As they are stored: with definitions that are not there.
     triggers: BTreeMap<String, v1::Trigger>,
+    /// Keys of records that could not be read: their names are taken until they are deleted.
+    unread: BTreeSet<String>,
     /// Keys of which the store did not say what became of them, and what shall be there.
     owed: BTreeMap<String, Owed>,
 }
@@ -343,9 +374,29 @@ impl Owner {
     fn show(&self) {
         let plan = Plan {
             definitions: self.definitions.values().cloned().collect(),
-            triggers: self.triggers.values().cloned().collect(),
+            triggers: self.triggers.values().map(|trigger| self.effective(trigger)).collect(),
         };
         let _ = self.shown.plan.send_replace(Ok(Arc::new(plan)));
+    }
+
+    /// A trigger as it is shown, and goes.
+    fn effective(&self, trigger: &v1::Trigger) -> v1::Trigger {
+        v1::Trigger { report_definitions: present(trigger, &self.definitions), ..trigger.clone() }
+    }
+
+    /// How many records there are under this prefix, of `known` ones and of those that could not be read.
+    fn count(&self, prefix: &str, known: usize) -> usize {
+        known + self.unread.iter().filter(|key| key.starts_with(prefix)).count()
+    }
+
+    /// Deletes a record that could not be read.
+    async fn delete_unread(&mut self, key: &str) -> Result<(), Status> {
+        if let Err(error) = self.bucket.remove(key).await {
+            let text = format!("whether the store still has it is not known: {error}");
+            return Err(Status::unavailable(text).with_reason(ipc::OUTCOME_UNKNOWN));
+        }
+        self.unread.remove(key);
+        Ok(())
     }
 
     async fn answer(&mut self, command: Command) {
@@ -370,11 +421,12 @@ impl Owner {
             wanted.id = new_id("report")?;
         }
         let definition = check::definition(wanted, self.least, BadFields::default())?;
-        if self.definitions.contains_key(&definition.id) {
-            let text = format!("there is a definition {} already", definition.id);
+        let is_unread = self.unread.contains(&format!("{DEFINITION}{}", definition.id));
+        if self.definitions.contains_key(&definition.id) || is_unread {
+            let text = format!("there is a definition {} already{}", definition.id, unreadable(is_unread));
             return Err(Status::already_exists(text).with_reason("REPORT_DEFINITION_TAKEN"));
         }
-        if self.definitions.len() >= TOTAL {
+        if self.count(DEFINITION, self.definitions.len()) >= TOTAL {
             let text = format!("there may be {TOTAL} definitions of metric reports");
             return Err(Status::resource_exhausted(text).with_reason("TOO_MANY_REPORT_DEFINITIONS"));
         }
@@ -389,13 +441,11 @@ impl Owner {
         let wanted = request.definition.unwrap_or_default();
         let old = self.definitions.get(&wanted.id).cloned().ok_or_else(|| no_definition(&wanted.id))?;
         let mask = request.field_mask.as_ref().map(|mask| mask.paths.as_slice());
-        // One that was made under another setting keeps its interval.
-        let least = match mask
-            .map_or(wanted.interval_ms == 0, |paths| !paths.iter().any(|path| path == "interval_ms"))
-        {
-            true => self.least.min(old.interval_ms),
-            false => self.least,
-        };
+        // One that was made under another setting keeps its interval, also where it is given back as it was shown.
+        let writes_it =
+            mask.map_or(wanted.interval_ms != 0, |paths| paths.iter().any(|path| path == "interval_ms"));
+        let keeps_it = !writes_it || wanted.interval_ms == old.interval_ms;
+        let least = if keeps_it { self.least.min(old.interval_ms) } else { self.least };
         let new = check::changed_definition(&old, wanted, mask, least)?;
         if new != old {
             self.put_definition(&new, Owed::Definition(old)).await?;
@@ -404,13 +454,32 @@ impl Owner {
     }
 
     async fn delete_definition(&mut self, id: String) -> Result<v1::DeleteReportDefinitionResponse, Status> {
-        let old = self.definitions.get(&id).cloned().ok_or_else(|| no_definition(&id))?;
+        // Said before subscriptions are looked at, as they say what they name before they look here: one of the two is refused.
+        self.shown.set_going(Some(id.clone()));
+        let answer = self.delete_unused(id).await;
+        self.shown.set_going(None);
+        answer
+    }
+
+    async fn delete_unused(&mut self, id: String) -> Result<v1::DeleteReportDefinitionResponse, Status> {
+        let key = format!("{DEFINITION}{id}");
+        let old = self.definitions.get(&id).cloned();
+        if old.is_none() && !self.unread.contains(&key) {
+            return Err(no_definition(&id));
+        }
         let names_it = |trigger: &&v1::Trigger| trigger.report_definitions.contains(&id);
         if let Some(trigger) = self.triggers.values().find(names_it) {
             let text = format!("the trigger {} has its reports sent: change that first", trigger.id);
             return Err(Status::failed_precondition(text).with_reason("REPORT_DEFINITION_IN_USE"));
         }
-        let key = format!("{DEFINITION}{id}");
+        if (self.is_subscribed)(&redfish::resources::report_definition_uri(&id))? {
+            let text = "an event subscription has its reports sent: delete that first";
+            return Err(Status::failed_precondition(text).with_reason("REPORT_DEFINITION_IN_USE"));
+        }
+        let Some(old) = old else {
+            self.delete_unread(&key).await?;
+            return Ok(v1::DeleteReportDefinitionResponse {});
+        };
         let gone = self.bucket.remove(&key).await;
         self.store::<v1::ReportDefinition>(key, gone, None, Owed::Definition(old)).await?;
         self.definitions.remove(&id);
@@ -427,11 +496,12 @@ impl Owner {
             wanted.id = new_id("trigger")?;
         }
         let trigger = check::trigger(wanted, &self.ids(), BadFields::default())?;
-        if self.triggers.contains_key(&trigger.id) {
-            let text = format!("there is a trigger {} already", trigger.id);
+        let is_unread = self.unread.contains(&format!("{TRIGGER}{}", trigger.id));
+        if self.triggers.contains_key(&trigger.id) || is_unread {
+            let text = format!("there is a trigger {} already{}", trigger.id, unreadable(is_unread));
             return Err(Status::already_exists(text).with_reason("TRIGGER_TAKEN"));
         }
-        if self.triggers.len() >= TOTAL {
+        if self.count(TRIGGER, self.triggers.len()) >= TOTAL {
             let text = format!("there may be {TOTAL} triggers");
             return Err(Status::resource_exhausted(text).with_reason("TOO_MANY_TRIGGERS"));
         }
@@ -446,16 +516,23 @@ impl Owner {
         let wanted = request.trigger.unwrap_or_default();
         let old = self.triggers.get(&wanted.id).cloned().ok_or_else(|| no_trigger(&wanted.id))?;
         let mask = request.field_mask.as_ref().map(|mask| mask.paths.as_slice());
-        let new = check::changed_trigger(&old, wanted, mask, &self.ids())?;
+        let shown = present(&old, &self.definitions);
+        let new = check::changed_trigger(&old, &shown, wanted, mask, &self.ids())?;
         if new != old {
             self.put_trigger(&new, Owed::Trigger(old)).await?;
         }
-        Ok(v1::UpdateTriggerResponse { trigger: Some(new) })
+        Ok(v1::UpdateTriggerResponse { trigger: Some(self.effective(&new)) })
     }
 
     async fn delete_trigger(&mut self, id: String) -> Result<v1::DeleteTriggerResponse, Status> {
-        let old = self.triggers.get(&id).cloned().ok_or_else(|| no_trigger(&id))?;
         let key = format!("{TRIGGER}{id}");
+        let Some(old) = self.triggers.get(&id).cloned() else {
+            if !self.unread.contains(&key) {
+                return Err(no_trigger(&id));
+            }
+            self.delete_unread(&key).await?;
+            return Ok(v1::DeleteTriggerResponse {});
+        };
         let gone = self.bucket.remove(&key).await;
         self.store::<v1::Trigger>(key, gone, None, Owed::Trigger(old)).await?;
         self.triggers.remove(&id);
@@ -539,6 +616,11 @@ fn no_definition(id: &str) -> Status {
 
 fn no_trigger(id: &str) -> Status {
     Status::not_found(format!("there is no trigger {id} that a client made"))
+}
+
+/// What is said of a name that a record has which cannot be read.
+fn unreadable(is_unread: bool) -> &'static str {
+    if is_unread { ", which cannot be read: delete it first" } else { "" }
 }
 
 /// A new id.
