@@ -5,6 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use boot_override::{Mailbox, Order};
 use host_firmware::{Seen, Wishes};
+use units::Millis;
 
 use crate::Error;
 
@@ -36,6 +37,16 @@ pub trait BootMailbox: Send + Sync + fmt::Debug {
 /// refuses are none.
 #[async_trait]
 pub trait FirmwareMailbox: Send + Sync + fmt::Debug {
+    /// Most bytes that wishes may have as JSON so that [`Self::put`] takes them, whatever else lies there.
+    fn room(&self) -> usize {
+        24 * 1024
+    }
+
+    /// How long a call may take as long as all is well: one that takes longer does not answer.
+    fn patience(&self) -> Millis {
+        Millis::from_secs(2)
+    }
+
     /// What is in it now; the report only if it is not the one of revision `known` (0: none).
     ///
     /// # Errors
