@@ -381,8 +381,8 @@ fn a_certificate_is_asked_for_and_replaced() {
 fn an_action_waits_for_nobody_who_only_knows_what_is_shown_beside() {
     for (path, asked) in [
         ("Systems/system/Actions/ComputerSystem.Reset", Some("ListHosts")),
-        ("Systems/system/Bios/Actions/Bios.ResetBios", Some("ListHostFirmware")),
-        ("Systems/system/SecureBoot/Actions/SecureBoot.ResetKeys", Some("ListHostFirmware")),
+        ("Systems/system/Bios/Actions/Bios.ResetBios", Some("GetHostFirmware")),
+        ("Systems/system/SecureBoot/Actions/SecureBoot.ResetKeys", Some("GetHostFirmware")),
         ("Chassis/chassis/Actions/Chassis.Reset", Some("ListChassis")),
         ("Managers/bmc/Actions/Manager.Reset", Some("ListManagementControllers")),
         ("Managers/bmc/Actions/Manager.ResetToDefaults", Some("ListManagementControllers")),
