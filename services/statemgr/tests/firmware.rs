@@ -264,13 +264,8 @@ const OF_BEFORE: &str = "a boot took 1 of 1 firmware settings that had been wish
 #[tokio::test]
 async fn keys_are_reset_once_although_a_boot_takes_them_while_more_is_wished() {
     let (bench, firmware) = bench(on()).await;
-    let mut events = bench
-        .bus
-        .client("eventlog")
-        .await
-        .subscribe_events("event.host.system.change")
-        .await
-        .expect("subscribed");
+    let watcher = bench.bus.client("eventlog").await;
+    let mut events = watcher.subscribe_events("event.host.system.change").await.expect("subscribed");
     let keys = v1::UpdateHostFirmwareRequest {
         secure_boot_keys_action: v1::SecureBootKeysAction::DeleteAll.into(),
         ..v1::UpdateHostFirmwareRequest::default()
