@@ -194,6 +194,12 @@ impl Firmware {
         }
     }
 
+    /// The host was switched on or restarted.
+    pub(crate) fn restarted(&mut self, now: Mono) {
+        self.progress.restarted(now);
+        self.begun(now);
+    }
+
     /// A boot has begun.
     pub(crate) fn begun(&mut self, now: Mono) {
         self.watched_until = now + BOOT_WITHIN;

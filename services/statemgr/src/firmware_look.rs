@@ -198,7 +198,11 @@ impl Daemon {
         }
         // When what the first look finds came to be, nobody knows.
         let is_first = !std::mem::replace(&mut host.firmware.has_looked, true);
-        let stage = host.firmware.progress.note(seen.progress, (!is_first).then_some(wall));
+        let stage = host.firmware.progress.note(seen.progress, (!is_first).then_some(wall), now);
+        if host.status == v1::HostStatus::Off {
+            // Of a host that is off it is the boot before.
+            host.firmware.progress.off();
+        }
         let Some(stage) = stage.filter(|_| !is_first) else { return };
         if host.status == v1::HostStatus::Off {
             return;

@@ -423,7 +423,7 @@ fn a_boot_is_watched_each_second_until_the_system_runs_or_for_ten_minutes() {
     assert!(!firmware.is_due(at(601), true));
     firmware.begun(at(700));
     let running = host_firmware::Progress { boot: 1, stage: host_firmware::Stage::OsRunning };
-    firmware.progress.note(Some(running), None);
+    firmware.progress.note(Some(running), None, at(700));
     assert!(!firmware.is_due(at(701), true));
     // One that is away is asked at pauses that grow.
     firmware.progress.off();

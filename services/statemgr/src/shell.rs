@@ -817,7 +817,7 @@ impl Daemon {
         }
         let (now, clocks) = (self.clock.now(), self.clocks());
         let Some(host) = self.hosts.get_mut(index) else { return };
-        host.firmware.begun(now);
+        host.firmware.restarted(now);
         let by_policy = host.desired.intent().is_some_and(|intent| intent.origin != desired::Origin::Client);
         let cause = match cause {
             v1::HostRebootCause::Command if by_policy => v1::HostRebootCause::RestorePolicy,

@@ -393,6 +393,41 @@ async fn how_far_a_boot_is_is_told_and_gone_when_the_host_is_off() {
     assert_eq!(host.firmware_settings.expect("settings").boot_order, ["Boot0000", "Boot0001"]);
 }
 
+#[tokio::test]
+async fn a_restart_ends_the_boot_that_was_seen_although_the_mailbox_still_shows_it() {
+    let (bench, firmware) = bench(on()).await;
+    bench.until_status(v1::HostStatus::On).await;
+    let mut events =
+        bench.client.subscribe_events("event.host.system.boot_progress").await.expect("subscribed");
+    for boot in 1..=2 {
+        let restart = bench.change(v1::HostAction::ForceRestart).await.expect("accepted");
+        bench.until_ended(&restart.operation_id).await;
+        let is_over = async {
+            while bench.host().await.boot_progress.is_some() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), is_over).await.expect("over");
+        // It is watched again.
+        firmware.write(|host| host.progress = Some(Progress { boot, stage: Stage::OsRunning }));
+        assert_eq!(told(&mut events).await.message, "system: boot: complete");
+    }
+}
+
+#[tokio::test]
+async fn what_is_seen_while_a_host_is_off_is_not_its_next_boot() {
+    let firmware = Firmware::reported();
+    // The controller starts while the host is off, and its mailbox has the boot before.
+    firmware.write(|host| host.progress = Some(Progress { boot: 7, stage: Stage::OsRunning }));
+    let bench = Bench::with_firmware(quick(), Some(firmware.clone())).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    known(&bench).await;
+    let start = bench.change(v1::HostAction::On).await.expect("accepted");
+    bench.until_ended(&start.operation_id).await;
+    let host = bench.until_status(v1::HostStatus::On).await;
+    assert_eq!(host.boot_progress, None);
+}
+
 /// What no release can read.
 struct Rubbish;
 
