@@ -26,7 +26,9 @@ fuzz_target!(|input: (&[u8], &[u8], &[u8])| {
             Err(ReadError::Medium(never)) => match never {},
         };
         let Ok(write) = area.write(layout, side, payload.to_vec()) else { continue };
-        eeprom[write.at as usize..][..write.bytes.len()].copy_from_slice(&write.bytes);
+        for (at, bytes) in write.steps() {
+            eeprom[at as usize..][..bytes.len()].copy_from_slice(bytes);
+        }
         let get =
             |at: u32, length: u32| Ok::<_, Infallible>(eeprom[at as usize..][..length as usize].to_vec());
         assert_eq!(Area::read(layout, side, None, get).unwrap().payload(), payload);

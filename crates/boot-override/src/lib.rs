@@ -26,6 +26,14 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Longest [`Order::argument`], bytes of what stands between the quotes of its JSON: a URI of 1024 letters, or a device path of 512 letters each of which
+/// is escaped (a backslash), and all that the smallest mailbox holds beside wishes.
+pub const ARGUMENT_BYTES: usize = 1024;
+/// Longest id of an order, bytes.
+pub const ID_BYTES: usize = 64;
+/// Longest [`Order`], bytes of its JSON: an id and an argument of these lengths, and 80 of all else (a test counts them).
+pub const ORDER_BYTES: usize = ARGUMENT_BYTES + ID_BYTES + 80;
+
 /// What a host is booted from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -189,6 +197,14 @@ pub enum Refusal {
     /// No URI that firmware could load from.
     #[error("it has to begin with http:// or https:// and a host, without spaces")]
     NoUri,
+    /// The host's firmware could not be told: its mailbox has no room for it.
+    #[error("it has {bytes} bytes as JSON, and {most} is the most that the firmware can be told", most = ARGUMENT_BYTES)]
+    TooLong {
+        /// Which field is too long.
+        field: &'static str,
+        /// How long it is, bytes of JSON.
+        bytes: usize,
+    },
     /// Somebody chose otherwise meanwhile, or a boot used it.
     #[error("the boot override has changed since")]
     Changed,
@@ -202,7 +218,7 @@ impl Refusal {
             Self::NotSupported(_) => "target",
             Self::NoMode(_) | Self::NotLegacy(_) => "mode",
             Self::OnceOnly(_) => "enabled",
-            Self::Missing { field, .. } => field,
+            Self::Missing { field, .. } | Self::TooLong { field, .. } => field,
             Self::NoUri => "http_boot_uri",
             Self::Changed => "id",
         }
@@ -265,7 +281,24 @@ impl Setting {
             Target::UefiBootNext if self.boot_next.is_empty() => {
                 Err(Refusal::Missing { target, field: "boot_next" })
             }
-            _ => Ok(()),
+            _ => self.check_length(),
+        }
+    }
+
+    /// Whether the firmware can be told: what is answered as chosen is never lost for want of room.
+    fn check_length(&self) -> Result<(), Refusal> {
+        let (field, argument) = self.argument();
+        let bytes = json_bytes(argument);
+        if bytes > ARGUMENT_BYTES { Err(Refusal::TooLong { field, bytes }) } else { Ok(()) }
+    }
+
+    /// What goes with the target, and the field it is in; no field where nothing does.
+    fn argument(&self) -> (&'static str, &str) {
+        match self.target {
+            Target::UefiHttp => ("http_boot_uri", self.http_boot_uri.as_str()),
+            Target::UefiTarget => ("uefi_target", self.uefi_target.as_str()),
+            Target::UefiBootNext => ("boot_next", self.boot_next.as_str()),
+            _ => ("", ""),
         }
     }
 
@@ -277,18 +310,12 @@ impl Setting {
             Enabled::Once => true,
             Enabled::Continuous => false,
         };
-        let argument = match self.target {
-            Target::UefiHttp => &self.http_boot_uri,
-            Target::UefiTarget => &self.uefi_target,
-            Target::UefiBootNext => &self.boot_next,
-            _ => "",
-        };
         Some(Order {
             id: self.id.clone(),
             target: self.target,
             once,
             mode: self.mode,
-            argument: argument.to_owned(),
+            argument: self.argument().1.to_owned(),
         })
     }
 
@@ -297,6 +324,16 @@ impl Setting {
     pub fn used_up(&self) -> Self {
         Self { target: Target::None, enabled: Enabled::Disabled, ..self.clone() }
     }
+}
+
+/// Bytes of a text between the quotes of its JSON, as serde_json writes it: quotes, backslashes and controls are escaped (RFC 8259, 7).
+fn json_bytes(text: &str) -> usize {
+    let bytes = |byte: u8| match byte {
+        b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r' => 2,
+        0..=0x1f => 6,
+        _ => 1,
+    };
+    text.bytes().map(bytes).sum()
 }
 
 /// Whether firmware can load from it: `http://host…` or `https://host…`.
@@ -494,6 +531,48 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_no_mailbox_has_room_for_is_refused_where_it_would_be_told() {
+        let choose = |wanted: Setting| {
+            once("a", Target::Pxe).choose(wanted, "", &Target::ALL, &Mode::CHOICES, "b".to_owned())
+        };
+        let http = |letter: &str, enabled| {
+            let http_boot_uri = format!("http://{}", letter.repeat(1024 - 7));
+            Setting { http_boot_uri, enabled, ..once("", Target::UefiHttp) }
+        };
+        let path = |letter: &str| Setting { uefi_target: letter.repeat(512), ..once("", Target::UefiTarget) };
+        for wanted in [http("x", Enabled::Once), http("\u{e4}", Enabled::Disabled), path("\\"), path("\n")] {
+            choose(wanted).unwrap();
+        }
+        for (wanted, field, bytes) in [
+            (http("\u{e4}", Enabled::Once), "http_boot_uri", 7 + 2 * (1024 - 7)),
+            (http("\"", Enabled::Continuous), "http_boot_uri", 7 + 2 * (1024 - 7)),
+            (path("\u{20ac}"), "uefi_target", 3 * 512),
+            (path("\u{1}"), "uefi_target", 6 * 512),
+        ] {
+            let refused = choose(wanted).unwrap_err();
+            assert_eq!((refused.field(), &refused), (field, &Refusal::TooLong { field, bytes }));
+        }
+        // What is not told is kept as it is.
+        choose(Setting { target: Target::Pxe, ..http("\u{e4}", Enabled::Once) }).unwrap();
+    }
+
+    #[test]
+    fn the_longest_order_is_as_long_as_it_says() {
+        for text in ["", "a\\\"\u{8}\t\n\u{c}\r\u{0}\u{1f}\u{7f}/\u{e4}\u{20ac}\u{2028}"] {
+            assert_eq!(json_bytes(text), serde_json::to_string(text).unwrap().len() - 2, "{text:?}");
+        }
+        let longest = Target::ALL
+            .into_iter()
+            .flat_map(|target| [Mode::Firmware, Mode::Uefi, Mode::Legacy].map(|mode| (target, mode)))
+            .flat_map(|(target, mode)| [true, false].map(|once| (target, mode, once)))
+            .map(|(target, mode, once)| {
+                let (id, argument) = ("i".repeat(ID_BYTES), "x".repeat(ARGUMENT_BYTES));
+                serde_json::to_vec(&Order { id, target, once, mode, argument }).unwrap().len()
+            });
+        assert_eq!(longest.max(), Some(ORDER_BYTES));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hal::{Error, FirmwareMailbox};
 use host_firmware::{Seen, Wishes};
 
 use crate::asker::Asker;
-use crate::wire::{FirmwareRequest, Outcome, ToTwin};
+use crate::wire::{FirmwareRequest, Outcome, ToTwin, WISHES_BYTES_MAX};
 
 /// How long the twin may take to answer. It computes nothing, so a second is for ever.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -65,6 +65,10 @@ impl FirmwareMailbox for SimFirmware {
         }
         self.ask(FirmwareRequest::Put { wishes: wishes.map(Box::new), known }).await
     }
+
+    fn room(&self) -> usize {
+        WISHES_BYTES_MAX
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +89,15 @@ mod tests {
             let error = mailbox.put(Some(wishes(count, length)), 0).await.unwrap_err();
             let is_refused = matches!(error, Error::Invalid { .. });
             assert_eq!(!is_refused, is_asked, "{count} of {length}: {error}");
+        }
+        // What it says it has room for is what it takes.
+        let bytes = |wishes: &Wishes| serde_json::to_vec(wishes).unwrap().len();
+        let rest = mailbox.room() - bytes(&wishes(1, 0));
+        for (length, is_asked) in [(rest, true), (rest + 1, false)] {
+            let one = wishes(1, length);
+            assert_eq!(bytes(&one) <= mailbox.room(), is_asked);
+            let error = mailbox.put(Some(one), 0).await.unwrap_err();
+            assert_eq!(matches!(error, Error::Unavailable { .. }), is_asked, "{length}: {error}");
         }
         let named = Wishes { id: "i".repeat(65), ..Wishes::default() };
         assert!(matches!(mailbox.put(Some(named), 0).await, Err(Error::Invalid { .. })));

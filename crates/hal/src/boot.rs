@@ -56,6 +56,7 @@ pub trait FirmwareMailbox: Send + Sync + fmt::Debug {
     /// Puts wishes there in place of what is there, or takes them away; what is in it then.
     ///
     /// # Errors
-    /// The host's side does not answer: whether they are there is not known then.
+    /// The host's side does not answer: whether they are there is not known then. [`Error::Invalid`] for more than there is room for: nothing has changed
+    /// then.
     async fn put(&self, wishes: Option<Wishes>, known: u64) -> Result<Seen, Error>;
 }

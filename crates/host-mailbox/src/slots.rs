@@ -6,6 +6,10 @@ use std::fmt;
 pub const VERSION: u16 = 1;
 /// Bytes of a head.
 pub const HEAD: u32 = 32;
+/// A head that says that nothing was ever written: as an EEPROM leaves the factory.
+pub const BLANK: [u8; 32] = [0xff; 32];
+/// The last generation there is: nobody reads one after it.
+const LAST: u64 = u64::MAX - 1;
 /// The smallest EEPROM, bytes.
 pub const SIZE_MIN: u32 = 16 * 1024;
 /// The largest, bytes.
@@ -175,7 +179,7 @@ impl Head {
         if head.length > room {
             return Begins::Damaged(Damage::Length(head.length));
         }
-        if head.generation == 0 || head.generation == u64::MAX {
+        if head.generation == 0 || head.generation > LAST {
             return Begins::Damaged(Damage::Generation);
         }
         Begins::With(head)
@@ -223,8 +227,18 @@ pub struct Write {
     pub at: u32,
     /// They.
     pub bytes: Vec<u8>,
-    /// What the area is once they are all there.
+    /// Where a head is to be blanked after that ([`BLANK`]): its slot has the last generation there is, and would count for ever.
+    pub blank: Option<u32>,
+    /// What the area is once all of that is there.
     pub area: Area,
+}
+
+impl Write {
+    /// What is to be written from where on, one after the other. Whatever is cut leaves what was there before, or what is to be there.
+    pub fn steps(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        const HEAD_GONE: &[u8] = &BLANK;
+        std::iter::once((self.at, self.bytes.as_slice())).chain(self.blank.map(|at| (at, HEAD_GONE)))
+    }
 }
 
 impl Area {
@@ -315,7 +329,8 @@ impl Area {
         &self.damaged
     }
 
-    /// How to say something else in place of this: in the slot that this is not in.
+    /// How to say something else in place of this: in the slot that this is not in. Generations go on; after the last one they begin with 1 again, and the
+    /// slot that this is in is blanked once the other one is written. So nobody who writes a generation of his own keeps the owner of the area from it.
     ///
     /// # Errors
     /// [`TooLong`].
@@ -323,9 +338,10 @@ impl Area {
         let room = layout.room(side);
         let too_long = TooLong { length: payload.len(), room };
         let length = u32::try_from(payload.len()).ok().filter(|length| *length <= room).ok_or(too_long)?;
-        let (slot, generation) = match self.newest {
-            Some((slot, head)) => (slot.other(), head.generation.saturating_add(1)),
-            None => (Slot::First, 1),
+        let (slot, generation, spent) = match self.newest {
+            Some((slot, head)) if head.generation < LAST => (slot.other(), head.generation + 1, None),
+            Some((slot, _)) => (slot.other(), 1, Some(slot)),
+            None => (Slot::First, 1, None),
         };
         let mut head = Head { generation, length, checksum: 0 };
         head.checksum = head.checksum_of(side, &payload);
@@ -334,6 +350,7 @@ impl Area {
         bytes.extend([0; 4]);
         bytes.extend_from_slice(&payload);
         let area = Self { newest: Some((slot, head)), payload, damaged: Vec::new() };
-        Ok(Write { at: layout.slot(side, slot).0, bytes, area })
+        let blank = spent.map(|slot| layout.slot(side, slot).0);
+        Ok(Write { at: layout.slot(side, slot).0, bytes, blank, area })
     }
 }

@@ -30,6 +30,7 @@ proptest! {
             let (side, old, known) = &mut says[usize::from(is_firmware)];
             let before = read(&eeprom, layout, *side, known.as_ref());
             let write = before.write(layout, *side, payload.clone()).unwrap();
+            prop_assert_eq!(write.blank, None, "these are few generations");
             let count = cut.unwrap_or(usize::MAX).min(write.bytes.len());
             eeprom[write.at as usize..][..count].copy_from_slice(&write.bytes[..count]);
             let after = read(&eeprom, layout, *side, known.as_ref());

@@ -2,8 +2,11 @@
 
 use std::convert::Infallible;
 
-use boot_override::{Mode, Order, Target};
-use host_mailbox::{Area, Controller, Damage, Firmware, HEAD, Layout, ReadError, Side, Slot, Unbelievable};
+use boot_override::{ARGUMENT_BYTES, ID_BYTES, Mode, Order, Target};
+use host_firmware::{Value, Wishes};
+use host_mailbox::{
+    Area, Controller, Damage, Firmware, HEAD, Layout, ReadError, Side, Slot, UNREADABLE, Unbelievable,
+};
 
 const SIZE: u32 = 16 * 1024;
 
@@ -25,8 +28,31 @@ fn read(eeprom: &[u8], side: Side) -> Result<Area, (Damage, Damage)> {
 fn say(eeprom: &mut [u8], side: Side, payload: &[u8]) {
     let area = read(eeprom, side).unwrap_or_else(|(first, _)| Area::after_loss(first));
     let write = area.write(layout(), side, payload.to_vec()).unwrap();
-    eeprom[write.at as usize..][..write.bytes.len()].copy_from_slice(&write.bytes);
+    for (at, bytes) in write.steps() {
+        eeprom[at as usize..][..bytes.len()].copy_from_slice(bytes);
+    }
     assert_eq!(read(eeprom, side).unwrap().payload(), write.area.payload());
+}
+
+fn page() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/host-mailbox.md")).unwrap()
+}
+
+/// Somebody writes a slot of a generation of his own choice: the head of `docs/host-mailbox.md`, made by hand.
+fn forge(eeprom: &mut [u8], side: Side, slot: Slot, generation: u64, payload: &[u8]) {
+    let magic = if side == Side::Controller { b"uBMCmbxC" } else { b"uBMCmbxF" };
+    let mut bytes = magic.to_vec();
+    bytes.extend([1, 0, 0, 0]);
+    bytes.extend(u32::try_from(payload.len()).unwrap().to_le_bytes());
+    bytes.extend(generation.to_le_bytes());
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&bytes);
+    sum.update(payload);
+    bytes.extend(sum.finalize().to_le_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend_from_slice(payload);
+    let (at, _) = layout().slot(side, slot);
+    eeprom[at as usize..][..bytes.len()].copy_from_slice(&bytes);
 }
 
 #[test]
@@ -60,8 +86,7 @@ fn the_bytes_are_those_of_the_page() {
     ];
     assert_eq!(eeprom[..32], head);
     assert_eq!(&eeprom[32..32 + payload.len()], payload);
-    let page =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/host-mailbox.md")).unwrap();
+    let page = page();
     for line in head.chunks(16) {
         let line: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(page.contains(&line.join(" ")), "{line:?}");
@@ -150,6 +175,7 @@ fn what_firmware_says_has_bounds() {
     assert_eq!(wrong.unwrap().what, "boot order");
     let long = "x".repeat(65);
     for (said, is_bounds) in [
+        (format!("{{\"revision\":{UNREADABLE}}}"), true),
         (format!("{{\"applied\":{{\"id\":\"{long}\"}}}}"), true),
         (format!("{{\"used\":{{\"id\":\"{long}\",\"target\":\"pxe\"}}}}"), true),
         ("{\"applied\":{\"id\":\"a\",\"not_taken\":[{\"what\":\"A\\n\",\"why\":\"\"}]}}".to_owned(), true),
@@ -159,4 +185,127 @@ fn what_firmware_says_has_bounds() {
         let error = Firmware::parse(said.as_bytes()).unwrap_err();
         assert_eq!(matches!(error, Unbelievable::Bounds(_)), is_bounds, "{said}: {error}");
     }
+}
+
+#[test]
+fn words_that_are_not_known_take_nothing_else_with_them() {
+    // A parser's words quote what the host has written.
+    let said = format!(r#"{{"applied":{{"id":"a","not_taken":"{}"}}}}"#, "\u{202e}\u{200b}x".repeat(300));
+    let Unbelievable::Json(words) = Firmware::parse(said.as_bytes()).unwrap_err() else { panic!("no JSON") };
+    assert!(words.contains('x') && words.chars().count() <= 200 && !words.contains('\u{202e}'), "{words}");
+
+    let option = r#"{"name":"Boot0001","alias":"floppy","enabled":true}"#;
+    let report = |kind: &str, mode: &str| {
+        format!(
+            r#"{{"attributes":[{{"name":"A","kind":{kind},"current":true,"default":true}}],"boot_options":[{option}],
+            "boot_order":["Boot0001"],"secure_boot":{{"enabled":true,"active":true,"mode":"{mode}"}}}}"#
+        )
+    };
+    let firmware = |report: &str, stage: &str, target: &str| {
+        let said = format!(
+            r#"{{"revision":4,"report":{report},"applied":{{"id":"b"}},"used":{{"id":"u","target":"{target}"}},
+            "progress":{{"boot":2,"stage":"{stage}"}}}}"#
+        );
+        Firmware::parse(said.as_bytes()).unwrap()
+    };
+    let (said, wrong) = firmware(&report("\"boolean\"", "user"), "os-running", "uefi-http");
+    assert_eq!((wrong, said.progress.map(|progress| progress.boot)), (None, Some(2)));
+    let believed = said.report.unwrap();
+    assert_eq!(believed.boot_options[0].alias, None);
+    assert_eq!(said.used.unwrap().target, Target::UefiHttp);
+    let (said, wrong) = firmware(&report("\"boolean\"", "user"), "checking-fans", "tape");
+    assert_eq!((said.progress, wrong, said.report), (None, None, Some(believed)));
+    let used = said.used.unwrap();
+    assert_eq!((used.id.as_str(), used.target), ("u", Target::None));
+    for (report, word) in [
+        (report("\"tri\u{202e}state\"", "user"), "`tristate`"),
+        (report("\"boolean\"", "para\u{200b}noid"), "`paranoid`"),
+    ] {
+        let (said, wrong) = firmware(&report, "memory", "pxe");
+        let wrong = wrong.unwrap();
+        assert!(wrong.what == "report" && wrong.why.contains(word), "{wrong}");
+        assert_eq!((said.revision, said.report, said.applied.unwrap().id), (4, None, "b".to_owned()));
+    }
+}
+
+#[test]
+fn the_longest_order_fits_beside_the_most_wishes() {
+    let longest = Order {
+        id: "i".repeat(ID_BYTES),
+        target: Target::UefiBootNext,
+        once: false,
+        mode: Mode::Firmware,
+        argument: "x".repeat(ARGUMENT_BYTES),
+    };
+    let page = page();
+    for size in [16 * 1024, 32 * 1024, 64 * 1024, 128 * 1024, 256 * 1024] {
+        let layout = Layout::new(size).unwrap();
+        let room = Controller::room_for_wishes(layout);
+        let wishes = |length: usize| Wishes {
+            id: "w".to_owned(),
+            attributes: [("A".to_owned(), Value::Text("x".repeat(length)))].into(),
+            ..Wishes::default()
+        };
+        let length = room - serde_json::to_vec(&wishes(0)).unwrap().len();
+        assert_eq!(Controller::has_room(layout, &wishes(length)), Ok(()));
+        let refused = Controller::has_room(layout, &wishes(length + 1)).unwrap_err();
+        assert_eq!((refused.length, refused.room as usize), (room + 1, room));
+        let said = Controller { order: Some(longest.clone()), wishes: Some(wishes(length)) };
+        let payload = said.to_payload().unwrap();
+        assert_eq!(payload.len(), layout.room(Side::Controller) as usize, "nothing is wasted");
+        assert!(page.contains(&format!("| {} KiB | {room} |", size / 1024)), "{size}: {room}");
+        assert!(Area::default().write(layout, Side::Controller, payload).is_ok());
+    }
+}
+
+#[test]
+fn nobody_blocks_an_area_by_the_last_generation() {
+    const LAST: u64 = u64::MAX - 1;
+    for slot in [Slot::First, Slot::Second] {
+        let mut eeprom = vec![0xff; SIZE as usize];
+        forge(&mut eeprom, Side::Controller, slot, LAST, b"forged");
+        assert_eq!(read(&eeprom, Side::Controller).unwrap().payload(), b"forged");
+        for payload in [&b"one"[..], b"two", b"three"] {
+            // It reads back what it has written, each time.
+            say(&mut eeprom, Side::Controller, payload);
+        }
+        // One before the last is followed by the last, and that by the first.
+        forge(&mut eeprom, Side::Controller, slot, LAST - 1, b"forged");
+        for payload in [&b"four"[..], b"five", b"six"] {
+            say(&mut eeprom, Side::Controller, payload);
+        }
+    }
+    // Both of the last: what was said is lost, and what is written then counts.
+    let mut eeprom = vec![0xff; SIZE as usize];
+    forge(&mut eeprom, Side::Controller, Slot::First, LAST, b"one");
+    forge(&mut eeprom, Side::Controller, Slot::Second, LAST, b"two");
+    assert_eq!(read(&eeprom, Side::Controller), Err((Damage::Twins(LAST), Damage::Twins(LAST))));
+    say(&mut eeprom, Side::Controller, b"three");
+    say(&mut eeprom, Side::Controller, b"four");
+    // There is none after the last.
+    forge(&mut eeprom, Side::Controller, Slot::First, u64::MAX, b"five");
+    let area = read(&eeprom, Side::Controller).unwrap();
+    assert_eq!((area.payload(), area.damaged()), (&b"four"[..], &[(Slot::First, Damage::Generation)][..]));
+}
+
+#[test]
+fn the_step_from_the_last_generation_to_the_first_may_be_cut_at_any_byte() {
+    let mut eeprom = vec![0; SIZE as usize];
+    forge(&mut eeprom, Side::Firmware, Slot::First, u64::MAX - 1, b"old");
+    let before = read(&eeprom, Side::Firmware).unwrap();
+    let write = before.write(layout(), Side::Firmware, b"new".to_vec()).unwrap();
+    let steps: Vec<(u32, u8)> =
+        write.steps().flat_map(|(at, bytes)| (at..).zip(bytes.iter().copied()).collect::<Vec<_>>()).collect();
+    assert_eq!(steps.len(), write.bytes.len() + HEAD as usize);
+    let mut turned = 0;
+    for (count, (at, byte)) in (1..).zip(steps) {
+        eeprom[at as usize] = byte;
+        let payload = read(&eeprom, Side::Firmware).unwrap().payload().to_vec();
+        if turned == 0 && payload == b"new" {
+            turned = count;
+        }
+        assert_eq!(payload == b"new", turned != 0, "{count}");
+        assert!(turned != 0 || payload == b"old", "{count}");
+    }
+    assert_eq!(turned, write.bytes.len() + 1, "once the first byte of the old head is gone");
 }

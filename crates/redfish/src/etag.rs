@@ -4,19 +4,29 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde_json::Value;
 
-/// The tag of what a resource shows. `volatile` properties of its top level do not count: what changes by itself all the time, such as the time of day,
-/// would make every condition fail.
+/// The tag of what a resource shows. `volatile` properties do not count, each a path from the top such as `DateTime` or `Status/HealthRollup`: what changes by
+/// itself all the time, such as the time of day, would make every condition fail.
 pub(crate) fn of(value: &Value, volatile: &[&str]) -> String {
     let mut hasher = DefaultHasher::new();
+    take_in(value, volatile, &mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
+}
+
+/// Takes in a value but for what is at the paths of `but` below it. Paths lead through objects alone.
+fn take_in(value: &Value, but: &[&str], hasher: &mut DefaultHasher) {
     match value {
-        Value::Object(map) => {
-            for (name, value) in map.iter().filter(|(name, _)| !volatile.contains(&name.as_str())) {
-                (name, value).hash(&mut hasher);
+        Value::Object(map) if !but.is_empty() => {
+            for (name, value) in map.iter().filter(|(name, _)| !but.contains(&name.as_str())) {
+                let below: Vec<&str> = but
+                    .iter()
+                    .filter_map(|path| path.strip_prefix(name.as_str())?.strip_prefix('/'))
+                    .collect();
+                name.hash(hasher);
+                take_in(value, &below, hasher);
             }
         }
-        other => other.hash(&mut hasher),
+        other => other.hash(hasher),
     }
-    format!("\"{:016x}\"", hasher.finish())
 }
 
 /// Puts the tag of what a resource shows into it.
@@ -88,6 +98,18 @@ mod tests {
         assert_eq!(of(&a, &["DateTime"]), of(&b, &["DateTime"]));
         assert_ne!(of(&a, &[]), of(&b, &[]));
         assert!(of(&a, &[]).starts_with('"'));
+    }
+
+    #[test]
+    fn of_what_is_volatile_below_the_rest_counts() {
+        let of = |status: Value| of(&json!({"A": 1, "Status": status}), &["Other", "Status/HealthRollup"]);
+        let known = of(json!({"Health": "OK", "HealthRollup": "OK"}));
+        assert_eq!(known, of(json!({"Health": "OK", "HealthRollup": "Critical"})));
+        assert_eq!(known, of(json!({"Health": "OK"})), "not known is another value as well");
+        assert_ne!(known, of(json!({"Health": "Critical", "HealthRollup": "OK"})));
+        assert_ne!(known, of(json!({"Health": "OK", "HealthRollups": "OK"})), "a longer name is another one");
+        assert_ne!(of(json!("OK")), of(json!("Critical")), "what is no object has nothing below");
+        assert_ne!(of(json!([{"HealthRollup": 1}])), of(json!([{"HealthRollup": 2}])), "nor has a list");
     }
 
     #[test]

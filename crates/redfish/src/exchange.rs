@@ -1,6 +1,7 @@
 //! One request on its way to its answer. It asks for what it needs, one step at a time, and never waits by itself.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde_json::{Map, Value, json};
 
@@ -50,8 +51,6 @@ pub struct Request {
 
 /// The media type of resources, and of errors.
 const JSON: &str = "application/json";
-/// That of the metadata of OData.
-const XML: &str = "application/xml";
 
 impl Request {
     /// What is said to a request to read what is there in this media type alone: 412 where it speaks another version of OData, 406 where it takes nothing of that.
@@ -61,12 +60,14 @@ impl Request {
         let accept = self.accept.as_deref();
         let is_taken =
             accept::takes(accept, media) || media != resources::STREAM_TYPE && accept::shows_pages(accept);
-        self.of_another_version()
+        self.version_refusal()
             .or_else(|| (!is_taken).then(|| Answer::error(406, &[base::HEADER_INVALID.with(&["Accept"])])))
     }
 
-    /// DSP0266 §8.2: 4.0 is the only version there is.
-    fn of_another_version(&self) -> Option<Answer> {
+    /// What is said to a request that speaks another version of OData: 412. DSP0266 §8.2: 4.0 is the only version there is. For a file, such as the metadata of
+    /// OData, this is all that is looked at: it has one form, and clients whose `Accept` names JSON with whatever they ask for take it.
+    #[must_use]
+    pub fn version_refusal(&self) -> Option<Answer> {
         let is_other = self.odata_version.as_deref().is_some_and(|version| version.trim() != "4.0");
         is_other.then(|| Answer::error(412, &[base::HEADER_INVALID.with(&["OData-Version"])]))
     }
@@ -251,8 +252,12 @@ impl Exchange {
         // Of a drive each account is shown what counts for it.
         let has_drives = resource.path.contains("/VirtualMedia") || self.query.expand.is_some();
         let whose = if has_drives { asker.username.as_str() } else { "" };
-        let (uri, query, parts) = (&self.route.uri, &self.request.query, &self.world.about.rollup);
-        Some(format!("{uri}?{query} {privileges} {expired} {whose} {parts:?}"))
+        let (uri, query) = (&self.route.uri, &self.request.query);
+        // As a number: of many hosts it would be a long text, and long keys are not kept.
+        let mut parts = DefaultHasher::new();
+        self.world.about.rollup.hash(&mut parts);
+        let parts = parts.finish();
+        Some(format!("{uri}?{query} {privileges} {expired} {whose} {parts:016x}"))
     }
 
     /// Goes on.
@@ -692,8 +697,11 @@ impl Exchange {
         let in_general = self.route.allows(Method::Patch, asker);
         let may = |path: &str| self.route.allows_property(path, asker).unwrap_or(in_general);
         if !in_general {
-            // Who may only change some properties learns nothing about the others.
-            if given.0.iter().any(|(path, _)| !may(path)) || !wrong.is_empty() && given.is_empty() {
+            // Who may only change some properties learns nothing about the others. One that comes back as it is shown to him says nothing.
+            let asks = |path: &str, value: &Value| pointer(path).find(&shown) != Some(value);
+            if given.0.iter().any(|(path, value)| !may(path) && asks(path, value))
+                || !wrong.is_empty() && given.is_empty()
+            {
                 return Step::Done(Answer::error(403, &[base::INSUFFICIENT_PRIVILEGE.plain()]));
             }
         }
@@ -987,9 +995,9 @@ fn judged(route: &Route, method: Method, request: &Request, asker: &Asker) -> Re
         // Before any of it is read: there is nothing that takes it.
         return Err(Answer::error(CONFLICT, &[resources::updates_disabled()]));
     }
-    let media = if matches!(route.target, Target::Metadata) { XML } else { JSON };
     // A change is asked for to be made, whatever of it is told.
-    let refused = if method.reads() { request.refusal(media) } else { request.of_another_version() };
+    let is_json = method.reads() && !matches!(route.target, Target::Metadata);
+    let refused = if is_json { request.refusal(JSON) } else { request.version_refusal() };
     if let Some(answer) = refused {
         return Err(answer);
     }

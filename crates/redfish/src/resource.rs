@@ -22,7 +22,7 @@ pub struct Resource {
     pub show: Show,
     /// Properties whose null is shown: it is known that there is such a thing, and not what it is.
     pub nulls: &'static [&'static str],
-    /// Properties that change all the time and so do not count for its tag.
+    /// Properties that change all the time and so do not count for its tag, as paths: `Status/HealthRollup`.
     pub volatile: &'static [&'static str],
     /// Properties that an excerpt shows; none when it has no excerpt (DSP0266 §7.3.6).
     pub excerpt: &'static [&'static str],

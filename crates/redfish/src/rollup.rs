@@ -1,9 +1,14 @@
 //! How a machine is with all that belongs to it: `HealthRollup` (DSP0268, "Status object"), the worst of the parts.
 
 use schema::v1alpha1 as v1;
+use serde_json::Value;
+
+/// Where a resource shows it. It is not part of a tag (`Resource::volatile`): a sensor that comes near a threshold, or a daemon that is away for a moment,
+/// would make the condition of a change fail that has nothing to do with it.
+pub(crate) const HEALTH_ROLLUP_PATH: &str = "Status/HealthRollup";
 
 /// How something is; the later is the worse.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
     /// As it should be.
     #[default]
@@ -33,7 +38,7 @@ impl Health {
 }
 
 /// The worst of what is measured and of what cools.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rollup {
     /// Of all of it.
     pub machine: Health,
@@ -90,6 +95,15 @@ impl Rollup {
         let parts = if is_only { self.machine } else { of_it.unwrap_or_default() };
         own.max(parts)
     }
+}
+
+/// A status with the health of the parts as well; without it where that is not known, or its own is not.
+pub(crate) fn rolled_up(mut own: Value, with_parts: impl FnOnce(Health) -> Option<Health>) -> Value {
+    let health = own.get("Health").and_then(Value::as_str).and_then(Health::of);
+    if let (Some(worst), Some(map)) = (health.and_then(with_parts), own.as_object_mut()) {
+        map.insert("HealthRollup".to_owned(), worst.as_str().into());
+    }
+    own
 }
 
 #[cfg(test)]

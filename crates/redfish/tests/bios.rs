@@ -536,18 +536,15 @@ fn the_boot_order_counts_by_itself_and_each_wrong_reference_is_told() {
             &[],
         ),
         (json!({"BootOrder": "Boot0002"}), 400, &[("/Boot/BootOrder", "PropertyValueTypeError")], &[]),
-        (
-            json!({"BootOrder": ["Boot0002", null]}),
-            400,
-            &[("/Boot/BootOrder", "PropertyValueTypeError")],
-            &[],
-        ),
+        (json!({"BootOrder": ["Boot0002", 1]}), 400, &[("/Boot/BootOrder", "PropertyValueTypeError")], &[]),
         (
             json!({"BootOrderPropertySelection": "AliasBootOrder"}),
             400,
             &[("/Boot/BootOrderPropertySelection", "PropertyNotWritable")],
             &[],
         ),
+        // What null stands for is taken out of the list (DSP0266, "PATCH (update)", of arrays).
+        (json!({"BootOrder": ["Boot0002", null]}), 200, &[], &["UpdateHostFirmware"]),
         // Each half by itself, and each told.
         (
             json!({"BootOrder": ["Boot0002"], "BootSourceOverrideTarget": "Pxe"}),

@@ -380,25 +380,29 @@ fn a_certificate_is_asked_for_and_replaced() {
 #[test]
 fn an_action_waits_for_nobody_who_only_knows_what_is_shown_beside() {
     for (path, asked) in [
-        ("Systems/system/Actions/ComputerSystem.Reset", Some("ListHosts")),
-        ("Systems/system/Bios/Actions/Bios.ResetBios", Some("GetHostFirmware")),
-        ("Systems/system/SecureBoot/Actions/SecureBoot.ResetKeys", Some("GetHostFirmware")),
-        ("Chassis/chassis/Actions/Chassis.Reset", Some("ListChassis")),
-        ("Managers/bmc/Actions/Manager.Reset", Some("ListManagementControllers")),
-        ("Managers/bmc/Actions/Manager.ResetToDefaults", Some("ListManagementControllers")),
-        ("Managers/bmc/VirtualMedia/cd/Actions/VirtualMedia.InsertMedia", Some("ListMedia")),
-        ("Managers/bmc/VirtualMedia/cd/Actions/VirtualMedia.EjectMedia", Some("ListMedia")),
-        ("Systems/system/VirtualMedia/cd/Actions/VirtualMedia.InsertMedia", Some("ListMedia")),
-        ("Systems/system/VirtualMedia/cd/Actions/VirtualMedia.EjectMedia", Some("ListMedia")),
-        ("EventService/Actions/EventService.SubmitTestEvent", None),
+        ("Systems/system/Actions/ComputerSystem.Reset", vec!["ListHosts"]),
+        ("Systems/system/Bios/Actions/Bios.ResetBios", vec!["GetHostFirmware"]),
+        ("Systems/system/SecureBoot/Actions/SecureBoot.ResetKeys", vec!["GetHostFirmware"]),
+        ("Chassis/chassis/Actions/Chassis.Reset", vec!["ListChassis"]),
+        (
+            "Chassis/chassis/Controls/main/Actions/Control.ResetToDefaults",
+            vec!["ListChassis", "ListThermalZones"],
+        ),
+        ("Managers/bmc/Actions/Manager.Reset", vec!["ListManagementControllers"]),
+        ("Managers/bmc/Actions/Manager.ResetToDefaults", vec!["ListManagementControllers"]),
+        ("Managers/bmc/VirtualMedia/cd/Actions/VirtualMedia.InsertMedia", vec!["ListMedia"]),
+        ("Managers/bmc/VirtualMedia/cd/Actions/VirtualMedia.EjectMedia", vec!["ListMedia"]),
+        ("Systems/system/VirtualMedia/cd/Actions/VirtualMedia.InsertMedia", vec!["ListMedia"]),
+        ("Systems/system/VirtualMedia/cd/Actions/VirtualMedia.EjectMedia", vec!["ListMedia"]),
+        ("EventService/Actions/EventService.SubmitTestEvent", vec![]),
         (
             "EventService/Subscriptions/sub-1/Actions/EventDestination.ResumeSubscription",
-            Some("ListEventSubscriptions"),
+            vec!["ListEventSubscriptions"],
         ),
-        ("Managers/bmc/LogServices/EventLog/Actions/LogService.ClearLog", Some("ListManagementControllers")),
-        ("Systems/system/LogServices/SEL/Actions/LogService.ClearLog", Some("ListHosts")),
-        ("CertificateService/Actions/CertificateService.GenerateCSR", None),
-        ("CertificateService/Actions/CertificateService.ReplaceCertificate", None),
+        ("Managers/bmc/LogServices/EventLog/Actions/LogService.ClearLog", vec!["ListManagementControllers"]),
+        ("Systems/system/LogServices/SEL/Actions/LogService.ClearLog", vec!["ListHosts"]),
+        ("CertificateService/Actions/CertificateService.GenerateCSR", vec![]),
+        ("CertificateService/Actions/CertificateService.ReplaceCertificate", vec![]),
     ] {
         let action = path.rsplit('/').next().unwrap();
         let of = |resource: &&&redfish::Resource| resource.actions.iter().any(|one| one.name == action);
@@ -411,12 +415,12 @@ fn an_action_waits_for_nobody_who_only_knows_what_is_shown_beside() {
         let status = if says { 200 } else { 204 };
         assert_eq!(answer.status, status, "{path}");
         let methods: Vec<&str> = bench.asked.iter().map(|call| call.method.method).collect();
-        assert_eq!(methods, asked.as_slice(), "{path}");
+        assert_eq!(methods, asked, "{path}");
         assert_eq!(bench.called.len(), 1, "{path}");
     }
     let all = redfish::resources::ALL.iter().map(|resource| resource.actions.len()).sum::<usize>();
     // All but `SimpleUpdate`, for which nothing is asked of anybody, and `CollectDiagnosticData`, which is done beside.
-    assert_eq!(all, 16 + 2, "an action more is a row more");
+    assert_eq!(all, 17 + 2, "an action more is a row more");
 }
 
 #[test]

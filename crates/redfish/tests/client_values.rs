@@ -349,3 +349,63 @@ fn what_usermgr_says_of_the_privileges_of_a_role_is_told_of_those_of_the_standar
         [["/AssignedPrivileges", "PropertyValueIncorrect"], ["/OemPrivileges", "PropertyValueConflict"],]
     );
 }
+
+#[test]
+fn the_ways_to_reset_a_machine_are_those_of_its_lines() {
+    let mut bench = Bench::agreeing();
+    let reset = format!("{SYSTEM}/Actions/ComputerSystem.Reset");
+    let allowed = |bench: &mut Bench| {
+        let shown = bench.shown(SYSTEM)["Actions"]["#ComputerSystem.Reset"].clone();
+        let info = bench.shown(shown["@Redfish.ActionInfo"].as_str().unwrap());
+        assert_eq!(shown["ResetType@Redfish.AllowableValues"], info["Parameters"][0]["AllowableValues"]);
+        shown["ResetType@Redfish.AllowableValues"].as_array().unwrap().len()
+    };
+    assert_eq!(allowed(&mut bench), 8, "nobody has said what can be");
+    let mut host = bench_host();
+    use v1::HostAction::{ForceOff, ForceRestart, On, PowerCycle};
+    host.supported_actions = [On, ForceOff, ForceRestart, PowerCycle].map(Into::into).to_vec();
+    let say = |bench: &mut Bench, host: &v1::Host| {
+        bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host.clone()] });
+    };
+    say(&mut bench, &host);
+    assert_eq!(allowed(&mut bench), 5);
+    for way in ["Nmi", "GracefulShutdown", "GracefulRestart"] {
+        let answer = bench.send(Method::Post, &reset, &json!({"ResetType": way}));
+        assert_eq!((answer.status, said(&answer)), (400, "ActionParameterValueNotInList".into()), "{way}");
+    }
+    assert!(bench.called.is_empty(), "{:?}", bench.called);
+    // Off, it is only switched on, for which nobody is asked to end anything.
+    host.status = Some(v1::HostStatus::Off.into());
+    say(&mut bench, &host);
+    assert_eq!(bench.send(Method::Post, &reset, &json!({"ResetType": "GracefulRestart"})).status, 204);
+}
+
+/// A machine that is on.
+fn bench_host() -> v1::Host {
+    v1::Host {
+        name: "system".into(),
+        status: Some(v1::HostStatus::On.into()),
+        chassis_name: "chassis".into(),
+        ..v1::Host::default()
+    }
+}
+
+#[test]
+fn ones_own_password_is_set_with_what_comes_back_as_it_is_shown() {
+    let own = "/redfish/v1/AccountService/Accounts/rita";
+    for (beside, status) in [
+        (json!({"PasswordChangeRequired": false}), 200),
+        (json!({"RoleId": "ReadOnly"}), 200),
+        (json!({"PasswordChangeRequired": true}), 403),
+        (json!({"RoleId": "Administrator"}), 403),
+    ] {
+        let mut bench = Bench::by(support::asker("rita", auth::Role::ReadOnly));
+        bench.agree();
+        let mut body = beside.clone();
+        body["Password"] = json!("another-secret");
+        let answer = bench.send(Method::Patch, own, &body);
+        assert_eq!(answer.status, status, "{beside}: {}", answer.value());
+        let called: Vec<&str> = bench.called.iter().map(|call| call.method.method).collect();
+        assert_eq!(called, if status == 200 { vec!["ResetPassword"] } else { vec![] }, "{beside}");
+    }
+}

@@ -31,7 +31,9 @@ fn what_a_client_does_not_take_is_not_sent_to_it() {
         ("/redfish/v1/", "text/html", 200),
         ("/redfish/v1/", "text/plain", 406),
         ("/redfish/v1/$metadata", "application/xml", 200),
-        ("/redfish/v1/$metadata", "application/json", 406),
+        // It has one form, and many name JSON with whatever they ask for.
+        ("/redfish/v1/$metadata", "application/json", 200),
+        ("/redfish/v1/$metadata", "text/plain", 200),
         ("/redfish/v1/$metadata", browser, 200),
         ("/redfish/v1/Registries/Base/Base", "text/plain", 406),
         // What is not there is not there in any form.

@@ -55,7 +55,8 @@ fn an_address_is_asked_for_as_clients_do() {
             false,
             fixed4("192.0.2.5/24", "192.0.2.1"),
         ),
-        (json!({"IPv4StaticAddresses": []}), true, None),
+        // As it is shown.
+        (json!({"IPv4StaticAddresses": []}), false, None),
         (json!({"IPv4StaticAddresses": [null]}), true, None),
         // As older clients have it.
         (json!({"IPv4Addresses": [full]}), false, fixed4("192.0.2.9/24", "192.0.2.1")),

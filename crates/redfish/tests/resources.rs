@@ -543,7 +543,7 @@ fn a_power_operation_is_a_task_while_it_goes_on_and_before_its_event_is_there() 
     assert_eq!(task["Messages"][0]["MessageId"], "TaskEvent.1.0.TaskStarted");
     for (result, state, monitored) in [
         (v1::OperationResult::Done, "Completed", 204),
-        (v1::OperationResult::Superseded, "Cancelled", 500),
+        (v1::OperationResult::Superseded, "Cancelled", 409),
         (v1::OperationResult::Failed, "Exception", 500),
     ] {
         assert_eq!(with(&mut bench, operation("op-2", result)).1, monitored, "{state}");

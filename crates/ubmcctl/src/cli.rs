@@ -26,6 +26,7 @@ use crate::client::Fingerprint;
 use crate::failure::EXIT_CODES;
 use crate::listing::ListingCommand;
 use crate::output::Format;
+use crate::switch::Switch;
 use crate::text::{parse_span, parse_timeout};
 use crate::wait::Awaited;
 
@@ -379,12 +380,6 @@ pub(crate) struct ChassisPower {
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) wait: Wait,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Switch {
-    On,
-    Off,
 }
 
 #[derive(Debug, Subcommand)]

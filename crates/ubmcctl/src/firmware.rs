@@ -10,10 +10,10 @@ use schema::v1alpha1::{
     SecureBootKeysAction, UpdateHostFirmwareRequest, firmware_value,
 };
 
-use crate::cli::Switch;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Card, Format, Output, Table};
+use crate::switch::Switch;
 use crate::text::{enum_word, when};
 
 #[derive(Debug, Subcommand)]

@@ -32,6 +32,7 @@ mod listing;
 mod output;
 mod prompt;
 mod reconnect;
+mod switch;
 mod text;
 mod wait;
 

@@ -1,3 +1,5 @@
+//! What is decided about wishes and reports, without a mailbox.
+
 use host_firmware::{
     Attribute, BootOption, FirmwareBox, Kind, Next, ResetKeys, SecureBoot, SecureBootMode, Value,
 };

@@ -3,11 +3,9 @@
 
 use std::time::SystemTime;
 
-use ipc::Status;
 use schema::v1alpha1 as v1;
 use units::Millis;
 
-use crate::shell::Daemon;
 use crate::store::HostRecord;
 use crate::uptime::Clocks;
 
@@ -33,7 +31,7 @@ impl Progress {
 
     /// Takes in what the host told then; `began`: when this boot began, where that is known. Says whether it counts: what was told before this boot, or
     /// before what is known of it, was only long under way.
-    fn take(
+    pub(crate) fn take(
         &mut self,
         stage: v1::BootProgressStage,
         told: Millis,
@@ -64,37 +62,9 @@ impl Progress {
 }
 
 /// When the host began, on the clock that nobody sets; `None` where that was in an earlier boot of the controller, or was never seen.
-fn began(record: &HostRecord, clocks: &Clocks) -> Option<Millis> {
+pub(crate) fn began(record: &HostRecord, clocks: &Clocks) -> Option<Millis> {
     let is_of_this_boot = record.reboot_boot_id == clocks.boot_id;
     record.reboot_up_ms.filter(|_| is_of_this_boot).map(Millis::new)
-}
-
-impl Daemon {
-    /// A daemon has heard how far a boot has come.
-    pub(crate) fn report_boot_progress(
-        &mut self,
-        report: &v1::ReportBootProgressRequest,
-    ) -> Result<v1::ReportBootProgressResponse, Status> {
-        let (index, _) = self.find(&report.host_name)?;
-        let stage = report.stage();
-        if stage == v1::BootProgressStage::Unspecified {
-            return Err(Status::bad_field("stage", format!("{} is no stage", report.stage)));
-        }
-        let (clocks, wall) = (self.clocks(), self.clock.wall());
-        let Some(host) = self.hosts.get_mut(index) else { return Err(Status::internal("the host is gone")) };
-        // It was told before the host went off.
-        if host.status == v1::HostStatus::Off && !host.stale {
-            return Ok(v1::ReportBootProgressResponse { taken: false });
-        }
-        let before = host.progress;
-        let taken =
-            host.progress.take(stage, Millis::new(report.told_ms), began(&host.record, &clocks), wall);
-        if host.progress != before {
-            host.updated = wall;
-            tracing::info!(host = host.id, stage = stage.as_str_name(), "boot has come on");
-        }
-        Ok(v1::ReportBootProgressResponse { taken })
-    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use units::Millis;
 use crate::host::OpInfo;
 use crate::shell::{By, Completion, Daemon, Group, Update, Updated, Waiting};
 use crate::store::{BootRecord, ChassisRecord, ControllerRecord, Settings, Write};
-use crate::{boot, chassis, controller, host, wire};
+use crate::{boot, chassis, controller, host, progress, wire};
 
 /// How long a reset waits until it is stored that it is a planned one.
 const NOTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
@@ -39,6 +39,36 @@ impl Daemon {
             StatemgrCall::ManagementControllerService(call) => self.call_controller(call),
             StatemgrCall::HostFirmwareService(call) => self.call_firmware(call),
         }
+    }
+
+    /// A daemon has heard how far a boot has come.
+    fn report_boot_progress(
+        &mut self,
+        report: &v1::ReportBootProgressRequest,
+    ) -> Result<v1::ReportBootProgressResponse, Status> {
+        let (index, _) = self.find(&report.host_name)?;
+        let stage = report.stage();
+        if stage == v1::BootProgressStage::Unspecified {
+            return Err(Status::bad_field("stage", format!("{} is no stage", report.stage)));
+        }
+        let (clocks, wall) = (self.clocks(), self.clock.wall());
+        let Some(host) = self.hosts.get_mut(index) else { return Err(Status::internal("the host is gone")) };
+        // It was told before the host went off.
+        if host.status == v1::HostStatus::Off && !host.stale {
+            return Ok(v1::ReportBootProgressResponse { taken: false });
+        }
+        let before = host.progress;
+        let taken = host.progress.take(
+            stage,
+            Millis::new(report.told_ms),
+            progress::began(&host.record, &clocks),
+            wall,
+        );
+        if host.progress != before {
+            host.updated = wall;
+            tracing::info!(host = host.id, stage = stage.as_str_name(), "boot has come on");
+        }
+        Ok(v1::ReportBootProgressResponse { taken })
     }
 
     fn call_host(&mut self, call: HostServiceCall<Request>) {

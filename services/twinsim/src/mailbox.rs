@@ -41,14 +41,9 @@ pub(crate) fn kept(run_dir: &Path, host: &str) -> Option<Mailbox> {
 pub(crate) fn keep(run_dir: &Path, host: &str, mailbox: &Mailbox) -> io::Result<()> {
     let path = file(run_dir, host);
     let new = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        files::remove(&new)?;
-        files::create(&new, 0o600)?.write_all(&serde_json::to_vec(mailbox)?)?;
-        std::fs::rename(&new, &path)
-    };
-    write().inspect_err(|error| {
-        tracing::error!(path = %path.display(), %error, "cannot keep boot mailbox of simulated host");
-    })
+    files::remove(&new)?;
+    files::create(&new, 0o600)?.write_all(&serde_json::to_vec(mailbox)?)?;
+    std::fs::rename(&new, &path)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use board::{Board, HalKind, Sim, SimHost};
-use hal_sim::wire::{ControlRequest, DriveRequest, FromTwin, Outcome};
+use hal_sim::wire::{ControlRequest, DriveRequest, FirmwareRequest, FromTwin, MailboxRequest, Outcome};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -134,8 +134,17 @@ struct Seat {
     /// A guest that was told to go, for the next one to wait for.
     leaving: Option<JoinHandle<()>>,
     generation: u64,
+    /// A boot has changed what is in the mailbox of its firmware, or its settings, and that is not kept yet.
+    unkept: Unkept,
     /// Who answers for a host without a guest, and in which of its boots.
     login: (u32, Login),
+}
+
+/// What of a host's firmware is not as it is kept. Until it is nobody is answered what it says, as that might not last.
+#[derive(Debug, Default)]
+struct Unkept {
+    mailbox: bool,
+    settings: bool,
 }
 
 struct Twin {
@@ -235,6 +244,7 @@ fn seats(board: &Board, sim: &Sim, run_dir: &Path, events: &mpsc::Sender<Event>)
                 guest: None,
                 leaving: None,
                 generation: 0,
+                unkept: Unkept::default(),
                 login: (0, Login::default()),
             })
         })
@@ -271,6 +281,10 @@ impl Twin {
             }
             Event::Tick => self.world.tick(now, &mut effects),
             Event::Sensors => {
+                for host in 0..self.seats.len() {
+                    // Why not was told when it began.
+                    let _ = self.catch_up(host);
+                }
                 self.tree.step(|host| self.world.is_on(host));
                 self.moved(now, &mut effects);
             }
@@ -314,25 +328,11 @@ impl Twin {
                 }
             }
             ClientEvent::Mailbox { id, host, request } => {
-                let mut outcome = self.world.mailbox(&host, request, effects);
-                // Kept first: what is answered lasts.
-                if let Some(Effect::Keep { host }) =
-                    effects.pop_if(|last| matches!(last, Effect::Keep { .. }))
-                    && let Err(error) = self.keep(host)
-                {
-                    outcome = Outcome::Invalid { reason: format!("the mailbox cannot be kept: {error}") };
-                }
+                let outcome = self.mailbox(&host, request, effects);
                 effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
             }
             ClientEvent::Firmware { id, host, request } => {
-                let mut outcome = self.world.firmware(&host, request, now, effects);
-                // Kept first: what is answered lasts.
-                if let Some(Effect::KeepFirmware { host }) =
-                    effects.pop_if(|last| matches!(last, Effect::KeepFirmware { .. }))
-                    && let Err(error) = self.keep_firmware(host)
-                {
-                    outcome = Outcome::Failed { reason: format!("the wishes cannot be kept: {error}") };
-                }
+                let outcome = self.firmware(&host, request, now, effects);
                 effects.push(Effect::Send(connection, FromTwin::Reply { id, outcome }));
             }
             ClientEvent::Drive { id, drive, request } => self.drive(connection, id, &drive, request, effects),
@@ -378,6 +378,72 @@ impl Twin {
             }
             ClientEvent::Went => self.forget(connection),
         }
+    }
+
+    /// A request on the mailbox of a host's firmware. What is answered lasts, and what cannot be kept has no effect.
+    fn mailbox(&mut self, host: &str, request: MailboxRequest, effects: &mut Vec<Effect>) -> Outcome {
+        let Some(index) = self.world.index(host) else { return Outcome::NoHost };
+        if let Err(error) = self.catch_up(index) {
+            return Outcome::Failed { reason: format!("the mailbox cannot be kept: {error}") };
+        }
+        let before = self.world.mailbox_of(index).and_then(|(_, mailbox)| mailbox.order.clone());
+        let outcome = self.world.mailbox(host, request, effects);
+        let is_put = effects.pop_if(|last| matches!(last, Effect::Keep { .. })).is_some();
+        if is_put && let Err(error) = self.keep(index) {
+            self.world.put_order_back(index, before);
+            self.taken_back(index);
+            return Outcome::Failed { reason: format!("the mailbox cannot be kept: {error}") };
+        }
+        outcome
+    }
+
+    /// A request on the settings of a host's firmware, as [`Twin::mailbox`].
+    fn firmware(
+        &mut self,
+        host: &str,
+        request: FirmwareRequest,
+        now: Duration,
+        effects: &mut Vec<Effect>,
+    ) -> Outcome {
+        let Some(index) = self.world.index(host) else { return Outcome::NoHost };
+        if let Err(error) = self.catch_up(index) {
+            return Outcome::Failed { reason: format!("the settings cannot be kept: {error}") };
+        }
+        let before = self.world.wishes_of(index).cloned();
+        let outcome = self.world.firmware(host, request, now, effects);
+        let is_put = effects.pop_if(|last| matches!(last, Effect::KeepFirmware { .. })).is_some();
+        if is_put && let Err(error) = self.keep_firmware(index) {
+            self.world.put_wishes_back(index, before);
+            self.taken_back(index);
+            return Outcome::Failed { reason: format!("the wishes cannot be kept: {error}") };
+        }
+        outcome
+    }
+
+    /// Keeps what a boot of this host has changed and what was not kept then.
+    ///
+    /// # Errors
+    /// As [`Twin::keep`]; the rest is tried again later.
+    fn catch_up(&mut self, host: usize) -> io::Result<()> {
+        let Some(Unkept { mailbox, settings }) = self.seats.get(host).map(|seat| &seat.unkept) else {
+            return Ok(());
+        };
+        let (mailbox, settings) = (*mailbox, *settings);
+        if mailbox {
+            self.keep(host)?;
+        }
+        if settings {
+            self.keep_firmware(host)?;
+        }
+        Ok(())
+    }
+
+    /// What was not kept is taken back: all is as it is kept.
+    fn taken_back(&mut self, host: usize) {
+        if let Some(seat) = self.seats.get_mut(host) {
+            seat.unkept = Unkept::default();
+        }
+        self.expect_boot(host);
     }
 
     /// A request on a drive. Where a guest runs it is answered once that has it.
@@ -470,10 +536,16 @@ impl Twin {
     /// Keeps the mailbox of a host.
     ///
     /// # Errors
-    /// As [`mailbox::keep`]; the guest goes by the new one until it is kept.
-    fn keep(&mut self, host: usize) -> std::io::Result<()> {
+    /// As [`mailbox::keep`]; it goes by the new one, and it is tried again until it is kept.
+    fn keep(&mut self, host: usize) -> io::Result<()> {
         let Some((id, mailbox)) = self.world.mailbox_of(host) else { return Ok(()) };
         let kept = mailbox::keep(&self.run_dir, id, mailbox);
+        if let Some(seat) = self.seats.get_mut(host) {
+            let was_kept = !std::mem::replace(&mut seat.unkept.mailbox, kept.is_err());
+            if let (Err(error), true) = (&kept, was_kept) {
+                tracing::error!(host = id, %error, "cannot keep boot mailbox of simulated host");
+            }
+        }
         self.expect_boot(host);
         kept
     }
@@ -481,10 +553,16 @@ impl Twin {
     /// Keeps the settings of a host's firmware.
     ///
     /// # Errors
-    /// As [`firmware::keep`]; the guest goes by the new ones until they are kept.
-    fn keep_firmware(&mut self, host: usize) -> std::io::Result<()> {
+    /// As [`firmware::keep`]; it goes by the new ones, and it is tried again until they are kept.
+    fn keep_firmware(&mut self, host: usize) -> io::Result<()> {
         let Some((id, kept)) = self.world.firmware_of(host) else { return Ok(()) };
         let kept = firmware::keep(&self.run_dir, id, &kept);
+        if let Some(seat) = self.seats.get_mut(host) {
+            let was_kept = !std::mem::replace(&mut seat.unkept.settings, kept.is_err());
+            if let (Err(error), true) = (&kept, was_kept) {
+                tracing::error!(host = id, %error, "cannot keep firmware settings of simulated host");
+            }
+        }
         self.expect_boot(host);
         kept
     }
@@ -510,6 +588,7 @@ impl Twin {
                     seat.console.write(text.into());
                 }
             }
+            // The boot has begun: what cannot be kept is tried again, and nobody is told of it before.
             Effect::Keep { host } => {
                 let _ = self.keep(host);
             }
@@ -573,8 +652,12 @@ impl Twin {
     }
 
     /// Ends the guests. Their tasks must not wait for a loop that is over.
-    async fn end(self, received: mpsc::Receiver<Event>) {
+    async fn end(mut self, received: mpsc::Receiver<Event>) {
         drop(received);
+        for host in 0..self.seats.len() {
+            // Why not was told when it began.
+            let _ = self.catch_up(host);
+        }
         for seat in self.seats {
             if let Some(guest) = seat.guest {
                 guest.order(Order::Kill);

@@ -128,8 +128,36 @@ pub(crate) struct Tree {
     faults: BTreeMap<String, String>,
 }
 
+/// The folders in which a kernel shows devices. They stay when all is made anew, as a kernel's do: what a daemon may do is held to the folders there were when it
+/// began.
+const FOLDERS: [&str; 5] = ["class/hwmon", "class/leds", "bus/iio/devices", "bus/i2c/devices", "devices"];
+
+/// Removes all that is in a folder but the folders `kept`, of which what is in them goes.
+fn clear(folder: &Path, kept: &[&str]) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_folder = entry.file_type()?.is_dir();
+        let below: Vec<&str> = kept
+            .iter()
+            .filter_map(|path| {
+                let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+                (name == *first).then_some(rest)
+            })
+            .collect();
+        if is_folder && !below.is_empty() {
+            clear(&path, &below)?;
+        } else if is_folder {
+            fs::remove_dir_all(path)?;
+        } else {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 impl Tree {
-    /// Makes the folder anew; the folder itself stays when it is there.
+    /// Makes the folder anew; the folder itself, and those in which devices are shown, stay when they are there.
     pub(crate) fn make(board: &Board, seed: u32, run_dir: &Path) -> Result<Self, Error> {
         let root = run_dir.join(SYS);
         let failed = |path: &Path| {
@@ -139,10 +167,8 @@ impl Tree {
         folder(&root).map_err(failed(&root))?;
         let (adapters, buses) = (Adapters::of(board), Buses::new(board));
         let eeproms = eeproms(board, &adapters, &root);
-        for entry in fs::read_dir(&root).map_err(failed(&root))?.flatten() {
-            fs::remove_dir_all(entry.path()).map_err(failed(&entry.path()))?;
-        }
-        for name in ["class/hwmon", "class/leds", "bus/iio/devices", "bus/i2c/devices", "devices"] {
+        clear(&root, &FOLDERS).map_err(failed(&root))?;
+        for name in FOLDERS {
             folder(&root.join(name)).map_err(failed(&root.join(name)))?;
         }
         for led in &board.leds {

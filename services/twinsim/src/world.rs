@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use board::{Board, Input as Measured, LedWire, Power, Sim, SimHost};
-use boot_override::{Mailbox, Target};
+use boot_override::{Mailbox, Order, Target};
 use hal_sim::wire::{
     ControlRequest, FirmwareRequest, FromTwin, LineRequest, MailboxRequest, Outcome, TraceEntry,
 };
-use host_firmware::FirmwareBox;
+use host_firmware::{FirmwareBox, Wishes};
 use twin::{Config, Guest, GuestAction, Host, Input, Output, Role};
 use units::{Millis, Mono};
 
@@ -187,6 +187,25 @@ impl World {
     /// What is in the mailbox of a host's firmware.
     pub(crate) fn mailbox_of(&self, host: usize) -> Option<(&str, &Mailbox)> {
         self.players.get(host).map(|player| (player.id.as_str(), player.model.mailbox()))
+    }
+
+    /// An order that could not be kept is none: this is in the mailbox of a host's firmware again.
+    pub(crate) fn put_order_back(&mut self, host: usize, order: Option<Order>) {
+        if let Some(player) = self.players.get_mut(host) {
+            player.model.put_order(order);
+        }
+    }
+
+    /// What is wished of a host's firmware.
+    pub(crate) fn wishes_of(&self, host: usize) -> Option<&Wishes> {
+        self.players.get(host)?.model.firmware().wishes.as_ref()
+    }
+
+    /// Wishes that could not be kept are none: these are there again.
+    pub(crate) fn put_wishes_back(&mut self, host: usize, wishes: Option<Wishes>) {
+        if let Some(player) = self.players.get_mut(host) {
+            player.model.put_wishes(wishes);
+        }
     }
 
     /// What of a host's firmware outlasts the twin.

@@ -4,10 +4,11 @@ mod common;
 
 use std::path::Path;
 
+use boot_override::{Mode, Order, Target};
 use common::{Twin, console, in_time, load, said};
-use hal::{Error, FirmwareMailbox, Gpio, Initial, Line, OutputLine, next_edge};
+use hal::{BootMailbox, Error, FirmwareMailbox, Gpio, Initial, Line, OutputLine, next_edge};
 use hal_sim::wire::{FirmwareRequest, FromTwin, Outcome, ToTwin, VERSION, WISHES_MAX};
-use hal_sim::{SimFirmware, read_frame, write_frame};
+use hal_sim::{SimFirmware, SimMailbox, read_frame, write_frame};
 use host_firmware::{Change, Seen, Stage, Value, Wishes, change};
 
 fn firmware(dir: &Path, host: &str) -> SimFirmware {
@@ -162,6 +163,54 @@ async fn what_is_refused_has_no_effect_and_each_host_has_its_own() {
     assert_eq!(twice.look(0).await.unwrap().wishes, None);
     twin.end().await;
     assert_eq!(system.look(0).await.unwrap_err().kind(), hal::ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_has_no_effect_and_what_a_boot_took_is_told_once_it_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let twin = Twin::start(load("sim", &[]), dir.path()).await;
+    let system = firmware(dir.path(), "system");
+    let orders = SimMailbox::new(&dir.path().join(hal_sim::SOCKET), "system", "test");
+    let order = |id: &str| {
+        let (id, argument) = (id.to_owned(), String::new());
+        Some(Order { id, target: Target::Pxe, once: true, mode: Mode::Firmware, argument })
+    };
+    let first = system.look(0).await.unwrap();
+    let off = |id: &str, name: &str| wished(id, &first, set(&[(name, Value::Boolean(false))], &[]));
+    system.put(off("a", "Smt"), 0).await.unwrap();
+    orders.put(order("a")).await.unwrap();
+    // A folder in the place of the new file: neither can be written.
+    let blocks = ["firmware-system.new", "mailbox-system.new"].map(|name| dir.path().join(name));
+    let block = || blocks.iter().for_each(|path| std::fs::create_dir(path).unwrap());
+    let free = || blocks.iter().for_each(|path| std::fs::remove_dir(path).unwrap());
+    block();
+    for wishes in [off("b", "Turbo"), None] {
+        assert_eq!(system.put(wishes, 0).await.unwrap_err().kind(), hal::ErrorKind::Unavailable);
+        assert_eq!(system.look(0).await.unwrap().wishes.as_deref(), Some("a"));
+    }
+    for wanted in [order("b"), None] {
+        assert_eq!(orders.put(wanted).await.unwrap_err().kind(), hal::ErrorKind::Unavailable);
+        assert_eq!(orders.look().await.unwrap().order, order("a"));
+    }
+    let gpio = twin.gpio("test");
+    let mut good = gpio.input(&Line::named("power-chassis-good"), "test").await.unwrap();
+    press(button(&gpio, "power-button-out").await.as_ref()).await;
+    assert!(in_time(next_edge(good.as_mut())).await.unwrap().active);
+    // What it took might not last: nobody is told.
+    assert!(system.look(0).await.is_err() && orders.look().await.is_err());
+    assert!(system.put(None, 0).await.is_err() && orders.put(None).await.is_err());
+    free();
+    let taken = system.look(0).await.unwrap();
+    assert_eq!((taken.applied.unwrap().id.as_str(), taken.revision), ("a", 2));
+    let noted = orders.look().await.unwrap();
+    assert!(noted.has_used("a") && noted.order == order("a"));
+    twin.end().await;
+    // It is kept: the twin after this one takes nothing twice.
+    let twin = Twin::start(load("sim", &[]), dir.path()).await;
+    let again = system.look(0).await.unwrap();
+    assert_eq!((again.applied.unwrap().id.as_str(), again.revision), ("a", 2));
+    assert!(orders.look().await.unwrap().pending().is_none());
+    twin.end().await;
 }
 
 #[tokio::test]

@@ -25,18 +25,15 @@ pub(crate) fn is_at(path: &str) -> bool {
     path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Makes `//redfish/v1/` and `/redfish/v1//Systems` the path that is meant by clients who put a base address that ends with a slash before a path. All that
-/// follows, who may go there as well, is by that path. Paths of others stay as they are.
-pub(crate) fn merge_slashes(parts: &mut Parts) {
-    if !parts.uri.path().contains("//") {
+/// Makes `//redfish/v1/` the path that is meant by clients who put a base address that ends with a slash before a path. All that follows, who may go there as
+/// well, is by that path. Slashes inside of it stay, and lead to nothing: a proxy that keeps `/redfish/v1/AccountService` from somebody goes by how a path begins.
+/// Paths of others stay as they are.
+pub(crate) fn merge_leading_slashes(parts: &mut Parts) {
+    let path = parts.uri.path();
+    if !path.starts_with("//") {
         return;
     }
-    let mut target = String::with_capacity(parts.uri.path().len());
-    for c in parts.uri.path().chars() {
-        if !(c == '/' && target.ends_with('/')) {
-            target.push(c);
-        }
-    }
+    let mut target = format!("/{}", path.trim_start_matches('/'));
     if !is_at(&target) {
         return;
     }
@@ -226,19 +223,23 @@ mod tests {
     }
 
     #[test]
-    fn slashes_that_a_client_wrote_twice_are_one_where_redfish_is() {
+    fn slashes_in_front_of_redfish_s_path_are_one() {
         let merged = |uri: &str| {
             let mut parts = http::Request::get(uri).body(()).unwrap().into_parts().0;
-            merge_slashes(&mut parts);
+            merge_leading_slashes(&mut parts);
             parts.uri.to_string()
         };
         for (written, meant) in [
             ("//redfish/v1/", "/redfish/v1/"),
-            ("/redfish//v1///Systems//", "/redfish/v1/Systems/"),
+            ("///redfish/v1/", "/redfish/v1/"),
             ("//redfish", "/redfish"),
             ("//redfish/v1/Systems?$filter=a%20eq%20'//'", "/redfish/v1/Systems?$filter=a%20eq%20'//'"),
             ("https://bmc:8443//redfish/v1/Systems?only", "https://bmc:8443/redfish/v1/Systems?only"),
             ("/redfish/v1/Systems?x=//", "/redfish/v1/Systems?x=//"),
+            // Inside of the path they stay, and lead to nothing.
+            ("/redfish//v1/AccountService", "/redfish//v1/AccountService"),
+            ("/redfish/v1//AccountService", "/redfish/v1//AccountService"),
+            ("//redfish//v1/Systems//", "/redfish//v1/Systems//"),
             // Not where Redfish is.
             ("//redfishes/v1", "//redfishes/v1"),
             ("//api/v1alpha1/hosts", "//api/v1alpha1/hosts"),

@@ -1,7 +1,7 @@
 //! What is at which path, and what holds for every request whatever it asks for.
 //!
 //! ```text
-//!   listener, quic ─► Front::handle: the head is checked, shortened and counted, and a path of Redfish's has its slashes once; at the end it is
+//!   listener, quic ─► Front::handle: the head is checked, shortened and counted, and a path of Redfish's begins with one slash; at the end it is
 //!                        │           decorated and logged
 //!                        │
 //!                        ├─► Gateway::before     malformed, OPTIONS, a write for a foreign page
@@ -160,7 +160,7 @@ impl Handle for Front {
         let (mut parts, body) = request.into_parts();
         let head = usize::try_from(self.gateway.config.limits.header_bytes).unwrap_or(usize::MAX);
         let checked = request::check(&parts, version, head);
-        extended::merge_slashes(&mut parts);
+        extended::merge_leading_slashes(&mut parts);
         let mut call = Call::new(&parts, conn, version, Instant::now());
         ui_cookie::take(&mut parts);
         let upgrade = Upgrade::take(&mut parts);

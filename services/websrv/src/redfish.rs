@@ -286,7 +286,7 @@ impl Gateway {
         if !asker.privileges.has(Privileges::CONFIGURE_MANAGER) || asker.password_change_required {
             return Err(Status::permission_denied("this takes CONFIGURE_MANAGER").into());
         }
-        if let Some(answer) = request(parts).refusal(DATA_TYPE) {
+        if let Some(answer) = request(parts).version_refusal() {
             return Ok(refusal(answer, parts, call));
         }
         let Some(archive) = self.site.diagnostics.archive(id) else {

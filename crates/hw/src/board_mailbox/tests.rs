@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt as _, symlink};
 use boot_override::{Mode, Target};
 use hal::{Adapter, ErrorKind};
 use host_firmware::{FirmwareBox, Report, Value};
+use host_mailbox::UNREADABLE;
 
 use super::*;
 
@@ -43,6 +44,11 @@ impl Board {
     /// The firmware says something else, of which `count` bytes are written.
     fn say(&self, payload: Vec<u8>, count: usize) {
         let write = self.area(Side::Firmware).write(layout(), Side::Firmware, payload).unwrap();
+        self.write_part(&write, count);
+    }
+
+    fn write_part(&self, write: &host_mailbox::Write, count: usize) {
+        assert_eq!(write.blank, None, "nobody forged a generation");
         let count = count.min(write.bytes.len());
         let file = std::fs::File::options().write(true).open(&self.file).unwrap();
         file.write_all_at(&write.bytes[..count], write.at.into()).unwrap();
@@ -149,9 +155,11 @@ async fn a_write_that_was_cut_leaves_what_was_there_and_what_is_lost_is_told() {
     let seen = settings.look(0).await.unwrap();
     assert_eq!((seen.revision, seen.report), (10, None));
     assert!(orders.look().await.unwrap().has_used("z"));
-    // What is no content at all is no answer.
+    // What is no content at all is a report that is not there, of a revision that no report has.
     board.say(b"{".to_vec(), usize::MAX);
-    assert!(matches!(orders.look().await, Err(Error::Invalid { .. })));
+    let seen = settings.look(seen.revision).await.unwrap();
+    assert_eq!((seen.revision, seen.report, seen.applied), (UNREADABLE, None, None));
+    assert_eq!(orders.look().await.unwrap(), Mailbox { order: Some(order("a")), used: None });
     board.say(Vec::new(), usize::MAX);
     assert_eq!(orders.look().await.unwrap(), Mailbox { order: Some(order("a")), used: None });
 
@@ -165,11 +173,148 @@ async fn a_write_that_was_cut_leaves_what_was_there_and_what_is_lost_is_told() {
     damage(Side::Controller);
     assert_eq!(orders.look().await.unwrap(), Mailbox::default());
     assert_eq!(orders.put(Some(order("c"))).await.unwrap().order, Some(order("c")));
-    // The firmware's is the firmware's.
+    // The firmware's is the firmware's, and does not keep the controller from its own.
+    settings.put(Some(wishes("d")), 0).await.unwrap();
     damage(Side::Firmware);
-    assert!(matches!(settings.look(0).await, Err(Error::Invalid { .. })));
-    let told = orders.look().await.unwrap_err().to_string();
-    assert!(told.contains("what the firmware said is lost"), "{told}");
+    let lost = Seen { revision: UNREADABLE, wishes: Some("d".to_owned()), ..Seen::default() };
+    assert_eq!(settings.look(9).await.unwrap(), lost);
+    assert_eq!(orders.put(Some(order("e"))).await.unwrap().order, Some(order("e")));
+    assert_eq!(settings.put(Some(wishes("f")), UNREADABLE).await.unwrap().wishes.as_deref(), Some("f"));
+    let said = Controller::parse(board.area(Side::Controller).payload()).unwrap();
+    assert_eq!(said, Controller { order: Some(order("e")), wishes: Some(wishes("f")) });
+    // What is written anew is seen, whatever was known.
+    let again = Firmware { revision: 9, report: Some(factory()), ..Firmware::default() };
+    let write = Area::default().write(layout(), Side::Firmware, again.to_payload().unwrap()).unwrap();
+    board.write_part(&write, usize::MAX);
+    let seen = settings.look(UNREADABLE).await.unwrap();
+    assert_eq!((seen.revision, seen.report, seen.wishes.as_deref()), (9, again.report, Some("f")));
+}
+
+#[tokio::test]
+async fn an_order_always_fits_beside_wishes_that_were_taken() {
+    let board = Board::new();
+    let mailbox = board.open();
+    let (orders, settings): (&dyn BootMailbox, &dyn FirmwareMailbox) = (&*mailbox, &*mailbox);
+    let long = |length: usize| Wishes {
+        attributes: [("AssetTag".to_owned(), Value::Text("x".repeat(length)))].into(),
+        ..wishes("a")
+    };
+    let room = settings.room();
+    assert!((4_096..8_192).contains(&room), "{room}");
+    // The JSON of wishes is part of what the controller says, beside an order of `null`.
+    let bytes = |wishes: Wishes| {
+        let said = Controller { order: None, wishes: Some(wishes) };
+        said.to_payload().unwrap().len() - r#"{"order":null,"wishes":}"#.len()
+    };
+    let length = room - bytes(long(0));
+    assert_eq!(bytes(long(length)), room);
+    settings.put(Some(long(length)), 0).await.unwrap();
+    let longest = Order {
+        id: "i".repeat(boot_override::ID_BYTES),
+        target: Target::UefiBootNext,
+        once: false,
+        mode: Mode::Firmware,
+        argument: "x".repeat(boot_override::ARGUMENT_BYTES),
+    };
+    assert_eq!(orders.put(Some(longest.clone())).await.unwrap().order, Some(longest));
+    // One byte more is refused also while there is no order, and nothing has changed then.
+    orders.put(None).await.unwrap();
+    let before = std::fs::read(&board.file).unwrap();
+    let error = settings.put(Some(Wishes { id: "b".to_owned(), ..long(length + 1) }), 0).await.unwrap_err();
+    assert!(matches!(error, Error::Invalid { .. }), "{error}");
+    assert_eq!(std::fs::read(&board.file).unwrap(), before);
+    assert_eq!(settings.look(0).await.unwrap().wishes.as_deref(), Some("a"));
+}
+
+#[tokio::test]
+async fn what_was_put_is_there_although_the_other_side_cannot_be_read_after_that() {
+    let board = Board::new();
+    let mailbox = board.open();
+    let (orders, settings): (&dyn BootMailbox, &dyn FirmwareMailbox) = (&*mailbox, &*mailbox);
+    settings.put(Some(wishes("a")), 0).await.unwrap();
+    board.boot();
+    assert_eq!(settings.look(0).await.unwrap().applied.unwrap().id, "a");
+    // The EEPROM answers for the area of the controller alone.
+    let file = std::fs::File::options().write(true).open(&board.file).unwrap();
+    let controllers = layout().slot(Side::Firmware, Slot::First).0;
+    file.set_len(controllers.into()).unwrap();
+    assert!(matches!(orders.look().await, Err(Error::Io { .. })));
+    let told = orders.put(Some(order("b"))).await.unwrap();
+    assert_eq!(told, Mailbox { order: Some(order("b")), used: None });
+    let seen = settings.put(Some(wishes("c")), 7).await.unwrap();
+    assert_eq!((seen.revision, seen.wishes.as_deref(), seen.applied), (UNREADABLE, Some("c"), None));
+    let said = Controller::parse(board.area(Side::Controller).payload()).unwrap();
+    assert_eq!(said, Controller { order: Some(order("b")), wishes: Some(wishes("c")) });
+    // What is there already is no put: nothing is claimed then.
+    assert!(matches!(orders.put(Some(order("b"))).await, Err(Error::Io { .. })));
+}
+
+#[tokio::test]
+async fn the_last_generation_in_the_area_of_the_controller_does_not_block_it() {
+    let board = Board::new();
+    let mailbox = board.open();
+    let (orders, settings): (&dyn BootMailbox, &dyn FirmwareMailbox) = (&*mailbox, &*mailbox);
+    settings.put(Some(wishes("a")), 0).await.unwrap();
+    // The host leaves nothing but a head there.
+    let mut head = b"uBMCmbxC\x01\0\0\0\0\0\0\0".to_vec();
+    head.extend((u64::MAX - 1).to_le_bytes());
+    head.extend(crc32(&head).to_le_bytes());
+    head.extend([0; 4]);
+    let file = std::fs::File::options().write(true).open(&board.file).unwrap();
+    file.write_all_at(&head, layout().slot(Side::Controller, Slot::Second).0.into()).unwrap();
+    assert_eq!(settings.look(0).await.unwrap().wishes, None);
+    for id in ["b", "c", "d"] {
+        settings.put(Some(wishes(id)), 0).await.unwrap();
+        assert_eq!(settings.look(0).await.unwrap().wishes.as_deref(), Some(id));
+        let said = Controller::parse(board.area(Side::Controller).payload()).unwrap();
+        assert_eq!(said.wishes, Some(wishes(id)), "for the host, too");
+    }
+    assert_eq!(orders.put(Some(order("a"))).await.unwrap().order, Some(order("a")));
+    assert_eq!(settings.look(0).await.unwrap().wishes.as_deref(), Some("d"));
+}
+
+#[test]
+fn a_call_may_take_what_the_medium_takes() {
+    let location = |address| Location::I2c { adapter: Adapter::Number(4), address };
+    let root = tempfile::tempdir().unwrap();
+    for (address, size) in [(0x50, 16 * 1024_u32), (0x51, 64 * 1024), (0x52, 256 * 1024)] {
+        let layout = Layout::new(size).unwrap();
+        let mailbox = BoardMailbox::open(root.path(), "system", &location(address), layout, size);
+        // At 100 kHz each byte is read in nine bits, and a slot is written in pages of 32 bytes, 5 ms each.
+        let (_, slot) = layout.slot(Side::Controller, Slot::First);
+        let medium = u64::from(size) * 90 / 1_000 + u64::from(slot) / 32 * 5;
+        let patience = mailbox.patience().get();
+        assert!((medium + 1_000..4 * medium + 4_000).contains(&patience), "{size}: {patience} of {medium}");
+    }
+}
+
+#[test]
+fn nobody_fills_the_log_by_what_he_writes() {
+    let wrong = |text: &str| Some(text.to_owned());
+    let mut words = Words::new();
+    let at = |second: u64| Mono::from_millis(second * 1_000);
+    assert_eq!(words.news_at(at(0), About::Report, None), None);
+    assert_eq!(words.news_at(at(0), About::Report, wrong("a")), wrong("a"));
+    assert_eq!(words.news_at(at(1), About::Report, wrong("a")), None, "once while it lasts");
+    assert_eq!(words.news_at(at(1), About::FirmwareArea, wrong("a")), wrong("a"), "each by itself");
+    // What comes and goes, and what is another each time, for an hour.
+    let mut count = 0;
+    for second in 2..3_602_u64 {
+        let comes = wrong("b").filter(|_| second.is_multiple_of(2));
+        count += usize::from(words.news_at(at(second), About::FirmwareSays, comes).is_some());
+        count += usize::from(words.news_at(at(second), About::Report, Some(second.to_string())).is_some());
+    }
+    assert!((60..=68).contains(&count), "{count}");
+    // What lasts is told once there is room.
+    let told = (3_602..3_700)
+        .filter(|second| words.news_at(at(*second), About::ControllerSays, wrong("c")).is_some());
+    assert_eq!(told.count(), 1);
+}
+
+/// CRC-32 as in zlib, bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    let bit = |sum: u32| if sum & 1 == 1 { (sum >> 1) ^ 0xedb8_8320 } else { sum >> 1 };
+    !bytes.iter().fold(u32::MAX, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), |sum, _| bit(sum)))
 }
 
 #[tokio::test]

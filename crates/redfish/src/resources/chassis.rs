@@ -9,10 +9,11 @@ use crate::privilege::entity;
 use crate::resource::{
     Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, status,
 };
+use crate::rollup::{HEALTH_ROLLUP_PATH, rolled_up};
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
-use super::{name, said, systems};
+use super::{name, said};
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Chassis",
@@ -33,6 +34,8 @@ pub(super) const LIGHT: [&str; 2] = ["LocationIndicatorActive", "IndicatorLED"];
 
 pub(super) static CHASSIS: Resource = Resource {
     nulls: &["PowerState"],
+    // It follows each sensor, which is no change of the box.
+    volatile: &[HEALTH_ROLLUP_PATH],
     patch: Some(Patch {
         properties: &[
             Property { path: "AssetTag", kind: Kind::Text(63), nullable: true },
@@ -98,7 +101,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "ThermalSubsystem": below("ThermalSubsystem"),
         "Power": below("Power"),
         "PowerSubsystem": below("PowerSubsystem"),
-        "Status": systems::rolled_up(chassis_status(chassis), |own| {
+        "Status": rolled_up(chassis_status(chassis), |own| {
             // What is measured is the first one's.
             let is_first = world.chassis().is_ok_and(|answer| answer.chassis.first() == Some(chassis));
             Some(own.max(world.about.rollup.as_ref().filter(|_| is_first)?.machine))

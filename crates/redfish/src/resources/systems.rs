@@ -4,12 +4,14 @@ use schema::rpc::host_service;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
+use crate::message::base;
 use crate::privilege::entity;
 use crate::resource::{
     Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, status,
 };
+use crate::rollup::{HEALTH_ROLLUP_PATH, rolled_up};
 use crate::world::{Call, Need, World};
-use crate::{Fault, Health, Message};
+use crate::{Fault, Message};
 
 use super::{
     boot_options, boot_override, boot_progress, chassis, name, pcie, protocol, said, virtual_media, watchdog,
@@ -17,6 +19,11 @@ use super::{
 
 /// Sessions of one screen at a time (docs/kvm.md).
 const SCREEN_SESSIONS: u32 = 16;
+
+const RESET: &str = "ComputerSystem.Reset";
+const RESET_TYPE: &str = "ResetType";
+const RESETS: [&str; 8] =
+    ["On", "ForceOn", "ForceOff", "GracefulShutdown", "GracefulRestart", "ForceRestart", "PowerCycle", "Nmi"];
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Systems",
@@ -29,9 +36,9 @@ pub(super) static COLLECTION: Resource = Resource::new(
 );
 
 pub(super) static SYSTEM: Resource = Resource {
-    // How it is reached, and what ipmisrv knows of it, changes as daemons of the controller start anew, which is no change of the machine; and the machine
-    // starts and stops its timer by itself.
-    volatile: &["SerialConsole", "GraphicalConsole", "VirtualMedia", "HostWatchdogTimer"],
+    // How it is reached, and what ipmisrv knows of it, changes as daemons of the controller start anew, which is no change of the machine; the machine
+    // starts and stops its timer by itself; and how its parts are follows each sensor.
+    volatile: &["SerialConsole", "GraphicalConsole", "VirtualMedia", "HostWatchdogTimer", HEALTH_ROLLUP_PATH],
     nulls: &[
         "PowerState",
         boot_override::MODE_NULL,
@@ -60,28 +67,14 @@ pub(super) static SYSTEM: Resource = Resource {
     }),
     together: &[boot_override::TOGETHER, &chassis::LIGHT, watchdog::TOGETHER],
     actions: &[Action {
-        name: "ComputerSystem.Reset",
-        parameters: &[Parameter {
-            property: Property::new(
-                "ResetType",
-                Kind::Enum(&[
-                    "On",
-                    "ForceOn",
-                    "ForceOff",
-                    "GracefulShutdown",
-                    "GracefulRestart",
-                    "ForceRestart",
-                    "PowerCycle",
-                    "Nmi",
-                ]),
-            ),
-            required: true,
-        }],
+        name: RESET,
+        parameters: &[Parameter { property: Property::new(RESET_TYPE, Kind::Enum(&RESETS)), required: true }],
         is_there: |world, names| Ok(world.host(name(names, 0))?.is_some()),
         run: reset,
     }],
+    values: Some(resets),
     fields: &[
-        ("action", "ResetType"),
+        ("action", RESET_TYPE),
         ("target", boot_override::TARGET),
         ("enabled", boot_override::ENABLED),
         ("mode", boot_override::MODE),
@@ -251,15 +244,6 @@ fn system_status(world: &World, host: &v1::Host) -> Value {
     rolled_up(own_status(host), |own| Some(world.about.rollup.as_ref()?.of_host(&host.name, is_only, own)))
 }
 
-/// A status with the health of the parts as well; without it where that is not known, or its own is not.
-pub(super) fn rolled_up(mut own: Value, with_parts: impl FnOnce(Health) -> Option<Health>) -> Value {
-    let health = own.get("Health").and_then(Value::as_str).and_then(Health::of);
-    if let (Some(worst), Some(map)) = (health.and_then(with_parts), own.as_object_mut()) {
-        map.insert("HealthRollup".to_owned(), worst.as_str().into());
-    }
-    own
-}
-
 fn own_status(host: &v1::Host) -> Value {
     match (host.stale, host.status()) {
         (true, _) | (_, v1::HostStatus::Unspecified) => status("UnavailableOffline", None),
@@ -298,21 +282,43 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     changes
 }
 
-fn reset(world: &World, names: Names<'_>, given: &Given) -> Result<Call, Message> {
-    let id = name(names, 0);
-    let host = world.host(id).ok().flatten().filter(|host| !host.stale);
-    let is_off = host.is_some_and(|host| host.status() == v1::HostStatus::Off);
-    let action = match given.text("ResetType").unwrap_or_default() {
+/// What is asked of the host for a way to reset it.
+fn action(reset: &str) -> v1::HostAction {
+    match reset {
         "On" | "ForceOn" => v1::HostAction::On,
         "ForceOff" => v1::HostAction::ForceOff,
         "GracefulShutdown" => v1::HostAction::Off,
-        // Each of these ends with the machine on (DSP0268, `ResetType`); nothing has to be ended first.
-        "GracefulRestart" | "ForceRestart" | "PowerCycle" if is_off => v1::HostAction::On,
         "GracefulRestart" => v1::HostAction::Reboot,
         "ForceRestart" => v1::HostAction::ForceRestart,
         "PowerCycle" => v1::HostAction::PowerCycle,
         _ => v1::HostAction::Nmi,
+    }
+}
+
+/// Whether the host's lines can do it; nobody has said what they can where nothing is listed.
+fn can(host: &v1::Host, action: v1::HostAction) -> bool {
+    host.supported_actions.is_empty() || host.supported_actions().any(|one| one == action)
+}
+
+/// The ways to reset this host.
+fn resets(world: &World, names: Names<'_>, _: &str, _: &str) -> Option<Vec<&'static str>> {
+    let host = world.host(name(names, 0)).ok()??;
+    Some(RESETS.into_iter().filter(|reset| can(host, action(reset))).collect())
+}
+
+fn reset(world: &World, names: Names<'_>, given: &Given) -> Result<Call, Message> {
+    let id = name(names, 0);
+    let host = world.host(id).ok().flatten();
+    let is_off = host.is_some_and(|host| !host.stale && host.status() == v1::HostStatus::Off);
+    let way = given.text(RESET_TYPE).unwrap_or_default();
+    let action = match way {
+        // Each of these ends with the machine on (DSP0268, `ResetType`); nothing has to be ended first.
+        "GracefulRestart" | "ForceRestart" | "PowerCycle" if is_off => v1::HostAction::On,
+        way => action(way),
     };
+    if !host.is_none_or(|host| can(host, action)) {
+        return Err(base::ACTION_PARAMETER_VALUE_NOT_IN_LIST.with(&[way, RESET_TYPE, RESET]));
+    }
     let request = v1::ChangeHostStateRequest { host_name: id.to_owned(), action: action.into() };
     Ok(Call::new(host_service::CHANGE_HOST_STATE, &request))
 }

@@ -14,11 +14,12 @@ use super::Session;
 use super::event::follow;
 use super::thermal::warn_of_heat;
 use crate::boot_override::{self, BootOverrideCommand};
-use crate::cli::{ChassisCommand, ChassisPower, EventFilter, HostCommand, Power, RestorePolicy, Switch};
+use crate::cli::{ChassisCommand, ChassisPower, EventFilter, HostCommand, Power, RestorePolicy};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::firmware;
 use crate::output::{Card, Format, Output, Table};
+use crate::switch::Switch;
 use crate::text::{enum_word, span, time, when};
 use crate::wait::{self, Awaited, Group, Operation, Progress, Settling};
 

@@ -374,3 +374,22 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     assert_eq!(told(&mut tree, ControlRequest::Broken), Outcome::Broken(Vec::new()));
     assert_eq!(tree.control(&ControlRequest::Follow), None);
 }
+
+#[test]
+fn the_folders_in_which_devices_are_shown_outlast_a_twin() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (dir, board) = (tempfile::tempdir().unwrap(), board());
+    let root = dir.path().join(SYS);
+    let inodes = || FOLDERS.map(|name| fs::metadata(root.join(name)).unwrap().ino());
+    drop(Tree::make(&board, 1, dir.path()).unwrap());
+    let before = inodes();
+    // What is left of a life before goes, wherever it is.
+    fs::write(root.join("class/hwmon/left"), "1").unwrap();
+    fs::create_dir(root.join("class/other")).unwrap();
+    std::os::unix::fs::symlink("../nowhere", root.join("devices/link")).unwrap();
+    drop(Tree::make(&board, 1, dir.path()).unwrap());
+    assert_eq!(inodes(), before);
+    for gone in ["class/hwmon/left", "class/other", "devices/link"] {
+        assert!(fs::symlink_metadata(root.join(gone)).is_err(), "{gone}");
+    }
+}

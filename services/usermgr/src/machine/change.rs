@@ -69,6 +69,8 @@ pub(super) enum Intent {
         hash: PasswordHash,
         /// The password as IPMI needs it, sealed.
         ipmi_secret: Option<Vec<u8>>,
+        /// It was checked as one of an account that logs in over IPMI.
+        ipmi: bool,
         require_change: bool,
         /// The session that proved the old password lives on.
         keep: Option<SessionId>,
@@ -117,6 +119,8 @@ pub(super) struct NextPassword {
     pub(super) hash: PasswordHash,
     /// As IPMI needs it, sealed.
     pub(super) ipmi_secret: Option<Vec<u8>>,
+    /// It was checked as one of an account that logs in over IPMI.
+    pub(super) ipmi: bool,
     /// The epoch under which it was found to be another than the one before; `None` where somebody else sets it.
     pub(super) epoch: Option<u64>,
 }
@@ -572,7 +576,8 @@ impl Machine {
                 let with_password = password.is_some();
                 let mut keep = None;
                 if let Some(password) = password {
-                    let NextPassword { hash, ipmi_secret, .. } = *password;
+                    let NextPassword { hash, ipmi_secret, ipmi, .. } = *password;
+                    check_ipmi(&change, ipmi)?;
                     // What ends all sessions by itself ends this one as well.
                     keep = requester.session.clone().filter(|_| own && !change.ends_sessions);
                     change = change
@@ -610,6 +615,7 @@ impl Machine {
                 epoch,
                 hash,
                 ipmi_secret,
+                ipmi,
                 require_change,
                 keep,
                 request_id,
@@ -627,6 +633,7 @@ impl Machine {
                     .plan_password(&user, hash, require_change, self.limits.password_history, now.wall)
                     .map_err(wire::refused)?
                     .with_ipmi_secret(ipmi_secret);
+                check_ipmi(&change, ipmi)?;
                 let (ticket, told, answer) = match way {
                     PasswordChange::Own { ticket } => {
                         (ticket.id(), UserChangeKind::PasswordChanged, Answer::PasswordChanged(ticket))
@@ -959,6 +966,13 @@ impl Machine {
 /// What was true when the password was proved is so no more.
 pub(super) fn changed_meanwhile() -> Status {
     Status::aborted("the account was changed meanwhile; try again")
+}
+
+/// Refuses a password that was not checked for IPMI, so `ipmi` is false, where its account logs in over IPMI by now: nothing is sealed for that, and it may be
+/// longer than IPMI takes. One that was checked for it serves an account that does not.
+fn check_ipmi(change: &Change, ipmi: bool) -> Result<(), Status> {
+    let is_on = change.account().is_some_and(|account| account.ipmi);
+    if is_on && !ipmi { Err(changed_meanwhile()) } else { Ok(()) }
 }
 
 /// Nobody shuts oneself out, or gives oneself more: one's own role, enabled flag and end are for somebody else to change.

@@ -28,6 +28,8 @@ pub(super) struct Job {
     request_id: String,
     /// When the caller gives up.
     deadline: Mono,
+    /// Its new password was checked as one of an account that logs in over IPMI, and is sealed for it.
+    ipmi: bool,
     task: Task,
 }
 
@@ -107,7 +109,7 @@ impl Machine {
         let place = self.place_of_stranger(&name, from, now);
         let ticket = kind.ticket();
         let task = Task::Login { kind, name, password, address };
-        self.enqueue_hash(ticket, task, place, caller, out)
+        self.enqueue_hash(ticket, task, false, place, caller, out)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
@@ -127,7 +129,8 @@ impl Machine {
             return Err(Status::permission_denied("another user's password is reset, not changed")
                 .with_reason("NOT_OWN_ACCOUNT"));
         }
-        self.check_password(NEW_PASSWORD, &new, account.name.as_str(), account.ipmi)?;
+        let ipmi = account.ipmi;
+        self.check_password(NEW_PASSWORD, &new, account.name.as_str(), ipmi)?;
         if new.same_as(&current) {
             return Err(wire::weak(NEW_PASSWORD, Weakness::Unchanged));
         }
@@ -137,6 +140,7 @@ impl Machine {
         self.enqueue_hash(
             ticket.id(),
             Task::OwnPassword { ticket, requester, current, new },
+            ipmi,
             place,
             caller,
             out,
@@ -190,8 +194,9 @@ impl Machine {
     ) -> Result<(), Status> {
         // Refuse what can be refused before a hash is spent on it; it is planned again once the hash is there.
         self.try_create(new.clone(), &password, &requester, now)?;
-        let place = place_of(&requester);
-        self.enqueue_hash(ticket.id(), Task::Create { ticket, requester, new, password }, place, caller, out)
+        let (place, ipmi) = (place_of(&requester), new.ipmi);
+        let task = Task::Create { ticket, requester, new, password };
+        self.enqueue_hash(ticket.id(), task, ipmi, place, caller, out)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
@@ -220,7 +225,7 @@ impl Machine {
         self.check_password(NEW_PASSWORD, &password, &name, ipmi)?;
         let place = place_of(&requester);
         let task = Task::Reset { ticket, requester, user, password, generated, own, require_change };
-        self.enqueue_hash(ticket.id(), task, place, caller, out)
+        self.enqueue_hash(ticket.id(), task, ipmi, place, caller, out)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
@@ -239,22 +244,24 @@ impl Machine {
         // Refuse what can be refused before a hash is spent on it; it is planned again once the hash is there.
         let change = self.plan_data(&user, (*patch).clone(), &requester, now)?;
         let account = change.account().ok_or_else(|| wire::refused(Refused::NotFound))?;
-        self.check_password(PASSWORD, &password, account.name.as_str(), account.ipmi)?;
+        let ipmi = account.ipmi;
+        self.check_password(PASSWORD, &password, account.name.as_str(), ipmi)?;
         let place = place_of(&requester);
         let task = Task::Update { ticket, requester, user, patch, unlock, password };
-        self.enqueue_hash(ticket.id(), task, place, caller, out)
+        self.enqueue_hash(ticket.id(), task, ipmi, place, caller, out)
     }
 
     fn enqueue_hash(
         &mut self,
         ticket: TicketId,
         task: Task,
+        ipmi: bool,
         (class, flow): Place,
         caller: &Caller,
         out: &mut Vec<Action>,
     ) -> Result<(), Status> {
         let deadline = caller.deadline;
-        let job = Job { ticket, request_id: caller.request_id.clone(), deadline, task };
+        let job = Job { ticket, request_id: caller.request_id.clone(), deadline, ipmi, task };
         let lost = self.queue.push(job, class, flow, deadline).map_err(|(full, _)| too_many(full))?;
         if let Some(lost) = lost {
             out.push(refuse(lost.ticket, too_many(QueueFull::Share)));
@@ -282,15 +289,12 @@ impl Machine {
         let salt = self.random()?;
         let make = |password: Option<Password>| Some(Make { password, salt, cost });
         let mut generated_out = None;
-        let has_ipmi = |user: &UserId| self.accounts.get(user).is_some_and(|account| account.ipmi);
         let for_ipmi = match &job.task {
             Task::Login { .. } => None,
-            Task::OwnPassword { requester, new, .. } => has_ipmi(&requester.user).then(|| new.clone()),
-            Task::Create { new, password, .. } => new.ipmi.then(|| password.clone()),
-            Task::Reset { user, password, .. } => has_ipmi(user).then(|| password.clone()),
-            Task::Update { user, patch, password, .. } => {
-                patch.ipmi.unwrap_or_else(|| has_ipmi(user)).then(|| password.clone())
-            }
+            Task::OwnPassword { new: password, .. }
+            | Task::Create { password, .. }
+            | Task::Reset { password, .. }
+            | Task::Update { password, .. } => job.ipmi.then(|| password.clone()),
         };
         let gives_way = place.0 != Class::Administrator;
         let (work, account) = match &mut job.task {
@@ -371,7 +375,7 @@ impl Machine {
         out: &mut Vec<Action>,
     ) -> Result<(), Status> {
         let Running { account: subject, job, tried, generated, for_ipmi, .. } = running;
-        let Job { request_id, deadline, task, .. } = job;
+        let Job { request_id, deadline, task, ipmi, .. } = job;
         if done.unchanged {
             let field = if matches!(task, Task::Update { .. }) { PASSWORD } else { NEW_PASSWORD };
             return Err(wire::weak(field, Weakness::Unchanged));
@@ -412,6 +416,7 @@ impl Machine {
                     epoch,
                     hash,
                     ipmi_secret,
+                    ipmi,
                     require_change: false,
                     keep,
                     request_id,
@@ -443,6 +448,7 @@ impl Machine {
                     epoch: subject.map(|(_, epoch)| epoch),
                     hash,
                     ipmi_secret,
+                    ipmi,
                     require_change,
                     request_id,
                 };
@@ -452,7 +458,7 @@ impl Machine {
                 let hash = made.ok_or_else(no_hash)?;
                 let ipmi_secret = self.seal(&user, for_ipmi.as_ref())?;
                 let epoch = subject.map(|(_, epoch)| epoch);
-                let password = Some(Box::new(NextPassword { hash, ipmi_secret, epoch }));
+                let password = Some(Box::new(NextPassword { hash, ipmi_secret, ipmi, epoch }));
                 let intent = Intent::Update { ticket, requester, user, patch, unlock, password, request_id };
                 self.intend(intent, deadline)
             }

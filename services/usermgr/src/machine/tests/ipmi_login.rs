@@ -51,6 +51,16 @@ fn set_password(bench: &mut Bench, user: &str, password: &str) -> Result<Vec<u8>
     bench.answer(ticket).unwrap()
 }
 
+/// Switches logins over IPMI on or off for the account, which is stored at once.
+fn switch(bench: &mut Bench, ipmi: bool) {
+    let patch = AccountPatch { ipmi: Some(ipmi), ..AccountPatch::default() };
+    let ticket = bench.ask(update(NAME, patch), Some(("admin", "")));
+    while let Some(_batch) = bench.batch() {
+        bench.step(Event::Written(Outcome::Stored));
+    }
+    bench.answer(ticket).unwrap().unwrap();
+}
+
 #[test]
 fn who_may_log_in_over_ipmi_does_with_the_next_password_and_nobody_else() {
     let mut bench = bench();
@@ -234,4 +244,83 @@ fn the_password_of_an_account_that_is_disabled_can_be_tested_and_opens_nothing()
     assert_eq!(refused.reason(), "INVALID_CREDENTIALS");
     let refused = log_in_by_ipmi(&mut bench, NAME, b"glockenspiel-7").unwrap_err();
     assert_eq!(refused.reason(), "INVALID_CREDENTIALS");
+}
+
+#[test]
+fn a_password_is_not_set_when_ipmi_is_switched_on_before_it_is_stored() {
+    // More than IPMI takes.
+    let long = "glockenspiel-and-more";
+    let own = move |id| Call::ChangePassword {
+        ticket: Ticket::new(id),
+        user: NAME.to_owned(),
+        current: password("tr0mbone"),
+        new: password(long),
+    };
+    let reset = |new: Option<&str>| {
+        let new = new.map(password);
+        move |id| Call::ResetPassword {
+            ticket: Ticket::new(id),
+            user: NAME.to_owned(),
+            new,
+            require_change: false,
+        }
+    };
+    let full_name = Some(Some("The first".to_owned()));
+    let updated = move |id| Call::UpdateUser {
+        ticket: Ticket::new(id),
+        user: NAME.to_owned(),
+        patch: Box::new(AccountPatch { full_name, ..AccountPatch::default() }),
+        unlock: false,
+        password: Some(password(long)),
+    };
+    type Asking = Box<dyn FnOnce(TicketId) -> Call>;
+    let calls: [(&str, Asking); 4] = [
+        (NAME, Box::new(own)),
+        ("admin", Box::new(reset(Some(long)))),
+        ("admin", Box::new(reset(None))),
+        ("admin", Box::new(updated)),
+    ];
+    for (at, (who, call)) in calls.into_iter().enumerate() {
+        let mut bench = bench();
+        if at == 2 {
+            // All bytes alike would make a generated password that is a repetition.
+            let mut drawn = 0_u8;
+            bench.machine.entropy = Box::new(move |bytes: &mut [u8]| {
+                for byte in bytes {
+                    drawn = drawn.wrapping_mul(5).wrapping_add(17);
+                    *byte = drawn ^ (drawn >> 3);
+                }
+                true
+            });
+        }
+        switch(&mut bench, false);
+        let ticket = bench.ask(call, Some((who, "")));
+        // Its hash is being made.
+        switch(&mut bench, true);
+        let before = bench.machine.accounts.by_name(NAME).unwrap().clone();
+        bench.work();
+        assert!(bench.batch().is_none(), "{at}: nothing is stored");
+        let refused = bench.answer(ticket).unwrap().unwrap_err();
+        assert_eq!(refused.code, Code::Aborted, "{at}: {refused}");
+        assert!(!refused.message.contains("glockenspiel"), "{refused}");
+        assert_eq!(bench.machine.accounts.by_name(NAME), Some(&before), "{at}");
+    }
+}
+
+#[test]
+fn a_password_is_set_when_ipmi_is_switched_off_before_it_is_stored() {
+    let mut bench = bench();
+    let new = Some(password("glockenspiel-7"));
+    let call = |id| Call::ResetPassword {
+        ticket: Ticket::new(id),
+        user: NAME.to_owned(),
+        new,
+        require_change: false,
+    };
+    let ticket = bench.ask(call, Some(("admin", "")));
+    switch(&mut bench, false);
+    bench.settle();
+    bench.answer(ticket).unwrap().unwrap();
+    let account = bench.machine.accounts.by_name(NAME).unwrap();
+    assert!(account.ipmi_secret.is_none() && account.hash.verify(&password("glockenspiel-7")));
 }
