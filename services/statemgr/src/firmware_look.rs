@@ -62,6 +62,7 @@ impl Daemon {
                 // A boot may have taken it since, or somebody discarded it. It is not written over: a medium that could not be read this time
                 // may give the newer one again.
                 record.pending = None;
+                record.superseded.clear();
             }
             host.firmware = Firmware::new(path, record, found.revision, now);
             damaged.extend(found.damage.into_iter().chain(older).map(|damage| (host.id.clone(), damage)));
