@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use boot_override::{Mode, Target};
 use busd::testing::Bus;
@@ -17,6 +17,7 @@ use schema::rpc::host_service;
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use units::Millis;
 
 pub(crate) struct Bench {
