@@ -25,11 +25,16 @@ impl Report {
             }
         }
         if let Some(order) = &wishes.boot_order {
-            if order.iter().any(|name| self.boot_option(name).is_none()) {
-                refuse("BootOrder", "it names a boot option that is not there");
-            } else {
-                self.boot_order = self.ordered(order);
+            // The others are in the order that was wished all the same.
+            let mut gone = order.iter().filter(|name| self.boot_option(name).is_none());
+            if let Some(first) = gone.next() {
+                let why = match gone.count() {
+                    0 => format!("{first} is not there: the others are in that order"),
+                    more => format!("{first} and {more} more are not there: the others are in that order"),
+                };
+                refuse("BootOrder", &why);
             }
+            self.boot_order = self.ordered(order);
         }
         for (name, enabled) in &wishes.boot_options {
             match self.boot_options.iter_mut().find(|option| option.name == *name) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::report::{Report, Value};
+use crate::superseded::Superseded;
 use crate::{Applied, ResetKeys, Seen, Wishes};
 
 /// What a client asks for. What it leaves out stays as it is wished.
@@ -74,7 +75,8 @@ pub fn change(
         })
     });
     if let Some(order) = change.boot_order {
-        wishes.boot_order = Some(report.ordered(&order)).filter(|order| *order != report.boot_order);
+        // Only what is named is wished: what else there is by the next boot is in nobody's way.
+        wishes.boot_order = Some(order).filter(|order| report.ordered(order) != report.boot_order);
     }
     wishes.boot_options.extend(change.boot_options);
     wishes
@@ -126,30 +128,36 @@ fn wrong(report: &Report, change: &Change) -> Vec<Refusal> {
 pub enum Next {
     /// Nothing: the firmware knows what is wished.
     Nothing,
-    /// A boot has taken them: that is to be stored in their place.
+    /// A boot has taken them, or what was wished before them: that is to be stored ([`crate::settle`]).
     Over(Applied),
     /// This is to be put into the mailbox.
     Put(Option<Wishes>),
 }
 
-/// Whether a boot has taken these wishes.
+/// What a boot has noted that took what is wished, or what was wished before and replaced; `None` where none did.
 #[must_use]
-pub fn is_over(wishes: &Wishes, seen: &Seen) -> bool {
-    seen.applied.as_ref().is_some_and(|applied| applied.id == wishes.id)
+pub fn over<'s>(stored: Option<&Wishes>, superseded: &[Superseded], seen: &'s Seen) -> Option<&'s Applied> {
+    let mut known = stored.into_iter().chain(superseded.iter().map(|one| &one.wishes));
+    seen.applied.as_ref().filter(|applied| known.any(|wishes| wishes.id == applied.id))
 }
 
-/// What is to be done next, given what is stored and what the mailbox shows.
+/// What is to be done next, given what is stored, what was before that, and what the mailbox shows.
+///
+/// Earlier wishes that lie there are taken away first if the stored ones repeat what must be done once only: a boot may take them before others are in
+/// their place, and what the mailbox shows without them says whether one did.
 #[must_use]
-pub fn next(stored: Option<&Wishes>, seen: &Seen) -> Next {
-    if let (Some(wishes), Some(applied)) = (stored, &seen.applied)
-        && is_over(wishes, seen)
-    {
+pub fn next(stored: Option<&Wishes>, superseded: &[Superseded], seen: &Seen) -> Next {
+    if let Some(applied) = over(stored, superseded, seen) {
         return Next::Over(applied.clone());
     }
-    if stored.map(|wishes| wishes.id.as_str()) == seen.wishes.as_deref() {
+    let lying = seen.wishes.as_deref();
+    if stored.map(|wishes| wishes.id.as_str()) == lying {
         return Next::Nothing;
     }
-    Next::Put(stored.cloned())
+    let is_repeated = stored.is_some_and(|stored| {
+        superseded.iter().any(|one| Some(one.wishes.id.as_str()) == lying && one.is_repeated_by(stored))
+    });
+    Next::Put(stored.filter(|_| !is_repeated).cloned())
 }
 
 #[cfg(test)]
@@ -249,6 +257,31 @@ mod tests {
     }
 
     #[test]
+    fn a_boot_order_names_what_was_named_and_counts_without_what_is_gone() {
+        let report = report();
+        let order =
+            Change { boot_order: Some(vec!["Boot0002".into(), "Boot0001".into()]), ..Change::default() };
+        let wishes = change(&report, None, order, "a".into()).unwrap().unwrap();
+        assert_eq!(wishes.boot_order.as_deref(), Some(&["Boot0002".to_owned(), "Boot0001".to_owned()][..]));
+        // An option that nobody named is gone: nothing is missing.
+        let without = |gone: &str| {
+            let mut report = report.clone();
+            report.boot_options.retain(|option| option.name != gone);
+            report.boot_order.retain(|name| name != gone);
+            report
+        };
+        let mut other = without("Boot0000");
+        assert_eq!(other.apply(&wishes), []);
+        assert_eq!(other.boot_order, ["Boot0002", "Boot0001"]);
+        // One that was named is.
+        let mut other = without("Boot0002");
+        let not_taken = other.apply(&wishes);
+        assert_eq!((not_taken.len(), not_taken[0].what.as_str()), (1, "BootOrder"));
+        assert!(not_taken[0].why.contains("Boot0002"), "{}", not_taken[0].why);
+        assert_eq!(other.boot_order, ["Boot0001", "Boot0000"]);
+    }
+
+    #[test]
     fn defaults_go_before_what_is_set_by_name() {
         let report = report();
         let off = change(&report, None, set("Smt", Value::Boolean(false)), "a".into()).unwrap();
@@ -269,17 +302,19 @@ mod tests {
     fn one_boot_takes_wishes_once() {
         let wishes = change(&report(), None, set("Smt", Value::Boolean(false)), "a".into()).unwrap();
         let mut host = FirmwareBox { report: Some(report()), revision: 1, ..FirmwareBox::default() };
-        assert_eq!(next(wishes.as_ref(), &host.seen(0)), Next::Put(wishes.clone()));
+        assert_eq!(next(wishes.as_ref(), &[], &host.seen(0)), Next::Put(wishes.clone()));
         host.put(wishes.clone());
-        assert_eq!(next(wishes.as_ref(), &host.seen(1)), Next::Nothing);
+        assert_eq!(next(wishes.as_ref(), &[], &host.seen(1)), Next::Nothing);
         assert!(host.boot());
         assert!(!host.boot(), "although nobody has taken them away");
         assert_eq!(host.revision, 2);
-        let Next::Over(applied) = next(wishes.as_ref(), &host.seen(2)) else { panic!("a boot took them") };
+        let Next::Over(applied) = next(wishes.as_ref(), &[], &host.seen(2)) else {
+            panic!("a boot took them")
+        };
         assert!(applied.not_taken.is_empty());
-        assert_eq!(next(None, &host.seen(2)), Next::Put(None));
+        assert_eq!(next(None, &[], &host.seen(2)), Next::Put(None));
         host.put(None);
-        assert_eq!(next(None, &host.seen(2)), Next::Nothing);
+        assert_eq!(next(None, &[], &host.seen(2)), Next::Nothing);
         assert_eq!(host.seen(2).report, None, "who knows it is not told again");
         assert!(host.seen(1).report.is_some());
     }

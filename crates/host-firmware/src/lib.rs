@@ -11,9 +11,10 @@
 //! a new one with each change. *Mailbox*: where the two sides leave this for each other; it outlasts both.
 //!
 //! The firmware alone says what its settings are: what is wished is shown apart until a boot has taken it. What is to be done follows from the stored
-//! wishes and the mailbox alone ([`next`]), so nothing is forgotten by a restart.
+//! wishes and the mailbox alone ([`next`]), so nothing is forgotten by a restart. Wishes that were replaced are kept until a boot has taken later ones
+//! ([`Superseded`]): the host may have read them before.
 //!
-//! Never: takes wishes back that no boot has taken; lets wishes that a boot has taken count again.
+//! Never: forgets wishes that no boot has taken; lets wishes that a boot has taken count again, under another id neither.
 #![cfg_attr(
     not(test),
     deny(
@@ -28,12 +29,14 @@
 mod apply;
 mod change;
 mod report;
+mod superseded;
 
-pub use change::{Change, Next, Refusal, change, is_over, next};
+pub use change::{Change, Next, Refusal, change, next, over};
 pub use report::{
     ATTRIBUTES_MAX, Alias, Attribute, BOOT_OPTIONS_MAX, BootOption, CHOICES_MAX, Choice, Invalid, Kind,
-    NAME_MAX, Report, SecureBoot, SecureBootMode, TEXT_MAX, Value,
+    NAME_MAX, Report, SecureBoot, SecureBootMode, TEXT_MAX, Value, is_plain,
 };
+pub use superseded::{SUPERSEDED_BYTES, SUPERSEDED_MAX, Settled, Superseded, settle, supersede};
 
 use std::collections::BTreeMap;
 
@@ -76,6 +79,19 @@ impl Wishes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self { id: self.id.clone(), ..Self::default() }
+    }
+
+    /// How many things are wished.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let one = [
+            self.to_defaults,
+            self.boot_order.is_some(),
+            self.secure_boot.is_some(),
+            self.reset_keys.is_some(),
+        ];
+        let ones = one.into_iter().filter(|is_wished| *is_wished).count();
+        ones + self.attributes.len() + self.boot_options.len()
     }
 }
 

@@ -82,7 +82,7 @@ impl Kind {
             }
             (Self::Text { shortest, longest }, Value::Text(text)) => {
                 let (length, most) = (text.chars().count(), usize::try_from(*longest).unwrap_or(usize::MAX));
-                let is_clean = !text.chars().any(char::is_control) && text.len() <= TEXT_MAX;
+                let is_clean = text.chars().all(is_plain) && text.len() <= TEXT_MAX;
                 if is_clean && length <= most && u32::try_from(length).is_ok_and(|length| length >= *shortest)
                 {
                     return Ok(());
@@ -221,7 +221,7 @@ impl Invalid {
     fn new(what: &str, why: impl Into<String>) -> Self {
         // What cannot be believed is not repeated at length.
         Self {
-            what: what.chars().filter(|letter| !letter.is_control()).take(NAME_MAX).collect(),
+            what: what.chars().filter(|letter| is_plain(*letter)).take(NAME_MAX).collect(),
             why: why.into(),
         }
     }
@@ -234,7 +234,31 @@ fn is_name(name: &str) -> bool {
 }
 
 fn is_text(text: &str) -> bool {
-    text.len() <= TEXT_MAX && !text.chars().any(char::is_control)
+    text.len() <= TEXT_MAX && text.chars().all(is_plain)
+}
+
+/// Whether a character of the host's may be shown to people: it is no control, does not change the direction of what is around it, is no line of its own
+/// and not invisible (Unicode, general categories Cc, Cf, Zl, Zp). Joiners (U+200C, U+200D) may be: some languages are not written without them.
+#[must_use]
+pub fn is_plain(letter: char) -> bool {
+    let is_unseen = matches!(
+        letter,
+        '\u{ad}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{180e}'
+            | '\u{200b}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e007f}'
+    );
+    !letter.is_control() && !is_unseen
 }
 
 impl Report {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use host_firmware::{
     Attribute, BootOption, Change, Choice, FirmwareBox, Kind, Next, Report, SecureBoot, SecureBootMode,
-    Value, change, is_over, next,
+    Value, change, is_plain, next, over,
 };
 use proptest::prelude::*;
 
@@ -126,14 +126,14 @@ proptest! {
                 Err(refusals) => prop_assert!(!refusals.is_empty()),
             }
         }
-        if let Next::Put(wishes) = next(stored.as_ref(), &host.seen(1)) {
+        if let Next::Put(wishes) = next(stored.as_ref(), &[], &host.seen(1)) {
             host.put(wishes);
         }
         prop_assert_eq!(host.boot(), stored.is_some());
         let after = host.report.clone().unwrap();
         prop_assert_eq!(after.check(), Ok(()));
         if let Some(wishes) = &stored {
-            prop_assert!(is_over(wishes, &host.seen(1)));
+            prop_assert!(over(Some(wishes), &[], &host.seen(1)).is_some());
             prop_assert_eq!(&host.applied.as_ref().unwrap().not_taken, &Vec::new());
             for (name, value) in &wishes.attributes {
                 prop_assert_eq!(&after.attribute(name).unwrap().current, value);
@@ -141,5 +141,40 @@ proptest! {
         } else {
             prop_assert_eq!(after.attributes, report.attributes);
         }
+    }
+}
+
+#[test]
+fn what_turns_or_hides_what_people_read_is_not_believed() {
+    let named = |display_name: &str| Report {
+        boot_options: vec![BootOption {
+            name: "Boot0000".to_owned(),
+            display_name: display_name.to_owned(),
+            device_path: String::new(),
+            alias: None,
+            enabled: true,
+        }],
+        boot_order: vec!["Boot0000".to_owned()],
+        ..Report::default()
+    };
+    for text in ["Windows", "Größe ½", "نسخه\u{200c}ها", "ディスク", ""] {
+        assert_eq!(named(text).check(), Ok(()), "{text:?}");
+    }
+    for letter in [
+        '\n',
+        '\u{1b}',
+        '\u{85}',
+        '\u{202e}',
+        '\u{2066}',
+        '\u{200b}',
+        '\u{200f}',
+        '\u{feff}',
+        '\u{2028}',
+        '\u{e0041}',
+    ] {
+        assert!(!is_plain(letter), "{letter:?}");
+        assert!(named(&format!("a{letter}b")).check().is_err(), "{letter:?}");
+        let kind = Kind::Text { shortest: 0, longest: 8 };
+        assert!(kind.check(&Value::Text(letter.to_string())).is_err(), "{letter:?}");
     }
 }

@@ -23,6 +23,12 @@ use crate::rollup::Rollup;
 /// What the names of reports of histories begin with; what follows is the sensor.
 pub(crate) const HISTORY: &str = "history-";
 
+/// What the names of registries of attributes begin with; what follows is the system.
+pub(crate) const ATTRIBUTE_REGISTRY: &str = "BiosAttributeRegistry.";
+
+/// Longest name of a machine, bytes, that its owner can be asked for (`GetHostFirmwareRequest.host_name`).
+const HOST_NAME_MAX: usize = 64;
+
 /// The sensor whose history a report of that name is; empty for another report.
 pub(crate) fn of_history(report: &str) -> &str {
     report.strip_prefix(HISTORY).unwrap_or_default()
@@ -259,10 +265,10 @@ needs! {
         event_service::LIST_EVENT_SUBSCRIPTIONS,
         &v1::ListEventSubscriptionsRequest::default(),
     );
-    /// What the firmware of the machines lets be set.
-    Firmware firmware: v1::ListHostFirmwareResponse = |_about| Call::new(
-        host_firmware_service::LIST_HOST_FIRMWARE,
-        &v1::ListHostFirmwareRequest::default(),
+    /// What the firmware of the machine that the path names lets be set.
+    Firmware firmware: v1::GetHostFirmwareResponse = |about| Call::new(
+        host_firmware_service::GET_HOST_FIRMWARE,
+        &v1::GetHostFirmwareRequest { host_name: about.firmware_focus().to_owned() },
     );
     /// The metric reports that clients have defined.
     ReportDefinitions report_definitions: v1::ListReportDefinitionsResponse = |_about| Call::new(
@@ -340,6 +346,12 @@ impl About {
     pub(crate) fn focus(&self) -> &str {
         self.names.first().map(String::as_str).unwrap_or_default()
     }
+
+    /// The machine whose firmware is asked for: that in the path, or that whose registry of attributes is.
+    fn firmware_focus(&self) -> &str {
+        let focus = self.focus();
+        focus.strip_prefix(ATTRIBUTE_REGISTRY).unwrap_or(focus)
+    }
 }
 
 impl World {
@@ -366,12 +378,24 @@ impl World {
         Ok(self.hosts()?.hosts.iter().find(|host| host.name == name))
     }
 
-    /// What the firmware of the machine of that name lets be set; `None` where it has not reported that.
+    /// What the firmware of the machine of that name lets be set; `None` where there is no such machine, nothing leads to its firmware, or that has not
+    /// reported.
     ///
     /// # Errors
-    /// As [`Self::firmware`].
+    /// As [`Self::firmware`]: while nobody knows what there is, it is not there for a while only. And where the path names another machine.
     pub fn firmware_of(&self, host: &str) -> Result<Option<&v1::HostFirmware>, Fault> {
-        Ok(self.firmware()?.firmware.iter().find(|firmware| firmware.host_name == host))
+        // One machine's is asked for, as the reports of all may be more than an answer carries: who wants those of several asks for each.
+        if self.about.firmware_focus() != host {
+            return Err(Fault::new(Code::InvalidArgument, "the firmware of a system is shown by itself"));
+        }
+        if host.is_empty() || host.len() > HOST_NAME_MAX {
+            return Ok(None);
+        }
+        match self.firmware() {
+            Ok(answer) => Ok(answer.firmware.as_ref().filter(|firmware| firmware.host_name == host)),
+            Err(fault) if fault.code == Code::NotFound => Ok(None),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// The box of that name.

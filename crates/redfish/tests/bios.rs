@@ -16,14 +16,14 @@ const BIOS: &str = "/redfish/v1/Systems/system/Bios";
 const SETTINGS: &str = "/redfish/v1/Systems/system/Bios/Settings";
 const SECURE_BOOT: &str = "/redfish/v1/Systems/system/SecureBoot";
 const OPTIONS: &str = "/redfish/v1/Systems/system/BootOptions";
-const LIST: &str = "rpc.HostFirmwareService.ListHostFirmware";
+const GET: &str = "rpc.HostFirmwareService.GetHostFirmware";
 const UPDATE: &str = "rpc.HostFirmwareService.UpdateHostFirmware";
 
 const APPLY_TIME: &str = "/@Redfish.SettingsApplyTime/ApplyTime";
 const CONFLICT: &str = "PropertyValueConflict";
 
 fn report(bench: &mut Bench, firmware: Vec<v1::HostFirmware>) {
-    bench.say(LIST, &v1::ListHostFirmwareResponse { firmware });
+    bench.firmware = firmware;
 }
 
 /// What an answer says: of each message its place, if it names one, and its id, by place.
@@ -519,7 +519,7 @@ fn the_boot_order_counts_by_itself_and_each_wrong_reference_is_told() {
     assert_eq!((&boot["BootNext@Redfish.AllowableValues"], &boot["BootNext"]), (&order, &Value::Null));
     assert_eq!(boot["BootOptions"], json!({"@odata.id": OPTIONS}));
     // To show it nobody is asked for the whole report.
-    assert!(bench.asked.iter().all(|call| call.method.method != "ListHostFirmware"));
+    assert!(bench.asked.iter().all(|call| call.method.method != "GetHostFirmware"));
 
     let wished = json!({"Boot": {"BootOrder": ["Boot0003", "Boot0001"]}});
     assert_eq!(patch(&mut bench, SYSTEM, &wished), (200, vec![]));
@@ -584,7 +584,7 @@ fn the_boot_order_counts_by_itself_and_each_wrong_reference_is_told() {
         assert_eq!(methods(&bench), calls, "{body}");
     }
     // Nobody knows the options: their owner says what becomes of it.
-    bench.refuse(LIST, Fault::new(Code::Unavailable, "statemgr does not answer"));
+    bench.refuse(GET, Fault::new(Code::Unavailable, "statemgr does not answer"));
     bench.refuse(UPDATE, Fault::new(Code::Unavailable, "statemgr does not answer"));
     let answer = bench.send(Method::Patch, SYSTEM, &wished);
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
@@ -685,13 +685,14 @@ fn each_system_has_what_its_firmware_has() {
 #[test]
 fn without_its_daemon_what_a_firmware_has_is_unavailable_for_a_while_and_nothing_else() {
     let mut bench = Bench::agreeing();
-    bench.refuse(LIST, Fault::new(Code::Unavailable, "statemgr does not answer"));
+    bench.refuse(GET, Fault::new(Code::Unavailable, "statemgr does not answer"));
     let registry = format!("/redfish/v1/Registries/{REGISTRY}");
     let content = format!("{registry}/{REGISTRY}");
-    for path in [BIOS, SETTINGS, SECURE_BOOT, OPTIONS, &registry, &content] {
+    for path in [BIOS, SETTINGS, SECURE_BOOT, OPTIONS, &content] {
         let answer = bench.get(path);
         assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{path}");
     }
+    assert_eq!(bench.get(&registry).status, 200, "the system says that it has one");
     for (method, path, body) in [
         (Method::Patch, SETTINGS, json!({"Attributes": {"Quiet": false}})),
         (Method::Delete, SETTINGS, json!({})),
@@ -703,7 +704,73 @@ fn without_its_daemon_what_a_firmware_has_is_unavailable_for_a_while_and_nothing
     // The machine is shown, and messages are.
     assert_eq!(bench.shown(SYSTEM)["Bios"], json!({"@odata.id": BIOS}));
     let files = bench.shown("/redfish/v1/Registries");
+    assert!(files.to_string().contains("BiosAttributeRegistry"));
+    bench.refuse("rpc.HostService.ListHosts", Fault::new(Code::Unavailable, "statemgr does not answer"));
+    let files = bench.shown("/redfish/v1/Registries");
     assert!(files["Members@odata.count"].as_u64().unwrap() > 4, "{files}");
     assert!(!files.to_string().contains("BiosAttributeRegistry"));
     assert_eq!(bench.get("/redfish/v1/Registries/Base/Base").status, 200);
+    assert_eq!(bench.get(&registry).status, 503);
+}
+
+#[test]
+fn firmware_that_nobody_knows_yet_is_unavailable_for_a_while_and_not_gone() {
+    let mut bench = Bench::agreeing();
+    // statemgr was restarted, and the mailbox has not answered it: it says nothing of the firmware with the host.
+    let host = v1::Host { name: "system".into(), ..v1::Host::default() };
+    bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
+    let why = Fault { reason: "FIRMWARE_UNREACHABLE".into(), ..Fault::new(Code::Unavailable, "try again") };
+    bench.refuse(GET, why);
+    let registry = format!("/redfish/v1/Registries/{REGISTRY}");
+    let option = format!("{OPTIONS}/Boot0001");
+    for path in [BIOS, SETTINGS, SECURE_BOOT, OPTIONS, &option, &registry, &format!("{registry}/{REGISTRY}")]
+    {
+        let answer = bench.get(path);
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{path}");
+    }
+    let reset = bench.send(Method::Post, &format!("{BIOS}/Actions/Bios.ResetBios"), &json!({}));
+    assert_eq!((reset.status, bench.called.len()), (503, 0));
+    // Of one that has not reported it is known that there is nothing, and so of a host that is none.
+    bench.answers.remove(GET);
+    bench.firmware.clear();
+    let long = "x".repeat(65);
+    for host in ["system", "nobody", &long] {
+        assert_eq!(bench.get(&format!("/redfish/v1/Systems/{host}/Bios")).status, 404, "{host}");
+    }
+}
+
+#[test]
+fn one_system_is_asked_of_and_others_stay_links() {
+    let mut bench = Bench::new();
+    let host = |name: &str| v1::Host {
+        name: name.into(),
+        firmware_settings: Some(firmware_summary()),
+        ..v1::Host::default()
+    };
+    let hosts = vec![host("system"), host("other")];
+    bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts });
+    report(&mut bench, vec![firmware("system"), firmware("other")]);
+    let hosts_asked = |bench: &Bench| -> Vec<String> {
+        let of_firmware = bench.asked.iter().filter(|call| call.method.subject == GET);
+        let name = |call: &redfish::Call| {
+            v1::GetHostFirmwareRequest::decode(call.request.as_slice()).unwrap().host_name
+        };
+        of_firmware.map(name).collect()
+    };
+    for (path, host) in [
+        ("/redfish/v1/Systems/other/Bios", "other"),
+        ("/redfish/v1/Systems/other/BootOptions", "other"),
+        ("/redfish/v1/Registries/BiosAttributeRegistry.other/BiosAttributeRegistry.other", "other"),
+        ("/redfish/v1/Systems/system?$expand=.", "system"),
+    ] {
+        bench.asked.clear();
+        assert_eq!(bench.get(path).status, 200, "{path}");
+        assert_eq!(hosts_asked(&bench), [host], "{path}");
+    }
+    bench.asked.clear();
+    let all = bench.shown("/redfish/v1/Systems?$expand=.($levels=2)");
+    assert_eq!(all["Members"][1]["Bios"], json!({"@odata.id": "/redfish/v1/Systems/other/Bios"}));
+    let files = bench.shown("/redfish/v1/Registries?$expand=.");
+    assert!(files.to_string().contains("BiosAttributeRegistry.other.1.0"));
+    assert_eq!(hosts_asked(&bench), [""; 0]);
 }

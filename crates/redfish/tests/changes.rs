@@ -381,8 +381,8 @@ fn a_certificate_is_asked_for_and_replaced() {
 fn an_action_waits_for_nobody_who_only_knows_what_is_shown_beside() {
     for (path, asked) in [
         ("Systems/system/Actions/ComputerSystem.Reset", vec!["ListHosts"]),
-        ("Systems/system/Bios/Actions/Bios.ResetBios", vec!["ListHostFirmware"]),
-        ("Systems/system/SecureBoot/Actions/SecureBoot.ResetKeys", vec!["ListHostFirmware"]),
+        ("Systems/system/Bios/Actions/Bios.ResetBios", vec!["GetHostFirmware"]),
+        ("Systems/system/SecureBoot/Actions/SecureBoot.ResetKeys", vec!["GetHostFirmware"]),
         ("Chassis/chassis/Actions/Chassis.Reset", vec!["ListChassis"]),
         (
             "Chassis/chassis/Controls/main/Actions/Control.ResetToDefaults",

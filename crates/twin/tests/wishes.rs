@@ -79,7 +79,7 @@ impl World {
                     assert_eq!(&report.attribute(name).unwrap().current, value);
                 }
                 if let Some(order) = &wishes.boot_order {
-                    assert_eq!(&report.boot_order, order);
+                    assert!(report.boot_order.starts_with(order));
                 }
                 *self.taken.entry(wishes.id).or_default() += 1;
             }
@@ -98,7 +98,7 @@ impl World {
     }
 
     fn controller(&mut self) {
-        match next(self.stored.as_ref(), &self.host.seen(self.now, 0)) {
+        match next(self.stored.as_ref(), &[], &self.host.seen(self.now, 0)) {
             Next::Nothing => {}
             Next::Over(applied) => {
                 assert_eq!(self.taken.get(&applied.id), Some(&1));

@@ -121,12 +121,12 @@ impl TimersFile {
         &self.saved
     }
 
-    /// Replaces it, where it says something else.
-    pub(crate) fn save(&mut self, timers: Timers) {
+    /// Replaces it, where it says something else. Whether it is kept: where it is not, the next process goes on with what was kept before.
+    pub(crate) fn save(&mut self, timers: Timers) -> bool {
         if self.saved == timers && !self.failing {
-            return;
+            return true;
         }
-        let Some((folder, boot)) = &self.place else { return };
+        let Some((folder, boot)) = &self.place else { return false };
         let bytes = serde_json::to_vec(&timers).map_err(io::Error::from);
         let saved = bytes.and_then(|bytes| folder.replace(FILE, &[&boot[..], &bytes].concat(), 0o600));
         if let Err(error) = &saved
@@ -135,6 +135,7 @@ impl TimersFile {
             tracing::warn!(%error, "cannot save timers of IPMI: lost when ipmisrv restarts");
         }
         (self.saved, self.failing) = (timers, saved.is_err());
+        !self.failing
     }
 }
 
@@ -211,6 +212,23 @@ mod tests {
         std::fs::write(&path, [&bytes[..BOOT], br#"{"watchdog":[4,1,0,0,100,0]}"#].concat()).unwrap();
         TimersFile::open(dir.path()).saved().clone().restore(at(0), &mut watch, &mut boot);
         assert!(watch.timer.is_allowed() && watch.timer.saved().is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_kept_says_so_and_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("ipmisrv");
+        let mut file = TimersFile::open(&place);
+        let timers = |is_allowed: bool| {
+            let mut watch = Watch::default();
+            watch.timer.allow(at(0), is_allowed);
+            Timers::of(&watch, &BootOptions::default(), Looked::default(), || None)
+        };
+        assert!(file.save(timers(false)));
+        std::fs::remove_dir_all(&place).unwrap();
+        assert!(file.save(timers(false)), "it says so already");
+        assert!(!file.save(timers(true)));
+        assert!(!file.save(timers(true)), "nor is it by asking twice");
     }
 
     #[test]

@@ -260,6 +260,29 @@ async fn a_user_sees_the_timer_of_a_machine_and_switches_it() {
 }
 
 #[tokio::test]
+async fn a_change_that_cannot_be_kept_is_refused_and_the_timer_is_as_it_was() {
+    let (bus, folder) = (bus().await, tempfile::tempdir().unwrap());
+    let _told = owners(&bus).await;
+    let client = bus.client("websrv").await;
+    let running = Running::start(&bus, Some(board()), folder.path()).await;
+    timer(&client).await;
+    let mut machine = Machine::connect(folder.path()).await;
+    // SMS/OS, hard reset, 600 s.
+    assert_eq!(machine.ask(0x06, 0x24, &[0x04, 0x01, 0, 0, 0x70, 0x17]).await, [0]);
+    assert_eq!(machine.ask(0x06, 0x22, &[]).await, [0]);
+    std::fs::remove_dir_all(folder.path().join("ipmisrv")).unwrap();
+    let refused = set(&client, Some(false), Some(v1::HostWatchdogAction::PowerCycle)).await.unwrap_err();
+    assert_eq!(refused.code, Code::Unavailable, "{refused}");
+    let shown = timer(&client).await;
+    assert_eq!(
+        (shown.enabled, shown.running, shown.timeout_action()),
+        (true, true, v1::HostWatchdogAction::ResetSystem)
+    );
+    assert_eq!(machine.ask(0x06, 0x22, &[]).await, [0], "it may reset it still");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn where_ipmi_is_off_and_the_machine_has_no_way_there_is_no_timer() {
     let (bus, folder) = (bus().await, tempfile::tempdir().unwrap());
     let _told = owners(&bus).await;

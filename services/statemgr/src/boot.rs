@@ -6,12 +6,16 @@
 use hw::BootPath;
 use ipc::{BadFields, Code, Status};
 use schema::v1alpha1 as v1;
-use units::Mono;
+use units::{Millis, Mono};
 
 use boot_override::{Enabled, Mailbox, Mode, Order, Refusal, Setting, Target};
 
+use crate::attempts::Attempts;
 use crate::wire;
 
+/// Longest pauses between looks at a mailbox that does not answer, and between puts that it refuses or does not show: each of those wears out an EEPROM.
+const LOOKS: Millis = Millis::from_secs(1);
+const PUTS: Millis = Millis::from_secs(600);
 /// The field of a host.
 pub(crate) const FIELD: &str = "boot_override";
 
@@ -26,15 +30,25 @@ pub(crate) struct Boot {
     /// A call of the mailbox is under way; something changed since it was begun.
     pub(crate) busy: bool,
     pub(crate) again: bool,
-    /// The mailbox does not answer.
-    pub(crate) away: bool,
+    /// How looking at the mailbox, and putting orders there, goes.
+    pub(crate) looks: Attempts,
+    pub(crate) puts: Attempts,
     /// When it is looked at next if nothing happens before.
     pub(crate) look_at: Mono,
 }
 
 impl Boot {
     pub(crate) fn new(path: Option<BootPath>, now: Mono) -> Self {
-        Self { path, last_use: None, has_looked: false, busy: false, again: false, away: false, look_at: now }
+        Self {
+            path,
+            last_use: None,
+            has_looked: false,
+            busy: false,
+            again: false,
+            looks: Attempts::new(LOOKS),
+            puts: Attempts::new(PUTS),
+            look_at: now,
+        }
     }
 
     /// The override as clients see it: absent when nothing brings it to the host.
@@ -48,6 +62,13 @@ impl Boot {
             last_use,
             ..to_stored(setting)
         })
+    }
+
+    /// An order that was put into the mailbox was refused, or is not shown. Whether that is news.
+    pub(crate) fn not_put(&mut self, now: Mono) -> bool {
+        let is_news = self.puts.failed(now);
+        self.look_at = self.look_at.min(self.puts.at());
+        is_news
     }
 
     /// The mailbox was looked at: a note that is new is what is shown as the last use. When a use was that the first look finds,

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hal::FirmwareMailbox;
-use host_firmware::{Applied, Change, NAME_MAX, NotTaken, Report, Seen, TEXT_MAX, Wishes};
+use host_firmware::{Applied, Change, NAME_MAX, NotTaken, Report, Seen, TEXT_MAX, Wishes, is_plain};
 use ipc::{Code, Status};
 use schema::v1alpha1 as v1;
 use tokio::sync::Mutex;
 use units::{Allowance, Millis, Mono};
 
+use crate::attempts::Attempts;
 use crate::firmware_progress::BootProgress;
 use crate::firmware_wire;
 use crate::store::{AppliedRecord, FirmwareRecord, PendingRecord};
@@ -20,16 +21,19 @@ use crate::store::{AppliedRecord, FirmwareRecord, PendingRecord};
 /// Pause after a mailbox that did not answer; the next one is twice as long, up to the second.
 const AWAY: Millis = Millis::from_secs(1);
 const AWAY_MAX: Millis = Millis::from_secs(30);
+/// Longest pause between puts that a mailbox refuses or does not show: each wears out an EEPROM.
+const PUTS: Millis = Millis::from_secs(600);
 /// How long after its start a boot is watched each second.
 const BOOT_WITHIN: Millis = Millis::from_secs(600);
 /// Largest report that is believed, bytes of the answer it becomes: a quarter of what the bus takes. One with 512 attributes has some 150 KiB.
 const REPORT_BYTES: usize = 256 * 1024;
-/// Most attributes and boot options that can be wished at once, and bytes of all wishes as JSON: what the smallest mailbox takes, with what it notes about
-/// those that a boot did not take.
+/// Most attributes and boot options that can be wished at once, and bytes of all wishes as JSON where the mailbox takes more: what is stored with what was
+/// wished before and with refusals has to fit into a value of the bucket.
 const WISHES_MAX: usize = 96;
 const WISHES_BYTES: usize = 24 * 1024;
-/// Most refusals of a boot that are kept.
+/// Most refusals of a boot that are kept, and bytes of them as JSON.
 const REFUSALS_MAX: usize = 64;
+const REFUSALS_BYTES: usize = 16 * 1024;
 /// How many names an event or a refusal spells out.
 const NAMES_MAX: usize = 8;
 
@@ -103,6 +107,10 @@ pub(crate) struct Firmware {
     pub(crate) updating: bool,
     /// Held by who puts something into the mailbox: an update waits for a put that was begun before it.
     pub(crate) putting: Arc<Mutex<()>>,
+    /// How putting something there goes.
+    pub(crate) puts: Attempts,
+    /// What is wished now was never given to the mailbox: no boot can have taken it.
+    pub(crate) untold: bool,
     /// A call of the mailbox is under way; something changed since it was begun.
     pub(crate) busy: bool,
     pub(crate) again: bool,
@@ -149,6 +157,8 @@ impl Firmware {
             has_looked: false,
             updating: false,
             putting: Arc::default(),
+            puts: Attempts::new(PUTS),
+            untold: false,
             busy: false,
             again: false,
             away: false,
@@ -184,6 +194,12 @@ impl Firmware {
         }
     }
 
+    /// The host was switched on or restarted.
+    pub(crate) fn restarted(&mut self, now: Mono) {
+        self.progress.restarted(now);
+        self.begun(now);
+    }
+
     /// A boot has begun.
     pub(crate) fn begun(&mut self, now: Mono) {
         self.watched_until = now + BOOT_WITHIN;
@@ -205,6 +221,13 @@ impl Firmware {
         self.pause = (self.pause * 2).min(AWAY_MAX);
         // Whoever answers next may be another firmware that counts anew.
         self.shown.known = 0;
+        is_news
+    }
+
+    /// What was put into the mailbox was refused, or is not shown. Whether that is news.
+    pub(crate) fn not_put(&mut self, now: Mono) -> bool {
+        let is_news = self.puts.failed(now);
+        self.look_at = self.look_at.min(self.puts.at());
         is_news
     }
 
@@ -262,7 +285,8 @@ pub(crate) fn key(host: &str) -> String {
     format!("firmware.{host}")
 }
 
-fn wishes(record: &FirmwareRecord) -> Option<&Wishes> {
+/// What is wished.
+pub(crate) fn wishes(record: &FirmwareRecord) -> Option<&Wishes> {
     record.pending.as_ref().map(|pending| &pending.wishes)
 }
 
@@ -291,6 +315,8 @@ pub(crate) enum Wanted {
 /// What a boot made of what was wished, for the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Taken {
+    /// It was wished before, and is no longer.
+    is_of_before: bool,
     wished: usize,
     refused: usize,
     /// Of what was refused, some names.
@@ -300,10 +326,11 @@ pub(crate) struct Taken {
 impl Taken {
     /// For people.
     pub(crate) fn message(&self, host: &str) -> String {
-        let Self { wished, refused, names } = self;
+        let Self { is_of_before, wished, refused, names } = self;
+        let which = if *is_of_before { "had been wished before that was changed" } else { "were wished" };
         let taken = wished.saturating_sub(*refused);
         let rest = if *refused == 0 { String::new() } else { format!("; not taken: {names}") };
-        format!("{host}: a boot took {taken} of {wished} firmware settings that were wished{rest}")
+        format!("{host}: a boot took {taken} of {wished} firmware settings that {which}{rest}")
     }
 }
 
@@ -311,7 +338,7 @@ impl Taken {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decided {
     pub(crate) record: FirmwareRecord,
-    /// A boot had taken what was pending; the record says so.
+    /// A boot had taken what was pending, or something before that; the record says so.
     pub(crate) taken: Option<Taken>,
     /// What has changed of what is wished, for people; `None`: nothing.
     pub(crate) changed: Option<String>,
@@ -325,6 +352,10 @@ pub(crate) struct Asked {
     pub(crate) at: SystemTime,
     /// The mailbox has answered, now or before.
     pub(crate) has_looked: bool,
+    /// What is wished now was never given to the mailbox.
+    pub(crate) is_untold: bool,
+    /// Most bytes of wishes as JSON that the mailbox takes.
+    pub(crate) room: usize,
 }
 
 /// What becomes of a request. `seen`: what the mailbox shows, if it answers; `fresh`: an id nobody has had.
@@ -340,11 +371,8 @@ pub(crate) fn decide(
     fresh: String,
 ) -> Result<Decided, Status> {
     // What a boot has just taken does not count again.
-    let taken = seen.and_then(|seen| {
-        let is_over = wishes(&record).is_some_and(|wishes| host_firmware::is_over(wishes, seen));
-        seen.applied.as_ref().filter(|_| is_over)
-    });
-    let taken = taken.and_then(|applied| take(&mut record, applied, asked.at));
+    let applied = seen.and_then(|seen| host_firmware::over(wishes(&record), &record.superseded, seen));
+    let taken = applied.and_then(|applied| take(&mut record, applied, report, asked.at, fresh.clone()));
     let before = wishes(&record).cloned();
     let (after, changed) = match wanted {
         Wanted::Discard => {
@@ -363,9 +391,9 @@ pub(crate) fn decide(
             }
             let names = named(&change);
             let given = (change.secure_boot.is_some(), change.reset_keys.is_some());
-            let after = host_firmware::change(report, before.as_ref(), *change, fresh)
+            let after = host_firmware::change(report, before.as_ref(), *change, fresh.clone())
                 .map_err(|refusals| firmware_wire::refused(refusals, given))?;
-            after.as_ref().map_or(Ok(()), within)?;
+            after.as_ref().map_or(Ok(()), |wishes| within(wishes, asked.room))?;
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let text = match &after {
                 Some(_) => format!("wished of the firmware at the next boot: {}", few(&names)),
@@ -376,6 +404,10 @@ pub(crate) fn decide(
         }
     };
     if changed.is_some() {
+        // A boot may have read it by now. What was made of it just now nobody was given.
+        if let Some(before) = before.filter(|before| !asked.is_untold && before.id != fresh) {
+            host_firmware::supersede(&mut record.superseded, before);
+        }
         record.pending = after.map(|wishes| PendingRecord {
             wishes,
             username: asked.username.clone(),
@@ -385,63 +417,67 @@ pub(crate) fn decide(
     Ok(Decided { record, taken, changed })
 }
 
-/// A boot has taken what is pending: the record says so from now on.
-pub(crate) fn take(record: &mut FirmwareRecord, applied: &Applied, at: SystemTime) -> Option<Taken> {
-    let pending = record.pending.take()?;
+/// A boot has taken what is pending, or what was wished before that: the record says so from now on, and wishes what is left under the id `fresh`. `None`: it
+/// took nothing that is known.
+pub(crate) fn take(
+    record: &mut FirmwareRecord,
+    applied: &Applied,
+    report: Option<&Report>,
+    at: SystemTime,
+    fresh: String,
+) -> Option<Taken> {
+    let pending = record.pending.as_ref().map(|pending| &pending.wishes);
+    let is_of_before = pending.is_none_or(|pending| pending.id != applied.id);
+    let settled = host_firmware::settle(pending, &mut record.superseded, applied, report, fresh)?;
+    record.pending = match (record.pending.take(), settled.pending) {
+        (Some(before), Some(wishes)) => Some(PendingRecord { wishes, ..before }),
+        _ => None,
+    };
     // It comes from the host.
-    let refusals: Vec<NotTaken> = applied
-        .not_taken
-        .iter()
-        .take(REFUSALS_MAX)
-        .map(|refusal| NotTaken { what: clean(&refusal.what, NAME_MAX), why: clean(&refusal.why, TEXT_MAX) })
-        .collect();
+    let (mut refusals, mut room) = (Vec::new(), REFUSALS_BYTES);
+    for refusal in applied.not_taken.iter().take(REFUSALS_MAX) {
+        let refusal = NotTaken { what: clean(&refusal.what, NAME_MAX), why: clean(&refusal.why, TEXT_MAX) };
+        let bytes = serde_json::to_vec(&refusal).map_or(usize::MAX, |bytes| bytes.len());
+        let Some(left) = room.checked_sub(bytes) else { break };
+        room = left;
+        refusals.push(refusal);
+    }
     let names: Vec<&str> = refusals.iter().map(|refusal| refusal.what.as_str()).collect();
-    let taken =
-        Taken { wished: count(&pending.wishes), refused: applied.not_taken.len(), names: few(&names) };
-    let id = pending.wishes.id;
+    let refused = applied.not_taken.len();
+    let taken = Taken { is_of_before, wished: settled.taken.wished, refused, names: few(&names) };
+    let id = applied.id.clone();
     record.applied = Some(AppliedRecord { id, learned_ms: schema::time::unix_ms(at), refusals });
     Some(taken)
 }
 
-/// Whether a mailbox takes so much.
+/// Whether a mailbox with room for so many bytes takes so much.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` about the attributes.
-fn within(wishes: &Wishes) -> Result<(), Status> {
+fn within(wishes: &Wishes, room: usize) -> Result<(), Status> {
+    let room = room.min(WISHES_BYTES);
     let names = wishes.attributes.len() + wishes.boot_options.len();
     let bytes = serde_json::to_vec(wishes).map_or(usize::MAX, |bytes| bytes.len());
     let why = if names > WISHES_MAX {
         format!("{names} settings would be wished, and {WISHES_MAX} at most can be")
-    } else if bytes > WISHES_BYTES {
-        format!("what would be wished has {bytes} bytes, and {WISHES_BYTES} at most can be")
+    } else if bytes > room {
+        format!("what would be wished has {bytes} bytes, and {room} at most can be")
     } else {
         return Ok(());
     };
     Err(Status::bad_field("attributes", format!("{why}: let a boot take what is wished, then wish the rest")))
 }
 
-/// A text of the host's without controls, at most `most` bytes of it.
+/// A text of the host's without what turns or hides it, at most `most` bytes of it.
 fn clean(text: &str, most: usize) -> String {
     let mut out = String::new();
-    for letter in text.chars().filter(|letter| !letter.is_control()) {
+    for letter in text.chars().filter(|letter| is_plain(*letter)) {
         if out.len() + letter.len_utf8() > most {
             break;
         }
         out.push(letter);
     }
     out
-}
-
-/// How many things are wished.
-fn count(wishes: &Wishes) -> usize {
-    let one = [
-        wishes.to_defaults,
-        wishes.boot_order.is_some(),
-        wishes.secure_boot.is_some(),
-        wishes.reset_keys.is_some(),
-    ];
-    let ones = one.into_iter().filter(|is_wished| *is_wished).count();
-    ones + wishes.attributes.len() + wishes.boot_options.len()
 }
 
 /// What a change names. Values are not told: a text may be a password.

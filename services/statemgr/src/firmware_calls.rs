@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hal::FirmwareMailbox;
 use host_firmware::{Next, Report};
-use ipc::{Json, Reply, Request, StateError, Status};
+use ipc::{Code, Json, Reply, Request, StateError, Status};
 use prost::Message;
 use schema::server::HostFirmwareServiceCall;
 use schema::v1alpha1 as v1;
@@ -18,6 +18,11 @@ use crate::shell::{Asker, By, Carried, Completion, Daemon, FirmwareUpdate};
 use crate::store::FirmwareRecord;
 use crate::{firmware_wire, wire};
 
+/// Most steps in which a change is put into a mailbox: what lies there is taken away, a boot has taken something, the rest is put there.
+const STEPS: usize = 8;
+/// Most bytes of the list of all hosts: what the bus takes of an answer, with room for the names of those that are left out.
+const LIST_BYTES: usize = 768 * 1024;
+
 impl Daemon {
     pub(crate) fn call_firmware(&mut self, call: HostFirmwareServiceCall<Request>) {
         use HostFirmwareServiceCall as Call;
@@ -26,11 +31,7 @@ impl Daemon {
                 self.outbox.answer(reply, self.get_firmware(&get.host_name));
             }
             Call::ListHostFirmware(_, reply) => {
-                let firmware = self.hosts.iter().filter_map(|host| {
-                    let report = host.firmware.report(&host.id).ok()?;
-                    Some(shown(host, report))
-                });
-                self.outbox.answer(reply, Ok(v1::ListHostFirmwareResponse { firmware: firmware.collect() }));
+                self.outbox.answer(reply, Ok(self.list_firmware()));
             }
             Call::UpdateHostFirmware(update, reply) => {
                 let name = update.host_name.clone();
@@ -54,6 +55,15 @@ impl Daemon {
         let (_, host) = self.find(name)?;
         let report = host.firmware.report(&host.id)?;
         Ok(v1::GetHostFirmwareResponse { firmware: Some(shown(host, report)) })
+    }
+
+    /// The firmware of all hosts, as far as an answer carries it.
+    fn list_firmware(&self) -> v1::ListHostFirmwareResponse {
+        let reports = self.hosts.iter().map(|host| {
+            let firmware = host.firmware.report(&host.id).map(|report| shown(host, report));
+            (host.id.as_str(), firmware)
+        });
+        listed(reports, LIST_BYTES)
     }
 
     /// The firmware of a host as clients see it, once something of it was changed.
@@ -85,6 +95,7 @@ impl Daemon {
         let Some(path) = host.firmware.path.clone() else { return };
         host.firmware.updating = true;
         let by = By::of(reply.context());
+        let room = path.room();
         let job = Job {
             path,
             putting: Arc::clone(&host.firmware.putting),
@@ -98,6 +109,8 @@ impl Daemon {
                 username: by.username.clone(),
                 at: wall,
                 has_looked: host.firmware.has_looked,
+                is_untold: host.firmware.untold,
+                room,
             },
         };
         let back = self.back.clone();
@@ -107,6 +120,31 @@ impl Daemon {
             let _ = back.send(Completion::FirmwareUpdated(Box::new(update)));
         });
     }
+}
+
+/// The list of what is known of each host, in their order: a host whose firmware does not fit into so many bytes is named, and so is one of which nobody
+/// knows anything yet.
+fn listed<'h>(
+    hosts: impl Iterator<Item = (&'h str, Result<v1::HostFirmware, Status>)>,
+    bytes: usize,
+) -> v1::ListHostFirmwareResponse {
+    let mut out = v1::ListHostFirmwareResponse::default();
+    let mut room = bytes;
+    for (host, firmware) in hosts {
+        match firmware {
+            Ok(firmware) => match room.checked_sub(firmware.encoded_len()) {
+                Some(left) => {
+                    room = left;
+                    out.firmware.push(firmware);
+                }
+                None => out.left_out.push(host.to_owned()),
+            },
+            Err(status) if status.code == Code::Unavailable => out.unknown.push(host.to_owned()),
+            // It has none that reports.
+            Err(_) => {}
+        }
+    }
+    out
 }
 
 fn shown(host: &Host, report: &Report) -> v1::HostFirmware {
@@ -134,7 +172,7 @@ impl Job {
         // What was begun to be put there before this is there before this is.
         let _putting = putting.lock().await;
         let mut seen = Vec::new();
-        match answered(path.look(shown.known)).await {
+        match answered(path.patience(), path.look(shown.known)).await {
             Ok(found) => {
                 let known = shown.known;
                 // Why a report is not believed is said once, where it is noted for good.
@@ -156,18 +194,114 @@ impl Job {
             let stored = bucket.commit(&firmware::key(&host), &Json(decided.record.clone()), revision).await;
             Some(stored.map_err(StateError::of_change)?)
         };
-        let wishes = decided.record.pending.as_ref().map(|pending| &pending.wishes);
-        if let Some((_, found)) = seen.last()
-            && let Next::Put(wishes) = host_firmware::next(wishes, found)
-        {
-            let known = shown.known;
-            match answered(path.put(wishes, known)).await {
-                Ok(found) => seen.push((known, found)),
-                Err(error) => {
-                    tracing::warn!(host, error = %service::ErrorChain(&error), "host not told yet what is wished of its firmware");
+        let is_other = firmware::wishes(&decided.record) != firmware::wishes(&record);
+        let mut carried = Carried {
+            record: decided.record,
+            revision,
+            taken: decided.taken,
+            taken_since: Vec::new(),
+            is_untold: asked.is_untold || is_other,
+            is_refused: false,
+            changed: decided.changed,
+            seen,
+        };
+        give(path.as_ref(), &bucket, &asked, shown, &mut carried).await;
+        Ok(carried)
+    }
+}
+
+/// Puts what is stored into a mailbox that has answered, as far as it takes it. What a boot turns out to have taken meanwhile is stored as well; what fails
+/// of this is done by the next look.
+async fn give(
+    path: &dyn FirmwareMailbox,
+    bucket: &ipc::Bucket,
+    asked: &Asked,
+    mut shown: Shown,
+    carried: &mut Carried,
+) {
+    let host = asked.host.as_str();
+    for _ in 0..STEPS {
+        let Some((_, found)) = carried.seen.last() else { return };
+        match host_firmware::next(firmware::wishes(&carried.record), &carried.record.superseded, found) {
+            Next::Nothing => return,
+            Next::Over(applied) => {
+                let mut record = carried.record.clone();
+                let fresh = wire::new_op().to_string();
+                let report = shown.report.as_deref();
+                let taken = firmware::take(&mut record, &applied, report, asked.at, fresh);
+                let Some(taken) = taken else { return };
+                let stored =
+                    bucket.commit(&firmware::key(host), &Json(record.clone()), carried.revision).await;
+                match stored {
+                    Ok(revision) => carried.revision = Some(revision),
+                    Err(error) => {
+                        tracing::warn!(host, error = %service::ErrorChain(&error), "cannot store that boot took firmware settings");
+                        return;
+                    }
+                }
+                carried.is_untold |= firmware::wishes(&record) != firmware::wishes(&carried.record);
+                carried.record = record;
+                carried.taken_since.push(taken);
+            }
+            Next::Put(wishes) => {
+                let known = shown.known;
+                let id = wishes.as_ref().map(|wishes| wishes.id.clone());
+                carried.is_untold &= wishes.is_none();
+                match answered(path.patience(), path.put(wishes, known)).await {
+                    Ok(found) => {
+                        shown.note(known, &found);
+                        let is_shown = found.wishes == id;
+                        carried.seen.push((known, found));
+                        if !is_shown {
+                            tracing::warn!(
+                                host,
+                                "firmware mailbox of host does not show what is wished: trying again"
+                            );
+                            carried.is_refused = true;
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(host, error = %service::ErrorChain(&error), "host not told yet what is wished of its firmware");
+                        carried.is_refused = true;
+                        return;
+                    }
                 }
             }
         }
-        Ok(Carried { record: decided.record, revision, taken: decided.taken, changed: decided.changed, seen })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_names_the_hosts_that_do_not_fit_and_those_nobody_knows() {
+        let firmware = |name: &str, bytes: usize| {
+            let attribute = v1::FirmwareAttribute { help: "x".repeat(bytes), ..Default::default() };
+            v1::HostFirmware { host_name: name.into(), attributes: vec![attribute], ..Default::default() }
+        };
+        let hosts = || {
+            [
+                ("a", Ok(firmware("a", 600))),
+                ("b", Ok(firmware("b", 600))),
+                ("c", Err(Status::unavailable("the mailbox has not answered"))),
+                ("d", Err(Status::not_found("it has not reported"))),
+                ("e", Ok(firmware("e", 100))),
+            ]
+            .into_iter()
+        };
+        let names = |list: &v1::ListHostFirmwareResponse| -> Vec<String> {
+            list.firmware.iter().map(|one| one.host_name.clone()).collect()
+        };
+        let list = listed(hosts(), 1_000);
+        assert_eq!(
+            (names(&list), &list.left_out, &list.unknown),
+            (vec!["a".into(), "e".into()], &vec!["b".to_owned()], &vec!["c".to_owned()])
+        );
+        assert!(list.encoded_len() < 1_100);
+        let list = listed(hosts(), LIST_BYTES);
+        assert_eq!((names(&list).len(), list.left_out.len(), list.unknown.len()), (3, 0, 1));
     }
 }

@@ -14,21 +14,32 @@ use crate::firmware::{self, Firmware};
 use crate::firmware_progress;
 use crate::shell::{Asker, By, Carried, Completion, Daemon, FirmwareUpdate};
 use crate::store::{self, FirmwareRecord, Loss};
+use crate::wire;
 
-/// How long a call of a mailbox may take.
-const CALL_WITHIN: Duration = Duration::from_secs(2);
-/// Pause after a mailbox that does not show what was put there.
-const NOT_SHOWN: Millis = Millis::from_secs(1);
+/// Pause where an update holds the mailbox.
+const HELD: Millis = Millis::from_secs(1);
 /// Pause after a store that did not take that a boot has taken what was wished.
 const NOT_STORED: Millis = Millis::from_secs(10);
 
-/// The answer of a mailbox; one that takes too long does not answer.
+/// What a mailbox was called for.
+#[derive(Debug)]
+pub(crate) enum Called {
+    /// To see what is in it.
+    Look,
+    /// Wishes of this id were put there, or none.
+    Put(Option<String>),
+}
+
+/// The answer of a mailbox; one that takes longer than it may does not answer.
 ///
 /// # Errors
 /// The host's side does not answer.
-pub(crate) async fn answered<T>(call: impl Future<Output = Result<T, hal::Error>>) -> Result<T, hal::Error> {
+pub(crate) async fn answered<T>(
+    patience: Millis,
+    call: impl Future<Output = Result<T, hal::Error>>,
+) -> Result<T, hal::Error> {
     let late = |_| Err(hal::Error::Unavailable { what: "the mailbox of the firmware's settings".to_owned() });
-    tokio::time::timeout(CALL_WITHIN, call).await.unwrap_or_else(late)
+    tokio::time::timeout(Duration::from(patience), call).await.unwrap_or_else(late)
 }
 
 impl Daemon {
@@ -51,6 +62,7 @@ impl Daemon {
                 // A boot may have taken it since, or somebody discarded it. It is not written over: a medium that could not be read this time
                 // may give the newer one again.
                 record.pending = None;
+                record.superseded.clear();
             }
             host.firmware = Firmware::new(path, record, found.revision, now);
             damaged.extend(found.damage.into_iter().chain(older).map(|damage| (host.id.clone(), damage)));
@@ -87,8 +99,9 @@ impl Daemon {
         let asked = host.firmware.shown.known;
         let back = self.back.clone();
         tokio::spawn(async move {
-            let seen = answered(path.look(asked)).await.map(Box::new).map_err(Box::new);
-            let _ = back.send(Completion::FirmwareSeen { host: index, asked, seen, was_put: false });
+            let look = answered(path.patience(), path.look(asked));
+            let seen = look.await.map(Box::new).map_err(Box::new);
+            let _ = back.send(Completion::FirmwareSeen { host: index, asked, seen, called: Called::Look });
         });
     }
 
@@ -98,7 +111,7 @@ impl Daemon {
         index: usize,
         asked: u64,
         seen: Result<Box<Seen>, Box<hal::Error>>,
-        was_put: bool,
+        called: Called,
     ) {
         let now = self.clock.now();
         let Some(host) = self.hosts.get_mut(index) else { return };
@@ -106,6 +119,13 @@ impl Daemon {
         let again = std::mem::take(&mut host.firmware.again);
         let seen = match seen {
             Ok(seen) => seen,
+            Err(error) if matches!(called, Called::Put(_)) => {
+                // Whether anything answers there the next look says.
+                if host.firmware.not_put(now) {
+                    tracing::warn!(host = host.id, %error, "firmware mailbox of host does not take what is wished: trying again");
+                }
+                return;
+            }
             Err(error) => {
                 if host.firmware.lost(now) {
                     tracing::warn!(host = host.id, %error, "firmware mailbox of host not responding: showing its last report");
@@ -122,23 +142,41 @@ impl Daemon {
         if again {
             return self.look_at_firmware(index);
         }
-        match host_firmware::next(host.firmware.wishes(), &seen) {
-            Next::Nothing => {}
+        match host_firmware::next(host.firmware.wishes(), &host.firmware.record.superseded, &seen) {
+            Next::Nothing => {
+                if host.firmware.puts.worked() {
+                    tracing::info!(host = host.id, "firmware mailbox of host has what is wished again");
+                }
+            }
             // It took the wishes and does not show them.
-            Next::Put(_) if was_put => host.firmware.look_at = now + NOT_SHOWN,
+            Next::Put(_) if matches!(&called, Called::Put(put) if *put != seen.wishes) => {
+                if host.firmware.not_put(now) {
+                    tracing::warn!(
+                        host = host.id,
+                        "firmware mailbox of host does not show what is wished: trying again"
+                    );
+                }
+            }
+            Next::Put(_) if !host.firmware.puts.may(now) => {
+                host.firmware.look_at = host.firmware.look_at.min(host.firmware.puts.at());
+            }
             Next::Put(wishes) => {
                 let Some(path) = host.firmware.path.clone() else { return };
                 let Ok(putting) = Arc::clone(&host.firmware.putting).try_lock_owned() else {
-                    host.firmware.look_at = now + NOT_SHOWN;
+                    host.firmware.look_at = now + HELD;
                     return;
                 };
                 host.firmware.busy = true;
+                // From now on a boot may take it, whatever the mailbox answers.
+                host.firmware.untold &= wishes.is_none();
+                let called = Called::Put(wishes.as_ref().map(|wishes| wishes.id.clone()));
                 let asked = host.firmware.shown.known;
                 let back = self.back.clone();
                 tokio::spawn(async move {
-                    let seen = answered(path.put(wishes, asked)).await.map(Box::new).map_err(Box::new);
+                    let put = answered(path.patience(), path.put(wishes, asked));
+                    let seen = put.await.map(Box::new).map_err(Box::new);
                     drop(putting);
-                    let _ = back.send(Completion::FirmwareSeen { host: index, asked, seen, was_put: true });
+                    let _ = back.send(Completion::FirmwareSeen { host: index, asked, seen, called });
                 });
             }
             Next::Over(applied) => self.take_firmware_over(index, &applied),
@@ -161,7 +199,11 @@ impl Daemon {
         }
         // When what the first look finds came to be, nobody knows.
         let is_first = !std::mem::replace(&mut host.firmware.has_looked, true);
-        let stage = host.firmware.progress.note(seen.progress, (!is_first).then_some(wall));
+        let stage = host.firmware.progress.note(seen.progress, (!is_first).then_some(wall), now);
+        if host.status == v1::HostStatus::Off {
+            // Of a host that is off it is the boot before.
+            host.firmware.progress.off();
+        }
         let Some(stage) = stage.filter(|_| !is_first) else { return };
         if host.status == v1::HostStatus::Off {
             return;
@@ -175,7 +217,7 @@ impl Daemon {
         self.tell("host", id, "boot_progress", message, &By::default(), None);
     }
 
-    /// A boot has taken what was wished: that is stored in its place.
+    /// A boot has taken what was wished, or what had been before that: that is stored, with what is left.
     fn take_firmware_over(&mut self, index: usize, applied: &Applied) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let Some(host) = self.hosts.get_mut(index) else { return };
@@ -183,7 +225,9 @@ impl Daemon {
             return;
         }
         let mut record = host.firmware.record.clone();
-        let Some(taken) = firmware::take(&mut record, applied, wall) else { return };
+        let (report, fresh) = (host.firmware.shown.report.clone(), wire::new_op().to_string());
+        let taken = firmware::take(&mut record, applied, report.as_deref(), wall, fresh);
+        let Some(taken) = taken else { return };
         host.firmware.updating = true;
         let (bucket, key, revision) =
             (self.settings.clone(), firmware::key(&host.id), host.firmware.revision);
@@ -194,6 +238,9 @@ impl Daemon {
                 record,
                 revision: Some(revision),
                 taken: Some(taken),
+                taken_since: Vec::new(),
+                is_untold: false,
+                is_refused: false,
                 changed: None,
                 seen: Vec::new(),
             });
@@ -211,6 +258,10 @@ impl Daemon {
         let result = match result {
             Ok(carried) => {
                 (host.firmware.record, host.firmware.revision) = (carried.record, carried.revision);
+                host.firmware.untold = carried.is_untold;
+                if carried.is_refused {
+                    host.firmware.not_put(now);
+                }
                 if carried.taken.is_some() || carried.changed.is_some() {
                     host.updated = wall;
                 }
@@ -223,6 +274,9 @@ impl Daemon {
                 }
                 if let Some(changed) = carried.changed {
                     self.tell("host", id.clone(), "change", format!("{id}: {changed}"), &by, None);
+                }
+                for taken in carried.taken_since {
+                    self.tell("host", id.clone(), "change", taken.message(&id), &By::default(), None);
                 }
                 Ok(self.firmware_of(index))
             }

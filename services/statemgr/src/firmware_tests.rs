@@ -43,7 +43,14 @@ fn mailbox() -> FirmwareBox {
 }
 
 fn asked(has_looked: bool) -> Asked {
-    Asked { host: "system".into(), username: "alice".into(), at: AT, has_looked }
+    Asked {
+        host: "system".into(),
+        username: "alice".into(),
+        at: AT,
+        has_looked,
+        is_untold: false,
+        room: usize::MAX,
+    }
 }
 
 fn set(name: &str, value: Value) -> Wanted {
@@ -204,12 +211,12 @@ fn discarding_leaves_nothing_and_is_no_change_without_anything() {
     let made =
         decided(&FirmwareRecord::default(), None, set("Smt", Value::Boolean(false)), "a").unwrap().record;
     let discarded = decided(&made, None, Wanted::Discard, "b").unwrap();
-    assert!(discarded.changed.is_some() && discarded.record == FirmwareRecord::default());
+    assert!(discarded.changed.is_some() && discarded.record.pending.is_none());
     let again = decided(&discarded.record, None, Wanted::Discard, "c").unwrap();
     assert_eq!(again.changed, None);
     // The firmware may have gone since.
     let gone = decide(None, made, None, Wanted::Discard, &asked(false), "d".into()).unwrap();
-    assert_eq!(gone.record, FirmwareRecord::default());
+    assert_eq!(gone.record.pending, None);
 }
 
 #[test]
@@ -233,15 +240,108 @@ fn what_a_host_writes_of_refusals_is_bounded() {
         decided(&FirmwareRecord::default(), None, set("Smt", Value::Boolean(false)), "a").unwrap().record;
     let refusal = NotTaken { what: "é".repeat(200), why: format!("\u{1b}[2J{}", "x".repeat(2_000)) };
     let applied = Applied { id: "a".into(), not_taken: vec![refusal; 10_000] };
-    let taken = take(&mut record, &applied, AT).unwrap();
+    let taken = take(&mut record, &applied, None, AT, "b".into()).unwrap();
     assert!(taken.message("system").len() < 1_000, "{}", taken.message("system"));
     assert!(taken.message("system").contains("took 0 of 1"));
     let refusals = record.applied.clone().unwrap().refusals;
-    assert_eq!(refusals.len(), REFUSALS_MAX);
+    assert!(refusals.len() > 20 && refusals.len() < REFUSALS_MAX, "{}", refusals.len());
     assert!(refusals.iter().all(|refusal| refusal.what.len() <= NAME_MAX && refusal.why.len() <= TEXT_MAX));
     assert!(!refusals[0].why.contains('\u{1b}'));
     assert_eq!(record.pending, None);
-    assert_eq!(take(&mut record, &applied, AT), None, "once");
+    assert_eq!(take(&mut record, &applied, None, AT, "b".into()), None, "once");
+    // What has to be escaped counts as it is stored.
+    for (letter, count) in [("\"", 64), ("\u{202e}", 64), ("x", 64)] {
+        record.pending = Some(PendingRecord {
+            wishes: Wishes { id: "a".into(), ..Wishes::default() },
+            ..PendingRecord::default()
+        });
+        let refusal = NotTaken { what: "A".into(), why: letter.repeat(512) };
+        let applied = Applied { id: "a".into(), not_taken: vec![refusal; count] };
+        assert!(take(&mut record, &applied, None, AT, "b".into()).is_some());
+        let refusals = record.applied.clone().unwrap().refusals;
+        let bytes = serde_json::to_vec(&refusals).unwrap().len();
+        assert!(!refusals.is_empty() && bytes <= REFUSALS_BYTES + 2 * REFUSALS_MAX, "{bytes}");
+        assert!(refusals.iter().all(|refusal| !refusal.why.contains('\u{202e}')));
+    }
+}
+
+#[test]
+fn what_is_stored_fits_into_a_value_of_the_bucket_whatever_clients_and_hosts_write() {
+    let text = |n: usize| Value::Text(format!("{n}{}", "\"".repeat(115)));
+    let mut many = report();
+    let kind = Kind::Text { shortest: 0, longest: 512 };
+    let one = Attribute {
+        kind,
+        current: Value::Text(String::new()),
+        default: Value::Text(String::new()),
+        ..many.attributes.remove(0)
+    };
+    many.attributes = (0..96).map(|n| Attribute { name: format!("A{n}"), ..one.clone() }).collect();
+    let mut record = FirmwareRecord::default();
+    for round in 0..40 {
+        let attributes = (0..90).map(|n| (format!("A{n}"), text(100 + round))).collect();
+        let change = Change {
+            attributes,
+            to_defaults: true,
+            reset_keys: Some(ResetKeys::DeleteAll),
+            ..Change::default()
+        };
+        let wanted = Wanted::Change { change: Box::new(change), condition: String::new() };
+        record = decide(Some(&many), record, None, wanted, &asked(true), round.to_string()).unwrap().record;
+    }
+    let refusal = NotTaken { what: "A".into(), why: "\"".repeat(512) };
+    let applied = Applied { id: "38".into(), not_taken: vec![refusal; 64] };
+    assert!(take(&mut record, &applied, Some(&many), AT, "x".into()).is_some());
+    let largest = serde_json::to_vec(&record).unwrap().len();
+    assert!(largest > WISHES_BYTES && largest < 96 * 1024, "{largest}");
+}
+
+#[test]
+fn a_boot_that_took_what_was_replaced_is_learned_of_and_nothing_of_it_counts_again() {
+    let mut host = mailbox();
+    let keys = Change { reset_keys: Some(ResetKeys::DeleteAll), ..Change::default() };
+    let keys = Wanted::Change { change: Box::new(keys), condition: String::new() };
+    let first = decided(&FirmwareRecord::default(), Some(&host.seen(1)), keys, "a").unwrap().record;
+    host.put(wishes(&first).cloned());
+    // The host takes it after it was looked at.
+    let seen = host.seen(1);
+    let second = decided(&first, Some(&seen), set("Smt", Value::Boolean(false)), "b").unwrap().record;
+    assert_eq!(wishes(&second).unwrap().reset_keys, Some(ResetKeys::DeleteAll));
+    assert!(host.boot());
+    let third = decided(&second, Some(&host.seen(1)), set("Retries", Value::Integer(4)), "c").unwrap();
+    let message = third.taken.unwrap().message("system");
+    assert_eq!(
+        message,
+        "system: a boot took 1 of 1 firmware settings that had been wished before that was changed"
+    );
+    let left = wishes(&third.record).unwrap();
+    assert_eq!((left.id.as_str(), left.reset_keys, left.attributes.len()), ("c", None, 2));
+    assert_eq!(third.record.applied.as_ref().unwrap().id, "a");
+    // Of what was discarded it is learned as well.
+    let discarded = decided(&first, None, Wanted::Discard, "d").unwrap().record;
+    let mut record = discarded.clone();
+    let taken = take(&mut record, host.applied.as_ref().unwrap(), None, AT, "e".into());
+    assert!(taken.is_some() && record.pending.is_none() && record.superseded.is_empty());
+    // What was never given to a mailbox no boot has taken.
+    let asked = Asked { is_untold: true, ..asked(true) };
+    let untold = decide(Some(&report()), first, None, set("Smt", Value::Boolean(false)), &asked, "f".into());
+    assert_eq!(untold.unwrap().record.superseded, []);
+}
+
+#[test]
+fn a_mailbox_says_how_much_it_takes() {
+    let asked = Asked { room: 200, ..asked(true) };
+    let decided = |value: &str| {
+        let mut report = report();
+        report.attributes[2].read_only = false;
+        report.attributes[2].kind = Kind::Text { shortest: 0, longest: 512 };
+        let wanted = set("Version", Value::Text(value.to_owned()));
+        decide(Some(&report), FirmwareRecord::default(), None, wanted, &asked, "a".into())
+    };
+    assert!(decided("short").is_ok());
+    let status = decided(&"x".repeat(100)).unwrap_err();
+    assert_eq!((status.code, status.fields()[0].0.as_str()), (Code::InvalidArgument, "attributes"));
+    assert!(status.fields()[0].1.contains("200"), "{status}");
 }
 
 #[test]
@@ -325,7 +425,7 @@ fn a_boot_is_watched_each_second_until_the_system_runs_or_for_ten_minutes() {
     assert!(!firmware.is_due(at(601), true));
     firmware.begun(at(700));
     let running = host_firmware::Progress { boot: 1, stage: host_firmware::Stage::OsRunning };
-    firmware.progress.note(Some(running), None);
+    firmware.progress.note(Some(running), None, at(700));
     assert!(!firmware.is_due(at(701), true));
     // One that is away is asked at pauses that grow.
     firmware.progress.off();
@@ -345,6 +445,6 @@ fn what_the_mailbox_is_given_follows_from_what_is_stored() {
     let made =
         decided(&FirmwareRecord::default(), None, set("Smt", Value::Boolean(false)), "a").unwrap().record;
     let host = mailbox();
-    assert_eq!(host_firmware::next(wishes(&made), &host.seen(1)), Next::Put(wishes(&made).cloned()));
-    assert_eq!(host_firmware::next(None, &host.seen(1)), Next::Nothing);
+    assert_eq!(host_firmware::next(wishes(&made), &[], &host.seen(1)), Next::Put(wishes(&made).cloned()));
+    assert_eq!(host_firmware::next(None, &[], &host.seen(1)), Next::Nothing);
 }

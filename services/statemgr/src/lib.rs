@@ -31,6 +31,7 @@
     )
 )]
 
+mod attempts;
 mod boot;
 mod chassis;
 mod config;

@@ -9,8 +9,6 @@ use crate::boot;
 use crate::shell::{By, Completion, Daemon, Update, Updated};
 use crate::store::Settings;
 
-/// Pause after a mailbox that did not answer.
-const AWAY: Millis = Millis::from_secs(1);
 /// Pause after a store that did not take that an override is used up.
 const NOT_STORED: Millis = Millis::from_secs(10);
 
@@ -58,15 +56,22 @@ impl Daemon {
         let again = std::mem::take(&mut host.boot.again);
         let mailbox = match mailbox {
             Ok(mailbox) => mailbox,
+            Err(error) if was_put => {
+                // Whether anything answers there the next look says.
+                if host.boot.not_put(now) {
+                    tracing::warn!(host = host.id, %error, "boot mailbox of host does not take the boot override: trying again");
+                }
+                return;
+            }
             Err(error) => {
-                if !std::mem::replace(&mut host.boot.away, true) {
+                if host.boot.looks.failed(now) {
                     tracing::warn!(host = host.id, %error, "boot mailbox of host not responding");
                 }
-                host.boot.look_at = now + AWAY;
+                host.boot.look_at = host.boot.looks.at();
                 return;
             }
         };
-        if std::mem::take(&mut host.boot.away) {
+        if host.boot.looks.worked() {
             tracing::info!(host = host.id, "boot mailbox of host responds again");
         }
         let stored = host.settings.boot_override.as_ref();
@@ -80,9 +85,23 @@ impl Daemon {
         }
         let setting = stored.map(boot::setting).unwrap_or_default();
         match boot_override::next(&setting, &mailbox) {
-            Next::Nothing => {}
+            Next::Nothing => {
+                if host.boot.puts.worked() {
+                    tracing::info!(host = host.id, "boot mailbox of host has the boot override again");
+                }
+            }
             // It took the order and does not show it.
-            Next::Put(_) if was_put => host.boot.look_at = now + AWAY,
+            Next::Put(_) if was_put => {
+                if host.boot.not_put(now) {
+                    tracing::warn!(
+                        host = host.id,
+                        "boot mailbox of host does not show the boot override: trying again"
+                    );
+                }
+            }
+            Next::Put(_) if !host.boot.puts.may(now) => {
+                host.boot.look_at = host.boot.look_at.min(host.boot.puts.at());
+            }
             Next::Put(order) => {
                 let Some(path) = host.boot.path.clone() else { return };
                 host.boot.busy = true;

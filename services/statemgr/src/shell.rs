@@ -26,6 +26,7 @@ use crate::chassis::Chassis;
 use crate::config::Config;
 use crate::controller::{self, Controller, Evidence, Start};
 use crate::firmware::Taken;
+use crate::firmware_look::Called;
 use crate::host::Host;
 use crate::store::{
     self, BootRecord, ChassisRecord, ControllerRecord, Damage, FirmwareRecord, HostRecord, IntentRecord,
@@ -103,13 +104,12 @@ pub(crate) enum Completion {
         mailbox: Result<Mailbox, Box<hal::Error>>,
         was_put: bool,
     },
-    /// The mailbox of the settings of a host's firmware has answered; `asked`: the revision of the report that was known then; `was_put`: to wishes put
-    /// there.
+    /// The mailbox of the settings of a host's firmware has answered; `asked`: the revision of the report that was known then.
     FirmwareSeen {
         host: usize,
         asked: u64,
         seen: Result<Box<Seen>, Box<hal::Error>>,
-        was_put: bool,
+        called: Called,
     },
     FirmwareUpdated(Box<FirmwareUpdate>),
 }
@@ -140,6 +140,12 @@ pub(crate) struct Carried {
     pub(crate) revision: Option<u64>,
     /// A boot had taken what was wished before.
     pub(crate) taken: Option<Taken>,
+    /// Boots took something while it was put into the mailbox.
+    pub(crate) taken_since: Vec<Taken>,
+    /// What is wished now was never given to the mailbox.
+    pub(crate) is_untold: bool,
+    /// The mailbox refused it, or does not show it.
+    pub(crate) is_refused: bool,
     /// What is told of the change; `None`: nothing changed.
     pub(crate) changed: Option<String>,
     /// What the mailbox showed meanwhile, each with the revision that was asked with.
@@ -660,8 +666,8 @@ impl Daemon {
             }
             Completion::Updated(update) => self.updated(*update),
             Completion::Mailbox { host, mailbox, was_put } => self.mailbox_answered(host, mailbox, was_put),
-            Completion::FirmwareSeen { host, asked, seen, was_put } => {
-                self.firmware_seen(host, asked, seen, was_put);
+            Completion::FirmwareSeen { host, asked, seen, called } => {
+                self.firmware_seen(host, asked, seen, called);
             }
             Completion::FirmwareUpdated(update) => self.firmware_updated(*update),
         }
@@ -811,7 +817,7 @@ impl Daemon {
         }
         let (now, clocks) = (self.clock.now(), self.clocks());
         let Some(host) = self.hosts.get_mut(index) else { return };
-        host.firmware.begun(now);
+        host.firmware.restarted(now);
         let by_policy = host.desired.intent().is_some_and(|intent| intent.origin != desired::Origin::Client);
         let cause = match cause {
             v1::HostRebootCause::Command if by_policy => v1::HostRebootCause::RestorePolicy,

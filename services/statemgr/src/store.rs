@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use host_firmware::{NotTaken, Wishes};
+use host_firmware::{NotTaken, Superseded, Wishes};
 use ipc::{Bucket, Json, StateError, Value, ValueError};
 use power::OpId;
 use prost::Message;
@@ -154,6 +154,9 @@ pub(crate) struct FirmwareRecord {
     /// The last boot that took what was wished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) applied: Option<AppliedRecord>,
+    /// What was wished before and is no longer, and a boot may take or have taken all the same: oldest first, bounded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) superseded: Vec<Superseded>,
 }
 
 /// What is wished, and who last wished something of that.
@@ -788,6 +791,7 @@ mod tests {
                 learned_ms: 2,
                 refusals: vec![NotTaken { what: "Retries".into(), why: "no".into() }],
             }),
+            superseded: Vec::new(),
         };
         frozen(
             &firmware,
@@ -795,6 +799,16 @@ mod tests {
             &[
                 r#"{"pending":{"wishes":{"id":"a","attributes":{"Smt":false},"more":[]},"username":"alice","wished_ms":3},"applied":{"id":"b","learned_ms":2,"refusals":[{"what":"Retries","why":"no"}],"more":1}}"#,
             ],
+        );
+        let earlier = Wishes { id: "c".into(), to_defaults: true, ..Wishes::default() };
+        let firmware = FirmwareRecord {
+            superseded: vec![Superseded { wishes: earlier, wished: 1 }],
+            ..FirmwareRecord::default()
+        };
+        frozen(
+            &firmware,
+            r#"{"superseded":[{"wishes":{"id":"c","to_defaults":true,"attributes":{},"boot_order":null,"boot_options":{},"secure_boot":null,"reset_keys":null},"wished":1}]}"#,
+            &[r#"{"superseded":[{"wishes":{"id":"c","to_defaults":true},"wished":1,"more":1}]}"#],
         );
     }
 

@@ -242,12 +242,108 @@ async fn away_and_back(away: Reach) {
     let status = get(&bench).await.expect_err("nobody knows");
     assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, "FIRMWARE_UNREACHABLE"));
     assert_eq!(bench.host().await.firmware_settings, None);
+    let list =
+        bench.client.call(service::LIST_HOST_FIRMWARE, &v1::ListHostFirmwareRequest {}, &context()).await;
+    let list = list.expect("a list");
+    assert_eq!((list.firmware.len(), list.unknown, list.left_out.len()), (0, vec!["system".to_owned()], 0));
     firmware.set(Reach::Answers);
     until_pending(&firmware, Some(&wished.pending_id)).await;
     let back = known(&bench).await;
     assert_eq!(back.pending_id, wished.pending_id);
     assert!(firmware.boot());
     until(&bench, "through with it", |firmware| firmware.pending_id.is_empty()).await;
+}
+
+/// Waits for an event of a change that says this.
+async fn until_told(events: &mut Events, words: &str) {
+    while !told(events).await.message.contains(words) {}
+}
+
+const OF_BEFORE: &str = "a boot took 1 of 1 firmware settings that had been wished before that was changed";
+
+#[tokio::test]
+async fn keys_are_reset_once_although_a_boot_takes_them_while_more_is_wished() {
+    let (bench, firmware) = bench(on()).await;
+    let watcher = bench.bus.client("eventlog").await;
+    let mut events = watcher.subscribe_events("event.host.system.change").await.expect("subscribed");
+    let keys = v1::UpdateHostFirmwareRequest {
+        secure_boot_keys_action: v1::SecureBootKeysAction::DeleteAll.into(),
+        ..v1::UpdateHostFirmwareRequest::default()
+    };
+    let first = update(&bench, keys).await.expect("wished");
+    firmware.boot_before_put();
+    let wished = update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("wished");
+    // It is answered with what is so then: the boot took the keys, and the rest is pending.
+    let secure = wished.secure_boot.expect("secure boot");
+    assert_eq!(secure.pending_keys_action(), v1::SecureBootKeysAction::Unspecified);
+    assert_eq!(secure.mode(), v1::SecureBootMode::Setup);
+    assert!(wished.applied_at.is_some() && wished.pending_id != first.pending_id);
+    assert_eq!(firmware.pending().as_ref(), Some(&wished.pending_id));
+    until_told(&mut events, OF_BEFORE).await;
+    assert!(firmware.boot());
+    assert_eq!((firmware.keys(), firmware.current("Smt")), (1, Value::Boolean(false)));
+    until(&bench, "through with it", |firmware| firmware.pending_id.is_empty()).await;
+    assert!(!firmware.boot());
+}
+
+#[tokio::test]
+async fn what_a_boot_took_after_it_was_discarded_is_told_whoever_dies_between() {
+    let (mut bench, firmware) = bench(quick()).await;
+    let watcher = bench.bus.client("eventlog").await;
+    let mut events = watcher.subscribe_events("event.host.system.change").await.expect("subscribed");
+    update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("wished");
+    firmware.set(Reach::Refuses);
+    let left = discard(&bench).await.expect("stored");
+    assert_eq!((left.pending_id.as_str(), left.applied_at), ("", None));
+    assert!(firmware.boot(), "it was not told");
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    firmware.set(Reach::Answers);
+    let taken = until(&bench, "told", |firmware| firmware.applied_at.is_some()).await;
+    assert_eq!(taken.attributes[0].current, Some(v1::FirmwareValue { value: Some(Wire::Boolean(false)) }));
+    until_told(&mut events, OF_BEFORE).await;
+    until_pending(&firmware, None).await;
+}
+
+#[tokio::test]
+async fn what_a_mailbox_refuses_is_tried_again_at_pauses_that_grow_and_it_is_not_away() {
+    let (bench, firmware) = bench(on()).await;
+    firmware.set(Reach::RefusesPuts);
+    let wished = update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("stored");
+    let tried = async {
+        while firmware.puts().len() < 4 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), tried).await.expect("tried again");
+    let puts = firmware.puts();
+    let pauses: Vec<Duration> = puts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    for (pause, least) in pauses.iter().zip([1_000, 2_000, 4_000]) {
+        // The clock of statemgr counts whole milliseconds.
+        assert!(*pause + Duration::from_millis(20) >= Duration::from_millis(least), "{pauses:?}");
+    }
+    let shown = get(&bench).await.expect("shown");
+    assert_eq!((shown.stale, &shown.pending_id), (false, &wished.pending_id), "what it shows counts");
+    assert_eq!(firmware.pending(), None);
+    firmware.set(Reach::Answers);
+    until_pending(&firmware, Some(&wished.pending_id)).await;
+}
+
+#[tokio::test]
+async fn more_than_the_way_there_takes_is_refused_without_effect() {
+    let firmware = Firmware::reported();
+    firmware.has_room(170);
+    let bench = Bench::with_firmware(on(), Some(firmware.clone())).await;
+    known(&bench).await;
+    let before = update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("it fits");
+    let more = v1::UpdateHostFirmwareRequest {
+        boot_options_enabled: [("Boot0000".to_owned(), false), ("Boot0001".to_owned(), false)].into(),
+        ..wish("Retries", Wire::Integer(5))
+    };
+    let status = update(&bench, more).await.expect_err("too much");
+    assert_eq!((status.code, status.fields()[0].0.as_str()), (Code::InvalidArgument, "attributes"));
+    assert_eq!(get(&bench).await.expect("shown"), before);
+    assert_eq!(firmware.pending(), Some(before.pending_id));
 }
 
 #[tokio::test]
@@ -295,6 +391,41 @@ async fn how_far_a_boot_is_is_told_and_gone_when_the_host_is_off() {
     let host = bench.until_status(v1::HostStatus::Off).await;
     assert_eq!(host.boot_progress, None, "although the mailbox still shows it");
     assert_eq!(host.firmware_settings.expect("settings").boot_order, ["Boot0000", "Boot0001"]);
+}
+
+#[tokio::test]
+async fn a_restart_ends_the_boot_that_was_seen_although_the_mailbox_still_shows_it() {
+    let (bench, firmware) = bench(on()).await;
+    bench.until_status(v1::HostStatus::On).await;
+    let mut events =
+        bench.client.subscribe_events("event.host.system.boot_progress").await.expect("subscribed");
+    for boot in 1..=2 {
+        let restart = bench.change(v1::HostAction::ForceRestart).await.expect("accepted");
+        bench.until_ended(&restart.operation_id).await;
+        let is_over = async {
+            while bench.host().await.boot_progress.is_some() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), is_over).await.expect("over");
+        // It is watched again.
+        firmware.write(|host| host.progress = Some(Progress { boot, stage: Stage::OsRunning }));
+        assert_eq!(told(&mut events).await.message, "system: boot: complete");
+    }
+}
+
+#[tokio::test]
+async fn what_is_seen_while_a_host_is_off_is_not_its_next_boot() {
+    let firmware = Firmware::reported();
+    // The controller starts while the host is off, and its mailbox has the boot before.
+    firmware.write(|host| host.progress = Some(Progress { boot: 7, stage: Stage::OsRunning }));
+    let bench = Bench::with_firmware(quick(), Some(firmware.clone())).await;
+    bench.until_status(v1::HostStatus::Off).await;
+    known(&bench).await;
+    let start = bench.change(v1::HostAction::On).await.expect("accepted");
+    bench.until_ended(&start.operation_id).await;
+    let host = bench.until_status(v1::HostStatus::On).await;
+    assert_eq!(host.boot_progress, None);
 }
 
 /// What no release can read.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::Fault;
 use crate::privilege::entity;
 use crate::resource::{Names, Resource};
-use crate::world::World;
+use crate::world::{ATTRIBUTE_REGISTRY, World};
 
 use super::{bios, name, said};
 
@@ -25,11 +25,14 @@ pub(super) static REGISTRY: Resource = Resource::new(
 
 /// The ids of the registries there are; none while nobody knows. They stay; what a registry says has a version.
 pub(super) fn ids(world: &World) -> Vec<String> {
-    let all = world.firmware().map(|answer| answer.firmware.as_slice()).unwrap_or_default();
-    all.iter()
-        .filter(|one| !one.attributes.is_empty())
-        .map(|one| format!("{}{}", bios::REGISTRY, one.host_name))
-        .collect()
+    let hosts = world.hosts().map(|answer| answer.hosts.as_slice()).unwrap_or_default();
+    let named = |host: &v1::Host| format!("{ATTRIBUTE_REGISTRY}{}", host.name);
+    hosts.iter().filter(|host| has_attributes(host)).map(named).collect()
+}
+
+/// Whether the firmware of a system has settings, as statemgr says with the system: nobody waits for what they are.
+fn has_attributes(host: &v1::Host) -> bool {
+    host.firmware_settings.as_ref().is_some_and(|settings| settings.has_attributes)
 }
 
 /// The name of a registry with its version, without errata (DSP0268, `MessageRegistryFile.Registry`), if there is one of that id.
@@ -37,11 +40,14 @@ pub(super) fn ids(world: &World) -> Vec<String> {
 /// # Errors
 /// That of statemgr.
 pub(super) fn versioned(world: &World, id: &str) -> Result<Option<String>, Fault> {
-    Ok(of(world, id)?.map(|_| format!("{id}.{VERSION}")))
+    let host = id.strip_prefix(ATTRIBUTE_REGISTRY).map(|host| world.host(host)).transpose()?.flatten();
+    // A system that is not known to have any may have them: nobody knows that before its firmware has answered.
+    let is_there = host.is_some_and(has_attributes) || of(world, id)?.is_some();
+    Ok(is_there.then(|| format!("{id}.{VERSION}")))
 }
 
 fn of<'w>(world: &'w World, id: &str) -> Result<Option<&'w v1::HostFirmware>, Fault> {
-    let Some(host) = id.strip_prefix(bios::REGISTRY) else { return Ok(None) };
+    let Some(host) = id.strip_prefix(ATTRIBUTE_REGISTRY) else { return Ok(None) };
     Ok(world.firmware_of(host)?.filter(|firmware| !firmware.attributes.is_empty()))
 }
 

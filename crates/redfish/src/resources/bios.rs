@@ -10,14 +10,12 @@ use crate::body::{as_text, is_annotation};
 use crate::message::base;
 use crate::privilege::entity;
 use crate::resource::{Action, Change, Deed, Given, Kind, Names, Patch, Property, Resource, link, pointer};
-use crate::world::{Call, Need, World};
+use crate::world::{ATTRIBUTE_REGISTRY as REGISTRY, Call, Need, World};
 use crate::{Fault, Message};
 
 use super::name;
 
 const KIND: &str = "Bios.v1_2_0.Bios";
-/// What the ids of the registries of attributes begin with; what follows is the system.
-pub(super) const REGISTRY: &str = "BiosAttributeRegistry.";
 /// The name of the resource that takes other settings.
 const SETTINGS_NAME: &str = "Settings";
 const ATTRIBUTES: &str = "Attributes";

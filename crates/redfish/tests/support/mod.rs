@@ -29,6 +29,8 @@ pub struct Bench {
     pub closed: Vec<String>,
     /// How what is measured and what cools is.
     pub rollup: Option<Arc<redfish::Rollup>>,
+    /// What the firmware of each host has reported; another host's has not.
+    pub firmware: Vec<v1::HostFirmware>,
 }
 
 pub fn asker(name: &str, role: auth::Role) -> Asker {
@@ -340,6 +342,7 @@ impl Bench {
             asked: Vec::new(),
             closed: Vec::new(),
             rollup: None,
+            firmware: Vec::new(),
         };
         bench.fill();
         bench
@@ -466,8 +469,7 @@ impl Bench {
             firmware_settings: Some(firmware_summary()),
             ..v1::Host::default()
         };
-        let firmware = vec![firmware("system")];
-        self.say("rpc.HostFirmwareService.ListHostFirmware", &v1::ListHostFirmwareResponse { firmware });
+        self.firmware = vec![firmware("system")];
         self.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
         let chassis = v1::Chassis {
             name: "chassis".into(),
@@ -831,7 +833,7 @@ impl Bench {
                     assert!(!needs.is_empty());
                     for need in needs {
                         let call = exchange.call_for(need);
-                        let answer = self.answer(call.method.subject);
+                        let answer = self.read(&call);
                         self.asked.push(call);
                         exchange.filled(need, answer.as_deref().map_err(Clone::clone));
                     }
@@ -853,6 +855,20 @@ impl Bench {
             };
         }
         panic!("{} {path} has no end", method.name());
+    }
+
+    /// What is answered to be shown. Of the firmware of each host another thing is, unless it is said or refused of all.
+    fn read(&self, call: &Call) -> Result<Vec<u8>, Fault> {
+        let subject = call.method.subject;
+        if subject != "rpc.HostFirmwareService.GetHostFirmware" || self.answers.contains_key(subject) {
+            return self.answer(subject);
+        }
+        let request = v1::GetHostFirmwareRequest::decode(call.request.as_slice()).unwrap();
+        let firmware = self.firmware.iter().find(|firmware| firmware.host_name == request.host_name);
+        let none =
+            || Fault { reason: "NOT_REPORTED".into(), ..Fault::new(Code::NotFound, "it has not reported") };
+        let firmware = Some(firmware.ok_or_else(none)?.clone());
+        Ok(v1::GetHostFirmwareResponse { firmware }.encode_to_vec())
     }
 
     fn answer(&self, subject: &str) -> Result<Vec<u8>, Fault> {

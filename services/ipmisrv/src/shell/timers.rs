@@ -20,10 +20,10 @@ impl Shell {
         saved.restore(self.clock.now(), &mut self.watch, &mut self.boot);
     }
 
-    /// Keeps it as it is now, for the next one.
-    pub(super) fn save_timers(&mut self) {
+    /// Keeps it as it is now, for the next one. Whether it is kept.
+    pub(super) fn save_timers(&mut self) -> bool {
         let reboots = || Machine::of(&self.model.snapshot()).and_then(|machine| machine.reboots());
-        self.timers.save(Timers::of(&self.watch, &self.boot, self.progress.last, reboots));
+        self.timers.save(Timers::of(&self.watch, &self.boot, self.progress.last, reboots))
     }
 
     /// Whether the bus is away, or was since this was looked at last: what was told meanwhile nobody heard, so the watchdog stops. It is looked at before

@@ -64,14 +64,19 @@ impl Shell {
     ) -> Result<(v1::HostWatchdog, Option<String>), Status> {
         let (name, now) = (self.machine_name()?, self.clock.now());
         let changed = host_watchdog::changed(&self.watch.timer, now, &name, request)?;
-        let text = changed.map(|(timer, text)| {
-            self.watch.change(timer);
-            // What its answer says is so for the next process of this daemon as well.
-            self.save_timers();
-            tracing::info!(host = name, "{text}");
-            text
-        });
-        Ok((host_watchdog::told(&self.watch.timer, now, &name), text))
+        let Some((timer, text)) = changed else {
+            return Ok((host_watchdog::told(&self.watch.timer, now, &name), None));
+        };
+        let before = (self.watch.timer, self.watch.resumes, self.watch.pursuit.clone());
+        self.watch.change(timer);
+        // What its answer says is so for the next process of this daemon as well, or it is not so at all.
+        if !self.save_timers() {
+            (self.watch.timer, self.watch.resumes, self.watch.pursuit) = before;
+            let text = "the watchdog timer is as it was: how it is set cannot be kept for a restart of ipmisrv; see its log";
+            return Err(Status::unavailable(text));
+        }
+        tracing::info!(host = name, "{text}");
+        Ok((host_watchdog::told(&self.watch.timer, now, &name), Some(text)))
     }
 
     /// The timer's interrupt, or its end.

@@ -17,6 +17,7 @@ use schema::rpc::host_service;
 use schema::v1alpha1 as v1;
 use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use units::Millis;
 
 pub(crate) struct Bench {
@@ -35,7 +36,31 @@ pub(crate) struct Bench {
 
 /// A firmware with a mailbox: it does what one has to do, when it is told to boot.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Firmware(Arc<Mutex<(FirmwareBox, Reach)>>);
+pub(crate) struct Firmware(Arc<Mutex<Inside>>);
+
+/// What it has, and how its mailbox is.
+#[derive(Debug, Default)]
+struct Inside {
+    host: FirmwareBox,
+    reach: Reach,
+    /// The next call that puts something there finds that a boot was quicker.
+    boot_before_put: bool,
+    /// When something was to be put there.
+    puts: Vec<Instant>,
+    /// How often a boot reset the keys of secure boot.
+    keys: usize,
+    /// Most bytes of wishes; `None`: as a mailbox that says nothing.
+    room: Option<usize>,
+}
+
+impl Inside {
+    fn boot(&mut self) -> bool {
+        let is_of_keys = self.host.pending().is_some_and(|wishes| wishes.reset_keys.is_some());
+        let is_taken = self.host.boot();
+        self.keys += usize::from(is_taken && is_of_keys);
+        is_taken
+    }
+}
 
 /// What its mailbox does with calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +69,8 @@ pub(crate) enum Reach {
     Answers,
     Refuses,
     Hangs,
+    /// It is looked at, and takes nothing.
+    RefusesPuts,
 }
 
 impl Firmware {
@@ -54,18 +81,38 @@ impl Firmware {
         new
     }
 
-    fn lock(&self) -> MutexGuard<'_, (FirmwareBox, Reach)> {
+    fn lock(&self) -> MutexGuard<'_, Inside> {
         self.0.lock().expect("no panic")
     }
 
     /// What the host's side does.
     pub(crate) fn write<T>(&self, write: impl FnOnce(&mut FirmwareBox) -> T) -> T {
-        write(&mut self.lock().0)
+        write(&mut self.lock().host)
     }
 
     /// A boot: whether it took anything.
     pub(crate) fn boot(&self) -> bool {
-        self.write(FirmwareBox::boot)
+        self.lock().boot()
+    }
+
+    /// A boot comes just before the next call that puts something into the mailbox.
+    pub(crate) fn boot_before_put(&self) {
+        self.lock().boot_before_put = true;
+    }
+
+    /// How often a boot reset the keys of secure boot.
+    pub(crate) fn keys(&self) -> usize {
+        self.lock().keys
+    }
+
+    /// When something was to be put into the mailbox.
+    pub(crate) fn puts(&self) -> Vec<Instant> {
+        self.lock().puts.clone()
+    }
+
+    /// The mailbox takes so many bytes of wishes.
+    pub(crate) fn has_room(&self, bytes: usize) {
+        self.lock().room = Some(bytes);
     }
 
     /// The id of what lies in the mailbox for the next boot.
@@ -83,13 +130,13 @@ impl Firmware {
 
     /// What the mailbox does with calls from now on.
     pub(crate) fn set(&self, reach: Reach) {
-        self.lock().1 = reach;
+        self.lock().reach = reach;
     }
 
     async fn reached<T>(&self, call: impl FnOnce(&mut FirmwareBox) -> T) -> Result<T, hal::Error> {
-        let reach = self.lock().1;
+        let reach = self.lock().reach;
         match reach {
-            Reach::Answers => Ok(self.write(call)),
+            Reach::Answers | Reach::RefusesPuts => Ok(self.write(call)),
             Reach::Refuses => Err(hal::Error::Unavailable { what: "the firmware".to_owned() }),
             Reach::Hangs => std::future::pending().await,
         }
@@ -98,11 +145,26 @@ impl Firmware {
 
 #[async_trait::async_trait]
 impl FirmwareMailbox for Firmware {
+    fn room(&self) -> usize {
+        self.lock().room.unwrap_or(24 * 1024)
+    }
+
     async fn look(&self, known: u64) -> Result<Seen, hal::Error> {
         self.reached(|host| host.seen(known)).await
     }
 
     async fn put(&self, wishes: Option<Wishes>, known: u64) -> Result<Seen, hal::Error> {
+        {
+            let mut inside = self.lock();
+            inside.puts.push(Instant::now());
+            if inside.reach == Reach::RefusesPuts {
+                let what = "the mailbox".to_owned();
+                return Err(hal::Error::Invalid { what, reason: "it has no room".to_owned() });
+            }
+            if std::mem::take(&mut inside.boot_before_put) {
+                inside.boot();
+            }
+        }
         let put = move |host: &mut FirmwareBox| {
             host.put(wishes);
             host.seen(known)

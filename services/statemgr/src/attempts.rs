@@ -1,0 +1,74 @@
+//! Something that is tried until it works, at pauses that grow.
+
+use units::{Millis, Mono};
+
+/// Pause after the first attempt that failed; the next one is twice as long.
+const FIRST: Millis = Millis::from_secs(1);
+
+/// How attempts at one thing went.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempts {
+    /// The last one failed.
+    failed: bool,
+    pause: Millis,
+    /// The longest pause.
+    most: Millis,
+    /// Not before then.
+    at: Mono,
+}
+
+impl Attempts {
+    /// None yet; `most`: the longest pause.
+    pub(crate) fn new(most: Millis) -> Self {
+        Self { failed: false, pause: FIRST, most, at: Mono::default() }
+    }
+
+    /// One has failed. Whether that is news.
+    pub(crate) fn failed(&mut self, now: Mono) -> bool {
+        let is_news = !std::mem::replace(&mut self.failed, true);
+        if is_news {
+            self.pause = FIRST.min(self.most);
+        }
+        self.at = now + self.pause;
+        self.pause = (self.pause * 2).min(self.most);
+        is_news
+    }
+
+    /// One has worked. Whether that is news.
+    pub(crate) fn worked(&mut self) -> bool {
+        self.at = Mono::default();
+        std::mem::take(&mut self.failed)
+    }
+
+    /// Whether it may be tried.
+    pub(crate) fn may(&self, now: Mono) -> bool {
+        self.at <= now
+    }
+
+    /// When it may be tried next.
+    pub(crate) fn at(&self) -> Mono {
+        self.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_while_it_fails_and_each_turn_is_news_once() {
+        let mut attempts = Attempts::new(Millis::from_secs(5));
+        let now = Mono::from_millis(7_000);
+        assert!(attempts.may(now) && !attempts.worked());
+        for round in 0..2 {
+            let mut pauses = Vec::new();
+            for _ in 0..5 {
+                assert_eq!(attempts.failed(now), pauses.is_empty(), "round {round}");
+                assert!(!attempts.may(now) && attempts.may(attempts.at()));
+                pauses.push((attempts.at() - now).as_secs());
+            }
+            assert_eq!(pauses, [1, 2, 4, 5, 5]);
+            assert!(attempts.worked() && attempts.may(now) && !attempts.worked());
+        }
+    }
+}
