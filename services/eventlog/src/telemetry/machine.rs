@@ -458,7 +458,8 @@ impl Watch {
             .iter()
             .zip(values)
             .flat_map(|(id, value)| thresholds.iter().map(move |at| (id, value, at)));
-        for (state, (id, value, (level, at))) in self.states.iter_mut().zip(places) {
+        let mut states = std::mem::take(&mut self.states);
+        for (state, (id, value, (level, at))) in states.iter_mut().zip(places) {
             let Crossing::Fires { beyond } = state.value(now, value, at) else { continue };
             if !self.may_fire(now, all) {
                 self.missed = self.missed.saturating_add(1);
@@ -478,6 +479,7 @@ impl Watch {
             let reports = if has_reports { trigger.report_definitions.clone() } else { Vec::new() };
             fired.push(Fired { what, name: trigger.name.clone(), reports });
         }
+        self.states = states;
     }
 }
 
