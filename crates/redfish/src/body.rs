@@ -395,10 +395,11 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
                 Err(Wrong::Type)
             } else if !list.iter().all(is_known) {
                 Err(Wrong::List)
-            } else if list
-                .iter()
-                .enumerate()
-                .any(|(at, item)| list.iter().skip(at + 1).any(|other| other == item))
+            } else if list.is_empty()
+                || list
+                    .iter()
+                    .enumerate()
+                    .any(|(at, item)| list.iter().skip(at + 1).any(|other| other == item))
             {
                 Err(Wrong::Format)
             } else {

@@ -101,7 +101,8 @@ fn entry(at: usize, attribute: &v1::FirmwareAttribute) -> Value {
         "HelpText": said(Some(attribute.help.as_str())),
         "MenuPath": is_menu(&attribute.menu_path).then_some(&attribute.menu_path),
         "Type": kind,
-        "DefaultValue": bios::shown(attribute.default_value.as_ref()),
+        // A text that says nothing is no value to the registry's readers.
+        "DefaultValue": Some(bios::shown(attribute.default_value.as_ref())).filter(|value| *value != json!("")),
         "ReadOnly": attribute.read_only,
         // No setting counts before the next boot.
         "ResetRequired": (!attribute.read_only).then_some(true),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::body::{as_text, is_annotation};
 use crate::message::base;
 use crate::privilege::entity;
-use crate::resource::{Action, Change, Deed, Given, Kind, Names, Patch, Property, Resource, link, pointer};
+use crate::resource::{Action, Change, Given, Kind, Names, Patch, Property, Resource, link, pointer};
 use crate::world::{ATTRIBUTE_REGISTRY as REGISTRY, Call, Need, World};
 use crate::{Fault, Message};
 
@@ -49,16 +49,9 @@ pub(super) static SETTINGS: Resource = Resource {
         changes: &[Need::Firmware],
     }),
     together: &[&[ATTRIBUTES, APPLY_TIME]],
-    delete: Some(discard),
     fields: &[("attributes", ATTRIBUTES)],
     ..Resource::new("Systems/{}/Bios/Settings", KIND, &entity::BIOS, show_settings)
 };
-
-/// Takes back all that is wished of the firmware: nobody keeps apart what of it are attributes.
-fn discard(_: &World, names: Names<'_>) -> Result<Deed, Message> {
-    let request = v1::DiscardHostFirmwareChangesRequest { host_name: name(names, 0).to_owned() };
-    Ok(Deed::Call(Call::new(host_firmware_service::DISCARD_HOST_FIRMWARE_CHANGES, &request)))
-}
 
 /// A change of the firmware of the system that a path names, in which nothing is changed.
 pub(super) fn of_host(names: Names<'_>) -> v1::UpdateHostFirmwareRequest {
