@@ -18,6 +18,15 @@ use crate::firmware_progress::BootProgress;
 use crate::firmware_wire;
 use crate::store::{AppliedRecord, FirmwareRecord, PendingRecord};
 
+/// What a mailbox was called for.
+#[derive(Debug)]
+pub(crate) enum Called {
+    /// To see what is in it.
+    Look,
+    /// Wishes of this id were put there, or none.
+    Put(Option<String>),
+}
+
 /// Pause after a mailbox that did not answer; the next one is twice as long, up to the second.
 const AWAY: Millis = Millis::from_secs(1);
 const AWAY_MAX: Millis = Millis::from_secs(30);

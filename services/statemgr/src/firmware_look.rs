@@ -10,7 +10,7 @@ use schema::v1alpha1 as v1;
 use units::Millis;
 
 use crate::Error;
-use crate::firmware::{self, Firmware};
+use crate::firmware::{self, Called, Firmware};
 use crate::firmware_progress;
 use crate::shell::{Asker, By, Carried, Completion, Daemon, FirmwareUpdate};
 use crate::store::{self, FirmwareRecord, Loss};
@@ -20,15 +20,6 @@ use crate::wire;
 const HELD: Millis = Millis::from_secs(1);
 /// Pause after a store that did not take that a boot has taken what was wished.
 const NOT_STORED: Millis = Millis::from_secs(10);
-
-/// What a mailbox was called for.
-#[derive(Debug)]
-pub(crate) enum Called {
-    /// To see what is in it.
-    Look,
-    /// Wishes of this id were put there, or none.
-    Put(Option<String>),
-}
 
 /// The answer of a mailbox; one that takes longer than it may does not answer.
 ///

@@ -25,8 +25,7 @@ use crate::boot::Boot;
 use crate::chassis::Chassis;
 use crate::config::Config;
 use crate::controller::{self, Controller, Evidence, Start};
-use crate::firmware::Taken;
-use crate::firmware_look::Called;
+use crate::firmware::{Called, Taken};
 use crate::host::Host;
 use crate::store::{
     self, BootRecord, ChassisRecord, ControllerRecord, Damage, FirmwareRecord, HostRecord, IntentRecord,
