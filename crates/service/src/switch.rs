@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc::{Bucket, Client, EventBuilder, Json, Reply, StateError, Status};
+use ipc::{Bucket, Client, EventBuilder, Json, Reply, StateError, Status, patiently};
 use prost::Message;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -73,18 +73,29 @@ fn wanted(way: &Way, chosen: &Chosen) -> (bool, SocketAddr) {
 /// Opens the bucket and reads it, and what is wrong with it.
 async fn load(bus: Client, way: Way) -> Result<Loaded, StateError> {
     let bucket = bus.bucket(way.bucket).await?;
-    match bucket.get::<Json<Chosen>>(way.key).await {
-        Ok(entry) => Ok((Box::new(bucket), entry.map(|entry| entry.value.0).unwrap_or_default(), None)),
-        Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-            let what = format!(
-                "whether {} is switched on cannot be read: it is off until somebody says so: {error}",
-                way.title
-            );
-            tracing::warn!("{what}");
-            Ok((Box::new(bucket), Chosen { enabled: Some(false), port: None }, Some(what)))
+    let why = match patiently(way.key, || bucket.get::<Json<Chosen>>(way.key)).await {
+        Ok(entry) => {
+            let lost_at = bucket.lost_at().await?;
+            if !may_be_older(entry.as_ref().map(|entry| entry.revision), lost_at) {
+                return Ok((Box::new(bucket), entry.map(|entry| entry.value.0).unwrap_or_default(), None));
+            }
+            "values of this store were lost: what is there may be older than what was chosen last".to_owned()
         }
-        Err(error) => Err(error),
-    }
+        Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => error.to_string(),
+        Err(error) => return Err(error),
+    };
+    let what = format!(
+        "whether {} is switched on cannot be read: it is off until somebody says so: {why}",
+        way.title
+    );
+    tracing::warn!("{what}");
+    Ok((Box::new(bucket), Chosen { enabled: Some(false), port: None }, Some(what)))
+}
+
+/// Whether what is stored at a revision, or that nothing is stored, may not be what was stored last: the bucket has lost values, at another revision, whose keys
+/// are not known ([`Bucket::lost_at`]).
+fn may_be_older(revision: Option<u64>, lost_at: Option<u64>) -> bool {
+    lost_at.is_some_and(|at| revision.is_none_or(|revision| revision < at))
 }
 
 /// A socket at an address; otherwise why not, and what helps. On a kernel without IPv6 the wildcard falls back to IPv4.
@@ -519,6 +530,20 @@ mod tests {
     fn what_another_release_has_stored_is_read_as_far_as_it_is_known() {
         let chosen: Chosen = serde_json::from_str(r#"{"enabled":true,"newer":1}"#).unwrap();
         assert_eq!(chosen, Chosen { enabled: Some(true), port: None });
+    }
+
+    #[test]
+    fn what_was_stored_before_values_were_lost_is_not_what_was_stored_last() {
+        for (revision, lost_at, expected) in [
+            (None, None, false),
+            (Some(1), None, false),
+            (None, Some(2), true),
+            (Some(1), Some(2), true),
+            (Some(3), Some(2), false),
+            (Some(3), Some(u64::MAX), true),
+        ] {
+            assert_eq!(may_be_older(revision, lost_at), expected, "{revision:?} {lost_at:?}");
+        }
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc::{Bucket, Calls, Client, EventBuilder, Json, Outbox, Reply, Request, StateError, Status};
+use ipc::{Bucket, Calls, Client, EventBuilder, Json, Outbox, Reply, Request, StateError, Status, patiently};
 use schema::server::IpmiServiceCall as Call;
 use schema::v1alpha1 as v1;
 use serde::{Deserialize, Serialize};
@@ -46,17 +46,24 @@ impl Chosen {
     /// Opens the bucket and reads it, and what is wrong with it.
     async fn load(bus: &Client) -> Result<(Bucket, Self, Option<String>), StateError> {
         let bucket = bus.bucket(BUCKET).await?;
-        match bucket.get::<Json<Self>>(KEY).await {
-            Ok(entry) => Ok((bucket, entry.map(|entry| entry.value.0).unwrap_or_default(), None)),
-            Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-                let what = format!(
-                    "whether IPMI is switched on cannot be read: it is off until somebody says so: {error}"
-                );
-                tracing::warn!("{what}");
-                Ok((bucket, Self { enabled: Some(false), port: None }, Some(what)))
+        let why = match patiently(KEY, || bucket.get::<Json<Self>>(KEY)).await {
+            Ok(entry) => {
+                let lost_at = bucket.lost_at().await?;
+                let may_be_older =
+                    lost_at.is_some_and(|at| entry.as_ref().is_none_or(|entry| entry.revision < at));
+                if !may_be_older {
+                    return Ok((bucket, entry.map(|entry| entry.value.0).unwrap_or_default(), None));
+                }
+                "values of this store were lost: what is there may be older than what was chosen last"
+                    .to_owned()
             }
-            Err(error) => Err(error),
-        }
+            Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        let what =
+            format!("whether IPMI is switched on cannot be read: it is off until somebody says so: {why}");
+        tracing::warn!("{what}");
+        Ok((bucket, Self { enabled: Some(false), port: None }, Some(what)))
     }
 }
 

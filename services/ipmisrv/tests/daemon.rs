@@ -238,6 +238,38 @@ fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
 }
 
 #[test]
+fn where_what_was_stored_last_may_be_lost_it_is_off_until_it_is_set_anew() {
+    runtime().block_on(async {
+        // The value before it has come to light again, or there is none.
+        for older in [Some(serde_json::json!({"enabled": true})), None] {
+            let bus = Bus::start().await;
+            operator(&bus).await;
+            bus.create_bucket("ipmi").await;
+            let bucket = bus.client("ipmisrv").await.bucket("ipmi").await.unwrap();
+            if let Some(older) = older {
+                bucket.put("service", &ipc::Json(older)).await.unwrap();
+            }
+            // As the store tells that it lost a value whose key cannot be read.
+            bucket.put("_damaged", &ipc::Json(String::new())).await.unwrap();
+            let client = bus.client("websrv").await;
+            let mut ipmisrv = Running::start(&bus, "listen = \"127.0.0.1:0\"").await;
+            let said = ipmisrv.status().await;
+            assert!(said.contains("it is off") && said.contains("values of this store were lost"), "{said}");
+            ipmisrv.is_ready().await;
+            let context = ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT);
+            let ipmi = client.call(GET_IPMI, &v1::GetIpmiRequest {}, &context).await.unwrap().ipmi.unwrap();
+            assert!(!ipmi.enabled && !ipmi.listening && !ipmi.fault.is_empty(), "{ipmi:?}");
+            assert!(set(&client, true, None).await.unwrap().listening);
+            ipmisrv.stop().await;
+            // What was stored since is the last.
+            let mut ipmisrv = Running::start(&bus, "listen = \"127.0.0.1:0\"").await;
+            assert!(pings(ipmisrv.listens().await).await);
+            ipmisrv.stop().await;
+        }
+    });
+}
+
+#[test]
 fn while_it_is_off_by_configuration_it_is_forgotten_how_far_the_log_was_filtered() {
     runtime().block_on(async {
         let bus = Bus::start().await;

@@ -258,6 +258,37 @@ fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
 }
 
 #[test]
+fn where_what_was_stored_last_may_be_lost_it_is_off_until_it_is_set_anew() {
+    runtime().block_on(async {
+        // The value before it has come to light again, or there is none.
+        for older in [Some(serde_json::json!({"enabled": true})), None] {
+            let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
+            bus.create_bucket("ssh").await;
+            let bucket = bus.client("sshsrv").await.bucket("ssh").await.unwrap();
+            if let Some(older) = older {
+                bucket.put("service", &ipc::Json(older)).await.unwrap();
+            }
+            // As the store tells that it lost a value whose key cannot be read.
+            bucket.put("_damaged", &ipc::Json(String::new())).await.unwrap();
+            let client = bus.client("websrv").await;
+            let mut sshsrv = Running::start(&bus, folder.path(), "listen = \"127.0.0.1:0\"").await;
+            let said = sshsrv.status().await;
+            assert!(said.contains("it is off") && said.contains("values of this store were lost"), "{said}");
+            sshsrv.is_ready().await;
+            let ssh = get(&client).await;
+            assert!(!ssh.enabled && !ssh.listening && !ssh.fault.is_empty(), "{ssh:?}");
+            assert!(set(&client, Some(true), None).await.unwrap().listening);
+            sshsrv.stop().await;
+            // What was stored since is the last.
+            let mut sshsrv = Running::start(&bus, folder.path(), "listen = \"127.0.0.1:0\"").await;
+            drop(greeted(sshsrv.listens().await).await);
+            assert_eq!(get(&client).await.fault, "");
+            sshsrv.stop().await;
+        }
+    });
+}
+
+#[test]
 fn what_is_not_stored_has_no_effect_and_neither_has_a_switch_without_a_host_key() {
     runtime().block_on(async {
         let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
