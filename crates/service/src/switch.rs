@@ -17,7 +17,7 @@ use prost::Message;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::notify::Notifier;
@@ -208,7 +208,10 @@ pub struct Switch<M> {
     /// What was told of both last.
     told: String,
     again: Option<Instant>,
+    /// One thing at a time.
     work: JoinSet<Work<M>>,
+    /// The last [`Work::Opened`] that was begun.
+    opening: Option<AbortHandle>,
 }
 
 impl<M> fmt::Debug for Switch<M> {
@@ -233,6 +236,7 @@ impl<M: Message + 'static> Switch<M> {
             told: String::new(),
             again: None,
             work: JoinSet::new(),
+            opening: None,
         };
         switch.begin();
         let settled = async {
@@ -306,6 +310,10 @@ impl<M: Message + 'static> Switch<M> {
         port: Option<u32>,
         reply: Reply<M>,
     ) -> Option<(Reply<M>, Result<(), Status>)> {
+        // Who says nothing has chosen nothing.
+        if enabled.is_none() && port.is_none() {
+            return Some((reply, Ok(())));
+        }
         let (chosen, bucket) = match self.wish(enabled, port) {
             Ok(wish) => wish,
             Err(status) => return Some((reply, Err(status))),
@@ -315,6 +323,12 @@ impl<M: Message + 'static> Switch<M> {
         // As it is: what is stored says so already.
         if chosen == self.chosen && self.lost.is_empty() && held.is_some() == is_on {
             return Some((reply, Ok(())));
+        }
+        if !self.work.is_empty() {
+            // It shall be off, and what is being opened is not waited for. Where that cannot be stored it is begun again.
+            self.work = JoinSet::new();
+            self.opening = None;
+            self.again = Some(Instant::now() + AGAIN);
         }
         let by = (reply.context().username().to_owned(), reply.context().request_id.clone());
         let way = self.way;
@@ -345,7 +359,9 @@ impl<M: Message + 'static> Switch<M> {
         let Some(bucket) = self.bucket.clone() else {
             return Err(Status::unavailable(self.fault.clone()));
         };
-        if !self.work.is_empty() {
+        // What has to be there may never come, which holds up nobody who switches it off.
+        let gives_way = enabled == Some(false) && self.is_opening();
+        if !self.work.is_empty() && !gives_way {
             return Err(Status::unavailable(format!("{title} is being switched: try again")));
         }
         let mut chosen = self.chosen.clone();
@@ -366,6 +382,11 @@ impl<M: Message + 'static> Switch<M> {
             }
         }
         Ok((chosen, bucket))
+    }
+
+    /// Whether the port is being opened because it shall be open, and nothing else is done.
+    fn is_opening(&self) -> bool {
+        self.opening.as_ref().is_some_and(|opening| !opening.is_finished())
     }
 
     /// Tries again what did not go, and ends when something else may be served than before, or somebody's choice is settled. Dropping it loses nothing.
@@ -400,7 +421,8 @@ impl<M: Message + 'static> Switch<M> {
         let (is_on, address) = wanted(&way, &self.chosen);
         if is_on && self.listener.is_none() {
             let prepared = (self.prepare)();
-            self.work.spawn(async move { Work::Opened(open(prepared, way, address).await) });
+            let opened = async move { Work::Opened(open(prepared, way, address).await) };
+            self.opening = Some(self.work.spawn(opened));
         }
     }
 
@@ -440,7 +462,7 @@ impl<M: Message + 'static> Switch<M> {
     ) -> Option<Switched> {
         // What is stored can be read now.
         let is_new = chosen != self.chosen || !self.lost.is_empty();
-        let was_on = wanted(&self.way, &self.chosen).0;
+        let (was_on, before) = wanted(&self.way, &self.chosen);
         self.chosen = chosen;
         self.lost.clear();
         self.works();
@@ -450,7 +472,9 @@ impl<M: Message + 'static> Switch<M> {
         let (what, text) = match (was_on, is_on) {
             (false, true) => ("enabled", format!("{title} is switched on at {address}")),
             (true, false) => ("disabled", format!("{title} is switched off")),
-            _ => ("changed", format!("{title} is set to {address}")),
+            (true, true) => ("changed", format!("{title} is set to {address}")),
+            (false, false) if address == before => ("changed", format!("{title} is switched off")),
+            (false, false) => ("changed", format!("{title} is set to {address}, and is switched off")),
         };
         is_new.then(|| {
             tracing::info!(way = title, by = by.0, what, %address, "way in switched");

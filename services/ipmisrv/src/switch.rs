@@ -339,6 +339,11 @@ impl Switch {
     }
 
     fn choose(&mut self, request: &v1::SetIpmiRequest, reply: Reply<v1::SetIpmiResponse>, seen: &Seen) {
+        // Who says nothing has chosen nothing.
+        if request.enabled.is_none() && request.port.is_none() {
+            let answer = self.told(seen).map(|ipmi| v1::SetIpmiResponse { ipmi: Some(ipmi) });
+            return self.outbox.answer(reply, answer);
+        }
         match self.chosen(request) {
             // As it is: what is stored says so already.
             Ok((chosen, socket)) if chosen == self.chosen && self.lost.is_empty() => {
@@ -410,7 +415,7 @@ impl Switch {
         seen: &Seen,
     ) {
         let answer = result.and_then(|()| {
-            let was_on = wanted(self.config.listen, &self.chosen).0;
+            let (was_on, before) = wanted(self.config.listen, &self.chosen);
             self.chosen = chosen;
             let (is_on, address) = wanted(self.config.listen, &self.chosen);
             self.works();
@@ -431,7 +436,9 @@ impl Switch {
             let (what, text) = match (was_on, is_on) {
                 (false, true) => ("enabled", format!("IPMI is switched on at {address}")),
                 (true, false) => ("disabled", "IPMI is switched off".to_owned()),
-                _ => ("changed", format!("IPMI is set to {address}")),
+                (true, true) => ("changed", format!("IPMI is set to {address}")),
+                (false, false) if address == before => ("changed", "IPMI is switched off".to_owned()),
+                (false, false) => ("changed", format!("IPMI is set to {address}, and is switched off")),
             };
             tracing::info!(by, what, %address, "IPMI is switched");
             let event = EventBuilder::new(crate::NAME, "ipmi", "service", what).message(text).by(by, request);

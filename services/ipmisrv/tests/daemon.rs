@@ -223,9 +223,17 @@ fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
         let context = ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT);
         let ipmi = client.call(GET_IPMI, &v1::GetIpmiRequest {}, &context).await.unwrap().ipmi.unwrap();
         assert!(!ipmi.enabled && ipmi.fault.starts_with("whether IPMI is switched on"), "{ipmi:?}");
+        // Who says nothing has chosen nothing.
+        let nothing = v1::SetIpmiRequest::default();
+        let ipmi = client.call(SET_IPMI, &nothing, &context).await.unwrap().ipmi.unwrap();
+        assert!(!ipmi.enabled && ipmi.fault.starts_with("whether IPMI is switched on"), "{ipmi:?}");
+        let mut events = client.subscribe_events("event.ipmi.service.>").await.unwrap();
         // To what it is already: it is stored all the same.
         let ipmi = set(&client, false, None).await.unwrap();
         assert_eq!((ipmi.enabled, ipmi.fault.as_str()), (false, ""));
+        let event = tokio::time::timeout(WAIT, events.next()).await.expect("never told");
+        let Some(ipc::EventItem::Event(event)) = event else { panic!("nothing was told") };
+        assert_eq!((event.what.as_str(), event.message.as_str()), ("changed", "IPMI is switched off"));
         assert_eq!(ipmisrv.status().await, "");
         assert!(set(&client, true, None).await.unwrap().listening);
         let parts = ["hidden of the SEL", "settings of Serial over LAN", "settings of IPMI"];
