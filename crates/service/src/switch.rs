@@ -44,10 +44,19 @@ pub struct Way {
     pub usual: SocketAddr,
     /// The setting that says where it is, such as `sshsrv.listen`.
     pub setting: &'static str,
+    /// Ports that cannot be chosen, as they are another daemon's, which may be without them now.
+    pub others: &'static [u16],
     /// The reason of a refusal where its port cannot be had.
     pub no_port: &'static str,
     /// The reason of a refusal where its port is the configuration's.
     pub port_configured: &'static str,
+}
+
+impl Way {
+    /// Whether a port may be chosen where this one was chosen before: one that is another's may stay.
+    fn takes(&self, port: u16, before: Option<u16>) -> bool {
+        before == Some(port) || !self.others.contains(&port)
+    }
 }
 
 /// What has to be there before it can be served; otherwise why it is not. Asked each time that a port is opened, beside the daemon's loop.
@@ -378,7 +387,13 @@ impl<M: Message + 'static> Switch<M> {
                     return Err(Status::failed_precondition(text).with_reason(self.way.port_configured));
                 }
                 Some(_) => {}
-                None => chosen.port = Some(port),
+                None if self.way.takes(port, chosen.port) => chosen.port = Some(port),
+                None => {
+                    let text = format!(
+                        "port {port} is another daemon's: {title} would have it before that at the next start"
+                    );
+                    return Err(Status::failed_precondition(text).with_reason(self.way.no_port));
+                }
             }
         }
         Ok((chosen, bucket))
@@ -529,6 +544,7 @@ mod tests {
             configured: configured.map(|text| text.parse().unwrap()),
             usual: "[::]:2200".parse().unwrap(),
             setting: "doorsrv.listen",
+            others: &[80, 443],
             no_port: "DOORS_PORT_UNAVAILABLE",
             port_configured: "DOORS_PORT_CONFIGURED",
         }
@@ -547,6 +563,20 @@ mod tests {
             (Some("127.0.0.1:9"), chosen(Some(true), Some(22)), (true, at("127.0.0.1:9"))),
         ] {
             assert_eq!(wanted(&way(configured), &chosen), expected, "{chosen:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_anothers_is_not_taken_and_stays_where_it_was() {
+        for (port, before, expected) in [
+            (22, None, true),
+            (8443, Some(22), true),
+            (443, None, false),
+            (80, Some(22), false),
+            (443, Some(443), true),
+            (80, Some(443), false),
+        ] {
+            assert_eq!(way(None).takes(port, before), expected, "{port} {before:?}");
         }
     }
 

@@ -145,6 +145,15 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
         assert_eq!((ssh.sessions, ssh.sessions_max), (0, 16));
         assert!(!key.exists(), "a key is made where it is needed");
 
+        // A port of websrv, which may not have it now: nothing is changed.
+        for port in [80, 443] {
+            let refused = set(&client, Some(true), Some(port)).await.unwrap_err();
+            assert_eq!(
+                (refused.code, refused.reason().as_str()),
+                (ipc::Code::FailedPrecondition, "SSH_PORT_UNAVAILABLE")
+            );
+            assert!(refused.message.contains("another daemon's"), "{refused}");
+        }
         // A port that somebody has: nothing is changed.
         let taken = std::net::TcpListener::bind("[::]:0").unwrap();
         let port = taken.local_addr().unwrap().port();
@@ -351,6 +360,7 @@ fn it_can_be_switched_off_while_what_it_needs_never_comes() {
             configured: Some("127.0.0.1:0".parse().unwrap()),
             usual: "[::]:2200".parse().unwrap(),
             setting: "sshsrv.listen",
+            others: &[],
             no_port: "SSH_PORT_UNAVAILABLE",
             port_configured: "SSH_PORT_CONFIGURED",
         };

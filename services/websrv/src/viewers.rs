@@ -37,6 +37,8 @@ fn way(configured: Option<SocketAddr>) -> Way {
         configured,
         usual: SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)),
         setting: "websrv.vnc",
+        // Nobody chooses its port.
+        others: &[],
         no_port: "VNC_PORT_UNAVAILABLE",
         port_configured: "VNC_PORT_CONFIGURED",
     }
