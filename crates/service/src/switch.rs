@@ -82,7 +82,8 @@ fn wanted(way: &Way, chosen: &Chosen) -> (bool, SocketAddr) {
 /// Opens the bucket and reads it, and what is wrong with it.
 async fn load(bus: Client, way: Way) -> Result<Loaded, StateError> {
     let bucket = bus.bucket(way.bucket).await?;
-    let why = match patiently(way.key, || bucket.get::<Json<Chosen>>(way.key)).await {
+    let read = patiently(way.key, || bucket.get::<Json<Chosen>>(way.key)).await;
+    let why = match read {
         Ok(entry) => {
             let lost_at = bucket.lost_at().await?;
             if !may_be_older(entry.as_ref().map(|entry| entry.revision), lost_at) {
@@ -101,8 +102,8 @@ async fn load(bus: Client, way: Way) -> Result<Loaded, StateError> {
     Ok((Box::new(bucket), Chosen { enabled: Some(false), port: None }, Some(what)))
 }
 
-/// Whether what is stored at a revision, or that nothing is stored, may not be what was stored last: the bucket has lost values, at another revision, whose keys
-/// are not known ([`Bucket::lost_at`]).
+/// Whether what is stored at a revision, or that nothing is stored, may not be what was stored last: the bucket has lost values whose keys are not known, which
+/// it found at another revision ([`Bucket::lost_at`]).
 fn may_be_older(revision: Option<u64>, lost_at: Option<u64>) -> bool {
     lost_at.is_some_and(|at| revision.is_none_or(|revision| revision < at))
 }

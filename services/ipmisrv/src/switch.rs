@@ -46,7 +46,8 @@ impl Chosen {
     /// Opens the bucket and reads it, and what is wrong with it.
     async fn load(bus: &Client) -> Result<(Bucket, Self, Option<String>), StateError> {
         let bucket = bus.bucket(BUCKET).await?;
-        let why = match patiently(KEY, || bucket.get::<Json<Self>>(KEY)).await {
+        let read = patiently(KEY, || bucket.get::<Json<Self>>(KEY)).await;
+        let why = match read {
             Ok(entry) => {
                 let lost_at = bucket.lost_at().await?;
                 let may_be_older =
