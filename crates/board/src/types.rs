@@ -71,6 +71,11 @@ impl Board {
     pub fn host(&self, id: &str) -> Option<&Host> {
         self.hosts.iter().find(|host| host.id.as_str() == id)
     }
+
+    /// Whether hosts have screens: those of [`Board::screens`], or on a simulated board all of them.
+    pub fn has_screens(&self) -> bool {
+        self.hal == HalKind::Sim || !self.screens.is_empty()
+    }
 }
 
 /// What is behind the hardware traits.

@@ -58,6 +58,13 @@ fn the_shipped_schema_is_current() {
 #[test]
 fn the_simulated_board_reads_as_written() {
     let board = Board::load(&targets().join("sim/board.toml"), &[]).unwrap();
+    assert!(
+        board.has_screens() && board.screens.is_empty(),
+        "simulated hosts have theirs without being named"
+    );
+    let mut on_hardware = board.clone();
+    on_hardware.hal = HalKind::Linux;
+    assert!(!on_hardware.has_screens());
     assert_eq!((board.name.as_str(), board.hal), ("sim", HalKind::Sim));
     assert_eq!(board.chassis.id.as_str(), "chassis");
     assert_eq!(board.management_controller.id.as_str(), "bmc");

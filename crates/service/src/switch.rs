@@ -12,12 +12,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc::{Bucket, Client, EventBuilder, Json, Reply, StateError, Status};
+use ipc::{Bucket, Client, EventBuilder, Json, Reply, StateError, Status, patiently};
 use prost::Message;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::notify::Notifier;
@@ -44,10 +44,19 @@ pub struct Way {
     pub usual: SocketAddr,
     /// The setting that says where it is, such as `sshsrv.listen`.
     pub setting: &'static str,
+    /// Ports that cannot be chosen, as they are another daemon's, which may be without them now.
+    pub others: &'static [u16],
     /// The reason of a refusal where its port cannot be had.
     pub no_port: &'static str,
     /// The reason of a refusal where its port is the configuration's.
     pub port_configured: &'static str,
+}
+
+impl Way {
+    /// Whether a port may be chosen where this one was chosen before: one that is another's may stay.
+    fn takes(&self, port: u16, before: Option<u16>) -> bool {
+        before == Some(port) || !self.others.contains(&port)
+    }
 }
 
 /// What has to be there before it can be served; otherwise why it is not. Asked each time that a port is opened, beside the daemon's loop.
@@ -73,18 +82,30 @@ fn wanted(way: &Way, chosen: &Chosen) -> (bool, SocketAddr) {
 /// Opens the bucket and reads it, and what is wrong with it.
 async fn load(bus: Client, way: Way) -> Result<Loaded, StateError> {
     let bucket = bus.bucket(way.bucket).await?;
-    match bucket.get::<Json<Chosen>>(way.key).await {
-        Ok(entry) => Ok((Box::new(bucket), entry.map(|entry| entry.value.0).unwrap_or_default(), None)),
-        Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-            let what = format!(
-                "whether {} is switched on cannot be read: it is off until somebody says so: {error}",
-                way.title
-            );
-            tracing::warn!("{what}");
-            Ok((Box::new(bucket), Chosen { enabled: Some(false), port: None }, Some(what)))
+    let read = patiently(way.key, || bucket.get::<Json<Chosen>>(way.key)).await;
+    let why = match read {
+        Ok(entry) => {
+            let lost_at = bucket.lost_at().await?;
+            if !may_be_older(entry.as_ref().map(|entry| entry.revision), lost_at) {
+                return Ok((Box::new(bucket), entry.map(|entry| entry.value.0).unwrap_or_default(), None));
+            }
+            "values of this store were lost: what is there may be older than what was chosen last".to_owned()
         }
-        Err(error) => Err(error),
-    }
+        Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => error.to_string(),
+        Err(error) => return Err(error),
+    };
+    let what = format!(
+        "whether {} is switched on cannot be read: it is off until somebody says so: {why}",
+        way.title
+    );
+    tracing::warn!("{what}");
+    Ok((Box::new(bucket), Chosen { enabled: Some(false), port: None }, Some(what)))
+}
+
+/// Whether what is stored at a revision, or that nothing is stored, may not be what was stored last: the bucket has lost values whose keys are not known, which
+/// it found at another revision ([`Bucket::lost_at`]).
+fn may_be_older(revision: Option<u64>, lost_at: Option<u64>) -> bool {
+    lost_at.is_some_and(|at| revision.is_none_or(|revision| revision < at))
 }
 
 /// A socket at an address; otherwise why not, and what helps. On a kernel without IPv6 the wildcard falls back to IPv4.
@@ -197,7 +218,10 @@ pub struct Switch<M> {
     /// What was told of both last.
     told: String,
     again: Option<Instant>,
+    /// One thing at a time.
     work: JoinSet<Work<M>>,
+    /// The last [`Work::Opened`] that was begun.
+    opening: Option<AbortHandle>,
 }
 
 impl<M> fmt::Debug for Switch<M> {
@@ -222,6 +246,7 @@ impl<M: Message + 'static> Switch<M> {
             told: String::new(),
             again: None,
             work: JoinSet::new(),
+            opening: None,
         };
         switch.begin();
         let settled = async {
@@ -295,6 +320,10 @@ impl<M: Message + 'static> Switch<M> {
         port: Option<u32>,
         reply: Reply<M>,
     ) -> Option<(Reply<M>, Result<(), Status>)> {
+        // Who says nothing has chosen nothing.
+        if enabled.is_none() && port.is_none() {
+            return Some((reply, Ok(())));
+        }
         let (chosen, bucket) = match self.wish(enabled, port) {
             Ok(wish) => wish,
             Err(status) => return Some((reply, Err(status))),
@@ -304,6 +333,12 @@ impl<M: Message + 'static> Switch<M> {
         // As it is: what is stored says so already.
         if chosen == self.chosen && self.lost.is_empty() && held.is_some() == is_on {
             return Some((reply, Ok(())));
+        }
+        if !self.work.is_empty() {
+            // It shall be off, and what is being opened is not waited for. Where that cannot be stored it is begun again.
+            self.work = JoinSet::new();
+            self.opening = None;
+            self.again = Some(Instant::now() + AGAIN);
         }
         let by = (reply.context().username().to_owned(), reply.context().request_id.clone());
         let way = self.way;
@@ -334,7 +369,9 @@ impl<M: Message + 'static> Switch<M> {
         let Some(bucket) = self.bucket.clone() else {
             return Err(Status::unavailable(self.fault.clone()));
         };
-        if !self.work.is_empty() {
+        // What has to be there may never come, which holds up nobody who switches it off.
+        let gives_way = enabled == Some(false) && self.is_opening();
+        if !self.work.is_empty() && !gives_way {
             return Err(Status::unavailable(format!("{title} is being switched: try again")));
         }
         let mut chosen = self.chosen.clone();
@@ -351,10 +388,21 @@ impl<M: Message + 'static> Switch<M> {
                     return Err(Status::failed_precondition(text).with_reason(self.way.port_configured));
                 }
                 Some(_) => {}
-                None => chosen.port = Some(port),
+                None if self.way.takes(port, chosen.port) => chosen.port = Some(port),
+                None => {
+                    let text = format!(
+                        "port {port} is another daemon's: {title} would have it before that at the next start"
+                    );
+                    return Err(Status::failed_precondition(text).with_reason(self.way.no_port));
+                }
             }
         }
         Ok((chosen, bucket))
+    }
+
+    /// Whether the port is being opened because it shall be open, and nothing else is done.
+    fn is_opening(&self) -> bool {
+        self.opening.as_ref().is_some_and(|opening| !opening.is_finished())
     }
 
     /// Tries again what did not go, and ends when something else may be served than before, or somebody's choice is settled. Dropping it loses nothing.
@@ -389,7 +437,8 @@ impl<M: Message + 'static> Switch<M> {
         let (is_on, address) = wanted(&way, &self.chosen);
         if is_on && self.listener.is_none() {
             let prepared = (self.prepare)();
-            self.work.spawn(async move { Work::Opened(open(prepared, way, address).await) });
+            let opened = async move { Work::Opened(open(prepared, way, address).await) };
+            self.opening = Some(self.work.spawn(opened));
         }
     }
 
@@ -429,7 +478,7 @@ impl<M: Message + 'static> Switch<M> {
     ) -> Option<Switched> {
         // What is stored can be read now.
         let is_new = chosen != self.chosen || !self.lost.is_empty();
-        let was_on = wanted(&self.way, &self.chosen).0;
+        let (was_on, before) = wanted(&self.way, &self.chosen);
         self.chosen = chosen;
         self.lost.clear();
         self.works();
@@ -439,7 +488,9 @@ impl<M: Message + 'static> Switch<M> {
         let (what, text) = match (was_on, is_on) {
             (false, true) => ("enabled", format!("{title} is switched on at {address}")),
             (true, false) => ("disabled", format!("{title} is switched off")),
-            _ => ("changed", format!("{title} is set to {address}")),
+            (true, true) => ("changed", format!("{title} is set to {address}")),
+            (false, false) if address == before => ("changed", format!("{title} is switched off")),
+            (false, false) => ("changed", format!("{title} is set to {address}, and is switched off")),
         };
         is_new.then(|| {
             tracing::info!(way = title, by = by.0, what, %address, "way in switched");
@@ -494,6 +545,7 @@ mod tests {
             configured: configured.map(|text| text.parse().unwrap()),
             usual: "[::]:2200".parse().unwrap(),
             setting: "doorsrv.listen",
+            others: &[80, 443],
             no_port: "DOORS_PORT_UNAVAILABLE",
             port_configured: "DOORS_PORT_CONFIGURED",
         }
@@ -516,9 +568,37 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_anothers_is_not_taken_and_stays_where_it_was() {
+        for (port, before, expected) in [
+            (22, None, true),
+            (8443, Some(22), true),
+            (443, None, false),
+            (80, Some(22), false),
+            (443, Some(443), true),
+            (80, Some(443), false),
+        ] {
+            assert_eq!(way(None).takes(port, before), expected, "{port} {before:?}");
+        }
+    }
+
+    #[test]
     fn what_another_release_has_stored_is_read_as_far_as_it_is_known() {
         let chosen: Chosen = serde_json::from_str(r#"{"enabled":true,"newer":1}"#).unwrap();
         assert_eq!(chosen, Chosen { enabled: Some(true), port: None });
+    }
+
+    #[test]
+    fn what_was_stored_before_values_were_lost_is_not_what_was_stored_last() {
+        for (revision, lost_at, expected) in [
+            (None, None, false),
+            (Some(1), None, false),
+            (None, Some(2), true),
+            (Some(1), Some(2), true),
+            (Some(3), Some(2), false),
+            (Some(3), Some(u64::MAX), true),
+        ] {
+            assert_eq!(may_be_older(revision, lost_at), expected, "{revision:?} {lost_at:?}");
+        }
     }
 
     #[tokio::test]

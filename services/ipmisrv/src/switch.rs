@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc::{Bucket, Calls, Client, EventBuilder, Json, Outbox, Reply, Request, StateError, Status};
+use ipc::{Bucket, Calls, Client, EventBuilder, Json, Outbox, Reply, Request, StateError, Status, patiently};
 use schema::server::IpmiServiceCall as Call;
 use schema::v1alpha1 as v1;
 use serde::{Deserialize, Serialize};
@@ -46,17 +46,25 @@ impl Chosen {
     /// Opens the bucket and reads it, and what is wrong with it.
     async fn load(bus: &Client) -> Result<(Bucket, Self, Option<String>), StateError> {
         let bucket = bus.bucket(BUCKET).await?;
-        match bucket.get::<Json<Self>>(KEY).await {
-            Ok(entry) => Ok((bucket, entry.map(|entry| entry.value.0).unwrap_or_default(), None)),
-            Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => {
-                let what = format!(
-                    "whether IPMI is switched on cannot be read: it is off until somebody says so: {error}"
-                );
-                tracing::warn!("{what}");
-                Ok((bucket, Self { enabled: Some(false), port: None }, Some(what)))
+        let read = patiently(KEY, || bucket.get::<Json<Self>>(KEY)).await;
+        let why = match read {
+            Ok(entry) => {
+                let lost_at = bucket.lost_at().await?;
+                let may_be_older =
+                    lost_at.is_some_and(|at| entry.as_ref().is_none_or(|entry| entry.revision < at));
+                if !may_be_older {
+                    return Ok((bucket, entry.map(|entry| entry.value.0).unwrap_or_default(), None));
+                }
+                "values of this store were lost: what is there may be older than what was chosen last"
+                    .to_owned()
             }
-            Err(error) => Err(error),
-        }
+            Err(error @ (StateError::Unreadable { .. } | StateError::NotRead { .. })) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        let what =
+            format!("whether IPMI is switched on cannot be read: it is off until somebody says so: {why}");
+        tracing::warn!("{what}");
+        Ok((bucket, Self { enabled: Some(false), port: None }, Some(what)))
     }
 }
 
@@ -332,6 +340,11 @@ impl Switch {
     }
 
     fn choose(&mut self, request: &v1::SetIpmiRequest, reply: Reply<v1::SetIpmiResponse>, seen: &Seen) {
+        // Who says nothing has chosen nothing.
+        if request.enabled.is_none() && request.port.is_none() {
+            let answer = self.told(seen).map(|ipmi| v1::SetIpmiResponse { ipmi: Some(ipmi) });
+            return self.outbox.answer(reply, answer);
+        }
         match self.chosen(request) {
             // As it is: what is stored says so already.
             Ok((chosen, socket)) if chosen == self.chosen && self.lost.is_empty() => {
@@ -403,7 +416,7 @@ impl Switch {
         seen: &Seen,
     ) {
         let answer = result.and_then(|()| {
-            let was_on = wanted(self.config.listen, &self.chosen).0;
+            let (was_on, before) = wanted(self.config.listen, &self.chosen);
             self.chosen = chosen;
             let (is_on, address) = wanted(self.config.listen, &self.chosen);
             self.works();
@@ -424,7 +437,9 @@ impl Switch {
             let (what, text) = match (was_on, is_on) {
                 (false, true) => ("enabled", format!("IPMI is switched on at {address}")),
                 (true, false) => ("disabled", "IPMI is switched off".to_owned()),
-                _ => ("changed", format!("IPMI is set to {address}")),
+                (true, true) => ("changed", format!("IPMI is set to {address}")),
+                (false, false) if address == before => ("changed", "IPMI is switched off".to_owned()),
+                (false, false) => ("changed", format!("IPMI is set to {address}, and is switched off")),
             };
             tracing::info!(by, what, %address, "IPMI is switched");
             let event = EventBuilder::new(crate::NAME, "ipmi", "service", what).message(text).by(by, request);

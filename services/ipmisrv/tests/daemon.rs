@@ -223,9 +223,17 @@ fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
         let context = ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT);
         let ipmi = client.call(GET_IPMI, &v1::GetIpmiRequest {}, &context).await.unwrap().ipmi.unwrap();
         assert!(!ipmi.enabled && ipmi.fault.starts_with("whether IPMI is switched on"), "{ipmi:?}");
+        // Who says nothing has chosen nothing.
+        let nothing = v1::SetIpmiRequest::default();
+        let ipmi = client.call(SET_IPMI, &nothing, &context).await.unwrap().ipmi.unwrap();
+        assert!(!ipmi.enabled && ipmi.fault.starts_with("whether IPMI is switched on"), "{ipmi:?}");
+        let mut events = client.subscribe_events("event.ipmi.service.>").await.unwrap();
         // To what it is already: it is stored all the same.
         let ipmi = set(&client, false, None).await.unwrap();
         assert_eq!((ipmi.enabled, ipmi.fault.as_str()), (false, ""));
+        let event = tokio::time::timeout(WAIT, events.next()).await.expect("never told");
+        let Some(ipc::EventItem::Event(event)) = event else { panic!("nothing was told") };
+        assert_eq!((event.what.as_str(), event.message.as_str()), ("changed", "IPMI is switched off"));
         assert_eq!(ipmisrv.status().await, "");
         assert!(set(&client, true, None).await.unwrap().listening);
         let parts = ["hidden of the SEL", "settings of Serial over LAN", "settings of IPMI"];
@@ -234,6 +242,38 @@ fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
             said = ipmisrv.status().await;
         }
         ipmisrv.stop().await;
+    });
+}
+
+#[test]
+fn where_what_was_stored_last_may_be_lost_it_is_off_until_it_is_set_anew() {
+    runtime().block_on(async {
+        // The value before it has come to light again, or there is none.
+        for older in [Some(serde_json::json!({"enabled": true})), None] {
+            let bus = Bus::start().await;
+            operator(&bus).await;
+            bus.create_bucket("ipmi").await;
+            let bucket = bus.client("ipmisrv").await.bucket("ipmi").await.unwrap();
+            if let Some(older) = older {
+                bucket.put("service", &ipc::Json(older)).await.unwrap();
+            }
+            // As the store tells that it lost a value whose key cannot be read.
+            bucket.put("_damaged", &ipc::Json(String::new())).await.unwrap();
+            let client = bus.client("websrv").await;
+            let mut ipmisrv = Running::start(&bus, "listen = \"127.0.0.1:0\"").await;
+            let said = ipmisrv.status().await;
+            assert!(said.contains("it is off") && said.contains("values of this store were lost"), "{said}");
+            ipmisrv.is_ready().await;
+            let context = ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT);
+            let ipmi = client.call(GET_IPMI, &v1::GetIpmiRequest {}, &context).await.unwrap().ipmi.unwrap();
+            assert!(!ipmi.enabled && !ipmi.listening && !ipmi.fault.is_empty(), "{ipmi:?}");
+            assert!(set(&client, true, None).await.unwrap().listening);
+            ipmisrv.stop().await;
+            // What was stored since is the last.
+            let mut ipmisrv = Running::start(&bus, "listen = \"127.0.0.1:0\"").await;
+            assert!(pings(ipmisrv.listens().await).await);
+            ipmisrv.stop().await;
+        }
     });
 }
 

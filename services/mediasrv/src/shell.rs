@@ -128,11 +128,11 @@ pub async fn run(context: Context) -> Result<(), Error> {
         lost: String::new(),
         switching: JoinSet::new(),
     };
-    let (is_on, lost) = switch::kept(&context.state_dir);
-    if let Some(what) = lost {
+    let is_on = switch::kept_at_last(&context.state_dir).await;
+    if let Err(what) = &is_on {
         tracing::warn!("{what}");
-        context.notify.finding(switch::FILE, &what);
-        desk.lost = what;
+        context.notify.finding(switch::FILE, what);
+        desk.lost.clone_from(what);
     }
     let (kept, damage) = keep::kept(&context.state_dir);
     if let Some(what) = damage {
@@ -144,8 +144,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
         context.notify.finding(&file, &what);
     }
     match is_on {
-        true => desk.slots.restore(kept),
-        false => desk.slots.forget(!kept.is_empty()),
+        Ok(true) => desk.slots.restore(kept),
+        Ok(false) => desk.slots.forget(!kept.is_empty()),
+        // Nobody is known to have switched it off: what was kept stays until somebody chooses, or a later start can read it.
+        Err(_) => desk.slots.forget(false),
     }
     context.ready();
     let (mut heartbeat, mut shutdown) = (context.heartbeat(), context.shutdown.clone());
@@ -311,7 +313,11 @@ impl Desk {
     }
 
     fn choose(&mut self, enabled: Option<bool>, reply: Reply<v1::SetMediaSwitchResponse>) {
-        let is_on = enabled.unwrap_or(self.slots.is_on());
+        // Who says nothing has chosen nothing.
+        let Some(is_on) = enabled else {
+            let answer = v1::SetMediaSwitchResponse { media_switch: Some(self.switch()) };
+            return self.outbox.answer(reply, Ok(answer));
+        };
         if !self.switching.is_empty() {
             let status = Status::unavailable("virtual media is being switched: try again");
             return self.outbox.answer(reply, Err(status));
@@ -336,7 +342,10 @@ impl Desk {
     /// What somebody chose counts once it is kept.
     fn switched(&mut self, Set { is_on, by, reply, result }: Set) {
         if result.is_ok() {
-            self.lost.clear();
+            // What was inserted was not offered again, nor forgotten, while nobody knew: it must not come back at a later start.
+            if !std::mem::take(&mut self.lost).is_empty() {
+                self.slots.forget_others();
+            }
             self.slots.switch(is_on, &by);
             let (what, text) = match is_on {
                 true => ("enabled", "virtual media is switched on"),

@@ -277,8 +277,13 @@ impl Slots {
     pub(crate) fn forget(&mut self, has_kept: bool) {
         self.is_on = false;
         if has_kept {
-            self.perform(0, vec![Effect::Keep]);
+            self.forget_others();
         }
+    }
+
+    /// Keeps what is in the drives, and forgets what else was kept.
+    pub(crate) fn forget_others(&mut self) {
+        self.perform(0, vec![Effect::Keep]);
     }
 
     /// Whether a drive is one of CDs, which nobody writes.

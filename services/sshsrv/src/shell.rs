@@ -48,6 +48,8 @@ fn way(configured: Option<SocketAddr>) -> Way {
         configured,
         usual: SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)),
         setting: "sshsrv.listen",
+        // The usual ones of websrv, which is started after this daemon and could not listen there any more.
+        others: &[80, 443],
         no_port: "SSH_PORT_UNAVAILABLE",
         port_configured: "SSH_PORT_CONFIGURED",
     }

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use busd::testing::Bus;
 use schema::rpc::ssh_service::{GET_SSH, SET_SSH};
+use schema::server::SshServiceCall as Call;
 use schema::v1alpha1 as v1;
-use service::{Clock, Context, LocalContext, Notification, Notifier, Settings, Shutdown};
+use service::{
+    Clock, Context, LocalContext, Notification, Notifier, Prepare, Settings, Shutdown, Switch, Turn, Way,
+};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -142,6 +145,15 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
         assert_eq!((ssh.sessions, ssh.sessions_max), (0, 16));
         assert!(!key.exists(), "a key is made where it is needed");
 
+        // A port of websrv, which may not have it now: nothing is changed.
+        for port in [80, 443] {
+            let refused = set(&client, Some(true), Some(port)).await.unwrap_err();
+            assert_eq!(
+                (refused.code, refused.reason().as_str()),
+                (ipc::Code::FailedPrecondition, "SSH_PORT_UNAVAILABLE")
+            );
+            assert!(refused.message.contains("another daemon's"), "{refused}");
+        }
         // A port that somebody has: nothing is changed.
         let taken = std::net::TcpListener::bind("[::]:0").unwrap();
         let port = taken.local_addr().unwrap().port();
@@ -248,12 +260,53 @@ fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
         sshsrv.is_ready().await;
         let ssh = get(&client).await;
         assert!(!ssh.enabled && ssh.fault.starts_with("whether SSH is switched on"), "{ssh:?}");
+        // Who says nothing has chosen nothing.
+        let ssh = set(&client, None, None).await.unwrap();
+        assert!(!ssh.enabled && ssh.fault.starts_with("whether SSH is switched on"), "{ssh:?}");
+        assert!(
+            bucket.get::<ipc::Json<serde_json::Value>>("service").await.unwrap().unwrap().value.0.is_string()
+        );
         // To what it is already: it is stored all the same.
+        let mut events = client.subscribe_events("event.ssh.>").await.unwrap();
         let ssh = set(&client, Some(false), None).await.unwrap();
         assert_eq!((ssh.enabled, ssh.fault.as_str()), (false, ""));
+        let event = tokio::time::timeout(WAIT, events.next()).await.expect("never told");
+        let Some(ipc::EventItem::Event(event)) = event else { panic!("nothing was told") };
+        assert_eq!((event.what.as_str(), event.message.as_str()), ("changed", "SSH is switched off"));
         assert_eq!(sshsrv.status().await, "");
         assert!(set(&client, Some(true), None).await.unwrap().listening);
         sshsrv.stop().await;
+    });
+}
+
+#[test]
+fn where_what_was_stored_last_may_be_lost_it_is_off_until_it_is_set_anew() {
+    runtime().block_on(async {
+        // The value before it has come to light again, or there is none.
+        for older in [Some(serde_json::json!({"enabled": true})), None] {
+            let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
+            bus.create_bucket("ssh").await;
+            let bucket = bus.client("sshsrv").await.bucket("ssh").await.unwrap();
+            if let Some(older) = older {
+                bucket.put("service", &ipc::Json(older)).await.unwrap();
+            }
+            // As the store tells that it lost a value whose key cannot be read.
+            bucket.put("_damaged", &ipc::Json(String::new())).await.unwrap();
+            let client = bus.client("websrv").await;
+            let mut sshsrv = Running::start(&bus, folder.path(), "listen = \"127.0.0.1:0\"").await;
+            let said = sshsrv.status().await;
+            assert!(said.contains("it is off") && said.contains("values of this store were lost"), "{said}");
+            sshsrv.is_ready().await;
+            let ssh = get(&client).await;
+            assert!(!ssh.enabled && !ssh.listening && !ssh.fault.is_empty(), "{ssh:?}");
+            assert!(set(&client, Some(true), None).await.unwrap().listening);
+            sshsrv.stop().await;
+            // What was stored since is the last.
+            let mut sshsrv = Running::start(&bus, folder.path(), "listen = \"127.0.0.1:0\"").await;
+            drop(greeted(sshsrv.listens().await).await);
+            assert_eq!(get(&client).await.fault, "");
+            sshsrv.stop().await;
+        }
     });
 }
 
@@ -288,6 +341,55 @@ fn what_is_not_stored_has_no_effect_and_neither_has_a_switch_without_a_host_key(
         bus.takes_writes("ssh", true).await;
         assert!(set(&client, Some(true), Some(port.into())).await.unwrap().listening);
         sshsrv.stop().await;
+    });
+}
+
+#[test]
+fn it_can_be_switched_off_while_what_it_needs_never_comes() {
+    runtime().block_on(async {
+        let bus = Bus::start().await;
+        bus.create_bucket("ssh").await;
+        let own = bus.client("sshsrv").await;
+        let mut calls = own.calls::<Call<ipc::Request>>().await.unwrap();
+        let (notify, _notifications) = Notifier::channel();
+        let way = Way {
+            title: "SSH",
+            name: "ssh",
+            bucket: "ssh",
+            key: "service",
+            configured: Some("127.0.0.1:0".parse().unwrap()),
+            usual: "[::]:2200".parse().unwrap(),
+            setting: "sshsrv.listen",
+            others: &[],
+            no_port: "SSH_PORT_UNAVAILABLE",
+            port_configured: "SSH_PORT_CONFIGURED",
+        };
+        let never: Prepare = Box::new(|| Box::pin(std::future::pending::<Result<(), String>>()));
+        let mut switch = Switch::<v1::SetSshResponse>::new(own, notify, way, never).await;
+        let state = switch.state().unwrap();
+        assert!(state.enabled && !state.listening && !state.fault.is_empty(), "{state:?}");
+        let client = bus.client("websrv").await;
+        let asks = |enabled| {
+            let client = client.clone();
+            tokio::spawn(async move { set(&client, Some(enabled), None).await })
+        };
+
+        let asked = asks(true);
+        let Some(Call::SetSsh(request, reply)) = calls.next().await else { panic!("nothing was asked") };
+        let (reply, result) = switch.choose(request.enabled, None, reply).expect("it is being opened");
+        assert_eq!(result.as_ref().unwrap_err().code, ipc::Code::Unavailable);
+        reply.send(result.map(|()| v1::SetSshResponse::default())).await;
+        assert!(asked.await.unwrap().is_err());
+
+        let asked = asks(false);
+        let Some(Call::SetSsh(request, reply)) = calls.next().await else { panic!("nothing was asked") };
+        assert!(switch.choose(request.enabled, None, reply).is_none(), "it is stored");
+        let Turn::Set { reply, result } = switch.turn().await else { panic!("it goes on") };
+        assert_eq!(result.unwrap().map(|switched| switched.what), Some("disabled"));
+        reply.unwrap().send(Ok(v1::SetSshResponse { ssh: Some(v1::Ssh::default()) })).await;
+        assert!(asked.await.unwrap().is_ok());
+        let state = switch.state().unwrap();
+        assert!(!state.enabled && !state.listening && state.fault.is_empty(), "{state:?}");
     });
 }
 

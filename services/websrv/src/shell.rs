@@ -22,7 +22,7 @@ use crate::lanes::Lanes;
 use crate::served::Served;
 use crate::site::Site;
 use crate::transport::Shared;
-use crate::viewers::Viewers;
+use crate::viewers::{self, Viewers};
 use crate::{listener, quic, tls};
 
 /// How long open requests may take to end after the order to stop. The operator gives a daemon 2 s.
@@ -107,6 +107,8 @@ pub async fn run(context: Context) -> Result<(), Error> {
     // A viewer that names no host means the first.
     let first = local.board().map(|board| board.hosts.first().map(|host| host.id.to_string()));
     let first = first.ok().flatten().unwrap_or_default();
+    // Without a board it is not known, and nobody is kept out.
+    let has_screens = local.board().ok().is_none_or(|board| board.has_screens());
     let viewers = Viewers {
         bus: own_bus,
         notify: local.notify.clone(),
@@ -116,11 +118,11 @@ pub async fn run(context: Context) -> Result<(), Error> {
             Listen::At(address) => Some(address),
             Listen::Off => None,
         },
-        tls: match &sockets.https {
-            Some((_, tls)) if gateway.config.auth.basic => Ok(Arc::clone(tls)),
-            Some(_) => Err("viewers log in by name and password, which is switched off: websrv.auth.basic"),
-            None => Err("HTTPS is off, whose certificate viewers are shown"),
-        },
+        tls: viewers::shown(
+            sockets.https.as_ref().map(|(_, tls)| Arc::clone(tls)),
+            gateway.config.auth.basic,
+            has_screens,
+        ),
         gateway: Arc::clone(&gateway),
         first,
         shared: shared.clone(),

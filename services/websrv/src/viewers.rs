@@ -37,8 +37,22 @@ fn way(configured: Option<SocketAddr>) -> Way {
         configured,
         usual: SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)),
         setting: "websrv.vnc",
+        // Nobody chooses its port.
+        others: &[],
         no_port: "VNC_PORT_UNAVAILABLE",
         port_configured: "VNC_PORT_CONFIGURED",
+    }
+}
+
+/// What viewers are shown, as far as HTTPS has it; otherwise why there are none whatever is switched: where they could not log in, or have nothing to see.
+pub(crate) fn shown<T>(https: Option<T>, has_basic: bool, has_screens: bool) -> Result<T, &'static str> {
+    match https {
+        _ if !has_screens => Err("no host of this board has a screen"),
+        None => Err("HTTPS is off, whose certificate viewers are shown"),
+        Some(_) if !has_basic => {
+            Err("viewers log in by name and password, which is switched off: websrv.auth.basic")
+        }
+        Some(tls) => Ok(tls),
     }
 }
 
@@ -156,4 +170,22 @@ fn told(switch: &Switch<v1::SetVncResponse>) -> Result<v1::Vnc, Status> {
         fault: state.fault,
         by_configuration: state.by_configuration,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_no_viewers_where_they_could_not_log_in_or_have_nothing_to_see() {
+        assert_eq!(shown(Some(7), true, true), Ok(7));
+        for (https, has_basic, has_screens, why) in [
+            (None, true, true, "HTTPS is off"),
+            (Some(7), false, true, "websrv.auth.basic"),
+            (Some(7), true, false, "no host of this board has a screen"),
+        ] {
+            let said = shown(https, has_basic, has_screens).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        }
+    }
 }

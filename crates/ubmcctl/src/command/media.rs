@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::Session;
 use crate::cli::{MediaCommand, MediaInsert, MediaStoreCommand};
 use crate::client::{Client, Socket};
-use crate::failure::Failure;
+use crate::failure::{Failure, Status};
 use crate::output::{Card, Output, Table, note};
 use crate::text::{ago, bytes, clean, enum_word, time};
 
@@ -28,6 +28,8 @@ use crate::text::{ago, bytes, clean, enum_word, time};
 const STORE: &str = "store:";
 /// How the BMC says that nobody wants it any more.
 const EJECTED: &str = "it was ejected";
+/// The reason of a refusal while all media is switched off, which ejects what was inserted.
+const SWITCHED_OFF: &str = "MEDIA_SWITCHED_OFF";
 /// How long it is tried to serve on, once the BMC or the way there was lost.
 const AGAIN_FOR: Duration = Duration::from_secs(120);
 const AGAIN: Duration = Duration::from_secs(1);
@@ -270,12 +272,17 @@ async fn share_on(client: &Client, name: &str, served: &Served, path: &str) -> R
             match Box::pin(client.socket(&resuming)).await {
                 Ok(socket) => break socket,
                 // Somebody did so meanwhile.
-                Err(Failure::Status(status)) if status.message == EJECTED => return Ok(()),
+                Err(Failure::Status(status)) if is_ejected(&status) => return Ok(()),
                 Err(error) if tokio::time::Instant::now() > last => return Err(error),
                 Err(_) => {}
             }
         };
     }
+}
+
+/// Whether a refusal to serve on says that the medium is ejected: by somebody, or with all others.
+fn is_ejected(status: &Status) -> bool {
+    status.message == EJECTED || status.reason == SWITCHED_OFF
 }
 
 /// What is wrong with a drive; of an empty one, what could not be inserted and when that was asked for as well.
@@ -412,10 +419,26 @@ fn password(file: &Path) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Code;
 
     #[test]
     fn a_name_is_escaped_as_a_part_of_a_path() {
         assert_eq!(escaped("a b/ü.iso"), "a%20b%2F%C3%BC.iso");
+    }
+
+    #[test]
+    fn who_serves_on_ends_where_it_was_ejected_or_all_media_is_switched_off() {
+        let refused = |message: &str, reason: &str| Status {
+            code: Code::FailedPrecondition,
+            message: message.to_owned(),
+            reason: reason.to_owned(),
+            violations: Vec::new(),
+            method: None,
+        };
+        assert!(is_ejected(&refused(EJECTED, "")));
+        assert!(is_ejected(&refused("virtual media is switched off", "MEDIA_SWITCHED_OFF")));
+        assert!(!is_ejected(&refused("another medium is in the drive", "")));
+        assert!(!is_ejected(&Status { code: Code::Unavailable, ..refused("mediasrv is not there", "") }));
     }
 
     #[test]

@@ -193,6 +193,15 @@ async fn what_was_kept_is_forgotten_where_nothing_may_be_inserted_at_the_start()
     let dir = bench.dir.path().to_owned();
     let mut next = Bench::start(1).await;
     std::fs::copy(dir.join("slots.json"), next.dir.path().join("slots.json")).unwrap();
+    // Where nobody is known to have switched it off it stays until somebody chooses.
+    next.slots.forget(false);
+    assert!(!next.slots.is_on() && !keep::kept(next.dir.path()).0.is_empty());
+    next.slots.forget_others();
+    while !keep::kept(next.dir.path()).0.is_empty() {
+        let done = tokio::time::timeout(SOON, next.slots.done()).await.expect("it is forgotten");
+        next.slots.handle(done);
+    }
+    std::fs::copy(dir.join("slots.json"), next.dir.path().join("slots.json")).unwrap();
     next.slots.forget(true);
     while !keep::kept(next.dir.path()).0.is_empty() {
         let done = tokio::time::timeout(SOON, next.slots.done()).await.expect("it is forgotten");
