@@ -9,6 +9,7 @@ use ipc::{CallContext, Code, EventItem, Events, Principal, Status};
 use schema::rpc::{host_firmware_service as service, host_service};
 use schema::v1alpha1 as v1;
 use support::{Bench, Firmware, Reach, on, quick};
+use units::Millis;
 use v1::firmware_value::Value as Wire;
 
 fn context() -> CallContext {
@@ -252,6 +253,26 @@ async fn away_and_back(away: Reach) {
     assert_eq!(back.pending_id, wished.pending_id);
     assert!(firmware.boot());
     until(&bench, "through with it", |firmware| firmware.pending_id.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_slow_way_to_the_mailbox_keeps_no_client_from_its_answer() {
+    let (bench, firmware) = bench(on()).await;
+    firmware.has_patience(Millis::from_secs(60));
+    firmware.set(Reach::Hangs);
+    let context = context().with_patience(Duration::from_secs(30));
+    // In 7 s its outcome would be unknown.
+    let request =
+        v1::UpdateHostFirmwareRequest { host_name: "system".into(), ..wish("Smt", Wire::Boolean(false)) };
+    let answer = bench.client.call(service::UPDATE_HOST_FIRMWARE, &request, &context).await;
+    let wished = answer.expect("stored").firmware.expect("a firmware");
+    assert!(!wished.pending_id.is_empty());
+    // What is refused is refused in that time as well, and nothing has changed.
+    let condition = v1::UpdateHostFirmwareRequest { pending_id: "other".into(), ..request };
+    let answer = bench.client.call(service::UPDATE_HOST_FIRMWARE, &condition, &context).await;
+    assert_eq!(answer.expect_err("another").reason(), "FIRMWARE_SETTINGS_CHANGED");
+    assert_eq!(get(&bench).await.expect("shown").pending_id, wished.pending_id);
+    assert_eq!(firmware.pending(), None);
 }
 
 /// Waits for an event of a change that says this.
