@@ -3,7 +3,7 @@
 use boot_override::{ID_BYTES as ID_MAX, ORDER_BYTES, Order, Target, Used};
 use host_firmware::{
     ATTRIBUTES_MAX, Alias, Applied, BOOT_OPTIONS_MAX, FirmwareBox, Invalid, NAME_MAX, Progress, Report, Seen,
-    TEXT_MAX, Wishes,
+    TEXT_MAX, UNREADABLE, Wishes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,9 +41,6 @@ pub struct Firmware {
     /// How far the boot that runs has come.
     pub progress: Option<Progress>,
 }
-
-/// The revision that is shown while what the firmware says cannot be read: no report has it.
-pub const UNREADABLE: u64 = u64::MAX;
 
 /// Why what is said is not believed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

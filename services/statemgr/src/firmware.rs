@@ -110,7 +110,7 @@ pub(crate) struct Firmware {
     pub(crate) progress: BootProgress,
     /// Stages that may be told: those of five boots at once. A firmware that begins boots without end does not fill the log.
     pub(crate) stages: Allowance,
-    /// The mailbox has answered: what it shows from now on happens now.
+    /// The mailbox has answered with what could be read: what it shows from now on happens now.
     pub(crate) has_looked: bool,
     /// What is stored is being changed.
     pub(crate) updating: bool,

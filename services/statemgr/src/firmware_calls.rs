@@ -182,7 +182,7 @@ impl Job {
                 Ok(Ok(found)) => {
                     // Why a report is not believed is said once, where it is noted for good.
                     shown.note(known, &found);
-                    asked.has_looked = true;
+                    asked.has_looked |= found.is_readable();
                     seen.push((known, found));
                 }
                 Ok(Err(error)) => {

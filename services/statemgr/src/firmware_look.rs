@@ -188,6 +188,10 @@ impl Daemon {
         if host.firmware.shown.known != before {
             host.updated = wall;
         }
+        if !seen.is_readable() {
+            // Of the boot it says nothing, not even that there is none.
+            return;
+        }
         // When what the first look finds came to be, nobody knows.
         let is_first = !std::mem::replace(&mut host.firmware.has_looked, true);
         let stage = host.firmware.progress.note(seen.progress, (!is_first).then_some(wall), now);

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use host_firmware::{Progress, Stage, Value};
+use host_firmware::{FirmwareBox, Progress, Stage, UNREADABLE, Value};
 use ipc::{CallContext, Code, EventItem, Events, Principal, Status};
 use schema::rpc::{host_firmware_service as service, host_service};
 use schema::v1alpha1 as v1;
@@ -447,6 +447,38 @@ async fn what_is_seen_while_a_host_is_off_is_not_its_next_boot() {
     bench.until_ended(&start.operation_id).await;
     let host = bench.until_status(v1::HostStatus::On).await;
     assert_eq!(host.boot_progress, None);
+}
+
+#[tokio::test]
+async fn a_mailbox_that_cannot_be_read_says_nothing_of_the_boot_nor_that_there_is_no_report() {
+    let firmware = Firmware::reported();
+    firmware.write(|host| host.progress = Some(Progress { boot: 7, stage: Stage::OsRunning }));
+    let mut bench = Bench::with_firmware(on(), Some(firmware.clone())).await;
+    bench.until_status(v1::HostStatus::On).await;
+    known(&bench).await;
+    let mut events =
+        bench.client.subscribe_events("event.host.system.boot_progress").await.expect("subscribed");
+    let restart = bench.change(v1::HostAction::ForceRestart).await.expect("accepted");
+    bench.until_ended(&restart.operation_id).await;
+    bench.until("restarted", |host| host.boot_progress.is_none()).await;
+    let shown = firmware.write(|host| host.clone());
+    let unreadable = || FirmwareBox { revision: UNREADABLE, ..FirmwareBox::default() };
+    firmware.write(|host| *host = unreadable());
+    until(&bench, "unreadable", |firmware| firmware.stale).await;
+    // What it shows then is still of the boot before.
+    firmware.write(|host| *host = shown);
+    known(&bench).await;
+    assert_eq!(bench.host().await.boot_progress, None);
+    firmware.write(|host| host.progress = Some(Progress { boot: 8, stage: Stage::Memory }));
+    assert_eq!(told(&mut events).await.message, "system: boot: memory initialization");
+
+    firmware.write(|host| *host = unreadable());
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    let refused = [update(&bench, wish("Smt", Wire::Boolean(false))).await, get(&bench).await];
+    for status in refused.map(|answer| answer.expect_err("nobody knows")) {
+        assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, "FIRMWARE_UNREACHABLE"));
+    }
 }
 
 /// What no release can read.
