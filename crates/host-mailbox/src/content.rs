@@ -94,7 +94,7 @@ impl RawUsed {
     }
 }
 
-/// The report, if it can be believed. An alias that is not known is none.
+/// The report, if it can be believed. An alias that is not known is none, and what hides or turns letters is taken out of texts for people.
 fn believed(mut report: Value) -> Result<Report, Invalid> {
     let options = report.get_mut("boot_options").and_then(Value::as_array_mut);
     for option in options.into_iter().flatten() {
@@ -105,8 +105,9 @@ fn believed(mut report: Value) -> Result<Report, Invalid> {
             *alias = Value::Null;
         }
     }
-    let report: Report = serde_json::from_value(report)
+    let mut report: Report = serde_json::from_value(report)
         .map_err(|error| Invalid { what: "report".to_owned(), why: words(&error) })?;
+    report.clean();
     report.check()?;
     Ok(report)
 }
