@@ -40,6 +40,11 @@ impl Attempts {
         std::mem::take(&mut self.failed)
     }
 
+    /// What kept it from working may be over: it may be tried at once. That it failed is known as before, and the pause after it if it fails again.
+    pub(crate) fn retry(&mut self) {
+        self.at = Mono::default();
+    }
+
     /// Whether it may be tried.
     pub(crate) fn may(&self, now: Mono) -> bool {
         self.at <= now
@@ -70,5 +75,21 @@ mod tests {
             assert_eq!(pauses, [1, 2, 4, 5, 5]);
             assert!(attempts.worked() && attempts.may(now) && !attempts.worked());
         }
+    }
+
+    #[test]
+    fn what_may_work_again_is_tried_at_once_and_is_no_news() {
+        let mut attempts = Attempts::new(Millis::from_secs(600));
+        let now = Mono::from_millis(7_000);
+        for _ in 0..4 {
+            attempts.failed(now);
+        }
+        assert!(!attempts.may(now));
+        attempts.retry();
+        assert!(attempts.may(now));
+        assert!(!attempts.failed(now), "it is known");
+        assert_eq!((attempts.at() - now).as_secs(), 16);
+        attempts.retry();
+        assert!(attempts.worked(), "that is news");
     }
 }

@@ -196,6 +196,8 @@ impl Firmware {
 
     /// The host has another power state.
     pub(crate) fn powered(&mut self, status: v1::HostStatus, now: Mono) {
+        // An EEPROM may take now what it did not while the host ran.
+        self.puts.retry();
         match status {
             v1::HostStatus::Off => self.progress.off(),
             v1::HostStatus::On => self.begun(now),
@@ -205,6 +207,7 @@ impl Firmware {
 
     /// The host was switched on or restarted.
     pub(crate) fn restarted(&mut self, now: Mono) {
+        self.puts.retry();
         self.progress.restarted(now);
         self.begun(now);
     }

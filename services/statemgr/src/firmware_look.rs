@@ -252,6 +252,10 @@ impl Daemon {
         host.firmware.updating = false;
         let result = match result {
             Ok(carried) => {
+                if firmware::wishes(&carried.record) != host.firmware.wishes() {
+                    // What was refused may be smaller now.
+                    host.firmware.puts.retry();
+                }
                 (host.firmware.record, host.firmware.revision) = (carried.record, carried.revision);
                 host.firmware.untold = carried.is_untold;
                 if carried.is_refused {

@@ -147,6 +147,7 @@ impl Daemon {
                 host.settings_revision = Some(revision);
                 host.settings = settings;
                 host.updated = wall;
+                host.boot.puts.retry();
                 let id = host.id.clone();
                 let message =
                     format!("{id}: the host boots from {target}; the boot override for one boot is used up");

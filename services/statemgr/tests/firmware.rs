@@ -329,6 +329,8 @@ async fn what_a_boot_took_after_it_was_discarded_is_told_whoever_dies_between() 
 #[tokio::test]
 async fn what_a_mailbox_refuses_is_tried_again_at_pauses_that_grow_and_it_is_not_away() {
     let (bench, firmware) = bench(on()).await;
+    // Another status would end a pause.
+    bench.until_status(v1::HostStatus::On).await;
     firmware.set(Reach::RefusesPuts);
     let wished = update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("stored");
     let tried = async {
@@ -346,8 +348,12 @@ async fn what_a_mailbox_refuses_is_tried_again_at_pauses_that_grow_and_it_is_not
     let shown = get(&bench).await.expect("shown");
     assert_eq!((shown.stale, &shown.pending_id), (false, &wished.pending_id), "what it shows counts");
     assert_eq!(firmware.pending(), None);
+    // It takes it once the host is off, and is not asked only after the next pause, of 8 s.
     firmware.set(Reach::Answers);
+    bench.change(v1::HostAction::ForceOff).await.expect("accepted");
     until_pending(&firmware, Some(&wished.pending_id)).await;
+    let puts = firmware.puts();
+    assert!(puts[4] - puts[3] < Duration::from_secs(7), "{puts:?}");
 }
 
 #[tokio::test]
