@@ -199,7 +199,7 @@ impl Firmware {
         // An EEPROM may take now what it did not while the host ran.
         self.puts.retry();
         match status {
-            v1::HostStatus::Off => self.progress.off(),
+            v1::HostStatus::Off => self.progress.went_off(),
             v1::HostStatus::On => self.begun(now),
             _ => {}
         }
