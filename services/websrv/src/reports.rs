@@ -172,7 +172,8 @@ impl Reports {
         }
     }
 
-    /// Makes the first report that waits. Where that fails it still does.
+    /// Makes the first report that waits. Where that fails it still does; behind the others where only what clients have defined is not known, as those may need
+    /// none of that.
     async fn make(&mut self, wants: impl Fn(&str) -> bool) -> Result<Option<MetricReport>, Status> {
         let is_wanted = |id: &str| wants(&resources::report_definition_uri(id));
         let wanted = std::mem::take(&mut self.wanted);
@@ -189,18 +190,22 @@ impl Reports {
             line_up(&mut self.waiting, kinds.into_iter().filter(|id| is_wanted(id)).map(str::to_owned));
             self.due = now + self.every;
         }
-        let Some(id) = self.waiting.front() else { return Ok(None) };
-        let report = if resources::is_free_for_client(id) {
+        let Some(id) = self.waiting.front().cloned() else { return Ok(None) };
+        let report = if resources::is_free_for_client(&id) {
             let (request, context) = (
                 api::ListReportDefinitionsRequest::default(),
                 self.context.clone().with_timeout(PATIENCE).child(),
             );
             let ask = || self.bus.call(LIST_REPORT_DEFINITIONS, &request, &context);
-            let defined = self.shared.defined(ask).await?;
-            let definition = defined.definitions.iter().find(|definition| definition.id == *id);
+            let defined = self.shared.defined(ask).await;
+            if defined.is_err() {
+                self.waiting.rotate_left(1);
+            }
+            let defined = defined?;
+            let definition = defined.definitions.iter().find(|definition| definition.id == id);
             definition.map(|definition| redfish::metric_report(&world, definition)).transpose()
         } else {
-            redfish::kind_report(&world, id)
+            redfish::kind_report(&world, &id)
         };
         let report = report.map_err(internal)?;
         self.waiting.pop_front();
