@@ -135,7 +135,7 @@ impl Daemon {
         }
         match host_firmware::next(host.firmware.wishes(), &host.firmware.record.superseded, &seen) {
             Next::Nothing => {
-                if host.firmware.puts.worked() {
+                if host.firmware.puts.worked(now) {
                     tracing::info!(host = host.id, "firmware mailbox of host has what is wished again");
                 }
             }
@@ -178,7 +178,7 @@ impl Daemon {
     pub(crate) fn note_firmware(&mut self, index: usize, asked: u64, seen: &Seen) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let Some(host) = self.hosts.get_mut(index) else { return };
-        if std::mem::take(&mut host.firmware.away) {
+        if host.firmware.found(now) {
             tracing::info!(host = host.id, "firmware mailbox of host responds again");
         }
         let before = host.firmware.shown.known;
