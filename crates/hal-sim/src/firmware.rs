@@ -43,9 +43,13 @@ impl SimFirmware {
         }
     }
 
-    /// What of it can be believed: a report that cannot is none.
+    /// What of it can be believed: a report that cannot is none, and what hides or turns letters is taken out of its texts for people.
     fn believed(&self, mut seen: Seen) -> Seen {
-        if let Some(Err(error)) = seen.report.as_ref().map(host_firmware::Report::check) {
+        let checked = seen.report.as_mut().map(|report| {
+            report.clean();
+            report.check()
+        });
+        if let Some(Err(error)) = checked {
             tracing::warn!(host = self.host, %error, "report of simulated host's firmware ignored");
             seen.report = None;
         }

@@ -163,11 +163,14 @@ pub struct FirmwareBox {
     pub progress: Option<Progress>,
 }
 
+/// The revision that is shown while what the firmware says cannot be read: no report has it.
+pub const UNREADABLE: u64 = u64::MAX;
+
 /// What the controller sees of a mailbox: the report only where it is another one than it knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Seen {
-    /// [`FirmwareBox::revision`].
+    /// [`FirmwareBox::revision`], or [`UNREADABLE`].
     pub revision: u64,
     /// The report; `None` where the firmware has made none, or the one of the revision that was asked with.
     pub report: Option<Report>,
@@ -177,6 +180,14 @@ pub struct Seen {
     pub applied: Option<Applied>,
     /// How far the boot that runs has come.
     pub progress: Option<Progress>,
+}
+
+impl Seen {
+    /// Whether the firmware's part could be read: what is not there of one that could not may be there.
+    #[must_use]
+    pub const fn is_readable(&self) -> bool {
+        self.revision != UNREADABLE
+    }
 }
 
 impl FirmwareBox {

@@ -241,7 +241,12 @@ fn is_text(text: &str) -> bool {
 /// and not invisible (Unicode, general categories Cc, Cf, Zl, Zp). Joiners (U+200C, U+200D) may be: some languages are not written without them.
 #[must_use]
 pub fn is_plain(letter: char) -> bool {
-    let is_unseen = matches!(
+    !letter.is_control() && !is_unseen(letter)
+}
+
+/// Whether a character that is no control is not seen, or changes what is around it.
+fn is_unseen(letter: char) -> bool {
+    matches!(
         letter,
         '\u{ad}'
             | '\u{600}'..='\u{605}'
@@ -257,11 +262,29 @@ pub fn is_plain(letter: char) -> bool {
             | '\u{fff9}'..='\u{fffb}'
             | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e007f}'
-    );
-    !letter.is_control() && !is_unseen
+    )
 }
 
 impl Report {
+    /// Takes characters that are not seen or turn others out of texts for people: a soft hyphen in a help text is no reason not to believe the rest. Names,
+    /// values, device paths and controls stay as they are.
+    pub fn clean(&mut self) {
+        let clean = |text: &mut String| text.retain(|letter| !is_unseen(letter));
+        for attribute in &mut self.attributes {
+            clean(&mut attribute.display_name);
+            clean(&mut attribute.help);
+            clean(&mut attribute.menu_path);
+            if let Kind::Enumeration { choices } = &mut attribute.kind {
+                for choice in choices {
+                    clean(&mut choice.display_name);
+                }
+            }
+        }
+        for option in &mut self.boot_options {
+            clean(&mut option.display_name);
+        }
+    }
+
     /// The attribute of that name.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {

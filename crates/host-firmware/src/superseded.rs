@@ -22,16 +22,20 @@ pub struct Superseded {
     pub wishes: Wishes,
     /// How many things were wished: [`Wishes::count`].
     pub wished: usize,
+    /// Attributes were among them that are not known any more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reduced: bool,
 }
 
 impl Superseded {
     fn of(wishes: Wishes) -> Self {
-        Self { wished: wishes.count(), wishes }
+        Self { wished: wishes.count(), wishes, reduced: false }
     }
 
     /// Forgets what may be done twice: a setting that is set again is the same.
     fn reduce(&mut self) {
-        let Wishes { id, to_defaults, reset_keys, .. } = std::mem::take(&mut self.wishes);
+        let Wishes { id, to_defaults, reset_keys, attributes, .. } = std::mem::take(&mut self.wishes);
+        self.reduced |= !attributes.is_empty();
         self.wishes = Wishes { id, to_defaults, reset_keys, ..Wishes::default() };
     }
 
@@ -98,7 +102,7 @@ pub fn settle(
     let at = superseded.iter().position(|one| one.wishes.id == applied.id)?;
     let taken = superseded.drain(..=at).next_back()?;
     let Some(pending) = pending else { return Some(Settled { taken, pending: None }) };
-    let left = without(pending, &taken.wishes, report);
+    let left = without(pending, &taken, report);
     if left == *pending {
         return Some(Settled { taken, pending: Some(left) });
     }
@@ -109,14 +113,17 @@ pub fn settle(
 }
 
 /// What is left of wishes once a boot has taken earlier ones, under the same id. What that boot refused is not tried again.
-fn without(wishes: &Wishes, taken: &Wishes, report: Option<&Report>) -> Wishes {
+fn without(wishes: &Wishes, taken: &Superseded, report: Option<&Report>) -> Wishes {
+    let Superseded { wishes: taken, reduced, .. } = taken;
     let mut left = wishes.clone();
-    // A reset to defaults that is yet to come undoes what was set by name: then all of it counts.
-    if taken.to_defaults || !wishes.to_defaults {
+    // A reset to defaults that is yet to come undoes what was set by name: then all of it counts. One that was done and set something by name that is not
+    // known any more is done once more.
+    let is_reset_done = taken.to_defaults && !reduced;
+    if is_reset_done || !wishes.to_defaults {
         left.to_defaults = false;
         left.attributes.retain(|name, value| taken.attributes.get(name) != Some(value));
     }
-    if taken.to_defaults && wishes.to_defaults {
+    if is_reset_done && wishes.to_defaults {
         // What only the earlier ones set by name is at its default again.
         for name in taken.attributes.keys().filter(|name| !wishes.attributes.contains_key(*name)) {
             let attribute = report.and_then(|report| report.attribute(name));
@@ -231,6 +238,26 @@ mod tests {
         let pending = numbers("e", &[("A", 2)]);
         assert!(settle(Some(&pending), &mut superseded, &took("e"), None, "f".into()).is_some());
         assert_eq!(superseded, []);
+    }
+
+    #[test]
+    fn a_reset_is_done_once_more_where_it_is_not_known_what_was_set_after_the_first() {
+        let many = (0..90).map(|n| (format!("A{n}"), Value::Text("x".repeat(200)))).collect();
+        let earlier = Wishes { to_defaults: true, attributes: many, ..wishes("a") };
+        let later = Wishes { to_defaults: true, ..numbers("b", &[("B", 3)]) };
+        let mut superseded = Vec::new();
+        supersede(&mut superseded, earlier);
+        assert!(superseded[0].reduced && superseded[0].wishes.attributes.is_empty());
+        // It outlasts being stored, and what an older release has stored has all it says.
+        let stored = serde_json::to_value(&superseded[0]).unwrap();
+        assert_eq!(serde_json::from_value::<Superseded>(stored).unwrap(), superseded[0]);
+        assert!(!serde_json::from_str::<Superseded>(r#"{"wishes":{"id":"a"},"wished":1}"#).unwrap().reduced);
+        let settled = settle(Some(&later), &mut superseded, &took("a"), Some(&report()), "c".into()).unwrap();
+        assert_eq!((settled.taken.wished, settled.pending), (91, Some(later)));
+        // One of which there was nothing more to know is done.
+        let mut small = Superseded::of(Wishes { to_defaults: true, ..wishes("a") });
+        small.reduce();
+        assert!(!small.reduced);
     }
 
     #[test]

@@ -178,3 +178,49 @@ fn what_turns_or_hides_what_people_read_is_not_believed() {
         assert!(kind.check(&Value::Text(letter.to_string())).is_err(), "{letter:?}");
     }
 }
+
+#[test]
+fn what_hides_in_texts_for_people_is_taken_out_and_nowhere_else() {
+    let report = |text: &str, name: &str| Report {
+        attributes: vec![Attribute {
+            name: "Smt".to_owned(),
+            display_name: text.to_owned(),
+            help: text.to_owned(),
+            menu_path: text.to_owned(),
+            kind: Kind::Enumeration {
+                choices: vec![Choice { name: name.to_owned(), display_name: text.to_owned() }],
+            },
+            read_only: false,
+            current: Value::Text(name.to_owned()),
+            default: Value::Text(name.to_owned()),
+        }],
+        boot_options: vec![BootOption {
+            name: "Boot0000".to_owned(),
+            display_name: text.to_owned(),
+            device_path: "Pci".to_owned(),
+            alias: None,
+            enabled: true,
+        }],
+        boot_order: vec!["Boot0000".to_owned()],
+        secure_boot: None,
+    };
+    for letter in ['\u{ad}', '\u{200e}', '\u{202e}', '\u{feff}'] {
+        let mut cleaned = report(&format!("{letter}Multi{letter}threading"), "On");
+        assert!(cleaned.check().is_err());
+        cleaned.clean();
+        assert_eq!(cleaned, report("Multithreading", "On"));
+        assert_eq!(cleaned.check(), Ok(()));
+        let mut named = report("a", &format!("O{letter}n"));
+        named.clean();
+        assert_eq!(named, report("a", &format!("O{letter}n")));
+        assert!(named.check().is_err());
+    }
+    // A control is no letter that somebody meant.
+    let mut controls = report("a\u{1b}b", "On");
+    controls.clean();
+    assert!(controls.check().is_err());
+    // What people write with joiners stays.
+    let mut joined = report("نسخه\u{200c}ها", "On");
+    joined.clean();
+    assert_eq!(joined, report("نسخه\u{200c}ها", "On"));
+}

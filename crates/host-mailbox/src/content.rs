@@ -3,7 +3,7 @@
 use boot_override::{ID_BYTES as ID_MAX, ORDER_BYTES, Order, Target, Used};
 use host_firmware::{
     ATTRIBUTES_MAX, Alias, Applied, BOOT_OPTIONS_MAX, FirmwareBox, Invalid, NAME_MAX, Progress, Report, Seen,
-    TEXT_MAX, Wishes,
+    TEXT_MAX, UNREADABLE, Wishes,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,9 +41,6 @@ pub struct Firmware {
     /// How far the boot that runs has come.
     pub progress: Option<Progress>,
 }
-
-/// The revision that is shown while what the firmware says cannot be read: no report has it.
-pub const UNREADABLE: u64 = u64::MAX;
 
 /// Why what is said is not believed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +94,7 @@ impl RawUsed {
     }
 }
 
-/// The report, if it can be believed. An alias that is not known is none.
+/// The report, if it can be believed. An alias that is not known is none, and what hides or turns letters is taken out of texts for people.
 fn believed(mut report: Value) -> Result<Report, Invalid> {
     let options = report.get_mut("boot_options").and_then(Value::as_array_mut);
     for option in options.into_iter().flatten() {
@@ -108,8 +105,9 @@ fn believed(mut report: Value) -> Result<Report, Invalid> {
             *alias = Value::Null;
         }
     }
-    let report: Report = serde_json::from_value(report)
+    let mut report: Report = serde_json::from_value(report)
         .map_err(|error| Invalid { what: "report".to_owned(), why: words(&error) })?;
+    report.clean();
     report.check()?;
     Ok(report)
 }

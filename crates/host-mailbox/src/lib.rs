@@ -25,7 +25,8 @@
 mod content;
 mod slots;
 
-pub use content::{Controller, Firmware, UNREADABLE, Unbelievable};
+pub use content::{Controller, Firmware, Unbelievable};
+pub use host_firmware::UNREADABLE;
 pub use slots::{
     Area, BLANK, Damage, HEAD, Layout, ReadError, SIZE_MAX, SIZE_MIN, SIZE_STEP, Side, Slot, TooLong,
     VERSION, Write,

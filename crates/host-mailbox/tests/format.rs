@@ -217,6 +217,10 @@ fn words_that_are_not_known_take_nothing_else_with_them() {
     assert_eq!((said.progress, wrong, said.report), (None, None, Some(believed)));
     let used = said.used.unwrap();
     assert_eq!((used.id.as_str(), used.target), ("u", Target::None));
+    // A soft hyphen for people is taken out.
+    let hyphen = report("\"boolean\"", "user").replacen(r#""kind""#, "\"help\":\"a\u{ad}b\",\"kind\"", 1);
+    let (said, wrong) = firmware(&hyphen, "memory", "pxe");
+    assert_eq!((wrong, said.report.unwrap().attributes[0].help.as_str()), (None, "ab"));
     for (report, word) in [
         (report("\"tri\u{202e}state\"", "user"), "`tristate`"),
         (report("\"boolean\"", "para\u{200b}noid"), "`paranoid`"),

@@ -19,7 +19,7 @@ use units::{Millis, Mono, Telling};
 use crate::patience::now;
 
 /// How long a call may take, and each byte of the EEPROM more. On a bus of 100 kHz a byte takes 90 us to read, and a page of 32 bytes 5 ms to be written:
-/// this is enough to read all there is and to write a slot, and for a call before it that has to read what counts.
+/// this is enough to read all there is, to write a slot and to read that again, and for a call before it that has to read what counts.
 const WITHIN: Duration = Duration::from_secs(3);
 const BYTE_WITHIN: Duration = Duration::from_micros(180);
 /// How much longer its caller waits, so that the mailbox itself says what it was.
@@ -171,7 +171,8 @@ impl BoardMailbox {
             let mut controller = eeprom.controller()?;
             let is_put = change(&mut controller);
             if is_put {
-                eeprom.say(&controller)?;
+                // What is there then counts, and not what was to be there.
+                controller = eeprom.say(&controller)?;
             }
             let firmware = match eeprom.firmware() {
                 Err(error) if is_put => {
@@ -255,8 +256,9 @@ impl Shared {
         Ok(said.unwrap_or_default())
     }
 
-    /// The controller says this in place of what it said.
-    fn say(&mut self, controller: &Controller) -> Result<(), Error> {
+    /// The controller says this in place of what it said. What it says then, read from the EEPROM: one that is protected against writes takes each write
+    /// and stays as it was, and so may one that the host writes at the same time.
+    fn say(&mut self, controller: &Controller) -> Result<Controller, Error> {
         let payload = controller.to_payload().map_err(|error| self.wrong(error))?;
         let before = self.controller.take().unwrap_or_default();
         let write = match before.write(self.layout, Side::Controller, payload) {
@@ -267,12 +269,11 @@ impl Shared {
                 return Err(refused);
             }
         };
-        // Whatever becomes of it, it is read again before anything is put there.
+        // Whatever becomes of it, all of it is read again.
         for (at, bytes) in write.steps() {
             hal::Eeprom::write(&mut self.eeprom, usize::try_from(at).unwrap_or(usize::MAX), bytes)?;
         }
-        self.controller = Some(write.area);
-        Ok(())
+        self.controller()
     }
 
     /// What the firmware says, as far as it can be believed; `None` where it cannot be read.

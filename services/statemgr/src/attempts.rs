@@ -1,6 +1,6 @@
 //! Something that is tried until it works, at pauses that grow.
 
-use units::{Millis, Mono};
+use units::{Millis, Mono, Told};
 
 /// Pause after the first attempt that failed; the next one is twice as long.
 const FIRST: Millis = Millis::from_secs(1);
@@ -10,6 +10,8 @@ const FIRST: Millis = Millis::from_secs(1);
 pub(crate) struct Attempts {
     /// The last one failed.
     failed: bool,
+    /// Whether it was told last that they fail.
+    told: Told<bool>,
     pause: Millis,
     /// The longest pause.
     most: Millis,
@@ -20,24 +22,29 @@ pub(crate) struct Attempts {
 impl Attempts {
     /// None yet; `most`: the longest pause.
     pub(crate) fn new(most: Millis) -> Self {
-        Self { failed: false, pause: FIRST, most, at: Mono::default() }
+        Self { failed: false, told: Told::new(false), pause: FIRST, most, at: Mono::default() }
     }
 
-    /// One has failed. Whether that is news.
+    /// One has failed. Whether that is to be told: it was not yet, and there is room for it ([`units::Telling`]), as what fails and works in turn is told no
+    /// more often than that.
     pub(crate) fn failed(&mut self, now: Mono) -> bool {
-        let is_news = !std::mem::replace(&mut self.failed, true);
-        if is_news {
+        if !std::mem::replace(&mut self.failed, true) {
             self.pause = FIRST.min(self.most);
         }
         self.at = now + self.pause;
         self.pause = (self.pause * 2).min(self.most);
-        is_news
+        self.told.news(now, true, false).is_some()
     }
 
-    /// One has worked. Whether that is news.
-    pub(crate) fn worked(&mut self) -> bool {
+    /// One has worked. Whether that is to be told: it was told that they fail, and there is room.
+    pub(crate) fn worked(&mut self, now: Mono) -> bool {
+        (self.at, self.failed) = (Mono::default(), false);
+        self.told.news(now, false, false).is_some()
+    }
+
+    /// What kept it from working may be over: it may be tried at once. That it failed is known as before, and the pause after it if it fails again.
+    pub(crate) fn retry(&mut self) {
         self.at = Mono::default();
-        std::mem::take(&mut self.failed)
     }
 
     /// Whether it may be tried.
@@ -59,7 +66,7 @@ mod tests {
     fn pauses_grow_while_it_fails_and_each_turn_is_news_once() {
         let mut attempts = Attempts::new(Millis::from_secs(5));
         let now = Mono::from_millis(7_000);
-        assert!(attempts.may(now) && !attempts.worked());
+        assert!(attempts.may(now) && !attempts.worked(now));
         for round in 0..2 {
             let mut pauses = Vec::new();
             for _ in 0..5 {
@@ -68,7 +75,39 @@ mod tests {
                 pauses.push((attempts.at() - now).as_secs());
             }
             assert_eq!(pauses, [1, 2, 4, 5, 5]);
-            assert!(attempts.worked() && attempts.may(now) && !attempts.worked());
+            assert!(attempts.worked(now) && attempts.may(now) && !attempts.worked(now));
         }
+    }
+
+    #[test]
+    fn what_may_work_again_is_tried_at_once_and_is_no_news() {
+        let mut attempts = Attempts::new(Millis::from_secs(600));
+        let now = Mono::from_millis(7_000);
+        for _ in 0..4 {
+            attempts.failed(now);
+        }
+        assert!(!attempts.may(now));
+        attempts.retry();
+        assert!(attempts.may(now));
+        assert!(!attempts.failed(now), "it is known");
+        assert_eq!((attempts.at() - now).as_secs(), 16);
+        attempts.retry();
+        assert!(attempts.worked(now), "that is news");
+    }
+
+    #[test]
+    fn what_fails_and_works_in_turn_fills_no_log() {
+        let mut attempts = Attempts::new(Millis::from_secs(1));
+        let mut count = 0;
+        for second in 0..3_600_u64 {
+            let now = Mono::from_millis(second * 1_000);
+            let is_told = if second.is_multiple_of(2) { attempts.failed(now) } else { attempts.worked(now) };
+            count += usize::from(is_told);
+        }
+        assert!((60..=68).contains(&count), "{count}");
+        // What lasts is told once there is room.
+        let told = (3_600..3_800_u64).filter(|second| attempts.failed(Mono::from_millis(second * 1_000)));
+        assert!(told.count() <= 1);
+        assert!(attempts.worked(Mono::from_millis(9_000_000)), "it was told that they fail");
     }
 }

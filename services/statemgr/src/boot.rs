@@ -64,7 +64,7 @@ impl Boot {
         })
     }
 
-    /// An order that was put into the mailbox was refused, or is not shown. Whether that is news.
+    /// An order that was put into the mailbox was refused, or is not shown. Whether that is to be told.
     pub(crate) fn not_put(&mut self, now: Mono) -> bool {
         let is_news = self.puts.failed(now);
         self.look_at = self.look_at.min(self.puts.at());

@@ -11,7 +11,7 @@ use host_firmware::{Applied, Change, NAME_MAX, NotTaken, Report, Seen, TEXT_MAX,
 use ipc::{Code, Status};
 use schema::v1alpha1 as v1;
 use tokio::sync::Mutex;
-use units::{Allowance, Millis, Mono};
+use units::{Allowance, Millis, Mono, Told};
 
 use crate::attempts::Attempts;
 use crate::firmware_progress::BootProgress;
@@ -110,7 +110,7 @@ pub(crate) struct Firmware {
     pub(crate) progress: BootProgress,
     /// Stages that may be told: those of five boots at once. A firmware that begins boots without end does not fill the log.
     pub(crate) stages: Allowance,
-    /// The mailbox has answered: what it shows from now on happens now.
+    /// The mailbox has answered with what could be read: what it shows from now on happens now.
     pub(crate) has_looked: bool,
     /// What is stored is being changed.
     pub(crate) updating: bool,
@@ -125,6 +125,8 @@ pub(crate) struct Firmware {
     pub(crate) again: bool,
     /// The mailbox does not answer.
     pub(crate) away: bool,
+    /// Whether that was told last.
+    told_away: Told<bool>,
     pause: Millis,
     /// When it is looked at next if nothing happens before.
     pub(crate) look_at: Mono,
@@ -171,6 +173,7 @@ impl Firmware {
             busy: false,
             again: false,
             away: false,
+            told_away: Told::new(false),
             pause: AWAY,
             look_at,
             store_at: Mono::default(),
@@ -196,8 +199,10 @@ impl Firmware {
 
     /// The host has another power state.
     pub(crate) fn powered(&mut self, status: v1::HostStatus, now: Mono) {
+        // An EEPROM may take now what it did not while the host ran.
+        self.puts.retry();
         match status {
-            v1::HostStatus::Off => self.progress.off(),
+            v1::HostStatus::Off => self.progress.went_off(),
             v1::HostStatus::On => self.begun(now),
             _ => {}
         }
@@ -205,6 +210,7 @@ impl Firmware {
 
     /// The host was switched on or restarted.
     pub(crate) fn restarted(&mut self, now: Mono) {
+        self.puts.retry();
         self.progress.restarted(now);
         self.begun(now);
     }
@@ -220,20 +226,25 @@ impl Firmware {
         self.path.is_some() && !self.busy && (self.look_at <= now || is_booting)
     }
 
-    /// The mailbox does not answer. Whether that is news.
+    /// The mailbox answers. Whether that is to be told: it was told that it does not, and there is room ([`units::Telling`]).
+    pub(crate) fn found(&mut self, now: Mono) -> bool {
+        self.away = false;
+        self.told_away.news(now, false, false).is_some()
+    }
+
+    /// The mailbox does not answer. Whether that is to be told: it was not yet, and there is room.
     pub(crate) fn lost(&mut self, now: Mono) -> bool {
-        let is_news = !std::mem::replace(&mut self.away, true);
-        if is_news {
+        if !std::mem::replace(&mut self.away, true) {
             self.pause = AWAY;
         }
         self.look_at = now + self.pause;
         self.pause = (self.pause * 2).min(AWAY_MAX);
         // Whoever answers next may be another firmware that counts anew.
         self.shown.known = 0;
-        is_news
+        self.told_away.news(now, true, false).is_some()
     }
 
-    /// What was put into the mailbox was refused, or is not shown. Whether that is news.
+    /// What was put into the mailbox was refused, or is not shown. Whether that is to be told.
     pub(crate) fn not_put(&mut self, now: Mono) -> bool {
         let is_news = self.puts.failed(now);
         self.look_at = self.look_at.min(self.puts.at());

@@ -1,6 +1,7 @@
 //! Calls of HostFirmwareService: answered from memory, or decided on what the mailbox shows now, stored, put there, and then answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hal::FirmwareMailbox;
 use host_firmware::{Next, Report};
@@ -9,6 +10,7 @@ use prost::Message;
 use schema::server::HostFirmwareServiceCall;
 use schema::v1alpha1 as v1;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
 
 use crate::firmware::{self, Asked, Shown, Wanted};
 use crate::firmware_look::answered;
@@ -22,6 +24,9 @@ use crate::{firmware_wire, wire};
 const STEPS: usize = 8;
 /// Most bytes of the list of all hosts: what the bus takes of an answer, with room for the names of those that are left out.
 const LIST_BYTES: usize = 768 * 1024;
+/// How long a request waits for a put that was begun before it and for a look, together, however long the way there may take: nothing is decided before,
+/// so that is well within the 7 s in which a client is answered ([`Reply::until_known`]).
+const LOOK_WITHIN: Duration = Duration::from_secs(4);
 
 impl Daemon {
     pub(crate) fn call_firmware(&mut self, call: HostFirmwareServiceCall<Request>) {
@@ -165,23 +170,25 @@ struct Job {
 
 impl Job {
     /// Looks, decides, stores, and puts what is wished then into the mailbox: who is answered may start the host at once. A mailbox that does not
-    /// answer gets it later.
+    /// answer in time gets it later.
     async fn carry_out(self) -> Result<Carried, Status> {
         let Self { path, putting, mut shown, record, revision, bucket, wanted, mut asked } = self;
         let host = asked.host.clone();
-        // What was begun to be put there before this is there before this is.
-        let _putting = putting.lock().await;
-        let mut seen = Vec::new();
-        match answered(path.patience(), path.look(shown.known)).await {
-            Ok(found) => {
-                let known = shown.known;
-                // Why a report is not believed is said once, where it is noted for good.
-                shown.note(known, &found);
-                asked.has_looked = true;
-                seen.push((known, found));
-            }
-            Err(error) => {
-                tracing::debug!(host, error = %service::ErrorChain(&error), "firmware mailbox not responding to a request");
+        let (until, known, mut seen) = (Instant::now() + LOOK_WITHIN, shown.known, Vec::new());
+        // What was begun to be put there before this is there before this is. While that takes too long nothing is put there by this.
+        let putting = timeout_at(until, putting.lock()).await.ok();
+        if putting.is_some() {
+            match timeout_at(until, answered(path.patience(), path.look(known))).await {
+                Ok(Ok(found)) => {
+                    // Why a report is not believed is said once, where it is noted for good.
+                    shown.note(known, &found);
+                    asked.has_looked |= found.is_readable();
+                    seen.push((known, found));
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(host, error = %service::ErrorChain(&error), "firmware mailbox not responding to a request");
+                }
+                Err(_) => tracing::debug!(host, "firmware mailbox too slow for a request"),
             }
         }
         let found = seen.last().map(|(_, found)| found);

@@ -135,7 +135,7 @@ impl Daemon {
         }
         match host_firmware::next(host.firmware.wishes(), &host.firmware.record.superseded, &seen) {
             Next::Nothing => {
-                if host.firmware.puts.worked() {
+                if host.firmware.puts.worked(now) {
                     tracing::info!(host = host.id, "firmware mailbox of host has what is wished again");
                 }
             }
@@ -178,7 +178,7 @@ impl Daemon {
     pub(crate) fn note_firmware(&mut self, index: usize, asked: u64, seen: &Seen) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let Some(host) = self.hosts.get_mut(index) else { return };
-        if std::mem::take(&mut host.firmware.away) {
+        if host.firmware.found(now) {
             tracing::info!(host = host.id, "firmware mailbox of host responds again");
         }
         let before = host.firmware.shown.known;
@@ -187,6 +187,10 @@ impl Daemon {
         }
         if host.firmware.shown.known != before {
             host.updated = wall;
+        }
+        if !seen.is_readable() {
+            // Of the boot it says nothing, not even that there is none.
+            return;
         }
         // When what the first look finds came to be, nobody knows.
         let is_first = !std::mem::replace(&mut host.firmware.has_looked, true);
@@ -248,6 +252,10 @@ impl Daemon {
         host.firmware.updating = false;
         let result = match result {
             Ok(carried) => {
+                if firmware::wishes(&carried.record) != host.firmware.wishes() {
+                    // What was refused may be smaller now.
+                    host.firmware.puts.retry();
+                }
                 (host.firmware.record, host.firmware.revision) = (carried.record, carried.revision);
                 host.firmware.untold = carried.is_untold;
                 if carried.is_refused {

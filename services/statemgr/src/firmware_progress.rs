@@ -52,7 +52,13 @@ impl BootProgress {
         self.stage()
     }
 
-    /// The host went off, or is.
+    /// The host went off: what is shown is of no boot that it may be heard of later.
+    pub(crate) fn went_off(&mut self) {
+        self.unheard = None;
+        self.off();
+    }
+
+    /// The host is off: what is shown is of the boot before, or of one that it was not heard of yet.
     pub(crate) fn off(&mut self) {
         self.awaits = false;
         self.over = self.seen.map(|seen| seen.boot);
@@ -184,5 +190,12 @@ mod tests {
         assert_eq!(progress.stage(), None);
         progress.restarted(at_second(401));
         assert_eq!(progress.stage(), Some(Stage::Bus));
+        // Nobody told of a boot, and right after it the host goes off and on.
+        progress.note(at(13, Stage::OsRunning), wall, at_second(500));
+        progress.went_off();
+        progress.off();
+        progress.restarted(at_second(506));
+        assert_eq!(progress.stage(), None);
+        assert_eq!(progress.note(at(14, Stage::Bus), wall, at_second(507)), Some(Stage::Bus));
     }
 }

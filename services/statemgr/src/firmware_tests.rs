@@ -438,6 +438,15 @@ fn a_boot_is_watched_each_second_until_the_system_runs_or_for_ten_minutes() {
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
     assert!(firmware.is_stale() && firmware.shown.known == 0);
+    assert!(firmware.found(at(801)) && !firmware.found(at(802)) && !firmware.is_stale());
+    // One that comes and goes fills no log, and its pauses begin anew each time.
+    let mut count = 0;
+    for second in 1_000..1_600 {
+        count += usize::from(firmware.lost(at(2 * second)));
+        assert_eq!((firmware.look_at - at(2 * second)).as_secs(), 1);
+        count += usize::from(firmware.found(at(2 * second + 1)));
+    }
+    assert!((20..=28).contains(&count), "{count}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Daemon {
                 return;
             }
         };
-        if host.boot.looks.worked() {
+        if host.boot.looks.worked(now) {
             tracing::info!(host = host.id, "boot mailbox of host responds again");
         }
         let stored = host.settings.boot_override.as_ref();
@@ -86,7 +86,7 @@ impl Daemon {
         let setting = stored.map(boot::setting).unwrap_or_default();
         match boot_override::next(&setting, &mailbox) {
             Next::Nothing => {
-                if host.boot.puts.worked() {
+                if host.boot.puts.worked(now) {
                     tracing::info!(host = host.id, "boot mailbox of host has the boot override again");
                 }
             }
@@ -147,6 +147,7 @@ impl Daemon {
                 host.settings_revision = Some(revision);
                 host.settings = settings;
                 host.updated = wall;
+                host.boot.puts.retry();
                 let id = host.id.clone();
                 let message =
                     format!("{id}: the host boots from {target}; the boot override for one boot is used up");

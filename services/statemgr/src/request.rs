@@ -514,6 +514,9 @@ impl Daemon {
                 let Some(host) = self.hosts.get_mut(index) else { return };
                 host.updating = false;
                 let result = result.map(|revision| {
+                    if host.settings.boot_override != settings.boot_override {
+                        host.boot.puts.retry();
+                    }
                     host.settings_revision = Some(revision);
                     host.settings = *settings;
                     host.updated = wall;

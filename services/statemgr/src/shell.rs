@@ -792,6 +792,7 @@ impl Daemon {
         let changed = host.status != status || host.stale;
         if host.status != status {
             host.firmware.powered(status, now);
+            host.boot.puts.retry();
         }
         host.stale = false;
         host.status = status;
@@ -817,6 +818,7 @@ impl Daemon {
         let (now, clocks) = (self.clock.now(), self.clocks());
         let Some(host) = self.hosts.get_mut(index) else { return };
         host.firmware.restarted(now);
+        host.boot.puts.retry();
         let by_policy = host.desired.intent().is_some_and(|intent| intent.origin != desired::Origin::Client);
         let cause = match cause {
             v1::HostRebootCause::Command if by_policy => v1::HostRebootCause::RestorePolicy,

@@ -801,14 +801,18 @@ mod tests {
             ],
         );
         let earlier = Wishes { id: "c".into(), to_defaults: true, ..Wishes::default() };
-        let firmware = FirmwareRecord {
-            superseded: vec![Superseded { wishes: earlier, wished: 1 }],
-            ..FirmwareRecord::default()
-        };
+        let superseded = |reduced| vec![Superseded { wishes: earlier.clone(), wished: 1, reduced }];
+        let firmware = FirmwareRecord { superseded: superseded(false), ..FirmwareRecord::default() };
         frozen(
             &firmware,
             r#"{"superseded":[{"wishes":{"id":"c","to_defaults":true,"attributes":{},"boot_order":null,"boot_options":{},"secure_boot":null,"reset_keys":null},"wished":1}]}"#,
             &[r#"{"superseded":[{"wishes":{"id":"c","to_defaults":true},"wished":1,"more":1}]}"#],
+        );
+        let firmware = FirmwareRecord { superseded: superseded(true), ..FirmwareRecord::default() };
+        frozen(
+            &firmware,
+            r#"{"superseded":[{"wishes":{"id":"c","to_defaults":true,"attributes":{},"boot_order":null,"boot_options":{},"secure_boot":null,"reset_keys":null},"wished":1,"reduced":true}]}"#,
+            &[],
         );
     }
 

@@ -4,11 +4,12 @@ mod support;
 
 use std::time::Duration;
 
-use host_firmware::{Progress, Stage, Value};
+use host_firmware::{FirmwareBox, Progress, Stage, UNREADABLE, Value};
 use ipc::{CallContext, Code, EventItem, Events, Principal, Status};
 use schema::rpc::{host_firmware_service as service, host_service};
 use schema::v1alpha1 as v1;
 use support::{Bench, Firmware, Reach, on, quick};
+use units::Millis;
 use v1::firmware_value::Value as Wire;
 
 fn context() -> CallContext {
@@ -254,6 +255,26 @@ async fn away_and_back(away: Reach) {
     until(&bench, "through with it", |firmware| firmware.pending_id.is_empty()).await;
 }
 
+#[tokio::test]
+async fn a_slow_way_to_the_mailbox_keeps_no_client_from_its_answer() {
+    let (bench, firmware) = bench(on()).await;
+    firmware.has_patience(Millis::from_secs(60));
+    firmware.set(Reach::Hangs);
+    let context = context().with_patience(Duration::from_secs(30));
+    // In 7 s its outcome would be unknown.
+    let request =
+        v1::UpdateHostFirmwareRequest { host_name: "system".into(), ..wish("Smt", Wire::Boolean(false)) };
+    let answer = bench.client.call(service::UPDATE_HOST_FIRMWARE, &request, &context).await;
+    let wished = answer.expect("stored").firmware.expect("a firmware");
+    assert!(!wished.pending_id.is_empty());
+    // What is refused is refused in that time as well, and nothing has changed.
+    let condition = v1::UpdateHostFirmwareRequest { pending_id: "other".into(), ..request };
+    let answer = bench.client.call(service::UPDATE_HOST_FIRMWARE, &condition, &context).await;
+    assert_eq!(answer.expect_err("another").reason(), "FIRMWARE_SETTINGS_CHANGED");
+    assert_eq!(get(&bench).await.expect("shown").pending_id, wished.pending_id);
+    assert_eq!(firmware.pending(), None);
+}
+
 /// Waits for an event of a change that says this.
 async fn until_told(events: &mut Events, words: &str) {
     while !told(events).await.message.contains(words) {}
@@ -308,6 +329,8 @@ async fn what_a_boot_took_after_it_was_discarded_is_told_whoever_dies_between() 
 #[tokio::test]
 async fn what_a_mailbox_refuses_is_tried_again_at_pauses_that_grow_and_it_is_not_away() {
     let (bench, firmware) = bench(on()).await;
+    // Another status would end a pause.
+    bench.until_status(v1::HostStatus::On).await;
     firmware.set(Reach::RefusesPuts);
     let wished = update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("stored");
     let tried = async {
@@ -325,8 +348,12 @@ async fn what_a_mailbox_refuses_is_tried_again_at_pauses_that_grow_and_it_is_not
     let shown = get(&bench).await.expect("shown");
     assert_eq!((shown.stale, &shown.pending_id), (false, &wished.pending_id), "what it shows counts");
     assert_eq!(firmware.pending(), None);
+    // It takes it once the host is off, and is not asked only after the next pause, of 8 s.
     firmware.set(Reach::Answers);
+    bench.change(v1::HostAction::ForceOff).await.expect("accepted");
     until_pending(&firmware, Some(&wished.pending_id)).await;
+    let puts = firmware.puts();
+    assert!(puts[4] - puts[3] < Duration::from_secs(7), "{puts:?}");
 }
 
 #[tokio::test]
@@ -426,6 +453,38 @@ async fn what_is_seen_while_a_host_is_off_is_not_its_next_boot() {
     bench.until_ended(&start.operation_id).await;
     let host = bench.until_status(v1::HostStatus::On).await;
     assert_eq!(host.boot_progress, None);
+}
+
+#[tokio::test]
+async fn a_mailbox_that_cannot_be_read_says_nothing_of_the_boot_nor_that_there_is_no_report() {
+    let firmware = Firmware::reported();
+    firmware.write(|host| host.progress = Some(Progress { boot: 7, stage: Stage::OsRunning }));
+    let mut bench = Bench::with_firmware(on(), Some(firmware.clone())).await;
+    bench.until_status(v1::HostStatus::On).await;
+    known(&bench).await;
+    let mut events =
+        bench.client.subscribe_events("event.host.system.boot_progress").await.expect("subscribed");
+    let restart = bench.change(v1::HostAction::ForceRestart).await.expect("accepted");
+    bench.until_ended(&restart.operation_id).await;
+    bench.until("restarted", |host| host.boot_progress.is_none()).await;
+    let shown = firmware.write(|host| host.clone());
+    let unreadable = || FirmwareBox { revision: UNREADABLE, ..FirmwareBox::default() };
+    firmware.write(|host| *host = unreadable());
+    until(&bench, "unreadable", |firmware| firmware.stale).await;
+    // What it shows then is still of the boot before.
+    firmware.write(|host| *host = shown);
+    known(&bench).await;
+    assert_eq!(bench.host().await.boot_progress, None);
+    firmware.write(|host| host.progress = Some(Progress { boot: 8, stage: Stage::Memory }));
+    assert_eq!(told(&mut events).await.message, "system: boot: memory initialization");
+
+    firmware.write(|host| *host = unreadable());
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    let refused = [update(&bench, wish("Smt", Wire::Boolean(false))).await, get(&bench).await];
+    for status in refused.map(|answer| answer.expect_err("nobody knows")) {
+        assert_eq!((status.code, status.reason().as_str()), (Code::Unavailable, "FIRMWARE_UNREACHABLE"));
+    }
 }
 
 /// What no release can read.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use ipc::{CallContext, Client, Status};
+use ipc::{CallContext, Client, Code, Status};
 use prost::Message as _;
 use redfish::{Fault, MetricReport, Need, Supply, World, resources};
 use schema::rpc::chassis_service::LIST_CHASSIS;
@@ -57,7 +57,8 @@ impl Due {
         Self { told: broadcast::channel(SHARED).0, count: AtomicU64::new(0), defined: Mutex::default() }
     }
 
-    /// What clients have defined, no older than [`READ_FOR`], nor than what was told last; `ask` asks eventlog.
+    /// What clients have defined, no older than [`READ_FOR`], nor than what was told last; `ask` asks eventlog. That it does not answer holds for all, and what
+    /// else it refuses for who asks alone.
     async fn defined<A: Future<Output = Result<api::ListReportDefinitionsResponse, Status>>>(
         &self,
         ask: impl FnOnce() -> A,
@@ -71,7 +72,10 @@ impl Due {
             return defined.clone();
         }
         let answer = ask().await.map(Arc::new);
-        *defined = Some((count, now, answer.clone()));
+        let is_of_all = |status: &Status| matches!(status.code, Code::Unavailable | Code::DeadlineExceeded);
+        if answer.as_ref().err().is_none_or(is_of_all) {
+            *defined = Some((count, now, answer.clone()));
+        }
         answer
     }
 
@@ -172,7 +176,8 @@ impl Reports {
         }
     }
 
-    /// Makes the first report that waits. Where that fails it still does.
+    /// Makes the first report that waits. Where that fails it still does; behind the others where only what clients have defined is not known, as those may need
+    /// none of that.
     async fn make(&mut self, wants: impl Fn(&str) -> bool) -> Result<Option<MetricReport>, Status> {
         let is_wanted = |id: &str| wants(&resources::report_definition_uri(id));
         let wanted = std::mem::take(&mut self.wanted);
@@ -189,18 +194,22 @@ impl Reports {
             line_up(&mut self.waiting, kinds.into_iter().filter(|id| is_wanted(id)).map(str::to_owned));
             self.due = now + self.every;
         }
-        let Some(id) = self.waiting.front() else { return Ok(None) };
-        let report = if resources::is_free_for_client(id) {
+        let Some(id) = self.waiting.front().cloned() else { return Ok(None) };
+        let report = if resources::is_free_for_client(&id) {
             let (request, context) = (
                 api::ListReportDefinitionsRequest::default(),
                 self.context.clone().with_timeout(PATIENCE).child(),
             );
             let ask = || self.bus.call(LIST_REPORT_DEFINITIONS, &request, &context);
-            let defined = self.shared.defined(ask).await?;
-            let definition = defined.definitions.iter().find(|definition| definition.id == *id);
+            let defined = self.shared.defined(ask).await;
+            if defined.is_err() {
+                self.waiting.rotate_left(1);
+            }
+            let defined = defined?;
+            let definition = defined.definitions.iter().find(|definition| definition.id == id);
             definition.map(|definition| redfish::metric_report(&world, definition)).transpose()
         } else {
-            redfish::kind_report(&world, id)
+            redfish::kind_report(&world, &id)
         };
         let report = report.map_err(internal)?;
         self.waiting.pop_front();
@@ -299,5 +308,18 @@ mod tests {
         let _told = due.told.subscribe();
         due.heard(DUE, &api::ReportsDue { definitions: vec!["new".into()] }.encode_to_vec().into());
         assert_eq!(due.defined(&ask).await.unwrap().least_interval_ms, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_is_refused_is_not_what_all_are() {
+        let due = Due::new();
+        let refused = due.defined(|| async { Err(Status::permission_denied("not you")) }).await;
+        assert_eq!(refused.unwrap_err().code, Code::PermissionDenied);
+        let answers = || async { Ok(api::ListReportDefinitionsResponse::default()) };
+        assert!(due.defined(answers).await.is_ok());
+        tokio::time::advance(READ_FOR).await;
+        let late = due.defined(|| async { Err(Status::deadline_exceeded("eventlog does not answer")) }).await;
+        assert!(late.is_err());
+        assert_eq!(due.defined(answers).await.unwrap_err().code, Code::DeadlineExceeded);
     }
 }

@@ -530,6 +530,40 @@ async fn a_report_that_a_client_defined_is_streamed_when_it_is_told_to_be_due() 
     browser.stack.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_report_that_cannot_be_made_keeps_no_other_from_a_stream_and_comes_later() {
+    let browser = Browser::start().await;
+    let stack = &browser.stack;
+    let sends = v1::ListEventSubscriptionsResponse { report_interval_ms: 100, ..Default::default() };
+    let method = "EventService.ListEventSubscriptions".to_owned();
+    stack.world.answers.lock().unwrap().insert(method, sends.encode_to_vec().into());
+    let definitions = "TelemetryService.ListReportDefinitions".to_owned();
+    let away = ipc::Status::unavailable("eventlog does not say");
+    stack.world.refusals.lock().unwrap().insert(definitions.clone(), away);
+    let path = "/redfish/v1/EventService/SSE?$filter=EventFormatType%20eq%20MetricReport";
+    let (_client, mut stream, _) = opened(stack, path, READER).await;
+    let due = v1::ReportsDue { definitions: vec!["hot".into()] };
+    stack.publisher.publish("reading.telemetry", due.encode_to_vec()).await.unwrap();
+    stack.publisher.flush().await.unwrap();
+    let (temperature, hot) = ("MetricReportDefinitions/Temperature\"", "MetricReportDefinitions/hot\"");
+    let mut text = String::new();
+    let shown = async {
+        while text.matches(temperature).count() < 10 {
+            let frame = stream.frame().await.unwrap().unwrap();
+            text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+        assert!(!text.contains(hot), "{text}");
+        stack.world.refusals.lock().unwrap().remove(&definitions);
+        while !text.contains(hot) {
+            let frame = stream.frame().await.unwrap().unwrap();
+            text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+    };
+    tokio::time::timeout(SOON, shown).await.expect("both");
+    drop(stream);
+    browser.stack.stop().await.unwrap();
+}
+
 /// A connection, a stream of metric reports on it that waits for daemons to say what the sensors show, and the subscription that the stream is.
 async fn waits_for_sensors(
     stack: &Stack,

@@ -250,6 +250,27 @@ async fn what_was_put_is_there_although_the_other_side_cannot_be_read_after_that
 }
 
 #[tokio::test]
+async fn what_an_eeprom_takes_and_does_not_keep_is_not_there() {
+    let board = Board::new();
+    let mailbox = board.open();
+    let (orders, settings): (&dyn BootMailbox, &dyn FirmwareMailbox) = (&*mailbox, &*mailbox);
+    // Each write is fine, and changes nothing: it is protected.
+    let kept = board.root.path().join("kept");
+    std::fs::rename(&board.file, &kept).unwrap();
+    symlink("/dev/zero", &board.file).unwrap();
+    assert_eq!(orders.put(Some(order("a"))).await.unwrap(), Mailbox::default());
+    assert_eq!(settings.put(Some(wishes("b")), 0).await.unwrap(), Seen::default());
+    assert_eq!(orders.look().await.unwrap(), Mailbox::default());
+    // It is not any more.
+    std::fs::remove_file(&board.file).unwrap();
+    std::fs::rename(&kept, &board.file).unwrap();
+    assert_eq!(orders.put(Some(order("a"))).await.unwrap().order, Some(order("a")));
+    assert_eq!(settings.put(Some(wishes("b")), 0).await.unwrap().wishes.as_deref(), Some("b"));
+    let said = Controller::parse(board.area(Side::Controller).payload()).unwrap();
+    assert_eq!(said, Controller { order: Some(order("a")), wishes: Some(wishes("b")) });
+}
+
+#[tokio::test]
 async fn the_last_generation_in_the_area_of_the_controller_does_not_block_it() {
     let board = Board::new();
     let mailbox = board.open();

@@ -31,7 +31,8 @@ const AGAIN: Millis = Millis::from_secs(1);
 const AGAIN_MAX: Millis = Millis::from_secs(16);
 /// Pause before it is asked again what each sensor measures: nothing else is done while that is waited for.
 const KINDS_AGAIN: Millis = Millis::from_secs(10);
-/// Values that the newest reports of all definitions of clients have at most, together: some 2 MiB of text. What does not fit beside the others is not made.
+/// Values that the newest reports of all definitions of clients have at most, together: some 2 MiB of text. What does not fit takes the place of the
+/// oldest, and is not made where the others are of the same time.
 const VALUES_TOTAL: usize = 8000;
 /// Where it is told which reports of clients are due.
 const DUE: &str = "reading.telemetry";
@@ -55,16 +56,25 @@ impl Made {
         newer.map(|(_, report)| Arc::clone(report)).collect()
     }
 
-    /// One more takes the place of the one before it of its definition. `false`: it is one of a client, and does not fit beside the others.
-    fn add(&mut self, report: MetricReport) -> bool {
+    /// One more takes the place of the one before it of its definition, and where there is no room, of the oldest ones of clients up to the number `since`. `false`: it
+    /// is one of a client, and does not fit beside those after that.
+    fn add(&mut self, report: MetricReport, since: u64) -> bool {
         self.reports.retain(|(_, older)| older.definition() != report.definition());
         let is_of_client =
             |report: &MetricReport| resources::definition_of_client(report.definition()).is_some();
         if is_of_client(&report) {
-            let others = self.reports.iter().filter(|(_, other)| is_of_client(other));
-            let held: usize = others.map(|(_, other)| other.count()).sum();
-            if held.saturating_add(report.count()) > VALUES_TOTAL {
+            let is_too_much = |reports: &[(u64, Arc<MetricReport>)], after: u64| {
+                let others = reports.iter().filter(|(number, other)| *number > after && is_of_client(other));
+                let held: usize = others.map(|(_, other)| other.count()).sum();
+                held.saturating_add(report.count()) > VALUES_TOTAL
+            };
+            if is_too_much(&self.reports, since) {
                 return false;
+            }
+            while is_too_much(&self.reports, 0)
+                && let Some(oldest) = self.reports.iter().position(|(_, other)| is_of_client(other))
+            {
+                self.reports.remove(oldest);
             }
         }
         self.last = self.last.saturating_add(1);
@@ -341,9 +351,10 @@ fn put(
         made.reports.retain(|(_, report)| is_there(report));
         false
     });
-    let mut left_out = 0;
+    // Nobody has sent yet what is made from here on.
+    let (since, mut left_out) = (made.borrow().last(), 0);
     let mut pass = |report: MetricReport| {
-        let fits = made.send_if_modified(|made| made.add(report));
+        let fits = made.send_if_modified(|made| made.add(report, since));
         left_out += usize::from(!fits);
     };
     for id in redfish::periodic_reports(world).map_err(internal)? {
@@ -466,7 +477,7 @@ mod tests {
         let mut made = Made::default();
         assert_eq!((told(&made, 0), made.last()), (Vec::new(), 0));
         for (id, second) in [("a", 1), ("b", 2), ("a", 3)] {
-            assert!(made.add(redfish::metric_report(&machine(1, second), &definition(id)).unwrap()));
+            assert!(made.add(redfish::metric_report(&machine(1, second), &definition(id)).unwrap(), 0));
         }
         assert_eq!((told(&made, 0), made.last()), (vec!["b".to_owned(), "a".to_owned()], 3));
         assert_eq!(told(&made, 2), ["a"]);
@@ -477,15 +488,26 @@ mod tests {
     fn no_more_than_so_many_values_of_clients_are_held_and_the_service_s_own_are_not_among_them() {
         let world = machine(2_000, 1);
         let mut made = Made::default();
-        assert!(made.add(redfish::kind_report(&world, "Temperature").unwrap().unwrap()));
+        assert!(made.add(redfish::kind_report(&world, "Temperature").unwrap().unwrap(), 0));
         let report = |id: &str| redfish::metric_report(&world, &definition(id)).unwrap();
         let fits = VALUES_TOTAL / resources::REPORT_VALUES_MAX;
         for n in 0..fits {
-            assert!(made.add(report(&format!("d{n}"))), "{n}");
+            assert!(made.add(report(&format!("d{n}")), 0), "{n}");
         }
-        assert!(!made.add(report("more")));
-        assert!(made.add(report("d0")), "it takes its own place");
+        assert!(!made.add(report("more"), 0));
+        assert!(made.add(report("d0"), 0), "it takes its own place");
         assert_eq!(told(&made, 0).len(), fits + 1);
+        // Later it takes the place of the oldest of a client.
+        let since = made.last();
+        assert!(made.add(report("more"), since));
+        let left = told(&made, 0);
+        assert_eq!((left.len(), left[0].as_str(), left[1].as_str()), (fits + 1, "Temperature", "d2"));
+        assert_eq!(told(&made, since), ["more"]);
+        for n in 1..fits {
+            assert!(made.add(report(&format!("e{n}")), since), "{n}");
+        }
+        assert!(!made.add(report("d0"), since), "all are of the same time");
+        assert_eq!(told(&made, since).len(), fits);
     }
 
     #[test]

@@ -51,6 +51,8 @@ struct Inside {
     keys: usize,
     /// Most bytes of wishes; `None`: as a mailbox that says nothing.
     room: Option<usize>,
+    /// How long a call may take; `None`: as a mailbox that says nothing.
+    patience: Option<Millis>,
 }
 
 impl Inside {
@@ -115,6 +117,11 @@ impl Firmware {
         self.lock().room = Some(bytes);
     }
 
+    /// A call of the mailbox may take so long.
+    pub(crate) fn has_patience(&self, patience: Millis) {
+        self.lock().patience = Some(patience);
+    }
+
     /// The id of what lies in the mailbox for the next boot.
     pub(crate) fn pending(&self) -> Option<String> {
         self.write(|host| host.pending().map(|wishes| wishes.id.clone()))
@@ -147,6 +154,10 @@ impl Firmware {
 impl FirmwareMailbox for Firmware {
     fn room(&self) -> usize {
         self.lock().room.unwrap_or(24 * 1024)
+    }
+
+    fn patience(&self) -> Millis {
+        self.lock().patience.unwrap_or(Millis::from_secs(2))
     }
 
     async fn look(&self, known: u64) -> Result<Seen, hal::Error> {
