@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/packed");
+    // Not the folder that this was compiled in: a target folder may be shared by several checkouts.
+    let folder =
+        env::var_os("CARGO_MANIFEST_DIR").ok_or_else(|| io::Error::other("cargo sets CARGO_MANIFEST_DIR"))?;
+    let packed = Path::new(&folder).join("../../web/packed");
     println!("cargo::rerun-if-changed={}", packed.display());
     println!("cargo::rerun-if-changed=build.rs");
     let mut files = BTreeMap::new();
