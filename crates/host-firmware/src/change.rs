@@ -1,27 +1,8 @@
 //! What clients wish, judged by what the firmware reports, and what is to be done about it next.
 
-use std::collections::BTreeMap;
-
-use crate::report::{Report, Value};
+use crate::report::Report;
 use crate::superseded::Superseded;
-use crate::{Applied, ResetKeys, Seen, Wishes};
-
-/// What a client asks for. What it leaves out stays as it is wished.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change {
-    /// All attributes as the manufacturer sets them; what was wished of attributes before is no longer.
-    pub to_defaults: bool,
-    /// Values of attributes, by their names.
-    pub attributes: BTreeMap<String, Value>,
-    /// Boot options in the order in which they are to be tried; what is left out stays behind them.
-    pub boot_order: Option<Vec<String>>,
-    /// Boot options that are to be tried, or no longer.
-    pub boot_options: BTreeMap<String, bool>,
-    /// Whether secure boot shall be enforced.
-    pub secure_boot: Option<bool>,
-    /// What is to become of its keys.
-    pub reset_keys: Option<ResetKeys>,
-}
+use crate::{Applied, Seen, Wishes};
 
 /// One thing that is wrong with a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +26,16 @@ pub enum Refusal {
     NoSecureBoot,
 }
 
-/// What is wished after a change: `None` when everything is so already. `pending` is what is wished and no boot has taken; `fresh` becomes the id of
-/// other wishes.
+/// What is wished after a change: `None` when everything is so already. `pending` is what is wished and no boot has taken. What `change`, whose
+/// id says nothing, leaves out stays as it is wished; where it is `to_defaults`, what was wished of attributes before is no longer. `fresh` becomes the id of other
+/// wishes.
 ///
 /// # Errors
 /// All that is wrong; nothing has changed then.
 pub fn change(
     report: &Report,
     pending: Option<&Wishes>,
-    change: Change,
+    change: Wishes,
     fresh: String,
 ) -> Result<Option<Wishes>, Vec<Refusal>> {
     let wrong = wrong(report, &change);
@@ -93,7 +75,7 @@ pub fn change(
     Ok(Some(Wishes { id: fresh, ..wishes }).filter(|wishes| !wishes.is_empty()))
 }
 
-fn wrong(report: &Report, change: &Change) -> Vec<Refusal> {
+fn wrong(report: &Report, change: &Wishes) -> Vec<Refusal> {
     let mut out = Vec::new();
     for (name, value) in &change.attributes {
         match report.attribute(name) {
@@ -163,44 +145,27 @@ pub fn next(stored: Option<&Wishes>, superseded: &[Superseded], seen: &Seen) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FirmwareBox;
-    use crate::report::{Attribute, BootOption, Kind, SecureBoot, SecureBootMode};
+    use crate::report::{Attribute, BootOption, Kind, SecureBoot, SecureBootMode, Value};
+    use crate::{FirmwareBox, ResetKeys};
 
     fn report() -> Report {
-        let attribute = |name: &str, kind: Kind, current: Value, default: Value, read_only| Attribute {
-            name: name.to_owned(),
-            display_name: String::new(),
-            help: String::new(),
-            menu_path: String::new(),
-            kind,
-            read_only,
-            current,
-            default,
-        };
-        let option = |name: &str| BootOption {
-            name: name.to_owned(),
-            display_name: String::new(),
-            device_path: String::new(),
-            alias: None,
-            enabled: true,
-        };
+        let option = BootOption::new;
+        let text = Value::Text("1.2".into());
         Report {
             attributes: vec![
-                attribute("Smt", Kind::Boolean, Value::Boolean(true), Value::Boolean(true), false),
-                attribute(
-                    "Retries",
-                    Kind::Integer { lower: 0, upper: 10, step: 2 },
-                    Value::Integer(4),
-                    Value::Integer(2),
-                    false,
-                ),
-                attribute(
-                    "Version",
-                    Kind::Text { shortest: 0, longest: 8 },
-                    Value::Text("1.2".into()),
-                    Value::Text("1.2".into()),
-                    true,
-                ),
+                Attribute::new("Smt", Kind::Boolean, Value::Boolean(true)),
+                Attribute {
+                    current: Value::Integer(4),
+                    ..Attribute::new(
+                        "Retries",
+                        Kind::Integer { lower: 0, upper: 10, step: 2 },
+                        Value::Integer(2),
+                    )
+                },
+                Attribute {
+                    read_only: true,
+                    ..Attribute::new("Version", Kind::Text { shortest: 0, longest: 8 }, text)
+                },
             ],
             boot_options: vec![option("Boot0000"), option("Boot0001"), option("Boot0002")],
             boot_order: ["Boot0000", "Boot0001", "Boot0002"].map(str::to_owned).to_vec(),
@@ -208,8 +173,8 @@ mod tests {
         }
     }
 
-    fn set(name: &str, value: Value) -> Change {
-        Change { attributes: [(name.to_owned(), value)].into(), ..Change::default() }
+    fn set(name: &str, value: Value) -> Wishes {
+        Wishes { attributes: [(name.to_owned(), value)].into(), ..Wishes::default() }
     }
 
     #[test]
@@ -237,7 +202,7 @@ mod tests {
             ]
         );
         let none = Report { secure_boot: None, ..report() };
-        let enable = Change { secure_boot: Some(true), ..Change::default() };
+        let enable = Wishes { secure_boot: Some(true), ..Wishes::default() };
         assert_eq!(change(&none, None, enable, "a".into()), Err(vec![Refusal::NoSecureBoot]));
     }
 
@@ -252,7 +217,7 @@ mod tests {
         assert_eq!(same.as_ref(), Some(&off), "the same once more is the same wish");
         let back = change(&report, Some(&off), set("Smt", Value::Boolean(true)), "c".into());
         assert_eq!(back, Ok(None));
-        let order = Change { boot_order: Some(vec!["Boot0000".into()]), ..Change::default() };
+        let order = Wishes { boot_order: Some(vec!["Boot0000".into()]), ..Wishes::default() };
         assert_eq!(change(&report, None, order, "d".into()), Ok(None));
     }
 
@@ -260,7 +225,7 @@ mod tests {
     fn a_boot_order_names_what_was_named_and_counts_without_what_is_gone() {
         let report = report();
         let order =
-            Change { boot_order: Some(vec!["Boot0002".into(), "Boot0001".into()]), ..Change::default() };
+            Wishes { boot_order: Some(vec!["Boot0002".into(), "Boot0001".into()]), ..Wishes::default() };
         let wishes = change(&report, None, order, "a".into()).unwrap().unwrap();
         assert_eq!(wishes.boot_order.as_deref(), Some(&["Boot0002".to_owned(), "Boot0001".to_owned()][..]));
         // An option that nobody named is gone: nothing is missing.
@@ -285,7 +250,7 @@ mod tests {
     fn defaults_go_before_what_is_set_by_name() {
         let report = report();
         let off = change(&report, None, set("Smt", Value::Boolean(false)), "a".into()).unwrap();
-        let reset = Change { to_defaults: true, ..Change::default() };
+        let reset = Wishes { to_defaults: true, ..Wishes::default() };
         let reset = change(&report, off.as_ref(), reset, "b".into()).unwrap().unwrap();
         assert!(reset.to_defaults && reset.attributes.is_empty());
         let four =
@@ -322,15 +287,15 @@ mod tests {
     #[test]
     fn secure_boot_counts_from_the_next_boot_on_and_only_with_keys() {
         let mut host = FirmwareBox { report: Some(report()), revision: 1, ..FirmwareBox::default() };
-        let delete = Change { reset_keys: Some(ResetKeys::DeleteAll), ..Change::default() };
+        let delete = Wishes { reset_keys: Some(ResetKeys::DeleteAll), ..Wishes::default() };
         host.put(change(&report(), None, delete, "a".into()).unwrap());
         host.boot();
         let secure = host.report.as_ref().unwrap().secure_boot.unwrap();
         assert_eq!((secure.enabled, secure.active, secure.mode), (true, false, SecureBootMode::Setup));
-        let twice = Change {
+        let twice = Wishes {
             reset_keys: Some(ResetKeys::AllToDefault),
             secure_boot: Some(false),
-            ..Change::default()
+            ..Wishes::default()
         };
         host.put(change(host.report.as_ref().unwrap(), None, twice, "b".into()).unwrap());
         host.boot();

@@ -31,7 +31,7 @@ mod change;
 mod report;
 mod superseded;
 
-pub use change::{Change, Next, Refusal, change, next, over};
+pub use change::{Next, Refusal, change, next, over};
 pub use report::{
     ATTRIBUTES_MAX, Alias, Attribute, BOOT_OPTIONS_MAX, BootOption, CHOICES_MAX, Choice, Invalid, Kind,
     NAME_MAX, Report, SecureBoot, SecureBootMode, TEXT_MAX, Value, is_plain,

@@ -366,7 +366,36 @@ impl Report {
     }
 }
 
+impl BootOption {
+    /// One of this name that is tried; nothing else is said of it.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            display_name: String::new(),
+            device_path: String::new(),
+            alias: None,
+            enabled: true,
+        }
+    }
+}
+
 impl Attribute {
+    /// One that can be set, and is as the manufacturer sets it; nothing is said of it for people.
+    #[must_use]
+    pub fn new(name: &str, kind: Kind, value: Value) -> Self {
+        Self {
+            name: name.to_owned(),
+            display_name: String::new(),
+            help: String::new(),
+            menu_path: String::new(),
+            kind,
+            read_only: false,
+            current: value.clone(),
+            default: value,
+        }
+    }
+
     fn check_kind(&self) -> Result<(), &'static str> {
         match &self.kind {
             Kind::Enumeration { choices } => {

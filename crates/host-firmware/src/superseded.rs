@@ -161,15 +161,8 @@ mod tests {
     }
 
     fn report() -> Report {
-        let attribute = |name: &str| Attribute {
-            name: name.to_owned(),
-            display_name: String::new(),
-            help: String::new(),
-            menu_path: String::new(),
-            kind: Kind::Integer { lower: 0, upper: 99, step: 1 },
-            read_only: false,
-            current: Value::Integer(1),
-            default: Value::Integer(1),
+        let attribute = |name: &str| {
+            Attribute::new(name, Kind::Integer { lower: 0, upper: 99, step: 1 }, Value::Integer(1))
         };
         Report { attributes: vec![attribute("A"), attribute("B")], ..Report::default() }
     }

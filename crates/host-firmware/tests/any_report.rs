@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use host_firmware::{
-    Attribute, BootOption, Change, Choice, FirmwareBox, Kind, Next, Report, SecureBoot, SecureBootMode,
-    Value, change, is_plain, next, over,
+    Attribute, BootOption, Choice, FirmwareBox, Kind, Next, Report, SecureBoot, SecureBootMode, Value,
+    Wishes, change, is_plain, next, over,
 };
 use proptest::prelude::*;
 
@@ -35,14 +35,9 @@ fn kind() -> impl Strategy<Value = Kind> {
 fn attribute() -> impl Strategy<Value = Attribute> {
     ("[A-C]", kind(), value(), value(), any::<bool>()).prop_map(
         |(name, kind, current, default, read_only)| Attribute {
-            name,
-            display_name: String::new(),
-            help: String::new(),
-            menu_path: String::new(),
-            kind,
             read_only,
             current,
-            default,
+            ..Attribute::new(&name, kind, default)
         },
     )
 }
@@ -60,13 +55,7 @@ fn report() -> impl Strategy<Value = Report> {
             },
             boot_options: options
                 .into_iter()
-                .map(|(name, enabled)| BootOption {
-                    name,
-                    display_name: String::new(),
-                    device_path: String::new(),
-                    alias: None,
-                    enabled,
-                })
+                .map(|(name, enabled)| BootOption { enabled, ..BootOption::new(&name) })
                 .collect(),
             secure_boot: secure.map(|enabled| SecureBoot {
                 enabled,
@@ -96,13 +85,14 @@ fn believed(report: Report) -> Report {
     Report { boot_order: ordered, ..out }
 }
 
-fn wanted() -> impl Strategy<Value = Change> {
+fn wanted() -> impl Strategy<Value = Wishes> {
     let attributes = prop::collection::btree_map("[A-D]", value(), 0..3);
     let order = prop::option::of(prop::collection::vec("Boot000[0-4]", 0..4));
     let options: BoxedStrategy<BTreeMap<String, bool>> =
         prop::collection::btree_map("Boot000[0-4]", any::<bool>(), 0..2).boxed();
     (any::<bool>(), attributes, order, options, any::<Option<bool>>()).prop_map(
-        |(to_defaults, attributes, boot_order, boot_options, secure_boot)| Change {
+        |(to_defaults, attributes, boot_order, boot_options, secure_boot)| Wishes {
+            id: String::new(),
             to_defaults,
             attributes,
             boot_order,

@@ -1,24 +1,16 @@
 //! A host that takes wishes whenever it likes, between any two steps of who looks, decides, stores and puts: each wish counts once.
 
 use host_firmware::{
-    Applied, Attribute, Change, FirmwareBox, Kind, Next, Report, ResetKeys, SecureBoot, SecureBootMode,
-    Superseded, Value, Wishes, change, next, over, settle, supersede,
+    Applied, Attribute, FirmwareBox, Kind, Next, Report, ResetKeys, SecureBoot, SecureBootMode, Superseded,
+    Value, Wishes, change, next, over, settle, supersede,
 };
 use proptest::prelude::*;
 
 const DEFAULT: i64 = -1;
 
 fn report() -> Report {
-    let attribute = |name: &str| Attribute {
-        name: name.to_owned(),
-        display_name: String::new(),
-        help: String::new(),
-        menu_path: String::new(),
-        kind: Kind::Integer { lower: DEFAULT, upper: 10_000, step: 1 },
-        read_only: false,
-        current: Value::Integer(DEFAULT),
-        default: Value::Integer(DEFAULT),
-    };
+    let kind = Kind::Integer { lower: DEFAULT, upper: 10_000, step: 1 };
+    let attribute = |name: &str| Attribute::new(name, kind.clone(), Value::Integer(DEFAULT));
     Report {
         attributes: vec![attribute("A"), attribute("B")],
         secure_boot: Some(SecureBoot { enabled: true, active: true, mode: SecureBootMode::User }),
@@ -133,7 +125,7 @@ impl Bench {
     }
 
     /// What a client asks for is judged by what the mailbox shows, stored, and put there.
-    fn ask(&mut self, change_to: Option<Change>, reaches: bool) {
+    fn ask(&mut self, change_to: Option<Wishes>, reaches: bool) {
         if reaches {
             self.place();
             let seen = self.host.seen(0);
@@ -187,17 +179,17 @@ proptest! {
                     let name = if is_first { "A" } else { "B" };
                     // A number nobody wished before.
                     let attributes = [(name.to_owned(), Value::Integer(at))].into();
-                    bench.ask(Some(Change { attributes, ..Change::default() }), reaches);
+                    bench.ask(Some(Wishes { attributes, ..Wishes::default() }), reaches);
                     wanted[usize::from(!is_first)] = Some(at);
                 }
                 Asks::Defaults => {
-                    bench.ask(Some(Change { to_defaults: true, ..Change::default() }), reaches);
+                    bench.ask(Some(Wishes { to_defaults: true, ..Wishes::default() }), reaches);
                     defaults += 1;
                     wanted = [Some(DEFAULT); 2];
                 }
                 Asks::Keys => {
                     let reset_keys = Some(ResetKeys::DeleteAll);
-                    bench.ask(Some(Change { reset_keys, ..Change::default() }), reaches);
+                    bench.ask(Some(Wishes { reset_keys, ..Wishes::default() }), reaches);
                     keys += 1;
                 }
                 Asks::Discard => {
@@ -242,10 +234,10 @@ fn keys_are_reset_once_by_one_request_that_a_boot_takes_while_another_is_made() 
     for place in 0..12_usize {
         for other in place..12_usize {
             let mut bench = Bench::new((0..12).map(|at| at == place || at == other).collect());
-            let keys = Change { reset_keys: Some(ResetKeys::DeleteAll), ..Change::default() };
+            let keys = Wishes { reset_keys: Some(ResetKeys::DeleteAll), ..Wishes::default() };
             bench.ask(Some(keys), true);
             let attributes = [("A".to_owned(), Value::Integer(7))].into();
-            bench.ask(Some(Change { attributes, ..Change::default() }), true);
+            bench.ask(Some(Wishes { attributes, ..Wishes::default() }), true);
             bench.boots = Vec::new().into_iter();
             bench.tell();
             bench.boot();

@@ -6,6 +6,7 @@
 mod json;
 mod list;
 mod patience;
+mod proto;
 mod settle;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use crate::status::{OUTCOME_UNKNOWN, Status};
 pub use json::Json;
 pub(crate) use patience::READS;
 pub use patience::patiently;
+pub use proto::Proto;
 
 /// First byte of each value: tells ours from what somebody else put there.
 const MAGIC: u8 = 0xb0;

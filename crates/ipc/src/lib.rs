@@ -42,7 +42,7 @@ mod request;
 mod status;
 
 pub use bucket::{
-    Bucket, Entry, Json, STORE_FULL, StateError, Value, ValueError, Watch, WatchItem, patiently,
+    Bucket, Entry, Json, Proto, STORE_FULL, StateError, Value, ValueError, Watch, WatchItem, patiently,
 };
 pub use client::{Client, ConnectConfig, ConnectError, Link, sync_subject};
 pub use context::{CallContext, Principal, TraceContext};

@@ -24,6 +24,7 @@
 mod bootstrap;
 mod chain;
 mod clock;
+mod complaints;
 mod config;
 mod confine;
 mod context;
@@ -44,10 +45,13 @@ mod site;
 mod start;
 mod summed;
 mod switch;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use bootstrap::{Bootstrap, BootstrapError, BusAddress};
 pub use chain::ErrorChain;
 pub use clock::{Clock, boot_id};
+pub use complaints::{Complaints, Part};
 pub use config::{ConfigError, Settings};
 pub use confine::{Confinement, Reach};
 pub use context::{Context, Heartbeat, LocalContext, NoBoard};

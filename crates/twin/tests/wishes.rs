@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use host_firmware::{Change, FirmwareBox, Next, Value, Wishes, change, next};
+use host_firmware::{FirmwareBox, Next, Value, Wishes, change, next};
 use proptest::prelude::*;
 use twin::{Config, Fault, Guest, Host, Input, Output};
 use units::{Millis, Mono};
@@ -10,7 +10,7 @@ use units::{Millis, Mono};
 #[derive(Debug, Clone)]
 enum Step {
     /// A client asks for another value of a switch or another first boot option.
-    Wish(Change),
+    Wish(Wishes),
     /// The controller does what is next about what is stored and the mailbox.
     Controller,
     /// The same wishes are put there once more, by a controller that died before it knew that they are.
@@ -24,11 +24,11 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let switch = ("(Smt|QuietBoot|SerialRedirection)", any::<bool>()).prop_map(|(name, value)| Change {
+    let switch = ("(Smt|QuietBoot|SerialRedirection)", any::<bool>()).prop_map(|(name, value)| Wishes {
         attributes: [(name, Value::Boolean(value))].into(),
-        ..Change::default()
+        ..Wishes::default()
     });
-    let order = "Boot000[0-4]".prop_map(|name| Change { boot_order: Some(vec![name]), ..Change::default() });
+    let order = "Boot000[0-4]".prop_map(|name| Wishes { boot_order: Some(vec![name]), ..Wishes::default() });
     prop_oneof![
         prop_oneof![switch, order].prop_map(Step::Wish),
         Just(Step::Controller),

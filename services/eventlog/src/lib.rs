@@ -29,6 +29,7 @@ mod cleared;
 mod index;
 mod keeper;
 mod lists;
+mod refusing;
 mod resolutions;
 mod resolver;
 mod shell;

@@ -6,26 +6,10 @@ use std::time::Duration;
 use busd::testing::Bus;
 use schema::rpc::ipmi_service::{GET_IPMI, SET_IPMI};
 use schema::v1alpha1 as v1;
-use service::{Clock, Context, LocalContext, Notification, Notifier, Settings, Shutdown};
-use tokio::sync::mpsc::UnboundedReceiver;
+use service::testing::Told;
+use service::{Clock, Context, LocalContext, Notifier, Settings, Shutdown};
 
 const WAIT: Duration = Duration::from_secs(60);
-
-/// The next notification that is wanted.
-async fn told<T>(
-    from: &mut UnboundedReceiver<Notification>,
-    wanted: impl Fn(&Notification) -> Option<T>,
-) -> T {
-    let found = async {
-        loop {
-            let notification = from.recv().await.expect("the daemon ended");
-            if let Some(found) = wanted(&notification) {
-                return found;
-            }
-        }
-    };
-    tokio::time::timeout(WAIT, found).await.expect("never told")
-}
 
 /// Answers for the operator, which says what this system is.
 async fn operator(bus: &Bus) {
@@ -40,7 +24,7 @@ async fn operator(bus: &Bus) {
 
 /// The daemon with these settings, until it is told to stop.
 struct Running {
-    notifications: UnboundedReceiver<Notification>,
+    told: Told,
     trigger: service::Trigger,
     daemon: tokio::task::JoinHandle<Result<(), ipmisrv::Error>>,
     _folder: tempfile::TempDir,
@@ -64,36 +48,7 @@ impl Running {
             settings: settings.of("ipmisrv"),
         };
         let daemon = tokio::spawn(ipmisrv::run(Context { local, bus: bus.client("ipmisrv").await }));
-        Self { notifications, trigger, daemon, _folder: folder }
-    }
-
-    async fn listens(&mut self) -> SocketAddr {
-        let listen = |notification: &Notification| match notification {
-            Notification::Listen(_, address) => Some(*address),
-            _ => None,
-        };
-        told(&mut self.notifications, listen).await
-    }
-
-    async fn listens_no_more(&mut self) -> String {
-        let ended = |notification: &Notification| match notification {
-            Notification::ListenEnded(name) => Some(name.clone()),
-            _ => None,
-        };
-        told(&mut self.notifications, ended).await
-    }
-
-    async fn is_ready(&mut self) {
-        let ready = |notification: &Notification| matches!(notification, Notification::Ready).then_some(());
-        told(&mut self.notifications, ready).await;
-    }
-
-    async fn status(&mut self) -> String {
-        let status = |notification: &Notification| match notification {
-            Notification::Status(text) => Some(text.clone()),
-            _ => None,
-        };
-        told(&mut self.notifications, status).await
+        Self { told: Told::new(notifications), trigger, daemon, _folder: folder }
     }
 
     async fn stop(self) {
@@ -136,11 +91,11 @@ fn it_serves_once_it_is_known_that_nobody_switched_it_off() {
         let bus = Bus::start().await;
         operator(&bus).await;
         let mut ipmisrv = Running::start(&bus, "listen = \"127.0.0.1:0\"").await;
-        let said = ipmisrv.status().await;
+        let said = ipmisrv.told.status().await;
         assert!(said.starts_with("IPMI is not served: whether it is switched on"), "{said}");
-        ipmisrv.is_ready().await;
+        ipmisrv.told.is_ready().await;
         bus.create_bucket("ipmi").await;
-        let address = ipmisrv.listens().await;
+        let address = ipmisrv.told.listens("ipmi").await;
         assert!(pings(address).await);
         ipmisrv.stop().await;
     });
@@ -154,7 +109,7 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
         bus.create_bucket("ipmi").await;
         let client = bus.client("websrv").await;
         let mut ipmisrv = Running::start(&bus, "").await;
-        ipmisrv.is_ready().await;
+        ipmisrv.told.is_ready().await;
         let context = ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT);
         let ipmi = client.call(GET_IPMI, &v1::GetIpmiRequest {}, &context).await.unwrap().ipmi.unwrap();
         assert!(!ipmi.enabled && !ipmi.listening && ipmi.by_configuration && ipmi.port == 623, "{ipmi:?}");
@@ -184,17 +139,17 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
 
         // As it was, after a restart; and off, also after one, whatever the configuration says.
         let mut ipmisrv = Running::start(&bus, "").await;
-        assert_eq!(ipmisrv.listens().await.port(), port);
-        ipmisrv.is_ready().await;
+        assert_eq!(ipmisrv.told.listens("ipmi").await.port(), port);
+        ipmisrv.told.is_ready().await;
         assert!(pings(here).await);
         let ipmi = set(&client, false, None).await.unwrap();
         assert!(!ipmi.enabled && !ipmi.listening, "{ipmi:?}");
         // Nobody takes it for open any more.
-        assert_eq!(ipmisrv.listens_no_more().await, "ipmi");
+        assert_eq!(ipmisrv.told.listens_no_more().await, "ipmi");
         eventually_silent(here).await;
         ipmisrv.stop().await;
         let mut ipmisrv = Running::start(&bus, &format!("listen = \"{here}\"")).await;
-        ipmisrv.is_ready().await;
+        ipmisrv.told.is_ready().await;
         assert!(!pings(here).await);
         let other = set(&client, true, Some(1)).await.unwrap_err();
         assert_eq!(other.reason(), "IPMI_PORT_CONFIGURED");
@@ -217,9 +172,9 @@ fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
         }
         let client = bus.client("websrv").await;
         let mut ipmisrv = Running::start(&bus, "listen = \"127.0.0.1:0\"").await;
-        let said = ipmisrv.status().await;
+        let said = ipmisrv.told.status().await;
         assert!(said.starts_with("whether IPMI is switched on cannot be read: it is off"), "{said}");
-        ipmisrv.is_ready().await;
+        ipmisrv.told.is_ready().await;
         let context = ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT);
         let ipmi = client.call(GET_IPMI, &v1::GetIpmiRequest {}, &context).await.unwrap().ipmi.unwrap();
         assert!(!ipmi.enabled && ipmi.fault.starts_with("whether IPMI is switched on"), "{ipmi:?}");
@@ -234,12 +189,12 @@ fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
         let event = tokio::time::timeout(WAIT, events.next()).await.expect("never told");
         let Some(ipc::EventItem::Event(event)) = event else { panic!("nothing was told") };
         assert_eq!((event.what.as_str(), event.message.as_str()), ("changed", "IPMI is switched off"));
-        assert_eq!(ipmisrv.status().await, "");
+        assert_eq!(ipmisrv.told.status().await, "");
         assert!(set(&client, true, None).await.unwrap().listening);
         let parts = ["hidden of the SEL", "settings of Serial over LAN", "settings of IPMI"];
         let mut said = String::new();
         while !parts.iter().all(|part| said.contains(part)) {
-            said = ipmisrv.status().await;
+            said = ipmisrv.told.status().await;
         }
         ipmisrv.stop().await;
     });
@@ -261,9 +216,9 @@ fn where_what_was_stored_last_may_be_lost_it_is_off_until_it_is_set_anew() {
             bucket.put("_damaged", &ipc::Json(String::new())).await.unwrap();
             let client = bus.client("websrv").await;
             let mut ipmisrv = Running::start(&bus, "listen = \"127.0.0.1:0\"").await;
-            let said = ipmisrv.status().await;
+            let said = ipmisrv.told.status().await;
             assert!(said.contains("it is off") && said.contains("values of this store were lost"), "{said}");
-            ipmisrv.is_ready().await;
+            ipmisrv.told.is_ready().await;
             let context = ipc::CallContext::new().with_timeout(WAIT).with_patience(WAIT);
             let ipmi = client.call(GET_IPMI, &v1::GetIpmiRequest {}, &context).await.unwrap().ipmi.unwrap();
             assert!(!ipmi.enabled && !ipmi.listening && !ipmi.fault.is_empty(), "{ipmi:?}");
@@ -271,7 +226,7 @@ fn where_what_was_stored_last_may_be_lost_it_is_off_until_it_is_set_anew() {
             ipmisrv.stop().await;
             // What was stored since is the last.
             let mut ipmisrv = Running::start(&bus, "listen = \"127.0.0.1:0\"").await;
-            assert!(pings(ipmisrv.listens().await).await);
+            assert!(pings(ipmisrv.told.listens("ipmi").await).await);
             ipmisrv.stop().await;
         }
     });
@@ -286,7 +241,7 @@ fn while_it_is_off_by_configuration_it_is_forgotten_how_far_the_log_was_filtered
         let bucket = bus.client("ipmisrv").await.bucket("ipmi").await.unwrap();
         bucket.put("filtered", &ipc::Json(vec![Some(7_u64), None])).await.unwrap();
         let mut ipmisrv = Running::start(&bus, "").await;
-        ipmisrv.is_ready().await;
+        ipmisrv.told.is_ready().await;
         let erased = async {
             while bucket.revision_of("filtered").await.unwrap().is_some() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

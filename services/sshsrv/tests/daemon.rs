@@ -9,34 +9,16 @@ use busd::testing::Bus;
 use schema::rpc::ssh_service::{GET_SSH, SET_SSH};
 use schema::server::SshServiceCall as Call;
 use schema::v1alpha1 as v1;
-use service::{
-    Clock, Context, LocalContext, Notification, Notifier, Prepare, Settings, Shutdown, Switch, Turn, Way,
-};
+use service::testing::Told;
+use service::{Clock, Context, LocalContext, Notifier, Prepare, Settings, Shutdown, Switch, Turn, Way};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 const WAIT: Duration = Duration::from_secs(60);
 
-/// The next notification that is wanted.
-async fn told<T>(
-    from: &mut UnboundedReceiver<Notification>,
-    wanted: impl Fn(&Notification) -> Option<T>,
-) -> T {
-    let found = async {
-        loop {
-            let notification = from.recv().await.expect("the daemon ended");
-            if let Some(found) = wanted(&notification) {
-                return found;
-            }
-        }
-    };
-    tokio::time::timeout(WAIT, found).await.expect("never told")
-}
-
 /// The daemon with these settings, until it is told to stop.
 struct Running {
-    notifications: UnboundedReceiver<Notification>,
+    told: Told,
     trigger: service::Trigger,
     daemon: tokio::task::JoinHandle<Result<(), sshsrv::Error>>,
 }
@@ -60,36 +42,7 @@ impl Running {
             settings: settings.of("sshsrv"),
         };
         let daemon = tokio::spawn(sshsrv::run(Context { local, bus: bus.client("sshsrv").await }));
-        Self { notifications, trigger, daemon }
-    }
-
-    async fn listens(&mut self) -> SocketAddr {
-        let listen = |notification: &Notification| match notification {
-            Notification::Listen(name, address) if name == "ssh" => Some(*address),
-            _ => None,
-        };
-        told(&mut self.notifications, listen).await
-    }
-
-    async fn listens_no_more(&mut self) -> String {
-        let ended = |notification: &Notification| match notification {
-            Notification::ListenEnded(name) => Some(name.clone()),
-            _ => None,
-        };
-        told(&mut self.notifications, ended).await
-    }
-
-    async fn is_ready(&mut self) {
-        let ready = |notification: &Notification| matches!(notification, Notification::Ready).then_some(());
-        told(&mut self.notifications, ready).await;
-    }
-
-    async fn status(&mut self) -> String {
-        let status = |notification: &Notification| match notification {
-            Notification::Status(text) => Some(text.clone()),
-            _ => None,
-        };
-        told(&mut self.notifications, status).await
+        Self { told: Told::new(notifications), trigger, daemon }
     }
 
     async fn stop(self) {
@@ -139,7 +92,7 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
         let mut events = client.subscribe_events("event.ssh.>").await.unwrap();
         let key = folder.path().join("host_key");
         let mut sshsrv = Running::start(&bus, folder.path(), "").await;
-        sshsrv.is_ready().await;
+        sshsrv.told.is_ready().await;
         let ssh = get(&client).await;
         assert!(!ssh.enabled && !ssh.listening && ssh.by_configuration && ssh.port == 2200, "{ssh:?}");
         assert_eq!((ssh.sessions, ssh.sessions_max), (0, 16));
@@ -177,8 +130,8 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
 
         // As it was, after a restart.
         let mut sshsrv = Running::start(&bus, folder.path(), "").await;
-        assert_eq!(sshsrv.listens().await.port(), port);
-        sshsrv.is_ready().await;
+        assert_eq!(sshsrv.told.listens("ssh").await.port(), port);
+        sshsrv.told.is_ready().await;
         let mut on = greeted(here).await;
         assert_eq!(std::fs::read(&key).unwrap(), made, "clients know this key");
 
@@ -196,7 +149,7 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
         // Off: who is on is not any more.
         let ssh = set(&client, Some(false), None).await.unwrap();
         assert!(!ssh.enabled && !ssh.listening && !ssh.by_configuration, "{ssh:?}");
-        assert_eq!(sshsrv.listens_no_more().await, "ssh");
+        assert_eq!(sshsrv.told.listens_no_more().await, "ssh");
         let ended = async { while on.read(&mut byte).await.unwrap_or(0) > 0 {} };
         tokio::time::timeout(WAIT, ended).await.expect("who is on stays");
         let there = SocketAddr::from(([127, 0, 0, 1], other_port));
@@ -205,7 +158,7 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
 
         // And off after a restart, whatever the configuration says, which says where.
         let mut sshsrv = Running::start(&bus, folder.path(), &format!("listen = \"{here}\"")).await;
-        sshsrv.is_ready().await;
+        sshsrv.told.is_ready().await;
         assert!(TcpStream::connect(here).await.is_err());
         let refused = set(&client, Some(true), Some(1)).await.unwrap_err();
         assert_eq!(refused.reason(), "SSH_PORT_CONFIGURED");
@@ -232,13 +185,13 @@ fn it_serves_once_it_is_known_that_nobody_switched_it_off() {
         let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
         let client = bus.client("websrv").await;
         let mut sshsrv = Running::start(&bus, folder.path(), "listen = \"127.0.0.1:0\"").await;
-        let said = sshsrv.status().await;
+        let said = sshsrv.told.status().await;
         assert!(said.starts_with("SSH is not served: whether it is switched on"), "{said}");
-        sshsrv.is_ready().await;
+        sshsrv.told.is_ready().await;
         let refused = set(&client, Some(false), None).await.unwrap_err();
         assert_eq!(refused.code, ipc::Code::Unavailable, "{refused}");
         bus.create_bucket("ssh").await;
-        let address = sshsrv.listens().await;
+        let address = sshsrv.told.listens("ssh").await;
         drop(greeted(address).await);
         let ssh = get(&client).await;
         assert!(ssh.enabled && ssh.by_configuration && ssh.fault.is_empty(), "{ssh:?}");
@@ -255,9 +208,9 @@ fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
         bucket.put("service", &ipc::Json("no settings".to_owned())).await.unwrap();
         let client = bus.client("websrv").await;
         let mut sshsrv = Running::start(&bus, folder.path(), "listen = \"127.0.0.1:0\"").await;
-        let said = sshsrv.status().await;
+        let said = sshsrv.told.status().await;
         assert!(said.starts_with("whether SSH is switched on cannot be read: it is off"), "{said}");
-        sshsrv.is_ready().await;
+        sshsrv.told.is_ready().await;
         let ssh = get(&client).await;
         assert!(!ssh.enabled && ssh.fault.starts_with("whether SSH is switched on"), "{ssh:?}");
         // Who says nothing has chosen nothing.
@@ -273,7 +226,7 @@ fn what_cannot_be_read_of_what_is_stored_is_told_until_it_is_set_anew() {
         let event = tokio::time::timeout(WAIT, events.next()).await.expect("never told");
         let Some(ipc::EventItem::Event(event)) = event else { panic!("nothing was told") };
         assert_eq!((event.what.as_str(), event.message.as_str()), ("changed", "SSH is switched off"));
-        assert_eq!(sshsrv.status().await, "");
+        assert_eq!(sshsrv.told.status().await, "");
         assert!(set(&client, Some(true), None).await.unwrap().listening);
         sshsrv.stop().await;
     });
@@ -294,16 +247,16 @@ fn where_what_was_stored_last_may_be_lost_it_is_off_until_it_is_set_anew() {
             bucket.put("_damaged", &ipc::Json(String::new())).await.unwrap();
             let client = bus.client("websrv").await;
             let mut sshsrv = Running::start(&bus, folder.path(), "listen = \"127.0.0.1:0\"").await;
-            let said = sshsrv.status().await;
+            let said = sshsrv.told.status().await;
             assert!(said.contains("it is off") && said.contains("values of this store were lost"), "{said}");
-            sshsrv.is_ready().await;
+            sshsrv.told.is_ready().await;
             let ssh = get(&client).await;
             assert!(!ssh.enabled && !ssh.listening && !ssh.fault.is_empty(), "{ssh:?}");
             assert!(set(&client, Some(true), None).await.unwrap().listening);
             sshsrv.stop().await;
             // What was stored since is the last.
             let mut sshsrv = Running::start(&bus, folder.path(), "listen = \"127.0.0.1:0\"").await;
-            drop(greeted(sshsrv.listens().await).await);
+            drop(greeted(sshsrv.told.listens("ssh").await).await);
             assert_eq!(get(&client).await.fault, "");
             sshsrv.stop().await;
         }
@@ -320,7 +273,7 @@ fn what_is_not_stored_has_no_effect_and_neither_has_a_switch_without_a_host_key(
         let no_folder = folder.path().join("file");
         std::fs::write(&no_folder, "").unwrap();
         let mut sshsrv = Running::start(&bus, &no_folder.join("sshsrv"), "").await;
-        sshsrv.is_ready().await;
+        sshsrv.told.is_ready().await;
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -332,7 +285,7 @@ fn what_is_not_stored_has_no_effect_and_neither_has_a_switch_without_a_host_key(
         sshsrv.stop().await;
 
         let mut sshsrv = Running::start(&bus, folder.path(), "").await;
-        sshsrv.is_ready().await;
+        sshsrv.told.is_ready().await;
         bus.takes_writes("ssh", false).await;
         assert!(set(&client, Some(true), Some(port.into())).await.is_err());
         let ssh = get(&client).await;
@@ -402,16 +355,16 @@ fn it_is_served_once_its_port_is_free_and_who_switches_it_meanwhile_is_refused()
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let mut sshsrv = Running::start(&bus, folder.path(), &format!("listen = \"{address}\"")).await;
-        let said = sshsrv.status().await;
+        let said = sshsrv.told.status().await;
         assert!(said.starts_with("SSH is not served: cannot listen for SSH at"), "{said}");
-        sshsrv.is_ready().await;
+        sshsrv.told.is_ready().await;
         let ssh = get(&client).await;
         assert!(ssh.enabled && !ssh.listening && ssh.fault.contains("another program"), "{ssh:?}");
         let refused = set(&client, Some(true), None).await.unwrap_err();
         assert_eq!(refused.reason(), "SSH_PORT_UNAVAILABLE");
         drop(taken);
-        assert_eq!(sshsrv.listens().await, address);
-        assert_eq!(sshsrv.status().await, "");
+        assert_eq!(sshsrv.told.listens("ssh").await, address);
+        assert_eq!(sshsrv.told.status().await, "");
         drop(greeted(address).await);
         sshsrv.stop().await;
     });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hal::FirmwareMailbox;
-use host_firmware::{Applied, Change, NAME_MAX, NotTaken, Report, Seen, TEXT_MAX, Wishes, is_plain};
+use host_firmware::{Applied, NAME_MAX, NotTaken, Report, Seen, TEXT_MAX, Wishes, is_plain};
 use ipc::{Code, Status};
 use schema::v1alpha1 as v1;
 use tokio::sync::Mutex;
@@ -327,7 +327,7 @@ fn not_reported(host: &str, has_looked: bool) -> Status {
 #[derive(Debug, Clone)]
 pub(crate) enum Wanted {
     /// Something is wished, where what is pending has the id `condition` or that is empty.
-    Change { change: Box<Change>, condition: String },
+    Change { change: Box<Wishes>, condition: String },
     /// Nothing is wished any more.
     Discard,
 }
@@ -501,7 +501,7 @@ fn clean(text: &str, most: usize) -> String {
 }
 
 /// What a change names. Values are not told: a text may be a password.
-fn named(change: &Change) -> Vec<String> {
+fn named(change: &Wishes) -> Vec<String> {
     let one = [
         (change.to_defaults, "all settings of the manufacturer"),
         (change.boot_order.is_some(), "the boot order"),

@@ -9,28 +9,16 @@ use super::*;
 const AT: SystemTime = SystemTime::UNIX_EPOCH;
 
 fn report() -> Report {
-    let attribute = |name: &str, kind: Kind, value: Value, read_only| Attribute {
-        name: name.to_owned(),
-        display_name: String::new(),
-        help: String::new(),
-        menu_path: String::new(),
-        kind,
-        read_only,
-        current: value.clone(),
-        default: value,
-    };
-    let option = |name: &str| BootOption {
-        name: name.to_owned(),
-        display_name: String::new(),
-        device_path: String::new(),
-        alias: None,
-        enabled: true,
-    };
+    let option = BootOption::new;
+    let text = Value::Text("1".into());
     Report {
         attributes: vec![
-            attribute("Smt", Kind::Boolean, Value::Boolean(true), false),
-            attribute("Retries", Kind::Integer { lower: 0, upper: 9, step: 1 }, Value::Integer(3), false),
-            attribute("Version", Kind::Text { shortest: 0, longest: 8 }, Value::Text("1".into()), true),
+            Attribute::new("Smt", Kind::Boolean, Value::Boolean(true)),
+            Attribute::new("Retries", Kind::Integer { lower: 0, upper: 9, step: 1 }, Value::Integer(3)),
+            Attribute {
+                read_only: true,
+                ..Attribute::new("Version", Kind::Text { shortest: 0, longest: 8 }, text)
+            },
         ],
         boot_options: vec![option("Boot0000"), option("Boot0001")],
         boot_order: vec!["Boot0000".into(), "Boot0001".into()],
@@ -54,7 +42,7 @@ fn asked(has_looked: bool) -> Asked {
 }
 
 fn set(name: &str, value: Value) -> Wanted {
-    let change = Change { attributes: [(name.to_owned(), value)].into(), ..Change::default() };
+    let change = Wishes { attributes: [(name.to_owned(), value)].into(), ..Wishes::default() };
     Wanted::Change { change: Box::new(change), condition: String::new() }
 }
 
@@ -280,11 +268,11 @@ fn what_is_stored_fits_into_a_value_of_the_bucket_whatever_clients_and_hosts_wri
     let mut record = FirmwareRecord::default();
     for round in 0..40 {
         let attributes = (0..90).map(|n| (format!("A{n}"), text(100 + round))).collect();
-        let change = Change {
+        let change = Wishes {
             attributes,
             to_defaults: true,
             reset_keys: Some(ResetKeys::DeleteAll),
-            ..Change::default()
+            ..Wishes::default()
         };
         let wanted = Wanted::Change { change: Box::new(change), condition: String::new() };
         record = decide(Some(&many), record, None, wanted, &asked(true), round.to_string()).unwrap().record;
@@ -299,7 +287,7 @@ fn what_is_stored_fits_into_a_value_of_the_bucket_whatever_clients_and_hosts_wri
 #[test]
 fn a_boot_that_took_what_was_replaced_is_learned_of_and_nothing_of_it_counts_again() {
     let mut host = mailbox();
-    let keys = Change { reset_keys: Some(ResetKeys::DeleteAll), ..Change::default() };
+    let keys = Wishes { reset_keys: Some(ResetKeys::DeleteAll), ..Wishes::default() };
     let keys = Wanted::Change { change: Box::new(keys), condition: String::new() };
     let first = decided(&FirmwareRecord::default(), Some(&host.seen(1)), keys, "a").unwrap().record;
     host.put(wishes(&first).cloned());
@@ -351,7 +339,7 @@ fn more_than_a_mailbox_takes_is_not_wished() {
     many.attributes = (0..200).map(|n| Attribute { name: format!("A{n}"), ..one.clone() }).collect();
     let wanted = |count: usize| {
         let attributes = (0..count).map(|n| (format!("A{n}"), Value::Boolean(false))).collect();
-        let change = Change { attributes, ..Change::default() };
+        let change = Wishes { attributes, ..Wishes::default() };
         Wanted::Change { change: Box::new(change), condition: String::new() }
     };
     let decided = |count| {
@@ -367,7 +355,7 @@ fn more_than_a_mailbox_takes_is_not_wished() {
 fn defaults_are_shown_as_pending_where_they_are_others() {
     let mut changed = report();
     changed.attributes[1].current = Value::Integer(5);
-    let change = Change { to_defaults: true, ..Change::default() };
+    let change = Wishes { to_defaults: true, ..Wishes::default() };
     let wanted = Wanted::Change { change: Box::new(change), condition: String::new() };
     let record = FirmwareRecord::default();
     let made = decide(Some(&changed), record, None, wanted, &asked(true), "a".into()).unwrap();

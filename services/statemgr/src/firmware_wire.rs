@@ -1,8 +1,6 @@
 //! The settings of a host's firmware in the contract, and back.
 
-use host_firmware::{
-    Alias, Attribute, Change, Kind, Refusal, Report, ResetKeys, SecureBootMode, Value, Wishes,
-};
+use host_firmware::{Alias, Attribute, Kind, Refusal, Report, ResetKeys, SecureBootMode, Value, Wishes};
 use ipc::{BadFields, Status};
 use prost::Message;
 use schema::v1alpha1 as v1;
@@ -13,9 +11,9 @@ use crate::store::{FirmwareRecord, PendingRecord};
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` about all values that are not given, or an action that is none.
-pub(crate) fn change(request: v1::UpdateHostFirmwareRequest) -> Result<(Change, String), Status> {
+pub(crate) fn change(request: v1::UpdateHostFirmwareRequest) -> Result<(Wishes, String), Status> {
     let mut bad = BadFields::default();
-    let mut change = Change { to_defaults: request.reset_to_defaults, ..Change::default() };
+    let mut change = Wishes { to_defaults: request.reset_to_defaults, ..Wishes::default() };
     // In the order of their names, so that the same request is told the same.
     let given: std::collections::BTreeMap<_, _> = request.attributes.into_iter().collect();
     for (name, given) in given {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use host_firmware::{NotTaken, Superseded, Wishes};
-use ipc::{Bucket, Json, StateError, Value, ValueError};
+/// Settings: the message of the contract with only those fields set that users write.
+pub(crate) use ipc::Proto as Settings;
+use ipc::{Bucket, Json, StateError, Value};
 use power::OpId;
 use prost::Message;
 use serde::de::DeserializeOwned;
@@ -179,25 +181,6 @@ pub(crate) struct AppliedRecord {
     pub(crate) learned_ms: u64,
     /// What the boot did not take; bounded.
     pub(crate) refusals: Vec<NotTaken>,
-}
-
-/// Settings: the message of the contract with only those fields set that users write.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings<M>(pub(crate) M);
-
-impl<M: Message + Default> Value for Settings<M> {
-    const VERSION: u16 = 1;
-
-    fn encode(&self) -> Vec<u8> {
-        self.0.encode_to_vec()
-    }
-
-    fn decode(version: u16, bytes: &[u8]) -> Result<Self, ValueError> {
-        if version != Self::VERSION {
-            return Err(ValueError::Version { found: version, known: Self::VERSION });
-        }
-        M::decode(bytes).map(Self).map_err(|error| ValueError::Malformed(error.to_string()))
-    }
 }
 
 /// A write, in the order it was asked for.
@@ -866,7 +849,7 @@ mod tests {
     #[test]
     fn a_record_of_another_version_is_not_guessed_at() {
         let error = Json::<HostRecord>::decode(2, b"{}").expect_err("unknown");
-        assert_eq!(error, ValueError::Version { found: 2, known: 1 });
+        assert_eq!(error, ipc::ValueError::Version { found: 2, known: 1 });
     }
 
     proptest::proptest! {

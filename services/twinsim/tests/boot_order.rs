@@ -5,8 +5,8 @@ mod common;
 use std::path::Path;
 
 use boot_override::{Mailbox, Mode, Order, Target};
-use common::{Twin, console, in_time, load, said};
-use hal::{BootMailbox, FirmwareMailbox, Gpio, Initial, Line, OutputLine, next_edge};
+use common::{Twin, button, console, in_time, load, press, said};
+use hal::{BootMailbox, FirmwareMailbox, Gpio, Line, next_edge};
 use hal_sim::{SimFirmware, SimMailbox};
 use host_firmware::Wishes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,17 +18,6 @@ fn order(id: &str, target: Target, argument: &str) -> Option<Order> {
 
 fn mailbox(dir: &Path) -> SimMailbox {
     SimMailbox::new(&dir.join(hal_sim::SOCKET), "system", "test")
-}
-
-async fn button(gpio: &impl Gpio, name: &str) -> Box<dyn OutputLine> {
-    gpio.output(&Line { active_low: true, ..Line::named(name) }, Initial::AsIs, "test").await.unwrap()
-}
-
-async fn press(button: &dyn OutputLine) {
-    button.set(true).await.unwrap();
-    // As long as the host needs to see it, which is shown by what it does.
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    button.set(false).await.unwrap();
 }
 
 #[tokio::test]

@@ -5,38 +5,27 @@ mod common;
 use std::path::Path;
 
 use boot_override::{Mode, Order, Target};
-use common::{Twin, console, in_time, load, said};
-use hal::{BootMailbox, Error, FirmwareMailbox, Gpio, Initial, Line, OutputLine, next_edge};
+use common::{Twin, button, console, in_time, load, press, said};
+use hal::{BootMailbox, Error, FirmwareMailbox, Gpio, Line, next_edge};
 use hal_sim::wire::{FirmwareRequest, FromTwin, Outcome, ToTwin, VERSION, WISHES_MAX};
 use hal_sim::{SimFirmware, SimMailbox, read_frame, write_frame};
-use host_firmware::{Change, Seen, Stage, Value, Wishes, change};
+use host_firmware::{Seen, Stage, Value, Wishes, change};
 
 fn firmware(dir: &Path, host: &str) -> SimFirmware {
     SimFirmware::new(&dir.join(hal_sim::SOCKET), host, "test")
 }
 
-fn wished(id: &str, seen: &Seen, wanted: Change) -> Option<Wishes> {
+fn wished(id: &str, seen: &Seen, wanted: Wishes) -> Option<Wishes> {
     change(seen.report.as_ref().unwrap(), None, wanted, id.to_owned()).unwrap()
 }
 
-fn set(values: &[(&str, Value)], order: &[&str]) -> Change {
+fn set(values: &[(&str, Value)], order: &[&str]) -> Wishes {
     let order: Vec<String> = order.iter().map(|name| (*name).to_owned()).collect();
-    Change {
+    Wishes {
         attributes: values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         boot_order: (!order.is_empty()).then_some(order),
-        ..Change::default()
+        ..Wishes::default()
     }
-}
-
-async fn button(gpio: &impl Gpio, name: &str) -> Box<dyn OutputLine> {
-    gpio.output(&Line { active_low: true, ..Line::named(name) }, Initial::AsIs, "test").await.unwrap()
-}
-
-async fn press(button: &dyn OutputLine) {
-    button.set(true).await.unwrap();
-    // As long as the host needs to see it, which is shown by what it does.
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    button.set(false).await.unwrap();
 }
 
 #[tokio::test]

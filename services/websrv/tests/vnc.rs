@@ -8,16 +8,16 @@ use busd::testing::Bus;
 use schema::rpc::vnc_service::{GET_VNC, SET_VNC};
 use schema::v1alpha1 as v1;
 use serde_json::json;
+use service::testing::Told;
 use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown, Trigger};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 const WAIT: Duration = Duration::from_secs(60);
 
 /// The daemon, until it is told to stop.
 struct Running {
-    notes: UnboundedReceiver<Notification>,
+    told: Told,
     trigger: Trigger,
     task: tokio::task::JoinHandle<Result<(), websrv::Error>>,
 }
@@ -42,40 +42,7 @@ impl Running {
             settings: settings.as_object().unwrap().clone(),
         };
         let context = Context { local, bus: bus.client("websrv").await };
-        Self { notes, trigger, task: tokio::spawn(websrv::run(context)) }
-    }
-
-    /// The next notification that is wanted.
-    async fn told<T>(&mut self, wanted: impl Fn(&Notification) -> Option<T>) -> T {
-        let found = async {
-            loop {
-                let note = self.notes.recv().await.expect("the daemon ended");
-                if let Some(found) = wanted(&note) {
-                    return found;
-                }
-            }
-        };
-        tokio::time::timeout(WAIT, found).await.expect("never told")
-    }
-
-    async fn is_ready(&mut self) {
-        self.told(|note| matches!(note, Notification::Ready).then_some(())).await;
-    }
-
-    async fn listens(&mut self) -> SocketAddr {
-        let listens = |note: &Notification| match note {
-            Notification::Listen(name, address) if name == "vnc" => Some(*address),
-            _ => None,
-        };
-        self.told(listens).await
-    }
-
-    async fn listens_no_more(&mut self) -> String {
-        let ended = |note: &Notification| match note {
-            Notification::ListenEnded(name) => Some(name.clone()),
-            _ => None,
-        };
-        self.told(ended).await
+        Self { told: Told::new(notes), trigger, task: tokio::spawn(websrv::run(context)) }
     }
 
     /// What is said of it, as soon as it is this.
@@ -86,7 +53,7 @@ impl Running {
             }
             _ => None,
         };
-        self.told(says).await;
+        self.told.next(says).await;
     }
 
     async fn stop(self) {
@@ -131,13 +98,13 @@ async fn it_is_switched_off_and_on_while_it_runs_and_stays_so() {
     let mut events = client.subscribe_events("event.vnc.>").await.unwrap();
     // Off unless the configuration or somebody says otherwise.
     let mut websrv = Running::start(&bus, folder.path(), "off", true).await;
-    websrv.is_ready().await;
+    websrv.told.is_ready().await;
     let vnc = get(&client).await;
     assert!(!vnc.enabled && !vnc.listening && vnc.by_configuration && vnc.port == 5900, "{vnc:?}");
     websrv.stop().await;
 
     let mut websrv = Running::start(&bus, folder.path(), "127.0.0.1:0", true).await;
-    let address = websrv.listens().await;
+    let address = websrv.told.listens("vnc").await;
     let mut viewer = greeted(address).await;
     let vnc = get(&client).await;
     assert!(vnc.enabled && vnc.listening && vnc.by_configuration, "{vnc:?}");
@@ -146,7 +113,7 @@ async fn it_is_switched_off_and_on_while_it_runs_and_stays_so() {
     // Off: who looks does not any more, and nobody comes.
     let vnc = set(&client, false).await.unwrap();
     assert!(!vnc.enabled && !vnc.listening && !vnc.by_configuration, "{vnc:?}");
-    assert_eq!(websrv.listens_no_more().await, "vnc");
+    assert_eq!(websrv.told.listens_no_more().await, "vnc");
     let mut rest = Vec::new();
     let ended = viewer.read_to_end(&mut rest);
     let _ = tokio::time::timeout(WAIT, ended).await.expect("who looks stays");
@@ -155,11 +122,11 @@ async fn it_is_switched_off_and_on_while_it_runs_and_stays_so() {
 
     // Also after a restart, whatever the configuration says; and on again.
     let mut websrv = Running::start(&bus, folder.path(), "127.0.0.1:0", true).await;
-    websrv.is_ready().await;
+    websrv.told.is_ready().await;
     let vnc = get(&client).await;
     assert!(!vnc.enabled && !vnc.listening, "{vnc:?}");
     assert!(set(&client, true).await.unwrap().listening);
-    let address = websrv.listens().await;
+    let address = websrv.told.listens("vnc").await;
     drop(greeted(address).await);
     websrv.stop().await;
     eventually_refused(address).await;
@@ -207,13 +174,13 @@ async fn a_port_that_cannot_be_had_and_logins_that_cannot_be_are_refused_without
     );
     assert!(get(&client).await.by_configuration, "nothing was stored");
     drop(taken);
-    assert_eq!(websrv.listens().await, address);
+    assert_eq!(websrv.told.listens("vnc").await, address);
     websrv.says("").await;
     drop(greeted(address).await);
     websrv.stop().await;
 
     let mut websrv = Running::start(&bus, folder.path(), "off", false).await;
-    websrv.is_ready().await;
+    websrv.told.is_ready().await;
     let refused = set(&client, true).await.unwrap_err();
     assert_eq!(refused.code, ipc::Code::FailedPrecondition);
     assert!(refused.message.contains("websrv.auth.basic"), "{refused}");

@@ -35,7 +35,7 @@ use schema::v1alpha1 as v1;
 use service::Clock;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{interval, timeout};
 use units::{Lasting, Millis};
 
 use self::accounts::Schedule;
@@ -45,6 +45,7 @@ use self::post::Poster;
 use self::record::Record;
 use self::runner::Runner;
 use crate::keeper::Shared;
+use crate::refusing::refused_for;
 use crate::telemetry::{self, Made};
 
 /// Where all of it is stored.
@@ -273,16 +274,9 @@ pub(crate) async fn own(
             tracing::warn!(status = %loading, "cannot read event subscriptions");
         }
         *lock(&shown.held) = Err(loading.clone());
-        let until = Instant::now() + AGAIN;
-        loop {
-            tokio::select! {
-                _ = &mut stop => return,
-                () = tokio::time::sleep_until(until) => break,
-                command = commands.recv() => match command {
-                    Some(command) => command.refuse(loading.clone(), &outbox),
-                    None => return,
-                },
-            }
+        let refuse = |command: Command| command.refuse(loading.clone(), &outbox);
+        if !refused_for(AGAIN, &mut commands, &mut stop, refuse).await {
+            return;
         }
     };
     let mut owner = Owner::new(shared, clock, poster, settings, shown, reports, loaded);

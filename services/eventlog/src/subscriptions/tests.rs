@@ -6,6 +6,7 @@ use schema::rpc::event_service as rpc;
 use schema::server::EventServiceCall;
 
 use super::*;
+use tokio::time::Instant;
 
 #[test]
 fn the_last_places_are_for_administrators() {

@@ -18,16 +18,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ipc::{
-    BadFields, Bucket, CallContext, Client, Outbox, Reply, Request, StateError, Status, Value, ValueError,
-};
+use ipc::{BadFields, Bucket, CallContext, Client, Outbox, Proto, Reply, Request, StateError, Status};
 use prost::Message;
 use schema::server::TelemetryServiceCall;
 use schema::v1alpha1 as v1;
 use service::Clock;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use units::{Lasting, Millis};
+
+use crate::refusing::refused_for;
 
 pub(crate) use self::maker::{Made, Pace, make};
 
@@ -191,25 +191,6 @@ impl Command {
     }
 }
 
-/// A record of the store.
-#[derive(Clone, Debug, PartialEq)]
-struct Stored<M>(M);
-
-impl<M: Message + Default> Value for Stored<M> {
-    const VERSION: u16 = 1;
-
-    fn encode(&self) -> Vec<u8> {
-        self.0.encode_to_vec()
-    }
-
-    fn decode(version: u16, bytes: &[u8]) -> Result<Self, ValueError> {
-        if version != Self::VERSION {
-            return Err(ValueError::Version { found: version, known: Self::VERSION });
-        }
-        M::decode(bytes).map(Self).map_err(|error| ValueError::Malformed(error.to_string()))
-    }
-}
-
 /// What a key had, or is to have, as far as that is for this daemon to put right.
 #[derive(Clone, Debug)]
 enum Owed {
@@ -247,16 +228,9 @@ pub(crate) async fn own(
             tracing::warn!(status = %loading, "cannot read definitions of metric reports and triggers: retrying");
         }
         let _ = shown.plan.send_replace(Err(loading.clone()));
-        let until = Instant::now() + AGAIN;
-        loop {
-            tokio::select! {
-                _ = &mut stop => return,
-                () = tokio::time::sleep_until(until) => break,
-                command = commands.recv() => match command {
-                    Some(command) => command.refuse(loading.clone(), &outbox),
-                    None => return,
-                },
-            }
+        let refuse = |command: Command| command.refuse(loading.clone(), &outbox);
+        if !refused_for(AGAIN, &mut commands, &mut stop, refuse).await {
+            return;
         }
     };
     if let Some(said) = failing.works(clock.now()) {
@@ -308,7 +282,7 @@ struct Loaded {
 async fn load(bus: &Client) -> Result<Loaded, StateError> {
     let bucket = bus.bucket(BUCKET).await?;
     let (mut definitions, mut unread) = (BTreeMap::new(), BTreeSet::new());
-    for (id, read) in bucket.all_under::<Stored<v1::ReportDefinition>>(DEFINITION).await? {
+    for (id, read) in bucket.all_under::<Proto<v1::ReportDefinition>>(DEFINITION).await? {
         match read.map(|entry| entry.value.0) {
             Ok(found) if found.id == id && is_whole(&found) => {
                 definitions.insert(id, check::once(found));
@@ -320,7 +294,7 @@ async fn load(bus: &Client) -> Result<Loaded, StateError> {
         unread.insert(format!("{DEFINITION}{id}"));
     }
     let mut triggers = BTreeMap::new();
-    for (id, read) in bucket.all_under::<Stored<v1::Trigger>>(TRIGGER).await? {
+    for (id, read) in bucket.all_under::<Proto<v1::Trigger>>(TRIGGER).await? {
         match read.map(|entry| entry.value.0) {
             Ok(found) if found.id == id && is_trigger(&found) => {
                 if present(&found, &definitions).len() < found.report_definitions.len() {
@@ -547,7 +521,7 @@ impl Owner {
 
     async fn put_definition(&mut self, new: &v1::ReportDefinition, old: Owed) -> Result<(), Status> {
         let key = format!("{DEFINITION}{}", new.id);
-        let put = self.bucket.put(&key, &Stored(new.clone())).await.map(drop);
+        let put = self.bucket.put(&key, &Proto(new.clone())).await.map(drop);
         self.store(key, put, Some(new), old).await?;
         self.definitions.insert(new.id.clone(), new.clone());
         self.show();
@@ -556,7 +530,7 @@ impl Owner {
 
     async fn put_trigger(&mut self, new: &v1::Trigger, old: Owed) -> Result<(), Status> {
         let key = format!("{TRIGGER}{}", new.id);
-        let put = self.bucket.put(&key, &Stored(new.clone())).await.map(drop);
+        let put = self.bucket.put(&key, &Proto(new.clone())).await.map(drop);
         self.store(key, put, Some(new), old).await?;
         self.triggers.insert(new.id.clone(), new.clone());
         self.show();
@@ -582,7 +556,7 @@ impl Owner {
         if matches!(error, StateError::Full { .. } | StateError::TooLarge { .. }) {
             return Err(error.into());
         }
-        if let Ok(found) = self.bucket.get::<Stored<M>>(&key).await
+        if let Ok(found) = self.bucket.get::<Proto<M>>(&key).await
             && found.as_ref().map(|entry| &entry.value.0) == new
         {
             self.owed.remove(&key);
@@ -598,8 +572,8 @@ impl Owner {
         for (key, owed) in self.owed.clone() {
             let put = match owed {
                 Owed::Nothing => self.bucket.remove(&key).await,
-                Owed::Definition(old) => self.bucket.put(&key, &Stored(old)).await.map(drop),
-                Owed::Trigger(old) => self.bucket.put(&key, &Stored(old)).await.map(drop),
+                Owed::Definition(old) => self.bucket.put(&key, &Proto(old)).await.map(drop),
+                Owed::Trigger(old) => self.bucket.put(&key, &Proto(old)).await.map(drop),
             };
             // One that is silent to the first is not waited for with each.
             if put.is_err() {

@@ -185,28 +185,16 @@ impl FirmwareMailbox for Firmware {
 }
 
 fn report() -> Report {
-    let attribute = |name: &str, kind: Kind, value: Value, read_only: bool| Attribute {
-        name: name.to_owned(),
-        display_name: String::new(),
-        help: String::new(),
-        menu_path: String::new(),
-        kind,
-        read_only,
-        current: value.clone(),
-        default: value,
-    };
-    let option = |name: &str| BootOption {
-        name: name.to_owned(),
-        display_name: String::new(),
-        device_path: String::new(),
-        alias: None,
-        enabled: true,
-    };
+    let option = BootOption::new;
+    let text = Value::Text("1".into());
     Report {
         attributes: vec![
-            attribute("Smt", Kind::Boolean, Value::Boolean(true), false),
-            attribute("Retries", Kind::Integer { lower: 0, upper: 9, step: 1 }, Value::Integer(3), false),
-            attribute("Version", Kind::Text { shortest: 0, longest: 8 }, Value::Text("1".into()), true),
+            Attribute::new("Smt", Kind::Boolean, Value::Boolean(true)),
+            Attribute::new("Retries", Kind::Integer { lower: 0, upper: 9, step: 1 }, Value::Integer(3)),
+            Attribute {
+                read_only: true,
+                ..Attribute::new("Version", Kind::Text { shortest: 0, longest: 8 }, text)
+            },
         ],
         boot_options: vec![option("Boot0000"), option("Boot0001")],
         boot_order: vec!["Boot0000".into(), "Boot0001".into()],

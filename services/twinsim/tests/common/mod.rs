@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use board::Board;
+use hal::{Gpio, Initial, Line, OutputLine};
 use hal_sim::{Control, SimGpio};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -49,6 +50,17 @@ impl Twin {
         drop(self.stop);
         self.task.await.unwrap().unwrap();
     }
+}
+
+pub(crate) async fn button(gpio: &impl Gpio, name: &str) -> Box<dyn OutputLine> {
+    gpio.output(&Line { active_low: true, ..Line::named(name) }, Initial::AsIs, "test").await.unwrap()
+}
+
+pub(crate) async fn press(button: &dyn OutputLine) {
+    button.set(true).await.unwrap();
+    // As long as the host needs to see it, which is shown by what it does.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    button.set(false).await.unwrap();
 }
 
 pub(crate) fn load(name: &str, overrides: &[(&str, &str)]) -> Board {
