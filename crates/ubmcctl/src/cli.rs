@@ -995,6 +995,8 @@ mod tests {
             "vnc status",
             "vnc enable",
             "vnc disable",
+            "network set-time",
+            "network set-time 2027-01-31T18:00:00Z",
             "ipmi watchdog show",
             "ipmi watchdog set --enabled off",
             "ipmi watchdog set --enabled on --action power-cycle",

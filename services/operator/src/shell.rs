@@ -793,7 +793,7 @@ impl<'a> Operator<'a> {
             }
             "netmgr" => {
                 // No time before the image was built is believed, unless somebody says another.
-                if let Some(floor) = self.image.as_ref().and_then(pid1::Image::time_floor)
+                if let Some(floor) = self.image.as_ref().and_then(|_| pid1::Image::time_floor())
                     && let Value::Object(time) =
                         settings.entry("time").or_insert_with(|| Value::Object(Map::new()))
                 {

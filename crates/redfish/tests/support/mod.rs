@@ -376,6 +376,7 @@ impl Bench {
         self.say("rpc.ThermalService.OverrideThermalZone", &v1::OverrideThermalZoneResponse::default());
         self.say("rpc.ThermalService.ClearThermalOverride", &v1::ClearThermalOverrideResponse::default());
         self.say("rpc.NetworkService.ChangeNetwork", &v1::ChangeNetworkResponse::default());
+        self.say("rpc.NetworkService.SetTime", &v1::SetTimeResponse::default());
         self.say("rpc.IpmiService.SetIpmi", &v1::SetIpmiResponse::default());
         self.say("rpc.SshService.SetSsh", &v1::SetSshResponse::default());
         self.say("rpc.VncService.SetVnc", &v1::SetVncResponse::default());
@@ -849,6 +850,10 @@ impl Bench {
                 }
                 Step::Write(call) => {
                     let answer = self.answer(call.method.subject);
+                    if call.method.subject == "rpc.NetworkService.SetTime" && answer.is_ok() {
+                        let request = v1::SetTimeRequest::decode(call.request.as_slice()).unwrap();
+                        exchange.at(request.time.unwrap().seconds);
+                    }
                     self.called.push(call);
                     exchange.written(answer.as_deref().map_err(Clone::clone))
                 }
@@ -955,7 +960,7 @@ pub fn fitting(property: &Property) -> Value {
         ("AssignedPrivileges", _) => json!(["Login", "ConfigureComponents"]),
         ("OemPrivileges", _) => json!(["ViewScreens"]),
         ("AccountTypes", _) => json!(["Redfish", "IPMI"]),
-        ("AccountExpiration", _) => json!("2040-01-01T00:00:00Z"),
+        ("AccountExpiration" | "DateTime", _) => json!("2040-01-01T00:00:00Z"),
         ("Country", _) => json!("XX"),
         ("Boot/BootNext", _) => json!("Boot0002"),
         ("Boot/BootOrder", _) => json!(["Boot0003", "Boot0001"]),

@@ -65,6 +65,11 @@ pub(crate) enum NetworkCommand {
     Set(NetworkSet),
     /// Keep the IPv4 address that is on trial
     Confirm,
+    /// Set the clock, while no time server is asked
+    SetTime {
+        /// Such as 2027-01-31T18:00:00Z or 2027-01-31T19:00:00+01:00 [default: the time of this computer]
+        time: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

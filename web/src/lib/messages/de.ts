@@ -1141,6 +1141,8 @@ const de: Messages = {
   "reason.NO_HOST": "Es gibt keinen Host dafür.",
   "reason.NETWORK_ON_TRIAL": "Eine andere IPv4-Adresse wird erprobt: erst bestätigen oder warten, bis sie zurückgenommen wird.",
   "reason.NETWORK_OBSERVED": "Der BMC beobachtet sein Netz hier nur: etwas anderes stellt es ein.",
+  "reason.TIME_FROM_SERVERS": "Es werden Zeitserver gefragt, die die Uhr wieder stellen würden. Schalten Sie das zuerst aus.",
+  "reason.TIME_OUT_OF_RANGE": "Diese Zeit kann nicht sein: Sie liegt vor dem Bau der Firmware oder Jahrzehnte in der Zukunft.",
   "reason.STORE_FAILED": "Es konnte nicht gespeichert werden. Was vorher galt, gilt noch.",
   "reason.BAD_DUTY": "Die Leistung liegt außerhalb des Bereichs.",
   "reason.BAD_TIME": "Die Zeit liegt außerhalb des Bereichs.",

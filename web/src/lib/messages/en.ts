@@ -1139,6 +1139,8 @@ const en = {
   "reason.NO_HOST": "There is no host to do that with.",
   "reason.NETWORK_ON_TRIAL": "Another IPv4 address is on trial: confirm it first, or wait until it is taken back.",
   "reason.NETWORK_OBSERVED": "The BMC only looks at its network here: something else sets it.",
+  "reason.TIME_FROM_SERVERS": "Time servers are asked and would set the clock again. Switch that off first.",
+  "reason.TIME_OUT_OF_RANGE": "This time cannot be: it is before the firmware was built, or decades ahead.",
   "reason.STORE_FAILED": "It could not be stored. What was there before is there still.",
   "reason.BAD_DUTY": "The duty is out of range.",
   "reason.BAD_TIME": "The time is out of range.",

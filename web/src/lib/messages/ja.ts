@@ -1141,6 +1141,8 @@ const ja: Messages = {
   "reason.NO_HOST": "対象のホストがありません。",
   "reason.NETWORK_ON_TRIAL": "別の IPv4 アドレスを試行中です。先に確定するか、元に戻るまでお待ちください。",
   "reason.NETWORK_OBSERVED": "ここでは BMC はネットワークを監視するだけで、設定は別のものが行います。",
+  "reason.TIME_FROM_SERVERS": "タイムサーバーに問い合わせているため、時計はまた上書きされます。先に無効にしてください。",
+  "reason.TIME_OUT_OF_RANGE": "この時刻は設定できません。ファームウェアの作成より前か、数十年先です。",
   "reason.STORE_FAILED": "保存できませんでした。以前の設定はそのままです。",
   "reason.BAD_DUTY": "出力が範囲外です。",
   "reason.BAD_TIME": "時間が範囲外です。",

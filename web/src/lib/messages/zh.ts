@@ -1141,6 +1141,8 @@ const zh: Messages = {
   "reason.NO_HOST": "没有可操作的主机。",
   "reason.NETWORK_ON_TRIAL": "正在试用另一个 IPv4 地址：请先确认，或等待其撤回。",
   "reason.NETWORK_OBSERVED": "BMC 在此仅观察网络：由其他程序进行设置。",
+  "reason.TIME_FROM_SERVERS": "正在使用时间服务器，时钟会被再次校准。请先关闭。",
+  "reason.TIME_OUT_OF_RANGE": "该时间无效：早于固件构建时间，或在数十年之后。",
   "reason.STORE_FAILED": "无法保存。之前的设置仍然有效。",
   "reason.BAD_DUTY": "功率超出范围。",
   "reason.BAD_TIME": "时间超出范围。",
