@@ -395,6 +395,7 @@ impl Gateway {
                 | Need::Watchdog
                 | Need::Ssh
                 | Need::Vnc
+                | Need::Redirect
                 | Need::Media
                 | Need::MediaSwitch
         );
@@ -522,7 +523,6 @@ impl Gateway {
         About {
             now: jobs::now(),
             https_port: site.https_port,
-            http_port: site.http_port,
             vnc_port: site.vnc_port.load(Ordering::Relaxed),
             basic: self.config.auth.basic,
             streams: site.streams.all(),

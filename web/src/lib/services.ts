@@ -14,6 +14,7 @@ import { LockoutService } from "../gen/schema/v1alpha1/lockout_pb";
 import { ManagementControllerService } from "../gen/schema/v1alpha1/managementcontroller_pb";
 import { MediaService } from "../gen/schema/v1alpha1/media_pb";
 import { NetworkService } from "../gen/schema/v1alpha1/network_pb";
+import { RedirectService } from "../gen/schema/v1alpha1/redirect_pb";
 import { RoleService } from "../gen/schema/v1alpha1/role_pb";
 import { SensorService } from "../gen/schema/v1alpha1/sensor_pb";
 import { SessionService } from "../gen/schema/v1alpha1/session_pb";
@@ -38,6 +39,7 @@ export const SERVICES: DescService[] = [
   ManagementControllerService,
   MediaService,
   NetworkService,
+  RedirectService,
   RoleService,
   SensorService,
   SessionService,

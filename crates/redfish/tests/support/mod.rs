@@ -380,6 +380,7 @@ impl Bench {
         self.say("rpc.IpmiService.SetIpmi", &v1::SetIpmiResponse::default());
         self.say("rpc.SshService.SetSsh", &v1::SetSshResponse::default());
         self.say("rpc.VncService.SetVnc", &v1::SetVncResponse::default());
+        self.say("rpc.RedirectService.SetRedirect", &v1::SetRedirectResponse::default());
         self.say("rpc.MediaService.SetMediaSwitch", &v1::SetMediaSwitchResponse::default());
         self.say("rpc.IpmiService.SetHostWatchdog", &v1::SetHostWatchdogResponse::default());
         self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
@@ -628,6 +629,9 @@ impl Bench {
         self.say("rpc.SshService.GetSsh", &v1::GetSshResponse { ssh: Some(ssh) });
         let vnc = v1::Vnc { enabled: true, listening: true, port: 5900, ..v1::Vnc::default() };
         self.say("rpc.VncService.GetVnc", &v1::GetVncResponse { vnc: Some(vnc) });
+        let redirect =
+            Some(v1::Redirect { enabled: true, listening: true, port: 80, ..v1::Redirect::default() });
+        self.say("rpc.RedirectService.GetRedirect", &v1::GetRedirectResponse { redirect });
         let media_switch = Some(v1::MediaSwitch { enabled: true, ..v1::MediaSwitch::default() });
         self.say("rpc.MediaService.GetMediaSwitch", &v1::GetMediaSwitchResponse { media_switch });
         self.say(
@@ -752,7 +756,6 @@ impl Bench {
         About {
             now: 1_790_000_100,
             https_port: 443,
-            http_port: 80,
             vnc_port: 5900,
             basic: true,
             host_name: "bmc.example".into(),

@@ -1,4 +1,4 @@
-//! Certificate, network, IPMI, SSH and VNC of the controller, and the watchdog timer that IPMI brings a host.
+//! Certificate, network, IPMI, SSH, VNC and plain HTTP of the controller, and the watchdog timer that IPMI brings a host.
 
 use std::path::PathBuf;
 
@@ -176,6 +176,16 @@ pub(crate) enum SshCommand {
         port: Option<u16>,
     },
     /// Switch it off, also for restarts; its connections end
+    Disable,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RedirectCommand {
+    /// Whether it is open, and where
+    Status,
+    /// Open it, also for restarts
+    Enable,
+    /// Close it, also for restarts
     Disable,
 }
 

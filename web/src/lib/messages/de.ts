@@ -687,6 +687,7 @@ const de: Messages = {
   "domain.ssh": "SSH",
   "domain.telemetry": "Berichte und Auslöser",
   "domain.vnc": "VNC",
+  "domain.redirect": "HTTP-Umleitung",
   "domain.log": "Ereignisprotokoll",
   "domain.role": "Rollen",
   "domain.store": "Speicher",
@@ -1175,5 +1176,7 @@ const de: Messages = {
   "reason.SSH_PORT_CONFIGURED": "Den Port nennt die Konfiguration. Dort wird er geändert.",
   "reason.SSH_PORT_UNAVAILABLE": "Der Port ist nicht zu bekommen. Nichts wurde geändert.",
   "reason.VNC_PORT_UNAVAILABLE": "Der Port ist nicht zu bekommen. Nichts wurde geändert.",
+  "reason.REDIRECT_CONFIGURED_OFF": "Die Konfiguration schließt HTTP aus. Dort wird das geändert.",
+  "reason.REDIRECT_PORT_UNAVAILABLE": "Der Port ist nicht zu bekommen. Nichts wurde geändert.",
 };
 export default de;

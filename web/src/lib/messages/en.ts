@@ -685,6 +685,7 @@ const en = {
   "domain.ssh": "SSH",
   "domain.telemetry": "Reports and triggers",
   "domain.vnc": "VNC",
+  "domain.redirect": "HTTP redirect",
   "domain.log": "Event log",
   "domain.role": "Roles",
   "domain.store": "Store",
@@ -1173,5 +1174,7 @@ const en = {
   "reason.SSH_PORT_CONFIGURED": "The configuration names the port. It is changed there.",
   "reason.SSH_PORT_UNAVAILABLE": "The port cannot be had. Nothing was changed.",
   "reason.VNC_PORT_UNAVAILABLE": "The port cannot be had. Nothing was changed.",
+  "reason.REDIRECT_CONFIGURED_OFF": "The configuration rules HTTP out. It is changed there.",
+  "reason.REDIRECT_PORT_UNAVAILABLE": "The port cannot be had. Nothing was changed.",
 };
 export default en;

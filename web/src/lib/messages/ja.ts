@@ -687,6 +687,7 @@ const ja: Messages = {
   "domain.ssh": "SSH",
   "domain.telemetry": "レポートとトリガー",
   "domain.vnc": "VNC",
+  "domain.redirect": "HTTP リダイレクト",
   "domain.log": "イベントログ",
   "domain.role": "ロール",
   "domain.store": "ストア",
@@ -1175,5 +1176,7 @@ const ja: Messages = {
   "reason.SSH_PORT_CONFIGURED": "ポートは設定ファイルで指定されています。そこで変更してください。",
   "reason.SSH_PORT_UNAVAILABLE": "ポートを使用できません。何も変更されていません。",
   "reason.VNC_PORT_UNAVAILABLE": "ポートを使用できません。何も変更されていません。",
+  "reason.REDIRECT_CONFIGURED_OFF": "HTTP は設定ファイルで無効にされています。そこで変更してください。",
+  "reason.REDIRECT_PORT_UNAVAILABLE": "ポートを使用できません。何も変更されていません。",
 };
 export default ja;

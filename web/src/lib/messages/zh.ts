@@ -687,6 +687,7 @@ const zh: Messages = {
   "domain.ssh": "SSH",
   "domain.telemetry": "报告与触发器",
   "domain.vnc": "VNC",
+  "domain.redirect": "HTTP 重定向",
   "domain.log": "事件日志",
   "domain.role": "角色",
   "domain.store": "存储",
@@ -1175,5 +1176,7 @@ const zh: Messages = {
   "reason.SSH_PORT_CONFIGURED": "端口由配置文件指定,请在那里更改。",
   "reason.SSH_PORT_UNAVAILABLE": "无法使用该端口。未作任何更改。",
   "reason.VNC_PORT_UNAVAILABLE": "无法使用该端口。未作任何更改。",
+  "reason.REDIRECT_CONFIGURED_OFF": "配置文件已禁用 HTTP,请在那里更改。",
+  "reason.REDIRECT_PORT_UNAVAILABLE": "无法使用该端口。未作任何更改。",
 };
 export default zh;
