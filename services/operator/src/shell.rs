@@ -996,13 +996,10 @@ impl<'a> Operator<'a> {
             Listen::At(address) => Value::String(address.to_string()),
         };
         // It may be switched off, wherever it would be.
-        let is_open = |name: &str| {
-            self.records.iter().any(|record| record.listens.iter().any(|(known, _)| known == name))
-        };
-        let http = if is_open("http") { address(self.http) } else { Value::Null };
+        let has_http = self.records.iter().flat_map(|record| &record.listens).any(|(name, _)| name == "http");
         let ready = serde_json::json!({
             "https": address(self.https),
-            "http": http,
+            "http": has_http.then(|| address(self.http)),
             "nats": self.bus.as_ref().map(|bus| bus.url.trim_start_matches("nats://").to_owned()),
             "run_dir": self.options.run_dir,
             "pid": std::process::id(),
