@@ -99,6 +99,98 @@ fn a_change_that_is_wanted_only_where_there_is_nothing_yet_is_not_made() {
     }
 }
 
+/// With a state that is wanted.
+fn matching(tag: &str) -> Request {
+    Request { if_match: Some(tag.to_owned()), ..Request::default() }
+}
+
+#[test]
+fn what_is_read_is_in_the_state_that_is_wanted_or_is_not_shown() {
+    let mut bench = Bench::new();
+    let sessions = "/redfish/v1/SessionService/Sessions";
+    let paths = [SYSTEM, "/redfish/v1/Systems/system/ResetActionInfo", "/redfish/v1/Systems?$expand=."];
+    for path in paths.into_iter().chain([sessions, "/redfish/v1/Systems/system?$select=Name"]) {
+        let tag = bench.get(path).header("etag").unwrap().to_owned();
+        for method in [Method::Get, Method::Head] {
+            for (condition, is_met) in [
+                (tag.as_str(), true),
+                ("*", true),
+                (format!("\"0\", {tag}").as_str(), true),
+                ("\"0\"", false),
+                (format!("W/{tag}").as_str(), false),
+                (tag.trim_matches('"'), false),
+            ] {
+                let answer = bench.ask(method, path, "", matching(condition));
+                let status = if is_met { 200 } else { 412 };
+                assert_eq!(
+                    (answer.status, answer.header("etag")),
+                    (status, Some(tag.as_str())),
+                    "{path} {condition}"
+                );
+                if !is_met {
+                    assert_eq!(said(&answer), "PreconditionFailed", "{path} {condition}");
+                }
+            }
+        }
+        // The other condition is looked at where this one holds.
+        for (wanted, status) in [(tag.as_str(), 304), ("\"0\"", 412)] {
+            let request = Request { if_none_match: Some(tag.clone()), ..matching(wanted) };
+            assert_eq!(bench.ask(Method::Get, path, "", request).status, status, "{path} {wanted}");
+        }
+    }
+    // What is not there has no state.
+    assert_eq!(bench.ask(Method::Get, "/redfish/v1/Systems/none", "", matching("*")).status, 404);
+}
+
+#[test]
+fn an_action_is_not_done_with_what_is_in_another_state_than_is_wanted() {
+    let mut bench = Bench::agreeing();
+    let subscriptions = "/redfish/v1/EventService/Subscriptions";
+    let new = r#"{"Destination": "https://collector.example/events", "Protocol": "Redfish"}"#;
+    for (of, path, body, done) in [
+        (
+            SYSTEM,
+            "/redfish/v1/Systems/system/Actions/ComputerSystem.Reset",
+            r#"{"ResetType": "ForceOff"}"#,
+            204,
+        ),
+        (
+            "/redfish/v1/Systems/system/Bios",
+            "/redfish/v1/Systems/system/Bios/Actions/Bios.ResetBios",
+            "",
+            204,
+        ),
+        (subscriptions, subscriptions, new, 201),
+        (subscriptions, "/redfish/v1/EventService/Subscriptions/Members", new, 201),
+    ] {
+        let tag = bench.get(of).header("etag").unwrap().to_owned();
+        let mut of = |condition: Option<&str>| {
+            bench.called.clear();
+            let request = Request { if_match: condition.map(str::to_owned), ..Request::default() };
+            let answer = bench.ask(Method::Post, path, body, request);
+            (answer.status, answer.header("etag").map(str::to_owned), bench.called.len())
+        };
+        for condition in ["\"0\"", format!("W/{tag}").as_str(), ""] {
+            assert_eq!(of(Some(condition)), (412, Some(tag.clone()), 0), "{path} {condition}");
+        }
+        for condition in [None, Some("*"), Some(tag.as_str())] {
+            let (status, _, called) = of(condition);
+            assert_eq!((status, called), (done, 1), "{path} {condition:?}");
+        }
+    }
+    // What is not there, and what cannot be asked for, is told before.
+    let none = "/redfish/v1/Systems/none/Actions/ComputerSystem.Reset";
+    bench.called.clear();
+    assert_eq!(bench.ask(Method::Post, none, "{}", matching("\"0\"")).status, 404);
+    assert!(bench.called.is_empty());
+    // Who is not logged in yet is shown nothing to compare, and no state keeps anybody from it.
+    let mut nobody = Bench::by(redfish::Asker::default());
+    nobody.agree();
+    let login = r#"{"UserName": "olga", "Password": "secret-enough"}"#;
+    let answer = nobody.ask(Method::Post, "/redfish/v1/SessionService/Sessions", login, matching("\"0\""));
+    assert_eq!((answer.status, nobody.called.len()), (201, 1), "{}", answer.value());
+}
+
 #[test]
 fn an_answer_to_who_reads_says_what_the_path_takes_and_which_schema_it_has() {
     let mut bench = Bench::new();
