@@ -114,7 +114,8 @@ mod tests {
             let mut pauses = Vec::new();
             for nth in 0..6 {
                 let since = now;
-                now += Millis::from_secs(1);
+                // What lasted as long as the longest pause begins anew.
+                now += Millis::from_secs(if nth == 0 { 5 } else { 1 });
                 assert_eq!(attempts.undone(since, now), (round, nth) == (0, 1), "once: {round}, {nth}");
                 assert_eq!(attempts.may(now), nth == 0, "the first one is put right at once");
                 let again = attempts.at();
@@ -123,8 +124,6 @@ mod tests {
                 assert!(attempts.may(now));
             }
             assert_eq!(pauses, [0, 1, 2, 4, 5, 5], "round {round}");
-            // What lasted as long as the longest pause begins anew.
-            now += Millis::from_secs(5);
         }
         // One that fails as well is not done earlier for that.
         attempts.failed(now);
