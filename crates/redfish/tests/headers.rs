@@ -2,7 +2,7 @@
 
 mod support;
 
-use redfish::{Answer, Method, Privileges, Request, resources};
+use redfish::{Answer, Exchange, Method, Privileges, Request, resources};
 use serde_json::json;
 use support::{Bench, asker, said};
 
@@ -140,6 +140,28 @@ fn what_is_read_is_in_the_state_that_is_wanted_or_is_not_shown() {
     }
     // What is not there has no state.
     assert_eq!(bench.ask(Method::Get, "/redfish/v1/Systems/none", "", matching("*")).status, 404);
+    // An answer that others are sent as well is made for who wants no state alone.
+    let of = |method, request: Request| Exchange::new(SYSTEM, method, request, Bench::new().about()).unwrap();
+    assert!(of(Method::Get, Request::default()).shared_as().is_some());
+    assert!(of(Method::Get, matching("*")).shared_as().is_none());
+}
+
+#[test]
+fn nobody_else_changes_what_a_condition_is_compared_with() {
+    let of = |method, path: &str, request: Request| {
+        let exchange = Exchange::new(path, method, request, Bench::new().about()).unwrap();
+        (exchange.compares(), exchange.thing())
+    };
+    let reset = format!("{SYSTEM}/Actions/ComputerSystem.Reset");
+    let patched = of(Method::Patch, SYSTEM, Request::default());
+    assert_eq!((patched.0, &of(Method::Post, &reset, matching("*"))), (true, &patched));
+    let insert = "VirtualMedia/cd/Actions/VirtualMedia.InsertMedia";
+    let drive = of(Method::Patch, &format!("{SYSTEM}/VirtualMedia/cd"), Request::default());
+    assert_eq!(of(Method::Post, &format!("/redfish/v1/Managers/bmc/{insert}"), matching("*")), drive);
+    // Without a condition nothing is compared.
+    assert!(!of(Method::Post, &reset, Request::default()).0 && !of(Method::Get, SYSTEM, matching("*")).0);
+    let sessions = "/redfish/v1/SessionService/Sessions";
+    assert!(!of(Method::Post, sessions, matching("*")).0, "a login is held up by nobody");
 }
 
 #[test]
