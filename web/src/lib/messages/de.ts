@@ -1136,6 +1136,8 @@ const de: Messages = {
   "switch.vncEnd": "VNC-Programme verlieren das Bild sofort. Die Seite Bildschirm bleibt.",
   "switch.media": "Datenträger aus der Ferne in den Laufwerken der Hosts, über diese Seiten, die API und Redfish.",
   "switch.mediaEnd": "Was in den Laufwerken ist, wird sofort ausgeworfen, und bis zum Einschalten lässt sich nichts einlegen. Der Speicher auf dem BMC bleibt, wie er ist.",
+  "switch.redirect": "Unverschlüsseltes HTTP, das nichts anbietet: Es führt Browser nur zu HTTPS.",
+  "switch.redirectEnd": "Wer die Adresse des BMC ohne https:// eingibt, findet dort nichts mehr. HTTPS bleibt.",
   "reason.EVENT_NOT_FOUND": "Ein Ereignis ist inzwischen aus dem Protokoll gefallen. Nichts wurde geändert.",
   "reason.TOO_MANY_RESOLUTIONS": "Es ist kein Platz mehr, um von weiteren Ereignissen festzuhalten, dass sie erledigt sind.",
   "reason.LOG_NOT_READ": "Das Ereignisprotokoll wird noch gelesen. Versuchen Sie es gleich noch einmal.",

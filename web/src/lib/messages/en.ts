@@ -1134,6 +1134,8 @@ const en = {
   "switch.vncEnd": "Desktop viewers lose the picture at once. The page Screen goes on.",
   "switch.media": "Discs from afar in the hosts' drives, by these pages, the API and Redfish.",
   "switch.mediaEnd": "What is in the drives is ejected at once, and nothing can be inserted until this is switched on again. The store on the BMC stays as it is.",
+  "switch.redirect": "Plain HTTP, which serves nothing: it only leads browsers to HTTPS.",
+  "switch.redirectEnd": "Who enters the address of the BMC without https:// finds nothing there any more. HTTPS goes on.",
   "reason.EVENT_NOT_FOUND": "An event has left the log meanwhile. Nothing was changed.",
   "reason.TOO_MANY_RESOLUTIONS": "There is no room to keep of more events that they are resolved.",
   "reason.LOG_NOT_READ": "The event log is still being read. Ask again in a moment.",

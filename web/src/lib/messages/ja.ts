@@ -1136,6 +1136,8 @@ const ja: Messages = {
   "switch.vncEnd": "デスクトップのビューアーは直ちに切断されます。「画面」ページはそのまま使えます。",
   "switch.media": "離れた場所のディスクをホストのドライブに挿入できます(この画面、API、Redfish)。",
   "switch.mediaEnd": "ドライブの中身は直ちに取り出され、再びオンにするまで何も挿入できません。BMC の保存領域はそのままです。",
+  "switch.redirect": "暗号化なしの HTTP です。何も提供せず、ブラウザーを HTTPS に案内するだけです。",
+  "switch.redirectEnd": "https:// を付けずに BMC のアドレスを入力すると、何も表示されなくなります。HTTPS はそのまま使えます。",
   "reason.EVENT_NOT_FOUND": "イベントの一つがログから失われました。何も変更されていません。",
   "reason.TOO_MANY_RESOLUTIONS": "これ以上、対応済みのイベントを記録する空きがありません。",
   "reason.LOG_NOT_READ": "イベントログを読み込み中です。少し待ってからもう一度お試しください。",

@@ -1136,6 +1136,8 @@ const zh: Messages = {
   "switch.vncEnd": "桌面查看器将立即断开。“屏幕”页面不受影响。",
   "switch.media": "通过本页面、API 和 Redfish,把远处的光盘放入主机的驱动器。",
   "switch.mediaEnd": "驱动器中的介质将立即弹出,并且在再次打开之前无法插入任何介质。BMC 上的存储保持不变。",
+  "switch.redirect": "未加密的 HTTP,不提供任何内容,只把浏览器引导到 HTTPS。",
+  "switch.redirectEnd": "不带 https:// 输入 BMC 地址的人将无法访问。HTTPS 不受影响。",
   "reason.EVENT_NOT_FOUND": "有一条事件已从日志中移除。未作任何更改。",
   "reason.TOO_MANY_RESOLUTIONS": "没有空间记录更多已处理的事件。",
   "reason.LOG_NOT_READ": "正在读取事件日志。请稍后再试。",
