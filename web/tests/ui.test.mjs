@@ -421,6 +421,8 @@ describe("what was seen to", () => {
       await person.sees("[data-switch=vnc]", "as the configuration says");
       await person.sees("[data-switch=vnc] code", String(ports.vnc));
       await is("media", "on");
+      // The suite here has none, which cannot be switched.
+      await is("redirect", "off");
 
       await press("ssh", "Switch on SSH");
       await is("ssh", "on");

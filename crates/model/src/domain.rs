@@ -168,7 +168,7 @@ impl Domain {
             "inventory" => &[Self::Assets],
             "user" => &[Self::Accounts],
             // Who listens, the operator knows.
-            "ssh" | "vnc" => &[Self::System],
+            "ssh" | "vnc" | "redirect" => &[Self::System],
             // What the network is like is said in its daemon's status text.
             "network" => &[Self::Daemons],
             _ => &[],

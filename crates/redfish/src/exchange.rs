@@ -242,6 +242,11 @@ impl Exchange {
         need.call(&self.world.about)
     }
 
+    /// What time it is by now, seconds since 1970: what was called may have set the clock, and what is shown after it is as of then.
+    pub fn at(&mut self, now: i64) {
+        self.world.about.now = now;
+    }
+
     /// What a need came to.
     pub fn filled(&mut self, need: Need, answer: Result<&[u8], Fault>) {
         self.world.fill(need, answer);

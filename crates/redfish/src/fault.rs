@@ -146,9 +146,17 @@ impl Fault {
                 base::RESOURCE_IN_USE.plain()
             }
             ("NETWORK_OBSERVED", _, Some((name, _))) => base::PROPERTY_NOT_WRITABLE.with(&[name]),
-            ("HOST_WATCHDOG_NOT_SET" | "NO_HOST_WATCHDOG", _, Some((name, _))) => {
-                base::PROPERTY_NOT_WRITABLE.with(&[name]).resolved_by(&self.message)
+            ("TIME_FROM_SERVERS", _, Some((name, _))) => {
+                base::PROPERTY_VALUE_CONFLICT.with(&[name, "NTP/ProtocolEnabled"]).resolved_by(&self.message)
             }
+            ("TIME_OUT_OF_RANGE", _, Some((name, value))) => {
+                base::PROPERTY_VALUE_OUT_OF_RANGE.with(&[value, name]).resolved_by(&self.message)
+            }
+            (
+                "HOST_WATCHDOG_NOT_SET" | "NO_HOST_WATCHDOG" | "REDIRECT_CONFIGURED_OFF",
+                _,
+                Some((name, _)),
+            ) => base::PROPERTY_NOT_WRITABLE.with(&[name]).resolved_by(&self.message),
             ("ROLE_PREDEFINED", ..) => match named {
                 Some((name, _)) => base::PROPERTY_NOT_WRITABLE.with(&[name]),
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),

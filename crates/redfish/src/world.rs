@@ -8,9 +8,9 @@ use prost::Message as _;
 use schema::rpc::{
     asset_service, certificate_service, chassis_service, console_service, event_service,
     host_firmware_service, host_service, ipmi_service, kvm_service, led_service,
-    management_controller_service, media_service, network_service, role_service, sensor_service,
-    session_service, ssh_service, system_service, telemetry_service, thermal_service, user_service,
-    vnc_service,
+    management_controller_service, media_service, network_service, redirect_service, role_service,
+    sensor_service, session_service, ssh_service, system_service, telemetry_service, thermal_service,
+    user_service, vnc_service,
 };
 use schema::v1alpha1 as v1;
 use schema::{Code, Method, MethodInfo};
@@ -191,6 +191,11 @@ needs! {
     Ssh ssh: v1::GetSshResponse = |_asker| Call::new(ssh_service::GET_SSH, &v1::GetSshRequest::default());
     /// The port of viewers of screens.
     Vnc vnc: v1::GetVncResponse = |_asker| Call::new(vnc_service::GET_VNC, &v1::GetVncRequest::default());
+    /// The port of plain HTTP, which leads to HTTPS.
+    Redirect redirect: v1::GetRedirectResponse = |_asker| Call::new(
+        redirect_service::GET_REDIRECT,
+        &v1::GetRedirectRequest::default(),
+    );
     /// Whether anything may be inserted into the drives.
     MediaSwitch media_switch: v1::GetMediaSwitchResponse = |_asker| Call::new(
         media_service::GET_MEDIA_SWITCH,
@@ -319,8 +324,6 @@ pub struct About {
     pub now: i64,
     /// The port of HTTPS; 0 when it is not known.
     pub https_port: u16,
-    /// The port that answers with the way to HTTPS; 0 when there is none.
-    pub http_port: u16,
     /// The port of viewers of screens by RFB; 0 when there is none.
     pub vnc_port: u16,
     /// Whether HTTP Basic is taken.

@@ -373,12 +373,42 @@ fn ways_in_are_shown_where_they_are_and_those_that_are_no_setting_are_read_only(
     let vnc = v1::Vnc { port: 5900, ..v1::Vnc::default() };
     bench.say("rpc.VncService.GetVnc", &v1::GetVncResponse { vnc: Some(vnc) });
     assert_eq!(bench.shown(PROTOCOL)["KVMIP"], json!({"ProtocolEnabled": false, "Port": 5900}));
+    // Plain HTTP leads to HTTPS, where the configuration has it.
+    assert_eq!(shown["HTTP"], json!({"ProtocolEnabled": true, "Port": 80}));
+    let answer = bench.send(Method::Patch, PROTOCOL, &json!({"HTTP": {"Port": 8080}}));
+    assert_eq!((answer.status, said(&answer).as_str()), (400, "PropertyNotWritable"));
+    bench.called.clear();
+    let answer = bench.send(Method::Patch, PROTOCOL, &json!({"HTTP": {"ProtocolEnabled": false}}));
+    assert_eq!(answer.status, 200, "{}", said(&answer));
+    let [call] = &bench.called[..] else { panic!("{:?}", bench.called) };
+    let request = v1::SetRedirectRequest::decode(call.request.as_slice()).unwrap();
+    assert_eq!((call.method.subject, request.enabled), ("rpc.RedirectService.SetRedirect", Some(false)));
+    for (redirect, expected) in [
+        (v1::Redirect { port: 80, ..v1::Redirect::default() }, json!({"ProtocolEnabled": false, "Port": 80})),
+        // Where the configuration has it nowhere.
+        (v1::Redirect::default(), json!({"ProtocolEnabled": false})),
+    ] {
+        let answer = v1::GetRedirectResponse { redirect: Some(redirect) };
+        bench.say("rpc.RedirectService.GetRedirect", &answer);
+        assert_eq!(bench.shown(PROTOCOL)["HTTP"], expected);
+    }
+    let ruled_out = Fault {
+        reason: "REDIRECT_CONFIGURED_OFF".into(),
+        ..Fault::new(Code::FailedPrecondition, "the configuration rules HTTP out: --http off")
+    };
+    bench.refuse("rpc.RedirectService.SetRedirect", ruled_out);
+    let answer = bench.send(Method::Patch, PROTOCOL, &json!({"HTTP": {"ProtocolEnabled": true}}));
+    assert_eq!((answer.status, said(&answer).as_str()), (409, "PropertyNotWritable"));
+    let message = &answer.value()["error"]["@Message.ExtendedInfo"][0];
+    assert_eq!(message["RelatedProperties"], json!(["/HTTP/ProtocolEnabled"]));
+    assert!(message["Resolution"].as_str().unwrap().contains("--http off"), "{message}");
     // Whose daemon does not run, and where there is nothing to be reached, there is no such way.
+    bench.refuse("rpc.RedirectService.GetRedirect", Fault::new(Code::Unavailable, "websrv does not say"));
     bench.refuse("rpc.SshService.GetSsh", Fault::new(Code::Unavailable, "sshsrv does not run"));
     bench.say("rpc.KvmService.ListScreens", &v1::ListScreensResponse::default());
     bench.refuse("rpc.MediaService.ListMedia", Fault::new(Code::Unavailable, "mediasrv does not run"));
     let shown = bench.shown(PROTOCOL);
-    for name in ["SSH", "KVMIP", "VirtualMedia"] {
+    for name in ["SSH", "KVMIP", "VirtualMedia", "HTTP"] {
         assert!(shown.get(name).is_none(), "{name}");
     }
 }

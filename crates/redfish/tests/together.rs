@@ -95,6 +95,11 @@ fn where_one_of_a_group_cannot_be_none_of_it_is_asked_for() {
             &[("/NTP/Port", "PropertyNotWritable"), ("/NTP/ProtocolEnabled", CONFLICT)],
         ),
         (
+            PROTOCOL,
+            json!({"HTTP": {"ProtocolEnabled": false, "Port": 8080}}),
+            &[("/HTTP/Port", "PropertyNotWritable"), ("/HTTP/ProtocolEnabled", CONFLICT)],
+        ),
+        (
             CD,
             json!({"Image": url, "UserName": 5, "WriteProtected": "no"}),
             &[

@@ -318,13 +318,13 @@ roster! {
         system_calls: Groups::LISTEN,
         ..Row::daemon("sshsrv", "Serve the hosts' consoles over SSH", 16)
     };
-    /// The gateway's only state is its certificate, and whether viewers come in. It publishes what becomes of both and of diagnostic data that it collects, and
+    /// The gateway's only state is its certificate, and whether viewers and plain HTTP come in. It publishes what becomes of these and of diagnostic data, and
     /// records of requests.
     Websrv = Row {
         pages: &["websrv"],
         after: &[Daemon::Usermgr, Daemon::Statemgr, Daemon::Eventlog, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Sshsrv],
         calls: &[Daemon::Statemgr, Daemon::Eventlog, Daemon::Usermgr, Daemon::Sensormon, Daemon::Inventorymgr, Daemon::Thermalmgr, Daemon::Ledmgr, Daemon::Consolesrv, Daemon::Kvmsrv, Daemon::Mediasrv, Daemon::Operator, Daemon::Netmgr, Daemon::Ipmisrv, Daemon::Sshsrv],
-        events: &["certificate", "diagnostics", "vnc", "audit"],
+        events: &["certificate", "diagnostics", "vnc", "redirect", "audit"],
         buckets: &["vnc"],
         follows: &["*"],
         streams: &[Stream::Events],

@@ -25,7 +25,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 pub struct Ready {
     /// HTTPS, as `address:port`.
     pub https: Option<String>,
-    /// The redirect to HTTPS.
+    /// The redirect to HTTPS; none while it is off.
     pub http: Option<String>,
     /// The bus.
     pub nats: Option<String>,
@@ -44,6 +44,7 @@ pub struct Builder {
     args: Vec<String>,
     env: Vec<(String, PathBuf)>,
     state: Option<PathBuf>,
+    http: String,
     with_password: bool,
 }
 
@@ -83,6 +84,13 @@ impl Builder {
         self
     }
 
+    /// Plain HTTP at this `address:port` instead of at a port that is free, or `off`.
+    #[must_use]
+    pub fn http(mut self, http: impl Into<String>) -> Self {
+        self.http = http.into();
+        self
+    }
+
     /// Without `--admin-password-file`: the first password is random and printed once.
     #[must_use]
     pub fn first_boot(mut self) -> Self {
@@ -109,7 +117,7 @@ impl Builder {
             .arg(&self.board)
             .arg("--state-dir")
             .arg(&state)
-            .args(["--https", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .args(["--https", "127.0.0.1:0", "--http", &self.http])
             .arg("--ready-file")
             .arg(&ready_file)
             .args(self.set.iter().flat_map(|pair| ["--set", pair]))
@@ -200,6 +208,7 @@ impl Suite {
             args: Vec::new(),
             env: Vec::new(),
             state: None,
+            http: "127.0.0.1:0".into(),
             with_password: true,
         }
     }

@@ -14,8 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use account::{Account, LockoutCommand, RoleCommand, SessionCommand, UserCommand};
 pub(crate) use controller::{
-    CertificateCommand, Curve, IpmiCommand, NetworkCommand, NetworkSet, SshCommand, VncCommand,
-    WatchdogCommand, WatchdogSet,
+    CertificateCommand, Curve, IpmiCommand, NetworkCommand, NetworkSet, RedirectCommand, SshCommand,
+    VncCommand, WatchdogCommand, WatchdogSet,
 };
 pub(crate) use event::{EventCommand, EventFilter, Severity};
 pub(crate) use kvm::{KvmCommand, Layout as KvmLayout, Listen as KvmListen};
@@ -128,6 +128,9 @@ pub(crate) enum Command {
     /// The port of desktop viewers, which is closed unless switched on
     #[command(subcommand)]
     Vnc(VncCommand),
+    /// The port of plain HTTP, which leads to HTTPS and is open unless switched off
+    #[command(subcommand)]
+    Redirect(RedirectCommand),
     /// Accounts
     #[command(subcommand)]
     User(UserCommand),
@@ -995,6 +998,11 @@ mod tests {
             "vnc status",
             "vnc enable",
             "vnc disable",
+            "redirect status",
+            "redirect enable",
+            "redirect disable",
+            "network set-time",
+            "network set-time 2027-01-31T18:00:00Z",
             "ipmi watchdog show",
             "ipmi watchdog set --enabled off",
             "ipmi watchdog set --enabled on --action power-cycle",

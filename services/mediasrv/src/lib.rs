@@ -40,7 +40,6 @@ mod session;
 mod shell;
 mod slots;
 mod store;
-mod switch;
 mod upload;
 mod wire;
 

@@ -12,7 +12,7 @@ use media::{Bounds, Medium, Source};
 use outward::Connector;
 use schema::server::MediaServiceCall;
 use schema::v1alpha1 as v1;
-use service::{Context, ErrorChain};
+use service::{Context, ErrorChain, KeptSwitch};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -22,8 +22,10 @@ use crate::pass::{Pass, What};
 use crate::session::{self, Shared, Told};
 use crate::slots::{Parts, Slots};
 use crate::store::{Refusal, Store, Undeleted};
-use crate::{Config, Error, SOCKET, keep, ports, switch, wire};
+use crate::{Config, Error, SOCKET, keep, ports, wire};
 
+/// Whether media may be inserted at all: on, unless somebody has said otherwise. It is known before anything is offered again.
+const SWITCH: KeptSwitch = KeptSwitch { title: "virtual media", file: "service.json" };
 /// Connections at a time: sessions, and those that have not shown their ticket.
 const CONNECTIONS_MAX: usize = 32;
 /// Things to be told, on their way to the loop.
@@ -128,10 +130,10 @@ pub async fn run(context: Context) -> Result<(), Error> {
         lost: String::new(),
         switching: JoinSet::new(),
     };
-    let is_on = switch::kept_at_last(&context.state_dir).await;
+    let is_on = SWITCH.read(&context.state_dir).await.map(|chosen| chosen.unwrap_or(true));
     if let Err(what) = &is_on {
         tracing::warn!("{what}");
-        context.notify.finding(switch::FILE, what);
+        context.notify.finding(SWITCH.file, what);
         desk.lost.clone_from(what);
     }
     let (kept, damage) = keep::kept(&context.state_dir);
@@ -330,7 +332,7 @@ impl Desk {
         let (by, state_dir) = (Opener::of(reply.context()), self.state_dir.clone());
         self.switching.spawn(async move {
             let kept = async {
-                let keep = tokio::task::spawn_blocking(move || switch::keep(&state_dir, is_on)).await;
+                let keep = tokio::task::spawn_blocking(move || SWITCH.keep(&state_dir, is_on)).await;
                 let keep = keep.map_err(std::io::Error::other).flatten();
                 keep.map_err(|error| Status::unavailable(format!("cannot store it: {error}")))
             };

@@ -12,8 +12,9 @@
 //!                                     resolv.conf, host name, time servers
 //!                                              ▼
 //!   time servers ─────────────────────────►┌──────┐──► the clock, the hardware clock
-//!   hardware clock, at start ─────────────►│ Sync │
-//!                                          └──────┘
+//!   hardware clock, at start ─────────────►│ Sync │    ▲
+//!                                          └──────┘    │
+//!   SetTime, while no time server is asked ────────────┘
 //! ```
 //!
 //! Terms. *Lease*: an address for a time. *Held*: the lease in use. *Owned*: what this daemon set, and therefore may remove. *Floor*: the time
@@ -44,6 +45,7 @@ mod iface;
 mod jitter;
 mod kernel;
 mod lease_file;
+mod manual;
 mod names;
 mod questions;
 mod ra;

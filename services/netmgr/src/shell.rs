@@ -1,6 +1,7 @@
 //! The daemon's loop.
 
 mod changing;
+mod setting;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -271,6 +272,10 @@ impl<S: System> Net<S> {
             }
             Call::ConfirmNetwork(request, reply) => {
                 let result = self.confirm(&request, reply.context());
+                self.outbox.answer(reply, result);
+            }
+            Call::SetTime(request, reply) => {
+                let result = self.set_time(&request, reply.context());
                 self.outbox.answer(reply, result);
             }
         }
@@ -674,12 +679,8 @@ impl<S: System> Net<S> {
         let from = self.sync.synced().map(|synced| synced.server.clone()).unwrap_or_default();
         if stepped || first || self.rtc_at.is_none_or(|at| at <= now) {
             self.rtc_at = Some(now.saturating_add(RTC_EVERY));
-            if let Some(device) = self.config.time.rtc.clone() {
-                let secs = unix_secs(self.system.wall());
-                if let Err(error) = self.system.set_rtc(&device, secs) {
-                    tracing::warn!(%error, device = %device.display(), "cannot set RTC");
-                }
-            }
+            // It is tried again then, and said so.
+            self.write_rtc().ok();
         }
         if first || stepped {
             let ms = offset_us / 1000;
@@ -692,6 +693,20 @@ impl<S: System> Net<S> {
             self.publish("time", if first { "synchronised" } else { "step" }, text, false);
         }
         self.refresh();
+    }
+
+    /// Sets the hardware clock, where there is one, by the clock.
+    ///
+    /// # Errors
+    /// What the driver said.
+    fn write_rtc(&mut self) -> std::io::Result<()> {
+        let Some(device) = self.config.time.rtc.clone() else { return Ok(()) };
+        let secs = unix_secs(self.system.wall());
+        let written = self.system.set_rtc(&device, secs);
+        if let Err(error) = &written {
+            tracing::warn!(%error, device = %device.display(), "cannot set RTC");
+        }
+        written
     }
 
     fn publish(&self, component: &str, what: &str, message: String, worse: bool) {

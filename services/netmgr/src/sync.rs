@@ -21,7 +21,7 @@ const AGREE_US: i64 = 1_000_000;
 /// A slower answer says nothing.
 const MAX_DELAY_US: i64 = 2_000_000;
 /// How long after the floor a time is believed: 50 years.
-const FUTURE_S: i64 = 50 * 365 * 86_400;
+pub(crate) const FUTURE_S: i64 = 50 * 365 * 86_400;
 /// Polls while in sync, and tries while not.
 const MIN_POLL: Millis = Millis::from_secs(64);
 const MAX_POLL: Millis = Millis::from_secs(1024);

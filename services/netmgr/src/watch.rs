@@ -58,6 +58,8 @@ pub(crate) async fn run(context: Context, kernel: Kernel) -> Result<(), Error> {
             Event::Call(Call::ListNetworkInterfaces(_, reply)) => outbox.answer(reply, Ok(known.clone())),
             Event::Call(Call::ChangeNetwork(_, reply)) => outbox.answer(reply, Err(only_looks())),
             Event::Call(Call::ConfirmNetwork(_, reply)) => outbox.answer(reply, Err(only_looks())),
+            // A computer that plays a controller keeps its clock.
+            Event::Call(Call::SetTime(_, reply)) => outbox.answer(reply, Err(no_clock())),
             Event::Due => {
                 look_at = clock.now().saturating_add(LOOK);
                 match look(&kernel).await {
@@ -82,6 +84,11 @@ pub(crate) async fn run(context: Context, kernel: Kernel) -> Result<(), Error> {
 
 fn only_looks() -> Status {
     Status::failed_precondition("netmgr only looks at this network (observe): it is configured elsewhere")
+        .with_reason("NETWORK_OBSERVED")
+}
+
+fn no_clock() -> Status {
+    Status::failed_precondition("netmgr only looks at this machine (observe): its clock is set elsewhere")
         .with_reason("NETWORK_OBSERVED")
 }
 

@@ -75,12 +75,27 @@ fn dhcp_brings_address_route_names_and_time_and_a_restart_does_not_flap() {
     assert!(status.contains("by DHCP"), "known from the first moment on: {status}");
     daemon.wait("time from 192.0.2.1");
     assert_eq!(lab.addresses("eth0"), addresses);
-    // Switched off nobody is asked, and nothing counts as in sync; what is named counts before the configuration.
+    // By hand the clock is not set while a time server is asked, and no time is that cannot be.
     daemon.forget();
+    for (ahead, reason) in [("+7200", "TIME_FROM_SERVERS"), ("-1800000000", "TIME_OUT_OF_RANGE")] {
+        daemon.say(&format!("clock {ahead}"));
+        daemon.wait(&format!("ANSWER clock {ahead} Err(\"{reason}\")"));
+    }
+    let heard = daemon.forget();
+    assert!(heard.iter().all(|line| !line.contains("CLOCK +7200") && !line.contains("EVENT time set")));
+    // Switched off nobody is asked, and nothing counts as in sync; what is named counts before the configuration.
     daemon.say("time off");
     daemon.wait("EVENT controller changed no time server is asked");
     let status = daemon.wait("STATUS eth0");
     assert!(!status.contains("time"), "{status}");
+    // Now it is.
+    daemon.say("clock +7200");
+    daemon.wait("ANSWER clock +7200 Ok(120)");
+    daemon.wait("CLOCK +7200");
+    daemon.wait("RTC +3600");
+    daemon.wait("EVENT time set the clock was set to ");
+    daemon.say("clock -1800000000");
+    daemon.wait("ANSWER clock -1800000000 Err(\"TIME_OUT_OF_RANGE\")");
     daemon.say("ntp 192.0.2.77");
     daemon.wait("EVENT controller changed time servers 192.0.2.77");
     daemon.wait("NTP false 192.0.2.77 of");

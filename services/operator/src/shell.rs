@@ -797,7 +797,7 @@ impl<'a> Operator<'a> {
             }
             "netmgr" => {
                 // No time before the image was built is believed, unless somebody says another.
-                if let Some(floor) = self.image.as_ref().and_then(pid1::Image::time_floor)
+                if let Some(floor) = self.image.as_ref().and_then(|_| pid1::Image::time_floor())
                     && let Value::Object(time) =
                         settings.entry("time").or_insert_with(|| Value::Object(Map::new()))
                 {
@@ -995,9 +995,11 @@ impl<'a> Operator<'a> {
             Listen::Off => Value::Null,
             Listen::At(address) => Value::String(address.to_string()),
         };
+        // It may be switched off, wherever it would be.
+        let has_http = self.records.iter().flat_map(|record| &record.listens).any(|(name, _)| name == "http");
         let ready = serde_json::json!({
             "https": address(self.https),
-            "http": address(self.http),
+            "http": has_http.then(|| address(self.http)),
             "nats": self.bus.as_ref().map(|bus| bus.url.trim_start_matches("nats://").to_owned()),
             "run_dir": self.options.run_dir,
             "pid": std::process::id(),

@@ -7,10 +7,12 @@ pub(crate) enum Part {
     Certificate,
     /// Viewers are not served although they shall be, or nobody knows whether they shall.
     Viewers,
+    /// Nobody knows whether the redirect from HTTP shall be open.
+    Redirect,
 }
 
 /// How many there are.
-const PARTS: usize = Part::Viewers as usize + 1;
+const PARTS: usize = Part::Redirect as usize + 1;
 
 impl service::Part for Part {
     fn place(self) -> usize {

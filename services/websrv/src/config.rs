@@ -14,7 +14,7 @@ use crate::error::ConfigError;
 pub struct Config {
     /// Address and port of HTTPS (TCP) and HTTP/3 (UDP), or `off`.
     pub https: Listen,
-    /// Address and port that redirects plain HTTP to HTTPS, or `off`. No API is served there.
+    /// Address and port that redirects plain HTTP to HTTPS, or `off`. No API is served there. It is open unless it is switched off while websrv runs (`redirect`).
     pub http: Listen,
     /// Address and port at which desktop viewers of VNC see the hosts' screens, by TLS with a login (VeNCrypt, X509Plain); `off`: closed
     /// until it is switched on, and then at port 5900.

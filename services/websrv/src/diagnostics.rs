@@ -25,7 +25,7 @@ use crate::jobs::{Jobs, now};
 use crate::json;
 
 /// What is asked. None of it names accounts' credentials, keys or sessions.
-const METHODS: [&str; 20] = [
+const METHODS: [&str; 21] = [
     "rpc.SystemService.GetSystemInfo",
     "rpc.SystemService.ListDaemons",
     "rpc.ManagementControllerService.ListManagementControllers",
@@ -43,6 +43,7 @@ const METHODS: [&str; 20] = [
     "rpc.IpmiService.GetIpmi",
     "rpc.SshService.GetSsh",
     "rpc.VncService.GetVnc",
+    "rpc.RedirectService.GetRedirect",
     "rpc.MediaService.GetMediaSwitch",
     EVENTS,
     RECORDS,

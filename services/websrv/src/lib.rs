@@ -8,7 +8,7 @@
 //!   EVENTS ─► feed ─► a cursor per watching client (a share of the places each) ─► Connect / gRPC stream, SSE
 //! ```
 //!
-//! Its own service, of the certificate, is asked over the bus as those of others are.
+//! Its own services, of the certificate and of ports that are switched, are asked over the bus as those of others are.
 //!
 //! Two threads serve connections: the daemon's own those of administrators, one that gives way all others (`lanes`).
 //!
@@ -63,6 +63,7 @@ mod places;
 mod quic;
 mod readings;
 mod redfish;
+mod redirect;
 mod reflection;
 mod reports;
 mod request;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future;
@@ -26,6 +26,7 @@ use crate::dispatch::{Wire, media_type};
 use crate::extended::{self, ODATA_VERSION};
 use crate::gateway::{self, Gateway};
 use crate::gzip::{self, Coding};
+use crate::jobs;
 use crate::last;
 use crate::memory::{self, Stamp};
 use crate::reports::Reports;
@@ -258,6 +259,7 @@ impl Gateway {
                 }
                 Next::Write(wanted) => {
                     let answer = self.ask(wanted, Duration::MAX, &held, parts, call).await;
+                    exchange.at(jobs::now());
                     next(
                         exchange.written(answer.as_deref().map_err(extended::fault)),
                         &mut shared,
@@ -391,6 +393,7 @@ impl Gateway {
                 | Need::Watchdog
                 | Need::Ssh
                 | Need::Vnc
+                | Need::Redirect
                 | Need::Media
                 | Need::MediaSwitch
         );
@@ -515,11 +518,9 @@ impl Gateway {
             _ => uuid.await.ok().cloned(),
         };
         let uuid = uuid.unwrap_or_default();
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         About {
-            now: i64::try_from(now).unwrap_or_default(),
+            now: jobs::now(),
             https_port: site.https_port,
-            http_port: site.http_port,
             vnc_port: site.vnc_port.load(Ordering::Relaxed),
             basic: self.config.auth.basic,
             streams: site.streams.all(),

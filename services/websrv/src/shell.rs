@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::front::Front;
 use crate::gateway::Gateway;
 use crate::lanes::Lanes;
+use crate::redirect::{self, Choice, Redirect};
 use crate::served::Served;
 use crate::site::Site;
 use crate::transport::Shared;
@@ -39,12 +40,11 @@ enum Event {
     ListenerEnded,
 }
 
-/// Where it listens.
+/// Where it listens, but for what is switched while it runs.
 #[derive(Clone, Copy, Debug, Default)]
 struct Addresses {
     https: Option<SocketAddr>,
     http3: Option<SocketAddr>,
-    http: Option<SocketAddr>,
 }
 
 /// Serves until told to stop.
@@ -65,16 +65,25 @@ pub async fn run(context: Context) -> Result<(), Error> {
 
     let asked = bus.calls().await.map_err(Error::Bus)?;
     let switched = bus.calls().await.map_err(Error::Bus)?;
+    let redirected = bus.calls().await.map_err(Error::Bus)?;
     let (outbox, _) = Outbox::new(bus.clone());
     let complaints = Complaints::new(local.notify.clone());
     let own_bus = bus.clone();
 
     let mut tasks = JoinSet::new();
-    let mut sockets = Sockets::bind(&config, &local.state_dir).await?;
+    // What was switched off is not open for a moment.
+    let choice = redirect::SWITCH.read(&local.state_dir).await;
+    let choice = Choice::new(redirect::place(config.http, config.https), choice);
+    if !choice.lost().is_empty() {
+        warn!("{}", choice.lost());
+        local.notify.finding(redirect::SWITCH.file, choice.lost());
+        complaints.set(Part::Redirect, choice.lost());
+    }
+    let mut sockets = Sockets::bind(&config, choice.wanted(), &local.state_dir).await?;
     let addresses = sockets.addresses();
     let h3_port = addresses.http3.map(|a| a.port());
-    let port = |address: Option<SocketAddr>| address.map_or(0, |address| address.port());
-    let site = Site::new(port(addresses.https), port(addresses.http));
+    let https_port = addresses.https.map_or(0, |address| address.port());
+    let site = Site::new(https_port);
     let keeper =
         sockets.served.clone().zip(sockets.https.as_ref().and_then(|(tcp, _)| tcp.local_addr().ok()));
     let keeper =
@@ -127,6 +136,17 @@ pub async fn run(context: Context) -> Result<(), Error> {
         first,
         shared: shared.clone(),
     };
+    let redirect = Redirect {
+        notify: local.notify.clone(),
+        outbox: outbox.clone(),
+        complaints: complaints.clone(),
+        state_dir: local.state_dir.clone(),
+        choice,
+        https_port,
+        shared: shared.clone(),
+    };
+    let redirect = redirect.begin(sockets.http.take());
+    tokio::spawn(redirect.serve(redirected));
     sockets.serve(&shared, &mut tasks);
     // Nobody waits for the store on their behalf.
     tokio::spawn(viewers.serve(switched));
@@ -199,8 +219,7 @@ fn on_bus(gateway: &Gateway, item: RawItem) {
 }
 
 fn announce(notify: &Notifier, addresses: Addresses) {
-    for (name, address) in [("https", addresses.https), ("http3", addresses.http3), ("http", addresses.http)]
-    {
+    for (name, address) in [("https", addresses.https), ("http3", addresses.http3)] {
         if let Some(address) = address {
             notify.listening(name, address);
             info!(listener = name, %address, "listening");
@@ -222,7 +241,12 @@ struct Sockets {
 }
 
 impl Sockets {
-    async fn bind(config: &Config, state_dir: &std::path::Path) -> Result<Self, Error> {
+    /// `http` is where the redirect is to be open, if it is.
+    async fn bind(
+        config: &Config,
+        http: Option<SocketAddr>,
+        state_dir: &std::path::Path,
+    ) -> Result<Self, Error> {
         let (mut https, mut quic, mut complaint, mut served) = (None, None, None, None);
         let mut findings = Vec::new();
         if let Listen::At(address) = config.https {
@@ -235,10 +259,9 @@ impl Sockets {
             quic = udp;
             served = Some(one);
         }
-        let http = match config.http {
-            Listen::At(address) if https.is_some() => Some(listener::bind("HTTP", address).await?),
-            // Nothing to redirect to.
-            _ => None,
+        let http = match http {
+            Some(address) => Some(listener::bind("HTTP", address).await?),
+            None => None,
         };
         Ok(Self { https, quic, http, complaint, findings, served })
     }
@@ -273,20 +296,15 @@ impl Sockets {
         Addresses {
             https: self.https.as_ref().and_then(|(tcp, _)| tcp.local_addr().ok()),
             http3: self.quic.as_ref().and_then(|quic| quic.local_addr().ok()),
-            http: self.http.as_ref().and_then(|tcp| tcp.local_addr().ok()),
         }
     }
 
     fn serve(self, shared: &Shared<Front>, tasks: &mut JoinSet<()>) {
-        let https_port = self.addresses().https.map_or(443, |address| address.port());
         if let Some((tcp, tls)) = self.https {
             tasks.spawn(listener::https(tcp, tls, shared.clone()));
         }
         if let Some(quic) = self.quic {
             tasks.spawn(quic::h3(quic, shared.clone()));
-        }
-        if let Some(tcp) = self.http {
-            tasks.spawn(listener::redirect(tcp, https_port, shared.clone()));
         }
     }
 }

@@ -16,7 +16,6 @@ use crate::memory::{Memory, Ready};
 #[derive(Debug, Default)]
 pub(crate) struct Site {
     pub https_port: u16,
-    pub http_port: u16,
     /// Of desktop viewers, while it is open; else 0.
     pub vnc_port: AtomicU16,
     pub identity: OnceCell<String>,
@@ -31,9 +30,9 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Of these ports; 0 for what is not served.
-    pub(crate) fn new(https_port: u16, http_port: u16) -> Self {
-        Self { https_port, http_port, ..Self::default() }
+    /// Of the port of HTTPS; 0 where that is not served.
+    pub(crate) fn new(https_port: u16) -> Self {
+        Self { https_port, ..Self::default() }
     }
 
     /// Waits until nobody else changes this thing, as `redfish::Exchange::thing` calls it. Whoever waits has his turn, so those who do are as many as turns and
@@ -245,7 +244,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_changes_something_waits_for_those_who_change_the_same_and_for_nobody_else() {
-        let site = Site::new(443, 80);
+        let site = Site::new(443);
         let mut others = Vec::new();
         let first = site.changing("/redfish/v1/Systems/system").await;
         for n in 0..100 {

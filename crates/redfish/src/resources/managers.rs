@@ -1,11 +1,16 @@
-//! Managers: the controller itself. What it does is statemgr's (`ManagementControllerService`), what it is the operator's (`SystemService`).
+//! Managers: the controller itself. What it does is statemgr's (`ManagementControllerService`), what it is the operator's (`SystemService`), and its clock is
+//! netmgr's (`NetworkService`).
 
-use schema::rpc::management_controller_service;
+use prost_types::Timestamp;
+use schema::rpc::{management_controller_service, network_service};
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
+use crate::message::base;
 use crate::privilege::entity;
-use crate::resource::{Action, Given, Kind, Names, Parameter, Property, Resource, collection, link, status};
+use crate::resource::{
+    Action, Change, Given, Kind, Names, Parameter, Patch, Property, Resource, collection, link, status,
+};
 use crate::world::{Call, World};
 use crate::{Fault, Message};
 
@@ -24,8 +29,17 @@ pub(super) static COLLECTION: Resource = Resource::new(
     },
 );
 
+/// Characters of a time of day: more than any has.
+const TIME_MAX: usize = 64;
+
 pub(super) static MANAGER: Resource = Resource {
     volatile: &["DateTime"],
+    patch: Some(Patch {
+        properties: &[Property::new("DateTime", Kind::Text(TIME_MAX))],
+        apply,
+        // The time is nobody's answer.
+        changes: &[],
+    }),
     actions: &[
         Action {
             name: "Manager.Reset",
@@ -46,7 +60,7 @@ pub(super) static MANAGER: Resource = Resource {
             run: reset_to_defaults,
         },
     ],
-    fields: &[("action", "ResetType")],
+    fields: &[("action", "ResetType"), ("time", "DateTime")],
     ..Resource::new("Managers/{}", "Manager.v1_9_0.Manager", &entity::MANAGER, show)
 };
 
@@ -70,7 +84,7 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "ServiceEntryPointUUID": said(Some(&world.about.uuid)),
         "Model": system.map(|system| system.board.as_str()).and_then(|board| said(Some(board))),
         "FirmwareVersion": said(controller.firmware.as_ref().and_then(|firmware| firmware.version.as_deref())),
-        "DateTime": prost_types::Timestamp { seconds: world.about.now, nanos: 0 }.to_string(),
+        "DateTime": Timestamp { seconds: world.about.now, nanos: 0 }.to_string(),
         "DateTimeLocalOffset": "+00:00",
         "LastResetTime": controller.last_reboot.and_then(|last| last.last_reboot_time).map(|at| at.to_string()),
         "PowerState": "On",
@@ -120,6 +134,29 @@ fn change(names: Names<'_>, action: v1::ManagementControllerAction) -> Call {
     Call::new(management_controller_service::CHANGE_MANAGEMENT_CONTROLLER_STATE, &request)
 }
 
+/// A time of day (DSP0266, "Date-Time values"): `2026-11-30T22:00:00Z`, with a fraction of a second or without, and with `Z` or the offset of its zone: without one
+/// nobody knows which time is meant.
+fn moment(text: &str) -> Option<Timestamp> {
+    let (_, time) = text.split_once('T')?;
+    let zone = time.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, ':' | '.'));
+    let is_zone = matches!(
+        zone.as_bytes(),
+        [b'Z'] | [b'+' | b'-', b'0'..=b'1', b'0'..=b'9', b':', b'0'..=b'5', b'0'..=b'9']
+    );
+    // Hours, minutes and seconds.
+    let is_whole = time.len() - zone.len() >= "00:00:00".len();
+    text.parse().ok().filter(|_| is_zone && is_whole)
+}
+
+fn apply(_world: &World, _names: Names<'_>, given: &Given) -> Vec<Change> {
+    let Some(text) = given.text("DateTime") else { return Vec::new() };
+    let call = match moment(text) {
+        Some(time) => Ok(Call::new(network_service::SET_TIME, &v1::SetTimeRequest { time: Some(time) })),
+        None => Err(base::PROPERTY_VALUE_FORMAT_ERROR.with(&[text, "DateTime"])),
+    };
+    vec![Change::of("DateTime", call)]
+}
+
 fn reset(_world: &World, names: Names<'_>, given: &Given) -> Result<Call, Message> {
     Ok(change(
         names,
@@ -132,4 +169,43 @@ fn reset(_world: &World, names: Names<'_>, given: &Given) -> Result<Call, Messag
 
 fn reset_to_defaults(_world: &World, names: Names<'_>, _given: &Given) -> Result<Call, Message> {
     Ok(change(names, v1::ManagementControllerAction::FactoryReset))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_day_says_where_it_is_counted_from() {
+        for (text, seconds, nanos) in [
+            ("2026-11-30T22:00:00Z", 1_796_076_000, 0),
+            ("2026-11-30T22:00:00+00:00", 1_796_076_000, 0),
+            ("2026-12-01T00:00:00+02:00", 1_796_076_000, 0),
+            ("2026-11-30T16:30:00-05:30", 1_796_076_000, 0),
+            ("2026-11-30T22:00:00.250Z", 1_796_076_000, 250_000_000),
+        ] {
+            assert_eq!(moment(text), Some(Timestamp { seconds, nanos }), "{text}");
+        }
+        for text in [
+            "",
+            "now",
+            "1796076000",
+            "2026-11-30",
+            "2026-11-30T22:00:00",
+            "2026-11-30 22:00:00Z",
+            "2026-11-30T22:00Z",
+            "2026-11-30T",
+            "2026-11-30TZ",
+            "2026-11-30T22:00:00+02",
+            "2026-11-30T22:00:00+0200",
+            "2026-11-30T22:00:00+25:00",
+            "2026-11-30T22:00:00Zulu",
+            "2026-13-30T22:00:00Z",
+            "2026-02-30T22:00:00Z",
+            "2026-11-30T25:00:00Z",
+            "2026-11-30T22:61:00Z",
+        ] {
+            assert_eq!(moment(text), None, "{text}");
+        }
+    }
 }

@@ -1,8 +1,9 @@
-//! ManagerNetworkProtocol: by which ways the controller is reached, of which websrv knows its own (that of viewers by `VncService`); names and time servers are netmgr's
+//! ManagerNetworkProtocol: by which ways the controller is reached, of which websrv knows its own (that of viewers by `VncService`, that of plain HTTP by
+//! `RedirectService`); names and time servers are netmgr's
 //! (`NetworkService`), IPMI is ipmisrv's (`IpmiService`) and SSH sshsrv's (`SshService`). Screens and drives are reached where there are some, which kvmsrv
 //! (`KvmService`) and mediasrv (`MediaService`) say. What is no setting of a running controller is read-only here.
 
-use schema::rpc::{ipmi_service, media_service, network_service, ssh_service, vnc_service};
+use schema::rpc::{ipmi_service, media_service, network_service, redirect_service, ssh_service, vnc_service};
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
 
@@ -29,14 +30,24 @@ pub(super) static RESOURCE: Resource = Resource {
             Property::new("SSH/Port", Kind::Integer(1, 65535)),
             Property::new("KVMIP/ProtocolEnabled", Kind::Bool),
             Property::new("VirtualMedia/ProtocolEnabled", Kind::Bool),
+            Property::new("HTTP/ProtocolEnabled", Kind::Bool),
             Property::new(NTP_ENABLED, Kind::Bool),
             Property::new(NTP_SERVERS, Kind::Texts(NTP_SERVERS_MAX)),
         ],
         apply,
-        changes: &[Need::Ipmi, Need::Ssh, Need::Vnc, Need::MediaSwitch, Need::Media, Need::Network],
+        changes: &[
+            Need::Redirect,
+            Need::Ipmi,
+            Need::Ssh,
+            Need::Vnc,
+            Need::MediaSwitch,
+            Need::Media,
+            Need::Network,
+        ],
     }),
     // On at another port, or with other servers, is not what was asked for.
     together: &[
+        &["HTTP/ProtocolEnabled", "HTTP/Port"],
         &["IPMI/ProtocolEnabled", "IPMI/Port"],
         &["SSH/ProtocolEnabled", "SSH/Port"],
         &["KVMIP/ProtocolEnabled", "KVMIP/Port"],
@@ -44,6 +55,7 @@ pub(super) static RESOURCE: Resource = Resource {
         &[NTP_ENABLED, "NTP/Port", NTP_SERVERS],
     ],
     fields: &[
+        ("enabled", "HTTP/ProtocolEnabled"),
         ("enabled", "IPMI/ProtocolEnabled"),
         ("port", "IPMI/Port"),
         ("enabled", "SSH/ProtocolEnabled"),
@@ -69,6 +81,8 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     let port = |port: u16| (port != 0).then_some(port);
     let network = world.network().ok();
     let full_name = network.and_then(interfaces::full_name);
+    // Where the configuration has it nowhere it is off, and has no port.
+    let redirect = world.redirect().ok().and_then(|answer| answer.redirect.as_ref());
     // Where the command line rules it out, or the program was built without it, there is none.
     let ipmi = world.ipmi().ok().and_then(|answer| answer.ipmi.as_ref());
     let ssh = world.ssh().ok().and_then(|answer| answer.ssh.as_ref());
@@ -82,7 +96,10 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "Name": "Network protocols",
         "HostName": said(Some(&about.host_name)),
         "FQDN": full_name.as_deref().or(said(Some(&about.host_name))),
-        "HTTP": {"ProtocolEnabled": about.http_port != 0, "Port": port(about.http_port)},
+        "HTTP": redirect.map(|redirect| json!({
+            "ProtocolEnabled": redirect.enabled,
+            "Port": (redirect.port != 0).then_some(redirect.port),
+        })),
         "HTTPS": {
             "ProtocolEnabled": about.https_port != 0,
             "Port": port(about.https_port),
@@ -124,6 +141,11 @@ fn apply(world: &World, _: Names<'_>, given: &Given) -> Vec<Change> {
         paths.into_iter().filter(|path| given.get(path).is_some()).collect()
     };
     let port = |path: &str| given.get(path).and_then(Value::as_u64).and_then(|port| u32::try_from(port).ok());
+    if let Some(enabled) = given.bool("HTTP/ProtocolEnabled") {
+        let request = v1::SetRedirectRequest { enabled: Some(enabled) };
+        let call = Ok(Call::new(redirect_service::SET_REDIRECT, &request));
+        changes.push(Change { properties: vec!["HTTP/ProtocolEnabled"], call });
+    }
     let ipmi = of(["IPMI/ProtocolEnabled", "IPMI/Port"]);
     if !ipmi.is_empty() {
         let (enabled, port) = (given.bool("IPMI/ProtocolEnabled"), port("IPMI/Port"));

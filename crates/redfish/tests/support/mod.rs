@@ -376,9 +376,11 @@ impl Bench {
         self.say("rpc.ThermalService.OverrideThermalZone", &v1::OverrideThermalZoneResponse::default());
         self.say("rpc.ThermalService.ClearThermalOverride", &v1::ClearThermalOverrideResponse::default());
         self.say("rpc.NetworkService.ChangeNetwork", &v1::ChangeNetworkResponse::default());
+        self.say("rpc.NetworkService.SetTime", &v1::SetTimeResponse::default());
         self.say("rpc.IpmiService.SetIpmi", &v1::SetIpmiResponse::default());
         self.say("rpc.SshService.SetSsh", &v1::SetSshResponse::default());
         self.say("rpc.VncService.SetVnc", &v1::SetVncResponse::default());
+        self.say("rpc.RedirectService.SetRedirect", &v1::SetRedirectResponse::default());
         self.say("rpc.MediaService.SetMediaSwitch", &v1::SetMediaSwitchResponse::default());
         self.say("rpc.IpmiService.SetHostWatchdog", &v1::SetHostWatchdogResponse::default());
         self.say("rpc.HostService.UpdateHost", &v1::UpdateHostResponse::default());
@@ -627,6 +629,9 @@ impl Bench {
         self.say("rpc.SshService.GetSsh", &v1::GetSshResponse { ssh: Some(ssh) });
         let vnc = v1::Vnc { enabled: true, listening: true, port: 5900, ..v1::Vnc::default() };
         self.say("rpc.VncService.GetVnc", &v1::GetVncResponse { vnc: Some(vnc) });
+        let redirect =
+            Some(v1::Redirect { enabled: true, listening: true, port: 80, ..v1::Redirect::default() });
+        self.say("rpc.RedirectService.GetRedirect", &v1::GetRedirectResponse { redirect });
         let media_switch = Some(v1::MediaSwitch { enabled: true, ..v1::MediaSwitch::default() });
         self.say("rpc.MediaService.GetMediaSwitch", &v1::GetMediaSwitchResponse { media_switch });
         self.say(
@@ -751,7 +756,6 @@ impl Bench {
         About {
             now: 1_790_000_100,
             https_port: 443,
-            http_port: 80,
             vnc_port: 5900,
             basic: true,
             host_name: "bmc.example".into(),
@@ -849,6 +853,10 @@ impl Bench {
                 }
                 Step::Write(call) => {
                     let answer = self.answer(call.method.subject);
+                    if call.method.subject == "rpc.NetworkService.SetTime" && answer.is_ok() {
+                        let request = v1::SetTimeRequest::decode(call.request.as_slice()).unwrap();
+                        exchange.at(request.time.unwrap().seconds);
+                    }
                     self.called.push(call);
                     exchange.written(answer.as_deref().map_err(Clone::clone))
                 }
@@ -955,7 +963,7 @@ pub fn fitting(property: &Property) -> Value {
         ("AssignedPrivileges", _) => json!(["Login", "ConfigureComponents"]),
         ("OemPrivileges", _) => json!(["ViewScreens"]),
         ("AccountTypes", _) => json!(["Redfish", "IPMI"]),
-        ("AccountExpiration", _) => json!("2040-01-01T00:00:00Z"),
+        ("AccountExpiration" | "DateTime", _) => json!("2040-01-01T00:00:00Z"),
         ("Country", _) => json!("XX"),
         ("Boot/BootNext", _) => json!("Boot0002"),
         ("Boot/BootOrder", _) => json!(["Boot0003", "Boot0001"]),

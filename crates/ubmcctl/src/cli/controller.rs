@@ -1,4 +1,4 @@
-//! Certificate, network, IPMI, SSH and VNC of the controller, and the watchdog timer that IPMI brings a host.
+//! Certificate, network, IPMI, SSH, VNC and plain HTTP of the controller, and the watchdog timer that IPMI brings a host.
 
 use std::path::PathBuf;
 
@@ -65,6 +65,11 @@ pub(crate) enum NetworkCommand {
     Set(NetworkSet),
     /// Keep the IPv4 address that is on trial
     Confirm,
+    /// Set the clock, while no time server is asked
+    SetTime {
+        /// Such as 2027-01-31T18:00:00Z or 2027-01-31T19:00:00+01:00 [default: the time of this computer]
+        time: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -171,6 +176,16 @@ pub(crate) enum SshCommand {
         port: Option<u16>,
     },
     /// Switch it off, also for restarts; its connections end
+    Disable,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RedirectCommand {
+    /// Whether it is open, and where
+    Status,
+    /// Open it, also for restarts
+    Enable,
+    /// Close it, also for restarts
     Disable,
 }
 

@@ -16,6 +16,7 @@ mod media;
 mod network;
 mod power;
 mod redfish;
+mod redirect;
 mod role;
 mod sensor;
 mod sim;
@@ -57,6 +58,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ipmi(command) => ipmi::run(session()?, command, output).await,
         Command::Ssh(command) => ssh::run(session()?, command, output).await,
         Command::Vnc(command) => vnc::run(session()?, command, output).await,
+        Command::Redirect(command) => redirect::run(session()?, command, output).await,
         Command::User(command) => account::user(session()?, command, output).await,
         Command::Role(command) => role::run(session()?, command, output).await,
         Command::Listing(command) => listing::run(&session()?.client().await?, command, output).await,

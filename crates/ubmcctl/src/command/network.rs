@@ -1,10 +1,13 @@
-//! The controller's own network.
+//! The controller's own network, and its clock.
+
+use std::time::SystemTime;
 
 use data_encoding::HEXLOWER;
+use prost_types::Timestamp;
 use schema::rpc::network_service;
 use schema::v1alpha1::{
     ChangeNetworkRequest, ConfirmNetworkRequest, FixedIpv4, ListNetworkInterfacesRequest,
-    ListNetworkInterfacesResponse, NameServers, NetworkInterface, TimeServers,
+    ListNetworkInterfacesResponse, NameServers, NetworkInterface, SetTimeRequest, TimeServers,
 };
 
 use super::Session;
@@ -30,6 +33,15 @@ pub(crate) async fn run(session: Session, command: NetworkCommand, output: Outpu
             let reply = session.changing().await?.call(network_service::CONFIRM_NETWORK, &request).await?;
             let said = if reply.confirmed { "confirmed" } else { "nothing is on trial" };
             return output.line(&reply, || said.to_owned());
+        }
+        NetworkCommand::SetTime { time } => {
+            let given = time.as_deref().map(moment).transpose()?;
+            let client = session.changing().await?;
+            // That of this computer is looked at once it is connected, which may take a while.
+            let time = given.unwrap_or_else(|| SystemTime::now().into());
+            let request = SetTimeRequest { time: Some(time) };
+            let reply = client.call(network_service::SET_TIME, &request).await?;
+            return output.line(&reply, || step(reply.step_us));
         }
         NetworkCommand::List | NetworkCommand::Show => {}
     }
@@ -85,6 +97,18 @@ fn addresses(one: &NetworkInterface) -> String {
     one.addresses.iter().map(shown).collect::<Vec<_>>().join(" ")
 }
 
+/// The time that the clock is to be set to.
+fn moment(text: &str) -> Result<Timestamp, Failure> {
+    text.parse().map_err(|_| Failure::Usage(format!("{text} is no time; one is 2027-01-31T18:00:00Z")))
+}
+
+/// By how much the clock was moved: `the clock was set, 3600.500 s forward`.
+fn step(us: i64) -> String {
+    let ms = us.unsigned_abs() / 1000;
+    let (seconds, part) = (ms / 1000, ms % 1000);
+    format!("the clock was set, {seconds}.{part:03} s {}", if us < 0 { "back" } else { "forward" })
+}
+
 /// What the clock was off by when it was looked at: `1.204 ms behind`.
 fn offset(us: i64) -> String {
     let ms = us.unsigned_abs() / 1000;
@@ -117,6 +141,14 @@ mod tests {
     use schema::v1alpha1::{AddressOrigin, InterfaceAddress};
 
     #[test]
+    fn a_time_may_be_one_of_any_zone() {
+        for text in ["2027-01-31T18:00:00Z", "2027-01-31T19:00:00+01:00"] {
+            assert_eq!(moment(text).unwrap(), Timestamp { seconds: 1_801_418_400, nanos: 0 });
+        }
+        assert!(matches!(moment("noon"), Err(Failure::Usage(_))));
+    }
+
+    #[test]
     fn addresses_say_where_they_are_from_as_far_as_that_is_known() {
         let address = |address: &str, origin: AddressOrigin| InterfaceAddress {
             address: address.into(),
@@ -137,6 +169,8 @@ mod tests {
         let one = NetworkInterface { addresses: vec![leased], ..NetworkInterface::default() };
         assert_eq!(addresses(&one), "192.0.2.5/24 (dhcp until 2026-09-21 14:13:20Z)");
         assert_eq!((offset(1_204).as_str(), offset(-5).as_str()), ("1.204 ms behind", "0.005 ms ahead"));
+        assert_eq!(step(3_600_500_000), "the clock was set, 3600.500 s forward");
+        assert_eq!(step(-1_204), "the clock was set, 0.001 s back");
         assert_eq!((mac(&[2, 0, 0, 0, 0, 10]).as_str(), mac(&[]).as_str()), ("02:00:00:00:00:0a", ""));
     }
 }

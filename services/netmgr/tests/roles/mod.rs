@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use ipc::EventItem;
 use netmgr::System;
-use schema::rpc::network_service::{CHANGE_NETWORK, CONFIRM_NETWORK, LIST_NETWORK_INTERFACES};
+use schema::rpc::network_service::{CHANGE_NETWORK, CONFIRM_NETWORK, LIST_NETWORK_INTERFACES, SET_TIME};
 use schema::v1alpha1::{
     ChangeNetworkRequest, ConfirmNetworkRequest, FixedIpv4, InterfaceAddress, ListNetworkInterfacesRequest,
-    TimeServers,
+    SetTimeRequest, TimeServers,
 };
 use service::{Clock, Context, LocalContext, Notification, Notifier, Settings, Shutdown};
 
@@ -91,6 +91,18 @@ async fn change(bus: &ipc::Client, line: &str) {
             let request = ConfirmNetworkRequest { reached_at: (*by).to_owned() };
             let answer = bus.call(CONFIRM_NETWORK, &request, &context).await;
             println!("ANSWER {:?}", answer.map(|answer| answer.confirmed).map_err(|status| status.code));
+            return;
+        }
+        // So many seconds from now.
+        ["clock", ahead] => {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+            let seconds = i64::try_from(now).unwrap() + ahead.parse::<i64>().unwrap();
+            let request = SetTimeRequest { time: Some(prost_types::Timestamp { seconds, nanos: 0 }) };
+            let answer = bus.call(SET_TIME, &request, &context).await;
+            // To the nearest minute, because the test does not stand still.
+            let minutes = |us: i64| (us + 30_000_000).div_euclid(60_000_000);
+            let answer = answer.map(|answer| minutes(answer.step_us)).map_err(|status| status.reason());
+            println!("ANSWER clock {ahead} {answer:?}");
             return;
         }
         ["address", interface, address, gateway] => {

@@ -194,17 +194,15 @@ impl Image {
         }
     }
 
-    /// The latest time that is surely past, Unix time in seconds.
-    pub(crate) fn time_floor(&self) -> Option<u64> {
-        let floor = time::floor(Path::new(about::FILE), &time::note_file(&self.state_dir))?;
-        floor.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
+    /// Before which no time is believed, whoever says it, Unix time in seconds: when the image was built. What was noted of the clock may have been wrong.
+    pub(crate) fn time_floor() -> Option<u64> {
+        let built = time::built(Path::new(about::FILE))?;
+        built.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
     }
 
     /// Notes the time down when it is due.
     pub(crate) fn note_time(&mut self, now: SystemTime) {
-        let due =
-            self.noted.is_none_or(|noted| now.duration_since(noted).is_ok_and(|age| age >= time::NOTE_EVERY));
-        if due {
+        if time::is_due(self.noted, now) {
             self.noted = Some(now);
             time::note(&time::note_file(&self.state_dir));
         }

@@ -1,7 +1,8 @@
 //! The clock at the start: without a battery it begins in 1970, and certificates, logs and sessions need better than that.
 //!
 //! It is never set back. What it is set to is a floor, the latest time that is surely past: the image was built by then, or
-//! an earlier run saw it. The network's time comes later and from elsewhere.
+//! an earlier run saw it. The network's time, or a person's, comes later and from elsewhere: a clock that was wrong may be set back by it, so such a time is
+//! held to the image's alone, and noted at once.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,11 +17,21 @@ pub(crate) fn note_file(state_dir: &Path) -> PathBuf {
     state_dir.join("clock")
 }
 
+/// When the image was built.
+pub(crate) fn built(image: &Path) -> Option<SystemTime> {
+    About::read(image).and_then(|image| UNIX_EPOCH.checked_add(Duration::from_secs(image.epoch)))
+}
+
 /// The latest time that is surely past.
 pub(crate) fn floor(image: &Path, note: &Path) -> Option<SystemTime> {
-    let built = About::read(image).and_then(|image| UNIX_EPOCH.checked_add(Duration::from_secs(image.epoch)));
     let noted = std::fs::metadata(note).and_then(|about| about.modified()).ok();
-    built.max(noted)
+    built(image).max(noted)
+}
+
+/// Whether the time is to be noted down, which was done last at `noted`: each hour, and at once after the clock was set back. The next start would set it forward
+/// to the note otherwise.
+pub(crate) fn is_due(noted: Option<SystemTime>, now: SystemTime) -> bool {
+    noted.is_none_or(|noted| now.duration_since(noted).map_or(true, |age| age >= NOTE_EVERY))
 }
 
 /// Sets the clock forward to `floor` if it is behind; says whether it did.
@@ -63,16 +74,33 @@ mod tests {
         let (image, file) = (dir.path().join("image.json"), dir.path().join("clock"));
         assert_eq!(floor(&image, &file), None);
         std::fs::write(&image, r#"{"epoch": 1000, "version": "1"}"#).unwrap();
-        let built = UNIX_EPOCH + Duration::from_secs(1000);
-        assert_eq!(floor(&image, &file), Some(built));
+        let epoch = UNIX_EPOCH + Duration::from_secs(1000);
+        assert_eq!(floor(&image, &file), Some(epoch));
         note(&file);
-        assert!(floor(&image, &file) > Some(built));
+        assert!(floor(&image, &file) > Some(epoch));
+        assert_eq!(built(&image), Some(epoch), "whatever was noted");
         std::fs::write(&image, "not json").unwrap();
         assert!(floor(&image, &file).is_some(), "the note is enough");
         std::fs::remove_file(&file).unwrap();
         std::fs::create_dir(&file).unwrap();
         note(&file);
         assert!(file.is_file(), "what was in its place is put aside");
+    }
+
+    #[test]
+    fn the_time_is_noted_each_hour_and_when_the_clock_was_set_back() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let noted = Some(at(1_000_000));
+        assert!(is_due(None, at(0)));
+        for (now, due) in [
+            (at(1_000_000), false),
+            (at(1_003_599), false),
+            (at(1_003_600), true),
+            (at(999_999), true),
+            (at(0), true),
+        ] {
+            assert_eq!(is_due(noted, now), due, "{now:?}");
+        }
     }
 
     #[test]

@@ -687,6 +687,7 @@ const de: Messages = {
   "domain.ssh": "SSH",
   "domain.telemetry": "Berichte und Auslöser",
   "domain.vnc": "VNC",
+  "domain.redirect": "HTTP-Umleitung",
   "domain.log": "Ereignisprotokoll",
   "domain.role": "Rollen",
   "domain.store": "Speicher",
@@ -1135,6 +1136,8 @@ const de: Messages = {
   "switch.vncEnd": "VNC-Programme verlieren das Bild sofort. Die Seite Bildschirm bleibt.",
   "switch.media": "Datenträger aus der Ferne in den Laufwerken der Hosts, über diese Seiten, die API und Redfish.",
   "switch.mediaEnd": "Was in den Laufwerken ist, wird sofort ausgeworfen, und bis zum Einschalten lässt sich nichts einlegen. Der Speicher auf dem BMC bleibt, wie er ist.",
+  "switch.redirect": "Unverschlüsseltes HTTP, das nichts anbietet: Es führt Browser nur zu HTTPS.",
+  "switch.redirectEnd": "Wer die Adresse des BMC ohne https:// eingibt, findet dort nichts mehr. HTTPS bleibt.",
   "reason.EVENT_NOT_FOUND": "Ein Ereignis ist inzwischen aus dem Protokoll gefallen. Nichts wurde geändert.",
   "reason.TOO_MANY_RESOLUTIONS": "Es ist kein Platz mehr, um von weiteren Ereignissen festzuhalten, dass sie erledigt sind.",
   "reason.LOG_NOT_READ": "Das Ereignisprotokoll wird noch gelesen. Versuchen Sie es gleich noch einmal.",
@@ -1152,6 +1155,8 @@ const de: Messages = {
   "reason.NO_HOST": "Es gibt keinen Host dafür.",
   "reason.NETWORK_ON_TRIAL": "Eine andere IPv4-Adresse wird erprobt: erst bestätigen oder warten, bis sie zurückgenommen wird.",
   "reason.NETWORK_OBSERVED": "Der BMC beobachtet sein Netz hier nur: etwas anderes stellt es ein.",
+  "reason.TIME_FROM_SERVERS": "Es werden Zeitserver gefragt, die die Uhr wieder stellen würden. Schalten Sie das zuerst aus.",
+  "reason.TIME_OUT_OF_RANGE": "Diese Zeit kann nicht sein: Sie liegt vor dem Bau der Firmware oder Jahrzehnte in der Zukunft.",
   "reason.STORE_FAILED": "Es konnte nicht gespeichert werden. Was vorher galt, gilt noch.",
   "reason.BAD_DUTY": "Die Leistung liegt außerhalb des Bereichs.",
   "reason.BAD_TIME": "Die Zeit liegt außerhalb des Bereichs.",
@@ -1184,5 +1189,7 @@ const de: Messages = {
   "reason.SSH_PORT_CONFIGURED": "Den Port nennt die Konfiguration. Dort wird er geändert.",
   "reason.SSH_PORT_UNAVAILABLE": "Der Port ist nicht zu bekommen. Nichts wurde geändert.",
   "reason.VNC_PORT_UNAVAILABLE": "Der Port ist nicht zu bekommen. Nichts wurde geändert.",
+  "reason.REDIRECT_CONFIGURED_OFF": "Die Konfiguration schließt HTTP aus. Dort wird das geändert.",
+  "reason.REDIRECT_PORT_UNAVAILABLE": "Der Port ist nicht zu bekommen. Nichts wurde geändert.",
 };
 export default de;

@@ -685,6 +685,7 @@ const en = {
   "domain.ssh": "SSH",
   "domain.telemetry": "Reports and triggers",
   "domain.vnc": "VNC",
+  "domain.redirect": "HTTP redirect",
   "domain.log": "Event log",
   "domain.role": "Roles",
   "domain.store": "Store",
@@ -1133,6 +1134,8 @@ const en = {
   "switch.vncEnd": "Desktop viewers lose the picture at once. The page Screen goes on.",
   "switch.media": "Discs from afar in the hosts' drives, by these pages, the API and Redfish.",
   "switch.mediaEnd": "What is in the drives is ejected at once, and nothing can be inserted until this is switched on again. The store on the BMC stays as it is.",
+  "switch.redirect": "Plain HTTP, which serves nothing: it only leads browsers to HTTPS.",
+  "switch.redirectEnd": "Who enters the address of the BMC without https:// finds nothing there any more. HTTPS goes on.",
   "reason.EVENT_NOT_FOUND": "An event has left the log meanwhile. Nothing was changed.",
   "reason.TOO_MANY_RESOLUTIONS": "There is no room to keep of more events that they are resolved.",
   "reason.LOG_NOT_READ": "The event log is still being read. Ask again in a moment.",
@@ -1150,6 +1153,8 @@ const en = {
   "reason.NO_HOST": "There is no host to do that with.",
   "reason.NETWORK_ON_TRIAL": "Another IPv4 address is on trial: confirm it first, or wait until it is taken back.",
   "reason.NETWORK_OBSERVED": "The BMC only looks at its network here: something else sets it.",
+  "reason.TIME_FROM_SERVERS": "Time servers are asked and would set the clock again. Switch that off first.",
+  "reason.TIME_OUT_OF_RANGE": "This time cannot be: it is before the firmware was built, or decades ahead.",
   "reason.STORE_FAILED": "It could not be stored. What was there before is there still.",
   "reason.BAD_DUTY": "The duty is out of range.",
   "reason.BAD_TIME": "The time is out of range.",
@@ -1182,5 +1187,7 @@ const en = {
   "reason.SSH_PORT_CONFIGURED": "The configuration names the port. It is changed there.",
   "reason.SSH_PORT_UNAVAILABLE": "The port cannot be had. Nothing was changed.",
   "reason.VNC_PORT_UNAVAILABLE": "The port cannot be had. Nothing was changed.",
+  "reason.REDIRECT_CONFIGURED_OFF": "The configuration rules HTTP out. It is changed there.",
+  "reason.REDIRECT_PORT_UNAVAILABLE": "The port cannot be had. Nothing was changed.",
 };
 export default en;

@@ -687,6 +687,7 @@ const ja: Messages = {
   "domain.ssh": "SSH",
   "domain.telemetry": "レポートとトリガー",
   "domain.vnc": "VNC",
+  "domain.redirect": "HTTP リダイレクト",
   "domain.log": "イベントログ",
   "domain.role": "ロール",
   "domain.store": "ストア",
@@ -1135,6 +1136,8 @@ const ja: Messages = {
   "switch.vncEnd": "デスクトップのビューアーは直ちに切断されます。「画面」ページはそのまま使えます。",
   "switch.media": "離れた場所のディスクをホストのドライブに挿入できます(この画面、API、Redfish)。",
   "switch.mediaEnd": "ドライブの中身は直ちに取り出され、再びオンにするまで何も挿入できません。BMC の保存領域はそのままです。",
+  "switch.redirect": "暗号化なしの HTTP です。何も提供せず、ブラウザーを HTTPS に案内するだけです。",
+  "switch.redirectEnd": "https:// を付けずに BMC のアドレスを入力すると、何も表示されなくなります。HTTPS はそのまま使えます。",
   "reason.EVENT_NOT_FOUND": "イベントの一つがログから失われました。何も変更されていません。",
   "reason.TOO_MANY_RESOLUTIONS": "これ以上、対応済みのイベントを記録する空きがありません。",
   "reason.LOG_NOT_READ": "イベントログを読み込み中です。少し待ってからもう一度お試しください。",
@@ -1152,6 +1155,8 @@ const ja: Messages = {
   "reason.NO_HOST": "対象のホストがありません。",
   "reason.NETWORK_ON_TRIAL": "別の IPv4 アドレスを試行中です。先に確定するか、元に戻るまでお待ちください。",
   "reason.NETWORK_OBSERVED": "ここでは BMC はネットワークを監視するだけで、設定は別のものが行います。",
+  "reason.TIME_FROM_SERVERS": "タイムサーバーに問い合わせているため、時計はまた上書きされます。先に無効にしてください。",
+  "reason.TIME_OUT_OF_RANGE": "この時刻は設定できません。ファームウェアの作成より前か、数十年先です。",
   "reason.STORE_FAILED": "保存できませんでした。以前の設定はそのままです。",
   "reason.BAD_DUTY": "出力が範囲外です。",
   "reason.BAD_TIME": "時間が範囲外です。",
@@ -1184,5 +1189,7 @@ const ja: Messages = {
   "reason.SSH_PORT_CONFIGURED": "ポートは設定ファイルで指定されています。そこで変更してください。",
   "reason.SSH_PORT_UNAVAILABLE": "ポートを使用できません。何も変更されていません。",
   "reason.VNC_PORT_UNAVAILABLE": "ポートを使用できません。何も変更されていません。",
+  "reason.REDIRECT_CONFIGURED_OFF": "HTTP は設定ファイルで無効にされています。そこで変更してください。",
+  "reason.REDIRECT_PORT_UNAVAILABLE": "ポートを使用できません。何も変更されていません。",
 };
 export default ja;

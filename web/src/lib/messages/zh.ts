@@ -687,6 +687,7 @@ const zh: Messages = {
   "domain.ssh": "SSH",
   "domain.telemetry": "报告与触发器",
   "domain.vnc": "VNC",
+  "domain.redirect": "HTTP 重定向",
   "domain.log": "事件日志",
   "domain.role": "角色",
   "domain.store": "存储",
@@ -1135,6 +1136,8 @@ const zh: Messages = {
   "switch.vncEnd": "桌面查看器将立即断开。“屏幕”页面不受影响。",
   "switch.media": "通过本页面、API 和 Redfish,把远处的光盘放入主机的驱动器。",
   "switch.mediaEnd": "驱动器中的介质将立即弹出,并且在再次打开之前无法插入任何介质。BMC 上的存储保持不变。",
+  "switch.redirect": "未加密的 HTTP,不提供任何内容,只把浏览器引导到 HTTPS。",
+  "switch.redirectEnd": "不带 https:// 输入 BMC 地址的人将无法访问。HTTPS 不受影响。",
   "reason.EVENT_NOT_FOUND": "有一条事件已从日志中移除。未作任何更改。",
   "reason.TOO_MANY_RESOLUTIONS": "没有空间记录更多已处理的事件。",
   "reason.LOG_NOT_READ": "正在读取事件日志。请稍后再试。",
@@ -1152,6 +1155,8 @@ const zh: Messages = {
   "reason.NO_HOST": "没有可操作的主机。",
   "reason.NETWORK_ON_TRIAL": "正在试用另一个 IPv4 地址：请先确认，或等待其撤回。",
   "reason.NETWORK_OBSERVED": "BMC 在此仅观察网络：由其他程序进行设置。",
+  "reason.TIME_FROM_SERVERS": "正在使用时间服务器，时钟会被再次校准。请先关闭。",
+  "reason.TIME_OUT_OF_RANGE": "该时间无效：早于固件构建时间，或在数十年之后。",
   "reason.STORE_FAILED": "无法保存。之前的设置仍然有效。",
   "reason.BAD_DUTY": "功率超出范围。",
   "reason.BAD_TIME": "时间超出范围。",
@@ -1184,5 +1189,7 @@ const zh: Messages = {
   "reason.SSH_PORT_CONFIGURED": "端口由配置文件指定,请在那里更改。",
   "reason.SSH_PORT_UNAVAILABLE": "无法使用该端口。未作任何更改。",
   "reason.VNC_PORT_UNAVAILABLE": "无法使用该端口。未作任何更改。",
+  "reason.REDIRECT_CONFIGURED_OFF": "配置文件已禁用 HTTP,请在那里更改。",
+  "reason.REDIRECT_PORT_UNAVAILABLE": "无法使用该端口。未作任何更改。",
 };
 export default zh;
