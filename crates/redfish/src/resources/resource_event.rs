@@ -146,9 +146,9 @@ const UNKNOWN: &str = "UnavailableOffline";
 
 /// The message by which a resource becomes another than it was: of what became another the first of health, power and state. `None` where nothing did.
 fn became(name: &str, was: How, is: How) -> Option<Message> {
-    // What comes to be known has not become so just now.
+    // What comes to be known has not become so just now; that it is bad is told all the same.
     let knew = was.state != UNKNOWN;
-    let of_health = match is.health.filter(|_| knew && was.health != is.health) {
+    let of_health = match is.health.filter(|health| was.health != is.health && (knew || *health != "OK")) {
         Some("OK") => Some(&registry::RESOURCE_STATUS_CHANGED_OK),
         Some("Warning") => Some(&registry::RESOURCE_STATUS_CHANGED_WARNING),
         Some("Critical") => Some(&registry::RESOURCE_STATUS_CHANGED_CRITICAL),
@@ -219,13 +219,13 @@ fn session(change: &v1::SessionChange) -> Option<Told> {
     Told::new(template.plain(), says_all, about)
 }
 
-/// What became of a part that is a resource. Which one took its place, or what of it is another, the event itself says.
+/// What became of a part that is a resource. Which one is gone or took its place, or what of it is another, the event itself says.
 fn part(change: &v1::AssetChange) -> Option<Told> {
     use v1::AssetChangeType as K;
 
     let (template, says_all) = match change.r#type() {
         K::Added => (&registry::RESOURCE_CREATED, true),
-        K::Removed => (&registry::RESOURCE_REMOVED, true),
+        K::Removed => (&registry::RESOURCE_REMOVED, false),
         K::Replaced | K::Changed | K::Set => (&registry::RESOURCE_CHANGED, false),
         K::Unspecified => return None,
     };
@@ -309,7 +309,12 @@ mod tests {
             (S::Error, S::Off, A::ForceOff, told("ResourceStatusChangedOK", &["system", "OK"])),
             // It is found so.
             (S::Unspecified, S::On, A::Unspecified, state("Enabled")),
-            (S::Unspecified, S::Error, A::Unspecified, state("Enabled")),
+            (
+                S::Unspecified,
+                S::Error,
+                A::Unspecified,
+                told("ResourceStatusChangedCritical", &["system", "Critical"]),
+            ),
             (S::On, S::Unspecified, A::Unspecified, state("UnavailableOffline")),
             // The machine has started again by itself.
             (S::On, S::On, A::Unspecified, None),
@@ -472,13 +477,13 @@ mod tests {
         };
         let drive = |id: &str, says_all| is(id, &[], says_all, "Chassis/box/Drives/p1");
         assert_eq!(of(K::Added, T::Drive, "", "box"), drive("ResourceCreated", true));
-        assert_eq!(of(K::Removed, T::Drive, "system", "box"), drive("ResourceRemoved", true));
+        assert_eq!(of(K::Removed, T::Drive, "system", "box"), drive("ResourceRemoved", false));
         assert_eq!(of(K::Replaced, T::Drive, "", "box"), drive("ResourceChanged", false));
         assert_eq!(of(K::Set, T::Drive, "", "box"), drive("ResourceChanged", false));
         assert_eq!(of(K::Unspecified, T::Drive, "", "box"), None);
         let memory = is("ResourceCreated", &[], true, "Systems/system/Memory/p1");
         assert_eq!(of(K::Added, T::Memory, "system", ""), memory);
-        let processor = is("ResourceRemoved", &[], true, "Systems/system/Processors/p1");
+        let processor = is("ResourceRemoved", &[], false, "Systems/system/Processors/p1");
         assert_eq!(of(K::Removed, T::Processor, "system", ""), processor);
         // Nobody says where it is, or it is no resource; and of a release that does not say what it is.
         for (kind, host, chassis) in [

@@ -305,7 +305,6 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::time::SystemTime;
-    use units::Millis;
 
     const RETRY: Retry = Retry { attempts: 2, interval: Millis::new(1000) };
     const FOREVER: v1::EventRetryPolicy = v1::EventRetryPolicy::RetryForever;
