@@ -130,7 +130,7 @@ fn power_state(chassis: &v1::Chassis) -> Option<&'static str> {
 
 fn chassis_status(chassis: &v1::Chassis) -> Value {
     let known = if chassis.stale { v1::ChassisStatus::Unspecified } else { chassis.status() };
-    let (state, health) = condition::chassis_state(known);
+    let (state, health) = condition::chassis_state(known, chassis.requested_action());
     status(state, health)
 }
 

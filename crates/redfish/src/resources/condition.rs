@@ -17,13 +17,22 @@ pub(super) fn host_power(status: v1::HostStatus, action: v1::HostAction) -> Opti
     }
 }
 
-/// The state and the health of a machine that is so.
-pub(super) fn host_state(status: v1::HostStatus) -> (&'static str, Option<&'static str>) {
+/// The state and the health of a machine that is so and is asked for this.
+pub(super) fn host_state(
+    status: v1::HostStatus,
+    action: v1::HostAction,
+) -> (&'static str, Option<&'static str>) {
     match status {
         v1::HostStatus::Unspecified => ("UnavailableOffline", None),
         v1::HostStatus::Off => ("StandbyOffline", Some("OK")),
         v1::HostStatus::On => ("Enabled", Some("OK")),
-        v1::HostStatus::Transitioning => ("Starting", Some("OK")),
+        v1::HostStatus::Transitioning => match action {
+            // DSP0268 has no word for one that stops: it is as it will be, as OpenBMC has it, and `PowerState` says that it is on its way.
+            v1::HostAction::Off | v1::HostAction::ForceOff => ("StandbyOffline", Some("OK")),
+            // It goes on running.
+            v1::HostAction::Nmi => ("Enabled", Some("OK")),
+            _ => ("Starting", Some("OK")),
+        },
         v1::HostStatus::Quiesced => ("Quiesced", Some("OK")),
         v1::HostStatus::Diagnostic => ("InTest", Some("OK")),
         v1::HostStatus::Error => ("Enabled", Some("Critical")),
@@ -44,13 +53,20 @@ pub(super) fn chassis_power(status: v1::ChassisStatus, action: v1::ChassisAction
     }
 }
 
-/// The state and the health of a chassis that is so.
-pub(super) fn chassis_state(status: v1::ChassisStatus) -> (&'static str, Option<&'static str>) {
+/// The state and the health of a chassis that is so and is asked for this.
+pub(super) fn chassis_state(
+    status: v1::ChassisStatus,
+    action: v1::ChassisAction,
+) -> (&'static str, Option<&'static str>) {
     match status {
         v1::ChassisStatus::Unspecified | v1::ChassisStatus::Unknown => ("UnavailableOffline", None),
         v1::ChassisStatus::On => ("Enabled", Some("OK")),
         v1::ChassisStatus::Off => ("StandbyOffline", Some("OK")),
-        v1::ChassisStatus::Transitioning => ("Starting", Some("OK")),
+        v1::ChassisStatus::Transitioning => match action {
+            // As of a system.
+            v1::ChassisAction::Off | v1::ChassisAction::EmergencyShutdown => ("StandbyOffline", Some("OK")),
+            _ => ("Starting", Some("OK")),
+        },
         v1::ChassisStatus::Warning => ("Enabled", Some("Warning")),
         v1::ChassisStatus::Critical | v1::ChassisStatus::Failed => ("Enabled", Some("Critical")),
     }

@@ -61,7 +61,7 @@ pub(super) fn told(event: &v1::Event) -> Option<Told> {
     match (event.domain.as_str(), &event.payload) {
         ("host", Some(Payload::HostStateChange(change))) => {
             let how = |status| {
-                let (state, health) = condition::host_state(status);
+                let (state, health) = condition::host_state(status, change.cause());
                 How { power: condition::host_power(status, change.cause()), state, health }
             };
             let message = became(component, how(change.previous_status()), how(change.current_status()))?;
@@ -75,7 +75,7 @@ pub(super) fn told(event: &v1::Event) -> Option<Told> {
         }
         ("chassis", Some(Payload::ChassisStateChange(change))) => {
             let how = |status| {
-                let (state, health) = condition::chassis_state(status);
+                let (state, health) = condition::chassis_state(status, change.cause());
                 How { power: condition::chassis_power(status, change.cause()), state, health }
             };
             let message = became(component, how(change.previous_status()), how(change.current_status()))?;

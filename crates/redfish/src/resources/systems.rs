@@ -237,7 +237,7 @@ fn system_status(world: &World, host: &v1::Host) -> Value {
 
 fn own_status(host: &v1::Host) -> Value {
     let known = if host.stale { v1::HostStatus::Unspecified } else { host.status() };
-    let (state, health) = condition::host_state(known);
+    let (state, health) = condition::host_state(known, host.requested_action());
     status(state, health)
 }
 
