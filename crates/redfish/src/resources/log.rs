@@ -271,7 +271,7 @@ pub const EVENT_TYPES: &[&str] = &[
 pub const EVENT_REGISTRIES: &[&str] = &["UBmc", "ResourceEvent", "TaskEvent"];
 
 /// The registries that a subscription may name: those of events, and that of heartbeats, which are sent whatever the filters are. Who names that alone is
-/// sent nothing else.
+/// sent nothing else, but that events may be missing.
 pub const REGISTRY_PREFIXES: &[&str] = &["UBmc", "ResourceEvent", "TaskEvent", "HeartbeatEvent"];
 
 /// The registry and the key of a message's id, whatever the version between them: `UBmc.1.0.EventOK`, or `UBmc.EventOK`.
@@ -746,7 +746,7 @@ mod tests {
             what: "test".into(),
             ..v1::Event::default()
         };
-        let (any, ours, standard) = (&[][..], &["UBmc"][..], &["ResourceEvent"][..]);
+        let (any, ours, standard): (&[&str], &[&str], &[&str]) = (&[], &["UBmc"], &["ResourceEvent"]);
         let rows: [(&v1::Event, &[&str], &str); 15] = [
             (&on, any, "ResourceEvent.1.4.ResourcePoweredOn"),
             (&on, standard, "ResourceEvent.1.4.ResourcePoweredOn"),
