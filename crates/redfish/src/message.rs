@@ -311,6 +311,8 @@ mod tests {
         for (registry, text) in [
             (&base::REGISTRY, include_str!("../dmtf/Base.1.22.1.json")),
             (&update::REGISTRY, include_str!("../dmtf/Update.1.3.0.json")),
+            (&resource_event::REGISTRY, include_str!("../dmtf/ResourceEvent.1.4.3.json")),
+            (&heartbeat_event::REGISTRY, include_str!("../dmtf/HeartbeatEvent.1.1.1.json")),
         ] {
             let Content::Packed(packed) = registry.content else { panic!("not packed") };
             let mut plain = String::new();

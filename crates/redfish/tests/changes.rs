@@ -725,7 +725,7 @@ fn a_subscription_is_made_of_what_a_client_asks_for_or_not_at_all() {
         (json!({"EventTypes": ["Alert", "MetricReport"]}), "PropertyValueNotInList"),
         (json!({"EventTypes": "Alert"}), "PropertyValueTypeError"),
         (json!({"RegistryPrefixes": ["Base"]}), "PropertyValueNotInList"),
-        (json!({"ResourceTypes": ["Drive"]}), "PropertyValueNotInList"),
+        (json!({"ResourceTypes": ["Fan"]}), "PropertyValueNotInList"),
         (json!({"MessageIds": ["UBmc.1.0.Nope"]}), "PropertyValueNotInList"),
         (json!({"OriginResources": ["/redfish/v1/Systems/system"]}), "PropertyValueFormatError"),
         (json!({"OriginResources": {"@odata.id": "/x"}}), "PropertyValueTypeError"),
@@ -735,6 +735,10 @@ fn a_subscription_is_made_of_what_a_client_asks_for_or_not_at_all() {
         (json!({"Destination": "x".repeat(513)}), "StringValueTooLong"),
         (json!({"HttpHeaders": "x"}), "PropertyValueTypeError"),
         (json!({"HttpHeaders": [1]}), "PropertyValueTypeError"),
+        (json!({"SendHeartbeat": "yes"}), "PropertyValueTypeError"),
+        (json!({"HeartbeatIntervalMinutes": "1"}), "PropertyValueTypeError"),
+        (json!({"HeartbeatIntervalMinutes": 0}), "PropertyValueOutOfRange"),
+        (json!({"HeartbeatIntervalMinutes": 65536}), "PropertyValueOutOfRange"),
     ] {
         let mut body = full.clone();
         body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
@@ -750,6 +754,43 @@ fn a_subscription_is_made_of_what_a_client_asks_for_or_not_at_all() {
         bench.send(Method::Post, SUBSCRIPTIONS, &full).status
     };
     assert_eq!((by("rita", auth::Role::ReadOnly), by("olga", auth::Role::Operator)), (403, 201));
+}
+
+#[test]
+fn heartbeats_are_asked_for_with_a_subscription_and_shown_with_it() {
+    let mut bench = Bench::agreeing();
+    let mut made = |more: Value| {
+        bench.called.clear();
+        let subscription = subscription("sub-1", v1::EventSubscriptionState::Active);
+        let answer = v1::CreateEventSubscriptionResponse { subscription: Some(subscription) };
+        bench.say("rpc.EventService.CreateEventSubscription", &answer);
+        let mut body = json!({"Destination": "https://collector.example/events", "Protocol": "Redfish"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        assert_eq!(bench.send(Method::Post, SUBSCRIPTIONS, &body).status, 201, "{body}");
+        let request = bench.called.pop().unwrap().request;
+        v1::CreateEventSubscriptionRequest::decode(request.as_slice()).unwrap().subscription.unwrap()
+    };
+    let asked = made(json!({}));
+    assert_eq!((asked.send_heartbeat, asked.heartbeat_interval_minutes), (None, 0));
+    let asked = made(json!({
+        "RegistryPrefixes": ["HeartbeatEvent", "ResourceEvent"], "SendHeartbeat": true, "HeartbeatIntervalMinutes": 5,
+    }));
+    assert_eq!((asked.send_heartbeat, asked.heartbeat_interval_minutes), (Some(true), 5));
+    assert_eq!(asked.registry_prefixes, ["HeartbeatEvent", "ResourceEvent"]);
+
+    let mut shown = |send_heartbeat, heartbeat_interval_minutes| {
+        let sent = v1::EventSubscription {
+            send_heartbeat,
+            heartbeat_interval_minutes,
+            ..subscription("sub-1", v1::EventSubscriptionState::Active)
+        };
+        let all = v1::ListEventSubscriptionsResponse { subscriptions: vec![sent], ..Default::default() };
+        bench.say("rpc.EventService.ListEventSubscriptions", &all);
+        let shown = bench.shown(&format!("{SUBSCRIPTIONS}/sub-1"));
+        ["SendHeartbeat", "HeartbeatIntervalMinutes"].map(|name| shown[name].clone())
+    };
+    assert_eq!(shown(Some(true), 5), [json!(true), json!(5)]);
+    assert_eq!(shown(None, 0), [json!(false), json!(60)], "what it is where nobody says");
 }
 
 #[test]
@@ -816,6 +857,12 @@ fn a_subscription_has_events_or_metric_reports_and_filters_of_its_own_kind_only(
             "OriginResources",
         ),
         (reports(json!({"SubordinateResources": true})), "PropertyValueConflict", "SubordinateResources"),
+        (reports(json!({"SendHeartbeat": true})), "PropertyValueConflict", "SendHeartbeat"),
+        (
+            reports(json!({"HeartbeatIntervalMinutes": 5})),
+            "PropertyValueConflict",
+            "HeartbeatIntervalMinutes",
+        ),
         (
             reports(json!({"MetricReportDefinitions": [of("Power")]})),
             "PropertyValueFormatError",
@@ -884,6 +931,10 @@ fn a_subscription_to_metric_reports_shows_what_it_is_for_and_that_cannot_be_chan
         let change = json!({"MetricReportDefinitions": []});
         let refused = bench.send(Method::Patch, &format!("{SUBSCRIPTIONS}/sub-1"), &change);
         assert_eq!((refused.status, said(&refused).as_str()), (400, "PropertyNotWritable"));
+        for change in [json!({"SendHeartbeat": true}), json!({"HeartbeatIntervalMinutes": 5})] {
+            let refused = bench.send(Method::Patch, &format!("{SUBSCRIPTIONS}/sub-1"), &change);
+            assert_eq!((refused.status, said(&refused).as_str()), (400, "PropertyValueConflict"), "{change}");
+        }
         assert!(bench.called.is_empty());
         shown
     };
@@ -891,9 +942,15 @@ fn a_subscription_to_metric_reports_shows_what_it_is_for_and_that_cannot_be_chan
     assert_eq!(some["EventFormatType"], "MetricReport");
     assert_eq!(some["SubscriptionType"], "RedfishEvent");
     assert_eq!(some["MetricReportDefinitions"], json!([{"@odata.id": definition}]));
-    for of_events in
-        ["RegistryPrefixes", "ResourceTypes", "MessageIds", "OriginResources", "SubordinateResources"]
-    {
+    for of_events in [
+        "RegistryPrefixes",
+        "ResourceTypes",
+        "MessageIds",
+        "OriginResources",
+        "SubordinateResources",
+        "SendHeartbeat",
+        "HeartbeatIntervalMinutes",
+    ] {
         assert!(some.get(of_events).is_none(), "{of_events}");
     }
     assert_eq!(show(&[])["MetricReportDefinitions"], json!([]), "all");
@@ -922,6 +979,14 @@ fn a_subscription_is_changed_resumed_and_ended_by_its_owner() {
     );
     assert_eq!(change(json!({"Context": null})), ok("context"));
     assert_eq!(change(json!({"VerifyCertificate": false})), ok("verify_certificate"));
+    assert_eq!(
+        change(json!({"SendHeartbeat": true, "HeartbeatIntervalMinutes": 5})),
+        ok("heartbeat_interval_minutes send_heartbeat")
+    );
+    assert_eq!(
+        change(json!({"HeartbeatIntervalMinutes": 70_000})),
+        (400, "PropertyValueOutOfRange".into(), String::new())
+    );
     assert_eq!(
         change(json!({"Destination": "https://other/"})),
         (400, "PropertyNotWritable".into(), String::new())

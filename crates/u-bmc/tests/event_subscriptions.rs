@@ -1,6 +1,6 @@
 //! Events to a destination elsewhere, through the whole suite: a real receiver has every state change of a power cycle, in order, once, also
-//! across a restart of websrv and while it is dead; over TLS, too, to who is vouched for, and over a crash of all. And metric reports, at their
-//! interval; and who has seen to an event, by each way in and over the death of its keeper.
+//! across a restart of websrv and while it is dead, also in the words of DMTF's registry, with heartbeats; over TLS, too, to who is vouched for, and over a
+//! crash of all. And metric reports, at their interval; and who has seen to an event, by each way in and over the death of its keeper.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -251,6 +251,75 @@ async fn each_state_change_of_a_power_cycle_comes_in_order_once_across_a_restart
     anyhow::ensure!(told["events"][0]["principal"] == "admin", "{told}");
     let ended = suite.admin().send(Method::DELETE, &own, &[], Default::default()).await?;
     anyhow::ensure!(ended.status == 204, "{}", ended.text());
+    drop(receiver);
+    suite.stop().await
+}
+
+#[tokio::test]
+async fn who_asks_for_resource_event_has_a_power_cycle_in_its_words_once_in_order_and_heartbeats() -> Result {
+    let suite = Suite::builder(U_BMC)
+        .set("eventlog.subscriptions.allow_local=true")
+        .set("eventlog.subscriptions.retry_interval_ms=200")
+        .set("eventlog.subscriptions.heartbeat_minute_ms=200")
+        .start()
+        .await?;
+    let service = suite.admin().get("/redfish/v1/EventService").await?.json()?;
+    for prefix in ["ResourceEvent", "HeartbeatEvent"] {
+        let named =
+            service["RegistryPrefixes"].as_array().is_some_and(|all| all.iter().any(|one| one == prefix));
+        anyhow::ensure!(named, "{service}");
+        let file = suite.admin().get(&format!("/redfish/v1/Registries/{prefix}")).await?.json()?;
+        let registry = file["Location"][0]["Uri"].as_str().unwrap_or_default();
+        let registry = suite.admin().get(registry).await?.json()?;
+        anyhow::ensure!(registry["RegistryPrefix"] == prefix, "{registry}");
+    }
+    let receiver = Receiver::start(0, Arc::default())?;
+    let body = json!({
+        "Destination": format!("http://127.0.0.1:{}/events", receiver.port), "Protocol": "Redfish",
+        "RegistryPrefixes": ["ResourceEvent"], "SendHeartbeat": true, "HeartbeatIntervalMinutes": 1,
+    });
+    let made = suite.admin().post(SUBSCRIPTIONS, &body).await?;
+    anyhow::ensure!(made.status == 201, "{}", made.text());
+    let made = made.json()?;
+    anyhow::ensure!(made["SendHeartbeat"] == true && made["HeartbeatIntervalMinutes"] == 1, "{made}");
+
+    reset(&suite, "On").await?;
+    powered(&suite, "On").await?;
+    reset(&suite, "ForceOff").await?;
+    powered(&suite, "Off").await?;
+    let beat = "HeartbeatEvent.1.1.RedfishServiceFunctional";
+    let of_system = || -> Vec<Value> {
+        let is_of_it =
+            |event: &Value| event["OriginOfCondition"]["@odata.id"] == "/redfish/v1/Systems/system";
+        receiver.all().into_iter().filter(is_of_it).collect()
+    };
+    let cycle = ["PoweringOn", "PoweredOn", "PoweringOff", "PoweredOff"];
+    let wanted = cycle.map(|what| format!("ResourceEvent.1.4.Resource{what}"));
+    eventually("all of the cycle has come", WITHIN, async || Ok(of_system().len() >= wanted.len())).await?;
+    let before = receiver.all().iter().filter(|event| event["MessageId"] == beat).count();
+    // After two more whatever was on its way before is there.
+    eventually("heartbeats come", WITHIN, async || {
+        Ok(receiver.all().iter().filter(|event| event["MessageId"] == beat).count() >= before + 2)
+    })
+    .await?;
+    let told = of_system();
+    let ids: Vec<&str> = told.iter().map(|event| event["MessageId"].as_str().unwrap_or_default()).collect();
+    anyhow::ensure!(ids == wanted, "{told:?}");
+    for event in &told {
+        anyhow::ensure!(
+            event["MessageArgs"] == json!(["system"]) && event["MessageSeverity"] == "OK",
+            "{event}"
+        );
+    }
+    let all = receiver.all();
+    for event in &all {
+        let id = event["MessageId"].as_str().unwrap_or_default();
+        anyhow::ensure!(id == beat || id.starts_with("ResourceEvent.1.4."), "{event}");
+    }
+    let mut ids = receiver.ids();
+    ids.sort();
+    ids.dedup();
+    anyhow::ensure!(ids.len() == all.len(), "something came twice: {all:?}");
     drop(receiver);
     suite.stop().await
 }

@@ -90,6 +90,15 @@ impl Receiver {
         events.map(|event| event["MessageArgs"][1].as_str().expect("a text").to_owned()).collect()
     }
 
+    /// The ids of the heartbeats it has, in the order in which they came.
+    fn beats(&self) -> Vec<String> {
+        let bodies = self.bodies.lock().expect("a lock");
+        let events = bodies.iter().flat_map(|body| body["Events"].as_array().expect("events").clone());
+        let beats =
+            events.filter(|event| event["MessageId"] == "HeartbeatEvent.1.1.RedfishServiceFunctional");
+        beats.map(|event| event["EventId"].as_str().expect("an id").to_owned()).collect()
+    }
+
     /// The metric reports it has, in the order in which they came: what each is of, and the value of its only sensor.
     fn reports(&self) -> Vec<(String, u64)> {
         let bodies = self.bodies.lock().expect("a lock");
@@ -276,6 +285,82 @@ async fn what_happens_is_sent_in_order_once_over_a_restart_and_a_dead_destinatio
     let daemon = bench.daemon().await;
     assert!(bench.list("admin").await.is_empty(), "it does not come back");
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn heartbeats_come_whatever_the_filters_are_over_a_restart_and_a_dead_destination() {
+    // A minute is 20 ms.
+    let settings = serde_json::json!({
+        "allow_local": true, "retry_interval_ms": 20, "heartbeat_minute_ms": 20, "kept_for_administrators": 0,
+    });
+    let bench = Bench::start(settings).await;
+    let daemon = bench.daemon().await;
+    let receiver = Receiver::start(0).await;
+    let wanted = v1::EventSubscription {
+        registry_prefixes: vec!["TaskEvent".into()],
+        send_heartbeat: Some(true),
+        heartbeat_interval_minutes: 3,
+        ..to(receiver.port)
+    };
+    let made = bench.subscribe(wanted, "olga").await.expect("a subscription");
+    assert_eq!((made.send_heartbeat, made.heartbeat_interval_minutes), (Some(true), 3));
+    // One that has not asked for any has none, and what it has comes once.
+    let quiet = Receiver::start(0).await;
+    bench.subscribe(to(quiet.port), "olga").await.expect("a subscription");
+    bench.event("host", "it is on").await;
+    until("some have come", async || receiver.beats().len() >= 3).await;
+    until("the event has come", async || !quiet.messages().is_empty()).await;
+    assert_eq!(quiet.messages(), ["it is on"]);
+    assert!(quiet.beats().is_empty());
+
+    // While it is dead they are tried again, and seen to fail.
+    receiver.answer("503 Later");
+    until("it is refused", async || receiver.refused() > 2).await;
+    let own = async |id: &str| {
+        let all = bench.list("olga").await;
+        all.into_iter().find(|one| one.id == id).expect("it is there")
+    };
+    until("that is seen", async || own(&made.id).await.state() == v1::EventSubscriptionState::Retrying).await;
+    let before = receiver.beats().len();
+    receiver.answer("200 OK");
+    until("they come again", async || receiver.beats().len() > before + 1).await;
+    until("all is well", async || own(&made.id).await.failures == 0).await;
+
+    // What was asked for is kept, and a change of it as well.
+    daemon.stop().await;
+    let before = receiver.beats().len();
+    let daemon = bench.daemon().await;
+    until("they go on", async || receiver.beats().len() > before + 1).await;
+    let change = |send_heartbeat: Option<bool>, heartbeat_interval_minutes: u32| {
+        let id = made.id.clone();
+        let changed =
+            v1::EventSubscription { id, send_heartbeat, heartbeat_interval_minutes, ..Default::default() };
+        v1::UpdateEventSubscriptionRequest { subscription: Some(changed), field_mask: None }
+    };
+    let long = change(None, 65_536);
+    let refused = bench.call(rpc::UPDATE_EVENT_SUBSCRIPTION, &long, "olga").await.expect_err("too long");
+    assert_eq!(refused.code, Code::InvalidArgument);
+    assert_eq!(own(&made.id).await.heartbeat_interval_minutes, 3, "what is refused has no effect");
+    let off = change(Some(false), 7);
+    bench.call(rpc::UPDATE_EVENT_SUBSCRIPTION, &off, "olga").await.expect("changed");
+    daemon.die().await;
+    let daemon = bench.daemon().await;
+    let shown = own(&made.id).await;
+    assert_eq!((shown.send_heartbeat, shown.heartbeat_interval_minutes), (Some(false), 7));
+    let before = receiver.beats().len();
+    let on = change(Some(true), 1);
+    bench.call(rpc::UPDATE_EVENT_SUBSCRIPTION, &on, "olga").await.expect("changed");
+    until("they are sent again", async || receiver.beats().len() > before + 1).await;
+
+    daemon.stop().await;
+    // What is under way when the daemon ends may come later.
+    let came = receiver.bodies.lock().expect("a lock").len();
+    let mut ids = receiver.beats();
+    assert!(ids.len() >= came, "nothing else came: {ids:?}");
+    let count = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "each is another");
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use crate::inventory::{Change, Inventory, Part, Told};
 use crate::parts;
 use crate::scan::{Buses, Item};
 use crate::store::Store;
-use crate::wire;
+use crate::wire::{self, Place};
 
 mod set;
 
@@ -519,7 +519,8 @@ impl Core {
     fn report(&self, changes: &[Change], request_id: &str) {
         for change in changes {
             tracing::info!(asset = change.id, what = change.what.word(), "{}", change.message);
-            self.outbox.event(wire::event(change, request_id));
+            let place = self.inventory().entry(&change.id).map(|entry| Place::of(&entry.part, &self.board));
+            self.outbox.event(wire::event(change, place.unwrap_or_default(), request_id));
         }
     }
 

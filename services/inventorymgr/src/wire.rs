@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use board::Board;
 use schema::v1alpha1 as v1;
 
-use crate::inventory::{Change, ChangeKind, Entry, Inventory, Kind, Source};
+use crate::inventory::{Change, ChangeKind, Entry, Inventory, Kind, Part, Source};
 
 /// A part and what its owner says of it.
 pub(crate) fn asset(inventory: &Inventory, entry: &Entry) -> v1::Asset {
@@ -74,6 +75,28 @@ pub(crate) fn change(change: &Change) -> v1::AssetChange {
         previous_serial_number: change.was_serial.clone(),
         serial_number: change.serial.clone(),
         principal: change.by.clone(),
+        // What the part is and where is for events: [`event`].
+        ..v1::AssetChange::default()
+    }
+}
+
+/// What an event says of the part that has changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    kind: v1::AssetType,
+    host: String,
+    chassis: String,
+}
+
+impl Place {
+    /// Where a part is. What the firmware of a host lists may be anywhere in it, and with several hosts nobody says whose box a part of none is in.
+    pub(crate) fn of(part: &Part, board: &Board) -> Self {
+        let is_in_box = part.source != Source::Smbios && (!part.host.is_empty() || board.hosts.len() == 1);
+        Self {
+            kind: kind(part.kind),
+            host: part.host.clone(),
+            chassis: if is_in_box { board.chassis.id.to_string() } else { String::new() },
+        }
     }
 }
 
@@ -93,8 +116,8 @@ pub(crate) fn kind(kind: Kind) -> v1::AssetType {
     }
 }
 
-/// The event of a change.
-pub(crate) fn event(told: &Change, request_id: &str) -> v1::Event {
+/// The event of a change of the part at this place.
+pub(crate) fn event(told: &Change, place: Place, request_id: &str) -> v1::Event {
     let severity = match told.what {
         ChangeKind::Removed | ChangeKind::Replaced => v1::EventSeverity::Warning,
         ChangeKind::Added | ChangeKind::Changed | ChangeKind::Set => v1::EventSeverity::Info,
@@ -102,7 +125,63 @@ pub(crate) fn event(told: &Change, request_id: &str) -> v1::Event {
     ipc::EventBuilder::new(crate::NAME, "inventory", &told.id, told.what.word())
         .severity(severity)
         .message(told.message.clone())
-        .payload(v1::event::Payload::AssetChange(change(told)))
+        .payload(v1::event::Payload::AssetChange(v1::AssetChange {
+            asset_type: place.kind.into(),
+            host_name: place.host,
+            chassis_name: place.chassis,
+            ..change(told)
+        }))
         .by(told.by.as_deref().unwrap_or_default(), request_id)
         .at(SystemTime::UNIX_EPOCH + Duration::from_millis(told.at_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn an_event_says_where_a_part_is_as_far_as_anybody_knows() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
+        let mut board = Board::load(&file, &[]).unwrap();
+        board.hosts.truncate(1);
+        let (chassis, host) = (board.chassis.id.to_string(), board.hosts[0].id.to_string());
+        let part = |source: Source, host: &str| Part {
+            id: "p1".to_owned(),
+            kind: Kind::Drive,
+            source,
+            host: host.to_owned(),
+            ..Part::default()
+        };
+        let place = |chassis: &str, host: &str| Place {
+            kind: v1::AssetType::Drive,
+            host: host.to_owned(),
+            chassis: chassis.to_owned(),
+        };
+        assert_eq!(Place::of(&part(Source::Nvme, ""), &board), place(&chassis, ""));
+        assert_eq!(Place::of(&part(Source::Nvme, &host), &board), place(&chassis, &host));
+        assert_eq!(Place::of(&part(Source::Smbios, &host), &board), place("", &host));
+        board.hosts.push(board.hosts[0].clone());
+        assert_eq!(Place::of(&part(Source::Nvme, ""), &board), place("", ""), "it may be either's");
+        assert_eq!(Place::of(&part(Source::Nvme, &host), &board), place(&chassis, &host));
+
+        let told = Change {
+            id: "p1".to_owned(),
+            name: "Drive 1".to_owned(),
+            what: ChangeKind::Added,
+            at_ms: 7,
+            message: "Drive 1 added".to_owned(),
+            was_serial: None,
+            serial: None,
+            by: None,
+        };
+        let event = event(&told, Place::of(&part(Source::Nvme, &host), &board), "");
+        let Some(v1::event::Payload::AssetChange(change)) = event.payload else { panic!("no change") };
+        assert_eq!(
+            (change.asset_type(), change.r#type()),
+            (v1::AssetType::Drive, v1::AssetChangeType::Added)
+        );
+        assert_eq!((change.host_name, change.chassis_name), (host, chassis));
+    }
 }

@@ -13,7 +13,7 @@ use crate::rollup::{HEALTH_ROLLUP_PATH, rolled_up};
 use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
-use super::{name, said};
+use super::{condition, name, said};
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Chassis",
@@ -125,36 +125,13 @@ pub(super) fn asset<'w>(world: &'w World, chassis: &str) -> Option<&'w v1::Asset
 }
 
 fn power_state(chassis: &v1::Chassis) -> Option<&'static str> {
-    match (chassis.stale, chassis.status()) {
-        (true, _) => None,
-        (_, v1::ChassisStatus::On | v1::ChassisStatus::Warning | v1::ChassisStatus::Critical) => Some("On"),
-        (_, v1::ChassisStatus::Off) => Some("Off"),
-        (_, v1::ChassisStatus::Transitioning) => match chassis.requested_action() {
-            v1::ChassisAction::On => Some("PoweringOn"),
-            v1::ChassisAction::Off | v1::ChassisAction::EmergencyShutdown => Some("PoweringOff"),
-            _ => None,
-        },
-        _ => None,
-    }
+    if chassis.stale { None } else { condition::chassis_power(chassis.status(), chassis.requested_action()) }
 }
 
 fn chassis_status(chassis: &v1::Chassis) -> Value {
-    match (chassis.stale, chassis.status()) {
-        (true, _) | (_, v1::ChassisStatus::Unspecified | v1::ChassisStatus::Unknown) => {
-            status("UnavailableOffline", None)
-        }
-        (_, v1::ChassisStatus::On) => status("Enabled", Some("OK")),
-        (_, v1::ChassisStatus::Off) => status("StandbyOffline", Some("OK")),
-        (_, v1::ChassisStatus::Transitioning) => match chassis.requested_action() {
-            // As of a system.
-            v1::ChassisAction::Off | v1::ChassisAction::EmergencyShutdown => {
-                status("StandbyOffline", Some("OK"))
-            }
-            _ => status("Starting", Some("OK")),
-        },
-        (_, v1::ChassisStatus::Warning) => status("Enabled", Some("Warning")),
-        (_, v1::ChassisStatus::Critical | v1::ChassisStatus::Failed) => status("Enabled", Some("Critical")),
-    }
+    let known = if chassis.stale { v1::ChassisStatus::Unspecified } else { chassis.status() };
+    let (state, health) = condition::chassis_state(known, chassis.requested_action());
+    status(state, health)
 }
 
 fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {

@@ -17,7 +17,8 @@ use crate::resource::{
 use crate::world::{Call, Need, StreamOpen, World};
 use crate::{Fault, Message};
 
-use super::log::{self, EVENT, EVENT_REGISTRIES, EVENT_TYPES, METRIC_REPORT};
+use super::heartbeat::{HEARTBEAT_MINUTES_DEFAULT, HEARTBEAT_MINUTES_MAX};
+use super::log::{self, EVENT, EVENT_TYPES, METRIC_REPORT, REGISTRY_PREFIXES};
 use super::{name, said, telemetry};
 
 /// Where events are streamed.
@@ -66,6 +67,16 @@ const DEFINITIONS: &str = "MetricReportDefinitions";
 /// Headers of deliveries at most; as the contract has it.
 const HEADERS: Kind = Kind::Headers(8);
 
+/// Whether the destination is sent heartbeats, and how many minutes there are between two.
+const SEND_HEARTBEAT: &str = "SendHeartbeat";
+const HEARTBEAT_INTERVAL: &str = "HeartbeatIntervalMinutes";
+const MINUTES: Kind = Kind::Integer(1, HEARTBEAT_MINUTES_MAX);
+
+/// Minutes between two heartbeats as they were given, or none.
+fn minutes(given: &Given) -> Option<u32> {
+    given.get(HEARTBEAT_INTERVAL).and_then(Value::as_u64).and_then(|minutes| u32::try_from(minutes).ok())
+}
+
 /// Headers as they were given: objects of names with values, or the only one (as gofish writes it).
 fn headers(given: &Given) -> Vec<v1::HttpHeader> {
     let list = given.get("HttpHeaders").map(items).unwrap_or_default();
@@ -107,7 +118,7 @@ pub(super) static SERVICE: Resource = Resource {
             "ServiceEnabled": true,
             "ServerSentEventUri": STREAM,
             "EventFormatTypes": [EVENT, METRIC_REPORT],
-            "RegistryPrefixes": EVENT_REGISTRIES,
+            "RegistryPrefixes": REGISTRY_PREFIXES,
             "ResourceTypes": EVENT_TYPES,
             "SubordinateResourcesSupported": true,
             "ExcludeMessageId": false,
@@ -148,6 +159,8 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new("DeliveryRetryPolicy", POLICY), false),
             (Property::new("VerifyCertificate", Kind::Bool), false),
             (Property::new("HttpHeaders", HEADERS), false),
+            (Property::new(SEND_HEARTBEAT, Kind::Bool), false),
+            (Property::new(HEARTBEAT_INTERVAL, MINUTES), false),
         ],
         call: |world, given| create(world, given).map_err(|message| vec![message]),
         made,
@@ -166,6 +179,8 @@ pub(super) static COLLECTION: Resource = Resource {
         ("retry_policy", "DeliveryRetryPolicy"),
         ("verify_certificate", "VerifyCertificate"),
         ("http_headers", "HttpHeaders"),
+        ("send_heartbeat", SEND_HEARTBEAT),
+        ("heartbeat_interval_minutes", HEARTBEAT_INTERVAL),
     ],
     ..Resource::new(
         "EventService/Subscriptions",
@@ -190,6 +205,9 @@ pub(super) static DESTINATION: Resource = Resource {
             Property::new("DeliveryRetryPolicy", POLICY),
             Property::new("VerifyCertificate", Kind::Bool),
             Property::new("HttpHeaders", HEADERS),
+            // Read-only in DSP0268, and set by clients all the same: OpenBMC lets them.
+            Property::new(SEND_HEARTBEAT, Kind::Bool),
+            Property::new(HEARTBEAT_INTERVAL, MINUTES),
         ],
         apply,
         changes: &[Need::Subscriptions],
@@ -222,7 +240,7 @@ pub(super) static DESTINATION: Resource = Resource {
     }],
     ..Resource::new(
         "EventService/Subscriptions/{}",
-        "EventDestination.v1_10_0.EventDestination",
+        "EventDestination.v1_11_0.EventDestination",
         &entity::EVENT_DESTINATION,
         |world, names| {
             // A stream is known without eventlog.
@@ -284,6 +302,11 @@ fn sent(subscription: &v1::EventSubscription) -> Value {
         "VerifyCertificate": subscription.verify_certificate.unwrap_or(true),
         // What was set is never shown (DSP0268, `EventDestination`).
         "HttpHeaders": [],
+        "SendHeartbeat": (!reports).then_some(subscription.send_heartbeat.unwrap_or(false)),
+        "HeartbeatIntervalMinutes": (!reports).then_some(match subscription.heartbeat_interval_minutes {
+            0 => HEARTBEAT_MINUTES_DEFAULT,
+            minutes => minutes,
+        }),
         "Status": status(state, Some(health)),
     })
 }
@@ -324,6 +347,13 @@ fn format(world: &World, given: &Given) -> Result<(v1::EventFormat, Vec<String>)
     if let Some(property) = OF_EVENTS.iter().find(says) {
         return conflict(property);
     }
+    // They are events, too.
+    if given.bool(SEND_HEARTBEAT) == Some(true) {
+        return conflict(SEND_HEARTBEAT);
+    }
+    if minutes(given).is_some() {
+        return conflict(HEARTBEAT_INTERVAL);
+    }
     let mut found = Vec::with_capacity(definitions.len());
     for given in definitions {
         let uri = given.trim_end_matches('/');
@@ -354,7 +384,7 @@ fn create(world: &World, given: &Given) -> Result<Call, Message> {
     let subscription = v1::EventSubscription {
         destination: given.text("Destination").unwrap_or_default().to_owned(),
         context: given.text("Context").unwrap_or_default().to_owned(),
-        registry_prefixes: listed("RegistryPrefixes", &|prefix| EVENT_REGISTRIES.contains(&prefix))?,
+        registry_prefixes: listed("RegistryPrefixes", &|prefix| REGISTRY_PREFIXES.contains(&prefix))?,
         resource_types: listed("ResourceTypes", &|kind| EVENT_TYPES.contains(&kind))?,
         message_ids: listed("MessageIds", &log::is_sent)?,
         origin_resources: origins(given)?,
@@ -364,6 +394,8 @@ fn create(world: &World, given: &Given) -> Result<Call, Message> {
         http_headers: headers(given),
         format: format.into(),
         metric_report_definitions,
+        send_heartbeat: given.bool(SEND_HEARTBEAT).filter(|_| format == v1::EventFormat::Event),
+        heartbeat_interval_minutes: minutes(given).unwrap_or_default(),
         ..v1::EventSubscription::default()
     };
     let request = v1::CreateEventSubscriptionRequest { subscription: Some(subscription) };
@@ -400,10 +432,16 @@ fn update(id: &str, path: &str, subscription: v1::EventSubscription) -> Call {
 
 fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     let (id, streams) = (name(names, 0), stream(world, names).is_some());
+    let is_of_reports = |own: Option<&v1::EventSubscription>| {
+        own.is_some_and(|own| own.format() == v1::EventFormat::MetricReport)
+    };
+    let reports = !streams && subscription(world, names).is_ok_and(is_of_reports);
     let mut changes = Vec::new();
     let mut change = |property: &'static str, path: &str, subscription: v1::EventSubscription| {
         let call = if streams {
             Err(base::PROPERTY_NOT_WRITABLE.with(&[property]))
+        } else if reports && [SEND_HEARTBEAT, HEARTBEAT_INTERVAL].contains(&property) {
+            Err(base::PROPERTY_VALUE_CONFLICT.with(&[property, "EventFormatType"]))
         } else {
             Ok(update(id, path, subscription))
         };
@@ -434,6 +472,21 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
             "HttpHeaders",
             "http_headers",
             v1::EventSubscription { http_headers, ..v1::EventSubscription::default() },
+        );
+    }
+    // The interval goes first: what is switched on by the same request begins with it.
+    if let Some(heartbeat_interval_minutes) = minutes(given) {
+        change(
+            HEARTBEAT_INTERVAL,
+            "heartbeat_interval_minutes",
+            v1::EventSubscription { heartbeat_interval_minutes, ..v1::EventSubscription::default() },
+        );
+    }
+    if let Some(sends) = given.bool(SEND_HEARTBEAT) {
+        change(
+            SEND_HEARTBEAT,
+            "send_heartbeat",
+            v1::EventSubscription { send_heartbeat: Some(sends), ..v1::EventSubscription::default() },
         );
     }
     changes

@@ -8,11 +8,13 @@ use crate::answer::Answer;
 use crate::filter::{Compared, Filter, Side};
 use crate::message::{
     CERTIFICATE_REFUSED, Content, FANS_AT_FULL_SPEED, KNOWN_TO_HOST_ONLY, NETWORK_ON_TRIAL, Registry,
-    SET_POINT_HELD, Severity, Template, base, task_event,
+    SET_POINT_HELD, Severity, Template, base, heartbeat_event, task_event,
 };
 use crate::query::{Query, QueryError};
 use crate::resource::{link, prune};
 
+use super::origin::{Origin, about};
+use super::resource_event;
 use super::{is_path_name, said, sensors, task_uri, telemetry};
 
 /// Messages that no registry of DMTF's has: what the event log says, in its own words.
@@ -92,12 +94,13 @@ fn told(event: &v1::Event) -> Message {
     template(event).with(&[&subject(event), &event.message])
 }
 
-/// One message of those that an event is sent as, which is a record of an `Event` (DSP0268).
+/// One of the records of an `Event` (DSP0268) that an event is sent as.
 struct Record<'e> {
     event: &'e v1::Event,
-    message: Message,
-    /// The type and the URI of the resource it is about, if there is one.
-    about: Option<(&'static str, String)>,
+    /// The messages that say it, the best first: it is sent as one of them.
+    words: Vec<Message>,
+    /// The resource it is about, if there is one.
+    about: Option<Origin>,
     /// Where the id of the event goes on, for what is not its first record: ids differ, so that a receiver knows what comes twice.
     suffix: &'static str,
 }
@@ -108,9 +111,15 @@ impl Record<'_> {
         matches!(self.event.payload, Some(v1::event::Payload::Gap(_)))
     }
 
-    /// As a record of an `Event`, at this position in it.
-    fn to_json(&self, at: usize) -> Value {
-        let told = self.message.to_json();
+    /// The first of its messages that this holds for. That events may be missing is told whatever it holds for.
+    fn message(&self, holds: impl Fn(&Self, &Message) -> bool) -> Option<&Message> {
+        let found = self.words.iter().find(|message| holds(self, message));
+        found.or_else(|| self.words.first().filter(|_| self.is_gap()))
+    }
+
+    /// As a record of an `Event` with this message, at this position in it.
+    fn to_json(&self, message: &Message, at: usize) -> Value {
+        let told = message.to_json();
         json!({
             "MemberId": at.to_string(),
             "EventType": "Alert",
@@ -125,16 +134,30 @@ impl Record<'_> {
     }
 }
 
-/// What an event is sent as: a message about the resource it is about and, where a task begins or ends by it, one about the task.
+/// What an event is sent as: a record about the resource it is about and, where a task begins or ends by it, one about the task.
 fn records(event: &v1::Event) -> impl Iterator<Item = Record<'_>> {
-    let first = Record { event, message: told(event), about: about(event), suffix: "" };
+    let (words, about) = words(event);
+    let first = Record { event, words, about, suffix: "" };
     let of_task = task(event).map(|(template, id)| Record {
         event,
-        message: template.with(&[id]),
+        words: vec![template.with(&[id])],
         about: Some(("Task", task_uri(id))),
         suffix: "-task",
     });
     std::iter::once(first).chain(of_task)
+}
+
+/// The messages that say an event, the best first, and the resource it is about. DMTF's message, where there is one, goes before ours, unless ours says
+/// more or is of what is worse.
+fn words(event: &v1::Event) -> (Vec<Message>, Option<Origin>) {
+    let own = told(event);
+    let Some(standard) = resource_event::told(event) else { return (vec![own], about(event)) };
+    let words = if standard.says_all && standard.message.severity() >= own.severity() {
+        vec![standard.message, own]
+    } else {
+        vec![own, standard.message]
+    };
+    (words, standard.about)
 }
 
 /// The task that begins or ends by an event, and the message that says so.
@@ -165,8 +188,8 @@ fn task(event: &v1::Event) -> Option<(&'static Template, &str)> {
     is_path_name(id).then_some((template, id))
 }
 
-/// Events as a subscription is sent them (DSP0266 §12.5): the body, which `id` names among those of its destination. Of each event those messages that its
-/// filters hold for; that events may be missing is told whatever they are.
+/// Events as a subscription is sent them (DSP0266 §12.5): the body, which `id` names among those of its destination. Each event is told once, by the first of
+/// its messages that the filters hold for, and what it says of a task by one more; that events may be missing is told whatever they are.
 #[must_use]
 pub fn event_payload(
     subscription: &v1::EventSubscription,
@@ -174,17 +197,27 @@ pub fn event_payload(
     id: &str,
     context: &str,
 ) -> Value {
-    payload(events, id, context, |record| record.is_gap() || holds(subscription, record))
+    payload(events, id, context, |record, message| holds(subscription, record, message))
 }
 
-fn payload(events: &[v1::Event], id: &str, context: &str, is_wanted: impl Fn(&Record<'_>) -> bool) -> Value {
-    let records = events.iter().flat_map(records).filter(|record| is_wanted(record));
+fn payload(
+    events: &[v1::Event],
+    id: &str,
+    context: &str,
+    holds: impl Fn(&Record<'_>, &Message) -> bool,
+) -> Value {
+    let mut told = Vec::new();
+    for record in events.iter().flat_map(records) {
+        if let Some(message) = record.message(&holds) {
+            told.push(record.to_json(message, told.len()));
+        }
+    }
     let mut value = json!({
         "@odata.type": "#Event.v1_5_0.Event",
         "Id": id,
         "Name": events.first().map(subject),
         "Context": context,
-        "Events": records.enumerate().map(|(at, record)| record.to_json(at)).collect::<Vec<_>>(),
+        "Events": told,
     });
     prune(&mut value, &[]);
     value
@@ -216,68 +249,30 @@ fn is_for_listeners(event: &v1::Event) -> bool {
 /// The domain of records of requests.
 const AUDIT: &str = "audit";
 
-/// The resource an event is about, with its type, if there is one. It was there when that happened: what a log shows later may be gone.
-pub(super) fn about(event: &v1::Event) -> Option<(&'static str, String)> {
-    use v1::event::Payload;
-
-    let below = |kind: &'static str, of: &str, id: &str| {
-        is_path_name(id).then(|| (kind, format!("/redfish/v1/{of}/{id}")))
-    };
-    let sensor = |chassis: &str, id: &str| {
-        (is_path_name(chassis) && is_path_name(id)).then(|| ("Sensor", sensors::uri(chassis, id)))
-    };
-    let component = event.component.as_str();
-    match (event.domain.as_str(), &event.payload) {
-        ("host", _) => below("ComputerSystem", "Systems", component),
-        ("chassis", _) => below("Chassis", "Chassis", component),
-        ("bmc", _) => below("Manager", "Managers", component),
-        ("sensor", Some(Payload::SensorThresholdCrossed(crossed))) => {
-            sensor(&crossed.chassis_name, &crossed.sensor_id)
-        }
-        // A bus and a device, which are in no chassis, are no Sensor, and neither is what has no numbers.
-        ("sensor", Some(Payload::SensorStateChange(change))) if sensors::has_numbers(change.context()) => {
-            sensor(&change.chassis_name, &change.id)
-        }
-        ("telemetry", Some(Payload::TriggerFired(fired))) => {
-            below("Triggers", "TelemetryService/Triggers", &fired.trigger_id)
-        }
-        // The store, which no name of a drive stands for, is no drive.
-        ("media", Some(Payload::MediaChange(change))) => {
-            below("VirtualMedia", "Managers/bmc/VirtualMedia", &change.slot_name)
-        }
-        ("media", Some(Payload::TaskChange(_))) => {
-            below("VirtualMedia", "Managers/bmc/VirtualMedia", component)
-        }
-        ("user", Some(Payload::UserChange(change)))
-            if !matches!(change.kind(), v1::UserChangeKind::Deleted | v1::UserChangeKind::Unreadable) =>
-        {
-            below("ManagerAccount", "AccountService/Accounts", &change.username)
-        }
-        // What all accounts are held to.
-        ("user", None) if component == "policy" => {
-            Some(("AccountService", "/redfish/v1/AccountService".to_owned()))
-        }
-        ("role", _) if event.what != "deleted" => below("Role", "AccountService/Roles", component),
-        _ => None,
-    }
-}
-
 /// The types of the resources that events are about.
 pub const EVENT_TYPES: &[&str] = &[
     "AccountService",
     "Chassis",
     "ComputerSystem",
+    "Drive",
     "Manager",
     "ManagerAccount",
+    "Memory",
+    "Processor",
     "Role",
     "Sensor",
+    "Session",
     "Task",
     "Triggers",
     "VirtualMedia",
 ];
 
 /// The registries whose messages events are sent as.
-pub const EVENT_REGISTRIES: &[&str] = &["UBmc", "TaskEvent"];
+pub const EVENT_REGISTRIES: &[&str] = &["UBmc", "ResourceEvent", "TaskEvent"];
+
+/// The registries that a subscription may name: those of events, and that of heartbeats, which are sent whatever the filters are. Who names that alone is
+/// sent nothing else, but that events may be missing.
+pub const REGISTRY_PREFIXES: &[&str] = &["UBmc", "ResourceEvent", "TaskEvent", "HeartbeatEvent"];
 
 /// The registry and the key of a message's id, whatever the version between them: `UBmc.1.0.EventOK`, or `UBmc.EventOK`.
 fn key(id: &str) -> Option<(&str, &str)> {
@@ -285,7 +280,7 @@ fn key(id: &str) -> Option<(&str, &str)> {
     Some((registry, rest.rsplit('.').next()?))
 }
 
-/// The messages that events are sent as.
+/// The messages that events are sent as, beside those of [`resource_event::SENT`].
 static SENT: [&Template; 7] = [
     &EVENT_OK,
     &EVENT_WARNING,
@@ -296,11 +291,17 @@ static SENT: [&Template; 7] = [
     &task_event::TASK_CANCELLED,
 ];
 
-/// Whether a message of that id is ever sent as an event.
+/// All messages that events are sent as.
+fn sent() -> impl Iterator<Item = &'static Template> {
+    SENT.iter().chain(resource_event::SENT).copied()
+}
+
+/// Whether a message of that id is ever sent to a subscription, as an event or as a heartbeat.
 #[must_use]
 pub fn is_sent(message_id: &str) -> bool {
     let wanted = key(message_id);
-    wanted.is_some() && SENT.iter().any(|template| key(template.id) == wanted)
+    let beats = &heartbeat_event::REDFISH_SERVICE_FUNCTIONAL;
+    wanted.is_some() && sent().chain([beats]).any(|template| key(template.id) == wanted)
 }
 
 /// How bad the events are that are told by the message of that id of ours; none when none are.
@@ -319,12 +320,14 @@ pub(super) fn severity_of(message_id: &str) -> Option<v1::EventSeverity> {
 #[must_use]
 pub fn selects(subscription: &v1::EventSubscription, event: &v1::Event) -> bool {
     let of_events = is_for_listeners(event) && subscription.format() != v1::EventFormat::MetricReport;
-    of_events && records(event).any(|record| holds(subscription, &record))
+    of_events
+        && records(event)
+            .any(|record| record.words.iter().any(|message| holds(subscription, &record, message)))
 }
 
-/// Whether all filters of a subscription hold for a message.
-fn holds(subscription: &v1::EventSubscription, record: &Record<'_>) -> bool {
-    let id = key(record.message.id());
+/// Whether all filters of a subscription hold for a record with this message.
+fn holds(subscription: &v1::EventSubscription, record: &Record<'_>, message: &Message) -> bool {
+    let id = key(message.id());
     let about = record.about.as_ref();
     let any = |list: &[String], holds: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(holds);
     let of_origin = |wanted: &String| {
@@ -392,18 +395,20 @@ impl StreamFilter {
     /// Whether an event is shown, by one of its messages at least.
     #[must_use]
     pub fn selects(&self, event: &v1::Event) -> bool {
-        is_for_listeners(event) && records(event).any(|record| self.holds(&record))
+        is_for_listeners(event)
+            && records(event).any(|record| record.words.iter().any(|message| self.holds(&record, message)))
     }
 
-    /// An event as a stream sends it: the body, with `id` and those of its messages that the filter holds for.
+    /// An event as a stream sends it: the body, with `id`, told once by the first of its messages that the filter holds for, and what it says of a task by
+    /// one more.
     #[must_use]
     pub fn payload(&self, event: &v1::Event, id: &str, context: &str) -> Value {
-        payload(std::slice::from_ref(event), id, context, |record| record.is_gap() || self.holds(record))
+        payload(std::slice::from_ref(event), id, context, |record, message| self.holds(record, message))
     }
 
-    fn holds(&self, record: &Record<'_>) -> bool {
+    fn holds(&self, record: &Record<'_>, message: &Message) -> bool {
         let Some(filter) = &self.0 else { return true };
-        let id = record.message.id();
+        let id = message.id();
         let about = record.about.as_ref();
         let mut facts = facts(EVENT);
         facts.extend([
@@ -462,7 +467,7 @@ fn never(compared: &Compared<'_>) -> Option<Message> {
         "EventFormatType" => owned(&FORMATS),
         "RegistryPrefix" => owned(EVENT_REGISTRIES),
         "ResourceType" => owned(EVENT_TYPES),
-        "MessageId" => SENT.iter().map(|template| template.id.to_owned()).collect(),
+        "MessageId" => sent().map(|template| template.id.to_owned()).collect(),
         "MetricReportDefinition" => {
             sensors::KINDS.iter().map(|id| telemetry::report_definition_uri(id)).collect()
         }
@@ -708,7 +713,150 @@ mod tests {
         assert_eq!(told["Events"].as_array().unwrap().len(), 1, "that something is missing is told to all");
         let filter = StreamFilter::of("$filter=RegistryPrefix eq 'TaskEvent'").unwrap();
         assert_eq!(filter.payload(&gap, "9", "")["Events"].as_array().unwrap().len(), 1);
-        assert_eq!(EVENT_REGISTRIES, [REGISTRY.prefix, task_event::REGISTRY.prefix]);
+        let standard = crate::message::resource_event::REGISTRY.prefix;
+        assert_eq!(EVENT_REGISTRIES, [REGISTRY.prefix, standard, task_event::REGISTRY.prefix]);
+        let (last, others) = REGISTRY_PREFIXES.split_last().unwrap();
+        assert_eq!((others, *last), (EVENT_REGISTRIES, heartbeat_event::REGISTRY.prefix));
+        assert!(is_sent("HeartbeatEvent.1.1.RedfishServiceFunctional"));
+    }
+
+    /// A machine that went from one status to another.
+    fn went(severity: v1::EventSeverity, was: v1::HostStatus, is: v1::HostStatus) -> v1::Event {
+        let change = v1::HostStateChange {
+            host_name: "system".into(),
+            previous_status: was.into(),
+            current_status: is.into(),
+            ..v1::HostStateChange::default()
+        };
+        let payload = Some(v1::event::Payload::HostStateChange(change));
+        v1::Event { id: "ev1".into(), message: "system: it went".into(), payload, ..event("host", severity) }
+    }
+
+    #[test]
+    fn an_event_is_sent_once_in_the_first_of_its_words_that_the_filters_hold_for() {
+        use v1::{EventSeverity as E, HostStatus as S};
+
+        let on = went(E::Info, S::Off, S::On);
+        let failed = went(E::Warning, S::On, S::Error);
+        // It says more than that the state is another, and is worse than the registry has it.
+        let lost = went(E::Warning, S::On, S::Off);
+        let test = v1::Event {
+            domain: "log".into(),
+            component: "events".into(),
+            what: "test".into(),
+            ..v1::Event::default()
+        };
+        let (any, ours, standard): (&[&str], &[&str], &[&str]) = (&[], &["UBmc"], &["ResourceEvent"]);
+        let rows: [(&v1::Event, &[&str], &str); 15] = [
+            (&on, any, "ResourceEvent.1.4.ResourcePoweredOn"),
+            (&on, standard, "ResourceEvent.1.4.ResourcePoweredOn"),
+            (&on, &["UBmc", "ResourceEvent"], "ResourceEvent.1.4.ResourcePoweredOn"),
+            (&on, ours, "UBmc.1.0.EventOK"),
+            (&on, &["TaskEvent"], ""),
+            (&on, &["HeartbeatEvent"], ""),
+            (&failed, any, "ResourceEvent.1.4.ResourceStatusChangedCritical"),
+            (&failed, ours, "UBmc.1.0.EventWarning"),
+            (&lost, any, "UBmc.1.0.EventWarning"),
+            (&lost, &["ResourceEvent", "UBmc"], "UBmc.1.0.EventWarning"),
+            (&lost, standard, "ResourceEvent.1.4.ResourcePoweredOff"),
+            (&test, any, "UBmc.1.0.EventOK"),
+            (&test, ours, "UBmc.1.0.EventOK"),
+            (&test, standard, "ResourceEvent.1.4.TestMessage"),
+            (&test, &["TaskEvent"], ""),
+        ];
+        for (event, prefixes, wanted) in rows {
+            let prefixes: Vec<String> = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
+            let filter = prefixes.iter().map(|prefix| format!("RegistryPrefix eq '{prefix}'"));
+            let filter = filter.collect::<Vec<_>>().join(" or ");
+            let subscription = v1::EventSubscription { registry_prefixes: prefixes, ..Default::default() };
+            assert_eq!(selects(&subscription, event), !wanted.is_empty(), "{wanted} {filter}");
+            let sent = event_payload(&subscription, std::slice::from_ref(event), "7", "");
+            let mut all = vec![sent];
+            // No event is a heartbeat, so a stream says that it never shows one.
+            if !filter.contains("HeartbeatEvent") {
+                let query = if filter.is_empty() { filter } else { format!("$filter={filter}") };
+                let filter = StreamFilter::of(&query).unwrap();
+                assert_eq!(filter.selects(event), !wanted.is_empty(), "{wanted} {query}");
+                all.push(filter.payload(event, "7", ""));
+            }
+            for sent in all {
+                let ids = sent["Events"].as_array().unwrap().iter().map(|one| &one["MessageId"]);
+                let ids: Vec<&Value> = ids.collect();
+                assert_eq!(ids, if wanted.is_empty() { vec![] } else { vec![wanted] }, "{sent}");
+            }
+        }
+        // Whichever words it has, it is the same event.
+        let of = |prefix: &str| {
+            let registry_prefixes = vec![prefix.to_owned()];
+            let subscription = v1::EventSubscription { registry_prefixes, ..Default::default() };
+            let sent = event_payload(&subscription, std::slice::from_ref(&on), "7", "");
+            ["EventId", "OriginOfCondition"].map(|name| sent["Events"][0][name].clone())
+        };
+        assert_eq!(of("ResourceEvent"), of("UBmc"));
+        assert_eq!(of("UBmc")[1]["@odata.id"], "/redfish/v1/Systems/system");
+        // A log tells it in our words, with what the event says.
+        let logged = entry(&on, "Event", None, None);
+        assert_eq!(
+            (&logged["MessageId"], &logged["MessageArgs"][1]),
+            (&json!("UBmc.1.0.EventOK"), &json!("system: it went"))
+        );
+    }
+
+    #[test]
+    fn messages_of_the_standard_can_be_asked_for_by_their_ids_and_their_resources() {
+        use v1::{EventSeverity as E, HostStatus as S};
+
+        let on = went(E::Info, S::Transitioning, S::On);
+        let session = v1::Event {
+            domain: "session".into(),
+            component: "s1".into(),
+            what: "created".into(),
+            payload: Some(v1::event::Payload::SessionChange(v1::SessionChange {
+                kind: v1::SessionChangeKind::Created.into(),
+                session_id: "s1".into(),
+                ..v1::SessionChange::default()
+            })),
+            ..v1::Event::default()
+        };
+        let of = |ids: &[&str], kinds: &[&str]| {
+            let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+            let (message_ids, resource_types) = (texts(ids), texts(kinds));
+            assert!(message_ids.iter().all(|id| is_sent(id)), "{ids:?}");
+            assert!(kinds.iter().all(|kind| EVENT_TYPES.contains(kind)), "{kinds:?}");
+            let subscription = v1::EventSubscription { message_ids, resource_types, ..Default::default() };
+            [&on, &session].map(|event| selects(&subscription, event))
+        };
+        // Of any version.
+        assert_eq!(of(&["ResourceEvent.1.0.ResourcePoweredOn"], &[]), [true, false]);
+        assert_eq!(of(&["ResourceEvent.1.4.3.ResourceCreated"], &[]), [false, true]);
+        assert_eq!(of(&["ResourceEvent.1.4.ResourceRemoved"], &[]), [false, false]);
+        assert_eq!(of(&[], &["Session"]), [false, true]);
+        assert_eq!(of(&["ResourceEvent.1.4.ResourceCreated"], &["ComputerSystem"]), [false, false]);
+        assert!(!is_sent("ResourceEvent.1.4.LicenseExpired"), "nothing here has one");
+        let by_id = StreamFilter::of("$filter=MessageId eq 'ResourceEvent.1.4.ResourcePoweredOn'").unwrap();
+        assert!(by_id.selects(&on) && !by_id.selects(&session));
+        assert_eq!(StreamFilter::of("$filter=RegistryPrefix eq 'HeartbeatEvent'").unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn what_is_sent_of_what_was_removed_names_where_it_was() {
+        let change = v1::UserChange {
+            kind: v1::UserChangeKind::Deleted.into(),
+            username: "olga".into(),
+            ..v1::UserChange::default()
+        };
+        let gone = v1::Event {
+            domain: "user".into(),
+            component: "a1".into(),
+            what: "deleted".into(),
+            payload: Some(v1::event::Payload::UserChange(change)),
+            ..v1::Event::default()
+        };
+        assert_eq!(about(&gone), None, "a log has no link to what is gone");
+        let sent = event_payload(&v1::EventSubscription::default(), &[gone], "7", "");
+        assert_eq!(sent["Events"][0]["MessageId"], "ResourceEvent.1.4.ResourceRemoved");
+        let origin = &sent["Events"][0]["OriginOfCondition"]["@odata.id"];
+        assert_eq!(origin, "/redfish/v1/AccountService/Accounts/olga");
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::resource::{
 };
 use crate::world::{Call, Collected, Need, World};
 
+use super::origin::about;
 use super::{log, name, sensors};
 
 /// A log.
@@ -359,7 +360,7 @@ fn entry(world: &World, names: Names<'_>, logs: Logs) -> Result<Option<Value>, F
 
 /// The resource an event is about, if it is there and the caller may see it: since then a sensor, an account or a role may have gone.
 fn origin(world: &World, event: &v1::Event) -> Option<String> {
-    let (kind, uri) = log::about(event)?;
+    let (kind, uri) = about(event)?;
     let id = uri.rsplit('/').next().unwrap_or_default();
     let is_there = match kind {
         "Sensor" => {

@@ -14,7 +14,7 @@ use crate::resource::{
 use crate::world::{Call, World};
 use crate::{Fault, Message};
 
-use super::{name, said, update, virtual_media};
+use super::{condition, name, said, update, virtual_media};
 
 pub(super) static COLLECTION: Resource = Resource::new(
     "Managers",
@@ -105,21 +105,13 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
 }
 
 fn manager_status(controller: &v1::ManagementController, system: Option<&v1::SystemInfo>) -> Value {
-    let state = match controller.status() {
-        v1::ManagementControllerStatus::Ready | v1::ManagementControllerStatus::Disabled => "Enabled",
-        v1::ManagementControllerStatus::NotReady => "Starting",
-        v1::ManagementControllerStatus::Quiesced => "Quiesced",
-        v1::ManagementControllerStatus::Diagnostic => "InTest",
-        v1::ManagementControllerStatus::Error => "Enabled",
-        v1::ManagementControllerStatus::Unspecified => "UnavailableOffline",
-    };
     let health = match system.and_then(|system| system.health.as_ref()).map(v1::Health::status) {
         Some(v1::HealthStatus::Ok) => Some("OK"),
         Some(v1::HealthStatus::Warning) => Some("Warning"),
         Some(v1::HealthStatus::Critical) => Some("Critical"),
         _ => None,
     };
-    status(state, health)
+    status(condition::manager_state(controller.status()), health)
 }
 
 fn is_there(world: &World, names: Names<'_>) -> Result<bool, Fault> {

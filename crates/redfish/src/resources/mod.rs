@@ -9,22 +9,26 @@ mod boot_override;
 mod boot_progress;
 mod certificates;
 mod chassis;
+mod condition;
 mod controls;
 mod defined;
 mod environment;
 mod events;
 mod fans;
+mod heartbeat;
 mod interfaces;
 mod inventory;
 mod log;
 mod log_services;
 mod managers;
+mod origin;
 mod pcie;
 mod ports;
 mod power;
 mod power_supplies;
 mod protocol;
 mod registries;
+mod resource_event;
 mod roles;
 mod root;
 mod schemas;
@@ -46,7 +50,10 @@ use crate::message::{self, Registry};
 use crate::resource::{Action, Names, Resource};
 
 pub use events::{STREAM, STREAM_TYPE};
-pub use log::{EVENT_REGISTRIES, EVENT_TYPES, StreamFilter, event_payload, is_sent, selects};
+pub use heartbeat::{HEARTBEAT_MINUTES_DEFAULT, HEARTBEAT_MINUTES_MAX, heartbeat_payload};
+pub use log::{
+    EVENT_REGISTRIES, EVENT_TYPES, REGISTRY_PREFIXES, StreamFilter, event_payload, is_sent, selects,
+};
 pub(crate) use log_services::COLLECT;
 pub use log_services::{DATA_TYPE, data_at};
 pub(crate) use tasks::{COLLECTING, Outcome, begun as task_begun, monitor_uri, outcome_of};

@@ -159,12 +159,7 @@ pub(super) fn sensor_status(sensor: &v1::Sensor) -> Value {
         v1::SensorQuality::Failed => return status("UnavailableOffline", Some("Critical")),
         v1::SensorQuality::Stale => return status("UnavailableOffline", Some("Warning")),
         v1::SensorQuality::Unavailable => {
-            let state = match sensor.reason() {
-                v1::SensorReason::NotPresent => "Absent",
-                v1::SensorReason::HostOff => "StandbyOffline",
-                _ => "UnavailableOffline",
-            };
-            return status(state, None);
+            return status(state_of(v1::SensorQuality::Unavailable, sensor.reason()), None);
         }
         v1::SensorQuality::Unspecified => return status("UnavailableOffline", None),
     }
@@ -176,6 +171,16 @@ pub(super) fn sensor_status(sensor: &v1::Sensor) -> Value {
         v1::SensorStatus::Disabled => status("Disabled", None),
         v1::SensorStatus::NotPresent => status("Absent", None),
         v1::SensorStatus::Unknown | v1::SensorStatus::Unspecified => status("UnavailableOffline", None),
+    }
+}
+
+/// The state of a sensor whose value is so, for this reason.
+pub(super) fn state_of(quality: v1::SensorQuality, reason: v1::SensorReason) -> &'static str {
+    match (quality, reason) {
+        (v1::SensorQuality::Good, _) => "Enabled",
+        (v1::SensorQuality::Unavailable, v1::SensorReason::NotPresent) => "Absent",
+        (v1::SensorQuality::Unavailable, v1::SensorReason::HostOff) => "StandbyOffline",
+        _ => "UnavailableOffline",
     }
 }
 

@@ -32,7 +32,8 @@ pub(super) static STORAGE: Resource =
         let id = name(names, 0);
         let Some(host) = world.host(id)?.filter(|_| name(names, 1) == ID) else { return Ok(None) };
         let Some(drives) = drives(world, id)?.filter(|drives| !drives.is_empty()) else { return Ok(None) };
-        let links: Vec<Value> = drives.iter().map(|drive| link(&uri(&host.chassis_name, drive))).collect();
+        let links: Vec<Value> =
+            drives.iter().map(|drive| link(&uri(&host.chassis_name, &drive.id))).collect();
         Ok(Some(json!({
             "Name": "Drives of the machine",
             "Drives@odata.count": links.len(),
@@ -48,7 +49,7 @@ pub(super) static DRIVES: Resource = Resource::new(
     |world, names| {
         let id = name(names, 0);
         let drives = of_chassis(world, id)?;
-        Ok(drives.map(|drives| collection("Drives", drives.iter().map(|drive| uri(id, drive)).collect())))
+        Ok(drives.map(|drives| collection("Drives", drives.iter().map(|drive| uri(id, &drive.id)).collect())))
     },
 );
 
@@ -87,8 +88,8 @@ pub(super) static DRIVE: Resource = Resource::new(
 );
 
 /// Where a drive is.
-fn uri(chassis: &str, drive: &v1::Asset) -> String {
-    format!("/redfish/v1/Chassis/{chassis}/Drives/{}", drive.id)
+pub(super) fn uri(chassis: &str, drive: &str) -> String {
+    format!("/redfish/v1/Chassis/{chassis}/Drives/{drive}")
 }
 
 /// The drives of the hosts in a chassis, if there is such a chassis.

@@ -14,7 +14,8 @@ use crate::world::{Call, Need, World};
 use crate::{Fault, Message};
 
 use super::{
-    boot_options, boot_override, boot_progress, chassis, name, pcie, protocol, said, virtual_media, watchdog,
+    boot_options, boot_override, boot_progress, chassis, condition, name, pcie, protocol, said,
+    virtual_media, watchdog,
 };
 
 /// Sessions of one screen at a time (docs/kvm.md).
@@ -226,17 +227,7 @@ fn system_asset<'w>(world: &'w World, host: &v1::Host) -> Option<&'w v1::Asset> 
 }
 
 fn power_state(host: &v1::Host) -> Option<&'static str> {
-    match (host.status(), host.requested_action()) {
-        (v1::HostStatus::Off, _) => Some("Off"),
-        (v1::HostStatus::On | v1::HostStatus::Quiesced | v1::HostStatus::Diagnostic, _) => Some("On"),
-        (v1::HostStatus::Transitioning, v1::HostAction::On) => Some("PoweringOn"),
-        (v1::HostStatus::Transitioning, v1::HostAction::Off | v1::HostAction::ForceOff) => {
-            Some("PoweringOff")
-        }
-        (v1::HostStatus::Transitioning, v1::HostAction::ForceRestart | v1::HostAction::Nmi) => Some("On"),
-        // Off first, then on: which of the two it is now is not told.
-        (v1::HostStatus::Transitioning | v1::HostStatus::Error | v1::HostStatus::Unspecified, _) => None,
-    }
+    condition::host_power(host.status(), host.requested_action())
 }
 
 fn system_status(world: &World, host: &v1::Host) -> Value {
@@ -245,21 +236,9 @@ fn system_status(world: &World, host: &v1::Host) -> Value {
 }
 
 fn own_status(host: &v1::Host) -> Value {
-    match (host.stale, host.status()) {
-        (true, _) | (_, v1::HostStatus::Unspecified) => status("UnavailableOffline", None),
-        (_, v1::HostStatus::Off) => status("StandbyOffline", Some("OK")),
-        (_, v1::HostStatus::On) => status("Enabled", Some("OK")),
-        (_, v1::HostStatus::Transitioning) => match host.requested_action() {
-            // DSP0268 has no word for one that stops: it is as it will be, as OpenBMC has it, and `PowerState` says that it is on its way.
-            v1::HostAction::Off | v1::HostAction::ForceOff => status("StandbyOffline", Some("OK")),
-            // It goes on running.
-            v1::HostAction::Nmi => status("Enabled", Some("OK")),
-            _ => status("Starting", Some("OK")),
-        },
-        (_, v1::HostStatus::Quiesced) => status("Quiesced", Some("OK")),
-        (_, v1::HostStatus::Diagnostic) => status("InTest", Some("OK")),
-        (_, v1::HostStatus::Error) => status("Enabled", Some("Critical")),
-    }
+    let known = if host.stale { v1::HostStatus::Unspecified } else { host.status() };
+    let (state, health) = condition::host_state(known, host.requested_action());
+    status(state, health)
 }
 
 fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {

@@ -161,6 +161,8 @@ pub fn subscription(id: &str, state: v1::EventSubscriptionState) -> v1::EventSub
         http_headers: Vec::new(),
         format: v1::EventFormat::Event.into(),
         metric_report_definitions: Vec::new(),
+        send_heartbeat: None,
+        heartbeat_interval_minutes: 0,
         username: "admin".into(),
         state: state.into(),
         sequence: 7,

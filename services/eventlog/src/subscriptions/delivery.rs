@@ -3,6 +3,7 @@
 //! ```text
 //!  log ──► Read ──► took: what the filters select, and gaps ──► Send ──► sent: the cursor moves, or a pause
 //!  reports that were made ──► made: Queue ──────────────────► Report ──► sent: it leaves the queue, or a pause
+//!  time ──► Heartbeat ──► beat: the next is due after an interval, or a pause
 //! ```
 //!
 //! Events that could not be sent are not kept: they are read anew, so that a dead destination costs no memory. Reports are in no log, and move no cursor: nothing
@@ -14,9 +15,10 @@ use ipc::{EventBuilder, LogEntry};
 use prost::Message as _;
 use redfish::MetricReport;
 use schema::v1alpha1 as v1;
-use units::Mono;
+use units::{Millis, Mono};
 
 use super::attempts::{Attempts, Retry, Verdict};
+use super::heartbeat::Heartbeat;
 use super::queue::Queue;
 
 /// What is to be done next.
@@ -28,9 +30,11 @@ pub(crate) enum Step {
     Send(Batch),
     /// The same, of a subscription to metric reports.
     Report(Arc<MetricReport>),
+    /// That the service works. [`Delivery::beat`] tells what became of it.
+    Heartbeat,
     /// Nothing before then.
     Pause(Mono),
-    /// Nothing until the log has more, or reports were made.
+    /// Nothing until the log has more, reports were made, or a heartbeat is due ([`Delivery::heartbeat_due`]).
     News,
     /// Nothing until it is resumed.
     Rest,
@@ -67,6 +71,10 @@ pub(crate) struct Delivery {
     batch: Option<Batch>,
     /// Of a subscription to metric reports.
     queue: Option<Queue>,
+    /// Of a subscription to events.
+    heartbeat: Heartbeat,
+    /// The last events that were sent were not taken. That a heartbeat is says nothing of them.
+    refuses_events: bool,
     ended: Option<&'static str>,
 }
 
@@ -79,6 +87,8 @@ impl Delivery {
             attempts: Attempts::default(),
             batch: None,
             queue: None,
+            heartbeat: Heartbeat::default(),
+            refuses_events: false,
             ended: None,
         };
         if progress.sequence > last {
@@ -95,6 +105,8 @@ impl Delivery {
             attempts: Attempts::default(),
             batch: None,
             queue: Some(Queue::new(definitions)),
+            heartbeat: Heartbeat::default(),
+            refuses_events: false,
             ended: None,
         }
     }
@@ -116,6 +128,16 @@ impl Delivery {
         self.queue.is_some()
     }
 
+    /// From now on a heartbeat is sent each time this is over; `None`: none. Not of one that sends metric reports.
+    pub(crate) fn set_heartbeat(&mut self, now: Mono, every: Option<Millis>) {
+        self.heartbeat.set(now, every);
+    }
+
+    /// When the next heartbeat is due; `None`: none are sent.
+    pub(crate) fn heartbeat_due(&self) -> Option<Mono> {
+        self.heartbeat.due()
+    }
+
     /// The log is another one, whose newest number is `last`. Not of one that sends metric reports.
     pub(crate) fn begin_anew(&mut self, last: u64) {
         (self.progress.sequence, self.progress.owes_gap) = (last, true);
@@ -133,6 +155,9 @@ impl Delivery {
         if let Some(again) = self.attempts.pause(now) {
             return Step::Pause(again);
         }
+        if self.heartbeat.goes_first(now) {
+            return Step::Heartbeat;
+        }
         if let Some(queue) = &mut self.queue {
             return queue.next().map_or(Step::News, Step::Report);
         }
@@ -143,7 +168,13 @@ impl Delivery {
         if let Some(batch) = &self.batch {
             return Step::Send(batch.clone());
         }
-        if self.progress.sequence < head { Step::Read(self.progress.sequence) } else { Step::News }
+        if self.progress.sequence < head {
+            Step::Read(self.progress.sequence)
+        } else if self.heartbeat.is_due(now) {
+            Step::Heartbeat
+        } else {
+            Step::News
+        }
     }
 
     /// What the log has after the cursor, oldest first; none when it has nothing up to `head`.
@@ -201,6 +232,8 @@ impl Delivery {
         if batch.is_none() && self.queue.is_none() {
             return;
         }
+        self.heartbeat.had_to_wait();
+        self.refuses_events = result.is_err();
         let Err(why) = result else {
             if let Some(batch) = batch {
                 // One that is owed goes before all else.
@@ -212,7 +245,28 @@ impl Delivery {
             self.attempts.taken();
             return;
         };
-        match self.attempts.failed(now, policy, retry, &why) {
+        self.failed(now, policy, retry, &why);
+    }
+
+    /// What became of a heartbeat. It is an attempt like others; one that is taken does not make good events that were not.
+    pub(crate) fn beat(
+        &mut self,
+        now: Mono,
+        policy: v1::EventRetryPolicy,
+        retry: Retry,
+        result: Result<(), String>,
+    ) {
+        self.heartbeat.sent(now, result.is_ok());
+        match result {
+            Ok(()) if self.refuses_events => {}
+            Ok(()) => self.attempts.taken(),
+            Err(why) => self.failed(now, policy, retry, &why),
+        }
+    }
+
+    /// An attempt has failed.
+    fn failed(&mut self, now: Mono, policy: v1::EventRetryPolicy, retry: Retry, why: &str) {
+        match self.attempts.failed(now, policy, retry, why) {
             Verdict::Again => {}
             Verdict::Suspended => {
                 self.progress.suspended = true;
@@ -251,7 +305,6 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::time::SystemTime;
-    use units::Millis;
 
     const RETRY: Retry = Retry { attempts: 2, interval: Millis::new(1000) };
     const FOREVER: v1::EventRetryPolicy = v1::EventRetryPolicy::RetryForever;
@@ -444,6 +497,102 @@ mod tests {
             }
             assert!(matches!(delivery.step(at(20_000), 0), Step::End(_)));
         }
+    }
+
+    const MINUTE: Millis = Millis::from_secs(60);
+
+    /// What it does of itself from `now` until then, with a log of `head` events, to a destination that takes events and heartbeats or not: each request with the
+    /// second of its time.
+    fn requests(
+        delivery: &mut Delivery,
+        (mut now, until): (u64, u64),
+        head: u64,
+        policy: v1::EventRetryPolicy,
+        (takes_events, takes_beats): (bool, bool),
+    ) -> Vec<(u64, &'static str)> {
+        let mut out = Vec::new();
+        let answer = |takes: bool| if takes { Ok(()) } else { Err("refused".to_owned()) };
+        loop {
+            let next = match delivery.step(at(now), head) {
+                Step::Read(after) => {
+                    let found: Vec<LogEntry> = (after + 1..=head).map(|n| entry(n, "host")).collect();
+                    delivery.took(&found, head, |_| true);
+                    continue;
+                }
+                Step::Send(_) => {
+                    out.push((now / 1000, "events"));
+                    delivery.sent(at(now), policy, RETRY, answer(takes_events));
+                    continue;
+                }
+                Step::Heartbeat => {
+                    out.push((now / 1000, "beat"));
+                    delivery.beat(at(now), policy, RETRY, answer(takes_beats));
+                    continue;
+                }
+                Step::Pause(then) => Some(then),
+                Step::News => delivery.heartbeat_due(),
+                Step::Rest | Step::End(_) => None,
+                Step::Report(report) => panic!("{report:?}"),
+            };
+            match next.map(Mono::as_millis).filter(|next| *next <= until) {
+                Some(next) => now = next,
+                None => return out,
+            }
+        }
+    }
+
+    #[test]
+    fn heartbeats_are_sent_on_schedule_beside_the_events() {
+        let mut delivery = fresh(0);
+        delivery.set_heartbeat(at(0), Some(MINUTE));
+        let first = requests(&mut delivery, (0, 130_000), 0, FOREVER, (true, true));
+        assert_eq!(first, [(60, "beat"), (120, "beat")]);
+        let then = requests(&mut delivery, (130_000, 250_000), 2, FOREVER, (true, true));
+        assert_eq!(then, [(130, "events"), (180, "beat"), (240, "beat")]);
+        delivery.set_heartbeat(at(250_000), None);
+        assert!(requests(&mut delivery, (250_000, 900_000), 2, FOREVER, (true, true)).is_empty());
+        assert_eq!(delivery.progress().sequence, 2, "they are in no log");
+        // None without being asked for.
+        assert!(requests(&mut fresh(0), (0, 9_000_000), 0, FOREVER, (true, true)).is_empty());
+    }
+
+    #[test]
+    fn a_destination_that_was_dead_has_one_heartbeat_when_it_is_back() {
+        let mut delivery = fresh(0);
+        delivery.set_heartbeat(at(0), Some(MINUTE));
+        let dead = requests(&mut delivery, (0, 61_500), 0, FOREVER, (false, false));
+        assert_eq!(dead, [(60, "beat"), (61, "beat")], "it is tried again as events are");
+        assert_eq!((delivery.failures(), delivery.error()), (2, "refused"));
+        let back = requests(&mut delivery, (600_000, 661_000), 1, FOREVER, (true, true));
+        assert_eq!(back, [(600, "events"), (600, "beat"), (660, "beat")]);
+        assert_eq!((delivery.failures(), delivery.error()), (0, ""));
+        // One that rests has none, and the first as soon as it is resumed.
+        let dead =
+            requests(&mut delivery, (720_000, 900_000), 1, v1::EventRetryPolicy::Suspend, (false, false));
+        assert_eq!(dead, [(720, "beat"), (721, "beat"), (722, "beat")]);
+        assert!(delivery.progress().suspended);
+        assert!(requests(&mut delivery, (900_000, 990_000), 1, FOREVER, (true, true)).is_empty());
+        delivery.resume();
+        let back = requests(&mut delivery, (990_000, 1_050_000), 1, FOREVER, (true, true));
+        assert_eq!(back, [(990, "beat"), (1050, "beat")]);
+    }
+
+    #[test]
+    fn neither_events_nor_heartbeats_wait_for_what_is_refused_of_the_other() {
+        // Heartbeats are refused: events come, and each policy goes on.
+        let mut delivery = fresh(0);
+        delivery.set_heartbeat(at(0), Some(MINUTE));
+        let all = requests(&mut delivery, (60_000, 60_000), 1, FOREVER, (true, false));
+        assert_eq!(all, [(60, "beat")]);
+        let all = requests(&mut delivery, (61_000, 61_000), 1, FOREVER, (true, false));
+        assert_eq!(all, [(61, "events"), (61, "beat")], "the event went first, and then it was tried again");
+        assert_eq!(delivery.progress().sequence, 1);
+        // Events are refused: the destination has heartbeats, and they do not keep the policy from its end.
+        let mut delivery = fresh(0);
+        delivery.set_heartbeat(at(0), Some(Millis::from_secs(1)));
+        let all = requests(&mut delivery, (0, 9_000), 1, v1::EventRetryPolicy::Terminate, (false, true));
+        assert_eq!(all, [(0, "events"), (1, "beat"), (1, "events"), (2, "beat"), (2, "events")]);
+        assert!(matches!(delivery.step(at(9_000), 1), Step::End(_)));
     }
 
     #[derive(Clone, Debug)]

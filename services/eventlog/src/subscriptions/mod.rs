@@ -12,6 +12,7 @@
 mod accounts;
 mod attempts;
 mod delivery;
+mod heartbeat;
 mod post;
 mod queue;
 mod record;
@@ -60,6 +61,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often metric reports are made: milliseconds at least, and at most.
 const REPORTS: (u64, u64) = (100, 24 * 60 * 60 * 1000);
+/// What a minute of heartbeats lasts at most, milliseconds: a minute.
+const MINUTE_MS: u64 = 60_000;
 /// What a change that is being stored has when the daemon stops.
 const LAST: Duration = Duration::from_millis(300);
 
@@ -84,6 +87,8 @@ pub struct Settings {
     pub retry_interval_ms: u64,
     /// Between two metric reports of one definition of the service's own, milliseconds, 100 to a day.
     pub report_interval_ms: u64,
+    /// What a minute of the interval of heartbeats lasts, milliseconds, 1 to 60000. For tests.
+    pub heartbeat_minute_ms: u64,
 }
 
 impl Default for Settings {
@@ -99,6 +104,7 @@ impl Default for Settings {
             retry_interval_ms: 30_000,
             // Who plots what is reported has a point a minute.
             report_interval_ms: 60_000,
+            heartbeat_minute_ms: MINUTE_MS,
         }
     }
 }
@@ -112,6 +118,12 @@ impl Settings {
     pub(crate) fn report_interval(&self) -> Millis {
         let (least, most) = REPORTS;
         Millis::new(self.report_interval_ms.clamp(least, most))
+    }
+
+    /// Between two heartbeats of a subscription; `None`: it has none.
+    fn heartbeat_interval(&self, record: &Record) -> Option<Millis> {
+        let minute = Millis::new(self.heartbeat_minute_ms.clamp(1, MINUTE_MS));
+        record.heartbeat_minutes().map(|minutes| minute.saturating_mul(minutes.into()))
     }
 
     /// Whether there is a place for one more, of an account that has `own` of the `held` ones.
@@ -468,11 +480,12 @@ impl Owner {
     }
 
     fn begin(&mut self, id: String, record: Record, progress: Progress, last: u64) {
-        let delivery = if record.metric_reports {
+        let mut delivery = if record.metric_reports {
             Delivery::of_reports(&record.user_id, progress, &record.metric_report_definitions)
         } else {
             Delivery::new(&record.user_id, progress, last)
         };
+        delivery.set_heartbeat(self.clock.now(), self.settings.heartbeat_interval(&record));
         let made = delivery.sends_reports().then(|| self.reports.made.subscribe());
         // What was made before it is for others.
         let seen = made.as_ref().map_or(0, |made| made.borrow().last());
@@ -597,6 +610,8 @@ impl Owner {
         }
         if new != old {
             self.store(&subscription.id, Some(&new), Some(&old)).await?;
+            let every = self.settings.heartbeat_interval(&new);
+            lock(&subscription.delivery).set_heartbeat(self.clock.now(), every);
             *lock(&subscription.record) = new;
         }
         if resumed {

@@ -13,10 +13,14 @@ use super::post::Poster;
 /// one of events, and sends none of them.
 const NO_REGISTRY: &str = "MetricReport";
 
-/// Where a subscription sends to, as the request has it.
+/// Where a subscription sends to, as the request has it, and what it says of heartbeats.
 const DESTINATION: &str = "subscription.destination";
+const SEND_HEARTBEAT: &str = "subscription.send_heartbeat";
+const HEARTBEAT_INTERVAL: &str = "subscription.heartbeat_interval_minutes";
 /// What of a subscription may be changed.
-const WRITABLE: &str = "context, retry_policy, verify_certificate, http_headers, state";
+const WRITABLE: &str = "context, retry_policy, verify_certificate, http_headers, send_heartbeat, heartbeat_interval_minutes, state";
+/// What is said of heartbeats where metric reports are sent.
+const NO_HEARTBEAT: &str = "a heartbeat is an event, and metric reports are sent: leave it out";
 
 /// A subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,10 @@ pub(crate) struct Record {
     pub verify_certificate: bool,
     /// Names and values of headers of each delivery.
     pub http_headers: Vec<(String, String)>,
+    /// Heartbeats are sent.
+    pub send_heartbeat: bool,
+    /// Between two of them, minutes; 0 where nobody said.
+    pub heartbeat_interval_minutes: u32,
     /// Of the account that made it.
     pub user_id: String,
     pub username: String,
@@ -76,6 +84,12 @@ impl Record {
                 let why = "it is a filter of events, and no metric report has one: leave it out";
                 bad.add(format!("subscription.{field}"), why);
             }
+            if wanted.send_heartbeat.unwrap_or(false) {
+                bad.add(SEND_HEARTBEAT, NO_HEARTBEAT);
+            }
+            if wanted.heartbeat_interval_minutes != 0 {
+                bad.add(HEARTBEAT_INTERVAL, NO_HEARTBEAT);
+            }
             let definitions = &wanted.metric_report_definitions;
             let is_made = |uri: &str| match events::definition_of_client(uri) {
                 Some(id) => is_defined(id),
@@ -84,7 +98,7 @@ impl Record {
             let why = "no report of that definition is made by itself";
             each(&mut bad, "metric_report_definitions", definitions, is_made, why);
         } else {
-            let (registries, kinds) = (events::EVENT_REGISTRIES, events::EVENT_TYPES);
+            let (registries, kinds) = (events::REGISTRY_PREFIXES, events::EVENT_TYPES);
             let why = format!("no event is of that registry: take {}", registries.join(", "));
             let is_known = |prefix: &str| registries.contains(&prefix);
             each(&mut bad, "registry_prefixes", &wanted.registry_prefixes, is_known, &why);
@@ -100,9 +114,12 @@ impl Record {
             }
         }
         let http_headers = headers(&mut bad, &wanted.http_headers);
+        let heartbeat_interval_minutes = minutes(&mut bad, &wanted);
         bad.check()?;
         Ok(Self {
             http_headers,
+            send_heartbeat: wanted.send_heartbeat.unwrap_or(false),
+            heartbeat_interval_minutes,
             retry_policy: policy(wanted.retry_policy()).into(),
             verify_certificate: wanted.verify_certificate.unwrap_or(true),
             destination: wanted.destination,
@@ -139,6 +156,8 @@ impl Record {
                 ("retry_policy", wanted.retry_policy != 0),
                 ("verify_certificate", wanted.verify_certificate.is_some()),
                 ("http_headers", !wanted.http_headers.is_empty()),
+                ("send_heartbeat", wanted.send_heartbeat.is_some()),
+                ("heartbeat_interval_minutes", wanted.heartbeat_interval_minutes != 0),
                 ("state", wanted.state != 0),
             ];
             fields.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name.to_owned()).collect()
@@ -152,6 +171,14 @@ impl Record {
                 "retry_policy" => record.retry_policy = policy(wanted.retry_policy()).into(),
                 "verify_certificate" => record.verify_certificate = wanted.verify_certificate.unwrap_or(true),
                 "http_headers" => record.http_headers = headers(&mut bad, &wanted.http_headers),
+                "send_heartbeat" if self.metric_reports => bad.add(SEND_HEARTBEAT, NO_HEARTBEAT),
+                "send_heartbeat" => record.send_heartbeat = wanted.send_heartbeat.unwrap_or(false),
+                "heartbeat_interval_minutes" if self.metric_reports => {
+                    bad.add(HEARTBEAT_INTERVAL, NO_HEARTBEAT);
+                }
+                "heartbeat_interval_minutes" => {
+                    record.heartbeat_interval_minutes = minutes(&mut bad, wanted);
+                }
                 "state" if wanted.state() == v1::EventSubscriptionState::Active => resumed = true,
                 "state" => bad.add("subscription.state", "it can only become ACTIVE"),
                 other => bad.add_path(format!("{other} cannot be written; writable: {WRITABLE}")),
@@ -163,6 +190,18 @@ impl Record {
 
     pub(crate) fn policy(&self) -> v1::EventRetryPolicy {
         policy(v1::EventRetryPolicy::try_from(self.retry_policy).unwrap_or_default())
+    }
+
+    /// Minutes between two heartbeats; `None`: none are sent.
+    pub(crate) fn heartbeat_minutes(&self) -> Option<u32> {
+        (self.send_heartbeat && !self.metric_reports).then(|| self.interval_minutes())
+    }
+
+    fn interval_minutes(&self) -> u32 {
+        match self.heartbeat_interval_minutes {
+            0 => events::HEARTBEAT_MINUTES_DEFAULT,
+            minutes => minutes,
+        }
     }
 
     /// Makes whole what another release stored, and says whether that is a change. One that knows no metric reports leaves [`NO_REGISTRY`] alone of those when
@@ -211,6 +250,8 @@ impl Record {
             context: self.context.clone(),
             retry_policy: self.retry_policy,
             verify_certificate: Some(self.verify_certificate),
+            send_heartbeat: (!self.metric_reports).then_some(self.send_heartbeat),
+            heartbeat_interval_minutes: if self.metric_reports { 0 } else { self.interval_minutes() },
             username: self.username.clone(),
             state: state.into(),
             sequence: delivery.progress().sequence,
@@ -258,6 +299,15 @@ fn headers(bad: &mut BadFields, wanted: &[v1::HttpHeader]) -> Vec<(String, Strin
         out.push((name.clone(), value.trim().to_owned()));
     }
     out
+}
+
+/// Minutes between two heartbeats as they are stored. The gate has seen to their number; another way in may not.
+fn minutes(bad: &mut BadFields, wanted: &v1::EventSubscription) -> u32 {
+    let minutes = wanted.heartbeat_interval_minutes;
+    if i64::from(minutes) > events::HEARTBEAT_MINUTES_MAX {
+        bad.add(HEARTBEAT_INTERVAL, format!("{} at most", events::HEARTBEAT_MINUTES_MAX));
+    }
+    minutes
 }
 
 /// Notes which items of a list of the subscription cannot be.
@@ -314,7 +364,7 @@ mod tests {
                 |w| w.registry_prefixes = ["UBmc", "Base", "X"].map(str::to_owned).to_vec(),
                 &["registry_prefixes[1]", "registry_prefixes[2]"],
             ),
-            (|w| w.resource_types = vec!["Drive".into()], &["resource_types[0]"]),
+            (|w| w.resource_types = vec!["Fan".into()], &["resource_types[0]"]),
             (|w| w.message_ids = vec!["UBmc.1.0.Nope".into()], &["message_ids[0]"]),
             (|w| w.origin_resources = vec!["http://x/".into()], &["origin_resources[0]"]),
             (
@@ -324,7 +374,7 @@ mod tests {
             (
                 |w| {
                     w.destination = "https://ann:hush@192.0.2.1/".into();
-                    w.resource_types = vec!["Drive".into()];
+                    w.resource_types = vec!["Fan".into()];
                     w.metric_report_definitions = vec!["/redfish/v1".into()];
                     w.http_headers = vec![v1::HttpHeader { name: "Host".into(), value: "hush\n".into() }];
                 },
@@ -391,6 +441,11 @@ mod tests {
                 "origin_resources",
             ),
             (v1::EventSubscription { subordinate_resources: true, ..reports() }, "subordinate_resources"),
+            (v1::EventSubscription { send_heartbeat: Some(true), ..reports() }, "send_heartbeat"),
+            (
+                v1::EventSubscription { heartbeat_interval_minutes: 5, ..reports() },
+                "heartbeat_interval_minutes",
+            ),
         ] {
             let fields = made(wanted).unwrap_err().fields();
             assert_eq!(fields.len(), 1, "{fields:?}");
@@ -494,6 +549,52 @@ mod tests {
         assert_eq!(changed.http_headers, [("Y".to_owned(), "2".to_owned())]);
         let (cleared, _) = record.changed(&wanted(), Some(&["http_headers".to_owned()])).unwrap();
         assert!(cleared.http_headers.is_empty());
+    }
+
+    #[test]
+    fn heartbeats_are_asked_for_changed_and_kept() {
+        let shown = |record: &Record| {
+            let shown = record.shown("sub-1", &Delivery::new("u1", Progress::default(), 0));
+            (shown.send_heartbeat, shown.heartbeat_interval_minutes)
+        };
+        let none = made(wanted()).unwrap();
+        assert_eq!((none.heartbeat_minutes(), shown(&none)), (None, (Some(false), 60)));
+        let asked = v1::EventSubscription { send_heartbeat: Some(true), ..wanted() };
+        let hourly = made(asked).unwrap();
+        assert_eq!((hourly.heartbeat_minutes(), shown(&hourly)), (Some(60), (Some(true), 60)));
+        // Without a mask what is set is changed, and the other stays.
+        let five = v1::EventSubscription { heartbeat_interval_minutes: 5, ..Default::default() };
+        let (often, resumed) = hourly.changed(&five, None).unwrap();
+        assert_eq!((often.heartbeat_minutes(), resumed), (Some(5), false));
+        let off = v1::EventSubscription { send_heartbeat: Some(false), ..Default::default() };
+        let (off, _) = often.changed(&off, None).unwrap();
+        assert_eq!((off.heartbeat_minutes(), shown(&off)), (None, (Some(false), 5)));
+        let again = v1::EventSubscription { send_heartbeat: Some(true), ..Default::default() };
+        assert_eq!(off.changed(&again, None).unwrap().0.heartbeat_minutes(), Some(5));
+        // With one what is not given is as if it had never been.
+        let paths = ["heartbeat_interval_minutes".to_owned()];
+        let (reset, _) = often.changed(&wanted(), Some(&paths)).unwrap();
+        assert_eq!(reset.heartbeat_minutes(), Some(60));
+        let stored: Record = serde_json::from_str(&serde_json::to_string(&often).unwrap()).unwrap();
+        assert_eq!(stored, often);
+        let old: Record = serde_json::from_str(r#"{"destination":"https://192.0.2.1/"}"#).unwrap();
+        assert_eq!(old.heartbeat_minutes(), None, "of the release before");
+
+        let long = v1::EventSubscription { heartbeat_interval_minutes: 65_536, ..wanted() };
+        let longest = v1::EventSubscription { heartbeat_interval_minutes: 65_535, ..wanted() };
+        assert!(made(longest).is_ok());
+        for refused in [made(long.clone()).unwrap_err(), none.changed(&long, None).unwrap_err()] {
+            assert_eq!(refused.fields().len(), 1, "{refused}");
+            assert_eq!(refused.fields()[0].0, HEARTBEAT_INTERVAL);
+        }
+        let reports = v1::EventSubscription { format: v1::EventFormat::MetricReport.into(), ..wanted() };
+        let reports = made(reports).unwrap();
+        let of_reports = reports.shown("sub-1", &Delivery::of_reports("u1", Progress::default(), &[]));
+        assert_eq!((of_reports.send_heartbeat, of_reports.heartbeat_interval_minutes), (None, 0));
+        for (change, field) in [(&again, SEND_HEARTBEAT), (&five, HEARTBEAT_INTERVAL)] {
+            let fields = reports.changed(change, None).unwrap_err().fields();
+            assert_eq!((fields.len(), fields[0].0.as_str()), (1, field));
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Sends what one subscription asks for: reads the log, or takes the metric reports that were made, and posts.
+//! Sends what one subscription asks for: reads the log, or takes the metric reports that were made, and posts; and heartbeats when they are due.
 
 use std::sync::Arc;
 
@@ -74,8 +74,11 @@ impl Runner {
                 Step::Rest => self.subscription.wake.notified().await,
                 Step::News => {
                     let is_of_log = self.made.is_none();
+                    // Until the log's end is known one that is due waits for that.
+                    let due = lock(&self.subscription.delivery).heartbeat_due().filter(|_| known);
                     tokio::select! {
                         () = self.subscription.wake.notified() => {}
+                        () = self.clock.sleep_until(due) => {}
                         () = more_reports(&mut self.made) => {}
                         changed = news.changed(), if is_of_log => if changed.is_err() { return "the daemon stops" },
                     }
@@ -107,6 +110,13 @@ impl Runner {
                     drop(batch);
                     self.send(&record, &body).await;
                 }
+                Step::Heartbeat => {
+                    let record = lock(&self.subscription.record).clone();
+                    let body = redfish::resources::heartbeat_payload(self.clock.wall(), &record.context);
+                    let result = self.post(&record, &body.to_string()).await;
+                    let (now, mut delivery) = (self.clock.now(), lock(&self.subscription.delivery));
+                    delivery.beat(now, record.policy(), self.retry, result);
+                }
                 Step::Report(report) => {
                     let record = lock(&self.subscription.record).clone();
                     let body = report.text(&record.context);
@@ -117,8 +127,14 @@ impl Runner {
         }
     }
 
-    /// Posts a body, and tells the delivery what became of it.
+    /// Posts events or a report, and tells the delivery what became of it.
     async fn send(&self, record: &Record, body: &str) {
+        let result = self.post(record, body).await;
+        lock(&self.subscription.delivery).sent(self.clock.now(), record.policy(), self.retry, result);
+    }
+
+    /// Posts a body.
+    async fn post(&self, record: &Record, body: &str) -> Result<(), String> {
         let result = match &self.to {
             Ok(to) => {
                 self.poster.post(to, record.verify_certificate, &record.http_headers, body.as_bytes()).await
@@ -128,7 +144,7 @@ impl Runner {
         if let Err(why) = &result {
             tracing::debug!(subscription = self.subscription.id, why, "cannot send to subscriber");
         }
-        lock(&self.subscription.delivery).sent(self.clock.now(), record.policy(), self.retry, result);
+        result
     }
 }
 
