@@ -33,13 +33,18 @@ impl Machine {
     }
 
     /// Checks the list that a change gives an account. One that it is shown already chooses nothing, unless it is to be taken strictly: what its role cannot use
-    /// stays as it was.
+    /// stays as it was. What is strict from now on and has no list is for what it is shown to be for.
     ///
     /// # Errors
     /// As [`Self::check_types`].
     pub(super) fn choose_types(&self, account: &Account, patch: &mut AccountPatch) -> Result<(), Status> {
-        let Some(types) = patch.types else { return Ok(()) };
         let role = patch.role.as_ref().unwrap_or(&account.role);
+        let Some(types) = patch.types else {
+            if patch.strict_types == Some(true) && account.chosen_types.is_none() {
+                patch.types = Some(account.types().usable_with(self.roles.privileges(role)));
+            }
+            return Ok(());
+        };
         let is_strict = patch.strict_types.unwrap_or(account.strict_types);
         self.check_types(role, types, is_strict)?;
         if !is_strict && *role == account.role && types == self.usable_types(account) {

@@ -137,9 +137,18 @@ fn a_list_that_is_shown_chooses_nothing_and_a_strict_one_is_all_there_is() {
     bench.done(role(NAME, Role::Operator), "admin").unwrap();
     assert_eq!(bench.shown(NAME), (AccountTypes::ALL, false));
     bench.done(role(NAME, Role::ReadOnly), "admin").unwrap();
-    bench.done(strictly(NAME, &looks), "admin").unwrap();
-    bench.done(role(NAME, Role::Operator), "admin").unwrap();
-    assert_eq!(bench.shown(NAME), (AccountTypes::of(&looks), true), "another role adds nothing");
+    // Without a list, and with one.
+    for kinds in [None, Some(&looks[..])] {
+        bench.done(role(NAME, Role::ReadOnly), "admin").unwrap();
+        let types = kinds.map(AccountTypes::of);
+        let patch = AccountPatch { types, strict_types: Some(true), ..AccountPatch::default() };
+        bench.done(update(NAME, patch), "admin").unwrap();
+        bench.done(role(NAME, Role::Operator), "admin").unwrap();
+        assert_eq!(bench.shown(NAME), (AccountTypes::of(&looks), true), "another role adds nothing");
+        let open = AccountPatch { strict_types: Some(false), ..AccountPatch::default() };
+        bench.done(update(NAME, open), "admin").unwrap();
+        bench.done(choose(NAME, &AccountType::ALL), "admin").unwrap();
+    }
 }
 
 #[test]
