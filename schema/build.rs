@@ -164,7 +164,7 @@ fn render_methods(services: &[Service]) -> Result<String> {
                 table,
                 "    MethodInfo {{ service: {:?}, method: {:?}, full_name: {full:?}, path: {:?}, subject: {:?}, owner: {:?}, internal: {}, \
                  privilege: v1alpha1::Privilege::{}, self_field: {:?}, stream: {:?}, resume: {:?}, snapshot: {:?}, server_streaming: {}, \
-                 deadline: ::core::time::Duration::from_millis({}), with_expired_password: {}, unlogged: {}, idempotency: Idempotency::{}, \
+                 deadline: ::core::time::Duration::from_millis({}), with_expired_password: {}, unlogged: {}, account_type: {}, idempotency: Idempotency::{}, \
                  http: &[{http}], origins: &[{origins}], input_name: {:?}, output_name: {:?} }},",
                 service.name,
                 method.name,
@@ -181,6 +181,13 @@ fn render_methods(services: &[Service]) -> Result<String> {
                 method.deadline_ms,
                 method.with_expired_password,
                 method.unlogged,
+                method.account_type.as_deref().map_or_else(
+                    || "None".to_owned(),
+                    |kind| format!(
+                        "Some(v1alpha1::AccountType::{})",
+                        camel(kind.trim_start_matches("ACCOUNT_TYPE_"))
+                    ),
+                ),
                 method.idempotency,
                 format!("{PACKAGE}.{}", method.input),
                 format!("{PACKAGE}.{}", method.output),

@@ -44,6 +44,8 @@ pub(crate) struct Method {
     pub(crate) deadline_ms: u32,
     pub(crate) with_expired_password: bool,
     pub(crate) unlogged: bool,
+    /// Name of the type its callers' accounts have to be of; without one it has none of its own.
+    pub(crate) account_type: Option<String>,
     pub(crate) idempotency: &'static str,
     pub(crate) http: Vec<Binding>,
     pub(crate) origins: Vec<(String, String)>,
@@ -146,6 +148,21 @@ fn method_of(pool: &DescriptorPool, file: &str, internal: bool, method: &MethodD
     let with_expired_password =
         extension(pool, &options, "with_expired_password").and_then(|v| v.as_bool()).unwrap_or_default();
     let unlogged = extension(pool, &options, "unlogged").and_then(|v| v.as_bool()).unwrap_or_default();
+    let account_type = match extension(pool, &options, "account_type").and_then(|v| v.as_enum_number()) {
+        Some(number) if number != 0 => {
+            let known = pool.get_enum_by_name(&format!("{PACKAGE}.AccountType"));
+            let value = known.and_then(|e| e.get_value(number)).map(|value| value.name().to_owned());
+            Some(value.ok_or_else(|| format!("{at}: `option (account_type)` is none that there is"))?)
+        }
+        _ => None,
+    };
+    // Who may not be refused for a lack of rights, or only asks for the own account, is of no type.
+    if account_type.is_some() && (self_field.is_some() || privilege == "PRIVILEGE_NONE") {
+        return Err(format!(
+            "{at}: `option (account_type)` is for methods with a privilege and without `self_field`"
+        )
+        .into());
+    }
     let idempotency =
         match method.method_descriptor_proto().options.as_ref().and_then(|o| o.idempotency_level) {
             Some(1) => "NoSideEffects",
@@ -190,6 +207,7 @@ fn method_of(pool: &DescriptorPool, file: &str, internal: bool, method: &MethodD
         deadline_ms: if deadline_ms == 0 { DEFAULT_DEADLINE_MS } else { deadline_ms },
         with_expired_password,
         unlogged,
+        account_type,
         idempotency,
         http,
         origins,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prost_reflect::MessageDescriptor;
 
-use crate::v1alpha1::Privilege;
+use crate::v1alpha1::{AccountType, Privilege};
 
 /// One method of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct MethodInfo {
     pub with_expired_password: bool,
     /// A call that goes well leaves no line in the log.
     pub unlogged: bool,
+    /// What the caller's account has to be for; `None` for what is for accounts of Redfish and of the Web UI.
+    pub account_type: Option<AccountType>,
     /// What happens when it is called twice.
     pub idempotency: Idempotency,
     /// REST bindings, the main one first; none for internal methods.

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use schema::v1alpha1::{
-    ChangePasswordRequest, CreateSessionRequest, CreateSessionResponse, CreateUserRequest, GetHostRequest,
-    Host, HostStatus, Privilege, ResetPasswordRequest, ResetPasswordResponse, UpdateUserRequest,
-    VerifyPasswordRequest, VerifyTokenRequest,
+    AccountType, ChangePasswordRequest, CreateSessionRequest, CreateSessionResponse, CreateUserRequest,
+    GetHostRequest, Host, HostStatus, Privilege, ResetPasswordRequest, ResetPasswordResponse,
+    UpdateUserRequest, VerifyPasswordRequest, VerifyTokenRequest,
 };
 use schema::{FieldOrigin, Idempotency};
 
@@ -32,6 +32,15 @@ fn the_table_says_what_the_contract_says() {
 
     let own = schema::rpc::user_service::CHANGE_PASSWORD.info;
     assert_eq!((own.self_field, own.with_expired_password), (Some("id"), true));
+
+    let open = schema::rpc::console_service::OPEN_CONSOLE.info;
+    assert_eq!((open.account_type, get.account_type), (Some(AccountType::HostConsole), None));
+    for method in schema::methods().iter().filter(|method| method.account_type.is_some()) {
+        let is_plain = method.privilege != Privilege::None && method.self_field.is_none() && !method.internal;
+        assert!(is_plain, "{}", method.full_name);
+        // What only tells what there is stays open.
+        assert_ne!(method.privilege, Privilege::Login, "{}", method.full_name);
+    }
 
     let watch = schema::method("schema.v1alpha1.EventService.WatchEvents").unwrap();
     assert_eq!((watch.server_streaming, watch.stream), (true, Some("event.{domain}.{component}.{what}")));

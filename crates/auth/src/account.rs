@@ -9,6 +9,7 @@ use std::fmt;
 
 use data_encoding::HEXLOWER;
 
+use crate::account_type::{AccountType, AccountTypes};
 use crate::hash::PasswordHash;
 use crate::role::Role;
 use crate::roles::RoleName;
@@ -134,6 +135,10 @@ pub struct Account {
     pub ipmi_secret: Option<Vec<u8>>,
     /// Its number as a user of IPMI, while [`Self::ipmi`] is: one of [`IPMI_USERS`], and of no other account.
     pub ipmi_user: Option<u8>,
+    /// What it may be used for beside IPMI, which is [`Self::ipmi`]; `None` when nobody has chosen: everything.
+    pub chosen_types: Option<AccountTypes>,
+    /// It is for what was chosen and nothing else.
+    pub strict_types: bool,
     /// From then on it cannot log in.
     pub expires_at: Option<UnixMillis>,
     /// Sessions of another epoch are void.
@@ -153,6 +158,12 @@ impl Account {
         self.enabled && self.expires_at.is_none_or(|end| wall < end)
     }
 
+    /// What it may be used for, as far as its role can.
+    #[must_use]
+    pub fn types(&self) -> AccountTypes {
+        self.chosen_types.unwrap_or(AccountTypes::ALL).set(AccountType::Ipmi, self.ipmi)
+    }
+
     /// Gives it a new password. Of those before, the last `history` are kept; which sessions that ends the caller says.
     fn set_password(&mut self, hash: PasswordHash, change_required: bool, history: usize, wall: UnixMillis) {
         self.former.insert(0, std::mem::replace(&mut self.hash, hash));
@@ -165,9 +176,12 @@ impl Account {
         self.updated_at = wall.max(self.updated_at);
     }
 
-    /// Whoever is one for a time only is not counted on.
+    /// Whoever is one for a time only, or without Redfish, is not counted on.
     fn is_active_administrator(&self) -> bool {
-        self.enabled && self.role == Role::Administrator && self.expires_at.is_none()
+        self.enabled
+            && self.role == Role::Administrator
+            && self.expires_at.is_none()
+            && self.types().contains(AccountType::Redfish)
     }
 }
 
@@ -198,6 +212,10 @@ pub struct NewAccount {
     pub ipmi: bool,
     /// The number that it is to have as a user of IPMI; without one the lowest that is free.
     pub ipmi_user: Option<u8>,
+    /// What it may be used for beside IPMI; without a choice everything.
+    pub chosen_types: Option<AccountTypes>,
+    /// Whether it is for what was chosen and nothing else: without a choice for Redfish alone.
+    pub strict_types: bool,
     /// Until when it can log in.
     pub expires_at: Option<UnixMillis>,
 }
@@ -223,6 +241,10 @@ pub struct AccountPatch {
     pub ipmi: Option<bool>,
     /// Another number as a user of IPMI.
     pub ipmi_user: Option<u8>,
+    /// What it may be used for from now on. IPMI is switched on or off by it as well, unless [`Self::ipmi`] says so.
+    pub types: Option<AccountTypes>,
+    /// Whether it is for what was chosen and nothing else.
+    pub strict_types: Option<bool>,
     /// Until when it can log in, `Some(None)` for ever.
     pub expires_at: Option<Option<UnixMillis>>,
 }
@@ -241,7 +263,7 @@ pub enum Refused {
     IdTaken,
     /// Nobody could manage accounts any more.
     #[error(
-        "the last enabled administrator can be neither deleted, disabled, given another role nor made to expire"
+        "the last enabled administrator can be neither deleted, disabled, given another role nor made to expire, and keeps the account type Redfish"
     )]
     LastAdministrator,
     /// IPMI has no room for the name.
@@ -253,6 +275,9 @@ pub enum Refused {
     /// The number of a user of IPMI is another's, none, or wanted for an account that is no user of IPMI.
     #[error("a user of IPMI has a number from 2 to 63 that no other one has, and access over IPMI")]
     IpmiUser,
+    /// Nobody could use it for anything.
+    #[error("an account is for one type of use at least")]
+    NoAccountTypes,
     /// There is no number for one more user of IPMI.
     #[error("there is no number left for another user of IPMI")]
     IpmiFull,
@@ -402,7 +427,7 @@ impl Accounts {
     /// Plans a new account.
     ///
     /// # Errors
-    /// [`Refused::NameTaken`], [`Refused::IdTaken`], [`Refused::Full`].
+    /// [`Refused::NameTaken`], [`Refused::IdTaken`], [`Refused::Full`], [`Refused::NoAccountTypes`], and what IPMI refuses.
     pub fn plan_create(&self, new: NewAccount, wall: UnixMillis) -> Result<Change, Refused> {
         if self.len() >= self.limit {
             return Err(Refused::Full { limit: self.limit });
@@ -421,6 +446,8 @@ impl Accounts {
         self.check_name(&new.name, None)?;
         check_ipmi(new.ipmi, &new.name)?;
         let ipmi_user = self.ipmi_user(new.ipmi, None, None, new.ipmi_user)?;
+        // DSP0268: without a list it is for Redfish, and the service may add to that unless it is strict.
+        let of_redfish = || new.strict_types.then_some(AccountTypes::of(&[AccountType::Redfish]));
         let account = Account {
             id: new.id,
             name: new.name,
@@ -437,12 +464,20 @@ impl Accounts {
             ipmi: new.ipmi,
             ipmi_secret: None,
             ipmi_user,
+            chosen_types: new
+                .chosen_types
+                .or_else(of_redfish)
+                .map(|types| types.set(AccountType::Ipmi, false)),
+            strict_types: new.strict_types,
             expires_at: new.expires_at,
             epoch: 1,
             created_at: wall,
             updated_at: wall,
             last_login: None,
         };
+        if account.types().is_empty() {
+            return Err(Refused::NoAccountTypes);
+        }
         Ok(Change { effect: Effect::Put(Box::new(account)), ends_sessions: false })
     }
 
@@ -487,11 +522,12 @@ impl Accounts {
         changed
     }
 
-    /// Plans a change of data. A new name, role or enabled flag ends the account's sessions; so does a new demand
-    /// for a password change, since a session must not outlive it unasked.
+    /// Plans a change of data. A new name, role or enabled flag ends the account's sessions, and so does a type that is
+    /// taken away; so does a new demand for a password change, since a session must not outlive it unasked.
     ///
     /// # Errors
-    /// [`Refused::NotFound`], [`Refused::NameTaken`], [`Refused::LastAdministrator`].
+    /// [`Refused::NotFound`], [`Refused::NameTaken`], [`Refused::LastAdministrator`], [`Refused::NoAccountTypes`], and what
+    /// IPMI refuses.
     pub fn plan_update(&self, id: &UserId, patch: AccountPatch, wall: UnixMillis) -> Result<Change, Refused> {
         let old = self.get(id).ok_or(Refused::NotFound)?;
         let mut new = old.clone();
@@ -512,7 +548,15 @@ impl Accounts {
         new.role = patch.role.unwrap_or(new.role);
         new.expires_at = patch.expires_at.unwrap_or(new.expires_at);
         new.password_change_required = patch.password_change_required.unwrap_or(new.password_change_required);
+        if let Some(types) = patch.types {
+            new.chosen_types = Some(types.set(AccountType::Ipmi, false));
+            new.ipmi = types.contains(AccountType::Ipmi);
+        }
+        new.strict_types = patch.strict_types.unwrap_or(new.strict_types);
         new.ipmi = patch.ipmi.unwrap_or(new.ipmi);
+        if new.types().is_empty() && !old.types().is_empty() {
+            return Err(Refused::NoAccountTypes);
+        }
         check_ipmi(new.ipmi, &new.name)?;
         if !new.ipmi {
             new.ipmi_secret = None;
@@ -525,7 +569,7 @@ impl Accounts {
             || new.enabled != old.enabled
             || new.role != old.role
             || !new.is_open(wall) && old.is_open(wall)
-            || (old.ipmi && !new.ipmi)
+            || !new.types().has_all(old.types())
             || (new.password_change_required && !old.password_change_required);
         if new != *old {
             new.updated_at = wall.max(old.updated_at);
@@ -666,6 +710,8 @@ mod tests {
             unclaimed: false,
             ipmi: false,
             ipmi_user: None,
+            chosen_types: None,
+            strict_types: false,
             expires_at: None,
         }
     }
@@ -859,6 +905,67 @@ mod tests {
         }
         assert!(accounts.plan_password(&id(2), hash(2), false, 0, NOW).unwrap().ends_sessions);
         assert!(accounts.plan_delete(&id(2)).unwrap().ends_sessions);
+    }
+
+    #[test]
+    fn an_account_is_for_what_was_chosen_and_without_a_choice_for_all_but_ipmi() {
+        let accounts = store(&[(1, "admin", Role::Administrator), (2, "bob", Role::ReadOnly)]);
+        let all = AccountTypes::ALL.set(AccountType::Ipmi, false);
+        let redfish = AccountTypes::of(&[AccountType::Redfish]);
+        let bob = accounts.get(&id(2)).unwrap();
+        assert_eq!((bob.types(), bob.chosen_types), (all, None));
+        let choose = |types, ipmi| AccountPatch { types: Some(types), ipmi, ..AccountPatch::default() };
+        for (patch, types, ends) in [
+            // A list says whether it is for IPMI as well, and what says so by itself comes first.
+            (choose(all.set(AccountType::Ipmi, true), None), AccountTypes::ALL, false),
+            (choose(all, None), all, false),
+            (choose(redfish, None), redfish, true),
+            (choose(redfish, Some(true)), redfish.set(AccountType::Ipmi, true), true),
+            (
+                choose(AccountTypes::of(&[AccountType::Ipmi]), None),
+                AccountTypes::of(&[AccountType::Ipmi]),
+                true,
+            ),
+        ] {
+            let change = accounts.plan_update(&id(2), patch.clone(), NOW).unwrap();
+            let bob = change.account().unwrap();
+            assert_eq!((bob.types(), change.ends_sessions), (types, ends), "{patch:?}");
+            assert_eq!((bob.ipmi, bob.ipmi_user.is_some()), (types.contains(AccountType::Ipmi), bob.ipmi));
+            assert_eq!(bob.epoch, if ends { 2 } else { 1 });
+        }
+        let made = |new: NewAccount| {
+            accounts.plan_create(new, NOW).map(|change| change.account().map(Account::types).unwrap())
+        };
+        let strict = NewAccount { strict_types: true, ..new(3, "carol", Role::ReadOnly) };
+        assert_eq!(made(strict.clone()), Ok(redfish), "as DSP0268 has it");
+        assert_eq!(made(NewAccount { chosen_types: Some(all), ..strict }), Ok(all));
+        assert_eq!(made(new(3, "carol", Role::ReadOnly)), Ok(all));
+        let none = NewAccount { chosen_types: Some(AccountTypes::NONE), ..new(3, "carol", Role::ReadOnly) };
+        assert_eq!(made(none.clone()), Err(Refused::NoAccountTypes));
+        assert!(made(NewAccount { ipmi: true, ..none }).is_ok());
+    }
+
+    #[test]
+    fn an_account_is_for_something_and_the_last_administrator_for_redfish() {
+        let mut accounts = store(&[(1, "admin", Role::Administrator), (2, "second", Role::Administrator)]);
+        let choose = |kinds: &[AccountType]| AccountPatch {
+            types: Some(AccountTypes::of(kinds)),
+            ..AccountPatch::default()
+        };
+        assert_eq!(accounts.plan_update(&id(2), choose(&[]), NOW), Err(Refused::NoAccountTypes));
+        accounts.apply(accounts.plan_update(&id(2), choose(&[AccountType::Ipmi]), NOW).unwrap());
+        let off = AccountPatch { ipmi: Some(false), ..AccountPatch::default() };
+        assert_eq!(accounts.plan_update(&id(2), off, NOW), Err(Refused::NoAccountTypes));
+        // What is left of it otherwise can be changed: it was stored when IPMI had no number left.
+        accounts.by_id.get_mut(&id(2)).unwrap().ipmi = false;
+        let mail = AccountPatch { email: Some(Some("s@x.example".into())), ..AccountPatch::default() };
+        assert!(accounts.plan_update(&id(2), mail, NOW).is_ok());
+        // Who is not let in to Redfish is not counted on.
+        let without = choose(&[AccountType::WebUi, AccountType::Ipmi]);
+        assert_eq!(accounts.plan_update(&id(1), without.clone(), NOW), Err(Refused::LastAdministrator));
+        assert_eq!(accounts.plan_delete(&id(1)), Err(Refused::LastAdministrator));
+        accounts.apply(accounts.plan_update(&id(2), choose(&[AccountType::Redfish]), NOW).unwrap());
+        assert!(accounts.plan_update(&id(1), without, NOW).is_ok());
     }
 
     #[test]

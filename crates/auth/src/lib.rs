@@ -29,6 +29,7 @@
 )]
 
 pub mod account;
+pub mod account_type;
 pub mod hash;
 pub mod lockout;
 pub mod password;
@@ -42,6 +43,7 @@ mod wall;
 pub use account::{
     Account, AccountPatch, Accounts, Change, IPMI_USERS, NameError, NewAccount, Refused, UserId, UserName,
 };
+pub use account_type::{AccountType, AccountTypes};
 pub use hash::{Cost, HashError, PasswordHash};
 pub use lockout::{
     Address, Failed, Key, KnownAddresses, Lock, LockId, Locked, Lockout, LockoutConfig, Standing,

@@ -2,12 +2,14 @@
 //!
 //! Nothing else decides this: all ways in have the same rules and the same words.
 
+use auth::AccountTypes;
 use ipc::Status;
 use prost_reflect::{DynamicMessage, ReflectMessage as _};
 use schema::MethodInfo;
-use schema::v1alpha1::Privilege;
+use schema::v1alpha1::{AccountType, Privilege};
 
 use crate::field::{field_path, string_at};
+use crate::kinds::types_of;
 
 /// A caller, as authentication found it.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +24,8 @@ pub struct Caller<'a> {
     pub role: &'a str,
     /// Numbers of [`Privilege`].
     pub privileges: &'a [i32],
+    /// What the account may be used for.
+    pub types: AccountTypes,
     /// The password must be changed before anything else.
     pub password_expired: bool,
 }
@@ -54,7 +58,11 @@ pub fn before_request(method: &MethodInfo, caller: &Caller<'_>) -> Result<(), De
         return Err(password_expired());
     }
     let others = method.self_field.is_some() && caller.may(Privilege::ConfigureUsers);
-    if others || caller.may(method.privilege) { Ok(()) } else { Err(missing(method, caller)) }
+    if !others && !caller.may(method.privilege) {
+        return Err(missing(method, caller));
+    }
+    // What is one's own is open whatever the account is for.
+    if method.self_field.is_some() { Ok(()) } else { for_method(method, caller) }
 }
 
 /// All of it. A method on accounts or sessions takes [`Privilege::ConfigureSelf`] for the caller's own and
@@ -80,7 +88,47 @@ pub fn with_request(
     if caller.password_expired {
         return Err(password_expired());
     }
-    if caller.may(Privilege::ConfigureUsers) { Ok(()) } else { Err(missing(method, caller)) }
+    if !caller.may(Privilege::ConfigureUsers) {
+        return Err(missing(method, caller));
+    }
+    for_method(method, caller)
+}
+
+/// Any of these opens what has no type of its own.
+const GENERAL: AccountTypes = AccountTypes::of(&[auth::AccountType::Redfish, auth::AccountType::WebUi]);
+
+/// Whether the caller's account is for this method. What has no type of its own is for accounts of [`GENERAL`]; what everybody who is logged in may read of a
+/// service is for those of the service's types as well, who have to find what they may open.
+fn for_method(method: &MethodInfo, caller: &Caller<'_>) -> Result<(), Denied> {
+    let of = |kind: AccountType| types_of(&[kind.into()]);
+    if let Some(kind) = method.account_type {
+        return for_any(caller.types, of(kind));
+    }
+    let finds = |other: &MethodInfo| {
+        other.service == method.service
+            && other.account_type.is_some_and(|kind| caller.types.has_any(of(kind)))
+    };
+    let general = for_any(caller.types, GENERAL);
+    if general.is_err() && method.privilege == Privilege::Login && schema::methods().iter().any(finds) {
+        return Ok(());
+    }
+    general
+}
+
+/// Whether an account of these types may be used for any of what is wanted.
+///
+/// # Errors
+/// [`Denied`] with the reason `ACCOUNT_TYPE`.
+pub fn for_any(types: AccountTypes, wanted: AccountTypes) -> Result<(), Denied> {
+    if types.has_any(wanted) {
+        return Ok(());
+    }
+    let names: Vec<&str> = wanted.iter().map(auth::AccountType::name).collect();
+    let what = if names.is_empty() { "that".to_owned() } else { names.join(" or ") };
+    Err(Denied {
+        reason: "ACCOUNT_TYPE",
+        message: format!("this account is not for {what}: its account types are set by who manages accounts"),
+    })
 }
 
 /// The domain of records of requests.
@@ -148,6 +196,7 @@ mod tests {
             session_id: "",
             role: "R",
             privileges,
+            types: AccountTypes::ALL,
             password_expired: false,
         }
     }
@@ -167,6 +216,79 @@ mod tests {
         {
             assert_eq!(change_password(&ann(SELF), named).is_ok(), own, "{named:?}");
             assert!(change_password(&ann(USERS), named).is_ok(), "{named:?}");
+        }
+    }
+
+    const EVERYTHING: &[i32] = &[2, 3, 4, 5, 6, 7];
+
+    fn of_types(kinds: &[auth::AccountType]) -> Caller<'static> {
+        Caller { types: AccountTypes::of(kinds), ..ann(EVERYTHING) }
+    }
+
+    /// Whether whoever has all privileges may call it, by what the account is for.
+    fn opens(kinds: &[auth::AccountType], method: &str) -> Result<(), String> {
+        let method = schema::method(&format!("rpc.{method}")).unwrap();
+        before_request(method, &of_types(kinds)).map_err(|denied| denied.reason.to_owned())
+    }
+
+    #[test]
+    fn what_has_a_type_is_for_accounts_of_it_alone_and_the_rest_for_redfish_and_the_web_ui() {
+        use auth::AccountType::{HostConsole, Ipmi, Kvmip, Redfish, VirtualMedia, WebUi};
+        for (kind, method) in [
+            (HostConsole, "ConsoleService.OpenConsole"),
+            (HostConsole, "ConsoleService.ListConsoleLog"),
+            (Kvmip, "KvmService.OpenKvm"),
+            (Kvmip, "KvmService.ViewScreen"),
+            (Kvmip, "KvmService.Screenshot"),
+            (VirtualMedia, "MediaService.OpenMedia"),
+            (VirtualMedia, "MediaService.UploadMediaFile"),
+            (VirtualMedia, "MediaService.InsertMedia"),
+        ] {
+            assert_eq!(opens(&[kind], method), Ok(()), "{method}");
+            let others: Vec<_> = auth::AccountType::ALL.into_iter().filter(|other| *other != kind).collect();
+            assert_eq!(opens(&others, method), Err("ACCOUNT_TYPE".to_owned()), "{method}");
+        }
+        for general in ["HostService.ChangeHostState", "UserService.ListUsers", "EventService.WatchEvents"] {
+            assert!(opens(&[Redfish], general).is_ok() && opens(&[WebUi], general).is_ok(), "{general}");
+            for kind in [Ipmi, HostConsole, Kvmip, VirtualMedia] {
+                assert_eq!(opens(&[kind], general), Err("ACCOUNT_TYPE".to_owned()), "{general}");
+            }
+        }
+        // What there is to open is found with the type that opens it, and with no other.
+        assert!(opens(&[HostConsole], "ConsoleService.ListConsoles").is_ok());
+        assert!(opens(&[Kvmip], "KvmService.GetScreen").is_ok());
+        assert!(opens(&[Kvmip], "ConsoleService.ListConsoles").is_err());
+        assert!(opens(&[HostConsole], "ConsoleService.ListConsoleInput").is_err());
+        let denied = for_any(AccountTypes::NONE, GENERAL).unwrap_err();
+        assert!(denied.message.contains("Redfish or WebUI"), "{}", denied.message);
+    }
+
+    #[test]
+    fn one_s_own_is_open_whatever_the_account_is_for_and_others_are_not() {
+        let caller = Caller { privileges: USERS, ..of_types(&[auth::AccountType::HostConsole]) };
+        assert_eq!(change_password(&caller, "bob").unwrap_err().reason, "ACCOUNT_TYPE");
+        let caller = Caller { privileges: SELF, ..caller };
+        assert!(change_password(&caller, "ann").is_ok());
+        assert_eq!(change_password(&caller, "bob").unwrap_err().reason, "MISSING_PRIVILEGE");
+        let nothing = Caller { types: AccountTypes::NONE, ..caller };
+        assert!(change_password(&nothing, "ann").is_ok());
+    }
+
+    /// What a list of types is refused for, and what an account is shown to be for, is what the contract lets a role do.
+    #[test]
+    fn a_type_is_of_use_with_a_privilege_that_a_method_of_it_takes() {
+        for kind in auth::AccountType::ALL {
+            let number = crate::kinds::account_types(AccountTypes::of(&[kind]));
+            let methods: Vec<_> = schema::methods()
+                .iter()
+                .filter(|method| method.account_type.is_some_and(|kind| number == [i32::from(kind)]))
+                .collect();
+            for privilege in auth::Privilege::ALL.into_iter().filter(|_| !methods.is_empty()) {
+                let alone = auth::Privileges::of(&[privilege]);
+                let numbers = crate::caller::privileges(alone);
+                let opens = methods.iter().any(|method| numbers == [i32::from(method.privilege)]);
+                assert_eq!(kind.is_usable_with(alone), opens, "{kind} {privilege:?}");
+            }
         }
     }
 

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::caller::{Caller, Peer};
 use crate::checks::{Checks, Flow};
 use crate::credential::Credential;
+use crate::kinds::types_of;
 
 /// Entries kept at most; a BMC's clients are a few. At 200 bytes each: 100 KiB.
 const CACHE_MAX: usize = 512;
@@ -477,6 +478,7 @@ impl Inner {
             .filter(|principal| !principal.username.is_empty())
             .ok_or_else(|| Status::internal("usermgr's answer names nobody"))?;
         Ok(Caller {
+            types: types_of(&principal.account_types),
             password_change_required: principal.password_change_required,
             good_for: principal.expires.as_ref().map(time_until),
             principal: ipc::Principal { address, ..principal.into() },
@@ -576,6 +578,7 @@ mod tests {
                 session_id: session.to_owned(),
                 ..ipc::Principal::default()
             },
+            types: auth::AccountTypes::ALL,
             password_change_required: false,
             good_for: None,
         })

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use auth::AccountTypes;
 use schema::v1alpha1::Privilege;
 
 use crate::access;
@@ -48,6 +49,8 @@ impl From<IpAddr> for Peer {
 pub struct Caller {
     /// As the bus carries it.
     pub principal: ipc::Principal,
+    /// What its account may be used for. The daemons behind the gate are not told.
+    pub types: AccountTypes,
     /// The account must change its password before it may do anything else.
     pub password_change_required: bool,
     /// How long usermgr lets this answer be used without asking again; `None` when it sets no bound.
@@ -55,7 +58,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Somebody without an account, who has what `role` grants: nothing without one. No account and no session is such a caller's own.
+    /// Somebody without an account, who has what `role` grants: nothing without one. No account and no session is such a caller's own, and none keeps it from
+    /// anything.
     pub fn without_account(name: &str, role: Option<auth::Role>, peer: Peer) -> Self {
         Self {
             principal: ipc::Principal {
@@ -65,6 +69,7 @@ impl Caller {
                 address: peer.to_string(),
                 ..ipc::Principal::default()
             },
+            types: AccountTypes::ALL,
             password_change_required: false,
             good_for: None,
         }
@@ -94,6 +99,7 @@ impl Caller {
             session_id: &self.principal.session_id,
             role: &self.principal.role,
             privileges: &self.principal.privileges,
+            types: self.types,
             password_expired: self.password_change_required,
         }
     }

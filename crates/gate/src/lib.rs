@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Credential ─► Gate::authenticate ─► authorise ─► [ the way in reads and decodes the request ] ─► Admitted::check ─► Gate::forward ─► owner
-//!                  │ usermgr, or          │ privilege of the method                                   │ whose account or    │ rpc.<Service>.<Method>
+//!                  │ usermgr, or          │ privilege and account type                                │ whose account or    │ rpc.<Service>.<Method>
 //!                  │ remembered for       │                                                           │ session it is about,│ with the principal
 //!                  │ seconds              │                                                           │ then the rules      │
 //!                  └ UNAUTHENTICATED,     └ PERMISSION_DENIED                                         └ PERMISSION_DENIED,  └ the owner's status
@@ -41,10 +41,13 @@ mod caller;
 mod checks;
 mod credential;
 mod field;
+mod kinds;
 mod pass;
 
+pub use auth::{AccountType, AccountTypes};
 pub use authenticator::{Change, Policy};
 pub use caller::{Caller, Peer, privileges};
 pub use credential::{Credential, CredentialError};
 pub use field::{FieldPath, field_path, set_at, string_at};
-pub use pass::{Admitted, Checked, Gate, Login, Origin, authorise};
+pub use kinds::{account_types, types_of};
+pub use pass::{Admitted, Checked, Gate, Login, Origin, authorise, enter};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::{AccountType, AccountTypes};
 use bytes::Bytes;
 use ipc::{CallContext, Client, Principal, Status};
 use prost::Message as _;
@@ -169,6 +170,14 @@ pub fn authorise(method: &'static MethodInfo, caller: Option<Arc<Caller>>) -> Re
         None => return Err(Status::unauthenticated("log in first")),
     }
     Ok(Admitted { method, caller })
+}
+
+/// Whether a caller may come in by a door that is for accounts of this type, whatever is asked for behind it.
+///
+/// # Errors
+/// `PERMISSION_DENIED` with the reason `ACCOUNT_TYPE`.
+pub fn enter(kind: AccountType, caller: &Caller) -> Result<(), Status> {
+    access::for_any(caller.types, AccountTypes::of(&[kind])).map_err(Status::from)
 }
 
 /// A caller may call this method; with which request is not known yet.

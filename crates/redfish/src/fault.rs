@@ -17,6 +17,9 @@ const LASTING: [&str; 8] = [
     "TOO_MANY_USERS",
 ];
 
+/// Reasons that are about one property, with a message of their own.
+const OF_PROPERTY: [&str; 3] = ["ACCOUNT_TYPE_BEYOND_ROLE", "STRICT_ACCOUNT_TYPES", "WEAK_PASSWORD"];
+
 /// Seconds after which a login may be tried again that came while too many were checked, as websrv says it to who logs in with a request: a check takes less.
 const LOGIN_WAIT: u32 = 2;
 
@@ -56,9 +59,9 @@ impl Fault {
         is_wrong && self.to_message(None).id() == base::GENERAL_ERROR.id
     }
 
-    /// As [`Self::properties`]; none where a reason says more of the request than which fields of it are wrong. A weak password is the one property that it is.
+    /// As [`Self::properties`]; none where a reason says more of the request than which fields of it are wrong, but for those of [`OF_PROPERTY`].
     pub(crate) fn named(&self, fields: Fields) -> Vec<(&'static str, &str)> {
-        let is_of_some = self.is_of_fields() || self.reason == "WEAK_PASSWORD";
+        let is_of_some = self.is_of_fields() || OF_PROPERTY.contains(&self.reason.as_str());
         if is_of_some { self.properties(fields) } else { Vec::new() }
     }
 
@@ -174,6 +177,12 @@ impl Fault {
                 None => base::RESOURCE_CANNOT_BE_DELETED.plain(),
             }
             .resolved_by(&self.message),
+            ("ACCOUNT_TYPE_BEYOND_ROLE", ..) => {
+                base::PROPERTY_VALUE_CONFLICT.with(&["AccountTypes", "RoleId"]).resolved_by(&self.message)
+            }
+            ("STRICT_ACCOUNT_TYPES", ..) => {
+                base::STRICT_ACCOUNT_TYPES.with(&["AccountTypes"]).resolved_by(&self.message)
+            }
             (_, Code::InvalidArgument | Code::OutOfRange, Some((name, value))) => {
                 base::PROPERTY_VALUE_INCORRECT.with(&[name, value]).resolved_by(&self.message)
             }
@@ -186,6 +195,9 @@ impl Fault {
                 base::NO_VALID_SESSION.plain().resolved_by(&self.message)
             }
             (_, Code::Unauthenticated, _) => base::NO_VALID_SESSION.plain(),
+            ("ACCOUNT_TYPE", Code::PermissionDenied, _) => {
+                base::INSUFFICIENT_PRIVILEGE.plain().resolved_by(&self.message)
+            }
             (_, Code::PermissionDenied, _) => base::INSUFFICIENT_PRIVILEGE.plain(),
             (_, Code::NotFound, _) => base::RESOURCE_NOT_FOUND.with(&["resource", &self.message]),
             (_, Code::AlreadyExists, _) => {

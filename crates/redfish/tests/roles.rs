@@ -105,15 +105,17 @@ fn an_account_says_what_it_is_for_and_until_when() {
         "UserName": "olga",
         "Password": "secret-enough",
         "RoleId": "night",
-        "AccountTypes": ["Redfish", "IPMI"],
+        "AccountTypes": ["Redfish", "IPMI", "HostConsole", "Redfish"],
+        "StrictAccountTypes": true,
         "AccountExpiration": "2040-01-01T00:00:00Z",
     });
     assert_eq!(bench.send(Method::Post, ACCOUNTS, &new).status, 201);
     let asked = v1::CreateUserRequest::decode(bench.called[0].request.as_slice()).unwrap().user.unwrap();
-    assert_eq!((asked.role.as_str(), asked.ipmi_access), ("night", Some(true)));
+    let lists = |user: &v1::User| (user.account_types.clone(), user.strict_account_types, user.ipmi_access);
+    assert_eq!((asked.role.as_str(), lists(&asked)), ("night", (vec![1, 2, 3], Some(true), None)));
     assert_eq!(asked.expires_at.unwrap().seconds, 2_208_988_800);
     bench.called.clear();
-    let body = json!({"AccountTypes": ["Redfish"], "AccountExpiration": null});
+    let body = json!({"AccountTypes": ["KVMIP", "VirtualMedia", "WebUI"], "AccountExpiration": null});
     assert_eq!(bench.send(Method::Patch, &format!("{ACCOUNTS}/olga"), &body).status, 200);
     let asked: Vec<v1::UpdateUserRequest> = bench
         .called
@@ -122,17 +124,81 @@ fn an_account_says_what_it_is_for_and_until_when() {
         .collect();
     let [asked] = asked.as_slice() else { panic!("{asked:?}") };
     let user = asked.user.as_ref().unwrap();
-    assert_eq!((user.ipmi_access, user.expires_at), (Some(false), None));
-    assert_eq!(asked.field_mask.as_ref().unwrap().paths, ["ipmi_access", "expires_at"]);
+    assert_eq!((lists(user), user.expires_at), ((vec![4, 5, 6], None, None), None));
+    assert_eq!(asked.field_mask.as_ref().unwrap().paths, ["account_types", "expires_at"]);
     bench.called.clear();
     for (body, told) in [
-        (json!({"AccountTypes": ["IPMI"]}), "PropertyValueIncorrect"),
         (json!({"AccountTypes": []}), "PropertyValueIncorrect"),
         (json!({"AccountTypes": ["Redfish", "SNMP"]}), "PropertyValueNotInList"),
+        (json!({"AccountTypes": ["ManagerConsole"]}), "PropertyValueNotInList"),
+        (json!({"AccountTypes": ["redfish"]}), "PropertyValueNotInList"),
+        (json!({"AccountTypes": "Redfish"}), "PropertyValueTypeError"),
+        (json!({"StrictAccountTypes": "yes"}), "PropertyValueTypeError"),
         (json!({"AccountExpiration": "tomorrow"}), "PropertyValueFormatError"),
     ] {
         let answer = bench.send(Method::Patch, &format!("{ACCOUNTS}/olga"), &body);
         assert_eq!((answer.status, said(&answer).as_str()), (400, told), "{body}");
     }
     assert!(bench.called.is_empty());
+}
+
+#[test]
+fn an_account_shows_what_it_is_for_and_the_service_what_there_is() {
+    let mut bench = Bench::new();
+    let shown = bench.shown(&format!("{ACCOUNTS}/olga"));
+    assert_eq!(shown["AccountTypes"], json!(["Redfish", "KVMIP", "WebUI"]));
+    assert_eq!(shown["StrictAccountTypes"], false);
+    let service = bench.shown("/redfish/v1/AccountService");
+    let all = json!(["Redfish", "HostConsole", "IPMI", "KVMIP", "VirtualMedia", "WebUI"]);
+    assert_eq!(service["SupportedAccountTypes"], all);
+}
+
+#[test]
+fn what_usermgr_says_of_a_list_is_told_of_the_property() {
+    let field = || vec![("user.account_types".to_owned(), "of no use".to_owned())];
+    for (reason, code, status, told) in [
+        ("ACCOUNT_TYPE_BEYOND_ROLE", Code::InvalidArgument, 400, "PropertyValueConflict"),
+        ("STRICT_ACCOUNT_TYPES", Code::InvalidArgument, 400, "StrictAccountTypes"),
+        ("", Code::InvalidArgument, 400, "PropertyValueIncorrect"),
+        ("LAST_ADMINISTRATOR", Code::FailedPrecondition, 409, "PropertyValueIncorrect"),
+    ] {
+        let mut bench = Bench::agreeing();
+        let fields = if reason == "LAST_ADMINISTRATOR" { Vec::new() } else { field() };
+        let fault = Fault { reason: reason.into(), fields, ..Fault::new(code, "of no use") };
+        bench.refuse("rpc.UserService.UpdateUser", fault.clone());
+        let path = format!("{ACCOUNTS}/olga");
+        let answer = bench.send(Method::Patch, &path, &json!({"AccountTypes": ["HostConsole"]}));
+        assert_eq!((answer.status, said(&answer).as_str()), (status, told), "{reason}");
+        let info = &answer.value()["error"]["@Message.ExtendedInfo"][0];
+        assert_eq!(info["RelatedProperties"][0], "/AccountTypes", "{reason}");
+        assert_eq!(info["Resolution"], "of no use", "{reason}");
+        // Of a new account it is not said that nobody is left to manage accounts.
+        if reason == "LAST_ADMINISTRATOR" {
+            continue;
+        }
+        bench.refuse("rpc.UserService.CreateUser", fault);
+        let new = json!({
+            "UserName": "nora",
+            "Password": "secret-enough",
+            "RoleId": "ReadOnly",
+            "AccountTypes": ["HostConsole"],
+        });
+        let answer = bench.send(Method::Post, ACCOUNTS, &new);
+        assert_eq!((answer.status, said(&answer).as_str()), (status, told), "{reason}");
+    }
+}
+
+#[test]
+fn a_session_of_redfish_says_what_it_is_for() {
+    let mut bench = Bench::agreeing();
+    let login = json!({"UserName": "olga", "Password": "secret-enough"});
+    bench.send(Method::Post, "/redfish/v1/SessionService/Sessions", &login);
+    let asked = v1::CreateSessionRequest::decode(bench.called[0].request.as_slice()).unwrap();
+    assert_eq!(asked.account_type, Some(i32::from(v1::AccountType::Redfish)));
+    let fault =
+        Fault { reason: "ACCOUNT_TYPE".into(), ..Fault::new(Code::PermissionDenied, "not for Redfish") };
+    bench.refuse("rpc.SessionService.CreateSession", fault);
+    let answer = bench.send(Method::Post, "/redfish/v1/SessionService/Sessions", &login);
+    assert_eq!((answer.status, said(&answer).as_str()), (403, "InsufficientPrivilege"));
+    assert_eq!(answer.header("x-auth-token"), None);
 }

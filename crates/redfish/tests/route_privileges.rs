@@ -96,6 +96,7 @@ fn passes(call: &Call, asker: &Asker, role: auth::Role) -> Result<(), access::De
         session_id: &asker.session_id,
         role: role.name(),
         privileges: &privileges,
+        types: gate::AccountTypes::ALL,
         password_expired: asker.password_change_required,
     };
     let request = DynamicMessage::decode(call.method.input(), call.request.as_slice()).unwrap();

@@ -345,9 +345,9 @@ async fn who_may_not_is_told_why_and_a_session_ends_with_its_login() -> Result {
     let (status, said) = bmc.refused(("guessed", PASSWORD), &["-T"], &[]).await?;
     ensure!(status == 255 && said.contains("Permission denied"), "{status} {said}");
 
-    // A login that is ended ends its session at once, as do a role and an account that are taken away.
+    // A login that is ended ends its session at once, as do a type, a role and an account that are taken away.
     let worker = ("worker", PASSWORD);
-    for change in ["session", "role", "account"] {
+    for change in ["session", "type", "role", "account"] {
         let mut ssh = bmc.open(worker, TERMINAL, &[])?;
         eventually("the console has a session", FOLLOW, || async { Ok(bmc.sessions().await? == 1) }).await?;
         let admin = bmc.suite.admin();
@@ -362,8 +362,11 @@ async fn who_may_not_is_told_why_and_a_session_ends_with_its_login() -> Result {
                 let path = format!("/api/v1alpha1/sessions/{}", session["id"].as_str().unwrap_or_default());
                 admin.send(http::Method::DELETE, &path, &[], Vec::new().into()).await?
             }
-            "role" => {
-                let body = json!({ "user": { "role": "ReadOnly" } });
+            "type" | "role" => {
+                let body = match change {
+                    "type" => json!({ "user": { "accountTypes": ["ACCOUNT_TYPE_REDFISH"] } }),
+                    _ => json!({ "user": { "role": "ReadOnly" } }),
+                };
                 let headers = [("content-type", "application/json")];
                 let path = "/api/v1alpha1/users/worker";
                 admin.send(http::Method::PATCH, path, &headers, body.to_string().into()).await?
@@ -377,8 +380,15 @@ async fn who_may_not_is_told_why_and_a_session_ends_with_its_login() -> Result {
         let status = ssh.ends().await?;
         ensure!(status == 255, "{change}: {status} {}", ssh.errors.heard);
         ensure!(begun.elapsed() < Duration::from_secs(10), "{change}: at once");
-        if change == "role" {
-            let body = json!({ "user": { "role": "Operator" } });
+        if change == "type" {
+            let (status, said) = bmc.refused(worker, &["-T"], &[]).await?;
+            ensure!(status == 1 && said.contains("not for HostConsole"), "{status} {said}");
+        }
+        if matches!(change, "type" | "role") {
+            let body = match change {
+                "type" => json!({ "user": { "accountTypes": ["ACCOUNT_TYPE_HOST_CONSOLE"] } }),
+                _ => json!({ "user": { "role": "Operator" } }),
+            };
             let headers = [("content-type", "application/json")];
             let path = "/api/v1alpha1/users/worker";
             let reply = admin.send(http::Method::PATCH, path, &headers, body.to_string().into()).await?;

@@ -1039,6 +1039,7 @@ mod tests {
             "role update night --allow login",
             "role delete night",
             "user update op --expires 2027-01-31T18:00:00Z",
+            "user update op --types redfish,web-ui --strict-types on",
             "session list --all",
             "session delete 1",
             "event list --domain host --since 1h --severity warning --limit 5",

@@ -530,6 +530,26 @@ fn whether_an_account_may_log_in_over_ipmi_is_sent_as_its_field() {
 }
 
 #[test]
+fn what_an_account_is_for_is_sent_as_its_list_and_a_word_that_is_none_is_not_sent() {
+    let server = Server::start(|_, _| (200, "application/proto", Vec::new()));
+    let sent =
+        |server: &Server| UpdateUserRequest::decode(server.sent().pop().unwrap().body.as_slice()).unwrap();
+    let output = server.run("user update op --types redfish,host-console,kvmip --strict-types on");
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let request = sent(&server);
+    assert_eq!(request.field_mask.unwrap().paths, ["account_types", "strict_account_types"]);
+    let user = request.user.unwrap();
+    assert_eq!((user.account_types, user.strict_account_types), (vec![1, 3, 4], Some(true)));
+    let before = server.sent().len();
+    for wrong in ["snmp", "unspecified", "redfish,snmp", ","] {
+        let output = server.run(&format!("user update op --types {wrong}"));
+        assert_eq!(code(&output), 2, "{wrong}");
+        assert!(err(&output).contains("web-ui"), "{wrong}: {}", err(&output));
+    }
+    assert_eq!(server.sent().len(), before);
+}
+
+#[test]
 fn lists_without_entries_say_so() {
     let server = Server::start(|_, _| (200, "application/proto", Vec::new()));
     for (line, words) in [

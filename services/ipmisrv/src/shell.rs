@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gate::audit::{Entry, Level};
-use gate::{Caller, Change, Gate, Origin, Peer, Policy};
+use gate::{AccountType, Caller, Change, Gate, Origin, Peer, Policy};
 use ipc::{Bucket, CallContext, Client, Code, EventBuilder, Outbox, RawEvents, RawItem, StateError, Status};
 use ipmi::sol::Link;
 use ipmi::{Action, Admitted, AskId, Command, Completion, Path, Rejected, Request, RequestId, Server, Suite};
@@ -1049,6 +1049,8 @@ fn admitted(
     let account = principal.user_id.clone();
     let number = users::number(&account, &model.snapshot());
     let caller = Caller {
+        // Usermgr has let it in as one of IPMI: what IPMI asks of the daemons is as open to it as to one of Redfish. Consoles stay what they are.
+        types: gate::types_of(&principal.account_types).set(AccountType::Redfish, true),
         password_change_required: principal.password_change_required,
         good_for: None,
         principal: ipc::Principal { address, ..principal.into() },

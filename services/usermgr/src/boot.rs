@@ -93,6 +93,9 @@ pub(crate) fn recover(
         account.enabled = true;
         account.role = Role::Administrator.into();
         account.expires_at = None;
+        // Whatever it was kept to, its owner gets in by each way again.
+        account.chosen_types = None;
+        account.strict_types = false;
     }
     Ok(change)
 }
@@ -212,6 +215,8 @@ fn new_admin(hash: PasswordHash, unclaimed: bool) -> Result<NewAccount, Error> {
         unclaimed,
         ipmi: false,
         ipmi_user: None,
+        chosen_types: None,
+        strict_types: false,
         expires_at: None,
     })
 }

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use auth::{
-    Account, CustomRole, PasswordHash, Privilege, Privileges, RoleName, Session, SessionId, TokenDigest,
-    UnixMillis, UserId, UserName,
+    Account, AccountTypes, CustomRole, PasswordHash, Privilege, Privileges, RoleName, Session, SessionId,
+    TokenDigest, UnixMillis, UserId, UserName,
 };
 use ipc::ValueError;
 use prost::Message;
@@ -55,6 +55,11 @@ pub(crate) struct UserRecord {
     former: Vec<String>,
     #[prost(uint64, optional, tag = "20")]
     expires_at: Option<u64>,
+    /// Bits of [`AccountTypes`], without that of IPMI. Absent in records of earlier releases, and where nobody has chosen.
+    #[prost(uint32, optional, tag = "21")]
+    types: Option<u32>,
+    #[prost(bool, tag = "22")]
+    strict_types: bool,
 }
 
 /// A role in the bucket `roles`.
@@ -120,6 +125,8 @@ impl From<&Account> for UserRecord {
             ipmi_user: account.ipmi_user.map(u32::from),
             former: account.former.iter().map(|hash| hash.as_phc().to_owned()).collect(),
             expires_at: account.expires_at.map(|at| at.0),
+            types: account.chosen_types.map(|types| types.bits().into()),
+            strict_types: account.strict_types,
         }
     }
 }
@@ -146,6 +153,8 @@ impl TryFrom<UserRecord> for Account {
             ipmi_secret: record.ipmi_secret,
             ipmi_user: record.ipmi_user.and_then(|number| u8::try_from(number).ok()),
             expires_at: record.expires_at.map(UnixMillis),
+            chosen_types: record.types.map(AccountTypes::from_bits),
+            strict_types: record.strict_types,
             epoch: record.epoch,
             created_at: UnixMillis(record.created_at),
             updated_at: UnixMillis(record.updated_at),
@@ -239,7 +248,7 @@ value!(RoleRecord);
 
 #[cfg(test)]
 mod tests {
-    use auth::{Cost, Password, Role, Token};
+    use auth::{AccountType, Cost, Password, Role, Token};
     use data_encoding::HEXLOWER;
     use proptest::prelude::*;
 
@@ -257,6 +266,8 @@ mod tests {
             hash: PasswordHash::new(&Password::new("tr0mbone".into()), [3; 16], Cost::FLOOR).unwrap(),
             former: Vec::new(),
             expires_at: None,
+            chosen_types: None,
+            strict_types: false,
             password_changed_at: UnixMillis(1000),
             password_change_required: true,
             unclaimed: false,
@@ -307,6 +318,12 @@ mod tests {
         let record = UserRecord::from(&ends);
         let back = <UserRecord as ipc::Value>::decode(1, &ipc::Value::encode(&record)).unwrap();
         assert_eq!(Account::try_from(back).unwrap(), ends);
+        for types in [AccountTypes::NONE, AccountTypes::of(&[AccountType::Redfish, AccountType::WebUi])] {
+            let chosen = Account { chosen_types: Some(types), strict_types: true, ..account() };
+            let record = UserRecord::from(&chosen);
+            let back = <UserRecord as ipc::Value>::decode(1, &ipc::Value::encode(&record)).unwrap();
+            assert_eq!(Account::try_from(back).unwrap(), chosen, "none is not all");
+        }
         let record = RoleRecord::from(&role());
         let back = <RoleRecord as ipc::Value>::decode(1, &ipc::Value::encode(&record)).unwrap();
         assert_eq!(CustomRole::try_from(back).unwrap(), role());
@@ -330,6 +347,18 @@ mod tests {
             HEXLOWER.encode(&ipc::Value::encode(&SessionRecord::from(&session()))),
             "0a103032303230323032303230323032303212208c0cc17a04942cc4f8e0fe0b302606d3108860c126428ba2ceeb5f9ed41c2b051a1030313031303130313031303130313031200728e80730d00f3a093139322e302e322e3142046375726c"
         );
+    }
+
+    /// Nobody loses access by an update: the frozen record has no list.
+    #[test]
+    fn an_account_of_a_release_without_types_is_for_all_but_ipmi() {
+        let old = UserRecord { types: None, ..UserRecord::from(&account()) };
+        let back = <UserRecord as ipc::Value>::decode(1, &ipc::Value::encode(&old)).unwrap();
+        let types = Account::try_from(back).unwrap().types();
+        assert_eq!(types, AccountTypes::ALL.set(AccountType::Ipmi, false));
+        // Of a newer release that knows more: what is not known here is not everything.
+        let newer = UserRecord { types: Some(1 << 9), ..old };
+        assert!(Account::try_from(newer).unwrap().types().is_empty());
     }
 
     #[test]

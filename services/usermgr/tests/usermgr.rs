@@ -928,3 +928,72 @@ async fn users_are_created_checked_listed_and_masked() {
     let ids: Vec<_> = roles.roles.iter().map(|role| role.id.as_str()).collect();
     assert_eq!(ids, ["Administrator", "Operator", "ReadOnly"]);
 }
+
+#[tokio::test]
+async fn what_an_account_is_for_outlives_the_daemon_and_a_list_that_is_refused_is_none() {
+    let rig = Rig::with_admin().await;
+    let daemon = rig.start().await;
+    let (_, admin) = rig.enter("admin", PASSWORD).await;
+    let id = rig.create(&admin, "carol", "ReadOnly").await;
+    let (token, carol) = rig.enter("carol", PASSWORD).await;
+    assert_eq!(carol.account_types, [1, 3, 4, 5, 6], "all but IPMI, and its role decides the rest");
+    let shown = rig.get_user(&admin, &id).await.unwrap();
+    assert_eq!((&shown.account_types[..], shown.strict_account_types), (&[1, 4, 6][..], Some(false)));
+    let list =
+        |types: &[i32]| v1::User { id: id.clone(), account_types: types.to_vec(), ..Default::default() };
+    for (user, code, reason, field) in [
+        (list(&[1, 3]), Code::InvalidArgument, "ACCOUNT_TYPE_BEYOND_ROLE", "user.account_types"),
+        (
+            v1::User { strict_account_types: Some(true), ..list(&[5]) },
+            Code::InvalidArgument,
+            "STRICT_ACCOUNT_TYPES",
+            "user.account_types",
+        ),
+        (list(&[1, 99]), Code::InvalidArgument, "", "user.account_types"),
+        (v1::User { ipmi_access: Some(true), ..list(&[1]) }, Code::InvalidArgument, "", "user.ipmi_access"),
+        (
+            v1::User { id: "admin".into(), ..list(&[6, 3]) },
+            Code::FailedPrecondition,
+            "LAST_ADMINISTRATOR",
+            "",
+        ),
+    ] {
+        let refused = rig.update(&admin, user).await.unwrap_err();
+        assert_eq!((refused.code, refused.reason().as_str()), (code, reason), "{refused}");
+        let fields: Vec<String> = refused.fields().into_iter().map(|(field, _)| field).collect();
+        assert_eq!(fields.join(" "), field, "{refused}");
+    }
+    let none = v1::UpdateUserRequest {
+        user: Some(list(&[])),
+        field_mask: Some(prost_types::FieldMask { paths: vec!["account_types".into()] }),
+        password: None,
+    };
+    let refused = rig.call(schema::rpc::user_service::UPDATE_USER, none, Some(&admin)).await.unwrap_err();
+    assert_eq!((refused.code, refused.fields()[0].0.as_str()), (Code::InvalidArgument, "user.account_types"));
+    assert_eq!(rig.get_user(&admin, &id).await.unwrap(), shown, "nothing of it");
+    rig.token(&token).await.expect("the session goes on");
+
+    let changed = rig.update(&admin, list(&[4])).await.unwrap();
+    assert_eq!(changed.account_types, [4]);
+    assert_eq!(rig.token(&token).await.unwrap_err().code, Code::Unauthenticated);
+    let enter = async |kind: v1::AccountType| {
+        let request = v1::CreateSessionRequest {
+            username: "carol".into(),
+            password: PASSWORD.into(),
+            address: "192.0.2.1".into(),
+            account_type: Some(kind.into()),
+            ..Default::default()
+        };
+        rig.call(schema::rpc::session_service::CREATE_SESSION, request, None).await
+    };
+    for kind in [v1::AccountType::WebUi, v1::AccountType::Redfish] {
+        let refused = enter(kind).await.unwrap_err();
+        assert_eq!((refused.code, refused.reason().as_str()), (Code::PermissionDenied, "ACCOUNT_TYPE"));
+    }
+    assert!(rig.sessions(&admin, "carol").await.unwrap().is_empty());
+    let token = enter(v1::AccountType::Kvmip).await.unwrap().token;
+    daemon.kill().await;
+    let _daemon = rig.start().await;
+    assert_eq!(rig.token(&token).await.unwrap().account_types, [4]);
+    assert_eq!(rig.get_user(&admin, &id).await.unwrap().account_types, [4]);
+}

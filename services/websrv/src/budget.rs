@@ -362,6 +362,7 @@ mod tests {
                 privileges: privileges.iter().map(|p| (*p).into()).collect(),
                 ..ipc::Principal::default()
             },
+            types: gate::AccountTypes::ALL,
             password_change_required: false,
             good_for: None,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gate::audit::{self, Level};
-use gate::{Caller, Gate, Login};
+use gate::{AccountType, Caller, Gate, Login};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use ipc::{CallContext, Code, TraceContext};
@@ -30,6 +30,8 @@ pub(crate) struct Call {
     pub caller: Option<Arc<Caller>>,
     /// How the caller is known, to ask again.
     pub login: Option<Login>,
+    /// What its account has to be for, whatever it asks.
+    pub door: Option<AccountType>,
     /// It has stood in its caller's line, or the strangers'.
     pub has_entered: bool,
     /// The place of its head, as long as nobody knows whose it is.
@@ -60,6 +62,7 @@ impl Call {
             deadline: None,
             caller: None,
             login: None,
+            door: None,
             has_entered: false,
             head: None,
             kept: None,

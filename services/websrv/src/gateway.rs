@@ -421,6 +421,7 @@ impl Gateway {
             Ok(None) => Ok(false),
             Ok(Some(login)) => {
                 call.logged_in(login);
+                by_door(call)?;
                 Ok(true)
             }
             Err(status) => Err(self.turned_away(status, parts, call)),
@@ -472,7 +473,7 @@ impl Gateway {
         Ok(gate::authorise(route.info, call.caller.clone())?)
     }
 
-    /// Authenticates; any account will do.
+    /// Authenticates; any account will do that is for the door of the call.
     pub(crate) async fn login(&self, parts: &Parts, call: &mut Call) -> Result<(), Failure> {
         let basic = self.config.auth.basic;
         let Some(shown) = credential(&parts.headers, basic)? else {
@@ -499,7 +500,8 @@ impl Gateway {
         call.logged_in(login);
         self.confirm_network(call).await;
         call.has_entered = true;
-        in_time(call, self.turns.enter(call.caller.as_deref(), peer)).await
+        in_time(call, self.turns.enter(call.caller.as_deref(), peer)).await?;
+        by_door(call).map_err(Failure::from)
     }
 
     /// Who may change the network and has come in at an address that is on trial confirms it: he is not cut off. It takes a connection that was made since: on
@@ -681,7 +683,7 @@ impl Gateway {
         let login = call.login.clone().ok_or_else(|| Status::internal("a stream needs a login"))?;
         // It asks again for as long as the stream lives, not as long as it may take to open.
         let context = CallContext { deadline: None, ..call.context() };
-        Ok(Access { login, conn: Arc::clone(&call.conn), context })
+        Ok(Access { login, conn: Arc::clone(&call.conn), door: call.door, context })
     }
 
     fn options(&self, path: &str) -> Response<ResponseBody> {
@@ -705,6 +707,14 @@ impl Gateway {
             response.headers_mut().insert(extended::ODATA_VERSION, header::HeaderValue::from_static("4.0"));
         }
         response
+    }
+}
+
+/// Whether the account of a call is for the door it came in by.
+fn by_door(call: &Call) -> Result<(), Status> {
+    match (call.door, call.caller.as_deref()) {
+        (Some(door), Some(caller)) => gate::enter(door, caller),
+        _ => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gate::{Credential, Gate, Login};
+use gate::{AccountType, Credential, Gate, Login};
 use ipc::{CallContext, Code, Status};
 use schema::MethodInfo;
 use tokio::sync::watch;
@@ -28,6 +28,8 @@ pub(crate) struct Access {
     pub login: Login,
     /// Its connection, which counts as the caller's as long as the caller is let in.
     pub conn: Arc<Conn>,
+    /// What its account has to be for, beside what its method takes.
+    pub door: Option<AccountType>,
     pub context: CallContext,
 }
 
@@ -151,13 +153,16 @@ impl Guard {
     }
 
     async fn still_allowed(&mut self) -> Result<(), Status> {
-        let Access { login, conn, context } = &self.access;
+        let Access { login, conn, door, context } = &self.access;
         let credential = login.credential();
         let context = context.child();
         let verified = self.gate.authenticate(credential, conn.peer().into(), &context).await;
         self.recheck = None;
         match verified {
             Ok(caller) => {
+                if let Some(door) = door {
+                    gate::enter(*door, &caller)?;
+                }
                 if let Some(method) = self.method {
                     gate::authorise(method, Some(Arc::clone(&caller)))?;
                 }

@@ -123,7 +123,8 @@ mod tests {
         let all = [i32::from(Privilege::Login), i32::from(Privilege::ConfigureManager)];
         let privileges = if administrator { all.to_vec() } else { all[..1].to_vec() };
         let principal = ipc::Principal { user_id: account.into(), privileges, ..ipc::Principal::default() };
-        Caller { principal, password_change_required: false, good_for: None }
+        let types = gate::AccountTypes::ALL;
+        Caller { principal, types, password_change_required: false, good_for: None }
     }
 
     fn at(n: u8) -> IpAddr {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future;
-use gate::{Caller, Origin};
+use gate::{AccountType, Caller, Origin};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use ipc::{CallContext, Status};
@@ -91,6 +91,7 @@ impl Gateway {
         body: &mut Option<RequestBody>,
         call: &mut Call,
     ) -> Response<ResponseBody> {
+        call.door = Some(AccountType::Redfish);
         let mut response = match self.exchange(parts, body, call).await {
             Ok(response) => response,
             Err(failure) => call.fail(Wire::Redfish, &failure),

@@ -177,6 +177,7 @@ mod tests {
                 privileges: vec![privilege.into()],
                 ..ipc::Principal::default()
             },
+            types: gate::AccountTypes::ALL,
             password_change_required: false,
             good_for: None,
         }
@@ -238,6 +239,7 @@ mod tests {
         };
         let copy = |who: &Caller| Caller {
             principal: who.principal.clone(),
+            types: gate::AccountTypes::ALL,
             password_change_required: false,
             good_for: None,
         };

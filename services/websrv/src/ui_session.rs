@@ -68,7 +68,7 @@ async fn who(gateway: &Gateway, parts: &Parts, call: &mut Call) -> Result<Respon
     } })))
 }
 
-/// As `POST /sessions`, but that the token goes into the cookie and not to the script.
+/// As `POST /sessions`, but that the account has to be for the Web UI, and that the token goes into the cookie and not to the script.
 async fn sign_in(
     gateway: &Arc<Gateway>,
     parts: &mut Parts,
@@ -78,7 +78,8 @@ async fn sign_in(
     only_of_our_pages(parts)?;
     parts.headers.remove(X_AUTH_TOKEN);
     let name = ui_cookie::name(parts);
-    parts.uri = target(format!("{API}/sessions"))?;
+    // What the body says of it does not count.
+    parts.uri = target(format!("{API}/sessions?account_type=ACCOUNT_TYPE_WEB_UI"))?;
     let answer = gateway.rest(parts, body, call).await;
     if answer.status() != StatusCode::OK {
         return Ok(answer);

@@ -16,7 +16,7 @@ use proptest::test_runner::{Config, TestRunner};
 use prost::Message as _;
 use schema::v1alpha1 as v1;
 use serde_json::Value;
-use support::{ADMIN, EXPIRED, OPERATOR, READER, Reply, SOON, Stack, Version};
+use support::{ADMIN, CONSOLES, EXPIRED, OPERATOR, READER, Reply, SOON, Stack, Version};
 
 fn said(reply: &support::Reply) -> (u16, String) {
     let id = reply.json()["error"]["@Message.ExtendedInfo"][0]["MessageId"]
@@ -66,6 +66,44 @@ async fn the_root_is_open_and_all_else_is_for_who_is_logged_in() {
     assert!(!systems.headers.contains_key("set-cookie"));
     let nope = stack.send(Version::H1, stack.get("/redfish/v1/Nope", Some(READER))).await;
     assert_eq!(said(&nope), (404, "ResourceMissingAtURI".into()));
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_account_that_is_not_for_redfish_finds_it_closed_and_what_it_is_for_open() {
+    let stack = Stack::start().await;
+    let get = async |path: &str| stack.send(Version::H1, stack.get(path, Some(CONSOLES))).await;
+    for path in ["/redfish/v1/Systems", "/redfish/v1/Nope", "/redfish/v1/SessionService/Sessions"] {
+        assert_eq!(said(&get(path).await), (403, "InsufficientPrivilege".into()), "{path}");
+    }
+    let stream = get("/redfish/v1/EventService/SSE").await;
+    assert_eq!(stream.status, 403);
+    let send = async |verb: &str, path: &str| {
+        let request = Request::builder().method(verb).uri(stack.uri(path)).header("x-auth-token", CONSOLES);
+        let request = request.header("content-type", "application/json");
+        let body = if verb == "PATCH" { r#"{"AssetTag": "x"}"# } else { "" };
+        stack.send(Version::H1, request.body(Bytes::from(body)).unwrap()).await
+    };
+    assert_eq!(said(&send("PATCH", "/redfish/v1/Systems/system").await).0, 403);
+    for path in ["/api/v1alpha1/hosts", "/api/v1alpha1/users", "/api/v1alpha1/screens/system/screenshot"] {
+        let reply = get(path).await;
+        assert_eq!(reply.status, 403, "{path}");
+        assert!(String::from_utf8_lossy(&reply.body).contains("ACCOUNT_TYPE"), "{path}: {:?}", reply.body);
+    }
+    let seen: Vec<String> = stack.world.seen.lock().unwrap().keys().cloned().collect();
+    for method in [
+        "HostService.UpdateHost",
+        "AssetService.UpdateAsset",
+        "UserService.ListUsers",
+        "KvmService.Screenshot",
+    ] {
+        assert!(!seen.iter().any(|name| name == method), "{method} was asked: {seen:?}");
+    }
+    assert_eq!(get("/api/v1alpha1/consoles").await.status, 200);
+    assert_eq!(get("/api/v1alpha1/consoles/system/log").await.status, 200);
+    // The own session is its own.
+    assert_eq!(send("DELETE", "/api/v1alpha1/sessions/s-conny").await.status, 200);
+    assert_eq!(send("DELETE", "/api/v1alpha1/sessions/s-admin").await.status, 403);
     stack.stop().await.unwrap();
 }
 

@@ -4,6 +4,8 @@ mod support;
 
 use bytes::Bytes;
 use http::Request;
+use prost::Message as _;
+use schema::v1alpha1 as api;
 use support::{ADMIN, Reply, Stack, Version, everyone};
 
 const LOGIN: &str = r#"{"username":"admin","password":"right"}"#;
@@ -34,8 +36,27 @@ async fn signing_in_puts_the_token_into_a_cookie_and_nowhere_else() {
     assert!(!String::from_utf8_lossy(&reply.body).contains(ADMIN));
     assert_eq!(reply.json()["session"]["id"], "s-admin");
     assert_eq!(reply.headers["cache-control"], "no-store");
+    // It is a session of the Web UI for usermgr, whatever the page says of it.
+    let purpose = || {
+        let seen = stack.world.seen.lock().unwrap();
+        let (payload, _) = seen.get("SessionService.CreateSession").unwrap();
+        api::CreateSessionRequest::decode(payload.clone()).unwrap().account_type
+    };
+    let of_pages = Some(i32::from(api::AccountType::WebUi));
+    assert_eq!(purpose(), of_pages);
+    let other = r#"{"username":"admin","password":"right","accountType":"ACCOUNT_TYPE_REDFISH"}"#;
+    assert_eq!(ask(&stack, "POST", "/ui/session", &[MARK], other).await.status, 200);
+    assert_eq!(purpose(), of_pages);
+    // An account that is not for it gets no cookie.
+    let refused = ipc::Status::permission_denied("not for WebUI").with_reason("ACCOUNT_TYPE");
+    stack.world.refusals.lock().unwrap().insert("SessionService.CreateSession".to_owned(), refused);
+    let reply = ask(&stack, "POST", "/ui/session", &[MARK], LOGIN).await;
+    assert_eq!((reply.status.as_u16(), reply.headers.get("set-cookie")), (403, None));
+    assert!(String::from_utf8_lossy(&reply.body).contains("ACCOUNT_TYPE"), "{:?}", reply.body);
+    stack.world.refusals.lock().unwrap().clear();
     // Everybody else gets the token, and no cookie.
     let reply = ask(&stack, "POST", "/api/v1alpha1/sessions", &[MARK], LOGIN).await;
+    assert_eq!(purpose(), None);
     assert_eq!((reply.json()["token"].as_str(), reply.headers.get("set-cookie")), (Some(ADMIN), None));
 }
 

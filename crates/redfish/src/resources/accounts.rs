@@ -16,8 +16,15 @@ use crate::{Fault, Fields, Message};
 
 use super::{name, said};
 
-/// What an account may be used for: this service, and IPMI, which it is switched on for one by one. Whoever may use the latter may use the former.
-const TYPES: [&str; 2] = ["Redfish", "IPMI"];
+/// What an account may be used for, by DMTF's names. There is no `ManagerConsole`: SSH leads to the consoles of hosts, and to no shell of the manager.
+const TYPES: [(&str, v1::AccountType); 6] = [
+    ("Redfish", v1::AccountType::Redfish),
+    ("HostConsole", v1::AccountType::HostConsole),
+    ("IPMI", v1::AccountType::Ipmi),
+    ("KVMIP", v1::AccountType::Kvmip),
+    ("VirtualMedia", v1::AccountType::VirtualMedia),
+    ("WebUI", v1::AccountType::WebUi),
+];
 
 pub(super) static SERVICE: Resource = Resource {
     patch: Some(Patch {
@@ -68,7 +75,7 @@ pub(super) static SERVICE: Resource = Resource {
                 "ServiceEnabled": true,
                 "HTTPBasicAuth": if world.about.basic { "Enabled" } else { "Disabled" },
                 "LocalAccountAuth": "Enabled",
-                "SupportedAccountTypes": TYPES,
+                "SupportedAccountTypes": TYPES.map(|(name, _)| name),
                 "Accounts": link("/redfish/v1/AccountService/Accounts"),
                 "Roles": link("/redfish/v1/AccountService/Roles"),
                 "Status": status("Enabled", Some("OK")),
@@ -141,7 +148,8 @@ const FIELDS: Fields = &[
     ("role", "RoleId"),
     ("enabled", "Enabled"),
     ("password_change_required", "PasswordChangeRequired"),
-    ("ipmi_access", "AccountTypes"),
+    ("account_types", "AccountTypes"),
+    ("strict_account_types", "StrictAccountTypes"),
     ("full_name", "Description"),
     ("expires_at", "AccountExpiration"),
     ("lockout_info", "Locked"),
@@ -156,6 +164,7 @@ pub(super) static COLLECTION: Resource = Resource {
             (Property::new("Enabled", Kind::Bool), false),
             (Property::new("PasswordChangeRequired", Kind::Bool), false),
             (Property::new("AccountTypes", Kind::Texts(8)), false),
+            (Property::new("StrictAccountTypes", Kind::Bool), false),
             (Property::new("Description", Kind::Text(256)), false),
             (Property::new("AccountExpiration", Kind::Text(64)), false),
         ],
@@ -187,6 +196,7 @@ pub(super) static ACCOUNT: Resource = Resource {
             Property::new("Locked", Kind::Bool),
             Property::new("PasswordChangeRequired", Kind::Bool),
             Property::new("AccountTypes", Kind::Texts(8)),
+            Property::new("StrictAccountTypes", Kind::Bool),
             Property { path: "AccountExpiration", kind: Kind::Text(64), nullable: true },
         ],
         apply,
@@ -201,6 +211,7 @@ pub(super) static ACCOUNT: Resource = Resource {
         "Enabled",
         "Locked",
         "AccountTypes",
+        "StrictAccountTypes",
         "AccountExpiration",
     ]],
     fields: FIELDS,
@@ -219,6 +230,8 @@ pub(super) static ACCOUNT: Resource = Resource {
 fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
     let all = world.accounts()?;
     let Some(user) = all.into_iter().find(|user| user.username == name(names, 0)) else { return Ok(None) };
+    let is_of = |kind: v1::AccountType| user.account_types.contains(&i32::from(kind));
+    let types: Vec<&str> = TYPES.iter().filter(|(_, kind)| is_of(*kind)).map(|(name, _)| *name).collect();
     Ok(Some(json!({
         "Name": "Account",
         "Description": said(user.full_name.as_deref()),
@@ -231,22 +244,28 @@ fn show(world: &World, names: Names<'_>) -> Result<Option<Value>, Fault> {
         "PasswordChangeRequired": user.password_change_required,
         "PasswordExpiration": user.password_expires_at.map(|at| at.to_string()),
         "AccountExpiration": user.expires_at.map(|at| at.to_string()),
-        "AccountTypes": TYPES.iter().take(if user.ipmi_access == Some(true) { 2 } else { 1 }).collect::<Vec<_>>(),
+        "AccountTypes": types,
+        "StrictAccountTypes": user.strict_account_types.unwrap_or(false),
         "Links": {"Role": link(&format!("/redfish/v1/AccountService/Roles/{}", user.role))},
     })))
 }
 
-/// Whether an account of these types may use IPMI.
-fn ipmi(types: &[String]) -> Result<bool, Message> {
-    if let Some(other) = types.iter().find(|kind| !TYPES.contains(&kind.as_str())) {
-        return Err(base::PROPERTY_VALUE_NOT_IN_LIST.with(&[other, "AccountTypes"]));
+/// The numbers of these types. An account is for one at least; what its role can use of them usermgr says.
+fn types(names: &[String]) -> Result<Vec<i32>, Message> {
+    if names.is_empty() {
+        let why = "Give one type at least, and submit the request again; an account that is for nothing is disabled with Enabled.";
+        return Err(base::PROPERTY_VALUE_INCORRECT.with(&["AccountTypes", "[]"]).resolved_by(why));
     }
-    let has = |wanted: &str| types.iter().any(|kind| kind == wanted);
-    if has("Redfish") {
-        Ok(has("IPMI"))
-    } else {
-        Err(base::PROPERTY_VALUE_INCORRECT.with(&["AccountTypes", &types.join(", ")]))
-    }
+    let number = |name: &String| {
+        let known = TYPES.iter().find(|(other, _)| other == name);
+        known
+            .map(|(_, kind)| i32::from(*kind))
+            .ok_or_else(|| base::PROPERTY_VALUE_NOT_IN_LIST.with(&[name, "AccountTypes"]))
+    };
+    let mut numbers = names.iter().map(number).collect::<Result<Vec<_>, _>>()?;
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
 }
 
 /// A time as Redfish writes it.
@@ -256,7 +275,7 @@ fn time(text: &str) -> Result<prost_types::Timestamp, Message> {
 }
 
 fn create(_world: &World, given: &Given) -> Result<Call, Message> {
-    let types = given.get("AccountTypes").map(|_| given.texts("AccountTypes"));
+    let account_types = given.get("AccountTypes").map(|_| types(&given.texts("AccountTypes"))).transpose()?;
     let text = |name: &str| given.text(name).unwrap_or_default().to_owned();
     let user = v1::User {
         username: text("UserName"),
@@ -264,7 +283,8 @@ fn create(_world: &World, given: &Given) -> Result<Call, Message> {
         enabled: given.bool("Enabled"),
         password_change_required: given.bool("PasswordChangeRequired").unwrap_or(false),
         full_name: given.text("Description").map(str::to_owned),
-        ipmi_access: types.map(|types| ipmi(&types)).transpose()?,
+        account_types: account_types.unwrap_or_default(),
+        strict_account_types: given.bool("StrictAccountTypes"),
         expires_at: given.text("AccountExpiration").map(time).transpose()?,
         ..v1::User::default()
     };
@@ -314,13 +334,17 @@ fn update(id: &str, given: &Given) -> Vec<Change> {
         paths.push(path.to_owned());
     };
     if given.get("AccountTypes").is_some() {
-        match ipmi(&given.texts("AccountTypes")) {
-            Ok(may) => {
-                user.ipmi_access = Some(may);
-                update("AccountTypes", "ipmi_access");
+        match types(&given.texts("AccountTypes")) {
+            Ok(numbers) => {
+                user.account_types = numbers;
+                update("AccountTypes", "account_types");
             }
             Err(message) => changes.push(Change::of("AccountTypes", Err(message))),
         }
+    }
+    if let Some(is_strict) = given.bool("StrictAccountTypes") {
+        user.strict_account_types = Some(is_strict);
+        update("StrictAccountTypes", "strict_account_types");
     }
     if given.get("AccountExpiration").is_some() {
         match given.text("AccountExpiration").map(time).transpose() {

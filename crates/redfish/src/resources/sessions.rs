@@ -109,6 +109,7 @@ fn log_in(_world: &World, given: &Given) -> Result<Call, Message> {
     let request = v1::CreateSessionRequest {
         username: text("UserName"),
         password: text("Password"),
+        account_type: Some(v1::AccountType::Redfish.into()),
         ..v1::CreateSessionRequest::default()
     };
     Ok(Call::new(session_service::CREATE_SESSION, &request))

@@ -128,6 +128,9 @@ pub fn user(name: &str, role: auth::Role) -> v1::User {
         full_name: Some(format!("The {name}")),
         role: role.name().to_owned(),
         enabled: Some(true),
+        account_types: [v1::AccountType::Redfish, v1::AccountType::Kvmip, v1::AccountType::WebUi]
+            .map(i32::from)
+            .to_vec(),
         password_expires_at: time(1_800_000_000),
         expires_at: time(1_900_000_000).filter(|_| name == "olga"),
         ..v1::User::default()

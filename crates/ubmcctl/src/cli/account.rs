@@ -19,6 +19,12 @@ pub(crate) struct Account {
     /// Whether it may log in over IPMI, from its next password on
     #[arg(long, value_name = "on|off", value_parser = clap::builder::BoolishValueParser::new())]
     pub(crate) ipmi: Option<bool>,
+    /// What it may be used for, such as redfish,web-ui,host-console,kvmip,virtual-media,ipmi
+    #[arg(long, value_name = "TYPES", value_delimiter = ',')]
+    pub(crate) types: Option<Vec<String>>,
+    /// Whether it is for what was given and nothing else, whatever role it gets
+    #[arg(long, value_name = "on|off", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) strict_types: Option<bool>,
     /// When it expires, such as 2027-01-31T18:00:00Z; empty: never
     #[arg(long, value_name = "TIME")]
     pub(crate) expires: Option<String>,

@@ -3,10 +3,10 @@
 use prost_types::FieldMask;
 use schema::rpc::{lockout_service, session_service, user_service};
 use schema::v1alpha1::{
-    AccountLockoutInfo, AccountPolicy, ChangePasswordRequest, CreateUserRequest, DeleteLockoutRequest,
-    DeleteSessionRequest, DeleteUserRequest, GetAccountPolicyRequest, GetUserRequest, ListLockoutsRequest,
-    ListSessionsRequest, ListUsersRequest, LockoutScope, ResetPasswordRequest, UpdateAccountPolicyRequest,
-    UpdateUserRequest, User,
+    AccountLockoutInfo, AccountPolicy, AccountType, ChangePasswordRequest, CreateUserRequest,
+    DeleteLockoutRequest, DeleteSessionRequest, DeleteUserRequest, GetAccountPolicyRequest, GetUserRequest,
+    ListLockoutsRequest, ListSessionsRequest, ListUsersRequest, LockoutScope, ResetPasswordRequest,
+    UpdateAccountPolicyRequest, UpdateUserRequest, User,
 };
 
 use super::Session;
@@ -32,6 +32,35 @@ fn end(text: &str) -> Result<Option<prost_types::Timestamp>, Failure> {
     (!text.is_empty()).then(|| text.parse::<prost_types::Timestamp>().map_err(wrong)).transpose()
 }
 
+const TYPE: &str = "ACCOUNT_TYPE_";
+
+/// What an account may be used for, in words.
+fn types(user: &User) -> String {
+    let words: Vec<String> = user.account_types().map(|kind| enum_word(kind.as_str_name(), TYPE)).collect();
+    words.join(" ")
+}
+
+/// The numbers of types by their words, as [`types`] shows them. One at least: an account that is for nothing is disabled.
+fn numbers(words: &[String]) -> Result<Vec<i32>, Failure> {
+    let all = || {
+        let known = (1..).map_while(|number| AccountType::try_from(number).ok());
+        known.map(|kind| enum_word(kind.as_str_name(), TYPE)).collect::<Vec<_>>().join(" ")
+    };
+    let number = |word: &String| {
+        let name = format!("{TYPE}{}", word.to_uppercase().replace('-', "_"));
+        let known = AccountType::from_str_name(&name).filter(|kind| *kind != AccountType::Unspecified);
+        known.map(i32::from).ok_or_else(|| {
+            Failure::Usage(format!("{word} is no type of account; those there are: {}", all()))
+        })
+    };
+    let numbers: Vec<i32> =
+        words.iter().filter(|word| !word.is_empty()).map(number).collect::<Result<_, _>>()?;
+    if numbers.is_empty() {
+        return Err(Failure::Usage(format!("give one type at least, of: {}", all())));
+    }
+    Ok(numbers)
+}
+
 /// What is asked of an account. Refused before it is said that something is changed, if nothing is.
 fn update(
     mut user: User,
@@ -55,6 +84,14 @@ fn update(
     if let Some(may) = account.ipmi {
         paths.push("ipmi_access");
         user.ipmi_access = Some(may);
+    }
+    if let Some(types) = account.types {
+        paths.push("account_types");
+        user.account_types = numbers(&types)?;
+    }
+    if let Some(is_strict) = account.strict_types {
+        paths.push("strict_account_types");
+        user.strict_account_types = Some(is_strict);
     }
     if let Some(expires) = account.expires {
         paths.push("expires_at");
@@ -123,6 +160,8 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                         .into(),
                 )
             })?;
+            // Refused before a password is asked for.
+            let account_types = account.types.as_deref().map(numbers).transpose()?.unwrap_or_default();
             let client = session.changing().await?;
             let password = match new_password_file {
                 Some(path) => prompt::secret_from(&path).await?,
@@ -136,6 +175,8 @@ pub(crate) async fn user(session: Session, command: UserCommand, output: Output)
                 enabled: Some(!disabled),
                 password_change_required: must_change,
                 ipmi_access: account.ipmi,
+                account_types,
+                strict_account_types: account.strict_types,
                 expires_at: account.expires.as_deref().map(end).transpose()?.flatten(),
                 ..Default::default()
             };
@@ -260,6 +301,8 @@ fn card(user: &User) -> Card {
         .line("State", state(user))
         .line("Full name", user.full_name.clone().unwrap_or_default())
         .line("E-mail", user.email.clone().unwrap_or_default());
+    let strictly = if user.strict_account_types == Some(true) { ", strictly" } else { "" };
+    card.line("For", format!("{}{strictly}", types(user)));
     if let Some(end) = &user.expires_at {
         card.line("Expires", when(Some(end)));
     }

@@ -13,6 +13,7 @@ use v1::{SessionChangeKind, UserChangeKind};
 use super::event::Cause;
 use super::roles::{RoleAnswer, RoleIntent};
 use super::ticket::{LoginKind, Ticket, TicketId, refuse};
+use super::types::check_purpose;
 use super::wire;
 use super::{
     Action, Caller, INTENTS_MAX, Machine, Note, Now, Outcome, PASSWORD_ANSWER, Requester, StoreKey, Write,
@@ -542,6 +543,7 @@ impl Machine {
             Intent::Create { ticket, requester, new, ipmi_secret, warnings, request_id } => {
                 let requester = self.still(requester, true, now)?;
                 self.check_role(&new.role, &requester)?;
+                self.check_types(&new.role, new.chosen_types.unwrap_or_default(), new.strict_types)?;
                 let change = self.accounts.plan_create(*new, now.wall).map_err(wire::refused)?;
                 let change = change.with_ipmi_secret(ipmi_secret);
                 let told = Some(UserChangeKind::Created);
@@ -694,7 +696,7 @@ impl Machine {
     pub(super) fn plan_data(
         &self,
         user: &UserId,
-        patch: AccountPatch,
+        mut patch: AccountPatch,
         requester: &Requester,
         now: Now,
     ) -> Result<Change, Status> {
@@ -704,6 +706,9 @@ impl Machine {
         }
         if let Some(role) = &patch.role {
             self.check_role(role, requester)?;
+        }
+        if let Some(account) = self.accounts.get(user) {
+            self.choose_types(account, &mut patch)?;
         }
         self.accounts.plan_update(user, patch, now.wall).map_err(wire::refused)
     }
@@ -755,6 +760,9 @@ impl Machine {
             .get(&user)
             .filter(|account| account.is_open(now.wall) && account.epoch == epoch)
             .ok_or_else(changed_meanwhile)?;
+        if let LoginKind::Session { purpose: Some(purpose), .. } = &kind {
+            check_purpose(account, *purpose)?;
+        }
         let unclaimed = account.unclaimed;
         let cause = Cause { principal: Some(account.name.as_str().to_owned()), request_id };
         let change = self.accounts.plan_login(&user, rehashed, now.wall, LAST_LOGIN_PRECISION_MS);
@@ -769,7 +777,7 @@ impl Machine {
             }
         }
         let (ticket, user_agent) = match kind {
-            LoginKind::Session { ticket, user_agent } => (ticket, user_agent),
+            LoginKind::Session { ticket, user_agent, .. } => (ticket, user_agent),
             LoginKind::Check { ticket } => {
                 let answer = Answer::Principal { ticket, user, address };
                 let commit = Commit { change, follow, ..Commit::new(ticket.id(), answer, cause) };

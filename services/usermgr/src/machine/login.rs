@@ -172,6 +172,7 @@ impl Machine {
         let warnings = warnings(&new);
         let new = new_account(new, UserId::from_random(self.random()?), self.decoy.clone());
         self.check_role(&new.role, requester)?;
+        self.check_types(&new.role, new.chosen_types.unwrap_or_default(), new.strict_types)?;
         let change = self.accounts.plan_create(new, now.wall).map_err(wire::refused)?;
         let user = change.account().map(|account| v1::User {
             // Nothing was made, so there is no id to go by.
@@ -546,6 +547,8 @@ fn new_account(new: NewUser, id: UserId, hash: PasswordHash) -> NewAccount {
         unclaimed: false,
         ipmi: new.ipmi,
         ipmi_user: new.ipmi_user,
+        chosen_types: new.types,
+        strict_types: new.strict_types,
         expires_at: new.expires_at,
     }
 }

@@ -25,14 +25,15 @@ mod note;
 mod policy;
 mod roles;
 mod ticket;
+mod types;
 pub(crate) mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use auth::{
-    Account, AccountPatch, Accounts, Address, Class, CustomRole, Flow, Key, KnownAddresses, LockId, Lockout,
-    Password, PasswordHash, Privilege, Privileges, Queue, RoleName, RolePatch, Roles, Session, SessionId,
-    Sessions, Token, UnixMillis, UserId, UserName,
+    Account, AccountPatch, AccountTypes, Accounts, Address, Class, CustomRole, Flow, Key, KnownAddresses,
+    LockId, Lockout, Password, PasswordHash, Privilege, Privileges, Queue, RoleName, RolePatch, Roles,
+    Session, SessionId, Sessions, Token, UnixMillis, UserId, UserName,
 };
 use ipc::Status;
 use prost_types::FieldMask;
@@ -226,6 +227,8 @@ pub(crate) enum Call {
         password: Password,
         address: String,
         user_agent: String,
+        /// What the session is for: one of these.
+        purpose: Option<AccountTypes>,
     },
     /// Legal for its owner and for whoever manages users.
     GetSession { ticket: Ticket<v1::GetSessionResponse>, id: String, mask: Option<FieldMask> },
@@ -287,6 +290,10 @@ pub(crate) struct NewUser {
     pub(crate) ipmi: bool,
     /// The number it is to have as a user of IPMI.
     pub(crate) ipmi_user: Option<u8>,
+    /// What it may be used for, IPMI as well; without a list everything but IPMI.
+    pub(crate) types: Option<AccountTypes>,
+    /// Whether it is for that and nothing else.
+    pub(crate) strict_types: bool,
     /// Until when it can log in.
     pub(crate) expires_at: Option<UnixMillis>,
 }
@@ -529,8 +536,8 @@ impl Machine {
                 Ok(Some(ticket.answer(self.verify_ipmi(&request, &caller.request_id, now, out)?)))
             }
             Call::ListAccountNames { ticket } => Ok(Some(ticket.answer(self.list_account_names(now)))),
-            Call::CreateSession { ticket, name, password, address, user_agent } => {
-                let kind = LoginKind::Session { ticket, user_agent };
+            Call::CreateSession { ticket, name, password, address, user_agent, purpose } => {
+                let kind = LoginKind::Session { ticket, user_agent, purpose };
                 self.queue_login(kind, name, password, address, &caller, now, out)?;
                 Ok(None)
             }
@@ -781,6 +788,7 @@ impl Machine {
             password_change_required: self.must_change_password(account, now),
             expires: Some(wire::timestamp(UnixMillis(now.wall.0.saturating_add(valid_for.get())))),
             address,
+            account_types: gate::account_types(account.types()),
         }
     }
 
@@ -805,6 +813,7 @@ impl Machine {
             now: now.wall,
             // IPMI cannot change a password, so one that must be changed first opens nothing there.
             ipmi_ready: self.ipmi_ready(account) && !must_change_password,
+            types: self.usable_types(account),
         }
     }
 

@@ -10,6 +10,7 @@ mod known;
 mod own_password;
 mod policy;
 mod roles;
+mod types;
 
 const NAME: &str = "alice";
 
@@ -32,6 +33,8 @@ fn new_user(name: &str, role: Role) -> NewUser {
         password_change_required: false,
         ipmi: false,
         ipmi_user: None,
+        types: None,
+        strict_types: false,
         expires_at: None,
     }
 }
@@ -80,6 +83,8 @@ impl Bench {
                 unclaimed: false,
                 ipmi: name == NAME,
                 ipmi_user: None,
+                chosen_types: None,
+                strict_types: false,
                 expires_at: None,
             };
             accounts.apply(accounts.plan_create(new, UnixMillis(1000)).unwrap());
@@ -181,6 +186,7 @@ impl Bench {
             password: password(secret),
             address: "192.0.2.1".to_owned(),
             user_agent: String::new(),
+            purpose: None,
         };
         self.ask(call, None)
     }

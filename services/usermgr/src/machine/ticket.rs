@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use auth::AccountTypes;
 use ipc::Status;
 use prost::Message;
 use schema::server::Incoming;
@@ -107,7 +108,12 @@ impl Incoming for Numbered<'_> {
 #[derive(Debug)]
 pub(super) enum LoginKind {
     /// A session for this client.
-    Session { ticket: Ticket<v1::CreateSessionResponse>, user_agent: String },
+    Session {
+        ticket: Ticket<v1::CreateSessionResponse>,
+        user_agent: String,
+        /// Of these uses; any when there is none.
+        purpose: Option<AccountTypes>,
+    },
     /// One request, by HTTP Basic.
     Check { ticket: Ticket<v1::VerifyPasswordResponse> },
 }

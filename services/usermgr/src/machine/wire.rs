@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use auth::{
-    Account, AccountPatch, CustomRole, Password, Privilege, Privileges, Role, RoleName, RolePatch,
-    RoleRefused, Session, UnixMillis, UserName, Weakness,
+    Account, AccountPatch, AccountType, AccountTypes, CustomRole, Password, Privilege, Privileges, Role,
+    RoleName, RolePatch, RoleRefused, Session, UnixMillis, UserName, Weakness,
 };
 use ipc::{BadFields, Status};
 use prost_types::Timestamp;
@@ -22,6 +22,8 @@ const USERNAME: &str = "user.username";
 const IPMI_USER: &str = "user.ipmi_user";
 const EXPIRES_AT: &str = "user.expires_at";
 pub(crate) const ROLE: &str = "user.role";
+pub(crate) const ACCOUNT_TYPES: &str = "user.account_types";
+const IPMI_ACCESS: &str = "user.ipmi_access";
 /// What is wrong with a field that is not given and has no value without.
 const NAMED: &str = "it has to be given, as the mask names it";
 
@@ -181,6 +183,8 @@ fn session_call(call: SessionServiceCall<Numbered<'_>>) -> Call {
             name: std::mem::take(&mut request.username),
             address: Session::clip(&request.address),
             user_agent: Session::clip(&request.user_agent),
+            // One that is none here is none of any account.
+            purpose: request.account_type.map(|kind| gate::types_of(&[kind])),
         },
         SessionServiceCall::GetSession(v1::GetSessionRequest { id, field_mask }, ticket) => {
             Call::GetSession { ticket, id, mask: field_mask }
@@ -203,6 +207,11 @@ fn create_user(
     let role = if user.role.is_empty() { None } else { bad.take(ROLE, RoleName::new(&user.role)) };
     let ipmi_user = user.ipmi_user.and_then(|number| bad.take(IPMI_USER, ipmi_number(number)));
     let expires_at = user.expires_at.as_ref().and_then(|at| bad.take(EXPIRES_AT, end(at)));
+    let types = match user.account_types.as_slice() {
+        [] => None,
+        numbers => bad.take(ACCOUNT_TYPES, chosen_types(numbers)),
+    };
+    is_one_word(&mut bad, types, user.ipmi_access);
     let (Some(name), true) = (name, bad.is_empty()) else { return Err(bad.into()) };
     Ok(Call::CreateUser {
         ticket,
@@ -214,13 +223,37 @@ fn create_user(
             enabled: user.enabled.unwrap_or(true),
             role,
             password_change_required: user.password_change_required,
-            ipmi: user.ipmi_access.unwrap_or(false),
+            ipmi: user
+                .ipmi_access
+                .unwrap_or_else(|| types.is_some_and(|types| types.contains(AccountType::Ipmi))),
             ipmi_user,
+            types,
+            strict_types: user.strict_account_types.unwrap_or(false),
             expires_at,
         }),
         password,
         dry_run: request.dry_run.unwrap_or(false),
     })
+}
+
+/// What an account is given to be used for.
+fn chosen_types(numbers: &[i32]) -> Result<AccountTypes, &'static str> {
+    let types = gate::types_of(numbers);
+    let is_known = |number: &i32| !gate::types_of(&[*number]).is_empty();
+    match numbers {
+        [] => Err("an account is for one type of use at least"),
+        _ if !numbers.iter().all(is_known) => Err("it names a type that is none"),
+        _ => Ok(types),
+    }
+}
+
+/// Whether an account is for IPMI is said once, or twice alike.
+fn is_one_word(bad: &mut BadFields, types: Option<AccountTypes>, ipmi: Option<bool>) {
+    if let (Some(types), Some(ipmi)) = (types, ipmi)
+        && types.contains(AccountType::Ipmi) != ipmi
+    {
+        bad.add(IPMI_ACCESS, "the list of account types beside it says otherwise");
+    }
 }
 
 /// When an account expires.
@@ -257,6 +290,8 @@ fn update_user(
             given(user.ipmi_access.is_some(), "ipmi_access"),
             given(user.ipmi_user.is_some(), "ipmi_user"),
             given(user.expires_at.is_some(), "expires_at"),
+            given(!user.account_types.is_empty(), "account_types"),
+            given(user.strict_account_types.is_some(), "strict_account_types"),
         ]
         .into_iter()
         .flatten()
@@ -276,7 +311,7 @@ fn update_user(
                 patch.password_change_required = Some(user.password_change_required)
             }
             "custom_attributes" => patch.attributes = Some(attributes(user.custom_attributes.clone())),
-            "ipmi_access" => patch.ipmi = bad.take("user.ipmi_access", user.ipmi_access.ok_or(NAMED)),
+            "ipmi_access" => patch.ipmi = bad.take(IPMI_ACCESS, user.ipmi_access.ok_or(NAMED)),
             "ipmi_user" => {
                 patch.ipmi_user = bad.take(IPMI_USER, user.ipmi_user.ok_or(NAMED).and_then(ipmi_number));
             }
@@ -284,6 +319,9 @@ fn update_user(
                 let at = user.expires_at.as_ref().map(end).transpose();
                 patch.expires_at = bad.take(EXPIRES_AT, at);
             }
+            "account_types" => patch.types = bad.take(ACCOUNT_TYPES, chosen_types(&user.account_types)),
+            // Not set, it is no more.
+            "strict_account_types" => patch.strict_types = Some(user.strict_account_types.unwrap_or(false)),
             "lockout_info" | "lockout_info.locked" => {
                 if user.lockout_info.as_ref().is_some_and(|info| info.locked) {
                     bad.add("user.lockout_info.locked", "a lock can only be lifted: it is false");
@@ -293,6 +331,7 @@ fn update_user(
             other => bad.add_path(format!("{other} cannot be written")),
         }
     }
+    is_one_word(&mut bad, patch.types, patch.ipmi);
     bad.check()?;
     Ok(Call::UpdateUser { ticket, user: user.id, patch: Box::new(patch), unlock, password })
 }
@@ -345,6 +384,7 @@ pub(crate) fn refused(refused: auth::Refused) -> Status {
         Refused::Full { .. } => Status::resource_exhausted(text).with_reason("TOO_MANY_USERS"),
         Refused::IpmiUser => Status::about_field(IPMI_USER, text).with_reason("IPMI_USER"),
         Refused::IpmiFull => Status::resource_exhausted(text).with_reason("TOO_MANY_IPMI_USERS"),
+        Refused::NoAccountTypes => Status::about_field(ACCOUNT_TYPES, text),
         Refused::NameTooLongForIpmi => Status::about_field(USERNAME, text).with_reason("IPMI_NAME_TOO_LONG"),
         Refused::IdTaken => Status::aborted("a random id was drawn twice; try again"),
     }
@@ -378,6 +418,8 @@ pub(crate) struct AccountFacts {
     pub(crate) now: UnixMillis,
     /// It can log in over IPMI.
     pub(crate) ipmi_ready: bool,
+    /// What it may be used for, of what its role can use.
+    pub(crate) types: AccountTypes,
 }
 
 /// An account as the API shows it.
@@ -413,6 +455,8 @@ pub(crate) fn user(account: &Account, facts: AccountFacts) -> v1::User {
         ipmi_ready: facts.ipmi_ready,
         ipmi_user: account.ipmi_user.map(u32::from),
         expires_at: account.expires_at.map(timestamp),
+        account_types: gate::account_types(facts.types),
+        strict_account_types: Some(account.strict_types),
     }
 }
 
@@ -569,6 +613,7 @@ mod tests {
             ("enabled", "user.enabled", ""),
             ("ipmi_access", "user.ipmi_access", ""),
             ("ipmi_user", "user.ipmi_user", ""),
+            ("account_types", "user.account_types", ""),
             ("role", "user.role", ""),
             ("username", "user.username", ""),
         ] {
@@ -582,6 +627,27 @@ mod tests {
         }
         let refused = update(&["role", "id", "enabled", "email"]).unwrap_err();
         assert_eq!(fields(&refused), ["user.role", "field_mask", "user.enabled"]);
+    }
+
+    #[test]
+    fn a_list_of_types_is_known_throughout_and_says_what_ipmi_access_says() {
+        let update = |numbers: &[i32], ipmi_access: Option<bool>| {
+            let account_types = numbers.to_vec();
+            let user = v1::User { id: "bob".into(), account_types, ipmi_access, ..v1::User::default() };
+            let request = v1::UpdateUserRequest { user: Some(user), field_mask: None, password: None };
+            match update_user(request, Ticket::new(1)) {
+                Ok(Call::UpdateUser { patch, .. }) => Ok(patch.types),
+                Ok(_) => unreachable!(),
+                Err(refused) => Err(fields(&refused).join(" ")),
+            }
+        };
+        let both = AccountTypes::of(&[AccountType::Redfish, AccountType::Ipmi]);
+        assert_eq!(update(&[], None), Ok(None));
+        assert_eq!(update(&[1, 2, 1], None), Ok(Some(both)));
+        assert_eq!(update(&[1, 2], Some(true)), Ok(Some(both)));
+        assert_eq!(update(&[1, 2], Some(false)), Err("user.ipmi_access".to_owned()));
+        assert_eq!(update(&[1], Some(true)), Err("user.ipmi_access".to_owned()));
+        assert_eq!(update(&[1, 99], None), Err("user.account_types".to_owned()));
     }
 
     fn owned(names: &[&str]) -> Vec<String> {

@@ -153,6 +153,7 @@ impl Rig {
             password: password.to_owned(),
             address: address.to_owned(),
             user_agent: "test".to_owned(),
+            account_type: None,
         };
         self.call(schema::rpc::session_service::CREATE_SESSION, request, None).await
     }

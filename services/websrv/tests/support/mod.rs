@@ -30,6 +30,8 @@ pub const OPERATOR: &str = "operator-token";
 pub const SLOW: &str = "slow-token";
 pub const SLOW_CHECK: Duration = Duration::from_millis(400);
 pub const EXPIRED: &str = "expired-token";
+/// Of an administrator's account that is for consoles of hosts alone.
+pub const CONSOLES: &str = "consoles-token";
 
 /// Longest wait for something that is certain to come.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -391,6 +393,7 @@ fn principal(username: &str, role: &str, privileges: &[api::Privilege], session:
         role: role.into(),
         privileges: privileges.iter().map(|p| i32::from(*p)).collect(),
         session_id: session.into(),
+        account_types: gate::account_types(gate::AccountTypes::ALL),
         ..api::Principal::default()
     }
 }
@@ -434,6 +437,10 @@ fn verify_token(world: &World, asked: &api::VerifyTokenRequest) -> Result<api::V
             let operate = [&READ[..], &[api::Privilege::ConfigureComponents]].concat();
             principal("operator", "Operator", &operate, "s-operator")
         }
+        CONSOLES => api::Principal {
+            account_types: vec![api::AccountType::HostConsole.into()],
+            ..principal("conny", "Administrator", &ALL, "s-conny")
+        },
         READER => principal("reader", "ReadOnly", &READ, "s-reader"),
         EXPIRED => api::Principal {
             password_change_required: true,

@@ -53,6 +53,7 @@ impl Bench {
             password: password("tr0mbone"),
             address: address.to_owned(),
             user_agent: String::new(),
+            purpose: None,
         };
         let ticket = self.ask(call, None);
         self.settle();

@@ -37,7 +37,7 @@ fn give(user: &str, role: &str) -> impl FnOnce(TicketId) -> Call {
 
 impl Bench {
     /// Asks, stores whatever is to be stored, and gives the reason of a refusal.
-    fn done(&mut self, call: impl FnOnce(TicketId) -> Call, who: &str) -> Result<(), String> {
+    pub(super) fn done(&mut self, call: impl FnOnce(TicketId) -> Call, who: &str) -> Result<(), String> {
         let ticket = self.ask(call, Some((who, "")));
         self.settle();
         let reason = |status: Status| match status.reason().as_str() {
