@@ -376,7 +376,8 @@ async fn who_may_not_is_told_why_and_a_session_ends_with_its_login() -> Result {
         let begun = Instant::now();
         let status = ssh.ends().await?;
         ensure!(status == 255, "{change}: {status} {}", ssh.errors.heard);
-        ensure!(begun.elapsed() < Duration::from_secs(10), "{change}: at once");
+        // Not only when its owner is asked the next time, which is once a minute.
+        ensure!(begun.elapsed() < Duration::from_secs(20), "{change}: at once");
         if change == "role" {
             let body = json!({ "user": { "role": "Operator" } });
             let headers = [("content-type", "application/json")];
@@ -469,7 +470,7 @@ async fn is_greeted(stream: &mut TcpStream) -> bool {
 
 #[tokio::test]
 async fn a_flood_of_half_open_connections_is_bounded_and_keeps_nobody_out() -> Result {
-    let Some(bmc) = Bmc::start(&["login_secs=5"]).await? else { return Ok(()) };
+    let Some(bmc) = Bmc::start(&["login_secs=20"]).await? else { return Ok(()) };
     let port = bmc.port;
     // From one address four stay, the others are closed at once.
     let mut tasks = JoinSet::new();
@@ -500,7 +501,7 @@ async fn a_flood_of_half_open_connections_is_bounded_and_keeps_nobody_out() -> R
         let mut byte = [0; 64];
         while timeout(FOLLOW, stream.read(&mut byte)).await?.unwrap_or(0) > 0 {}
     }
-    ensure!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    ensure!(begun.elapsed() < FOLLOW, "{:?}", begun.elapsed());
     bmc.host_on().await?;
     ssh.says("twin login: ").await?;
     // Bytes that are no SSH end their connection and nothing else.
@@ -564,9 +565,13 @@ async fn it_is_switched_by_the_api_by_redfish_and_by_ubmcctl_and_stays_so() -> R
     })
     .await?;
     eventually("nobody is served", FOLLOW, || async { Ok(silent("127.0.0.1", port).await.is_err()) }).await?;
-    let told = bmc.get("/api/v1alpha1/events?domain=ssh&component=service").await?;
-    ensure!(told["events"][0]["what"] == "disabled" && told["events"][1]["what"] == "enabled", "{told}");
-    ensure!(told["events"][0]["principal"] == "admin", "{told}");
+    eventually("it is told", FOLLOW, || async {
+        let told = bmc.get("/api/v1alpha1/events?domain=ssh&component=service").await?;
+        Ok(told["events"][0]["what"] == "disabled"
+            && told["events"][1]["what"] == "enabled"
+            && told["events"][0]["principal"] == "admin")
+    })
+    .await?;
 
     // A port that somebody has: nothing is changed.
     let taken = TcpListener::bind("[::]:0")?;

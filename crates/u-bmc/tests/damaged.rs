@@ -22,7 +22,7 @@ const SECOND: (&str, &str) = ("second", "Gr33n-Valley-77");
 const DELETED: (&str, &str) = ("mallory", "Gr33n-Valley-78");
 /// In the store and in a drive.
 const DISC: &str = "disc.iso";
-const FOLLOW: Duration = Duration::from_secs(20);
+const FOLLOW: Duration = Duration::from_secs(90);
 
 type Result<T = ()> = anyhow::Result<T>;
 

@@ -79,8 +79,11 @@ async fn it_is_switched_by_redfish_by_the_api_and_by_ubmcctl_and_stays_so() -> R
         let _ = tokio::time::timeout(FOLLOW, looks.read_to_end(&mut rest)).await?;
     }
     is_open(&suite, port, false).await?;
-    let told = get(&suite, "/api/v1alpha1/events?domain=vnc&component=service").await?;
-    ensure!(told["events"][0]["what"] == "disabled" && told["events"][0]["principal"] == "admin", "{told}");
+    eventually("it is told", FOLLOW, || async {
+        let told = get(&suite, "/api/v1alpha1/events?domain=vnc&component=service").await?;
+        Ok(told["events"][0]["what"] == "disabled" && told["events"][0]["principal"] == "admin")
+    })
+    .await?;
     suite.stop().await?;
 
     // Also after a restart, whatever the configuration says; and on again.
