@@ -34,7 +34,7 @@ struct Bmc {
 impl Bmc {
     /// With these settings of sshsrv; `None`, which is told, where there is no client.
     async fn start(sets: &[&str]) -> Result<Option<Self>> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = testkit::free_port()?;
         let mut builder = Suite::builder(U_BMC).set(format!("sshsrv.listen=127.0.0.1:{port}"));
         for set in sets {
             builder = builder.set(format!("sshsrv.{set}"));
@@ -530,7 +530,7 @@ async fn patch(client: &testkit::Client, path: &str, body: &Value) -> Result<(u1
 #[tokio::test]
 async fn it_is_switched_by_the_api_by_redfish_and_by_ubmcctl_and_stays_so() -> Result {
     let dir = tempfile::tempdir()?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = testkit::free_port()?;
     let builder = || Suite::builder(U_BMC).state_dir(dir.path());
     let Some(mut bmc) = Bmc::of(builder(), port).await? else { return Ok(()) };
     let said = bmc.get(API).await?["ssh"].clone();

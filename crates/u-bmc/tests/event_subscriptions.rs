@@ -304,15 +304,18 @@ async fn metric_reports_come_at_their_interval_also_after_the_death_of_who_sends
         );
     }
     // It is the resource that is read, with what the same sensors show.
-    let sent = all.last().cloned().unwrap_or_default();
-    let read = suite.admin().get(sent["@odata.id"].as_str().unwrap_or_default()).await?.json()?;
     let sensors = |report: &Value| -> Vec<Value> {
         let values = report["MetricValues"].as_array().cloned().unwrap_or_default();
         let mut all: Vec<Value> = values.into_iter().map(|value| value["MetricProperty"].clone()).collect();
         all.sort_by_key(Value::to_string);
         all
     };
-    anyhow::ensure!(!sensors(&sent).is_empty() && sensors(&sent) == sensors(&read), "{sent} {read}");
+    eventually("what is sent is of the same sensors as what is read", WITHIN, async || {
+        let sent = receiver.all().last().cloned().unwrap_or_default();
+        let read = suite.admin().get(sent["@odata.id"].as_str().unwrap_or_default()).await?.json()?;
+        Ok(!sensors(&sent).is_empty() && sensors(&sent) == sensors(&read))
+    })
+    .await?;
     let ended = suite.admin().send(Method::DELETE, &own, &[], Default::default()).await?;
     anyhow::ensure!(ended.status == 204, "{}", ended.text());
     drop(receiver);

@@ -1,6 +1,5 @@
 //! The port of desktop viewers in the whole suite: switched by Redfish, the API and ubmcctl, at once and over restarts.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -52,7 +51,7 @@ async fn is_open(suite: &Suite, port: u16, wanted: bool) -> Result {
 #[tokio::test]
 async fn it_is_switched_by_redfish_by_the_api_and_by_ubmcctl_and_stays_so() -> Result {
     let dir = tempfile::tempdir()?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = testkit::free_port()?;
     let builder = || Suite::builder(U_BMC).state_dir(dir.path()).set(format!("websrv.vnc=127.0.0.1:{port}"));
     let suite = builder().start().await?;
     is_open(&suite, port, true).await?;
