@@ -39,7 +39,7 @@ export class Suite {
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (suite.output += chunk));
     suite.exited = exited;
     await new Promise((resolve, reject) => {
-      const limit = setTimeout(() => reject(new Error(`not ready:\n${suite.output}`)), 60_000);
+      const limit = setTimeout(() => reject(new Error(`not ready:\n${suite.output}`)), 180_000);
       const done = (end, with_) => {
         watcher.close();
         clearTimeout(limit);

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { away, browser, Cable, held, late, painted, Person, Suite } from "./suite.mjs";
+import { away, browser, Cable, held, late, painted, Person, SOON, Suite } from "./suite.mjs";
 
 const CUT = /net::ERR_/;
 const AWAY = /status of (503|504)/;
@@ -210,11 +210,11 @@ describe("answers that come late", () => {
       await route.continue().catch(() => {});
       now -= 1;
     });
-    const seen = person.page.waitForSelector("[data-led=identify]:not([data-led-state=OFF])", { timeout: 30_000 }).then(() => (isSeen = true));
+    const seen = person.page.waitForSelector("[data-led=identify]:not([data-led-state=OFF])", { timeout: 2 * SOON }).then(() => (isSeen = true));
     let isSeen = false;
     let isOn = false;
     const wait = () => new Promise((resolve) => setTimeout(resolve, 150));
-    for (const end = Date.now() + 20_000; !isSeen && Date.now() < end; await wait()) {
+    for (const end = Date.now() + SOON; !isSeen && Date.now() < end; await wait()) {
       isOn = !isOn;
       await suite.api("POST", "chassis/chassis/state", { action: `CHASSIS_ACTION_IDENTIFY_${isOn ? "ON" : "OFF"}` });
     }

@@ -32,7 +32,8 @@ impl Way {
         let to = url.strip_prefix("nats://").expect("an address of the bus").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let here = format!("nats://{}", listener.local_addr().expect("an address"));
-        let gate = Arc::new(Gate { open: watch::channel(true).0, at: Mutex::default(), awaited: Mutex::default() });
+        let gate =
+            Arc::new(Gate { open: watch::channel(true).0, at: Mutex::default(), awaited: Mutex::default() });
         let passing = Arc::clone(&gate);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {

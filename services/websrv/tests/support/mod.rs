@@ -32,7 +32,7 @@ pub const SLOW_CHECK: Duration = Duration::from_millis(400);
 pub const EXPIRED: &str = "expired-token";
 
 /// Longest wait for something that is certain to come.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// What the fake backends know and count.
 #[derive(Default)]
