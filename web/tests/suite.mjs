@@ -140,6 +140,22 @@ export const wider = (page) => page.evaluate(() => document.documentElement.scro
 /** What was changed until now has been painted. */
 export const painted = (page) => page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 
+let watched = 0;
+
+/** Watches for `selector` from now on. `seen` waits until it has been there, for however short a time: a browser that is busy looks seldom. */
+export async function noticed(page, selector) {
+  const name = `noticed${(watched += 1)}`;
+  await page.evaluate(
+    ([name, selector]) => {
+      const look = () => (globalThis[name] ||= document.querySelector(selector) !== null);
+      new MutationObserver(look).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+      look();
+    },
+    [name, selector],
+  );
+  return { seen: () => page.waitForFunction((name) => globalThis[name], name) };
+}
+
 /** The answer to a route, as of a service that cannot be reached; its request's id is `r-0815`. */
 export const away = (route) => route.fulfill({ status: 503, contentType: "application/json", headers: { "x-request-id": "r-0815" }, body: JSON.stringify({ code: "unavailable", message: "nobody is there" }) });
 
