@@ -93,7 +93,7 @@ export default defineConfig({
             { name: "terminal", test: /node_modules\/@xterm|src\/terminal/, priority: 2 },
             { name: "viewer", test: /node_modules\/@novnc|src\/viewer/, priority: 2 },
             { name: "chart", test: /node_modules\/uplot/, priority: 2 },
-            { name: "core", test: /node_modules|src\/(lib(?!\/messages)|gen)|src\/ui\/(?!Chart|Palette|Shortcuts|NewPassword|FanMap|BootOverride)/, priority: 1 },
+            { name: "core", test: /node_modules|src\/(lib(?!\/messages)|gen)|src\/ui\/(?!Chart|Palette|Shortcuts|NewPassword|FanMap|BootOverride|Ipmi|Switch)/, priority: 1 },
           ],
         },
       },

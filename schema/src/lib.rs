@@ -39,7 +39,7 @@ mod validate;
 
 pub use code::Code;
 pub use json::{from_json, holds_secrets, redact, reflect, to_json};
-pub use openapi::openapi;
+pub use openapi::{openapi, openapi_index, openapi_of};
 pub use page::page;
 pub use validate::{Violation, validate};
 

@@ -13,7 +13,20 @@ use crate::{HttpBinding, MethodInfo, Segment};
 /// The document for all public methods. Deterministic: the same contract gives the same bytes.
 #[must_use]
 pub fn openapi() -> Value {
-    Document::new(crate::pool()).build()
+    Document::new(crate::pool()).build(None)
+}
+
+/// As [`openapi`], of the methods of one public service alone and of what they refer to; `None` where there is none of that name.
+#[must_use]
+pub fn openapi_of(service: &str) -> Option<Value> {
+    let is_known = crate::services().iter().any(|one| !one.internal && one.name == service);
+    is_known.then(|| Document::new(crate::pool()).build(Some(service)))
+}
+
+/// All operations of [`openapi`] by their names, descriptions and privileges alone, for who looks for one of them.
+#[must_use]
+pub fn openapi_index() -> Value {
+    Document::new(crate::pool()).index()
 }
 
 struct Document<'a> {
@@ -32,30 +45,51 @@ impl<'a> Document<'a> {
         Self { pool, comments: comments(pool), schemas: BTreeMap::new(), templates: HashMap::new() }
     }
 
-    fn build(mut self) -> Value {
+    /// Paths, and below each its verbs with what `describe` says of a method, its binding, the path and the binding's number among those of
+    /// the method; a binding that it says nothing of is left out.
+    fn paths(
+        &mut self,
+        mut describe: impl FnMut(&mut Self, &MethodInfo, &HttpBinding, &str, usize) -> Option<Value>,
+    ) -> BTreeMap<String, Map<String, Value>> {
         let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
         for method in crate::methods().iter().filter(|method| !method.internal) {
             for (index, binding) in method.http.iter().enumerate() {
+                // Asked for each of them: what is left out has a say in the names of parameters.
                 let template = self.template(binding);
-                let operation = self.operation(method, binding, &template, index);
-                paths.entry(template).or_default().insert(binding.verb.to_lowercase(), operation);
+                if let Some(operation) = describe(self, method, binding, &template, index) {
+                    paths.entry(template).or_default().insert(binding.verb.to_lowercase(), operation);
+                }
             }
         }
+        paths
+    }
+
+    fn index(mut self) -> Value {
+        let paths = self.paths(|this, method, _, _, index| {
+            Some(json!({
+                "operationId": operation_id(method, index),
+                "description": this.comment(method.full_name),
+                "x-privilege": method.privilege.as_str_name(),
+            }))
+        });
+        json!({"openapi": OPENAPI, "info": info(), "paths": paths})
+    }
+
+    /// Of the public services, or of `only` one of them.
+    fn build(mut self, only: Option<&str>) -> Value {
+        let is_wanted = |service: &str| only.is_none_or(|only| only == service);
+        let paths = self.paths(|this, method, binding, template, index| {
+            is_wanted(method.service).then(|| this.operation(method, binding, template, index))
+        });
         let tags: Vec<Value> = crate::services()
             .iter()
-            .filter(|service| !service.internal)
+            .filter(|service| !service.internal && is_wanted(service.name))
             .map(|service| json!({"name": service.name, "description": self.comment(service.full_name)}))
             .collect();
         self.schemas.insert("Status".to_owned(), error_schema());
         json!({
-            "openapi": "3.1.0",
-            "info": {
-                "title": "u-bmc",
-                "version": "v1alpha1",
-                "description": "REST form of the u-bmc API. Bodies are proto3 JSON. Sessions are made with POST \
-                    /api/v1alpha1/sessions.",
-                "license": {"name": "BSD-3-Clause", "identifier": "BSD-3-Clause"}
-            },
+            "openapi": OPENAPI,
+            "info": info(),
             "servers": [{"url": "/"}],
             "tags": tags,
             "security": credentials(),
@@ -116,10 +150,16 @@ impl<'a> Document<'a> {
                     {
                         object.insert("minLength".to_owned(), json!(1));
                     }
-                    parameters.push(json!({
-                        "name": name.trim_matches(['{', '}']), "in": "path", "required": true,
+                    let name = name.trim_matches(['{', '}']);
+                    let mut parameter = json!({
+                        "name": name, "in": "path", "required": true,
                         "description": self.comment(field.full_name()), "schema": schema
-                    }));
+                    });
+                    // Methods of one place share the names of its parameters: this is the field of the request that it fills.
+                    if name != *path {
+                        put(&mut parameter, "x-field", json!(path));
+                    }
+                    parameters.push(parameter);
                 }
             }
         }
@@ -143,12 +183,12 @@ impl<'a> Document<'a> {
                 parameters.push(parameter);
             }
         }
-        let suffix = if index == 0 { String::new() } else { format!("_{}", index + 1) };
+        let description = self.comment(method.full_name);
         let mut operation = json!({
-            "operationId": format!("{}_{}{suffix}", method.service, method.method),
+            "operationId": operation_id(method, index),
             "tags": [method.service],
-            "summary": self.comment(method.full_name).lines().next().unwrap_or_default(),
-            "description": self.comment(method.full_name),
+            "summary": first_sentence(description),
+            "description": description,
             "x-privilege": method.privilege.as_str_name(),
             "responses": self.responses(method, binding),
         });
@@ -344,6 +384,30 @@ impl<'a> Document<'a> {
             Kind::Message(message) => self.reference(message),
         }
     }
+}
+
+/// The version of OpenAPI.
+const OPENAPI: &str = "3.1.0";
+
+fn info() -> Value {
+    json!({
+        "title": "u-bmc",
+        "version": "v1alpha1",
+        "description": "REST form of the u-bmc API. Bodies are proto3 JSON. Sessions are made with POST \
+            /api/v1alpha1/sessions.",
+        "license": {"name": "BSD-3-Clause", "identifier": "BSD-3-Clause"}
+    })
+}
+
+/// The name of a method's binding, the first of which is 0.
+fn operation_id(method: &MethodInfo, index: usize) -> String {
+    let suffix = if index == 0 { String::new() } else { format!("_{}", index + 1) };
+    format!("{}_{}{suffix}", method.service, method.method)
+}
+
+/// The comments here have no abbreviations with a full stop.
+fn first_sentence(comment: &str) -> &str {
+    comment.split_inclusive(". ").next().unwrap_or_default().trim_end()
 }
 
 fn credentials() -> Value {

@@ -1,5 +1,7 @@
 //! The OpenAPI document describes the contract and nothing else.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 fn document() -> Value {
@@ -47,22 +49,100 @@ fn every_public_binding_is_a_path_and_no_internal_method_is() {
 #[test]
 fn all_references_resolve_and_operation_ids_are_unique() {
     let document = document();
-    let mut references = Vec::new();
+    assert!(references(&document).len() > 100);
     let mut ids = Vec::new();
-    walk(&document, &mut |key, value| match (key, value.as_str()) {
-        ("$ref", Some(target)) => references.push(target.to_owned()),
-        ("operationId", Some(id)) => ids.push(id.to_owned()),
-        _ => {}
+    walk(&document, &mut |key, value| {
+        if let ("operationId", Some(id)) = (key, value.as_str()) {
+            ids.push(id.to_owned());
+        }
     });
-    assert!(references.len() > 100);
-    for reference in references {
-        let pointer = reference.strip_prefix('#').unwrap();
-        assert!(document.pointer(pointer).is_some_and(Value::is_object), "{reference}");
-    }
     let count = ids.len();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), count);
+}
+
+/// What is referred to, all of which is there.
+fn references(document: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    walk(document, &mut |key, value| {
+        if let ("$ref", Some(target)) = (key, value.as_str()) {
+            found.insert(target.to_owned());
+        }
+    });
+    for reference in &found {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some_and(Value::is_object), "{reference}");
+    }
+    found
+}
+
+/// Each operation, by its path and verb.
+fn operations(document: &Value) -> BTreeMap<(String, String), Value> {
+    let paths = document["paths"].as_object().unwrap();
+    let verbs = |(path, verbs): (&String, &Value)| {
+        let of_path = verbs.as_object().unwrap().clone();
+        let path = path.clone();
+        of_path.into_iter().map(move |(verb, operation)| ((path.clone(), verb), operation))
+    };
+    paths.iter().flat_map(verbs).collect()
+}
+
+#[test]
+fn the_documents_of_services_are_the_whole_and_hold_all_they_refer_to() {
+    let whole = document();
+    let mut together = BTreeMap::new();
+    let mut tags = Vec::new();
+    for service in schema::services().iter().filter(|service| !service.internal) {
+        let part = schema::openapi_of(service.name).unwrap();
+        let of_service = operations(&part);
+        assert_eq!(
+            of_service.len(),
+            service.methods().iter().map(|method| method.http.len()).sum::<usize>(),
+            "{}",
+            service.name
+        );
+        together.extend(of_service);
+        tags.extend(part["tags"].as_array().unwrap().clone());
+        let schemas = part["components"]["schemas"].as_object().unwrap();
+        references(&part);
+        for (name, schema) in schemas {
+            assert_eq!(*schema, whole["components"]["schemas"][name], "{}: {name}", service.name);
+        }
+    }
+    assert_eq!(together, operations(&whole));
+    assert_eq!(Value::Array(tags), whole["tags"]);
+    let internal = schema::services().iter().find(|service| service.internal).unwrap();
+    for nobody in [internal.name, "", "index", "hostservice", "schema.v1alpha1.HostService"] {
+        assert_eq!(schema::openapi_of(nobody), None, "{nobody}");
+    }
+}
+
+#[test]
+fn the_index_names_every_operation_and_says_nothing_more_of_it() {
+    let (index, whole) = (schema::openapi_index(), document());
+    let of_whole = operations(&whole).into_iter().map(|(at, operation)| {
+        let kept = ["operationId", "description", "x-privilege"].map(|key| (key, operation[key].clone()));
+        (at, Value::from_iter(kept))
+    });
+    assert_eq!(operations(&index), of_whole.collect::<BTreeMap<_, _>>());
+    assert!(index.to_string().len() * 5 < whole.to_string().len(), "{}", index.to_string().len());
+}
+
+#[test]
+fn a_parameter_of_a_path_says_which_field_it_fills_and_a_summary_is_a_sentence() {
+    let document = document();
+    let field = |path: &str, verb: &str| document["paths"][path][verb]["parameters"][0]["x-field"].clone();
+    assert_eq!(field("/api/v1alpha1/hosts/{name}", "get"), Value::Null);
+    assert_eq!(field("/api/v1alpha1/hosts/{name}", "patch"), "host_name");
+    assert_eq!(field("/api/v1alpha1/users/{id}", "patch"), "user.id");
+    let operations = operations(&document);
+    for operation in operations.values() {
+        let (summary, description) =
+            (operation["summary"].as_str().unwrap(), operation["description"].as_str().unwrap());
+        assert!(!summary.contains(". ") && description.starts_with(summary), "{summary}");
+    }
+    assert!(operations.values().any(|operation| operation["summary"] != operation["description"]));
 }
 
 fn walk(value: &Value, visit: &mut impl FnMut(&str, &Value)) {

@@ -131,6 +131,8 @@ describe("roles", () => {
     const person = await Person.at(chrome, suite.url);
     await person.signIn();
     await person.goto("/roles");
+    // What a privilege opens is what the BMC says of its API.
+    await person.sees("main details", "UpdateReportDefinition");
     await person.page.getByRole("button", { name: "New role" }).click();
     await person.page.fill("dialog input[name=id]", "NightShift");
     await person.page.getByLabel("Operate the machine").check();

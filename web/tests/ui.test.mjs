@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -390,6 +391,64 @@ describe("what was seen to", () => {
     await person.page.waitForSelector("[data-ipmi=off]");
     await person.leave();
   });
+
+  test("SSH, the port of desktop viewers and virtual media are switched off and on", async () => {
+    const free = () =>
+      new Promise((resolve) => {
+        const server = createServer().listen(0, "127.0.0.1", () => {
+          const { port } = server.address();
+          server.close(() => resolve(port));
+        });
+      });
+    const ports = { ssh: await free(), vnc: await free() };
+    const own = await Suite.start({ set: [`websrv.vnc=127.0.0.1:${ports.vnc}`] });
+    try {
+      await own.api("PATCH", "ssh", { port: ports.ssh });
+      const person = await Person.at(chrome, own.url);
+      await person.signIn();
+      await person.goto("/network");
+      const is = (id, state) => person.page.waitForSelector(`[data-switch=${id}][data-state=${state}]`);
+      const press = (id, name) => person.page.locator(`[data-switch=${id}]`).getByRole("button", { name }).click();
+      const confirm = async (name) => {
+        await person.page.locator("dialog").getByRole("button", { name }).click();
+        await person.page.waitForSelector("dialog", { state: "detached" });
+      };
+      const enabled = async () => [(await own.api("GET", "ssh")).ssh, (await own.api("GET", "vnc")).vnc, (await own.api("GET", "media-switch")).mediaSwitch].map((one) => one.enabled ?? false);
+
+      await is("ssh", "off");
+      await person.sees("[data-switch=ssh] code", String(ports.ssh));
+      await is("vnc", "on");
+      await person.sees("[data-switch=vnc]", "as the configuration says");
+      await person.sees("[data-switch=vnc] code", String(ports.vnc));
+      await is("media", "on");
+
+      await press("ssh", "Switch on SSH");
+      await is("ssh", "on");
+      assert.deepEqual(await enabled(), [true, true, true]);
+      // Asked, and not answered.
+      await press("vnc", "Switch off VNC");
+      await person.sees("dialog", "Desktop viewers lose the picture");
+      await person.page.keyboard.press("Escape");
+      await person.page.waitForSelector("dialog", { state: "detached" });
+      assert.deepEqual(await enabled(), [true, true, true]);
+
+      for (const [id, name] of [["ssh", "SSH"], ["vnc", "VNC"], ["media", "Virtual media"]]) {
+        await press(id, `Switch off ${name}`);
+        await confirm(`Switch off ${name}`);
+        await is(id, "off");
+      }
+      assert.deepEqual(await enabled(), [false, false, false]);
+      // What was switched elsewhere shows as well.
+      await own.api("PATCH", "media-switch", { enabled: true });
+      await is("media", "on");
+      await press("vnc", "Switch on VNC");
+      await is("vnc", "on");
+      assert.deepEqual(await enabled(), [false, true, true]);
+      await person.leave();
+    } finally {
+      await own.stop();
+    }
+  });
 });
 
 describe("access", () => {
@@ -439,7 +498,8 @@ describe("access", () => {
     assert.equal(await reader.page.getByRole("button", { name: /Resolve|Reopen/ }).count(), 0);
     await reader.goto("/network");
     await reader.page.waitForSelector("[data-ipmi=off]");
-    assert.equal(await reader.page.locator("[data-ipmi] button").count(), 0);
+    for (const [id, state] of [["ssh", "off"], ["vnc", "off"], ["media", "on"]]) await reader.page.waitForSelector(`[data-switch=${id}][data-state=${state}]`);
+    assert.equal(await reader.page.locator("[data-ipmi] button, [data-switch] button").count(), 0);
     await reader.goto("/certificate?open=replace");
     await reader.page.waitForSelector("[data-certificate=SELF_MADE]");
     assert.equal(await reader.page.getByRole("button", { name: "Replace certificate" }).count(), 0);

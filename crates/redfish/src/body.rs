@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::message::{Message, base};
 use crate::pointer::Pointer;
@@ -77,7 +77,7 @@ fn walk(
         if let Some(property) = properties.iter().find(|property| property.path == path) {
             let value = merged(property, value, here.find(shown));
             if check(property, name, &value, here, &mut found.wrong) {
-                found.given.0.push((property.path, value.into_owned()));
+                found.given.0.push((property.path, fitted(property.kind, value.into_owned())));
             }
             continue;
         }
@@ -131,7 +131,7 @@ pub(crate) fn create(body: &Map<String, Value>, create: &Create) -> Found {
             continue;
         };
         if check(property, name, value, here, &mut found.wrong) {
-            found.given.0.push((property.path, value.clone()));
+            found.given.0.push((property.path, fitted(property.kind, value.clone())));
         }
     }
     for (property, required) in create.properties {
@@ -158,7 +158,9 @@ pub(crate) fn parameters(body: &Map<String, Value>, action: &'static Action) -> 
             continue;
         };
         match fit(&parameter.property, value) {
-            Ok(()) => found.given.0.push((parameter.property.path, value.clone())),
+            Ok(()) => {
+                found.given.0.push((parameter.property.path, fitted(parameter.property.kind, value.clone())));
+            }
             Err(wrong) => {
                 let message =
                     wrong.of_parameter(&parameter.property, name, value, action.name).about(here.clone());
@@ -372,15 +374,45 @@ fn is_link(value: &Value) -> bool {
     value.as_object().is_some_and(|map| map.len() == 1 && map.get(LINK).is_some_and(Value::is_string))
 }
 
+/// The largest number up to which each whole number is one with a fraction as well: 2^53. Beyond it nobody knows which one was written.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The whole number that a number is: JSON has one kind of numbers (RFC 8259, 6), so `1e2` and `100.0` are 100. `None` where it has a fraction, or is none of 64
+/// bits.
+#[allow(clippy::cast_possible_truncation, reason = "it is whole, and small enough to be exact")]
+pub(crate) fn whole(number: &Number) -> Option<i64> {
+    let is_exact = |float: &f64| number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT;
+    number.as_i64().or_else(|| number.as_f64().filter(is_exact).map(|float| float as i64))
+}
+
+/// Whether a number is between two whole ones.
+pub(crate) fn has_fraction(number: &Number) -> bool {
+    number.as_f64().is_some_and(|number| number.fract() != 0.0)
+}
+
+/// A value that fits, as its property has it: a whole number without a fraction, however it was written.
+fn fitted(kind: Kind, value: Value) -> Value {
+    let is_whole = matches!(kind, Kind::Integer(..) | Kind::IntegerOrText(_));
+    match value {
+        Value::Number(number) if is_whole => whole(&number).map_or(Value::Number(number), Value::from),
+        other => other,
+    }
+}
+
 fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
     match (property.kind, value) {
         (_, Value::Null) if property.nullable => Ok(()),
         (Kind::Bool, Value::Bool(_)) => Ok(()),
-        (Kind::Integer(from, to), Value::Number(number)) => match number.as_i64() {
+        (Kind::Integer(..) | Kind::IntegerOrText(_), Value::Number(number)) if has_fraction(number) => {
+            Err(Wrong::Type)
+        }
+        (Kind::Integer(from, to), Value::Number(number)) => match whole(number) {
             Some(number) if (from..=to).contains(&number) => Ok(()),
-            Some(_) => Err(Wrong::Range(from, to)),
-            None if number.is_f64() => Err(Wrong::Type),
-            None => Err(Wrong::Range(from, to)),
+            _ => Err(Wrong::Range(from, to)),
+        },
+        (Kind::IntegerOrText(_), Value::Number(number)) => match whole(number) {
+            Some(_) => Ok(()),
+            None => Err(Wrong::Range(i64::MIN, i64::MAX)),
         },
         (Kind::Decimal(from, to), Value::Number(number)) => match number.as_f64() {
             // The bounds are small: as numbers with a fraction they are what they are.
@@ -415,7 +447,7 @@ fn fit(property: &Property, value: &Value) -> Result<(), Wrong> {
                 Ok(())
             }
         }
-        (Kind::Text(most) | Kind::Secret(most), Value::String(text)) => {
+        (Kind::Text(most) | Kind::Secret(most) | Kind::IntegerOrText(most), Value::String(text)) => {
             if text.chars().count() > most {
                 Err(Wrong::Long(most))
             } else if text.contains(char::is_control) {
@@ -550,6 +582,8 @@ mod tests {
                 ],
             ),
             (json!({"Boot": {"Retries": 1.5}}), &[], &["/Boot/Retries PropertyValueTypeError"]),
+            // One that is too large to be counted is out of range.
+            (json!({"Boot": {"Retries": 1e300}}), &[], &["/Boot/Retries PropertyValueOutOfRange"]),
             // Read-only and unknown, at the top and below.
             (
                 json!({"Name": "x", "Nope": 1, "Status": {"State": "x", "Nope": 1}, "Boot": {"Mode": "x"}}),
@@ -583,6 +617,32 @@ mod tests {
                 "{body}"
             );
         }
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        for (written, is) in [
+            ("2", Some(2)),
+            ("2.0", Some(2)),
+            ("2e0", Some(2)),
+            ("20e-1", Some(2)),
+            ("0.2e1", Some(2)),
+            ("-0.0", Some(0)),
+            ("1e2", None),
+            ("-1e0", None),
+            ("2.5", None),
+            ("25e-1", None),
+            ("9223372036854775808", None),
+            ("1e19", None),
+        ] {
+            let body = object(format!(r#"{{"Boot": {{"Retries": {written}}}}}"#).as_bytes()).unwrap();
+            let found = patch(&body, PROPERTIES, &json!({"Boot": {"Mode": "UEFI"}}));
+            assert_eq!(found.given.get("Boot/Retries").and_then(Value::as_i64), is, "{written}");
+            assert_eq!(found.wrong.is_empty(), is.is_some(), "{written}");
+        }
+        let number = |text: &str| whole(&serde_json::from_str(text).unwrap());
+        assert_eq!((number("1e2"), number("9007199254740992.0")), (Some(100), Some(1 << 53)));
+        assert_eq!((number("9007199254740994.0"), number("0.5")), (None, None));
     }
 
     #[test]

@@ -171,7 +171,8 @@ impl Exchange {
     /// condition compares and what is changed then nobody else may change it.
     #[must_use]
     pub fn thing(&self) -> String {
-        let kind = match self.route.target {
+        let subject = self.route.subject();
+        let kind = match subject.target {
             Target::Resource(resource) => resource.type_name(),
             _ => "",
         };
@@ -182,11 +183,27 @@ impl Exchange {
                 "systems and chassis".to_owned()
             }
             // A drive is at the manager and at its system, and an event is one in all logs that have it.
-            "VirtualMedia" | "LogEntry" => format!("{kind} {}", self.route.id),
+            "VirtualMedia" | "LogEntry" => format!("{kind} {}", subject.id),
             // The controller's name is at each interface and at the protocols.
             "EthernetInterface" | "ManagerNetworkProtocol" => "network".to_owned(),
-            _ => self.route.uri.clone(),
+            _ => subject.uri,
         }
+    }
+
+    /// Whether what it is about is looked at before it is changed, so that nobody else may change it between the two: always, but for what is made or done without
+    /// a condition.
+    #[must_use]
+    pub fn compares(&self) -> bool {
+        match self.method {
+            Method::Get | Method::Head => false,
+            Method::Patch | Method::Put | Method::Delete => true,
+            Method::Post => self.is_conditional(),
+        }
+    }
+
+    /// Whether a POST has a condition that is looked at: of what nobody needs to be logged in for, nothing is shown.
+    fn is_conditional(&self) -> bool {
+        self.request.if_match.is_some() && !self.route.is_open(Method::Post)
     }
 
     /// Whether it takes a body.
@@ -243,7 +260,8 @@ impl Exchange {
         let top = resource.path.split('/').next().unwrap_or_default();
         let of_hardware = matches!(top, "Chassis" | "Systems");
         let stays = self.query.expand.is_none_or(|expand| expand.follow == Follow::Subordinate);
-        let plain = self.method == Method::Get && self.request.if_none_match.is_none();
+        let is_unconditional = self.request.if_none_match.is_none() && self.request.if_match.is_none();
+        let plain = self.method == Method::Get && is_unconditional;
         if !(of_hardware && stays && plain && !resource.path.contains("/LogServices")) {
             return None;
         }
@@ -447,7 +465,12 @@ impl Exchange {
     /// # Errors
     /// The step that is needed for it, or the answer that there is none.
     fn shown(&self) -> Result<Value, Step> {
-        let shown = show(&self.world, &self.route);
+        self.shown_at(&self.route)
+    }
+
+    /// As [`Self::shown`], of another one.
+    fn shown_at(&self, route: &Route) -> Result<Value, Step> {
+        let shown = show(&self.world, route);
         let missing = self.world.take_missing();
         if !missing.is_empty() {
             return Err(Step::Read(missing));
@@ -469,6 +492,10 @@ impl Exchange {
         let is_known = |tag: &str| condition.is_some_and(|condition| etag::matches_weakly(condition, tag));
         // Nothing else is in it: what it would hold need not be made.
         let is_plain = self.query.is_empty() && !self.holds_members();
+        // RFC 9110, 13.2.2: this one first.
+        if is_plain && !self.is_wanted(&own) {
+            return Step::Done(precondition_failed(&own));
+        }
         if is_plain && is_known(&own) {
             return Step::Done(Answer::empty(304).with("etag", own));
         }
@@ -488,6 +515,9 @@ impl Exchange {
             true => etag::put_of_answer(&own, &mut value),
             false => etag::shown(&value).unwrap_or(&own).to_owned(),
         };
+        if !is_plain && !self.is_wanted(&tag) {
+            return Step::Done(precondition_failed(&tag));
+        }
         if !is_plain && (is_collection || self.query.expand.is_none()) && is_known(&tag) {
             return Step::Done(Answer::empty(304).with("etag", tag));
         }
@@ -659,17 +689,32 @@ impl Exchange {
         Ok(())
     }
 
+    /// Whether `If-Match` holds of what has this tag; without it, it does.
+    fn is_wanted(&self, tag: &str) -> bool {
+        self.request.if_match.as_deref().is_none_or(|condition| etag::matches_strongly(condition, tag))
+    }
+
+    /// Goes on with a POST whose condition holds, or that has none. The condition of an action is about what it is done with, that of what is made about the
+    /// collection. `If-None-Match` is none of it: what is made has no address yet.
+    ///
+    /// # Errors
+    /// What is needed to know that, or the answer that it does not.
+    fn met(&self) -> Result<(), Step> {
+        if !self.is_conditional() {
+            return Ok(());
+        }
+        let shown = self.shown_at(&self.route.subject())?;
+        let tag = etag::shown(&shown).unwrap_or_default();
+        if self.is_wanted(tag) { Ok(()) } else { Err(Step::Done(precondition_failed(tag))) }
+    }
+
     /// What is wrong with the conditions of a change, if something is. `If-None-Match` is one as well, with `*` that there is nothing yet (RFC 9110 §13.1.2).
     fn condition(&self, shown: &Value) -> Option<Answer> {
         let tag = etag::shown(shown).unwrap_or_default();
-        let wanted = self.request.if_match.as_deref();
         let unwanted = self.request.if_none_match.as_deref();
-        if wanted.is_none_or(|condition| etag::matches_strongly(condition, tag))
-            && unwanted.is_none_or(|condition| !etag::matches_weakly(condition, tag))
-        {
-            return None;
-        }
-        Some(Answer::error(412, &[base::PRECONDITION_FAILED.plain()]).with("etag", tag))
+        let is_met =
+            self.is_wanted(tag) && unwanted.is_none_or(|condition| !etag::matches_weakly(condition, tag));
+        (!is_met).then(|| precondition_failed(tag))
     }
 
     fn patch(&mut self) -> Step {
@@ -840,6 +885,9 @@ impl Exchange {
     fn create(&mut self) -> Step {
         let Target::Resource(resource) = self.route.target else { return Step::Done(self.not_found()) };
         let Some(create) = &resource.create else { return Step::Done(self.not_found()) };
+        if let Err(step) = self.met() {
+            return step;
+        }
         let map = match body::object(&self.body) {
             Ok(map) => map,
             Err(message) => return Step::Done(Answer::error(400, &[message])),
@@ -877,6 +925,9 @@ impl Exchange {
         }
         if !resources::has(action, &self.route.names) {
             return Step::Done(Answer::error(400, &[base::ACTION_NOT_SUPPORTED.with(&[action.name])]));
+        }
+        if let Err(step) = self.met() {
+            return step;
         }
         let map = if self.body.is_empty() { Ok(Map::new()) } else { body::object(&self.body) };
         let map = match map {
@@ -1028,6 +1079,11 @@ fn judged(route: &Route, method: Method, request: &Request, asker: &Asker) -> Re
 fn goes_on(id: &str, name: &str) -> Answer {
     let answer = Answer::json(202, resources::task_begun(id, name));
     answer.with("location", resources::monitor_uri(id)).with("retry-after", ASK_AGAIN)
+}
+
+/// The answer to who wants another state than the one with this tag.
+fn precondition_failed(tag: &str) -> Answer {
+    Answer::error(412, &[base::PRECONDITION_FAILED.plain()]).with("etag", tag)
 }
 
 /// The answer to a request to read, with what the path takes (DSP0266, "Response headers").

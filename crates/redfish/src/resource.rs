@@ -147,6 +147,8 @@ pub enum Kind {
     Bool,
     /// A whole number from and to.
     Integer(i64, i64),
+    /// A whole number, or a text of at most so many characters that clients send in its place.
+    IntegerOrText(usize),
     /// A number from and to, whole or not.
     Decimal(i64, i64),
     /// A number, with a fraction or without.
@@ -186,7 +188,7 @@ impl Kind {
     pub(crate) fn data_type(self) -> &'static str {
         match self {
             Self::Bool => "Boolean",
-            Self::Integer(..) | Self::Decimal(..) | Self::Number => "Number",
+            Self::Integer(..) | Self::IntegerOrText(_) | Self::Decimal(..) | Self::Number => "Number",
             Self::Text(_) | Self::Secret(_) | Self::Pem(_) | Self::Enum(_) | Self::Duration => "String",
             Self::Texts(_) | Self::Enums(_) => "StringArray",
             Self::Link | Self::Object(_) | Self::Attributes => "Object",

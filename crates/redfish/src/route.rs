@@ -128,6 +128,15 @@ impl Route {
         Self { target, uri: uri.to_owned(), names: Vec::new(), id: String::new(), is_members: false }
     }
 
+    /// Where the resource is that an action is done with; the route itself of all else.
+    pub(crate) fn subject(&self) -> Self {
+        let Target::Action(resource, _) = self.target else { return self.clone() };
+        // `…/Actions/ComputerSystem.Reset` is below it.
+        let uri = self.uri.rsplitn(3, '/').nth(2).unwrap_or_default().to_owned();
+        let id = uri.rsplit('/').next().unwrap_or_default().to_owned();
+        Self { target: Target::Resource(resource), uri, names: self.names.clone(), id, is_members: false }
+    }
+
     /// The methods it takes.
     #[must_use]
     pub fn methods(&self) -> Vec<Method> {
@@ -330,6 +339,26 @@ mod tests {
         ] {
             assert!(Route::of(path).is_none(), "{path}");
         }
+    }
+
+    #[test]
+    fn what_an_action_is_done_with_is_above_it() {
+        let of = |path: &str| {
+            let subject = Route::of(path).unwrap().subject();
+            let Target::Resource(resource) = subject.target else { panic!("{path} is of no resource") };
+            (resource.type_name(), subject.uri, subject.id, subject.names)
+        };
+        let system = "/redfish/v1/Systems/node%201";
+        let names = vec!["node 1".to_owned()];
+        let is = ("ComputerSystem", "/redfish/v1/Systems/node 1".to_owned(), "node 1".to_owned(), names);
+        assert_eq!(of(system), is);
+        assert_eq!(of(&format!("{system}/Actions/ComputerSystem.Reset/")), is);
+        let (kind, uri, id, names) = of("/redfish/v1/EventService/Actions/EventService.SubmitTestEvent");
+        assert_eq!(
+            (kind, uri.as_str(), id.as_str()),
+            ("EventService", "/redfish/v1/EventService", "EventService")
+        );
+        assert_eq!(names, Vec::<String>::new());
     }
 
     #[test]

@@ -306,11 +306,15 @@ fn a_test_event_is_taken_with_all_that_the_standard_has_and_says_what_it_does_no
         // The message says how bad it is.
         (json!({"Severity": "OK"}), "ActionParameterValueConflict"),
         (json!({"MessageSeverity": "Warning"}), "ActionParameterValueConflict"),
-        (json!({"Severity": "Informational"}), "ActionParameterValueNotInList"),
+        (json!({"Severity": "Informational"}), "ActionParameterValueConflict"),
+        (json!({"Severity": "Bad"}), "ActionParameterValueNotInList"),
+        (json!({"MessageSeverity": "Informational"}), "ActionParameterValueNotInList"),
         (json!({"EventType": "StatusChange"}), "ActionParameterValueNotInList"),
-        (json!({"EventGroupId": "7"}), "ActionParameterValueTypeError"),
+        (json!({"EventGroupId": true}), "ActionParameterValueTypeError"),
+        (json!({"EventGroupId": 1.5}), "ActionParameterValueTypeError"),
+        (json!({"EventGroupId": "a\u{7}"}), "ActionParameterValueFormatError"),
         (json!({"MessageArgs": "a"}), "ActionParameterValueTypeError"),
-        (json!({"MessageId": "test123"}), "ActionParameterValueNotInList"),
+        (json!({"MessageId": "test124"}), "ActionParameterValueNotInList"),
         (json!({"Nope": 1}), "ActionParameterUnknown"),
     ] {
         let mut wrong = body.clone();
@@ -323,6 +327,64 @@ fn a_test_event_is_taken_with_all_that_the_standard_has_and_says_what_it_does_no
     bench.refuse("rpc.EventService.SendTestEvent", Fault::new(Code::Unavailable, "eventlog does not answer"));
     let answer = bench.send(Method::Post, target, &body);
     assert_eq!((answer.status, said(&answer).as_str()), (503, "ServiceTemporarilyUnavailable"));
+}
+
+#[test]
+fn the_test_events_of_gofish_are_taken_as_it_sends_them() {
+    let target = "/redfish/v1/EventService/Actions/EventService.SubmitTestEvent";
+    // Up to 0.20, and after it.
+    let older = json!({
+        "EventGroupId": "TESTING123",
+        "EventId": "TEST123",
+        "EventTimestamp": "2026-09-21 14:14:10.123456789 +0000 UTC m=+1234567.123456789",
+        "EventType": "Alert",
+        "Message": "a drill",
+        "MessageArgs": null,
+        "MessageId": "test123",
+        "OriginOfCondition": "/redfish/v1/EventService",
+        "Severity": "Informational",
+    });
+    let newer = json!({
+        "EventGroupId": 123,
+        "EventId": "TEST123",
+        "EventTimestamp": "2026-09-21 14:14:10.123456789 +0000 UTC m=+0.001",
+        "EventType": "Alert",
+        "Message": "a drill",
+        "OriginOfCondition": "/redfish/v1/EventService",
+        "Severity": "Informational",
+    });
+    let mut bench = Bench::agreeing();
+    for body in [&older, &newer] {
+        for (given, severity) in [
+            ("Informational", v1::EventSeverity::Info),
+            ("Warning", v1::EventSeverity::Warning),
+            ("Critical", v1::EventSeverity::Critical),
+        ] {
+            bench.called.clear();
+            let mut body = body.clone();
+            body["Severity"] = json!(given);
+            let answer = bench.send(Method::Post, target, &body);
+            assert_eq!((answer.status, bench.called.len()), (200, 1), "{body}: {}", said(&answer));
+            let asked = v1::SendTestEventRequest::decode(bench.called[0].request.as_slice()).unwrap();
+            assert_eq!((asked.message.as_str(), asked.severity()), ("a drill", severity), "{body}");
+        }
+    }
+    // Who says neither which message nor how bad it is has asked for nothing.
+    bench.called.clear();
+    for (body, told) in [
+        (json!({}), "ActionParameterMissing"),
+        (json!({"Message": "a drill"}), "ActionParameterMissing"),
+        (json!({"MessageId": "test123"}), "ActionParameterValueNotInList"),
+        (json!({"MessageId": "Base.1.0.Success", "Severity": "OK"}), "ActionParameterValueNotInList"),
+        (json!({"Severity": "Warning", "MessageSeverity": "OK"}), "ActionParameterValueConflict"),
+    ] {
+        let answer = bench.send(Method::Post, target, &body);
+        assert_eq!((answer.status, said(&answer).as_str()), (400, told), "{body}");
+    }
+    assert!(bench.called.is_empty(), "{:?}", bench.called);
+    // What is only understood is not offered.
+    let offered = &bench.shown("/redfish/v1/EventService")["Actions"]["#EventService.SubmitTestEvent"];
+    assert_eq!(offered["Severity@Redfish.AllowableValues"], json!(["OK", "Warning", "Critical"]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod support;
 
-use redfish::{Answer, Method, Privileges, Request, resources};
+use redfish::{Answer, Exchange, Method, Privileges, Request, resources};
 use serde_json::json;
 use support::{Bench, asker, said};
 
@@ -97,6 +97,120 @@ fn a_change_that_is_wanted_only_where_there_is_nothing_yet_is_not_made() {
         let (status, called) = of(Some(&tag), "\"0\"");
         assert!(matches!(status, 200 | 204) && called == 1, "{path}: {status} {called}");
     }
+}
+
+/// With a state that is wanted.
+fn matching(tag: &str) -> Request {
+    Request { if_match: Some(tag.to_owned()), ..Request::default() }
+}
+
+#[test]
+fn what_is_read_is_in_the_state_that_is_wanted_or_is_not_shown() {
+    let mut bench = Bench::new();
+    let sessions = "/redfish/v1/SessionService/Sessions";
+    let paths = [SYSTEM, "/redfish/v1/Systems/system/ResetActionInfo", "/redfish/v1/Systems?$expand=."];
+    for path in paths.into_iter().chain([sessions, "/redfish/v1/Systems/system?$select=Name"]) {
+        let tag = bench.get(path).header("etag").unwrap().to_owned();
+        for method in [Method::Get, Method::Head] {
+            for (condition, is_met) in [
+                (tag.as_str(), true),
+                ("*", true),
+                (format!("\"0\", {tag}").as_str(), true),
+                ("\"0\"", false),
+                (format!("W/{tag}").as_str(), false),
+                (tag.trim_matches('"'), false),
+            ] {
+                let answer = bench.ask(method, path, "", matching(condition));
+                let status = if is_met { 200 } else { 412 };
+                assert_eq!(
+                    (answer.status, answer.header("etag")),
+                    (status, Some(tag.as_str())),
+                    "{path} {condition}"
+                );
+                if !is_met {
+                    assert_eq!(said(&answer), "PreconditionFailed", "{path} {condition}");
+                }
+            }
+        }
+        // The other condition is looked at where this one holds.
+        for (wanted, status) in [(tag.as_str(), 304), ("\"0\"", 412)] {
+            let request = Request { if_none_match: Some(tag.clone()), ..matching(wanted) };
+            assert_eq!(bench.ask(Method::Get, path, "", request).status, status, "{path} {wanted}");
+        }
+    }
+    // What is not there has no state.
+    assert_eq!(bench.ask(Method::Get, "/redfish/v1/Systems/none", "", matching("*")).status, 404);
+    // An answer that others are sent as well is made for who wants no state alone.
+    let of = |method, request: Request| Exchange::new(SYSTEM, method, request, Bench::new().about()).unwrap();
+    assert!(of(Method::Get, Request::default()).shared_as().is_some());
+    assert!(of(Method::Get, matching("*")).shared_as().is_none());
+}
+
+#[test]
+fn nobody_else_changes_what_a_condition_is_compared_with() {
+    let of = |method, path: &str, request: Request| {
+        let exchange = Exchange::new(path, method, request, Bench::new().about()).unwrap();
+        (exchange.compares(), exchange.thing())
+    };
+    let reset = format!("{SYSTEM}/Actions/ComputerSystem.Reset");
+    let patched = of(Method::Patch, SYSTEM, Request::default());
+    assert_eq!((patched.0, &of(Method::Post, &reset, matching("*"))), (true, &patched));
+    let insert = "VirtualMedia/cd/Actions/VirtualMedia.InsertMedia";
+    let drive = of(Method::Patch, &format!("{SYSTEM}/VirtualMedia/cd"), Request::default());
+    assert_eq!(of(Method::Post, &format!("/redfish/v1/Managers/bmc/{insert}"), matching("*")), drive);
+    // Without a condition nothing is compared.
+    assert!(!of(Method::Post, &reset, Request::default()).0 && !of(Method::Get, SYSTEM, matching("*")).0);
+    let sessions = "/redfish/v1/SessionService/Sessions";
+    assert!(!of(Method::Post, sessions, matching("*")).0, "a login is held up by nobody");
+}
+
+#[test]
+fn an_action_is_not_done_with_what_is_in_another_state_than_is_wanted() {
+    let mut bench = Bench::agreeing();
+    let subscriptions = "/redfish/v1/EventService/Subscriptions";
+    let new = r#"{"Destination": "https://collector.example/events", "Protocol": "Redfish"}"#;
+    for (of, path, body, done) in [
+        (
+            SYSTEM,
+            "/redfish/v1/Systems/system/Actions/ComputerSystem.Reset",
+            r#"{"ResetType": "ForceOff"}"#,
+            204,
+        ),
+        (
+            "/redfish/v1/Systems/system/Bios",
+            "/redfish/v1/Systems/system/Bios/Actions/Bios.ResetBios",
+            "",
+            204,
+        ),
+        (subscriptions, subscriptions, new, 201),
+        (subscriptions, "/redfish/v1/EventService/Subscriptions/Members", new, 201),
+    ] {
+        let tag = bench.get(of).header("etag").unwrap().to_owned();
+        let mut of = |condition: Option<&str>| {
+            bench.called.clear();
+            let request = Request { if_match: condition.map(str::to_owned), ..Request::default() };
+            let answer = bench.ask(Method::Post, path, body, request);
+            (answer.status, answer.header("etag").map(str::to_owned), bench.called.len())
+        };
+        for condition in ["\"0\"", format!("W/{tag}").as_str(), ""] {
+            assert_eq!(of(Some(condition)), (412, Some(tag.clone()), 0), "{path} {condition}");
+        }
+        for condition in [None, Some("*"), Some(tag.as_str())] {
+            let (status, _, called) = of(condition);
+            assert_eq!((status, called), (done, 1), "{path} {condition:?}");
+        }
+    }
+    // What is not there, and what cannot be asked for, is told before.
+    let none = "/redfish/v1/Systems/none/Actions/ComputerSystem.Reset";
+    bench.called.clear();
+    assert_eq!(bench.ask(Method::Post, none, "{}", matching("\"0\"")).status, 404);
+    assert!(bench.called.is_empty());
+    // Who is not logged in yet is shown nothing to compare, and no state keeps anybody from it.
+    let mut nobody = Bench::by(redfish::Asker::default());
+    nobody.agree();
+    let login = r#"{"UserName": "olga", "Password": "secret-enough"}"#;
+    let answer = nobody.ask(Method::Post, "/redfish/v1/SessionService/Sessions", login, matching("\"0\""));
+    assert_eq!((answer.status, nobody.called.len()), (201, 1), "{}", answer.value());
 }
 
 #[test]

@@ -113,6 +113,7 @@ fn misfits(property: &Property) -> Vec<(Value, &'static str)> {
             all.extend([(json!(1), TYPE), (json!(false), TYPE)]);
             all.extend([(json!("Nope"), "PropertyValueNotInList"), (json!(""), "PropertyValueNotInList")]);
         }
+        Kind::IntegerOrText(_) => all.extend([(json!(1.5), TYPE), (json!(true), TYPE)]),
         Kind::Number => all.extend([(json!("1"), TYPE), (json!(true), TYPE)]),
         Kind::Duration => {
             all.extend([(json!(90), TYPE), (json!("90 s"), "PropertyValueFormatError")]);

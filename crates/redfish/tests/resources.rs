@@ -814,11 +814,13 @@ fn how_long_an_unused_session_lasts_is_shown_and_set() {
 fn a_host_in_between_says_where_it_goes_as_far_as_that_is_known() {
     let mut bench = Bench::new();
     use v1::HostAction as A;
-    for (action, shown) in [
-        (A::On, json!("PoweringOn")),
-        (A::ForceOff, json!("PoweringOff")),
-        (A::ForceRestart, json!("On")),
-        (A::PowerCycle, Value::Null),
+    for (action, shown, state) in [
+        (A::On, json!("PoweringOn"), "Starting"),
+        (A::Off, json!("PoweringOff"), "StandbyOffline"),
+        (A::ForceOff, json!("PoweringOff"), "StandbyOffline"),
+        (A::ForceRestart, json!("On"), "Starting"),
+        (A::Nmi, json!("On"), "Enabled"),
+        (A::PowerCycle, Value::Null, "Starting"),
     ] {
         let host = v1::Host {
             name: "system".into(),
@@ -827,7 +829,20 @@ fn a_host_in_between_says_where_it_goes_as_far_as_that_is_known() {
             ..v1::Host::default()
         };
         bench.say("rpc.HostService.ListHosts", &v1::ListHostsResponse { hosts: vec![host] });
-        assert_eq!(bench.shown("/redfish/v1/Systems/system").get("PowerState"), Some(&shown), "{action:?}");
+        let system = bench.shown("/redfish/v1/Systems/system");
+        assert_eq!(system.get("PowerState"), Some(&shown), "{action:?}");
+        assert_eq!(system["Status"]["State"], state, "{action:?}");
+    }
+    for (action, state) in [(v1::ChassisAction::Off, "StandbyOffline"), (v1::ChassisAction::On, "Starting")] {
+        let chassis = v1::Chassis {
+            name: "chassis".into(),
+            status: Some(v1::ChassisStatus::Transitioning.into()),
+            requested_action: Some(action.into()),
+            ..v1::Chassis::default()
+        };
+        let all = v1::ListChassisResponse { chassis: vec![chassis], ..Default::default() };
+        bench.say("rpc.ChassisService.ListChassis", &all);
+        assert_eq!(bench.shown("/redfish/v1/Chassis/chassis")["Status"]["State"], state, "{action:?}");
     }
 }
 

@@ -711,19 +711,23 @@ async fn pyghmi_shows_what_the_api_says() -> Result {
     let found: serde_json::Value =
         serde_json::from_str(said.lines().find(|line| line.starts_with('{')).unwrap_or_default())?;
     anyhow::ensure!(found["power after on"] == "on" && found["power after off"] == "off", "{found}");
-    let api = Api::read(&bmc).await?;
-    let mut compared = 0;
-    for (name, sensor) in api.names() {
-        let value = sensor["analogReading"]["value"].as_f64();
-        let Some(value) = value.filter(|_| sensor["quality"] == "SENSOR_QUALITY_GOOD") else { continue };
-        let Some(shown) = found["sensors"][&name].as_f64() else {
-            anyhow::bail!("{name} is not {value}: {found}")
-        };
-        let near = 2.0 * fields::tolerance(sensor, value);
-        anyhow::ensure!((shown - value).abs() < near, "{name} is {shown}, not {value}: {found}");
-        compared += 1;
+    // Fans and temperatures of a machine that was just switched off go on changing for a while: asked until both say the same.
+    let end = tokio::time::Instant::now() + Duration::from_secs(90);
+    loop {
+        let before = Api::read(&bmc).await?;
+        let mut args = args.to_vec();
+        args.push("--sensors");
+        let (fine, said) = bmc.run(&python, &args).await?;
+        anyhow::ensure!(fine, "{said}");
+        let shown =
+            serde_json::from_str(said.lines().find(|line| line.starts_with('{')).unwrap_or_default())?;
+        match sensors_as_the_api_says(&shown, &before, &Api::read(&bmc).await?) {
+            Ok(()) => break,
+            Err(_) if tokio::time::Instant::now() < end => {}
+            Err(fault) => anyhow::bail!("{fault}: {shown}"),
+        }
     }
-    anyhow::ensure!(compared > 2, "nothing to compare: {found}");
+    let api = Api::read(&bmc).await?;
     // Parts of the board: those of the host come and go with it.
     for part in api.parts().into_iter().filter(|part| part["hostName"].is_null()) {
         for key in ["serialNumber", "productName", "manufacturer"] {
@@ -758,6 +762,27 @@ async fn pyghmi_shows_what_the_api_says() -> Result {
     let tag = bmc.tag().await?;
     anyhow::ensure!(found["tag"] == tag, "{tag}: {found}");
     bmc.suite.stop().await
+}
+
+/// Whether what pyghmi `shown` of each sensor lies between what the API said `before` and `after`, but for the steps of an IPMI reading.
+fn sensors_as_the_api_says(shown: &serde_json::Value, before: &Api, after: &Api) -> Result {
+    let good = |sensor: &serde_json::Value| {
+        let value = sensor["analogReading"]["value"].as_f64();
+        value.filter(|_| sensor["quality"] == "SENSOR_QUALITY_GOOD")
+    };
+    let then: std::collections::BTreeMap<_, _> =
+        before.names().into_iter().filter_map(|(name, sensor)| Some((name, good(sensor)?))).collect();
+    let mut compared = 0;
+    for (name, sensor) in after.names() {
+        let (Some(value), Some(then)) = (good(sensor), then.get(&name).copied()) else { continue };
+        let Some(shown) = shown[&name].as_f64() else { anyhow::bail!("{name} is not {value}") };
+        let near = fields::tolerance(sensor, value);
+        let (low, high) = (value.min(then) - near, value.max(then) + near);
+        anyhow::ensure!((low..=high).contains(&shown), "{name} is {shown}, not between {low} and {high}");
+        compared += 1;
+    }
+    anyhow::ensure!(compared > 2, "nothing to compare");
+    Ok(())
 }
 
 /// What ends a request as ipmitool shows it: its code, 00 for none.

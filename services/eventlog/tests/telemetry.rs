@@ -299,6 +299,10 @@ async fn a_damaged_record_costs_itself_only() {
     assert_eq!((changed.name.as_str(), changed.report_definitions.len()), ("New", 0));
     let used = bench.remove("b").await.expect_err("triggers name it");
     assert_eq!((used.code, used.reason().as_str()), (Code::FailedPrecondition, "REPORT_DEFINITION_IN_USE"));
+    assert!(used.message.contains("both") && used.message.contains("is not shown"), "{used}");
+    // One that nobody sees is not sent to anybody more.
+    let refused = bench.arm(with("third", &["b"])).await.expect_err("nobody sees it");
+    assert_eq!(refused.fields()[0].0, "trigger.report_definitions[0]", "{refused}");
     // It is read again.
     let whole = bench.0.client.bucket("telemetry").await.expect("a bucket");
     daemon.stop().await;

@@ -286,13 +286,7 @@ impl Client {
 
     /// Time has come.
     pub(crate) fn due(&mut self, now: Mono, out: &mut Vec<Action>) {
-        if let Some(lease) = &mut self.held {
-            let before = lease.addresses.len();
-            lease.addresses.retain(|held| held.ends_at > now);
-            if lease.addresses.len() < before {
-                self.lost("the lease ended", now, out);
-            }
-        }
+        self.end_addresses(now, out);
         if self.told_ends().is_some_and(|until| until <= now) {
             self.told = None;
             out.push(Action::Bound);
@@ -358,6 +352,8 @@ impl Client {
 
     /// A server said something.
     pub(crate) fn received(&mut self, now: Mono, message: Received, out: &mut Vec<Action>) {
+        // An answer and the end of an address at the same moment: the end is first, whichever the caller saw first.
+        self.end_addresses(now, out);
         if !self.exchange.expects(message.xid) {
             return;
         }
@@ -517,6 +513,16 @@ impl Client {
         self.bound(now);
         out.push(Action::Bound);
         true
+    }
+
+    /// Lets go of the addresses whose time is over.
+    fn end_addresses(&mut self, now: Mono, out: &mut Vec<Action>) {
+        let Some(lease) = &mut self.held else { return };
+        let before = lease.addresses.len();
+        lease.addresses.retain(|held| held.ends_at > now);
+        if lease.addresses.len() < before {
+            self.lost("the lease ended", now, out);
+        }
     }
 
     /// Addresses have gone; with the last of them the lease.

@@ -557,6 +557,19 @@ fn a_link_that_flaps_makes_no_storm() {
     }
 }
 
+#[test]
+fn an_answer_at_the_end_of_an_address_does_not_keep_it() {
+    // What fails and what extends: the address had ended before either came, though nobody had looked.
+    for (answer, why) in [(refusal(Status::Failed), "one that fails"), (reply(), "one that extends")] {
+        let mut bench = Bench::renewing();
+        while !matches!(bench.next().as_slice(), [Action::Send(Outgoing { what: Ask::Rebind { .. }, .. })]) {}
+        bench.now = bench.client.lease().unwrap().addresses[0].ends_at;
+        assert_eq!(bench.hears(answer), [Action::Lost("the lease ended")], "{why}");
+        assert_eq!(bench.client.lease(), None, "{why}");
+        assert_eq!(bench.asks(), Ask::Solicit, "{why}");
+    }
+}
+
 /// A server, the network between, and a clock, run against the client.
 struct Model {
     client: Client,

@@ -8,6 +8,8 @@ use roster::{Daemon, Reach as Connects, Row};
 use serde_json::{Map, Value};
 use service::{Confinement, Reach};
 
+use crate::config::Listen;
+
 /// What every daemon reads of the system: about itself, which boot this is, and random bytes, which a static program gets from there.
 const ALL_READ: [&str; 4] = ["/proc/self", "/proc/sys/kernel/random/boot_id", "/dev/urandom", "/dev/random"];
 /// Where resolvers look.
@@ -111,6 +113,21 @@ pub(crate) fn of(daemon: &str, settings: &Map<String, Value>, start: &Start<'_>)
     let binds_any = bind.is_none();
     let bind = bind.unwrap_or_default();
     Some(Confinement { paths, connect, bind, binds_any, calls: groups.bits() })
+}
+
+/// The ports of these flags; 0 is a free one, which nobody knows yet.
+pub(crate) fn ports(flags: &[Listen]) -> Vec<u16> {
+    let port = |flag: &Listen| match flag {
+        Listen::At(address) => Some(address.port()),
+        Listen::Off => None,
+    };
+    flags.iter().filter_map(port).collect()
+}
+
+/// The ports that are websrv's, whether it listens there now or not: those of its flags, and the one of viewers by its settings.
+pub(crate) fn of_websrv(flags: &[Listen], settings: &Map<String, Value>) -> Vec<u16> {
+    let viewers = port(settings, "vnc").unwrap_or(VIEWERS);
+    ports(flags).into_iter().chain([viewers]).filter(|port| *port != 0).collect()
 }
 
 /// Whether it has devices of its own, or uses another's.
@@ -243,6 +260,17 @@ mod tests {
         assert_eq!(foreign.connect, None);
         assert!(Groups::from_bits(foreign.calls).contains(Groups::DATAGRAMS));
         assert!(!Groups::from_bits(power.calls).contains(Groups::DATAGRAMS));
+    }
+
+    #[test]
+    fn the_ports_of_websrv_are_known_whether_it_listens_or_not() {
+        let at = |text: &str| Listen::At(text.parse().unwrap());
+        let own = |text: &str| Map::from_iter([("vnc".to_owned(), Value::from(text))]);
+        assert_eq!(of_websrv(&[at("[::]:8443"), at("127.0.0.1:8080")], &Map::new()), [8443, 8080, 5900]);
+        assert_eq!(of_websrv(&[at("[::]:443"), Listen::Off], &own("[::]:5901")), [443, 5901]);
+        // Which free ones it will have nobody knows; switched off by the configuration, that of viewers is the usual one.
+        assert_eq!(of_websrv(&[at("[::]:0"), at("[::]:0")], &own("off")), [5900]);
+        assert_eq!(ports(&[at("[::]:0"), Listen::Off]), [0], "a free one may be had");
     }
 
     #[test]

@@ -791,6 +791,10 @@ impl<'a> Operator<'a> {
                 settings.insert("https".to_owned(), Value::String(self.https.to_string()));
                 settings.insert("http".to_owned(), Value::String(self.http.to_string()));
             }
+            "sshsrv" => {
+                let others = confine::of_websrv(&[self.https, self.http], &source.of("websrv"));
+                settings.insert("others".to_owned(), others.into());
+            }
             "netmgr" => {
                 // No time before the image was built is believed, unless somebody says another.
                 if let Some(floor) = self.image.as_ref().and_then(pid1::Image::time_floor)
@@ -883,11 +887,7 @@ impl<'a> Operator<'a> {
     ) -> Option<service::Confinement> {
         let name = daemon.spec.name.as_str();
         let bus = self.bus.as_ref().filter(|_| daemon.on_bus);
-        let port = |listen| match listen {
-            Listen::At(address) => Some(address.port()),
-            Listen::Off => None,
-        };
-        let served: Vec<u16> = [self.https, self.http].into_iter().filter_map(port).collect();
+        let served = confine::ports(&[self.https, self.http]);
         let start = Start {
             state_dir: &self.options.state_dir.join(name),
             run_dir: &self.options.run_dir,

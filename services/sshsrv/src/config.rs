@@ -13,6 +13,9 @@ pub struct Config {
     /// Where it listens; switches it on. Without it nowhere, until somebody switches it on.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
+    /// Ports that are other daemons', which cannot be chosen while it runs. The operator says them.
+    #[serde(default)]
+    pub others: Vec<u16>,
     /// Logins at once, 1 to 64.
     #[serde(default = "sessions")]
     pub sessions: usize,

@@ -38,8 +38,12 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
-/// The way in that is switched.
-fn way(configured: Option<SocketAddr>) -> Way {
+/// The usual ports of websrv, which is started after this daemon and could not listen there any more.
+const USUAL: [u16; 2] = [80, 443];
+
+/// The way in that is switched; `others` are ports that are other daemons'.
+fn way(configured: Option<SocketAddr>, others: &[u16]) -> Way {
+    let others: Vec<u16> = others.iter().copied().chain(USUAL).collect();
     Way {
         title: "SSH",
         name: "ssh",
@@ -48,8 +52,8 @@ fn way(configured: Option<SocketAddr>) -> Way {
         configured,
         usual: SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)),
         setting: "sshsrv.listen",
-        // The usual ones of websrv, which is started after this daemon and could not listen there any more.
-        others: &[80, 443],
+        // It is told once, for as long as the process lives.
+        others: others.leak(),
         no_port: "SSH_PORT_UNAVAILABLE",
         port_configured: "SSH_PORT_CONFIGURED",
     }
@@ -73,7 +77,7 @@ pub async fn run(context: Context) -> Result<(), Error> {
     let made = offer.clone();
     let prepare: Prepare = Box::new(move || Box::pin(made.clone().make_ready()));
     let (bus, notify) = (context.bus.clone(), context.notify.clone());
-    let mut switch = Switch::new(bus, notify, way(config.listen), prepare).await;
+    let mut switch = Switch::new(bus, notify, way(config.listen, &config.others), prepare).await;
     let (stop, stopped) = watch::channel(false);
     let shared = Arc::new(Shared {
         gate,

@@ -91,7 +91,7 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
         let client = bus.client("websrv").await;
         let mut events = client.subscribe_events("event.ssh.>").await.unwrap();
         let key = folder.path().join("host_key");
-        let mut sshsrv = Running::start(&bus, folder.path(), "").await;
+        let mut sshsrv = Running::start(&bus, folder.path(), "others = [8443, 5900]").await;
         sshsrv.told.is_ready().await;
         let ssh = get(&client).await;
         assert!(!ssh.enabled && !ssh.listening && ssh.by_configuration && ssh.port == 2200, "{ssh:?}");
@@ -99,7 +99,7 @@ fn it_is_switched_on_and_off_while_it_runs_and_stays_so() {
         assert!(!key.exists(), "a key is made where it is needed");
 
         // A port of websrv, which may not have it now: nothing is changed.
-        for port in [80, 443] {
+        for port in [80, 443, 8443, 5900] {
             let refused = set(&client, Some(true), Some(port)).await.unwrap_err();
             assert_eq!(
                 (refused.code, refused.reason().as_str()),

@@ -3,19 +3,25 @@
 //! What is to be done follows from the stored setting and the mailbox alone (`boot_override::next`). It is looked at when either may have changed and
 //! now and then, so whatever was missed or left undone by a daemon that died is done then.
 
+use std::time::Duration;
+
 use hw::BootPath;
 use ipc::{BadFields, Code, Status};
 use schema::v1alpha1 as v1;
+use tokio::time::{Instant, timeout_at};
 use units::{Millis, Mono};
 
 use boot_override::{Enabled, Mailbox, Mode, Order, Refusal, Setting, Target};
 
-use crate::attempts::Attempts;
+use crate::attempts::{Attempts, Held};
 use crate::wire;
 
-/// Longest pauses between looks at a mailbox that does not answer, and between puts that it refuses or does not show: each of those wears out an EEPROM.
+/// Longest pauses between looks at a mailbox that does not answer, and between puts that it refuses, does not show or loses: each of those wears out an EEPROM.
 const LOOKS: Millis = Millis::from_secs(1);
 const PUTS: Millis = Millis::from_secs(600);
+/// Until when after its begin an update waits for what it puts into a mailbox, however long the way there may take: it is stored by then, and who asks is told so
+/// within the 7 s in which a client is answered (`Reply::until_known` of ipc).
+pub(crate) const PUT_WITHIN: Duration = Duration::from_secs(6);
 /// The field of a host.
 pub(crate) const FIELD: &str = "boot_override";
 
@@ -33,6 +39,8 @@ pub(crate) struct Boot {
     /// How looking at the mailbox, and putting orders there, goes.
     pub(crate) looks: Attempts,
     pub(crate) puts: Attempts,
+    /// The order that the mailbox has, or that it has none, as it shall be.
+    pub(crate) held: Held<Option<Order>>,
     /// When it is looked at next if nothing happens before.
     pub(crate) look_at: Mono,
 }
@@ -47,6 +55,7 @@ impl Boot {
             again: false,
             looks: Attempts::new(LOOKS),
             puts: Attempts::new(PUTS),
+            held: Held::none(),
             look_at: now,
         }
     }
@@ -69,6 +78,11 @@ impl Boot {
         let is_news = self.puts.failed(now);
         self.look_at = self.look_at.min(self.puts.at());
         is_news
+    }
+
+    /// This order is to be put into the mailbox. Whether it is to be told that the mailbox had it, and lost it again.
+    pub(crate) fn is_undone(&mut self, order: &Option<Order>, now: Mono) -> bool {
+        self.held.lost(order).is_some_and(|since| self.puts.undone(since, now))
     }
 
     /// The mailbox was looked at: a note that is new is what is shown as the last use. When a use was that the first look finds,
@@ -153,11 +167,16 @@ pub(crate) fn chosen(
     Ok(v1::BootOverride { last_use, ..to_stored(made) })
 }
 
-/// Puts an order into the mailbox of a host, for an update that is answered then. A mailbox that does not answer gets it later.
-pub(crate) async fn put(host: String, path: BootPath, order: Option<Order>) {
-    if let Err(error) = path.mailbox.put(order).await {
-        tracing::warn!(host, error = %service::ErrorChain(&error), "host not told its boot override yet");
-    }
+/// Puts an order into the mailbox of a host, for an update that is answered then, or at `until`: it is stored, and the put goes on. A mailbox that does not
+/// answer gets it later.
+pub(crate) async fn put(host: String, path: BootPath, order: Option<Order>, until: Instant) {
+    let put = tokio::spawn(async move {
+        if let Err(error) = path.mailbox.put(order).await {
+            tracing::warn!(host, error = %service::ErrorChain(&error), "host not told its boot override yet");
+        }
+    });
+    // Whether it is there the next look says.
+    let _ = timeout_at(until, put).await;
 }
 
 /// What is put into the mailbox for these settings, and the way there.

@@ -13,7 +13,7 @@ use schema::v1alpha1 as v1;
 use tokio::sync::Mutex;
 use units::{Allowance, Millis, Mono, Told};
 
-use crate::attempts::Attempts;
+use crate::attempts::{Attempts, Held};
 use crate::firmware_progress::BootProgress;
 use crate::firmware_wire;
 use crate::store::{AppliedRecord, FirmwareRecord, PendingRecord};
@@ -30,7 +30,7 @@ pub(crate) enum Called {
 /// Pause after a mailbox that did not answer; the next one is twice as long, up to the second.
 const AWAY: Millis = Millis::from_secs(1);
 const AWAY_MAX: Millis = Millis::from_secs(30);
-/// Longest pause between puts that a mailbox refuses or does not show: each wears out an EEPROM.
+/// Longest pause between puts that a mailbox refuses, does not show or loses: each wears out an EEPROM.
 const PUTS: Millis = Millis::from_secs(600);
 /// How long after its start a boot is watched each second.
 const BOOT_WITHIN: Millis = Millis::from_secs(600);
@@ -118,6 +118,8 @@ pub(crate) struct Firmware {
     pub(crate) putting: Arc<Mutex<()>>,
     /// How putting something there goes.
     pub(crate) puts: Attempts,
+    /// The id of the wishes that the mailbox has, or that it has none, as it shall be.
+    pub(crate) held: Held<Option<String>>,
     /// What is wished now was never given to the mailbox: no boot can have taken it.
     pub(crate) untold: bool,
     /// A call of the mailbox is under way; something changed since it was begun.
@@ -169,6 +171,7 @@ impl Firmware {
             updating: false,
             putting: Arc::default(),
             puts: Attempts::new(PUTS),
+            held: Held::none(),
             untold: false,
             busy: false,
             again: false,
@@ -249,6 +252,12 @@ impl Firmware {
         let is_news = self.puts.failed(now);
         self.look_at = self.look_at.min(self.puts.at());
         is_news
+    }
+
+    /// These wishes are to be put into the mailbox. Whether it is to be told that the mailbox had them, and lost them again.
+    pub(crate) fn is_undone(&mut self, wishes: Option<&Wishes>, now: Mono) -> bool {
+        let id = wishes.map(|wishes| wishes.id.clone());
+        self.held.lost(&id).is_some_and(|since| self.puts.undone(since, now))
     }
 
     /// Why there is nothing to show or to wish.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hal::FirmwareMailbox;
-use host_firmware::{Next, Report};
+use host_firmware::{Next, Report, Seen, Wishes};
 use ipc::{Code, Json, Reply, Request, StateError, Status};
 use prost::Message;
 use schema::server::HostFirmwareServiceCall;
 use schema::v1alpha1 as v1;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout_at};
 
+use crate::boot::PUT_WITHIN;
 use crate::firmware::{self, Asked, Shown, Wanted};
 use crate::firmware_look::answered;
 use crate::host::Host;
@@ -174,9 +175,10 @@ impl Job {
     async fn carry_out(self) -> Result<Carried, Status> {
         let Self { path, putting, mut shown, record, revision, bucket, wanted, mut asked } = self;
         let host = asked.host.clone();
-        let (until, known, mut seen) = (Instant::now() + LOOK_WITHIN, shown.known, Vec::new());
+        let begun = Instant::now();
+        let (until, known, mut seen) = (begun + LOOK_WITHIN, shown.known, Vec::new());
         // What was begun to be put there before this is there before this is. While that takes too long nothing is put there by this.
-        let putting = timeout_at(until, putting.lock()).await.ok();
+        let putting = timeout_at(until, putting.lock_owned()).await.ok().map(Arc::new);
         if putting.is_some() {
             match timeout_at(until, answered(path.patience(), path.look(known))).await {
                 Ok(Ok(found)) => {
@@ -212,20 +214,39 @@ impl Job {
             changed: decided.changed,
             seen,
         };
-        give(path.as_ref(), &bucket, &asked, shown, &mut carried).await;
+        if let Some(putting) = putting {
+            let way = Way { path, putting, until: begun + PUT_WITHIN };
+            give(&way, &bucket, &asked, shown, &mut carried).await;
+        }
         Ok(carried)
     }
 }
 
-/// Puts what is stored into a mailbox that has answered, as far as it takes it. What a boot turns out to have taken meanwhile is stored as well; what fails
-/// of this is done by the next look.
-async fn give(
-    path: &dyn FirmwareMailbox,
-    bucket: &ipc::Bucket,
-    asked: &Asked,
-    mut shown: Shown,
-    carried: &mut Carried,
-) {
+/// The way into a mailbox.
+struct Way {
+    path: Arc<dyn FirmwareMailbox>,
+    /// Nobody else puts anything there.
+    putting: Arc<OwnedMutexGuard<()>>,
+    /// How long it is waited for.
+    until: Instant,
+}
+
+impl Way {
+    /// Puts this there; `None` once it takes too long. It goes on then, and nobody puts anything else there before its end.
+    async fn put(&self, wishes: Option<Wishes>, known: u64) -> Option<Result<Seen, hal::Error>> {
+        let (path, putting) = (Arc::clone(&self.path), Arc::clone(&self.putting));
+        let put = tokio::spawn(async move {
+            let put = answered(path.patience(), path.put(wishes, known)).await;
+            drop(putting);
+            put
+        });
+        timeout_at(self.until, put).await.ok()?.ok()
+    }
+}
+
+/// Puts what is stored into a mailbox that has answered, as far as it takes it in time. What a boot turns out to have taken meanwhile is stored as well; what
+/// fails of this is done by the next look.
+async fn give(way: &Way, bucket: &ipc::Bucket, asked: &Asked, mut shown: Shown, carried: &mut Carried) {
     let host = asked.host.as_str();
     for _ in 0..STEPS {
         let Some((_, found)) = carried.seen.last() else { return };
@@ -254,8 +275,13 @@ async fn give(
                 let known = shown.known;
                 let id = wishes.as_ref().map(|wishes| wishes.id.clone());
                 carried.is_untold &= wishes.is_none();
-                match answered(path.patience(), path.put(wishes, known)).await {
-                    Ok(found) => {
+                match way.put(wishes, known).await {
+                    // Whether it is there the next look says.
+                    None => {
+                        tracing::debug!(host, "firmware mailbox too slow for a request: put goes on");
+                        return;
+                    }
+                    Some(Ok(found)) => {
                         shown.note(known, &found);
                         let is_shown = found.wishes == id;
                         carried.seen.push((known, found));
@@ -268,7 +294,7 @@ async fn give(
                             return;
                         }
                     }
-                    Err(error) => {
+                    Some(Err(error)) => {
                         tracing::warn!(host, error = %service::ErrorChain(&error), "host not told yet what is wished of its firmware");
                         carried.is_refused = true;
                         return;

@@ -135,6 +135,8 @@ impl Daemon {
         }
         match host_firmware::next(host.firmware.wishes(), &host.firmware.record.superseded, &seen) {
             Next::Nothing => {
+                let id = host.firmware.wishes().map(|wishes| wishes.id.clone());
+                host.firmware.held.seen(id, now);
                 if host.firmware.puts.worked(now) {
                     tracing::info!(host = host.id, "firmware mailbox of host has what is wished again");
                 }
@@ -148,10 +150,17 @@ impl Daemon {
                     );
                 }
             }
-            Next::Put(_) if !host.firmware.puts.may(now) => {
-                host.firmware.look_at = host.firmware.look_at.min(host.firmware.puts.at());
-            }
             Next::Put(wishes) => {
+                if host.firmware.is_undone(wishes.as_ref(), now) {
+                    tracing::warn!(
+                        host = host.id,
+                        "firmware mailbox of host loses what is wished: putting it there again at growing pauses"
+                    );
+                }
+                if !host.firmware.puts.may(now) {
+                    host.firmware.look_at = host.firmware.look_at.min(host.firmware.puts.at());
+                    return;
+                }
                 let Some(path) = host.firmware.path.clone() else { return };
                 let Ok(putting) = Arc::clone(&host.firmware.putting).try_lock_owned() else {
                     host.firmware.look_at = now + HELD;

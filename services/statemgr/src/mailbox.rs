@@ -86,6 +86,7 @@ impl Daemon {
         let setting = stored.map(boot::setting).unwrap_or_default();
         match boot_override::next(&setting, &mailbox) {
             Next::Nothing => {
+                host.boot.held.seen(setting.order(), now);
                 if host.boot.puts.worked(now) {
                     tracing::info!(host = host.id, "boot mailbox of host has the boot override again");
                 }
@@ -99,10 +100,17 @@ impl Daemon {
                     );
                 }
             }
-            Next::Put(_) if !host.boot.puts.may(now) => {
-                host.boot.look_at = host.boot.look_at.min(host.boot.puts.at());
-            }
             Next::Put(order) => {
+                if host.boot.is_undone(&order, now) {
+                    tracing::warn!(
+                        host = host.id,
+                        "boot mailbox of host loses the boot override: putting it there again at growing pauses"
+                    );
+                }
+                if !host.boot.puts.may(now) {
+                    host.boot.look_at = host.boot.look_at.min(host.boot.puts.at());
+                    return;
+                }
                 let Some(path) = host.boot.path.clone() else { return };
                 host.boot.busy = true;
                 let back = self.back.clone();

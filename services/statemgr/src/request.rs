@@ -15,6 +15,7 @@ use schema::server::{
 use schema::v1alpha1 as v1;
 use service::Clock;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use units::Millis;
 
 use crate::host::OpInfo;
@@ -158,12 +159,13 @@ impl Daemon {
                 let new = Box::new(settings.clone());
                 let what = move |reply| Updated::Host { index, settings: new, changed, reply };
                 let bucket = self.settings.clone();
+                let until = Instant::now() + boot::PUT_WITHIN;
                 self.spawn_update(reply, what, async move {
                     let stored = bucket.commit(&key, &Settings(settings), revision).await;
                     let revision = stored.map_err(StateError::of_change)?;
                     // Who is answered may start the host at once.
                     if let Some((path, order)) = order {
-                        boot::put(name, path, order).await;
+                        boot::put(name, path, order, until).await;
                     }
                     Ok(revision)
                 });

@@ -263,3 +263,32 @@ async fn a_host_that_cannot_be_told_yet_is_told_when_it_can() {
     assert_eq!(reset(&bench).map(|order| order.target), Some(Target::Diags));
     until_used(&bench, &boot.id).await;
 }
+
+#[tokio::test]
+async fn what_is_stored_is_answered_although_the_way_to_the_host_is_slow() {
+    let bench = Bench::start(on()).await;
+    bench.until_status(v1::HostStatus::On).await;
+    // Longer than a client is kept waiting, which would be told that nobody knows whether it is stored.
+    bench.pins.slow_lines(Duration::from_secs(9));
+    let request = v1::UpdateHostRequest {
+        host_name: "system".into(),
+        host: Some(v1::Host {
+            boot_override: Some(wanted(BootTarget::Pxe, Enabled::Continuous)),
+            ..v1::Host::default()
+        }),
+        field_mask: Some(prost_types::FieldMask { paths: vec!["boot_override".to_owned()] }),
+    };
+    let context = CallContext::new().with_patience(Duration::from_secs(30));
+    let answer = bench.client.call(host_service::UPDATE_HOST, &request, &context).await;
+    let boot = shown(&answer.expect("stored").host.expect("a host"));
+    assert_eq!((boot.target(), boot.enabled()), (BootTarget::Pxe, Enabled::Continuous));
+    assert_eq!(shown(&bench.host().await), boot);
+    // What was begun to be put there comes there.
+    let knows = |host: &twin::Host| host.mailbox().pending().is_some_and(|order| order.id == boot.id);
+    let told = async {
+        while !bench.pins.with_host(knows) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), told).await.expect("told");
+}

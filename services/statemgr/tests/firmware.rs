@@ -275,6 +275,31 @@ async fn a_slow_way_to_the_mailbox_keeps_no_client_from_its_answer() {
     assert_eq!(firmware.pending(), None);
 }
 
+#[tokio::test]
+async fn what_is_stored_is_answered_although_the_mailbox_sticks_once_it_was_looked_at() {
+    let (bench, firmware) = bench(on()).await;
+    // Longer than a client is kept waiting, which would be told that nobody knows whether it is stored.
+    firmware.has_patience(Millis::from_secs(14));
+    firmware.set(Reach::HangsPuts);
+    let context = context().with_patience(Duration::from_secs(30));
+    let request =
+        v1::UpdateHostFirmwareRequest { host_name: "system".into(), ..wish("Smt", Wire::Boolean(false)) };
+    let answer = bench.client.call(service::UPDATE_HOST_FIRMWARE, &request, &context).await;
+    let wished = answer.expect("stored").firmware.expect("a firmware");
+    assert!(!wished.pending_id.is_empty());
+    assert_eq!(get(&bench).await.expect("shown").pending_id, wished.pending_id);
+    assert_eq!(firmware.pending(), None);
+    // While that put goes on nothing else is put there, and who wishes more is answered as well.
+    let more =
+        v1::UpdateHostFirmwareRequest { host_name: "system".into(), ..wish("Retries", Wire::Integer(4)) };
+    let answer = bench.client.call(service::UPDATE_HOST_FIRMWARE, &more, &context).await;
+    let wished = answer.expect("stored").firmware.expect("a firmware");
+    assert_eq!(firmware.puts().len(), 1);
+    // Once it answers again it has all of it.
+    firmware.set(Reach::Answers);
+    until_pending(&firmware, Some(&wished.pending_id)).await;
+}
+
 /// Waits for an event of a change that says this.
 async fn until_told(events: &mut Events, words: &str) {
     while !told(events).await.message.contains(words) {}
@@ -354,6 +379,31 @@ async fn what_a_mailbox_refuses_is_tried_again_at_pauses_that_grow_and_it_is_not
     until_pending(&firmware, Some(&wished.pending_id)).await;
     let puts = firmware.puts();
     assert!(puts[5] - puts[4] < Duration::from_secs(15), "{puts:?}");
+}
+
+#[tokio::test]
+async fn what_a_mailbox_loses_again_and_again_is_put_there_at_pauses_that_grow() {
+    let (bench, firmware) = bench(on()).await;
+    // Another status would end a pause.
+    bench.until_status(v1::HostStatus::On).await;
+    let wished = update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("stored");
+    for _ in 0..5 {
+        until_pending(&firmware, Some(&wished.pending_id)).await;
+        // The host writes over it.
+        firmware.write(|host| host.put(None));
+    }
+    let puts = firmware.puts();
+    let pauses: Vec<Duration> = puts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(pauses.len(), 4, "{pauses:?}");
+    // Whether the first one is seen there before it is lost depends on who is quicker; a boot is looked at each second.
+    for (pause, least) in pauses[2..].iter().zip([1_000, 2_000]) {
+        // The clock of statemgr counts whole milliseconds.
+        assert!(*pause + Duration::from_millis(20) >= Duration::from_millis(least), "{pauses:?}");
+    }
+    // It takes it once the host is off, and is not asked only after the next pause, of 4 s at least.
+    bench.change(v1::HostAction::ForceOff).await.expect("accepted");
+    until_pending(&firmware, Some(&wished.pending_id)).await;
+    assert_eq!(get(&bench).await.expect("shown").pending_id, wished.pending_id);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What websrv answers by itself: the landing, health for machines, the API's description, gRPC health and reflection.
 
-use std::sync::{Arc, LazyLock};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -29,9 +30,42 @@ const MESSAGE_MAX: usize = 1024;
 /// How often `Watch` looks.
 const WATCH_PERIOD: Duration = Duration::from_secs(2);
 
-/// The description is the same for everyone and every request: made once, at the first one.
-static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(schema::openapi().to_string()));
-static OPENAPI_GZIP: LazyLock<Option<Bytes>> = LazyLock::new(|| gzip::pack_once(&OPENAPI));
+/// A description of the API, which is the same for everyone and every request: made once, at the first one.
+struct Description {
+    plain: Bytes,
+    packed: Option<Bytes>,
+}
+
+impl Description {
+    fn new(document: &serde_json::Value) -> Self {
+        let plain = Bytes::from(document.to_string());
+        Self { packed: gzip::pack_once(&plain), plain }
+    }
+}
+
+static WHOLE: LazyLock<Description> = LazyLock::new(|| Description::new(&schema::openapi()));
+static INDEX: LazyLock<Description> = LazyLock::new(|| Description::new(&schema::openapi_index()));
+/// Those of the public services: of no others, so that what is kept has an end.
+static OF_SERVICES: LazyLock<HashMap<&str, OnceLock<Description>>> = LazyLock::new(|| {
+    let public = schema::services().iter().filter(|service| !service.internal);
+    public.map(|service| (service.name, OnceLock::new())).collect()
+});
+
+/// The description of the API, or that part of it that the query names: `index`, or a service.
+fn description(query: &str) -> Option<&'static Description> {
+    match query.split('&').find_map(|pair| pair.strip_prefix("part=")) {
+        None => Some(LazyLock::force(&WHOLE)),
+        Some("index") => Some(LazyLock::force(&INDEX)),
+        Some(service) => {
+            let kept = OF_SERVICES.get(service)?;
+            if let Some(made) = kept.get() {
+                return Some(made);
+            }
+            let document = schema::openapi_of(service)?;
+            Some(kept.get_or_init(|| Description::new(&document)))
+        }
+    }
+}
 
 /// Answers if the path is of gRPC health or reflection.
 pub(crate) async fn serve(
@@ -83,9 +117,10 @@ pub(crate) async fn readyz(State(gateway): State<Arc<Gateway>>) -> axum::respons
     response.map(Body::new)
 }
 
-/// The description of the API.
-pub(crate) async fn openapi(headers: HeaderMap) -> axum::response::Response {
-    gzip::json(OPENAPI.clone(), &headers, |_| OPENAPI_GZIP.clone()).map(Body::new)
+/// The description of the API, or of the part of it that is asked for; `None` when there is no such part.
+pub(crate) fn openapi(query: &str, headers: &HeaderMap) -> Option<axum::response::Response> {
+    let found = description(query)?;
+    Some(gzip::json(found.plain.clone(), headers, |_| found.packed.clone()).map(Body::new))
 }
 
 fn text(body: String) -> axum::response::Response {

@@ -58,7 +58,7 @@ impl Front {
             .route("/", own(get(builtin::landing)))
             .route("/healthz", own(get(builtin::healthz)))
             .route("/readyz", own(get(builtin::readyz)))
-            .route(&format!("{API}/openapi.json"), own(get(builtin::openapi)))
+            .route(&format!("{API}/openapi.json"), own(get(openapi)))
             .route("/redfish", any(redfish))
             .route("/redfish/", any(redfish))
             .route("/redfish/{*path}", any(redfish))
@@ -190,6 +190,18 @@ async fn asset(Extension(exchange): Extension<Exchange>, request: Request) -> Re
     match pages::asset(path, request.headers()) {
         Some(response) => response,
         None => exchange.open().await.call.fail(Wire::Rest, &Failure::not_found(path)).map(Body::new),
+    }
+}
+
+/// The description of the API.
+async fn openapi(Extension(exchange): Extension<Exchange>, request: Request) -> Response {
+    let uri = request.uri();
+    match builtin::openapi(uri.query().unwrap_or_default(), request.headers()) {
+        Some(response) => response,
+        None => {
+            let failure = Failure::not_found(uri.path_and_query().map_or("", |asked| asked.as_str()));
+            exchange.open().await.call.fail(Wire::Rest, &failure).map(Body::new)
+        }
     }
 }
 

@@ -141,11 +141,9 @@ impl Gateway {
         // The turn before the resource: nobody keeps a resource from others while he waits for himself.
         let turn = self.turn(call).await?;
         // Between what a condition compares and what is changed then nobody else changes it.
-        let alone = match method {
-            Method::Patch | Method::Delete | Method::Put => {
-                Some(gateway::in_time(call, self.site.changing(&exchange.thing())).await?)
-            }
-            _ => None,
+        let alone = match exchange.compares() {
+            true => Some(gateway::in_time(call, self.site.changing(&exchange.thing())).await?),
+            false => None,
         };
         if self.renew(parts, call).await? {
             // What was decided was decided for somebody else.

@@ -484,6 +484,21 @@ async fn a_condition_holds_in_each_form_that_clients_write() {
     };
     assert_eq!(get(format!("If-None-Match: \"0\"\r\nIf-None-Match: W/{own}")).await, (304, true));
     assert_eq!(get("If-None-Match: \"0\"\r\nIf-None-Match: \"1\"".to_owned()).await, (200, false));
+    assert_eq!(get(format!("If-Match: {own}")).await, (200, false));
+    assert_eq!(get("If-Match: \"0\"".to_owned()).await.0, 412);
+    // Nor is an answer that is kept for others sent to who wants another.
+    let system = "GET /redfish/v1/Systems/system";
+    for (condition, status) in [("If-Match: *", 200), ("If-Match: \"0\"", 412)] {
+        assert_eq!(send(&stack, system, &[TOKEN], b"").await.status, 200);
+        assert_eq!(send(&stack, system, &[TOKEN, condition], b"").await.status, status, "{condition}");
+    }
+    changed(&stack);
+    let reset = "POST /redfish/v1/Systems/system/Actions/ComputerSystem.Reset";
+    let body = br#"{"ResetType": "ForceRestart"}"#;
+    let length = format!("Content-Length: {}", body.len());
+    let reply = send(&stack, reset, &[JSON, TOKEN, length.as_str(), "If-Match: \"0\""], body).await;
+    assert_eq!((reply.status.as_u16(), said(&reply).as_str()), (412, "PreconditionFailed"));
+    assert!(changed(&stack).is_empty());
     stack.stop().await.unwrap();
 }
 

@@ -4,6 +4,7 @@ mod support;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use serde_json::{Value, json};
 use support::{ADMIN, SOON, Stack, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -544,7 +545,8 @@ async fn a_large_answer_is_packed_for_who_asks_and_one_with_a_secret_never_is() 
             }
             stack.send(version, request).await
         };
-        for path in ["/api/v1alpha1/openapi.json", "/api/v1alpha1/hosts"] {
+        let described = "/api/v1alpha1/openapi.json";
+        for path in [described, &format!("{described}?part=index"), "/api/v1alpha1/hosts"] {
             let (plain, packed) = (get(path, false).await, get(path, true).await);
             assert!(!plain.headers.contains_key("content-encoding"), "{version:?} {path}");
             assert_eq!(packed.headers["content-encoding"], "gzip", "{version:?} {path}");
@@ -566,6 +568,41 @@ async fn a_large_answer_is_packed_for_who_asks_and_one_with_a_secret_never_is() 
         let reply = stack.send(version, login).await;
         assert_eq!((reply.status.as_u16(), reply.headers.contains_key("content-encoding")), (200, false));
         assert!(reply.body.len() > 8 * 1024 && !reply.headers.contains_key("vary"), "{}", reply.body.len());
+    }
+}
+
+#[tokio::test]
+async fn the_description_is_had_whole_or_in_parts_and_no_other_part_is_there() {
+    let stack = Stack::start().await;
+    let get = async |query: &str| {
+        let reply =
+            stack.send(Version::H2, stack.get(&format!("/api/v1alpha1/openapi.json{query}"), None)).await;
+        (reply.status.as_u16(), serde_json::from_slice::<Value>(&reply.body).unwrap())
+    };
+    let (_, whole) = get("").await;
+    assert_eq!(get("?other=1").await, (200, whole.clone()));
+    let (status, index) = get("?part=index").await;
+    let named = |document: &Value| document["paths"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!((status, named(&index)), (200, named(&whole)));
+    let get_host = &index["paths"]["/api/v1alpha1/hosts/{name}"]["get"];
+    assert_eq!(get_host["operationId"], "HostService_GetHost");
+    assert_eq!((&get_host["x-privilege"], get_host.get("responses")), (&json!("PRIVILEGE_LOGIN"), None));
+    // The same the second time, when it is there already.
+    for _ in 0..2 {
+        let (status, hosts) = get("?other=1&part=HostService").await;
+        assert_eq!((status, hosts["tags"][0]["name"].as_str()), (200, Some("HostService")));
+        let path = "/api/v1alpha1/hosts/{name}";
+        assert_eq!(hosts["paths"][path]["get"], whole["paths"][path]["get"]);
+        assert!(
+            named(&hosts).iter().all(|path| path.starts_with("/api/v1alpha1/hosts")),
+            "{:?}",
+            named(&hosts)
+        );
+    }
+    let internal = schema::services().iter().find(|service| service.internal).unwrap().name;
+    for nobody in ["", "host", internal, "%2e%2e"] {
+        let (status, refused) = get(&format!("?part={nobody}")).await;
+        assert_eq!((status, refused["status"].as_str()), (404, Some("NOT_FOUND")), "{nobody}");
     }
 }
 

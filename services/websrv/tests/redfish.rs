@@ -297,6 +297,24 @@ async fn a_stream_that_was_cut_goes_on_after_the_last_event_that_its_filter_let_
 }
 
 #[tokio::test]
+async fn a_stream_after_an_id_that_is_no_number_begins_now_and_says_that_something_may_be_missing() {
+    let stack = Stack::start().await;
+    happens(&stack, "host", "e1").await;
+    for (number, id) in ["from another server", "12ab", "-1", "1e2"].into_iter().enumerate() {
+        let mut stream = Events::open(&stack, "", Some(id)).await;
+        let (_, sent) = stream.next().await;
+        let told = &sent["Events"][0];
+        assert_eq!(told["MessageSeverity"], "Warning", "{id}: {sent}");
+        assert!(told["Message"].as_str().unwrap().contains("has not reached"), "{id}: {sent}");
+        let event = format!("after-{number}");
+        happens(&stack, "host", &event).await;
+        // What happened before it may have been on its way.
+        while stream.next().await.1["Events"][0]["EventId"] != event.as_str() {}
+    }
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_a_stream_may_have_missed_is_told_as_an_event_whatever_its_filter_holds_for() {
     let settings = serde_json::json!({ "limits": { "stream_buffer": 4 } });
     let stack = Stack::with(settings, &support::everyone()).await;

@@ -22,9 +22,11 @@ import { NetworkService } from "../gen/schema/v1alpha1/network_pb";
 import { RoleService } from "../gen/schema/v1alpha1/role_pb";
 import { SensorService } from "../gen/schema/v1alpha1/sensor_pb";
 import { SessionService } from "../gen/schema/v1alpha1/session_pb";
+import { SshService } from "../gen/schema/v1alpha1/ssh_pb";
 import { SystemService } from "../gen/schema/v1alpha1/system_pb";
 import { ThermalService } from "../gen/schema/v1alpha1/thermal_pb";
 import { UserService } from "../gen/schema/v1alpha1/user_pb";
+import { VncService } from "../gen/schema/v1alpha1/vnc_pb";
 
 /** Marks a request as one of our own pages. */
 export const UI_HEADER = "x-u-bmc-ui";
@@ -164,9 +166,11 @@ export const network = createClient(NetworkService, transport);
 export const roles = createClient(RoleService, transport);
 export const sensors = createClient(SensorService, transport);
 export const sessions = createClient(SessionService, transport);
+export const ssh = createClient(SshService, transport);
 export const system = createClient(SystemService, transport);
 export const thermal = createClient(ThermalService, transport);
 export const users = createClient(UserService, transport);
+export const vnc = createClient(VncService, transport);
 
 /** What `/ui/session` and the REST API answer when they refuse: the JSON of google.rpc.Status. */
 interface RestStatus {

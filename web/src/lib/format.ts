@@ -127,3 +127,6 @@ export function reading(value: number, places: number): string {
   }
   return format.format(value);
 }
+
+/** An address with its port. */
+export const place = (address: string, port: number): string => `${address.includes(":") ? `[${address}]` : address}:${port}`;

@@ -6,7 +6,7 @@ use schema::v1alpha1 as v1;
 use schema::v1alpha1::firmware_value::Value as Set;
 use serde_json::{Map, Value, json};
 
-use crate::body::{as_text, is_annotation};
+use crate::body::{as_text, has_fraction, is_annotation, whole};
 use crate::message::base;
 use crate::privilege::entity;
 use crate::resource::{Action, Change, Given, Kind, Names, Patch, Property, Resource, link, pointer};
@@ -240,8 +240,8 @@ fn wish(attribute: &v1::FirmwareAttribute, value: &Value) -> Result<Option<v1::F
             }
             Set::Text(text.clone())
         }
-        (v1::FirmwareAttributeType::Integer, Value::Number(number)) if !number.is_f64() => {
-            match number.as_i64().filter(|number| is_within(attribute, *number)) {
+        (v1::FirmwareAttributeType::Integer, Value::Number(number)) if !has_fraction(number) => {
+            match whole(number).filter(|number| is_within(attribute, *number)) {
                 Some(number) => Set::Integer(number),
                 None => {
                     let message = base::PROPERTY_VALUE_OUT_OF_RANGE.with(&[&given, name]);
@@ -299,6 +299,7 @@ mod tests {
             (&all, json!(i64::MIN), true),
             (&all, json!(i64::MAX), true),
             (&all, json!(u64::MAX), false),
+            (&all, json!(1e300), false),
             (&some, json!(-4), true),
             (&some, json!(-1), true),
             (&some, json!(8), true),
@@ -318,6 +319,12 @@ mod tests {
                 false => assert_eq!(said, Err("Base.1.22.PropertyValueOutOfRange"), "{value}"),
             }
         }
+        // However it is written.
+        for written in ["5", "5.0", "5e0", "50e-1"] {
+            let set = Some(v1::FirmwareValue { value: Some(Set::Integer(5)) });
+            assert_eq!(wish(&some, &serde_json::from_str(written).unwrap()).ok(), Some(set), "{written}");
+        }
+        assert!(wish(&some, &json!(5.5)).is_err());
         assert_eq!(
             bounds(&some),
             "Give a whole number from -4 to 8 in steps of 3 and submit the request again."

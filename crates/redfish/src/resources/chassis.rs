@@ -145,7 +145,13 @@ fn chassis_status(chassis: &v1::Chassis) -> Value {
         }
         (_, v1::ChassisStatus::On) => status("Enabled", Some("OK")),
         (_, v1::ChassisStatus::Off) => status("StandbyOffline", Some("OK")),
-        (_, v1::ChassisStatus::Transitioning) => status("Starting", Some("OK")),
+        (_, v1::ChassisStatus::Transitioning) => match chassis.requested_action() {
+            // As of a system.
+            v1::ChassisAction::Off | v1::ChassisAction::EmergencyShutdown => {
+                status("StandbyOffline", Some("OK"))
+            }
+            _ => status("Starting", Some("OK")),
+        },
         (_, v1::ChassisStatus::Warning) => status("Enabled", Some("Warning")),
         (_, v1::ChassisStatus::Critical | v1::ChassisStatus::Failed) => status("Enabled", Some("Critical")),
     }

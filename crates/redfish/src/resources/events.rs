@@ -47,7 +47,10 @@ const ALERT: &str = "Alert";
 /// Parameters of a test event that the standard has. What is told of an event is what happened: of these nothing becomes.
 const UNUSED: &[&str] = &["EventGroupId", "EventId", "EventTimestamp", "MessageArgs", "OriginOfCondition"];
 const SUBMIT: &str = "EventService.SubmitTestEvent";
-const SEVERITIES: Kind = Kind::Enum(&["OK", "Warning", "Critical"]);
+const SEVERITIES: &[&str] = &["OK", "Warning", "Critical"];
+/// What gofish's own test event has for a message, where it has one at all, and for how bad that is: its callers can choose neither.
+const NO_MESSAGE: &str = "test123";
+const INFORMATIONAL: &str = "Informational";
 
 /// A parameter that need not be there.
 const fn may_be(path: &'static str, kind: Kind) -> Parameter {
@@ -77,20 +80,23 @@ pub(super) static SERVICE: Resource = Resource {
     actions: &[Action {
         name: SUBMIT,
         parameters: &[
-            Parameter { property: Property::new("MessageId", Kind::Text(128)), required: true },
+            Parameter { property: Property::new("MessageId", Kind::Text(128)), required: false },
             Parameter { property: Property::new("Message", Kind::Text(256)), required: false },
-            may_be("Severity", SEVERITIES),
-            may_be("MessageSeverity", SEVERITIES),
+            may_be("Severity", Kind::Enum(&["OK", "Warning", "Critical", INFORMATIONAL])),
+            may_be("MessageSeverity", Kind::Enum(SEVERITIES)),
             may_be("EventType", Kind::Enum(TYPES_OF_EVENTS)),
-            may_be("EventGroupId", Kind::Integer(i64::MIN, i64::MAX)),
+            // A number by the schema, and a text of gofish's.
+            may_be("EventGroupId", Kind::IntegerOrText(256)),
             may_be("EventId", Kind::Text(256)),
-            may_be("EventTimestamp", Kind::Text(64)),
+            // A text of any kind: that of Go's own clock is longer than one of the standard.
+            may_be("EventTimestamp", Kind::Text(128)),
             may_be("MessageArgs", Kind::Texts(32)),
             may_be("OriginOfCondition", Kind::Text(512)),
         ],
         is_there: |_, _| Ok(true),
         run: submit,
     }],
+    values: Some(|_, _, _, parameter| (parameter == "Severity").then(|| SEVERITIES.to_vec())),
     unused: UNUSED,
     fields: &[("message", "Message"), ("severity", "MessageId")],
     ..Resource::new("EventService", "EventService.v1_8_0.EventService", &entity::EVENT_SERVICE, |world, _| {
@@ -433,11 +439,25 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     changes
 }
 
+/// The test event of a message of ours; of a client that names none, the one that is as bad as it says.
 fn submit(_world: &World, _names: Names<'_>, given: &Given) -> Result<Call, Message> {
-    let id = given.text("MessageId").unwrap_or_default();
-    let severity = log::severity_of(id).ok_or_else(|| {
-        base::ACTION_PARAMETER_VALUE_NOT_IN_LIST.with(&[id, "MessageId", SUBMIT]).about(pointer("MessageId"))
-    })?;
+    let said = |name: &str| given.text(name).map(|text| if text == INFORMATIONAL { "OK" } else { text });
+    let id = given.text("MessageId");
+    let severity = match (id.and_then(log::severity_of), said("Severity").or(said("MessageSeverity"))) {
+        (Some(severity), _) => severity,
+        (None, Some(said)) if id.is_none_or(|id| id == NO_MESSAGE) => match said {
+            "Critical" => v1::EventSeverity::Critical,
+            "Warning" => v1::EventSeverity::Warning,
+            _ => v1::EventSeverity::Info,
+        },
+        (None, _) => {
+            let message = match id {
+                Some(id) => base::ACTION_PARAMETER_VALUE_NOT_IN_LIST.with(&[id, "MessageId", SUBMIT]),
+                None => base::ACTION_PARAMETER_MISSING.with(&[SUBMIT, "MessageId"]),
+            };
+            return Err(message.about(pointer("MessageId")));
+        }
+    };
     // The message says how bad it is: another severity beside it would be told of none.
     let is = match severity {
         v1::EventSeverity::Critical => "Critical",
@@ -445,7 +465,7 @@ fn submit(_world: &World, _names: Names<'_>, given: &Given) -> Result<Call, Mess
         _ => "OK",
     };
     for name in ["Severity", "MessageSeverity"] {
-        if let Some(other) = given.text(name).filter(|other| *other != is) {
+        if let Some(other) = said(name).filter(|other| *other != is) {
             return Err(base::ACTION_PARAMETER_VALUE_CONFLICT.with(&[name, other]).about(pointer(name)));
         }
     }

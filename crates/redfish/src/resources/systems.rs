@@ -249,7 +249,13 @@ fn own_status(host: &v1::Host) -> Value {
         (true, _) | (_, v1::HostStatus::Unspecified) => status("UnavailableOffline", None),
         (_, v1::HostStatus::Off) => status("StandbyOffline", Some("OK")),
         (_, v1::HostStatus::On) => status("Enabled", Some("OK")),
-        (_, v1::HostStatus::Transitioning) => status("Starting", Some("OK")),
+        (_, v1::HostStatus::Transitioning) => match host.requested_action() {
+            // DSP0268 has no word for one that stops: it is as it will be, as OpenBMC has it, and `PowerState` says that it is on its way.
+            v1::HostAction::Off | v1::HostAction::ForceOff => status("StandbyOffline", Some("OK")),
+            // It goes on running.
+            v1::HostAction::Nmi => status("Enabled", Some("OK")),
+            _ => status("Starting", Some("OK")),
+        },
         (_, v1::HostStatus::Quiesced) => status("Quiesced", Some("OK")),
         (_, v1::HostStatus::Diagnostic) => status("InTest", Some("OK")),
         (_, v1::HostStatus::Error) => status("Enabled", Some("Critical")),

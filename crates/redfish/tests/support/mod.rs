@@ -966,6 +966,7 @@ pub fn fitting(property: &Property) -> Value {
         }
         (_, Kind::Bool) => json!(true),
         (_, Kind::Integer(from, _) | Kind::Decimal(from, _)) => json!(from),
+        (_, Kind::IntegerOrText(_)) => json!(7),
         (_, Kind::Number) => json!(1.5),
         (_, Kind::Duration) => json!("PT30S"),
         (_, Kind::Enums(all)) => json!([all[0]]),

@@ -443,7 +443,14 @@ impl Owner {
         }
         let names_it = |trigger: &&v1::Trigger| trigger.report_definitions.contains(&id);
         if let Some(trigger) = self.triggers.values().find(names_it) {
-            let text = format!("the trigger {} has its reports sent: change that first", trigger.id);
+            // One that cannot be read the trigger is shown without, and keeps where it is given back as it is shown.
+            let text = match &old {
+                Some(_) => format!("the trigger {} has its reports sent: change that first", trigger.id),
+                None => format!(
+                    "the trigger {} names it, which is not shown as it cannot be read: give that other definitions, or delete it first",
+                    trigger.id
+                ),
+            };
             return Err(Status::failed_precondition(text).with_reason("REPORT_DEFINITION_IN_USE"));
         }
         if (self.is_subscribed)(&redfish::resources::report_definition_uri(&id))? {

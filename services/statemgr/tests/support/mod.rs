@@ -73,6 +73,8 @@ pub(crate) enum Reach {
     Hangs,
     /// It is looked at, and takes nothing.
     RefusesPuts,
+    /// It is looked at, and does not answer to what is put there.
+    HangsPuts,
 }
 
 impl Firmware {
@@ -143,7 +145,7 @@ impl Firmware {
     async fn reached<T>(&self, call: impl FnOnce(&mut FirmwareBox) -> T) -> Result<T, hal::Error> {
         let reach = self.lock().reach;
         match reach {
-            Reach::Answers | Reach::RefusesPuts => Ok(self.write(call)),
+            Reach::Answers | Reach::RefusesPuts | Reach::HangsPuts => Ok(self.write(call)),
             Reach::Refuses => Err(hal::Error::Unavailable { what: "the firmware".to_owned() }),
             Reach::Hangs => std::future::pending().await,
         }
@@ -165,7 +167,7 @@ impl FirmwareMailbox for Firmware {
     }
 
     async fn put(&self, wishes: Option<Wishes>, known: u64) -> Result<Seen, hal::Error> {
-        {
+        let reach = {
             let mut inside = self.lock();
             inside.puts.push(Instant::now());
             if inside.reach == Reach::RefusesPuts {
@@ -175,6 +177,10 @@ impl FirmwareMailbox for Firmware {
             if std::mem::take(&mut inside.boot_before_put) {
                 inside.boot();
             }
+            inside.reach
+        };
+        if reach == Reach::HangsPuts {
+            return std::future::pending().await;
         }
         let put = move |host: &mut FirmwareBox| {
             host.put(wishes);
