@@ -140,6 +140,24 @@ export const wider = (page) => page.evaluate(() => document.documentElement.scro
 /** What was changed until now has been painted. */
 export const painted = (page) => page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 
+let nextPort = process.pid * 97;
+
+/**
+ * A TCP port of the loopback that is free, and stays so until a program that is told to listen there does: it is below the ports that Linux gives to who asks
+ * for any (32768 and on), and each call gives another one.
+ */
+export async function freePort() {
+  for (;;) {
+    const port = 20_000 + ((nextPort += 1) % 12_000);
+    const server = createServer();
+    const isFree = await new Promise((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+    });
+    if (isFree) return port;
+  }
+}
+
 let watched = 0;
 
 /** Watches for `selector` from now on. `seen` waits until it has been there, for however short a time: a browser that is busy looks seldom. */

@@ -290,5 +290,5 @@ async fn what_is_stored_is_answered_although_the_way_to_the_host_is_slow() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), told).await.expect("told");
+    tokio::time::timeout(Duration::from_secs(60), told).await.expect("told");
 }
