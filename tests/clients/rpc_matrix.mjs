@@ -27,7 +27,7 @@ const hosts = service("HostService");
 const events = service("EventService");
 
 // What a call ends with when it takes longer than any here may.
-const LATE_MS = 10_000;
+const LATE_MS = 60_000;
 
 function within(promise, what) {
   let timer;

@@ -318,8 +318,8 @@ describe("a session", () => {
   });
 
   test("a lock is for whom it is, ends by itself, and lets in", async () => {
-    // What is configured for minutes, in seconds.
-    const own = await Suite.start({ set: ["usermgr.lockout.threshold=2", "usermgr.lockout.first_delay_secs=3"] });
+    // What is configured for minutes, in seconds; so many that a busy browser shows it.
+    const own = await Suite.start({ set: ["usermgr.lockout.threshold=2", "usermgr.lockout.first_delay_secs=15"] });
     try {
       const person = await Person.at(chrome, own.url);
       await person.page.goto(own.url);

@@ -1,7 +1,7 @@
 // A host's console in the browser: who types, who looks on, and what stays when something is cut or dies.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { ADMIN, browser, Cable, PASSWORD, Person, SOON, Suite } from "./suite.mjs";
+import { ADMIN, browser, Cable, noticed, PASSWORD, Person, SOON, Suite } from "./suite.mjs";
 
 const CUT = /Failed to load resource: net::ERR_|net::ERR_|WebSocket connection to .* failed/;
 const BUSY = /status of 50[03]/;
@@ -136,14 +136,16 @@ describe("a console", () => {
     await ann.leave([CUT, /status of 401/]);
 
     await types(bob, "echo before-websrv", "\nbefore-websrv");
+    const ofWebsrv = await noticed(bob.page, "[data-console][data-link=lost]");
     await suite.kill("websrv");
-    await bob.page.waitForSelector("[data-console][data-link=lost]");
+    await ofWebsrv.seen();
     await bob.page.waitForSelector("[data-console][data-link=open]");
     await types(bob, "echo after-websrv", "\nafter-websrv");
     assert.deepEqual([await count(bob, "before-websrv"), await count(bob, "after-websrv")], [1, 1]);
 
+    const ofConsolesrv = await noticed(bob.page, "[data-console][data-link=lost]");
     await suite.kill("consolesrv");
-    await bob.page.waitForSelector("[data-console][data-link=lost]");
+    await ofConsolesrv.seen();
     await bob.page.waitForSelector("[data-console][data-link=open]");
     await says(bob, "the console began anew");
     await bob.sees("[data-console] [role=status]", "Nobody has the keyboard");

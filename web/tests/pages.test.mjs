@@ -183,17 +183,30 @@ describe("every page", () => {
 });
 
 describe("the budgets", () => {
-  /** Bytes over the network of what is loaded meanwhile, streams left out. */
+  const isStatic = (url) => !/schema\.v1alpha1|\/api\/|\/ui\//.test(url);
+
+  /**
+   * Bytes over the network of what is loaded meanwhile, streams left out. `turn`: another page is turned to; from then on what it asks of the API once more is
+   * left out as well: how often it does depends on how long it is looked at.
+   */
   async function counting(page, urls = () => true) {
     const session = await page.context().newCDPSession(page);
     await session.send("Network.enable");
     const wanted = new Map();
+    const again = new Set();
+    let asked;
     let bytes = 0;
-    session.on("Network.responseReceived", ({ requestId, response }) => urls(response.url) && wanted.set(requestId, response.url));
+    session.on("Network.requestWillBeSent", ({ requestId, request }) => {
+      if (!asked || isStatic(request.url)) return;
+      const what = JSON.stringify([request.method, request.url, request.postDataEntries ?? request.postData]);
+      if (asked.has(what)) again.add(requestId);
+      asked.add(what);
+    });
+    session.on("Network.responseReceived", ({ requestId, response }) => !again.has(requestId) && urls(response.url) && wanted.set(requestId, response.url));
     session.on("Network.loadingFinished", ({ requestId, encodedDataLength }) => {
       if (wanted.has(requestId)) bytes += encodedDataLength;
     });
-    return { read: () => bytes, session };
+    return { read: () => bytes, turn: () => (asked = new Set()), session };
   }
   const KB = 1000;
 
@@ -205,6 +218,7 @@ describe("the budgets", () => {
     const load = first.read();
     for (const path of PAGES) {
       // As a person does: by the links, so that nothing is loaded twice.
+      first.turn();
       await person.follow(path);
       await settled(person.page);
       // What it loads comes after it.
@@ -216,7 +230,6 @@ describe("the budgets", () => {
         await person.sees("[data-ubmcctl]", "call HostService.ListHosts");
       }
     }
-    const isStatic = (url) => !/schema\.v1alpha1|\/api\/|\/ui\//.test(url);
     const all = first.read();
     await first.session.detach();
     const again = await counting(person.page, isStatic);

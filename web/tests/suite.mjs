@@ -39,7 +39,7 @@ export class Suite {
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (suite.output += chunk));
     suite.exited = exited;
     await new Promise((resolve, reject) => {
-      const limit = setTimeout(() => reject(new Error(`not ready:\n${suite.output}`)), 60_000);
+      const limit = setTimeout(() => reject(new Error(`not ready:\n${suite.output}`)), 180_000);
       const done = (end, with_) => {
         watcher.close();
         clearTimeout(limit);
@@ -139,6 +139,40 @@ export const wider = (page) => page.evaluate(() => document.documentElement.scro
 
 /** What was changed until now has been painted. */
 export const painted = (page) => page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+
+let nextPort = process.pid * 97;
+
+/**
+ * A TCP port of the loopback that is free, and stays so until a program that is told to listen there does: it is below the ports that Linux gives to who asks
+ * for any (32768 and on), and each call gives another one.
+ */
+export async function freePort() {
+  for (;;) {
+    const port = 20_000 + ((nextPort += 1) % 12_000);
+    const server = createServer();
+    const isFree = await new Promise((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+    });
+    if (isFree) return port;
+  }
+}
+
+let watched = 0;
+
+/** Watches for `selector` from now on. `seen` waits until it has been there, for however short a time: a browser that is busy looks seldom. */
+export async function noticed(page, selector) {
+  const name = `noticed${(watched += 1)}`;
+  await page.evaluate(
+    ([name, selector]) => {
+      const look = () => (globalThis[name] ||= document.querySelector(selector) !== null);
+      new MutationObserver(look).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+      look();
+    },
+    [name, selector],
+  );
+  return { seen: () => page.waitForFunction((name) => globalThis[name], name) };
+}
 
 /** The answer to a route, as of a service that cannot be reached; its request's id is `r-0815`. */
 export const away = (route) => route.fulfill({ status: 503, contentType: "application/json", headers: { "x-request-id": "r-0815" }, body: JSON.stringify({ code: "unavailable", message: "nobody is there" }) });

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { away, browser, Cable, held, late, painted, Person, Suite } from "./suite.mjs";
+import { away, browser, Cable, held, late, noticed, painted, Person, SOON, Suite } from "./suite.mjs";
 
 const CUT = /net::ERR_/;
 const AWAY = /status of (503|504)/;
@@ -210,11 +210,11 @@ describe("answers that come late", () => {
       await route.continue().catch(() => {});
       now -= 1;
     });
-    const seen = person.page.waitForSelector("[data-led=identify]:not([data-led-state=OFF])", { timeout: 30_000 }).then(() => (isSeen = true));
+    const seen = person.page.waitForSelector("[data-led=identify]:not([data-led-state=OFF])", { timeout: 2 * SOON }).then(() => (isSeen = true));
     let isSeen = false;
     let isOn = false;
     const wait = () => new Promise((resolve) => setTimeout(resolve, 150));
-    for (const end = Date.now() + 20_000; !isSeen && Date.now() < end; await wait()) {
+    for (const end = Date.now() + SOON; !isSeen && Date.now() < end; await wait()) {
       isOn = !isOn;
       await suite.api("POST", "chassis/chassis/state", { action: `CHASSIS_ACTION_IDENTIFY_${isOn ? "ON" : "OFF"}` });
     }
@@ -367,8 +367,9 @@ describe("a daemon that hangs or dies", () => {
     await person.page.waitForSelector("[data-sensor=inlet_temp] .num:not(.stale)");
     await person.sees("main", "Nothing needs attention.", other);
     const before = await suite.pidOf("sensormon");
+    const marked = await noticed(other, "[data-attention], [data-well].stale");
     await suite.kill("sensormon");
-    await other.waitForFunction(() => document.querySelector("[data-attention]") || document.querySelector("[data-well].stale"));
+    await marked.seen();
     await person.sees("main", "Nothing needs attention.", other);
     await person.page.waitForSelector("[data-sensor=inlet_temp] .num:not(.stale)");
     assert.notEqual(await suite.pidOf("sensormon"), before);
@@ -421,8 +422,9 @@ describe("a daemon that hangs or dies", () => {
       await person.page.waitForSelector("[data-fan=fan0].stale");
     });
     await person.page.waitForSelector("[data-zone=cpu] .badge:not(.stale)");
+    const marked = await noticed(person.page, "[data-zone=cpu] .badge.stale");
     await suite.kill("thermalmgr");
-    await person.page.waitForSelector("[data-zone=cpu] .badge.stale");
+    await marked.seen();
     await person.page.waitForSelector("[data-zone=cpu] .badge:not(.stale)");
     await person.leave([AWAY]);
   });
@@ -438,8 +440,9 @@ describe("a daemon that hangs or dies", () => {
       assert.ok(await person.page.locator(card).getByRole("button", { name: "Power on" }).isDisabled());
     });
     await person.page.waitForSelector(`${card}:not(.stale-block)`);
+    const marked = await noticed(person.page, `${card}.stale-block`);
     await suite.kill("statemgr");
-    await person.page.waitForSelector(`${card}.stale-block`);
+    await marked.seen();
     await person.page.waitForSelector(`${card}:not(.stale-block)`);
     await person.leave([AWAY]);
   });

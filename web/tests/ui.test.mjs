@@ -2,12 +2,11 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
-import { ADMIN, away, browser, Cable, held, Person, settled, Suite } from "./suite.mjs";
+import { ADMIN, away, browser, Cable, freePort, held, Person, settled, Suite } from "./suite.mjs";
 
 const REFUSED = /Failed to load resource: the server responded with a status of 401/;
 const CUT = /Failed to load resource: net::ERR_|net::ERR_/;
@@ -393,14 +392,7 @@ describe("what was seen to", () => {
   });
 
   test("SSH, the port of desktop viewers and virtual media are switched off and on", async () => {
-    const free = () =>
-      new Promise((resolve) => {
-        const server = createServer().listen(0, "127.0.0.1", () => {
-          const { port } = server.address();
-          server.close(() => resolve(port));
-        });
-      });
-    const ports = { ssh: await free(), vnc: await free() };
+    const ports = { ssh: await freePort(), vnc: await freePort() };
     const own = await Suite.start({ set: [`websrv.vnc=127.0.0.1:${ports.vnc}`] });
     try {
       await own.api("PATCH", "ssh", { port: ports.ssh });

@@ -84,8 +84,8 @@ const ALL: &[Tier] = &[
     Tier::Web,
     Tier::Emulated,
 ];
-/// Where proptest reads its seed from.
-const SEED: &str = "PROPTEST_RNG_SEED";
+/// Where tests that draw at random read their seed from: proptest, the suite under fire, starts on damaged files.
+const SEEDS: [&str; 3] = ["PROPTEST_RNG_SEED", "TORTURE_SEED", "DAMAGED_SEED"];
 const QUICK: &[Tier] = &[Tier::Fmt, Tier::Clippy, Tier::Tidy, Tier::Unit];
 
 /// What became of a tier.
@@ -361,12 +361,14 @@ fn clients_env() -> Result<Vec<(&'static str, String)>> {
     Ok(env)
 }
 
-/// Runs `cargo test`, and shows and counts what it prints. Property tests take the same cases each time, unless the caller sets another seed:
-/// whether a change passes does not depend on luck. `--long` is what looks for new ones.
+/// Runs `cargo test`, and shows and counts what it prints. Tests that draw at random draw the same each time, unless the caller sets another seed:
+/// whether a change passes does not depend on luck. `--long` is what looks for new cases.
 fn cargo_test(args: &[&str], env: &[(&str, String)], count: &mut Count) -> Result<()> {
     let mut cargo = sh::cargo_command();
-    if std::env::var_os(SEED).is_none() {
-        cargo.env(SEED, "1");
+    for seed in SEEDS {
+        if std::env::var_os(seed).is_none() {
+            cargo.env(seed, "1");
+        }
     }
     run_tests(cargo, args, env, count, &mut sh::say)
 }

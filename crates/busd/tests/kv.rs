@@ -26,7 +26,7 @@ async fn bucket(js: &jetstream::Context, history: i64) -> kv::Store {
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("the answer comes")
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("the answer comes")
 }
 
 #[tokio::test]

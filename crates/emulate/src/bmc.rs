@@ -19,9 +19,9 @@ use crate::surroundings::Surroundings;
 pub const READY_LINE: &str = "every daemon is ready";
 
 /// Longest wait from the first instruction to an API that answers: ten times what it takes on a quiet machine.
-pub const BOOT_LIMIT: Duration = Duration::from_secs(240);
+pub const BOOT_LIMIT: Duration = Duration::from_secs(600);
 /// Longest wait for one answer while the BMC may be on its way up or down.
-const ASK_LIMIT: Duration = Duration::from_secs(10);
+const ASK_LIMIT: Duration = Duration::from_secs(30);
 
 /// What to start.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::console::Console;
 use crate::qmp::Qmp;
 
 /// Longest wait for QEMU to listen on its sockets.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A folder to run an image in: copies of its disks, which survive QEMU, and links to the rest.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ const LINE_MAX: u64 = 4 * 1024 * 1024;
 /// Events kept for a reader that is busy.
 const EVENTS: usize = 64;
 /// Longest wait for an answer. QEMU answers in a millisecond, or when a busy machine lets it.
-const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Something QEMU tells by itself.
 #[derive(Debug, Clone)]

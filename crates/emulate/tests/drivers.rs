@@ -14,7 +14,7 @@ use hal::LineId;
 const OUT: (&str, u32) = ("1e780000.gpio", 8);
 const IN: (&str, u32) = ("1e780000.gpio", 9);
 /// Longest wait for a line of the guest.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 fn pin((chip, offset): (&str, u32)) -> Result<Pin> {
     Pin::find(&LineId::Offset { chip: chip.into(), offset }, &HashMap::new())

@@ -734,7 +734,7 @@ mod tests {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), empty).await.expect("all are answered");
+        tokio::time::timeout(Duration::from_secs(60), empty).await.expect("all are answered");
         let memory = way_in.0.memory();
         assert_eq!((memory.tokens.held(), memory.passwords.held()), (0, 0));
     }

@@ -6,7 +6,7 @@ use busd::testing::Bus;
 use ipc::News;
 
 /// Generous: it only ends a test that is broken.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn it_is_now_then_after_each_event_and_after_a_while_in_any_case() {

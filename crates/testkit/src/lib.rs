@@ -30,4 +30,6 @@ pub use images::{FileSession, ImageServer};
 pub use kvm::{Kvm, kvm_stream};
 pub use medium::{Medium, Trouble, open_to_all, run};
 pub use python::python;
-pub use suite::{ADMIN_PASSWORD, Builder, Machine, Ready, Reaper, Suite, children, eventually, root, signal};
+pub use suite::{
+    ADMIN_PASSWORD, Builder, Machine, Ready, Reaper, Suite, children, eventually, free_port, root, signal,
+};

@@ -1,7 +1,9 @@
 //! The suite as a process.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -16,9 +18,11 @@ use crate::{Client, Credential};
 pub const ADMIN_PASSWORD: &str = "correct-horse-battery-1";
 
 /// Longest wait for the suite to be ready: generous, because a wait that is too short is a flaky test.
-const READY_LIMIT: Duration = Duration::from_secs(60);
-/// Longest wait for a clean stop; the operator promises 5 s.
-const STOP_LIMIT: Duration = Duration::from_secs(15);
+const READY_LIMIT: Duration = Duration::from_secs(180);
+/// Longest wait for a clean stop; the operator promises 5 s on a machine that has time for it.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Longest wait for a line of the log.
+const LOG_LIMIT: Duration = Duration::from_secs(90);
 
 /// The ready file's content: the addresses that were really bound.
 #[derive(Debug, Clone, Deserialize)]
@@ -285,10 +289,10 @@ impl Suite {
     /// Waits until a line of the log holds `text`, from the start of the log.
     ///
     /// # Errors
-    /// When it does not come in 30 s.
+    /// When it does not come in 90 s.
     pub async fn wait_log(&self, text: &str) -> Result<String> {
         let mut lines = self.log.lines.clone();
-        let found = tokio::time::timeout(Duration::from_secs(30), async {
+        let found = tokio::time::timeout(LOG_LIMIT, async {
             loop {
                 if let Some(line) = lines.borrow_and_update().iter().find(|l| l.contains(text)) {
                     return Some(line.clone());
@@ -421,6 +425,23 @@ pub fn signal(pid: u32, name: &str) -> Result<()> {
         bail!("cannot send SIG{name} to {pid}");
     }
     Ok(())
+}
+
+/// A TCP port of the loopback that is free, and stays so until a program that is told to listen there does: it is below the ports that Linux gives to who
+/// asks for any (32768 and on), and each call in this process gives another one.
+///
+/// # Errors
+/// When a thousand ports in a row are taken.
+pub fn free_port() -> Result<u16> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..1000 {
+        let number = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 20_000 + u16::try_from(number % 12_000)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port is free")
 }
 
 /// The root of the repository, where board files are named from.

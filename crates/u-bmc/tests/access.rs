@@ -314,9 +314,12 @@ async fn a_certificate_that_is_set_outlives_websrv() -> Result {
             one["source"] == "CERTIFICATE_SOURCE_INSTALLED" && one["fingerprint"] == set
         }))
     };
-    testkit::eventually("websrv serves it again", Duration::from_secs(30), installed).await?;
-    let events = suite.admin().get("/api/v1alpha1/events?domain=certificate").await?.text();
-    ensure!(events.contains("replaced by admin"), "{events}");
+    testkit::eventually("websrv serves it again", Duration::from_secs(90), installed).await?;
+    testkit::eventually("it is in the event log", Duration::from_secs(90), || async {
+        let events = suite.admin().get("/api/v1alpha1/events?domain=certificate").await?.text();
+        Ok(events.contains("replaced by admin"))
+    })
+    .await?;
     suite.stop().await
 }
 

@@ -38,7 +38,7 @@ const ACCOUNT: (&str, &str) = ("bmcs", "a-password-for-the-fleet");
 impl Server {
     fn start() -> Result<Option<Self>> {
         let binary = std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".into());
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = testkit::free_port()?;
         let dir = tempfile::tempdir()?;
         certificates(dir.path())?;
         std::fs::write(dir.path().join("password"), ACCOUNT.1)?;

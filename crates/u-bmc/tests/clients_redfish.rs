@@ -10,7 +10,7 @@ use std::time::Duration;
 use testkit::{ADMIN_PASSWORD, ImageServer, Suite, bootable};
 
 /// How long what is certain to come may take.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 
 type Result<T = ()> = anyhow::Result<T>;

@@ -20,7 +20,7 @@ const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 const GET_HOST: &str = "/schema.v1alpha1.HostService/GetHost";
 const WATCH: &str = "/schema.v1alpha1.EventService/WatchEvents";
 /// Longest any call here may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 type Result<T = (), E = anyhow::Error> = std::result::Result<T, E>;
 
@@ -134,9 +134,9 @@ async fn buf_curl_is_served_by_each_of_its_protocols() -> Result {
         assert!(!good && error["code"] == "invalid_argument", "{protocol}: {err}");
         assert_eq!(error["details"][0]["type"], "google.rpc.BadRequest", "{protocol}: {err}");
 
-        // From the first event on, until the time is over.
+        // From the first event on, until the time is over, of which a busy machine takes a part before the first one is told.
         let (good, out, err) =
-            buf.call(protocol, WATCH, &json!({ "afterSequence": "0" }), &["--timeout", "1s"]).await?;
+            buf.call(protocol, WATCH, &json!({ "afterSequence": "0" }), &["--timeout", "8s"]).await?;
         let first: Value =
             serde_json::Deserializer::from_str(&out).into_iter().next().context("no event")??;
         assert!(first["sequence"].is_string(), "{protocol}: {first}");
@@ -225,11 +225,11 @@ async fn tonic_is_served() -> Result {
     // tonic keeps the time as well, and has a word of its own for it.
     assert!(matches!(error.code(), Code::DeadlineExceeded | Code::Cancelled), "{error}");
 
-    // Events from the first one on; the server ends the stream when its time is over.
+    // Events from the first one on; the server ends the stream when its time is over, which is long enough for those there are.
     let from_first =
         api::WatchEventsRequest { after_sequence: Some(0), ..api::WatchEventsRequest::default() };
     let mut request = tonic.request(from_first)?;
-    request.metadata_mut().insert("grpc-timeout", "300m".parse()?);
+    request.metadata_mut().insert("grpc-timeout", "8S".parse()?);
     let mut stream = tonic.watch(request).await?;
     let mut numbers = Vec::new();
     let end = loop {

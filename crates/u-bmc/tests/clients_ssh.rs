@@ -34,7 +34,7 @@ struct Bmc {
 impl Bmc {
     /// With these settings of sshsrv; `None`, which is told, where there is no client.
     async fn start(sets: &[&str]) -> Result<Option<Self>> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = testkit::free_port()?;
         let mut builder = Suite::builder(U_BMC).set(format!("sshsrv.listen=127.0.0.1:{port}"));
         for set in sets {
             builder = builder.set(format!("sshsrv.{set}"));
@@ -379,7 +379,8 @@ async fn who_may_not_is_told_why_and_a_session_ends_with_its_login() -> Result {
         let begun = Instant::now();
         let status = ssh.ends().await?;
         ensure!(status == 255, "{change}: {status} {}", ssh.errors.heard);
-        ensure!(begun.elapsed() < Duration::from_secs(10), "{change}: at once");
+        // Not only when its owner is asked the next time, which is once a minute.
+        ensure!(begun.elapsed() < Duration::from_secs(20), "{change}: at once");
         if change == "type" {
             let (status, said) = bmc.refused(worker, &["-T"], &[]).await?;
             ensure!(status == 1 && said.contains("not for HostConsole"), "{status} {said}");
@@ -479,7 +480,7 @@ async fn is_greeted(stream: &mut TcpStream) -> bool {
 
 #[tokio::test]
 async fn a_flood_of_half_open_connections_is_bounded_and_keeps_nobody_out() -> Result {
-    let Some(bmc) = Bmc::start(&["login_secs=5"]).await? else { return Ok(()) };
+    let Some(bmc) = Bmc::start(&["login_secs=20"]).await? else { return Ok(()) };
     let port = bmc.port;
     // From one address four stay, the others are closed at once.
     let mut tasks = JoinSet::new();
@@ -510,7 +511,7 @@ async fn a_flood_of_half_open_connections_is_bounded_and_keeps_nobody_out() -> R
         let mut byte = [0; 64];
         while timeout(FOLLOW, stream.read(&mut byte)).await?.unwrap_or(0) > 0 {}
     }
-    ensure!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    ensure!(begun.elapsed() < FOLLOW, "{:?}", begun.elapsed());
     bmc.host_on().await?;
     ssh.says("twin login: ").await?;
     // Bytes that are no SSH end their connection and nothing else.
@@ -539,7 +540,7 @@ async fn patch(client: &testkit::Client, path: &str, body: &Value) -> Result<(u1
 #[tokio::test]
 async fn it_is_switched_by_the_api_by_redfish_and_by_ubmcctl_and_stays_so() -> Result {
     let dir = tempfile::tempdir()?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = testkit::free_port()?;
     let builder = || Suite::builder(U_BMC).state_dir(dir.path());
     let Some(mut bmc) = Bmc::of(builder(), port).await? else { return Ok(()) };
     let said = bmc.get(API).await?["ssh"].clone();
@@ -574,9 +575,13 @@ async fn it_is_switched_by_the_api_by_redfish_and_by_ubmcctl_and_stays_so() -> R
     })
     .await?;
     eventually("nobody is served", FOLLOW, || async { Ok(silent("127.0.0.1", port).await.is_err()) }).await?;
-    let told = bmc.get("/api/v1alpha1/events?domain=ssh&component=service").await?;
-    ensure!(told["events"][0]["what"] == "disabled" && told["events"][1]["what"] == "enabled", "{told}");
-    ensure!(told["events"][0]["principal"] == "admin", "{told}");
+    eventually("it is told", FOLLOW, || async {
+        let told = bmc.get("/api/v1alpha1/events?domain=ssh&component=service").await?;
+        Ok(told["events"][0]["what"] == "disabled"
+            && told["events"][1]["what"] == "enabled"
+            && told["events"][0]["principal"] == "admin")
+    })
+    .await?;
 
     // A port that somebody has: nothing is changed.
     let taken = TcpListener::bind("[::]:0")?;

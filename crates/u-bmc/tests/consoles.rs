@@ -9,7 +9,7 @@ use testkit::{ADMIN_PASSWORD, Client, Console, Credential, Suite, eventually};
 /// The binary under test.
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 const PASSWORD: &str = "seven brass doorknobs";
-const FOLLOW: Duration = Duration::from_secs(30);
+const FOLLOW: Duration = Duration::from_secs(90);
 /// The console of the simulated host.
 const SOCKET: &str = "/api/v1alpha1/consoles/system/socket";
 
@@ -107,6 +107,8 @@ async fn one_types_another_takes_over_and_that_is_shown_and_told() -> Result {
     bob.types("whoami\r").await?;
     bob.says("whoami\r\nann\r\n").await?;
     ann.says("whoami\r\nann\r\n").await?;
+    // All that is printed has come, which is counted below.
+    ann.says("ann@twin:~$ ").await?;
     ann.types("x").await?;
     ann.told(|notice| notice["type"] == "refused").await?;
 

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 /// The operator starts a dead daemon again; how often a call may fall into a moment in which it lives.
-const ATTEMPTS: usize = 10;
+const ATTEMPTS: usize = 50;
 /// Methods asked at the same time.
 const AT_ONCE: usize = 6;
 /// Suites at the same time, a dead daemon in each.

@@ -10,7 +10,7 @@ use testkit::{ADMIN_PASSWORD, Console, Credential, Kvm, Suite, eventually};
 /// The binary under test.
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 const PASSWORD: &str = "seven brass doorknobs";
-const FOLLOW: Duration = Duration::from_secs(30);
+const FOLLOW: Duration = Duration::from_secs(90);
 /// The screen of the simulated host, with keyboard and mouse, and without.
 const TYPE: &str = "/api/v1alpha1/screens/system/kvm";
 const LOOK: &str = "/api/v1alpha1/screens/system/view";
@@ -185,10 +185,10 @@ async fn a_text_is_typed_as_keys_for_who_may_and_what_is_on_no_key_is_refused() 
     ensure!(typed("reader", "a", "KEYBOARD_LAYOUT_US").await?.status == 403);
     let untypable = typed("worker", "grün", "KEYBOARD_LAYOUT_US").await?;
     ensure!(untypable.status == 400 && untypable.text().contains("on no key"), "{}", untypable.text());
-    // The picture shows keys that are down ten times in a second; of a long text it sees some.
-    let long = "Grün ".repeat(60);
+    // The picture shows keys that are down ten times in a second; of a long text, which takes some 25 s, it sees some.
+    let long = "Grün ".repeat(200);
     let begun = typed("worker", &long, "KEYBOARD_LAYOUT_DE").await?;
-    ensure!(begun.status == 200 && begun.json()?["characters"] == 300, "{}", begun.text());
+    ensure!(begun.status == 200 && begun.json()?["characters"] == 1000, "{}", begun.text());
     let second = typed("worker", "b", "KEYBOARD_LAYOUT_US").await?;
     ensure!(second.status == 429, "one text at a time: {} {}", second.status, second.text());
     ann.shows(key_is_down).await?;
@@ -272,11 +272,11 @@ async fn what_a_host_showed_before_it_went_off_is_kept() -> Result {
     })
     .await?;
     ensure!(admin.get("/api/v1alpha1/screens/system/kept/1").await?.status == 404);
-    let events = admin.get("/api/v1alpha1/events?domain=kvm&what=kept").await?.text();
-    ensure!(
-        events.contains("before it went off is kept") && events.contains("before it was reset"),
-        "{events}"
-    );
+    eventually("the events are there", FOLLOW, || async {
+        let events = admin.get("/api/v1alpha1/events?domain=kvm&what=kept").await?.text();
+        Ok(events.contains("before it went off is kept") && events.contains("before it was reset"))
+    })
+    .await?;
     suite.stop().await
 }
 

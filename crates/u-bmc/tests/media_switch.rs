@@ -72,8 +72,11 @@ async fn what_is_inserted_is_ejected_when_it_is_switched_off_and_nothing_comes_u
     let file = json!({"imageName": "a.iso", "sizeBytes": "2048"});
     let refused = admin.post(&format!("{MEDIA}/cd/sessions"), &file).await?;
     ensure!(refused.status >= 400 && refused.text().contains("MEDIA_SWITCHED_OFF"), "{}", refused.text());
-    let told = get(&admin, "/api/v1alpha1/events?domain=media&component=service").await?;
-    ensure!(told["events"][0]["what"] == "disabled" && told["events"][0]["principal"] == "admin", "{told}");
+    eventually("it is told", LONG, || async {
+        let told = get(&admin, "/api/v1alpha1/events?domain=media&component=service").await?;
+        Ok(told["events"][0]["what"] == "disabled" && told["events"][0]["principal"] == "admin")
+    })
+    .await?;
 
     // A daemon that dies and a controller that starts anew know it still, and offer nothing again.
     suite.kill_daemon("mediasrv")?;

@@ -14,7 +14,10 @@ use tokio::time::Instant;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 /// Longest wait for what is not promised sooner.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Longest until a daemon that died is known to say nothing. It is back within a second, and long before its silence would tell that: who sees its values as
+/// stale at all was told of its death.
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// A bus beside the suite, so that a reader can be on it as a daemon is.
 struct Bus {
@@ -144,7 +147,7 @@ async fn the_model_follows_the_machine_and_marks_what_a_dead_daemon_said() -> Re
     suite.kill_daemon("sensormon")?;
     let stale = |all: &Snapshot| matches!(sensor(all, "inlet_temp"), (_, Some(Quality::Stale)));
     let (snapshot, took) = until(&mut reader, "inlet_temp is stale", stale).await?;
-    ensure!(took < Duration::from_secs(2), "{took:?}");
+    ensure!(took < AT_ONCE, "{took:?}");
     let inlet = snapshot.sensor("inlet_temp").context("a sensor")?;
     ensure!(inlet.value().is_some() && inlet.status() == v1::SensorStatus::Unknown, "{inlet:?}");
     ensure!(inlet.change() > shown, "its ETag is another one");
@@ -168,7 +171,7 @@ async fn the_model_follows_the_machine_and_marks_what_a_dead_daemon_said() -> Re
     suite.kill_daemon("statemgr")?;
     let stale = Some((v1::HostStatus::On, Quality::Stale));
     let (_, took) = until(&mut reader, "the host is stale", |all| host(all) == stale).await?;
-    ensure!(took < Duration::from_secs(2), "{took:?}");
+    ensure!(took < AT_ONCE, "{took:?}");
     until(&mut reader, "the host is good again", |all| host(all) == on).await?;
 
     // What no event tells is seen when it is looked at again: as after a request through websrv.
@@ -182,7 +185,8 @@ async fn the_model_follows_the_machine_and_marks_what_a_dead_daemon_said() -> Re
         all.hosts().get("system").is_some_and(|host| host.value.description() == "seven brass doorknobs")
     };
     let (_, took) = until(&mut reader, "the description", described).await?;
-    ensure!(took < Duration::from_secs(5), "{took:?}");
+    // Not only when hosts are looked at anyhow, which is each 30 s.
+    ensure!(took < AT_ONCE, "{took:?}");
 
     feed.abort();
     suite.stop().await

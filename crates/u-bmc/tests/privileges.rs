@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use roster::{Daemon, I2C_GROUP, SHARED_GROUP};
@@ -12,6 +13,8 @@ use testkit::Suite;
 type Result<T = ()> = anyhow::Result<T>;
 
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
+/// Longest wait for what is certain to come.
+const FOLLOW: Duration = Duration::from_secs(90);
 
 /// Every daemon that has a user of its own, but netmgr, which a test of its own gives a network.
 fn daemons() -> Vec<Daemon> {
@@ -61,7 +64,8 @@ async fn each_daemon_is_held_to_its_files_and_system_calls() -> Result {
         // No thread was left out.
         for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
             let thread: u32 = thread?.file_name().to_string_lossy().parse()?;
-            let about = status(thread)?;
+            // One that has ended since it was listed can do nothing any more.
+            let Ok(about) = status(thread) else { continue };
             assert_eq!(
                 (&about["Seccomp"][..], &about["NoNewPrivs"][..]),
                 (&["2".to_owned()][..], &["1".to_owned()][..])
@@ -153,8 +157,11 @@ async fn what_cannot_be_given_to_a_daemon_is_told_and_nobody_runs_as_root_for_it
     let admin = suite.admin();
     let health = admin.get("/api/v1alpha1/system/health").await?.json()?.to_string();
     assert!(health.contains("privileges") && health.contains("planted"), "{health}");
-    let events = admin.get("/api/v1alpha1/events?domain=system").await?.json()?.to_string();
-    assert!(events.contains("not_given"), "{events}");
+    testkit::eventually("it is in the event log", FOLLOW, || async {
+        let events = admin.get("/api/v1alpha1/events?domain=system").await?.json()?.to_string();
+        Ok(events.contains("not_given"))
+    })
+    .await?;
     suite.stop().await
 }
 
@@ -172,7 +179,7 @@ async fn a_recovery_password_put_there_by_root_is_used_at_a_restart_of_usermgr_a
     suite.kill_daemon("usermgr")?;
     let body = serde_json::json!({ "username": "admin", "password": "nine copper kettles" });
     let stranger = suite.client(testkit::Credential::None);
-    testkit::eventually("a login with it", std::time::Duration::from_secs(20), || async {
+    testkit::eventually("a login with it", FOLLOW, || async {
         Ok(stranger.post("/api/v1alpha1/sessions", &body).await?.status == 200)
     })
     .await?;
@@ -221,7 +228,7 @@ impl Drop for TakenOver {
 #[tokio::test]
 async fn a_daemon_that_was_taken_over_gets_at_nothing_that_is_not_its_own() -> Result {
     let mut all = TakenOver::start()?;
-    testkit::eventually("the program has tried everything", std::time::Duration::from_secs(60), || {
+    testkit::eventually("the program has tried everything", 2 * FOLLOW, || {
         let (ended, is_ready) = (all.child.try_wait(), all.dir.path().join("ready").exists());
         let log = if is_ready { String::new() } else { all.read("log") };
         async move {
@@ -288,7 +295,7 @@ async fn netmgr_cares_for_a_network_without_the_rights_of_root() -> Result {
         assert_eq!(u64::from_str_radix(&about[key][0], 16)?, 1 << 10 | 1 << 12 | 1 << 13 | 1 << 25, "{key}");
     }
     suite.wait_log("host name set").await?;
-    testkit::eventually("the address and the name server", std::time::Duration::from_secs(20), || async {
+    testkit::eventually("the address and the name server", FOLLOW, || async {
         let addresses = std::fs::read_to_string(format!("/proc/{pid}/net/fib_trie"))?;
         let servers = std::fs::read_to_string(&names).unwrap_or_default();
         Ok(addresses.contains("192.0.2.5") && servers.contains("nameserver 192.0.2.53"))

@@ -11,7 +11,7 @@ const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 /// The hosts of the board, each with its drive.
 const HOSTS: [(&str, &str); 4] = [("system", "cd"), ("host1", "cd1"), ("host2", "cd2"), ("host3", "cd3")];
 /// Longer than a host takes to come up and hand over its tables.
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(90);
 
 type Result<T = ()> = anyhow::Result<T>;
 
@@ -109,7 +109,10 @@ async fn each_host_is_a_system_of_its_own() -> Result {
         ensure!(shown["PowerState"] == "Off" && shown["UUID"].is_null(), "{shown}");
         ensure!(shown["ProcessorSummary"]["Count"].is_null(), "{shown}");
     }
-    ensure!(!members(&admin, "Systems/host1/Processors").await?.is_empty());
+    eventually("the processors of host1 are known", LONG, || async {
+        Ok(!members(&admin, "Systems/host1/Processors").await?.is_empty())
+    })
+    .await?;
     ensure!(members(&admin, "Systems/host2/Processors").await?.is_empty());
     reset(&admin, "host1", "ForceOff").await?;
     until_power(&admin, "host1", "Off").await?;

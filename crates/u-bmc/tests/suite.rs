@@ -7,8 +7,8 @@ use testkit::{ADMIN_PASSWORD, Client, Credential, Suite, children, eventually};
 
 /// The binary under test.
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
-/// Longest wait for a host of the simulated board to follow: its power-good comes within a second.
-const FOLLOW: Duration = Duration::from_secs(20);
+/// Longest wait for a host of the simulated board to follow: its power-good comes within a second, on a machine that is not busy.
+const FOLLOW: Duration = Duration::from_secs(90);
 
 type Result<T = ()> = anyhow::Result<T>;
 
@@ -185,7 +185,7 @@ async fn when_the_operator_dies_its_daemons_go_with_it() -> Result {
     let daemons = children(suite.ready.pid);
     assert!(daemons.len() >= 5, "{daemons:?}");
     suite.crash().await?;
-    eventually("every daemon is gone", Duration::from_secs(10), || async {
+    eventually("every daemon is gone", FOLLOW, || async {
         Ok(daemons.iter().all(|(pid, name)| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             !String::from_utf8_lossy(&line).contains(name.as_str())
@@ -220,7 +220,7 @@ async fn killing_daemons_under_load_heals_and_loses_nothing() -> Result {
             if requests.await? > 0 {
                 acknowledged = Some(action);
             }
-            eventually(&format!("{daemon} is back, round {round}"), Duration::from_secs(30), || async {
+            eventually(&format!("{daemon} is back, round {round}"), FOLLOW, || async {
                 Ok(suite.pid_of(daemon).is_some_and(|pid| pid != before))
             })
             .await?;
@@ -233,7 +233,7 @@ async fn killing_daemons_under_load_heals_and_loses_nothing() -> Result {
             }
         }
     }
-    let health = eventually("the system is healthy again", Duration::from_secs(60), || async {
+    let health = eventually("the system is healthy again", 2 * FOLLOW, || async {
         let reply = admin.get("/api/v1alpha1/system/health").await?;
         Ok(reply.status == 200 && reply.json()?["health"]["status"] == "HEALTH_STATUS_OK")
     })
@@ -366,7 +366,7 @@ async fn a_changed_configuration_is_taken_on_sighup_by_whom_it_is_for() -> Resul
     std::fs::write(&config, "[websrv.auth]\nbasic = false\n[operator]\nlimits = false\n")?;
     testkit::signal(suite.ready.pid, "HUP")?;
     suite.wait_log("changed settings take effect when operator starts again").await?;
-    testkit::eventually("Basic is refused", std::time::Duration::from_secs(20), || async {
+    testkit::eventually("Basic is refused", FOLLOW, || async {
         Ok(suite.admin().get(host).await.is_ok_and(|reply| reply.status == 401))
     })
     .await?;

@@ -53,7 +53,7 @@ const DAEMONS: [&str; 14] = [
 ];
 const ACTIONS: [&str; 7] = ["ON", "OFF", "FORCE_OFF", "FORCE_RESTART", "REBOOT", "POWER_CYCLE", "NMI"];
 /// Longest wait for the suite to be well and each operation to have ended once nothing is broken any more.
-const RECOVERY: Duration = Duration::from_secs(90);
+const RECOVERY: Duration = Duration::from_secs(180);
 
 type Result<T = ()> = anyhow::Result<T>;
 

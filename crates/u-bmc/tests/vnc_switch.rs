@@ -1,6 +1,5 @@
 //! The port of desktop viewers in the whole suite: switched by Redfish, the API and ubmcctl, at once and over restarts.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -52,7 +51,7 @@ async fn is_open(suite: &Suite, port: u16, wanted: bool) -> Result {
 #[tokio::test]
 async fn it_is_switched_by_redfish_by_the_api_and_by_ubmcctl_and_stays_so() -> Result {
     let dir = tempfile::tempdir()?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = testkit::free_port()?;
     let builder = || Suite::builder(U_BMC).state_dir(dir.path()).set(format!("websrv.vnc=127.0.0.1:{port}"));
     let suite = builder().start().await?;
     is_open(&suite, port, true).await?;
@@ -79,8 +78,11 @@ async fn it_is_switched_by_redfish_by_the_api_and_by_ubmcctl_and_stays_so() -> R
         let _ = tokio::time::timeout(FOLLOW, looks.read_to_end(&mut rest)).await?;
     }
     is_open(&suite, port, false).await?;
-    let told = get(&suite, "/api/v1alpha1/events?domain=vnc&component=service").await?;
-    ensure!(told["events"][0]["what"] == "disabled" && told["events"][0]["principal"] == "admin", "{told}");
+    eventually("it is told", FOLLOW, || async {
+        let told = get(&suite, "/api/v1alpha1/events?domain=vnc&component=service").await?;
+        Ok(told["events"][0]["what"] == "disabled" && told["events"][0]["principal"] == "admin")
+    })
+    .await?;
     suite.stop().await?;
 
     // Also after a restart, whatever the configuration says; and on again.

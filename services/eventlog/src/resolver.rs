@@ -407,7 +407,7 @@ mod tests {
     use crate::keeper;
 
     /// Longest wait for what is certain to come, much shorter than [`SWEEP_EVERY`].
-    const SOON: Duration = Duration::from_secs(20);
+    const SOON: Duration = Duration::from_secs(60);
 
     async fn until_stored(bucket: &Bucket, keys: &[&str]) {
         let waiting = async {

@@ -499,8 +499,14 @@ async fn a_change_that_was_confirmed_by_a_look_is_not_undone_for_an_earlier_one_
     // The answer is lost; the store is asked, and has it.
     bench.way.hold_at("$KV.subscriptions.s.");
     let release = async {
-        // An answer to a write is waited for 5 s, and after 7 s the client is told that the outcome is not known.
-        tokio::time::sleep(Duration::from_secs(6)).await;
+        // An answer to a write is waited for 5 s. Then the store is asked, and after 7 s the client would be told that the outcome is not known.
+        let begun = tokio::time::Instant::now();
+        let asked = async {
+            while begun.elapsed() < Duration::from_millis(4_500) {
+                bench.way.sent("$KV.subscriptions.s.").await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), asked).await.expect("the store is asked");
         bench.way.release();
     };
     tokio::join!(change("second"), release).0.expect("changed");

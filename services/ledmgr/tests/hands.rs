@@ -98,7 +98,7 @@ impl Bench {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), set).await.expect("it is stored");
+        tokio::time::timeout(Duration::from_secs(60), set).await.expect("it is stored");
     }
 
     async fn state(&self) -> LedState {
@@ -113,7 +113,7 @@ impl Bench {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), shown).await.expect("it is shown");
+        tokio::time::timeout(Duration::from_secs(60), shown).await.expect("it is shown");
     }
 }
 

@@ -128,7 +128,7 @@ impl Bench {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), shown).await.expect("it is shown");
+        tokio::time::timeout(Duration::from_secs(60), shown).await.expect("it is shown");
     }
 }
 
@@ -176,7 +176,7 @@ async fn a_daemon_that_is_stopped_while_the_store_is_silent_refuses_nothing() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), stored).await.expect("it is stored");
+    tokio::time::timeout(Duration::from_secs(60), stored).await.expect("it is stored");
     let (trigger, daemon) = bench.daemon.take().unwrap();
     trigger.stop();
     daemon.await.unwrap();
@@ -332,14 +332,14 @@ async fn a_failure_that_lasts_over_a_restart_is_told_once() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), kept).await.expect("it is kept");
+    tokio::time::timeout(Duration::from_secs(60), kept).await.expect("it is kept");
     bench.start_daemon().await;
     let failed = async {
         while bench.shown().await.quality() != v1::SensorQuality::Failed {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), failed).await.expect("it is shown");
+    tokio::time::timeout(Duration::from_secs(60), failed).await.expect("it is shown");
     bench.set(30.0).await.unwrap();
     assert_eq!(next().await, "thresholds", "behind it nothing else was told");
 }

@@ -311,10 +311,12 @@ async fn who_guesses_at_an_account_is_slowed_and_nobody_else_is() {
     };
     let known = lock("admin").await;
     assert_eq!((known.code, known.reason().as_str()), (Code::Unauthenticated, "LOCKED_OUT"));
-    assert_eq!(known.wait(), Some(std::time::Duration::from_secs(30)));
-    // An invented name is treated alike.
+    // Of 30 s, those that are left.
+    assert!(known.wait().is_some_and(|wait| (20..=30).contains(&wait.as_secs())), "{known}");
+    // An invented name is treated alike; how many seconds are left is said to both.
     let unknown = lock("nobody").await;
-    assert_eq!((unknown.code, &unknown.message), (known.code, &known.message));
+    let words = |message: &str| message.replace(|c: char| c.is_ascii_digit(), "");
+    assert_eq!((unknown.code, words(&unknown.message)), (known.code, words(&known.message)));
     rig.login("admin", PASSWORD, "192.0.2.1").await.expect("from an address never seen before");
 }
 

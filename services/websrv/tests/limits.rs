@@ -44,7 +44,8 @@ async fn head_of(stream: &mut support::Tls) -> String {
 
 #[tokio::test]
 async fn a_head_that_trickles_in_is_cut_and_a_silent_connection_too() {
-    let settings = json!({ "limits": { "header_ms": 200, "idle_ms": 300 } });
+    let settings = json!({ "limits": { "header_ms": 1500, "idle_ms": 2000 } });
+    // Long enough for a handshake, and for what is sent at once after it, on a busy machine.
     let stack = Stack::with(settings, &everyone()).await;
     let mut slow = support::connect(stack.https, b"http/1.1").await.unwrap();
     slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-A:").await.unwrap();

@@ -197,7 +197,7 @@ async fn an_invalid_request_is_refused_alike_before_it_reaches_its_owner() {
 async fn deadlines_come_from_the_client_and_end_the_call() {
     let stack = Stack::start().await;
     for (protocol, header, value) in
-        [(Protocol::ConnectJson, "connect-timeout-ms", "500"), (Protocol::Grpc, "grpc-timeout", "500m")]
+        [(Protocol::ConnectJson, "connect-timeout-ms", "3000"), (Protocol::Grpc, "grpc-timeout", "3S")]
     {
         let mut request = request(&stack, protocol, "silent", Some(ADMIN));
         request.headers_mut().insert(header, value.parse().unwrap());

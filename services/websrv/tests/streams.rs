@@ -385,7 +385,7 @@ async fn health_and_reflection_answer_grpc_clients() {
         assert!(String::from_utf8_lossy(&reply.body).contains("schema.v1alpha1.HostService"));
         assert_eq!(reply.trailers["grpc-status"], "0");
     }
-    tokio::time::timeout(Duration::from_secs(20), stack.stop()).await.unwrap().unwrap();
+    tokio::time::timeout(SOON, stack.stop()).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use ipc::{Client, ConnectConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 /// Between clients and a bus. What they send always arrives; what the bus says to them can be held back and comes, in order, once it is let go.
@@ -22,6 +22,8 @@ struct Gate {
     open: watch::Sender<bool>,
     /// Answers are held back from the moment that something is sent with these bytes in it.
     at: Mutex<Option<Vec<u8>>>,
+    /// Who waits until something is sent with these bytes in it.
+    awaited: Mutex<Option<(Vec<u8>, oneshot::Sender<()>)>>,
 }
 
 impl Way {
@@ -30,7 +32,8 @@ impl Way {
         let to = url.strip_prefix("nats://").expect("an address of the bus").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let here = format!("nats://{}", listener.local_addr().expect("an address"));
-        let gate = Arc::new(Gate { open: watch::channel(true).0, at: Mutex::default() });
+        let gate =
+            Arc::new(Gate { open: watch::channel(true).0, at: Mutex::default(), awaited: Mutex::default() });
         let passing = Arc::clone(&gate);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -71,6 +74,14 @@ impl Way {
         *self.gate.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(part.as_bytes().to_vec());
     }
 
+    /// Waits until something is sent, from now on, with `part` in it: a subject that is published at or asked for. For one who waits at a time.
+    pub async fn sent(&self, part: &str) {
+        let (tell, told) = oneshot::channel();
+        *self.gate.awaited.lock().unwrap_or_else(PoisonError::into_inner) = Some((part.into(), tell));
+        // Dropped only for another one who waits in this one's place.
+        let _ = told.await;
+    }
+
     /// Lets all go.
     pub fn release(&self) {
         self.gate.open.send_replace(true);
@@ -89,17 +100,30 @@ impl Gate {
         }
     }
 
-    /// Closes the gate if `read` brings what it waits for; `last` is the end of what came before.
+    /// Closes the gate if `read` brings what it waits for, and tells who waits for what is in it; `last` is the end of what came before.
     fn look(&self, last: &mut Vec<u8>, read: &[u8]) {
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(part) = at.as_deref().filter(|part| !part.is_empty()) else { return last.clear() };
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_gate = at.as_ref().map_or(0, Vec::len);
+        let longest = of_gate.max(awaited.as_ref().map_or(0, |(part, _)| part.len()));
+        if longest == 0 {
+            return last.clear();
+        }
         last.extend_from_slice(read);
-        let found = last.windows(part.len()).any(|window| window == part);
-        last.drain(..last.len().saturating_sub(part.len()));
-        if found {
+        let has = |part: &[u8]| !part.is_empty() && last.windows(part.len()).any(|window| window == part);
+        let closes = at.as_deref().is_some_and(has);
+        let tells = awaited.as_ref().is_some_and(|(part, _)| has(part));
+        if closes {
             self.open.send_replace(false);
             *at = None;
         }
+        if tells && let Some((_, tell)) = awaited.take() {
+            // Who does not wait any more is no concern of the gate.
+            let _ = tell.send(());
+        }
+        // What was found is not found again.
+        let kept = if closes || tells { 0 } else { longest - 1 };
+        last.drain(..last.len().saturating_sub(kept));
     }
 
     async fn answer(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::{ConnectOptions, HeaderMap, RequestErrorKind, Subscriber};
 use futures_util::StreamExt as _;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn next(subscriber: &mut Subscriber) -> async_nats::Message {
     tokio::time::timeout(PATIENCE, subscriber.next()).await.expect("a message in time").expect("a message")

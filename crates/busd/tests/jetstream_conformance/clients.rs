@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, AckKind, consumer, kv, stream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The work queue of a client: publish, pull, acknowledge; a bucket; an ordered replay.
 pub(crate) fn async_nats(url: &str) -> String {

@@ -14,7 +14,7 @@ use testkit::{Client, eventually};
 use twin::Role;
 
 /// Longest wait for the API to show what is so: under emulation, on a machine that does other things.
-pub(crate) const FOLLOW: Duration = Duration::from_secs(60);
+pub(crate) const FOLLOW: Duration = Duration::from_secs(180);
 
 /// The image that `variable` names, or a skip.
 #[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]

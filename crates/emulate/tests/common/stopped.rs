@@ -87,6 +87,7 @@ async fn bite(bmc: &Bmc) -> Result<usize> {
     let after = bitten.at.saturating_sub(stopped);
     step(&format!("bitten after {after:?}"));
     let watchdog = bmc.board().management_controller.watchdog.as_ref().context("a watchdog")?;
-    ensure!(after <= watchdog.timeout + Duration::from_secs(15), "{after:?}");
+    // Counted by the clock of the BMC, which a busy machine emulates more slowly; and from when the shell is told, not from when it does it.
+    ensure!(after <= watchdog.timeout + Duration::from_secs(60), "{after:?}");
     Ok(from)
 }

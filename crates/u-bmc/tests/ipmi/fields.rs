@@ -13,7 +13,7 @@ pub(super) const SETS: [&str; 5] = [
     "baseboard=[\"dimm_temp\"]",
 ];
 /// What the API says of some things moves between two questions: for so long both are asked again.
-pub(super) const SETTLES: Duration = Duration::from_secs(12);
+pub(super) const SETTLES: Duration = Duration::from_secs(90);
 
 /// A machine that is on and of which there is something to say: a tag, a policy, a boot device, a threshold that is crossed.
 pub(super) async fn machine() -> Result<Bmc> {

@@ -31,11 +31,11 @@ async fn records_are_added_and_alert_whom_the_tables_name() -> Result {
         "{number:x}: {list}"
     );
     anyhow::ensure!(list.contains("Memory"), "{list}");
-    let told = admin.get("/api/v1alpha1/events?domain=ipmi&component=sel").await?.json()?;
-    anyhow::ensure!(
-        told["events"][0]["what"] == "added" && told["events"][0]["principal"] == "boss",
-        "{told}"
-    );
+    eventually("it is told", FOLLOW, || async {
+        let told = admin.get("/api/v1alpha1/events?domain=ipmi&component=sel").await?.json()?;
+        Ok(told["events"][0]["what"] == "added" && told["events"][0]["principal"] == "boss")
+    })
+    .await?;
     bmc.restart().await?;
     eventually("the same after a restart", FOLLOW, || async {
         Ok(bmc.tool(&["sel", "list"]).await? == list)

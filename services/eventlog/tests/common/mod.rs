@@ -44,7 +44,7 @@ impl Bench {
 }
 
 /// Longest wait for what is certain to come.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Waits until something holds.
 pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {

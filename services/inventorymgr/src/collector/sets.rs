@@ -30,7 +30,7 @@ const READY: nvme::Status = nvme::Status {
     temperature: nvme::Temperature::Celsius(40),
     used_percent: 12,
 };
-const WAIT: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_secs(60);
 /// The place of the mainboard in the board file: the part that keeps its asset tag itself.
 const MAINBOARD: usize = 0;
 /// A part on the same bus.

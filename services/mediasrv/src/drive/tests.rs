@@ -10,7 +10,7 @@ use super::*;
 use crate::http::tests::{at, content, good, server};
 use crate::origin;
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
 
 /// A drive, and what it tells.
 struct Bench {

@@ -6,7 +6,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::*;
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(60);
 
 struct Bench {
     shared: std::sync::Arc<Shared>,

@@ -11,7 +11,7 @@ use serial::Holder;
 use super::*;
 
 /// Longest wait for what is certain to come.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A drive that does each call at once.
 #[derive(Debug)]

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const WAIT: Duration = Duration::from_secs(60);
+/// Longest that a daemon takes to stop which waits for nobody: not for a server that answers a question, nor for what is sent without end.
+pub(crate) const STOPS: Duration = Duration::from_secs(5);
 /// Tells the test program that it is to be something else than a test.
 pub(crate) const ROLE: &str = "UBMC_NETMGR_ROLE";
 /// The file that role reads.

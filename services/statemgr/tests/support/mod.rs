@@ -346,7 +346,8 @@ pub(crate) fn quick() -> twin::Config {
         shutdown_time: Millis::new(100),
         post_time: Millis::new(10),
         boot_time: Millis::new(10),
-        hard_off_hold: Millis::new(500),
+        // Much longer than a short press, which is let go late on a busy machine.
+        hard_off_hold: Millis::new(1_500),
         ..twin::Config::default()
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 pub(crate) const PASSWORD: &str = "plum jam 7 spoons";
-pub(crate) const WAIT: Duration = Duration::from_secs(20);
+pub(crate) const WAIT: Duration = Duration::from_secs(60);
 
 /// A running daemon; dropped, it is gone as after SIGKILL.
 pub(crate) struct Daemon {

@@ -34,7 +34,7 @@ pub const EXPIRED: &str = "expired-token";
 pub const CONSOLES: &str = "consoles-token";
 
 /// Longest wait for something that is certain to come.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// What the fake backends know and count.
 #[derive(Default)]
