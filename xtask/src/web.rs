@@ -133,7 +133,7 @@ pub(crate) fn test(count: &mut Count) -> Result<()> {
 const LONGEST_TEST: Duration = Duration::from_mins(15);
 
 /// Longest that all of them may take.
-const LONGEST_RUN: Duration = Duration::from_mins(75);
+const LONGEST_RUN: Duration = Duration::from_mins(40);
 
 /// Runs tests by node's own runner.
 fn run_tests(args: &[&str], files: &str, live_minutes: Option<u32>, count: &mut Count) -> Result<()> {
