@@ -274,7 +274,7 @@ const CLIENTS: &str = "clients*";
 pub(crate) const EMULATED: [&str; 3] = ["drivers", "evb", "rainier"];
 
 /// The programs of tests that the tier `redfish` is, beside the tests in the crate itself.
-const REDFISH: [&str; 27] = [
+const REDFISH: [&str; 31] = [
     "any_request",
     "audit",
     "bios",
@@ -282,6 +282,7 @@ const REDFISH: [&str; 27] = [
     "controls",
     "client_habits",
     "client_values",
+    "clock",
     "expand",
     "headers",
     "network",
@@ -302,6 +303,10 @@ const REDFISH: [&str; 27] = [
     "event_subscriptions",
     "boot_override",
     "several_hosts",
+    // What accounts are for, the time of day and plain HTTP, through the whole suite.
+    "account_types",
+    "time_of_day",
+    "redirect_switch",
     "clients_redfish",
 ];
 
