@@ -194,7 +194,7 @@ fn requests_leave_out_what_is_in_the_path_or_filled_by_the_gateway() {
     let properties =
         login["requestBody"]["content"]["application/json"]["schema"]["properties"].as_object().unwrap();
     assert_eq!(login["requestBody"]["content"]["application/json"]["schema"]["additionalProperties"], false);
-    assert_eq!(properties.keys().collect::<Vec<_>>(), ["password", "username"]);
+    assert_eq!(properties.keys().collect::<Vec<_>>(), ["accountType", "password", "username"]);
     assert_eq!(login["security"], serde_json::json!([]));
 
     let watch = &document["paths"]["/api/v1alpha1/events:watch"]["get"]["responses"]["200"]["content"];

@@ -16,6 +16,7 @@ use std::time::Duration;
 use hmac::{Hmac, Mac};
 use ipc::{CallContext, Code, Status};
 use prost::Message as _;
+use schema::MethodInfo;
 use schema::rpc::auth_service::{VERIFY_PASSWORD, VERIFY_TOKEN};
 use schema::v1alpha1 as api;
 use sha2::Sha256;
@@ -73,7 +74,7 @@ pub(crate) struct Found {
 /// What an announced change makes doubtful.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Everything: events may have been missed.
+    /// Everything: events may have been missed, or whom it concerns is not said.
     Everything,
     /// All credentials of the account of this id.
     User(String),
@@ -114,6 +115,23 @@ impl Change {
                 _ => Some(Self::User(change.user_id)),
             },
             // Something about access that this build cannot read: assume the worst.
+            _ => Some(Self::Everything),
+        }
+    }
+
+    /// What was verified before this request is answered and may be wrong after it; `None` when nothing is.
+    pub(crate) fn of_request(method: &MethodInfo, request: &[u8]) -> Option<Self> {
+        use schema::v1alpha1::DeleteSessionRequest;
+        if method.owner != JUDGE || method.read_only() || method.internal {
+            return None;
+        }
+        match method.method {
+            "DeleteSession" => {
+                DeleteSessionRequest::decode(request).ok().map(|request| Self::Session(request.id))
+            }
+            // What begins takes nothing away.
+            name if name.starts_with("Create") => None,
+            // Accounts are named by name as well as by id, and a role is many accounts'.
             _ => Some(Self::Everything),
         }
     }
@@ -625,6 +643,29 @@ mod tests {
     fn of(payload: Payload) -> Option<Change> {
         let event = Envelope { payload: Some(payload), ..Envelope::default() };
         Change::of_event("event.session.s1.change", &event.encode_to_vec())
+    }
+
+    #[test]
+    fn a_request_drops_what_it_may_take_access_away_from_and_no_more() {
+        use schema::v1alpha1::DeleteSessionRequest;
+        let id = DeleteSessionRequest { id: "s1".to_owned() }.encode_to_vec();
+        for (name, change) in [
+            ("UserService.UpdateUser", Some(Change::Everything)),
+            ("UserService.DeleteUser", Some(Change::Everything)),
+            ("UserService.ChangePassword", Some(Change::Everything)),
+            ("UserService.ResetPassword", Some(Change::Everything)),
+            ("UserService.UpdateAccountPolicy", Some(Change::Everything)),
+            ("RoleService.UpdateRole", Some(Change::Everything)),
+            ("RoleService.DeleteRole", Some(Change::Everything)),
+            ("SessionService.DeleteSession", Some(Change::Session("s1".to_owned()))),
+            ("SessionService.CreateSession", None),
+            ("UserService.CreateUser", None),
+            ("UserService.ListUsers", None),
+            ("HostService.ChangeHostState", None),
+        ] {
+            let method = schema::method(&format!("rpc.{name}")).unwrap();
+            assert_eq!(Change::of_request(method, &id), change, "{name}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use auth::{AccountType, AccountTypes};
 use bytes::Bytes;
-use ipc::{CallContext, Client, Principal, Status};
+use ipc::{CallContext, Client, Code, Principal, Status};
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 use schema::v1alpha1::Privilege;
@@ -113,7 +113,17 @@ impl Gate {
         }
         let Checked { method, principal, bytes } = request;
         let context = context.with_principal(principal).with_patience(PATIENCE);
-        self.bus.raw_call(method.subject, bytes, &context).await
+        let taken = Change::of_request(method, &bytes);
+        let answer = self.bus.raw_call(method.subject, bytes, &context).await;
+        let may_be_done = match &answer {
+            Ok(_) => true,
+            Err(status) => matches!(status.code, Code::Unavailable | Code::DeadlineExceeded),
+        };
+        // The event of it may come after the answer: who asked must find the rights gone that it took.
+        if let Some(change) = taken.filter(|_| may_be_done) {
+            self.forget(change);
+        }
+        answer
     }
 }
 
