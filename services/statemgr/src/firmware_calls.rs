@@ -248,12 +248,13 @@ impl Way {
         tokio::spawn(async move {
             let id = wishes.as_ref().map(|wishes| wishes.id.clone());
             let put = answered(path.patience(), path.put(wishes, known)).await;
-            drop(putting);
             // Nobody waits for it any more.
             if let Err(late) = tell.send(put) {
                 let seen = late.map(Box::new).map_err(Box::new);
                 let _ = back.send(Completion::FirmwarePut { host, asked: known, seen, put: id });
             }
+            // Who puts something there next knows how this went.
+            drop(putting);
         });
         if let Ok(put) = timeout_at(self.until, &mut told).await {
             return put.ok();
