@@ -321,6 +321,15 @@ impl<'a> Document<'a> {
             }
             return schema;
         }
+        if field.cardinality() != Cardinality::Repeated
+            && let (Kind::Enum(descriptor), Some(of_enum)) = (field.kind(), group(rules, "enum"))
+            && let Some(denied) = of_enum.get_field_by_name("not_in")
+            && let Some(denied) = denied.as_list()
+        {
+            // An enum whose zero is refused is not the shared one, which need not be there for it.
+            let denied: Vec<i32> = denied.iter().filter_map(prost_reflect::Value::as_i32).collect();
+            return enum_schema(&descriptor, &denied);
+        }
         let mut element = self.kind_schema(&field.kind());
         if field.cardinality() == Cardinality::Repeated {
             let repeated = group(rules, "repeated");
@@ -334,15 +343,6 @@ impl<'a> Document<'a> {
             return schema;
         }
         if let Some(rules) = rules {
-            if let (Kind::Enum(descriptor), Some(denied)) = (field.kind(), group(Some(rules), "enum")) {
-                // An enum whose zero is refused is not the shared one.
-                if let Some(denied) =
-                    denied.get_field_by_name("not_in").and_then(|v| v.as_list().map(<[_]>::to_vec))
-                {
-                    let denied: Vec<i32> = denied.iter().filter_map(prost_reflect::Value::as_i32).collect();
-                    return enum_schema(&descriptor, &denied);
-                }
-            }
             constrain(&mut element, rules);
         }
         if field.options().get_field_by_name("debug_redact").and_then(|v| v.as_bool()).unwrap_or_default() {

@@ -105,8 +105,9 @@ fn the_documents_of_services_are_the_whole_and_hold_all_they_refer_to() {
         together.extend(of_service);
         tags.extend(part["tags"].as_array().unwrap().clone());
         let schemas = part["components"]["schemas"].as_object().unwrap();
-        references(&part);
+        let used = references(&part);
         for (name, schema) in schemas {
+            assert!(used.contains(&format!("#/components/schemas/{name}")), "{}: {name}", service.name);
             assert_eq!(*schema, whole["components"]["schemas"][name], "{}: {name}", service.name);
         }
     }

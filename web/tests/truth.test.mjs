@@ -64,6 +64,8 @@ describe("a cable that is cut without a word", () => {
     const api = await person.open();
     await person.goto(`/api-explorer?op=${encodeURIComponent("post /api/v1alpha1/events:test")}`, api);
     await api.getByRole("button", { name: "Send", exact: true }).waitFor();
+    const typed = '{"message": "typed before the cut"}';
+    await api.locator("textarea").fill(typed);
     cable.hang();
     await person.sees("[role=alert]", "No connection to the BMC.");
     await person.page.waitForSelector("[data-sensor=inlet_temp] .num.stale");
@@ -85,9 +87,14 @@ describe("a cable that is cut without a word", () => {
     await person.page.locator("dialog [role=combobox]").fill("power on");
     assert.equal(await person.page.locator("[role=option]", { hasText: "Power on" }).count(), 0, "the palette offers what cannot be done");
     await person.page.keyboard.press("Escape");
+    const reads = ["index", "EventService"].map((part) => api.waitForResponse((answer) => answer.url().endsWith(`openapi.json?part=${part}`) && answer.ok()));
     cable.mend();
     await person.sees(".link", "Live");
     await person.page.waitForSelector("[data-sensor=inlet_temp] .num:not(.stale)");
+    // The API is described anew, and what was typed is there.
+    for (const read of await Promise.all(reads)) await read.finished();
+    await painted(api);
+    assert.equal(await api.locator("textarea").inputValue(), typed);
     cable.stop();
     await person.leave([CUT, /status of 401/]);
   });

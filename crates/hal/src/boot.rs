@@ -14,6 +14,7 @@ use crate::Error;
 /// An implementer owes:
 /// - what is put there is there until it is taken away, whatever becomes of the process that put it;
 /// - a boot that uses an order has noted so in [`Mailbox::used`] before it does anything by it, and the note outlasts the order;
+/// - calls are done in the order in which they were made, or not at all: an order whose caller waits no longer does not come over a later one;
 /// - no call holds the caller's loop, whatever the hardware does.
 #[async_trait]
 pub trait BootMailbox: Send + Sync + fmt::Debug {

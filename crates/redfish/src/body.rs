@@ -374,14 +374,15 @@ fn is_link(value: &Value) -> bool {
     value.as_object().is_some_and(|map| map.len() == 1 && map.get(LINK).is_some_and(Value::is_string))
 }
 
-/// The largest number up to which each whole number is one with a fraction as well: 2^53. Beyond it nobody knows which one was written.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+/// Below it a number that was written with a fraction or an exponent is the whole one that was written, or is read as one with a fraction: 2^50. serde_json may be
+/// off by some units in the last place of what it reads so, each of which is an eighth at most here, and a whole one from 2^52 on.
+const EXACT: f64 = 1_125_899_906_842_624.0;
 
 /// The whole number that a number is: JSON has one kind of numbers (RFC 8259, 6), so `1e2` and `100.0` are 100. `None` where it has a fraction, or is none of 64
 /// bits.
 #[allow(clippy::cast_possible_truncation, reason = "it is whole, and small enough to be exact")]
 pub(crate) fn whole(number: &Number) -> Option<i64> {
-    let is_exact = |float: &f64| number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT;
+    let is_exact = |float: &f64| number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT;
     number.as_i64().or_else(|| number.as_f64().filter(is_exact).map(|float| float as i64))
 }
 
@@ -641,8 +642,28 @@ mod tests {
             assert_eq!(found.wrong.is_empty(), is.is_some(), "{written}");
         }
         let number = |text: &str| whole(&serde_json::from_str(text).unwrap());
-        assert_eq!((number("1e2"), number("9007199254740992.0")), (Some(100), Some(1 << 53)));
-        assert_eq!((number("9007199254740994.0"), number("0.5")), (None, None));
+        for (written, is) in [
+            ("1e2", Some(100)),
+            ("1E+2", Some(100)),
+            ("-0", Some(0)),
+            ("1125899906842623.0", Some((1 << 50) - 1)),
+            ("-1125899906842623e0", Some(1 - (1 << 50))),
+            // It would be another one, such as 9007199254740990, or 9007199254740992.
+            ("9007199254740991.0", None),
+            ("9007199254740993e0", None),
+            ("1125899906842624.0", None),
+            // Without a fraction it is what is written.
+            ("9007199254740993", Some((1 << 53) + 1)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("18446744073709551616", None),
+            ("0.5", None),
+            ("1e-3", None),
+        ] {
+            assert_eq!(number(written), is, "{written}");
+        }
+        for written in ["+1", "1e400", "01", "1.", ".5"] {
+            assert!(serde_json::from_str::<Number>(written).is_err(), "{written}");
+        }
     }
 
     #[test]

@@ -82,9 +82,9 @@ pub(crate) fn matches_strongly(condition: &str, tag: &str) -> bool {
     tags(condition).any(|other| other == "*" || other == tag)
 }
 
-/// The members of the list. Ours hold no commas.
+/// The members of the list, of which empty ones are none (RFC 9110 §5.6.1.2). Ours hold no commas.
 fn tags(condition: &str) -> impl Iterator<Item = &str> {
-    condition.split(',').map(str::trim)
+    condition.split(',').map(str::trim).filter(|tag| !tag.is_empty())
 }
 
 #[cfg(test)]
@@ -133,5 +133,7 @@ mod tests {
         assert!(matches_strongly("\"a\", \"b\"", "\"b\"") && matches_strongly("*", "\"b\""));
         assert!(!matches_strongly("W/\"b\"", "\"b\"") && !matches_strongly("b", "\"b\""));
         assert!(matches_weakly("W/\"b\"", "\"b\"") && !matches_weakly("\"c\"", "\"b\""));
+        // What has no tag is named by none.
+        assert!(!matches_strongly("", "") && !matches_weakly("\"a\",,", "") && matches_strongly("*", ""));
     }
 }

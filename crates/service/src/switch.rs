@@ -44,7 +44,7 @@ pub struct Way {
     pub usual: SocketAddr,
     /// The setting that says where it is, such as `sshsrv.listen`.
     pub setting: &'static str,
-    /// Ports that cannot be chosen, as they are another daemon's, which may be without them now.
+    /// Ports that cannot be had but by the configuration, as they are another daemon's, which may be without them now.
     pub others: &'static [u16],
     /// The reason of a refusal where its port cannot be had.
     pub no_port: &'static str,
@@ -56,6 +56,14 @@ impl Way {
     /// Whether a port may be chosen where this one was chosen before: one that is another's may stay.
     fn takes(&self, port: u16, before: Option<u16>) -> bool {
         before == Some(port) || !self.others.contains(&port)
+    }
+
+    /// Why it is not served where it would be, if that is another daemon's: a port that was chosen before the other was given it, or the usual one. Whoever is
+    /// started first would have it, and the other could not start. What the configuration says of both is its own matter.
+    fn yields(&self, address: SocketAddr) -> Option<String> {
+        let port = address.port();
+        (self.configured.is_none() && self.others.contains(&port))
+            .then(|| format!("port {port} is another daemon's: choose another port for {}", self.title))
     }
 }
 
@@ -349,6 +357,9 @@ impl<M: Message + 'static> Switch<M> {
                 let refused = |why: String| Status::failed_precondition(why).with_reason(way.no_port);
                 let listener = match prepared {
                     Some(prepared) => {
+                        if let Some(why) = way.yields(address) {
+                            return Err(refused(why));
+                        }
                         prepared.await.map_err(Status::failed_precondition)?;
                         Some(Arc::new(bind(way, address).await.map_err(refused)?))
                     }
@@ -390,9 +401,7 @@ impl<M: Message + 'static> Switch<M> {
                 Some(_) => {}
                 None if self.way.takes(port, chosen.port) => chosen.port = Some(port),
                 None => {
-                    let text = format!(
-                        "port {port} is another daemon's: {title} would have it before that at the next start"
-                    );
+                    let text = format!("port {port} is another daemon's: choose another port for {title}");
                     return Err(Status::failed_precondition(text).with_reason(self.way.no_port));
                 }
             }
@@ -436,6 +445,12 @@ impl<M: Message + 'static> Switch<M> {
         }
         let (is_on, address) = wanted(&way, &self.chosen);
         if is_on && self.listener.is_none() {
+            if let Some(why) = way.yields(address) {
+                self.fails(why);
+                // As long as nothing else is chosen it is so.
+                self.again = None;
+                return;
+            }
             let prepared = (self.prepare)();
             let opened = async move { Work::Opened(open(prepared, way, address).await) };
             self.opening = Some(self.work.spawn(opened));
@@ -579,6 +594,21 @@ mod tests {
         ] {
             assert_eq!(way(None).takes(port, before), expected, "{port} {before:?}");
         }
+    }
+
+    #[test]
+    fn what_was_chosen_before_it_was_anothers_yields_and_the_configuration_does_not() {
+        let yields = |way: Way, text: &str| way.yields(text.parse().unwrap());
+        let why = yields(way(None), "[::]:443").expect("it is another's");
+        assert_eq!(why, "port 443 is another daemon's: choose another port for Doors");
+        assert!(yields(way(None), "0.0.0.0:80").is_some());
+        for port in [0, 22, 2200] {
+            assert_eq!(yields(way(None), &format!("[::]:{port}")), None, "{port}");
+        }
+        assert_eq!(yields(way(Some("[::]:443")), "[::]:443"), None);
+        // So does the usual one.
+        let usual = Way { others: &[2200], ..way(None) };
+        assert!(yields(usual, "[::]:2200").is_some());
     }
 
     #[test]

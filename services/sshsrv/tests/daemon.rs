@@ -298,6 +298,52 @@ fn what_is_not_stored_has_no_effect_and_neither_has_a_switch_without_a_host_key(
 }
 
 #[test]
+fn a_port_that_is_given_to_another_daemon_later_is_left_to_it_and_another_one_can_be_chosen() {
+    runtime().block_on(async {
+        let (bus, folder) = (Bus::start().await, tempfile::tempdir().unwrap());
+        bus.create_bucket("ssh").await;
+        let client = bus.client("websrv").await;
+        // Both at once: they are two.
+        let free = [(); 2].map(|()| std::net::TcpListener::bind("[::]:0").unwrap());
+        let [port, other] = free.map(|one| one.local_addr().unwrap().port());
+        let mut sshsrv = Running::start(&bus, folder.path(), "").await;
+        sshsrv.told.is_ready().await;
+        let ssh = set(&client, Some(true), Some(port.into())).await.unwrap();
+        assert!(ssh.listening, "{ssh:?}");
+        sshsrv.stop().await;
+
+        // HTTPS is given it: SSH is on as it was chosen, and not served.
+        let mut sshsrv = Running::start(&bus, folder.path(), &format!("others = [{port}]")).await;
+        sshsrv.told.is_ready().await;
+        let ssh = get(&client).await;
+        assert!(ssh.enabled && !ssh.listening && u16::try_from(ssh.port) == Ok(port), "{ssh:?}");
+        assert!(ssh.fault.contains("another daemon's"), "{ssh:?}");
+        let https = std::net::TcpListener::bind(("::", port)).expect("it is free for the other");
+        // Nor is it served when that is asked for once more, whether the other has it now or not.
+        drop(https);
+        for asked in [(Some(true), None), (Some(true), Some(port.into())), (None, Some(port.into()))] {
+            let refused = set(&client, asked.0, asked.1).await.unwrap_err();
+            assert_eq!(refused.reason(), "SSH_PORT_UNAVAILABLE", "{asked:?}: {refused}");
+            assert!(!get(&client).await.listening);
+        }
+        let ssh = set(&client, None, Some(other.into())).await.unwrap();
+        assert!(ssh.listening && ssh.fault.is_empty() && u16::try_from(ssh.port) == Ok(other), "{ssh:?}");
+        drop(greeted(SocketAddr::from(([127, 0, 0, 1], other))).await);
+        sshsrv.stop().await;
+
+        // It can be switched off as well, and is not switched on there again.
+        let mut sshsrv = Running::start(&bus, folder.path(), &format!("others = [{other}]")).await;
+        sshsrv.told.is_ready().await;
+        let ssh = set(&client, Some(false), None).await.unwrap();
+        assert!(!ssh.enabled && ssh.fault.is_empty(), "{ssh:?}");
+        let refused = set(&client, Some(true), None).await.unwrap_err();
+        assert_eq!(refused.reason(), "SSH_PORT_UNAVAILABLE", "{refused}");
+        assert!(!get(&client).await.enabled);
+        sshsrv.stop().await;
+    });
+}
+
+#[test]
 fn it_can_be_switched_off_while_what_it_needs_never_comes() {
     runtime().block_on(async {
         let bus = Bus::start().await;

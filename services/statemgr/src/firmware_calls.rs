@@ -9,7 +9,7 @@ use ipc::{Code, Json, Reply, Request, StateError, Status};
 use prost::Message;
 use schema::server::HostFirmwareServiceCall;
 use schema::v1alpha1 as v1;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::boot::PUT_WITHIN;
@@ -103,6 +103,8 @@ impl Daemon {
         let by = By::of(reply.context());
         let room = path.room();
         let job = Job {
+            index,
+            back: self.back.clone(),
             path,
             putting: Arc::clone(&host.firmware.putting),
             shown: host.firmware.shown.clone(),
@@ -159,6 +161,9 @@ fn shown(host: &Host, report: &Report) -> v1::HostFirmware {
 
 /// What it takes to change what is wished. Nobody else changes the record meanwhile.
 struct Job {
+    /// Which host it is, and where the daemon is told of a put that ends after it.
+    index: usize,
+    back: mpsc::UnboundedSender<Completion>,
     path: Arc<dyn FirmwareMailbox>,
     putting: Arc<Mutex<()>>,
     shown: Shown,
@@ -173,7 +178,8 @@ impl Job {
     /// Looks, decides, stores, and puts what is wished then into the mailbox: who is answered may start the host at once. A mailbox that does not
     /// answer in time gets it later.
     async fn carry_out(self) -> Result<Carried, Status> {
-        let Self { path, putting, mut shown, record, revision, bucket, wanted, mut asked } = self;
+        let Self { index, back, path, putting, mut shown, record, revision, bucket, wanted, mut asked } =
+            self;
         let host = asked.host.clone();
         let begun = Instant::now();
         let (until, known, mut seen) = (begun + LOOK_WITHIN, shown.known, Vec::new());
@@ -215,7 +221,7 @@ impl Job {
             seen,
         };
         if let Some(putting) = putting {
-            let way = Way { path, putting, until: begun + PUT_WITHIN };
+            let way = Way { index, back, path, putting, until: begun + PUT_WITHIN };
             give(&way, &bucket, &asked, shown, &mut carried).await;
         }
         Ok(carried)
@@ -224,6 +230,8 @@ impl Job {
 
 /// The way into a mailbox.
 struct Way {
+    index: usize,
+    back: mpsc::UnboundedSender<Completion>,
     path: Arc<dyn FirmwareMailbox>,
     /// Nobody else puts anything there.
     putting: Arc<OwnedMutexGuard<()>>,
@@ -232,15 +240,28 @@ struct Way {
 }
 
 impl Way {
-    /// Puts this there; `None` once it takes too long. It goes on then, and nobody puts anything else there before its end.
+    /// Puts this there; `None` once it takes too long. It goes on then, nobody puts anything else there before its end, and the daemon is told of that.
     async fn put(&self, wishes: Option<Wishes>, known: u64) -> Option<Result<Seen, hal::Error>> {
         let (path, putting) = (Arc::clone(&self.path), Arc::clone(&self.putting));
-        let put = tokio::spawn(async move {
+        let (host, back) = (self.index, self.back.clone());
+        let (tell, mut told) = oneshot::channel();
+        tokio::spawn(async move {
+            let id = wishes.as_ref().map(|wishes| wishes.id.clone());
             let put = answered(path.patience(), path.put(wishes, known)).await;
+            // Nobody waits for it any more.
+            if let Err(late) = tell.send(put) {
+                let seen = late.map(Box::new).map_err(Box::new);
+                let _ = back.send(Completion::FirmwarePut { host, asked: known, seen, put: id });
+            }
+            // Who puts something there next knows how this went.
             drop(putting);
-            put
         });
-        timeout_at(self.until, put).await.ok()?.ok()
+        if let Ok(put) = timeout_at(self.until, &mut told).await {
+            return put.ok();
+        }
+        // What has come by now counts here; what comes from now on is told to the daemon.
+        told.close();
+        told.try_recv().ok()
     }
 }
 

@@ -110,6 +110,11 @@ impl Daemon {
         let again = std::mem::take(&mut host.firmware.again);
         let seen = match seen {
             Ok(seen) => seen,
+            Err(error) if matches!(called, Called::Put(_)) && again => {
+                // Something else may be wished by now, or the host be in another state: that has not been tried.
+                tracing::debug!(host = host.id, %error, "firmware mailbox of host does not take what was wished before");
+                return self.look_at_firmware(index);
+            }
             Err(error) if matches!(called, Called::Put(_)) => {
                 // Whether anything answers there the next look says.
                 if host.firmware.not_put(now) {
@@ -181,6 +186,42 @@ impl Daemon {
             }
             Next::Over(applied) => self.take_firmware_over(index, &applied),
         }
+    }
+
+    /// What an update began to put into the mailbox has ended after the update was answered; `put`: the id of the wishes, `asked`: the revision of the report that
+    /// was known then. While it is what is wished, and is still to be put there, it has failed as any other put.
+    pub(crate) fn firmware_put(
+        &mut self,
+        index: usize,
+        asked: u64,
+        seen: Result<Box<Seen>, Box<hal::Error>>,
+        put: Option<&str>,
+    ) {
+        let now = self.clock.now();
+        if let Ok(seen) = &seen {
+            self.note_firmware(index, asked, seen);
+        }
+        let Some(host) = self.hosts.get_mut(index) else { return };
+        let wishes = host.firmware.wishes();
+        let is_wished = wishes.map(|wishes| wishes.id.as_str()) == put;
+        let why = match &seen {
+            Ok(seen) => {
+                let next = host_firmware::next(wishes, &host.firmware.record.superseded, seen);
+                let is_missing = matches!(next, Next::Put(_)) && seen.wishes.as_deref() != put;
+                is_missing.then(|| "it does not show it".to_owned())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why.filter(|_| is_wished)
+            && host.firmware.not_put(now)
+        {
+            tracing::warn!(
+                host = host.id,
+                why,
+                "firmware mailbox of host does not take what is wished: trying again"
+            );
+        }
+        self.look_at_firmware(index);
     }
 
     /// The mailbox shows this: reports and stages that are new are noted, and stages told.

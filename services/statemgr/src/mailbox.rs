@@ -56,6 +56,11 @@ impl Daemon {
         let again = std::mem::take(&mut host.boot.again);
         let mailbox = match mailbox {
             Ok(mailbox) => mailbox,
+            Err(error) if was_put && again => {
+                // Something else may be to be put there by now, or the host be in another state: what failed of that has not been tried.
+                tracing::debug!(host = host.id, %error, "boot mailbox of host does not take what was to be put there before");
+                return self.look_at_mailbox(index);
+            }
             Err(error) if was_put => {
                 // Whether anything answers there the next look says.
                 if host.boot.not_put(now) {

@@ -110,6 +110,14 @@ pub(crate) enum Completion {
         seen: Result<Box<Seen>, Box<hal::Error>>,
         called: Called,
     },
+    /// What an update of the wishes of this id, or of none, had begun to put into the mailbox of the settings of a host's firmware has ended after the update was
+    /// answered; `asked`: the revision of the report that was known then.
+    FirmwarePut {
+        host: usize,
+        asked: u64,
+        seen: Result<Box<Seen>, Box<hal::Error>>,
+        put: Option<String>,
+    },
     FirmwareUpdated(Box<FirmwareUpdate>),
 }
 
@@ -667,6 +675,9 @@ impl Daemon {
             Completion::Mailbox { host, mailbox, was_put } => self.mailbox_answered(host, mailbox, was_put),
             Completion::FirmwareSeen { host, asked, seen, called } => {
                 self.firmware_seen(host, asked, seen, called);
+            }
+            Completion::FirmwarePut { host, asked, seen, put } => {
+                self.firmware_put(host, asked, seen, put.as_deref());
             }
             Completion::FirmwareUpdated(update) => self.firmware_updated(*update),
         }

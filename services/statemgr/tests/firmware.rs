@@ -9,6 +9,7 @@ use ipc::{CallContext, Code, EventItem, Events, Principal, Status};
 use schema::rpc::{host_firmware_service as service, host_service};
 use schema::v1alpha1 as v1;
 use support::{Bench, Firmware, Reach, on, quick};
+use tokio::time::Instant;
 use units::Millis;
 use v1::firmware_value::Value as Wire;
 
@@ -298,6 +299,65 @@ async fn what_is_stored_is_answered_although_the_mailbox_sticks_once_it_was_look
     // Once it answers again it has all of it.
     firmware.set(Reach::Answers);
     until_pending(&firmware, Some(&wished.pending_id)).await;
+}
+
+/// Waits until so many puts were begun; when each was.
+async fn until_puts(firmware: &Firmware, count: usize) -> Vec<Instant> {
+    let is_so = async {
+        while firmware.puts().len() < count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_so).await.expect("put there");
+    firmware.puts()
+}
+
+#[tokio::test]
+async fn a_put_that_outlasts_its_update_and_fails_counts_as_any_other() {
+    let (bench, firmware) = bench(on()).await;
+    // Another status would end a pause.
+    bench.until_status(v1::HostStatus::On).await;
+    // Longer than the update waits for it.
+    firmware.has_patience(Millis::from_secs(7));
+    firmware.set(Reach::HangsPuts);
+    let context = context().with_patience(Duration::from_secs(30));
+    let request =
+        v1::UpdateHostFirmwareRequest { host_name: "system".into(), ..wish("Smt", Wire::Boolean(false)) };
+    let answer = bench.client.call(service::UPDATE_HOST_FIRMWARE, &request, &context).await;
+    let wished = answer.expect("stored").firmware.expect("a firmware");
+    assert_eq!(firmware.puts().len(), 1, "it goes on");
+    firmware.set(Reach::RefusesPuts);
+    let puts = until_puts(&firmware, 3).await;
+    // The second one that fails is followed by the second pause. The clock of statemgr counts whole milliseconds.
+    let pause = puts[2] - puts[1];
+    assert!(pause + Duration::from_millis(20) >= Duration::from_secs(2), "{pause:?}");
+    firmware.set(Reach::Answers);
+    until_pending(&firmware, Some(&wished.pending_id)).await;
+}
+
+#[tokio::test]
+async fn what_is_wished_anew_does_not_wait_for_the_pause_after_an_older_put_that_fails() {
+    let (bench, firmware) = bench(on()).await;
+    // Another status would end a pause.
+    bench.until_status(v1::HostStatus::On).await;
+    firmware.set(Reach::RefusesPuts);
+    update(&bench, wish("Smt", Wire::Boolean(false))).await.expect("stored");
+    until_puts(&firmware, 3).await;
+    // The fourth one fails after 6 s, and the next would follow after 8 s.
+    firmware.has_patience(Millis::from_secs(6));
+    firmware.set(Reach::HangsPuts);
+    let begun = until_puts(&firmware, 4).await[3];
+    // Meanwhile more is wished, which is stored and answered, and cannot be put there yet.
+    let context = context().with_patience(Duration::from_secs(30));
+    let more =
+        v1::UpdateHostFirmwareRequest { host_name: "system".into(), ..wish("Retries", Wire::Integer(4)) };
+    let answer = bench.client.call(service::UPDATE_HOST_FIRMWARE, &more, &context).await;
+    let wished = answer.expect("stored").firmware.expect("a firmware");
+    assert_eq!(firmware.puts().len(), 4);
+    firmware.set(Reach::Answers);
+    until_pending(&firmware, Some(&wished.pending_id)).await;
+    let waited = begun.elapsed();
+    assert!(waited < Duration::from_secs(12), "{waited:?}");
 }
 
 /// Waits for an event of a change that says this.

@@ -25,7 +25,8 @@ export interface Document {
 /** A part of the description: `index`, or the name of a service. */
 export async function described(part: string): Promise<Document> {
   const answer = await fetch(`/api/v1alpha1/openapi.json?part=${part}`, { signal: AbortSignal.timeout(LONG) });
-  if (!answer.ok) throw new Error(answer.statusText);
+  // HTTP/2 has no words for a status.
+  if (!answer.ok) throw new Error(answer.statusText || `HTTP ${answer.status}`);
   return (await answer.json()) as Document;
 }
 
