@@ -289,6 +289,16 @@ impl Sessions {
         Some((now.until(slot.ends()), now.until(slot.expires)))
     }
 
+    /// The wall clock was set by `by_ms` milliseconds, negative when it was set back: the times of all sessions move along, and each is as old by them as it was. Those whose
+    /// stored times would not do any more are among [`Self::stale_in_store`] then, so that a restart finds them right.
+    pub fn clock_set(&mut self, by_ms: i64) {
+        let moved = |at: UnixMillis| UnixMillis(at.0.saturating_add_signed(by_ms));
+        for Slot { session, .. } in self.slots.values_mut() {
+            session.created_at = moved(session.created_at);
+            session.last_used_at = moved(session.last_used_at);
+        }
+    }
+
     /// Ends a session.
     pub fn remove(&mut self, id: &SessionId) -> Option<Session> {
         let slot = self.slots.remove(id)?;
@@ -328,7 +338,7 @@ impl Sessions {
         self.slots.values().map(|slot| slot.ends()).min()
     }
 
-    /// Sessions whose stored time of last use has become too old; storing them is the caller's, who then calls
+    /// Sessions whose stored time of last use has become too old, or lies ahead since the clock was set back; storing them is the caller's, who then calls
     /// [`Self::stored`].
     #[must_use]
     pub fn stale_in_store(&self) -> Vec<Session> {
@@ -336,8 +346,9 @@ impl Sessions {
         self.slots
             .values()
             .filter(|slot| {
+                // Where the store has a later one the clock was set back since.
                 slot.stored_use.is_some_and(|stored| {
-                    slot.session.last_used_at.since(stored).is_some_and(|by| by >= interval.max(1))
+                    slot.session.last_used_at.since(stored).is_none_or(|by| by >= interval.max(1))
                 })
             })
             .map(|slot| slot.session.clone())
@@ -601,6 +612,54 @@ mod tests {
         assert!(!sessions.restore(session(1, 1), Mono::ZERO, idle));
         assert!(!sessions.restore(session(1, 1), Mono::ZERO, UnixMillis(999_999)));
         assert!(sessions.restore(session(1, 1), Mono::ZERO, UnixMillis(1_000_000)));
+    }
+
+    #[test]
+    fn a_session_outlives_a_restart_after_the_clock_was_set_and_no_longer_than_without() {
+        const BORN: u64 = 100 * 86_400_000;
+        let wall = |ms: u64, by: i64| UnixMillis((BORN + ms).checked_add_signed(by).unwrap());
+        for days in [-40, -1, 1, 40] {
+            let by: i64 = days * 86_400_000;
+            let mut sessions = Sessions::new(SessionConfig::default());
+            let born = UnixMillis(BORN);
+            let made = Session { created_at: born, last_used_at: born, ..session(1, 1) };
+            sessions.insert(made, true, Mono::ZERO);
+            assert!(sessions.touch(&digest(1), minutes(20), wall(20 * 60_000, 0)).is_some());
+            sessions.clock_set(by);
+            let due = sessions.stale_in_store();
+            assert_eq!(due.len(), 1, "{days}");
+            assert_eq!(
+                (due[0].created_at, due[0].last_used_at),
+                (wall(0, by), wall(20 * 60_000, by)),
+                "{days}"
+            );
+            sessions.stored(&due[0].id, due[0].last_used_at);
+            assert!(sessions.stale_in_store().is_empty(), "{days}: once");
+            // Ten minutes after the last use: as much is left as without a restart.
+            let mut again = Sessions::new(SessionConfig::default());
+            assert!(again.restore(due[0].clone(), Mono::ZERO, wall(30 * 60_000, by)), "{days}");
+            let left = again.remaining(&due[0].id, Mono::ZERO).unwrap();
+            assert_eq!(left, sessions.remaining(&due[0].id, minutes(30)).unwrap(), "{days}");
+            // And it is over at its time.
+            let mut late = Sessions::new(SessionConfig::default());
+            assert!(!late.restore(due[0].clone(), Mono::ZERO, wall(50 * 60_000, by)), "{days}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_by_little_leaves_no_time_in_the_future_in_the_store() {
+        let mut sessions = Sessions::new(SessionConfig::default());
+        sessions.insert(session(1, 1), true, minutes(0));
+        sessions.insert(session(2, 1), false, minutes(0));
+        sessions.clock_set(-1_000);
+        let due: Vec<_> = sessions.stale_in_store().into_iter().map(|due| due.id).collect();
+        assert_eq!(due, [session(1, 1).id], "of what the store never had there is nothing to be set right");
+        // A write that was under way brought the time before.
+        sessions.stored(&session(1, 1).id, session(1, 1).last_used_at);
+        assert_eq!(sessions.stale_in_store().len(), 1);
+        // Forward by less than a time of last use may be late anyway nothing is written.
+        sessions.clock_set(1_000);
+        assert!(sessions.stale_in_store().is_empty());
     }
 
     #[test]

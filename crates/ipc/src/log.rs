@@ -103,8 +103,6 @@ pub struct EventLog {
     client: Client,
 }
 
-/// How long an event is kept. A month is what an administrator looks back over.
-const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// What the log may take on disk, bytes: 20,000 events of 200 bytes, and a 64 MiB flash keeps room for all else.
 pub const KEPT_BYTES: u64 = 4 * 1024 * 1024;
 /// Events kept at most.
@@ -119,12 +117,17 @@ const READ_AGAIN: Duration = Duration::from_millis(500);
 const UNREADABLE_MAX: usize = 64;
 
 impl Client {
-    /// Creates the log (on disk, oldest dropped first), or leaves it as it is when it exists. For the operator.
+    /// Creates the log (on disk, oldest dropped first), or leaves it as it is when it exists, but for an age at which events were dropped. For the operator.
+    ///
+    /// Events go when room is needed, and never by their age: a clock that is set forward, by whoever answers for a time server or by hand, would empty the log of
+    /// what it is kept for.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when it is not there and could not be made.
     pub async fn create_event_log(&self) -> Result<(), Status> {
         let config = async_nats::jetstream::stream::Config {
             name: EVENTS.to_owned(),
             subjects: vec!["event.>".to_owned()],
-            max_age: KEPT_FOR,
             max_bytes: i64::try_from(KEPT_BYTES).unwrap_or(i64::MAX),
             max_messages: i64::try_from(KEPT_EVENTS).unwrap_or(i64::MAX),
             max_message_size: EVENT_MAX,
@@ -135,11 +138,19 @@ impl Client {
             persist_mode: Some(async_nats::jetstream::stream::PersistenceMode::Async),
             ..Default::default()
         };
-        self.jetstream
-            .get_or_create_stream(config)
-            .await
-            .map(drop)
-            .map_err(|error| Status::unavailable(format!("the event log was not created: {error}")))
+        let stream = self.jetstream.get_or_create_stream(config).await;
+        let stream =
+            stream.map_err(|error| Status::unavailable(format!("the event log was not created: {error}")))?;
+        let known = &stream.cached_info().config;
+        if known.max_age.is_zero() {
+            return Ok(());
+        }
+        let ageless = async_nats::jetstream::stream::Config { max_age: Duration::ZERO, ..known.clone() };
+        // It is a log all the same, and this is tried again at the next start.
+        if let Err(error) = self.jetstream.update_stream(ageless).await {
+            tracing::warn!(%error, "event log of an earlier release still drops events by their age");
+        }
+        Ok(())
     }
 
     /// The event log.

@@ -55,6 +55,30 @@ async fn a_reader_goes_on_where_it_was_and_is_told_what_the_log_dropped() {
     assert_eq!(first.sequence, 21);
 }
 
+/// A clock that is set forward must not empty it.
+#[tokio::test]
+async fn no_event_goes_by_its_age_in_a_new_log_nor_in_one_of_an_earlier_release() {
+    let bus = Bus::start().await;
+    let plain = async_nats::connect(bus.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(plain);
+    let client = bus.client("operator").await;
+    client.create_event_log().await.unwrap();
+    let age = async || jetstream.get_stream(ipc::EVENTS).await.unwrap().cached_info().config.max_age;
+    assert_eq!(age().await, Duration::ZERO);
+
+    let made = jetstream.get_stream(ipc::EVENTS).await.unwrap().cached_info().config.clone();
+    jetstream.delete_stream(ipc::EVENTS).await.unwrap();
+    let days = Duration::from_secs(30 * 86_400);
+    let earlier = async_nats::jetstream::stream::Config { max_age: days, ..made.clone() };
+    jetstream.create_stream(earlier).await.unwrap();
+    assert_eq!(age().await, days);
+    jetstream.publish("event.host.system.state", "kept".into()).await.unwrap().await.unwrap();
+    client.create_event_log().await.unwrap();
+    let now = jetstream.get_stream(ipc::EVENTS).await.unwrap();
+    assert_eq!(now.cached_info().config, made, "all else is as it was");
+    assert_eq!(client.event_log().entry(1).await.unwrap().unwrap().payload, "kept");
+}
+
 /// A medium that stops to give a page costs the events on it, and those only.
 #[tokio::test]
 async fn an_event_that_cannot_be_read_costs_itself_only() {

@@ -50,20 +50,20 @@ impl KeptSwitch {
         })
     }
 
-    /// Keeps it; it is on the medium when this returns. What is there and is of no use, or is not given, is kept aside first as far as that goes: it may be of a
-    /// later release.
+    /// Keeps it; it is on the medium when this returns. Of a file that is of no use a copy is kept aside first, as far as that goes: it may be of a later release. A
+    /// folder in its place is put aside, once there is what comes there.
     ///
     /// # Errors
     /// What the system says; what was kept before is still there.
     pub fn keep(&self, state_dir: &Path, enabled: bool) -> io::Result<()> {
         let folder = Folder::create(state_dir)?;
+        // What is longer, or no file, would be moved and not copied: where nothing can be written then, the next start would find nothing there, as if nobody had chosen.
         if self.kept(state_dir).is_err()
+            && folder.read(self.file, BYTES_MAX).is_ok()
             && let Err(error) = folder.keep_aside(self.file, BYTES_MAX)
         {
             tracing::warn!(file = self.file, %error, "cannot keep aside what is replaced");
         }
-        // In place of a folder nothing could be kept.
-        folder.make_way_for_file(self.file)?;
         folder.replace_decidedly(self.file, &to_summed(&Chosen { enabled: Some(enabled) })?, 0o600)
     }
 
@@ -143,6 +143,32 @@ mod tests {
         let aside = files.filter(|file| *file != path && file.is_file());
         let aside: Vec<_> = aside.map(|file| std::fs::read(file).unwrap()).collect();
         assert_eq!(aside, [b"{}"]);
+    }
+
+    #[test]
+    fn what_is_of_no_use_stays_where_nothing_else_can_be_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(SWITCH.file);
+        // What is in the way of the new content, and cannot be put aside any more.
+        let new = format!("{}.new", SWITCH.file);
+        std::fs::create_dir(dir.path().join(&new)).unwrap();
+        std::fs::write(dir.path().join(format!("{new}.damaged")), "").unwrap();
+        for number in 2..=8 {
+            std::fs::write(dir.path().join(format!("{new}.{number}.damaged")), "").unwrap();
+        }
+        let is_damaged = || matches!(SWITCH.kept(dir.path()), Err(Unusable::Damaged(_)));
+        std::fs::write(&path, [b' '; BYTES_MAX + 1]).unwrap();
+        assert!(SWITCH.keep(dir.path(), true).is_err() && is_damaged(), "what is too long");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        assert!(SWITCH.keep(dir.path(), true).is_err() && is_damaged(), "a link");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(SWITCH.keep(dir.path(), true).is_err() && is_damaged(), "a folder");
+        // Once there is a way, it is kept.
+        std::fs::remove_dir(dir.path().join(&new)).unwrap();
+        SWITCH.keep(dir.path(), true).unwrap();
+        assert_eq!(SWITCH.kept(dir.path()), Ok(Some(true)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -251,7 +251,8 @@ fn outcome(request: &Request, world: &mut World<'_>) -> Result<Outcome, Completi
         Command::GetSdrTime | Command::GetSelTime => world.now.to_le_bytes().to_vec(),
         // All times are UTC.
         Command::GetSelTimeOffset => vec![0, 0],
-        // The clock is the controller's, which time servers set: nothing else is taken for its time (§31.11).
+        // The clock is the controller's, which time servers set, or somebody by `SetTime`, which takes the right to configure it and a time with its zone. Here clients
+        // send the time of their own zone as well, and the machine asks, too: what is not the time already is refused (§31.11).
         Command::SetSelTime => {
             let wanted =
                 data.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)).ok_or(Completion::LENGTH)?;

@@ -467,8 +467,9 @@ async fn load(bus: Client, faults: Faults) -> Done {
 async fn heard(mut model: Reader, owner: &str) {
     let owned = || Domain::ALL.into_iter().filter(|domain| domain.owner() == owner);
     let now = model.snapshot();
+    // Not later: the clock may be set back meanwhile.
     let is_new = |snapshot: &Snapshot| {
-        owned().all(|of| snapshot.status(of).confirmed_ms > now.status(of).confirmed_ms)
+        owned().all(|of| snapshot.status(of).confirmed_ms != now.status(of).confirmed_ms)
     };
     // What is as it was is not told.
     let _ = tokio::time::timeout(HEARD_WITHIN, model.until(is_new)).await;

@@ -52,12 +52,13 @@ pub(crate) fn step_us(from: SystemTime, to: SystemTime) -> i64 {
     }
 }
 
-/// What was done, for people: `the clock was set to 2026-11-30T22:00:00Z by hand, 3600.000 s forward`.
-pub(crate) fn told(to: SystemTime, step_us: i64) -> String {
+/// What was done, for people: `the clock was set to 2026-11-30T22:00:00Z by hand, 3600.000 s forward; it was 2026-11-30T21:00:00Z`.
+pub(crate) fn told(from: SystemTime, to: SystemTime, step_us: i64) -> String {
     let ms = step_us.unsigned_abs() / 1000;
     let (seconds, part) = (ms / 1000, ms % 1000);
     let way = if step_us < 0 { "back" } else { "forward" };
-    format!("the clock was set to {} by hand, {seconds}.{part:03} s {way}", Timestamp::from(to))
+    let (from, to) = (Timestamp::from(from), Timestamp::from(to));
+    format!("the clock was set to {to} by hand, {seconds}.{part:03} s {way}; it was {from}")
 }
 
 #[cfg(test)]
@@ -124,7 +125,8 @@ mod tests {
             (from, 0, "2026-01-01T00:00:00.500Z by hand, 0.000 s forward"),
         ] {
             assert_eq!(step_us(from, to), us);
-            assert_eq!(told(to, us), format!("the clock was set to {words}"));
+            let was = "it was 2026-01-01T00:00:00.500Z";
+            assert_eq!(told(from, to, us), format!("the clock was set to {words}; {was}"));
         }
     }
 }

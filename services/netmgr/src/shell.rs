@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
 use ipc::{Outbox, Request};
+use prost_types::Timestamp;
 use schema::server::NetworkServiceCall as Call;
 use schema::v1alpha1::ListNetworkInterfacesResponse;
 use service::Context;
@@ -685,12 +686,13 @@ impl<S: System> Net<S> {
         if first || stepped {
             let ms = offset_us / 1000;
             let text = if stepped {
-                format!("the clock was set by {ms} ms from {from}")
+                format!("the clock was set by {ms} ms from {from}; it was {}", Timestamp::from(wall))
             } else {
                 format!("the clock is right by {from}")
             };
             tracing::info!(offset_ms = ms, server = %from, first, "clock synchronised to NTP");
-            self.publish("time", if first { "synchronised" } else { "step" }, text, false);
+            let what = if first { "synchronised" } else { "step" };
+            self.publish("time", what, text, stepped && Sync::is_far_back(offset_us));
         }
         self.refresh();
     }

@@ -1,10 +1,11 @@
 //! When to ask which time server, and what to believe of its answer: a machine. Its own timers are monotonic; the clock it sets is not.
 //!
-//! The rule for an offset: the first one is stepped at once, whatever its size, because certificates and logs are wrong until then. Later ones
+//! The rule for an offset: the first one is stepped at once, however far forward, because certificates and logs are wrong until then. Later ones
 //! are stepped when they are larger than what the measurement can tell (half the round trip, at least 20 ms) and left alone otherwise.
 //! Nothing is slewed: no timer of u-bmc follows this clock (every machine lives on monotonic time), and events are ordered by
 //! their number. A step of some milliseconds harms nobody; a clock that runs fast for minutes would only hide the fault longer.
-//! A large offset after the first sync has to be confirmed by a second answer: a single wrong one must not break every certificate.
+//! A large offset after the first sync has to be confirmed by a second answer: a single wrong one must not break every certificate. So has the first one that leads
+//! far back: a clock without a battery is behind and not ahead, and accounts that have ended are open again by a time before their end.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ use crate::jitter::Jitter;
 
 /// Smaller offsets are noise.
 const STILL_US: i64 = 20_000;
-/// A larger offset after the first sync must be confirmed.
+/// A larger offset after the first sync, or back, must be confirmed.
 const LARGE_US: i64 = 10 * 60 * 1_000_000;
 /// Two answers confirm each other when they differ by no more.
 const AGREE_US: i64 = 1_000_000;
@@ -147,6 +148,11 @@ impl Sync {
         (self.poll, self.failures) = (MIN_POLL, 0);
     }
 
+    /// Whether a step by so many microseconds leads far back, which is told as a warning.
+    pub(crate) fn is_far_back(offset_us: i64) -> bool {
+        offset_us < -LARGE_US
+    }
+
     /// When [`Sync::due`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Mono> {
         self.next
@@ -263,7 +269,8 @@ impl Sync {
         if time_s - self.floor_s > FUTURE_S {
             return Err(format!("its time {time_s} is too far in the future"));
         }
-        if self.last.is_some() && sample.offset_us.unsigned_abs() > LARGE_US.unsigned_abs() {
+        let is_large = sample.offset_us.unsigned_abs() > LARGE_US.unsigned_abs();
+        if is_large && (self.last.is_some() || sample.offset_us < 0) {
             let agreed =
                 self.doubt.is_some_and(|doubt| doubt.abs_diff(sample.offset_us) <= AGREE_US.unsigned_abs());
             self.doubt = Some(sample.offset_us);
@@ -307,13 +314,37 @@ mod tests {
     }
 
     #[test]
-    fn the_first_answer_sets_the_clock_whatever_the_offset() {
-        for offset_us in [86_400_000_000, -86_400_000_000, 30_000] {
+    fn the_first_answer_sets_the_clock_however_far_forward() {
+        for offset_us in [86_400_000_000, 30_000, -30_000, -LARGE_US] {
             let (mut sync, mut now) = ready(&["a"]);
             assert_eq!(ask(&mut sync, &mut now), "a");
             assert_eq!(now, Mono::from_millis(1000), "at once");
             assert_eq!(sync.answer(now, NOW_US, sample(offset_us)), Verdict::Step { offset_us, first: true });
         }
+    }
+
+    #[test]
+    fn the_first_answer_that_leads_far_back_needs_a_second_opinion() {
+        let day = 86_400_000_000;
+        for offset_us in [-day, -LARGE_US - 1] {
+            assert!(Sync::is_far_back(offset_us));
+            let (mut sync, mut now) = ready(&["a", "b"]);
+            ask(&mut sync, &mut now);
+            assert!(matches!(sync.answer(now, NOW_US, sample(offset_us)), Verdict::Refused(_)));
+            assert_eq!(sync.synced(), None);
+            let before = now;
+            assert_eq!(ask(&mut sync, &mut now), "b", "the other server is asked");
+            assert!(before.until(now).as_secs() < 10, "and soon");
+            let step = Verdict::Step { offset_us: offset_us + 1000, first: true };
+            assert_eq!(sync.answer(now, NOW_US, sample(offset_us + 1000)), step);
+        }
+        // Who is alone with it is not believed.
+        let (mut sync, mut now) = ready(&["a", "b"]);
+        ask(&mut sync, &mut now);
+        sync.answer(now, NOW_US, sample(-day));
+        ask(&mut sync, &mut now);
+        assert_eq!(sync.answer(now, NOW_US, sample(0)), Verdict::Right { offset_us: 0, first: true });
+        assert!(!Sync::is_far_back(-LARGE_US) && !Sync::is_far_back(day));
     }
 
     #[test]

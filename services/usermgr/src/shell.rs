@@ -485,7 +485,7 @@ impl Shell {
 
     /// Lets the batch under way end, and stores the times of last use, so that sessions come back as they were.
     async fn stop(mut self) {
-        self.machine.stop();
+        self.machine.stop(now(&self.clock));
         // In the order of their last use, which is not worth a write of its own while the daemon runs.
         let (under_way, folder, known) =
             (self.remembering.take(), self.local.state_dir.clone(), self.machine.known());

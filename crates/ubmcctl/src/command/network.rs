@@ -97,9 +97,14 @@ fn addresses(one: &NetworkInterface) -> String {
     one.addresses.iter().map(shown).collect::<Vec<_>>().join(" ")
 }
 
-/// The time that the clock is to be set to.
+/// The time that the clock is to be set to. Without its zone nobody knows which one is meant.
 fn moment(text: &str) -> Result<Timestamp, Failure> {
-    text.parse().map_err(|_| Failure::Usage(format!("{text} is no time; one is 2027-01-31T18:00:00Z")))
+    let time = text.split_once(['T', 't', ' ']).map_or("", |(_, time)| time);
+    let has_zone = time.ends_with(['Z', 'z']) || time.contains(['+', '-']);
+    let parsed: Option<Timestamp> = text.parse().ok().filter(|_| has_zone);
+    parsed.ok_or_else(|| {
+        Failure::Usage(format!("{text} is no time with its zone; one is 2027-01-31T18:00:00Z"))
+    })
 }
 
 /// By how much the clock was moved: `the clock was set, 3600.500 s forward`.
@@ -145,7 +150,11 @@ mod tests {
         for text in ["2027-01-31T18:00:00Z", "2027-01-31T19:00:00+01:00"] {
             assert_eq!(moment(text).unwrap(), Timestamp { seconds: 1_801_418_400, nanos: 0 });
         }
-        assert!(matches!(moment("noon"), Err(Failure::Usage(_))));
+        for text in
+            ["noon", "2027-01-31", "2027-01-31T18:00:00", "2027-01-31 18:00:00", "+2027-01-31T18:00:00"]
+        {
+            assert!(matches!(moment(text), Err(Failure::Usage(_))), "{text}");
+        }
     }
 
     #[test]

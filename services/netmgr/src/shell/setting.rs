@@ -21,14 +21,15 @@ impl<S: System> Net<S> {
         if self.sync.has_servers() {
             return Err(manual::from_servers());
         }
-        let step_us = manual::step_us(self.system.wall(), to);
+        let from = self.system.wall();
+        let step_us = manual::step_us(from, to);
         self.system.set_wall(to).map_err(|error| {
             tracing::warn!(%error, "cannot set clock");
             Status::internal(format!("the kernel does not set the clock: {error}"))
         })?;
         // What a time server said before says nothing of this time.
         self.sync.forget();
-        let mut text = manual::told(to, step_us);
+        let mut text = manual::told(from, to, step_us);
         let rtc = self.write_rtc();
         if let Err(error) = &rtc {
             text =

@@ -959,7 +959,8 @@ impl Machine {
     }
 
     /// The daemon stops: nothing more is begun.
-    pub(crate) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self, now: Now) {
+        self.follow_clock(now);
         self.stops = true;
     }
 

@@ -71,6 +71,17 @@ pub(crate) struct Now {
     pub(crate) wall: UnixMillis,
 }
 
+impl Now {
+    /// What the wall clock shows more than the monotonic one, milliseconds.
+    fn ahead(self) -> i64 {
+        let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        ms(self.wall.0).saturating_sub(ms(self.mono.as_millis()))
+    }
+}
+
+/// A wall clock that differs from the time that passed by so many milliseconds was set. Less may be the pause between the looks at both clocks, or adds up to it.
+const CLOCK_SET_MS: u64 = 1_000;
+
 /// Names a piece of work until it is done.
 pub(crate) type WorkId = u64;
 
@@ -356,6 +367,8 @@ pub(crate) struct Machine {
     /// The daemon stops: nothing more is begun.
     stops: bool,
     housekeeping: Mono,
+    /// What the wall clock showed more than the monotonic one when that was looked at last, milliseconds.
+    ahead: i64,
     failed_logins: Throttle,
     /// [`Lockout::changes`] as they were kept.
     kept: u64,
@@ -417,6 +430,7 @@ impl Machine {
             tidied: None,
             stops: false,
             housekeeping: now.mono,
+            ahead: now.ahead(),
             failed_logins: Throttle::default(),
             kept: 0,
             remembered: Remembered::new(None, now),
@@ -464,6 +478,7 @@ impl Machine {
     /// Takes one event in.
     pub(crate) fn step(&mut self, now: Now, event: Event, out: &mut Vec<Action>) {
         let before = out.len();
+        self.follow_clock(now);
         match event {
             Event::Request { ticket, call, caller } => match self.handle(call, *caller, now, out) {
                 Ok(None) => {}
@@ -487,6 +502,18 @@ impl Machine {
             // Before the answers: who is told of a failure cannot have it forgotten. Nothing is counted without a hash, which costs more.
             out.insert(before, Action::Keep(self.lockout.save()));
         }
+    }
+
+    /// When the wall clock was set, the times of sessions move along: the next start could not tell how old they are otherwise.
+    fn follow_clock(&mut self, now: Now) {
+        let by = now.ahead().saturating_sub(self.ahead);
+        if by.unsigned_abs() < CLOCK_SET_MS {
+            return;
+        }
+        self.ahead = now.ahead();
+        self.sessions.clock_set(by);
+        // The next tick, which is due at once, sees to what is stored of them.
+        self.housekeeping = now.mono;
     }
 
     /// When [`Event::Tick`] is due; `None` while nothing waits for time to pass.

@@ -5,6 +5,7 @@ use ipc::Code;
 use prost::Message as _;
 
 use super::*;
+mod clock;
 mod ipmi_login;
 mod known;
 mod own_password;
@@ -1181,7 +1182,7 @@ fn a_daemon_that_stops_has_all_that_is_not_stored_among_its_last_writes() {
     bench.wait(60_000);
     bench.step(Event::Tick);
     let batch = bench.batch().expect("what memory has and the store has not");
-    bench.machine.stop();
+    bench.machine.stop(bench.now);
     bench.step(Event::Written(Outcome::Unknown(full())));
     assert!(bench.batch().is_none(), "nothing more is begun");
     let last: BTreeSet<_> = bench.machine.last_writes().iter().map(Write::key).collect();
