@@ -17,6 +17,7 @@ mod post;
 mod queue;
 mod record;
 mod runner;
+mod test_event;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +46,7 @@ use self::delivery::{Delivery, Progress};
 use self::post::Poster;
 use self::record::Record;
 use self::runner::Runner;
+use self::test_event::Test;
 use crate::keeper::Shared;
 use crate::refusing::refused_for;
 use crate::telemetry::{self, Made};
@@ -528,15 +530,15 @@ impl Owner {
                 settle(reply, self.delete(&request.id, &by)).await;
             }
             Command::Test(request, reply) => {
-                let context = reply.context();
-                let severity = match request.severity() {
-                    v1::EventSeverity::Unspecified => v1::EventSeverity::Info,
-                    severity => severity,
+                let Test { severity, message, payload } = match Test::of(request) {
+                    Ok(test) => test,
+                    Err(status) => return reply.send(Err(status)).await,
                 };
-                let text = if request.message.is_empty() { "test event".to_owned() } else { request.message };
+                let context = reply.context();
                 let event = EventBuilder::new(crate::NAME, "log", "events", "test")
                     .severity(severity)
-                    .message(text)
+                    .message(message)
+                    .payload(payload)
                     .by(context.username(), &context.request_id)
                     .at(self.clock.wall());
                 let published = self.shared.bus.publish_event(&event).await;
