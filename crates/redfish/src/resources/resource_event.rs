@@ -400,21 +400,28 @@ mod tests {
     fn a_chassis_and_the_manager_are_told_by_what_is_shown_of_them() {
         use v1::ChassisStatus as S;
 
-        let of = |was: S, is: S| {
+        let asked = |was: S, is: S, cause: v1::ChassisAction| {
             let change = v1::ChassisStateChange {
                 chassis_name: "box".into(),
                 previous_status: was.into(),
                 current_status: is.into(),
+                cause: cause.into(),
                 ..v1::ChassisStateChange::default()
             };
             words(&event("chassis.box.state", Some(Payload::ChassisStateChange(change))))
         };
+        let of = |was: S, is: S| asked(was, is, v1::ChassisAction::Unspecified);
         let told = |id: &str, args: &[&str], says_all| is(id, args, says_all, "Chassis/box");
         assert_eq!(
             of(S::Off, S::Transitioning),
             told("ResourceStateChanged", &["box", "Starting"], true),
             "nobody says which way"
         );
+        let off = v1::ChassisAction::EmergencyShutdown;
+        assert_eq!(asked(S::On, S::Transitioning, off), told("ResourcePoweringOff", &["box"], true));
+        assert_eq!(asked(S::Transitioning, S::Off, off), told("ResourcePoweredOff", &["box"], true));
+        let on = asked(S::Off, S::Transitioning, v1::ChassisAction::On);
+        assert_eq!(on, told("ResourcePoweringOn", &["box"], true));
         assert_eq!(of(S::Transitioning, S::On), told("ResourcePoweredOn", &["box"], true));
         assert_eq!(of(S::On, S::Warning), told("ResourceStatusChangedWarning", &["box", "Warning"], true));
         assert_eq!(of(S::Failed, S::Off), told("ResourceStatusChangedOK", &["box", "OK"], true));
