@@ -987,7 +987,7 @@ fn a_subscription_is_changed_resumed_and_ended_by_its_owner() {
         change(json!({"SendHeartbeat": true, "HeartbeatIntervalMinutes": 5})),
         ok("heartbeat_interval_minutes+send_heartbeat")
     );
-    assert_eq!(change(json!({"SendHeartbeat": false})), ok("send_heartbeat"));
+    assert_eq!(change(json!({"SendHeartbeat": true})), ok("send_heartbeat"));
     assert_eq!(change(json!({"HeartbeatIntervalMinutes": 5.0})), ok("heartbeat_interval_minutes"));
     // Where one of the two cannot be, the other is not changed either; what else is said is.
     for (beats, told) in [
@@ -1036,6 +1036,18 @@ fn a_subscription_is_changed_resumed_and_ended_by_its_owner() {
     let told: Vec<&Value> = told.iter().map(|message| &message["MessageArgs"][0]).collect();
     assert_eq!(said(&refused), "PropertyNotWritable PropertyNotWritable");
     assert_eq!(told, ["HeartbeatIntervalMinutes", "SendHeartbeat"]);
+    // What the owner refuses of the two is told of the one that is wrong.
+    let why = "65535 at most";
+    let wrong = Fault {
+        fields: vec![("subscription.heartbeat_interval_minutes".to_owned(), why.to_owned())],
+        ..Fault::new(Code::InvalidArgument, why)
+    };
+    bench.refuse("rpc.EventService.UpdateEventSubscription", wrong);
+    let refused = bench.send(Method::Patch, path, &beats);
+    let told = refused.value()["error"]["@Message.ExtendedInfo"].as_array().unwrap();
+    assert_eq!((refused.status, told.len(), &told[0]["Resolution"]), (400, 2, &json!(why)), "{told:?}");
+    assert_eq!(told[1]["MessageId"], "Base.1.22.PropertyValueConflict");
+    assert_eq!(told[1]["MessageArgs"], json!(["SendHeartbeat", "HeartbeatIntervalMinutes"]));
     assert_eq!(bench.send(Method::Delete, path, &json!({})).status, 204);
     assert_eq!(bench.called.last().unwrap().method.method, "DeleteEventSubscription");
     assert_eq!(bench.send(Method::Delete, &format!("{SUBSCRIPTIONS}/sub-2"), &json!({})).status, 404);

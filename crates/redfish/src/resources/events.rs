@@ -226,6 +226,7 @@ pub(super) static DESTINATION: Resource = Resource {
     offers: Some(|world, names, _| stream(world, names).is_none()),
     // A secret among the headers is for a server that is who it says it is. Heartbeats are switched on with the interval that is given for them.
     together: &[&["VerifyCertificate", "HttpHeaders"], &HEARTBEATS],
+    fields: &[("heartbeat_interval_minutes", HEARTBEAT_INTERVAL), ("send_heartbeat", SEND_HEARTBEAT)],
     delete: Some(|world, names| {
         if let Some(stream) = stream(world, names) {
             return Ok(Deed::CloseStream(stream.id.clone()));
