@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::message::{Message, base};
 use crate::pointer::Pointer;
-use crate::resource::{Action, Create, Given, Kind, Property, pointer};
+use crate::resource::{Action, Create, Given, Kind, Property, Unused, pointer};
 
 /// How deep objects in a body may lie in each other.
 const DEPTH_MAX: usize = 8;
@@ -180,12 +180,10 @@ pub(crate) fn parameters(body: &Map<String, Value>, action: &'static Action) -> 
 }
 
 /// What is said of parameters of an action that were given and of which nothing becomes.
-pub(crate) fn unused(body: &[u8], unused: &[&'static str], action: &Action) -> Vec<Message> {
-    if unused.is_empty() {
-        return Vec::new();
-    }
+pub(crate) fn unused(body: &[u8], unused: Option<Unused>, action: &Action) -> Vec<Message> {
+    let Some(unused) = unused else { return Vec::new() };
     let given = object(body).unwrap_or_default();
-    let names = unused.iter().filter(|name| given.contains_key(**name));
+    let names = unused(&given).iter().filter(|name| given.contains_key(**name));
     names
         .map(|name| base::ACTION_PARAMETER_NOT_SUPPORTED.with(&[name, action.name]).about(pointer(name)))
         .collect()

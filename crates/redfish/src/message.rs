@@ -27,6 +27,12 @@ impl Severity {
     }
 }
 
+/// The registry and the key of a message's id, whatever the version between them: `UBmc.1.0.EventOK`, or `UBmc.EventOK`.
+pub(crate) fn key(id: &str) -> Option<(&str, &str)> {
+    let (registry, rest) = id.split_once('.')?;
+    Some((registry, rest.rsplit('.').next()?))
+}
+
 /// A message of a registry, with holes for arguments: `%1`, `%2`, ….
 #[derive(Debug)]
 pub struct Template {

@@ -43,14 +43,18 @@ pub struct Resource {
     pub offers: Option<Offers>,
     /// Which of the values that a parameter of an action takes can be here; without it, and where it says nothing, all.
     pub values: Option<Values>,
-    /// Parameters of its actions that are taken, as the standard has them, and of which nothing becomes: who gives one is told that in the answer.
-    pub unused: &'static [&'static str],
+    /// Parameters of its actions that are taken, as the standard has them, and of which nothing becomes, of a request with this body: who gives one is told that
+    /// in the answer. Without it there are none.
+    pub unused: Option<Unused>,
     /// What an action of this name answers, of what the owner answered; without it, as nearly all: that it is done.
     pub answers: Option<Answers>,
     /// What fields of the contract's requests are called here, for a POST or a PATCH that its owner refuses for one of them. A field that is made of one of
     /// several properties is there once for each.
     pub fields: Fields,
 }
+
+/// Which parameters of a request with this body nothing becomes of.
+pub type Unused = fn(&Map<String, Value>) -> &'static [&'static str];
 
 /// Whether an action of this name is offered.
 pub type Offers = fn(&World, Names<'_>, &str) -> bool;
@@ -115,7 +119,7 @@ impl Resource {
             actions: &[],
             offers: None,
             values: None,
-            unused: &[],
+            unused: None,
             answers: None,
             fields: &[],
         }

@@ -935,6 +935,9 @@ fn a_subscription_to_metric_reports_shows_what_it_is_for_and_that_cannot_be_chan
             let refused = bench.send(Method::Patch, &format!("{SUBSCRIPTIONS}/sub-1"), &change);
             assert_eq!((refused.status, said(&refused).as_str()), (400, "PropertyValueConflict"), "{change}");
         }
+        let both = json!({"SendHeartbeat": true, "HeartbeatIntervalMinutes": 5});
+        let refused = bench.send(Method::Patch, &format!("{SUBSCRIPTIONS}/sub-1"), &both);
+        assert_eq!(said(&refused), "PropertyValueConflict PropertyValueConflict");
         assert!(bench.called.is_empty());
         shown
     };
@@ -966,9 +969,9 @@ fn a_subscription_is_changed_resumed_and_ended_by_its_owner() {
     let mut change = |body: Value| {
         bench.called.clear();
         let answer = bench.send(Method::Patch, path, &body);
-        let paths = bench.called.iter().flat_map(|call| {
+        let paths = bench.called.iter().map(|call| {
             let request = v1::UpdateEventSubscriptionRequest::decode(call.request.as_slice()).unwrap();
-            request.field_mask.unwrap().paths
+            request.field_mask.unwrap().paths.join("+")
         });
         (answer.status, said(&answer), paths.collect::<Vec<_>>().join(" "))
     };
@@ -979,10 +982,34 @@ fn a_subscription_is_changed_resumed_and_ended_by_its_owner() {
     );
     assert_eq!(change(json!({"Context": null})), ok("context"));
     assert_eq!(change(json!({"VerifyCertificate": false})), ok("verify_certificate"));
+    // Both of them are one change, and each can be changed alone.
     assert_eq!(
         change(json!({"SendHeartbeat": true, "HeartbeatIntervalMinutes": 5})),
-        ok("heartbeat_interval_minutes send_heartbeat")
+        ok("heartbeat_interval_minutes+send_heartbeat")
     );
+    assert_eq!(change(json!({"SendHeartbeat": true})), ok("send_heartbeat"));
+    assert_eq!(change(json!({"HeartbeatIntervalMinutes": 5.0})), ok("heartbeat_interval_minutes"));
+    // Where one of the two cannot be, the other is not changed either; what else is said is.
+    for (beats, told) in [
+        (
+            json!({"SendHeartbeat": true, "HeartbeatIntervalMinutes": 0}),
+            "PropertyValueOutOfRange PropertyValueConflict",
+        ),
+        (
+            json!({"SendHeartbeat": true, "HeartbeatIntervalMinutes": null}),
+            "PropertyValueTypeError PropertyValueConflict",
+        ),
+        (
+            json!({"SendHeartbeat": "yes", "HeartbeatIntervalMinutes": 5}),
+            "PropertyValueTypeError PropertyValueConflict",
+        ),
+    ] {
+        assert_eq!(change(beats.clone()), (400, told.to_owned(), String::new()), "{beats}");
+        let mut both = beats;
+        both["Context"] = json!("new");
+        let (status, _, paths) = change(both);
+        assert_eq!((status, paths.as_str()), (200, "context"));
+    }
     assert_eq!(
         change(json!({"HeartbeatIntervalMinutes": 70_000})),
         (400, "PropertyValueOutOfRange".into(), String::new())
@@ -1003,6 +1030,24 @@ fn a_subscription_is_changed_resumed_and_ended_by_its_owner() {
     };
     assert_eq!((shows(&mut bench, path), shows(&mut bench, &stream)), (true, false));
     assert_eq!(said(&bench.send(Method::Patch, &stream, &json!({"Context": "x"}))), "PropertyNotWritable");
+    let beats = json!({"SendHeartbeat": true, "HeartbeatIntervalMinutes": 5});
+    let refused = bench.send(Method::Patch, &stream, &beats);
+    let told = refused.value()["error"]["@Message.ExtendedInfo"].as_array().unwrap().clone();
+    let told: Vec<&Value> = told.iter().map(|message| &message["MessageArgs"][0]).collect();
+    assert_eq!(said(&refused), "PropertyNotWritable PropertyNotWritable");
+    assert_eq!(told, ["HeartbeatIntervalMinutes", "SendHeartbeat"]);
+    // What the owner refuses of the two is told of the one that is wrong.
+    let why = "65535 at most";
+    let wrong = Fault {
+        fields: vec![("subscription.heartbeat_interval_minutes".to_owned(), why.to_owned())],
+        ..Fault::new(Code::InvalidArgument, why)
+    };
+    bench.refuse("rpc.EventService.UpdateEventSubscription", wrong);
+    let refused = bench.send(Method::Patch, path, &beats);
+    let told = refused.value()["error"]["@Message.ExtendedInfo"].as_array().unwrap();
+    assert_eq!((refused.status, told.len(), &told[0]["Resolution"]), (400, 2, &json!(why)), "{told:?}");
+    assert_eq!(told[1]["MessageId"], "Base.1.22.PropertyValueConflict");
+    assert_eq!(told[1]["MessageArgs"], json!(["SendHeartbeat", "HeartbeatIntervalMinutes"]));
     assert_eq!(bench.send(Method::Delete, path, &json!({})).status, 204);
     assert_eq!(bench.called.last().unwrap().method.method, "DeleteEventSubscription");
     assert_eq!(bench.send(Method::Delete, &format!("{SUBSCRIPTIONS}/sub-2"), &json!({})).status, 404);

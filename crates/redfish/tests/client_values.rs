@@ -330,6 +330,69 @@ fn a_test_event_is_taken_with_all_that_the_standard_has_and_says_what_it_does_no
 }
 
 #[test]
+fn a_test_event_of_the_registry_resource_event_is_sent_with_its_arguments() {
+    let target = "/redfish/v1/EventService/Actions/EventService.SubmitTestEvent";
+    let mut bench = Bench::agreeing();
+    let mut send = |body: Value| {
+        bench.called.clear();
+        let answer = bench.send(Method::Post, target, &body);
+        let asked = bench.called.first().map(|call| {
+            let asked = v1::SendTestEventRequest::decode(call.request.as_slice()).unwrap();
+            (asked.message_id.clone(), asked.message_args.clone(), asked.severity())
+        });
+        (answer.status, said(&answer), asked)
+    };
+    let hot = "ResourceEvent.1.4.ResourceErrorThresholdExceeded";
+    for (body, id, args, severity) in [
+        (
+            json!({"MessageId": "ResourceEvent.1.0.3.TestMessage"}),
+            "ResourceEvent.1.0.3.TestMessage",
+            vec![],
+            v1::EventSeverity::Info,
+        ),
+        (
+            json!({"MessageId": "ResourceEvent.TestMessage", "MessageArgs": [], "Severity": "Informational"}),
+            "ResourceEvent.TestMessage",
+            vec![],
+            v1::EventSeverity::Info,
+        ),
+        (
+            json!({"MessageId": hot, "MessageArgs": ["Reading", "90.5"], "MessageSeverity": "Critical"}),
+            hot,
+            vec!["Reading", "90.5"],
+            v1::EventSeverity::Critical,
+        ),
+    ] {
+        let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+        let (status, told, asked) = send(body.clone());
+        // Nothing that was given is without use.
+        assert_eq!((status, told.as_str()), (204, ""), "{body}");
+        assert_eq!(asked, Some((id.to_owned(), args, severity)), "{body}");
+    }
+    // One of ours has the arguments of the event, and names none.
+    let (status, told, asked) = send(json!({"MessageId": "UBmc.1.0.EventOK", "MessageArgs": ["a"]}));
+    assert_eq!((status, told.as_str()), (200, "Success ActionParameterNotSupported"));
+    assert_eq!(asked, Some((String::new(), Vec::new(), v1::EventSeverity::Info)));
+    for (body, told) in [
+        (json!({"MessageId": hot}), "ActionParameterMissing"),
+        (json!({"MessageId": hot, "MessageArgs": null}), "ActionParameterMissing"),
+        (json!({"MessageId": hot, "MessageArgs": ["Reading"]}), "ActionParameterValueError"),
+        (json!({"MessageId": hot, "MessageArgs": ["Reading", "hot"]}), "ActionParameterValueError"),
+        (
+            json!({"MessageId": "ResourceEvent.1.4.TestMessage", "MessageArgs": ["a"]}),
+            "ActionParameterValueError",
+        ),
+        (
+            json!({"MessageId": "ResourceEvent.1.4.TestMessage", "Severity": "Critical"}),
+            "ActionParameterValueConflict",
+        ),
+        (json!({"MessageId": "ResourceEvent.1.4.LicenseExpired"}), "ActionParameterValueNotInList"),
+    ] {
+        assert_eq!(send(body.clone()), (400, told.to_owned(), None), "{body}");
+    }
+}
+
+#[test]
 fn the_test_events_of_gofish_are_taken_as_it_sends_them() {
     let target = "/redfish/v1/EventService/Actions/EventService.SubmitTestEvent";
     // Up to 0.20, and after it.

@@ -90,6 +90,16 @@ impl Receiver {
         events.map(|event| event["MessageArgs"][1].as_str().expect("a text").to_owned()).collect()
     }
 
+    /// The ids of the messages it has, with their arguments, in the order in which they came.
+    fn told(&self) -> Vec<(String, serde_json::Value)> {
+        let bodies = self.bodies.lock().expect("a lock");
+        let events = bodies.iter().flat_map(|body| body["Events"].as_array().expect("events").clone());
+        let told = |event: serde_json::Value| {
+            (event["MessageId"].as_str().expect("an id").to_owned(), event["MessageArgs"].clone())
+        };
+        events.map(told).collect()
+    }
+
     /// The ids of the heartbeats it has, in the order in which they came.
     fn beats(&self) -> Vec<String> {
         let bodies = self.bodies.lock().expect("a lock");
@@ -337,10 +347,12 @@ async fn heartbeats_come_whatever_the_filters_are_over_a_restart_and_a_dead_dest
             v1::EventSubscription { id, send_heartbeat, heartbeat_interval_minutes, ..Default::default() };
         v1::UpdateEventSubscriptionRequest { subscription: Some(changed), field_mask: None }
     };
-    let long = change(None, 65_536);
+    let long = change(Some(false), 65_536);
     let refused = bench.call(rpc::UPDATE_EVENT_SUBSCRIPTION, &long, "olga").await.expect_err("too long");
     assert_eq!(refused.code, Code::InvalidArgument);
-    assert_eq!(own(&made.id).await.heartbeat_interval_minutes, 3, "what is refused has no effect");
+    let shown = own(&made.id).await;
+    let beats = (shown.send_heartbeat, shown.heartbeat_interval_minutes);
+    assert_eq!(beats, (Some(true), 3), "what is refused has no effect");
     let off = change(Some(false), 7);
     bench.call(rpc::UPDATE_EVENT_SUBSCRIPTION, &off, "olga").await.expect("changed");
     daemon.die().await;
@@ -361,6 +373,53 @@ async fn heartbeats_come_whatever_the_filters_are_over_a_restart_and_a_dead_dest
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), count, "each is another");
+}
+
+#[tokio::test]
+async fn a_test_event_is_sent_in_the_words_it_was_asked_for_in_or_in_ours() {
+    let bench = Bench::local().await;
+    let daemon = bench.daemon().await;
+    let of = |port: u16, prefix: &str| v1::EventSubscription {
+        registry_prefixes: vec![prefix.into()],
+        ..to(port)
+    };
+    let (all, ours, standard) =
+        (Receiver::start(0).await, Receiver::start(0).await, Receiver::start(0).await);
+    bench.subscribe(to(all.port), "admin").await.expect("a subscription");
+    bench.subscribe(of(ours.port, "UBmc"), "olga").await.expect("a subscription");
+    bench.subscribe(of(standard.port, "ResourceEvent"), "olga").await.expect("a subscription");
+    let test = |message_id: &str, args: &[&str]| v1::SendTestEventRequest {
+        message: "a drill".into(),
+        message_id: message_id.into(),
+        message_args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        ..v1::SendTestEventRequest::default()
+    };
+    // What is refused is told to nobody.
+    for (refused, field) in [
+        (test("ResourceEvent.1.4.LicenseExpired", &["a", "b"]), "message_id"),
+        (test("ResourceEvent.1.4.ResourcePoweredOff", &[]), "message_args"),
+    ] {
+        let refused = bench.call(rpc::SEND_TEST_EVENT, &refused, "admin").await.expect_err("refused");
+        assert_eq!((refused.code, refused.fields()[0].0.as_str()), (Code::InvalidArgument, field));
+    }
+    let off = test("ResourceEvent.1.0.ResourcePoweredOff", &["system"]);
+    bench.call(rpc::SEND_TEST_EVENT, &off, "admin").await.expect("sent");
+    let critical = test("ResourceEvent.1.4.ResourceStatusChangedCritical", &["system", "Critical"]);
+    bench.call(rpc::SEND_TEST_EVENT, &critical, "admin").await.expect("sent");
+    let words = [
+        ("ResourceEvent.1.4.ResourcePoweredOff".to_owned(), serde_json::json!(["system"])),
+        (
+            "ResourceEvent.1.4.ResourceStatusChangedCritical".to_owned(),
+            serde_json::json!(["system", "Critical"]),
+        ),
+    ];
+    let in_ours = ["EventOK", "EventCritical"]
+        .map(|id| (format!("UBmc.1.0.{id}"), serde_json::json!(["log.events.test", "a drill"])));
+    for (receiver, wanted) in [(&all, &words), (&ours, &in_ours), (&standard, &words)] {
+        until("both have come", async || receiver.told().len() >= wanted.len()).await;
+        assert_eq!(receiver.told(), wanted);
+    }
+    daemon.stop().await;
 }
 
 #[tokio::test]

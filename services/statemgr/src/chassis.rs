@@ -90,20 +90,10 @@ impl Chassis {
 
     /// The chassis as clients see it.
     pub(crate) fn to_wire(&self, hosts: &[Host], clock: &Clock) -> v1::Chassis {
-        let action =
-            hosts.iter().filter_map(|host| host.desired.intent()).next().map(|intent| match intent.action {
-                power::HostAction::On => v1::ChassisAction::On,
-                power::HostAction::GracefulOff => v1::ChassisAction::Off,
-                power::HostAction::ForceOff => v1::ChassisAction::EmergencyShutdown,
-                power::HostAction::GracefulRestart
-                | power::HostAction::ForceRestart
-                | power::HostAction::PowerCycle
-                | power::HostAction::Nmi => v1::ChassisAction::PowerCycle,
-            });
         v1::Chassis {
             name: self.id.clone(),
             status: Some(status(hosts).into()),
-            requested_action: action.map(Into::into),
+            requested_action: requested(hosts).map(Into::into),
             host_names: hosts.iter().map(|host| host.id.clone()).collect(),
             management_controller_ids: vec![self.controller.clone()],
             updated_at: Some(self.updated.into()),
@@ -116,6 +106,19 @@ impl Chassis {
             ..self.settings.clone()
         }
     }
+}
+
+/// What is asked of it: what is asked of the first of its hosts of which anything is.
+pub(crate) fn requested(hosts: &[Host]) -> Option<v1::ChassisAction> {
+    hosts.iter().filter_map(|host| host.desired.intent()).next().map(|intent| match intent.action {
+        power::HostAction::On => v1::ChassisAction::On,
+        power::HostAction::GracefulOff => v1::ChassisAction::Off,
+        power::HostAction::ForceOff => v1::ChassisAction::EmergencyShutdown,
+        power::HostAction::GracefulRestart
+        | power::HostAction::ForceRestart
+        | power::HostAction::PowerCycle
+        | power::HostAction::Nmi => v1::ChassisAction::PowerCycle,
+    })
 }
 
 /// For how long a chassis is asked to show itself, if that has an end.

@@ -341,7 +341,9 @@ impl Daemon {
         if before != status && before != v1::ChassisStatus::Unspecified {
             let text =
                 wire::change(&self.chassis.id, before.as_str_name(), status.as_str_name(), "CHASSIS_STATUS_");
-            self.chassis_event(before, v1::ChassisAction::Unspecified, text, &By::default());
+            // Whether it is on its way on or off only what is asked of it says.
+            let cause = chassis::requested(&self.hosts).unwrap_or_default();
+            self.chassis_event(before, cause, text, &By::default());
         }
     }
 

@@ -356,6 +356,7 @@ async fn get_chassis(client: &Client) -> v1::Chassis {
 async fn chassis_actions_reach_the_hosts_and_identify_is_kept() {
     let mut bench = Bench::start(quick()).await;
     bench.until_status(v1::HostStatus::Off).await;
+    let mut told = bench.client.subscribe_events("event.chassis.>").await.expect("a subscription");
     let answer = chassis(&bench.client, v1::ChassisAction::On).await.expect("accepted");
     assert_eq!(answer.outcome(), v1::ActionOutcome::Accepted);
     bench.until_ended(&answer.operation_id).await;
@@ -367,6 +368,23 @@ async fn chassis_actions_reach_the_hosts_and_identify_is_kept() {
     bench.until_ended(&answer.operation_id).await;
     let refused = chassis(&bench.client, v1::ChassisAction::PowerCycle).await.expect_err("off");
     assert_eq!(refused.reason(), "HOST_OFF");
+    // Who only hears of it is told which way it goes.
+    let ways = async {
+        let mut ways = Vec::new();
+        loop {
+            if let Some(ipc::EventItem::Event(event)) = told.next().await
+                && let Some(v1::event::Payload::ChassisStateChange(change)) = event.payload
+            {
+                match change.current_status() {
+                    v1::ChassisStatus::Transitioning => ways.push(change.cause()),
+                    v1::ChassisStatus::Off if !ways.is_empty() => return ways,
+                    _ => {}
+                }
+            }
+        }
+    };
+    let ways = tokio::time::timeout(LONG, ways).await.expect("it is off");
+    assert_eq!(ways, [v1::ChassisAction::On, v1::ChassisAction::EmergencyShutdown]);
 
     let mut events = bench.client.subscribe_events("event.chassis.>").await.expect("a subscription");
     chassis(&bench.client, v1::ChassisAction::IdentifyOn).await.expect("accepted");

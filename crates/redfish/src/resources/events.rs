@@ -5,7 +5,7 @@ use prost::Message as _;
 use schema::Code;
 use schema::rpc::event_service;
 use schema::v1alpha1 as v1;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::body::items;
 use crate::message::base;
@@ -19,7 +19,7 @@ use crate::{Fault, Message};
 
 use super::heartbeat::{HEARTBEAT_MINUTES_DEFAULT, HEARTBEAT_MINUTES_MAX};
 use super::log::{self, EVENT, EVENT_TYPES, METRIC_REPORT, REGISTRY_PREFIXES};
-use super::{name, said, telemetry};
+use super::{name, resource_event, said, telemetry};
 
 /// Where events are streamed.
 pub const STREAM: &str = "/redfish/v1/EventService/SSE";
@@ -46,7 +46,10 @@ const TYPES_OF_EVENTS: &[&str] = &[ALERT, "Other"];
 const ALERT: &str = "Alert";
 
 /// Parameters of a test event that the standard has. What is told of an event is what happened: of these nothing becomes.
-const UNUSED: &[&str] = &["EventGroupId", "EventId", "EventTimestamp", "MessageArgs", "OriginOfCondition"];
+const UNUSED: &[&str] = &["EventGroupId", "EventId", "EventTimestamp", MESSAGE_ARGS, "OriginOfCondition"];
+/// The same of one in the words of `ResourceEvent`, whose arguments are those that are given. Of ours the event has them.
+const UNUSED_OF_STANDARD: &[&str] = &["EventGroupId", "EventId", "EventTimestamp", "OriginOfCondition"];
+const MESSAGE_ARGS: &str = "MessageArgs";
 const SUBMIT: &str = "EventService.SubmitTestEvent";
 const SEVERITIES: &[&str] = &["OK", "Warning", "Critical"];
 /// What gofish's own test event has for a message, where it has one at all, and for how bad that is: its callers can choose neither.
@@ -71,6 +74,8 @@ const HEADERS: Kind = Kind::Headers(8);
 const SEND_HEARTBEAT: &str = "SendHeartbeat";
 const HEARTBEAT_INTERVAL: &str = "HeartbeatIntervalMinutes";
 const MINUTES: Kind = Kind::Integer(1, HEARTBEAT_MINUTES_MAX);
+/// What a PATCH says of heartbeats; it is one change.
+const HEARTBEATS: [&str; 2] = [HEARTBEAT_INTERVAL, SEND_HEARTBEAT];
 
 /// Minutes between two heartbeats as they were given, or none.
 fn minutes(given: &Given) -> Option<u32> {
@@ -101,15 +106,20 @@ pub(super) static SERVICE: Resource = Resource {
             may_be("EventId", Kind::Text(256)),
             // A text of any kind: that of Go's own clock is longer than one of the standard.
             may_be("EventTimestamp", Kind::Text(128)),
-            may_be("MessageArgs", Kind::Texts(32)),
+            may_be(MESSAGE_ARGS, Kind::Texts(32)),
             may_be("OriginOfCondition", Kind::Text(512)),
         ],
         is_there: |_, _| Ok(true),
         run: submit,
     }],
     values: Some(|_, _, _, parameter| (parameter == "Severity").then(|| SEVERITIES.to_vec())),
-    unused: UNUSED,
-    fields: &[("message", "Message"), ("severity", "MessageId")],
+    unused: Some(unused),
+    fields: &[
+        ("message", "Message"),
+        ("severity", "MessageId"),
+        ("message_id", "MessageId"),
+        ("message_args", MESSAGE_ARGS),
+    ],
     ..Resource::new("EventService", "EventService.v1_8_0.EventService", &entity::EVENT_SERVICE, |world, _| {
         // The service is there without eventlog; only what eventlog says of itself is missing then.
         let sends = world.subscriptions().ok();
@@ -214,8 +224,9 @@ pub(super) static DESTINATION: Resource = Resource {
     }),
     // A stream has no other end that could be dead.
     offers: Some(|world, names, _| stream(world, names).is_none()),
-    // A secret among the headers is for a server that is who it says it is.
-    together: &[&["VerifyCertificate", "HttpHeaders"]],
+    // A secret among the headers is for a server that is who it says it is. Heartbeats are switched on with the interval that is given for them.
+    together: &[&["VerifyCertificate", "HttpHeaders"], &HEARTBEATS],
+    fields: &[("heartbeat_interval_minutes", HEARTBEAT_INTERVAL), ("send_heartbeat", SEND_HEARTBEAT)],
     delete: Some(|world, names| {
         if let Some(stream) = stream(world, names) {
             return Ok(Deed::CloseStream(stream.id.clone()));
@@ -235,7 +246,7 @@ pub(super) static DESTINATION: Resource = Resource {
                 state: v1::EventSubscriptionState::Active.into(),
                 ..v1::EventSubscription::default()
             };
-            Ok(update(name(names, 0), "state", active))
+            Ok(update(name(names, 0), &["state"], active))
         },
     }],
     ..Resource::new(
@@ -422,10 +433,11 @@ fn made(answer: &[u8]) -> Result<Made, Fault> {
     Ok(Made { name: subscription.id, shown: None, headers: Vec::new(), messages: Vec::new() })
 }
 
-fn update(id: &str, path: &str, subscription: v1::EventSubscription) -> Call {
+fn update(id: &str, paths: &[&str], subscription: v1::EventSubscription) -> Call {
+    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
     let request = v1::UpdateEventSubscriptionRequest {
         subscription: Some(v1::EventSubscription { id: id.to_owned(), ..subscription }),
-        field_mask: Some(prost_types::FieldMask { paths: vec![path.to_owned()] }),
+        field_mask: Some(prost_types::FieldMask { paths }),
     };
     Call::new(event_service::UPDATE_EVENT_SUBSCRIPTION, &request)
 }
@@ -437,66 +449,99 @@ fn apply(world: &World, names: Names<'_>, given: &Given) -> Vec<Change> {
     };
     let reports = !streams && subscription(world, names).is_ok_and(is_of_reports);
     let mut changes = Vec::new();
-    let mut change = |property: &'static str, path: &str, subscription: v1::EventSubscription| {
-        let call = if streams {
-            Err(base::PROPERTY_NOT_WRITABLE.with(&[property]))
-        } else if reports && [SEND_HEARTBEAT, HEARTBEAT_INTERVAL].contains(&property) {
-            Err(base::PROPERTY_VALUE_CONFLICT.with(&[property, "EventFormatType"]))
-        } else {
-            Ok(update(id, path, subscription))
+    // Properties that are one change, and the fields of the contract that they are.
+    let mut change = |of: &[(&'static str, &str)], subscription: v1::EventSubscription| {
+        let refused = |property: &'static str| {
+            if streams {
+                Some(base::PROPERTY_NOT_WRITABLE.with(&[property]))
+            } else if reports && HEARTBEATS.contains(&property) {
+                Some(base::PROPERTY_VALUE_CONFLICT.with(&[property, "EventFormatType"]))
+            } else {
+                None
+            }
         };
-        changes.push(Change::of(property, call));
+        let (properties, paths): (Vec<&'static str>, Vec<&str>) = of.iter().copied().unzip();
+        let wrong = properties.iter().filter_map(|&property| Some((property, refused(property)?)));
+        let wrong: Vec<Change> =
+            wrong.map(|(property, message)| Change::of(property, Err(message))).collect();
+        if wrong.is_empty() {
+            changes.push(Change { properties, call: Ok(update(id, &paths, subscription)) });
+        } else {
+            changes.extend(wrong);
+        }
     };
     if given.get("Context").is_some() {
         let context = given.text("Context").unwrap_or_default().to_owned();
-        change("Context", "context", v1::EventSubscription { context, ..v1::EventSubscription::default() });
+        change(
+            &[("Context", "context")],
+            v1::EventSubscription { context, ..v1::EventSubscription::default() },
+        );
     }
     if given.get("DeliveryRetryPolicy").is_some() {
         let retry_policy = policy(given).into();
         change(
-            "DeliveryRetryPolicy",
-            "retry_policy",
+            &[("DeliveryRetryPolicy", "retry_policy")],
             v1::EventSubscription { retry_policy, ..v1::EventSubscription::default() },
         );
     }
     if let Some(verify) = given.bool("VerifyCertificate") {
         change(
-            "VerifyCertificate",
-            "verify_certificate",
+            &[("VerifyCertificate", "verify_certificate")],
             v1::EventSubscription { verify_certificate: Some(verify), ..v1::EventSubscription::default() },
         );
     }
     if given.get("HttpHeaders").is_some() {
         let http_headers = headers(given);
         change(
-            "HttpHeaders",
-            "http_headers",
+            &[("HttpHeaders", "http_headers")],
             v1::EventSubscription { http_headers, ..v1::EventSubscription::default() },
         );
     }
-    // The interval goes first: what is switched on by the same request begins with it.
-    if let Some(heartbeat_interval_minutes) = minutes(given) {
+    let (every, sends) = (minutes(given), given.bool(SEND_HEARTBEAT));
+    let beats = [
+        every.map(|_| (HEARTBEAT_INTERVAL, "heartbeat_interval_minutes")),
+        sends.map(|_| (SEND_HEARTBEAT, "send_heartbeat")),
+    ];
+    let beats: Vec<(&'static str, &str)> = beats.into_iter().flatten().collect();
+    if !beats.is_empty() {
         change(
-            HEARTBEAT_INTERVAL,
-            "heartbeat_interval_minutes",
-            v1::EventSubscription { heartbeat_interval_minutes, ..v1::EventSubscription::default() },
-        );
-    }
-    if let Some(sends) = given.bool(SEND_HEARTBEAT) {
-        change(
-            SEND_HEARTBEAT,
-            "send_heartbeat",
-            v1::EventSubscription { send_heartbeat: Some(sends), ..v1::EventSubscription::default() },
+            &beats,
+            v1::EventSubscription {
+                send_heartbeat: sends,
+                heartbeat_interval_minutes: every.unwrap_or_default(),
+                ..v1::EventSubscription::default()
+            },
         );
     }
     changes
 }
 
-/// The test event of a message of ours; of a client that names none, the one that is as bad as it says.
+/// Parameters of a test event of which nothing becomes.
+fn unused(given: &Map<String, Value>) -> &'static [&'static str] {
+    let id = given.get("MessageId").and_then(Value::as_str);
+    if id.is_some_and(resource_event::is_sent) { UNUSED_OF_STANDARD } else { UNUSED }
+}
+
+/// The test event of a message of ours, or of `ResourceEvent`; of a client that names none, the one of ours that is as bad as it says.
 fn submit(_world: &World, _names: Names<'_>, given: &Given) -> Result<Call, Message> {
     let said = |name: &str| given.text(name).map(|text| if text == INFORMATIONAL { "OK" } else { text });
     let id = given.text("MessageId");
-    let severity = match (id.and_then(log::severity_of), said("Severity").or(said("MessageSeverity"))) {
+    let standard = id.filter(|id| resource_event::is_sent(id));
+    let args = given.texts(MESSAGE_ARGS);
+    let of_message = match standard {
+        Some(id) => Some(resource_event::test_severity(id, &args).map_err(|why| {
+            let message = if args.is_empty() {
+                base::ACTION_PARAMETER_MISSING.with(&[SUBMIT, MESSAGE_ARGS])
+            } else {
+                base::ACTION_PARAMETER_VALUE_ERROR.with(&[MESSAGE_ARGS, SUBMIT])
+            };
+            message
+                .resolved_by(&format!("Give those that the registry has: {why}."))
+                .about(pointer(MESSAGE_ARGS))
+        })?),
+        None => id.and_then(log::severity_of),
+    };
+    let severity = match (of_message, said("Severity").or(said("MessageSeverity"))) {
         (Some(severity), _) => severity,
         (None, Some(said)) if id.is_none_or(|id| id == NO_MESSAGE) => match said {
             "Critical" => v1::EventSeverity::Critical,
@@ -522,7 +567,11 @@ fn submit(_world: &World, _names: Names<'_>, given: &Given) -> Result<Call, Mess
             return Err(base::ACTION_PARAMETER_VALUE_CONFLICT.with(&[name, other]).about(pointer(name)));
         }
     }
-    let message = given.text("Message").unwrap_or_default().to_owned();
-    let request = v1::SendTestEventRequest { message, severity: severity.into() };
+    let request = v1::SendTestEventRequest {
+        message: given.text("Message").unwrap_or_default().to_owned(),
+        severity: severity.into(),
+        message_id: standard.unwrap_or_default().to_owned(),
+        message_args: if standard.is_some() { args } else { Vec::new() },
+    };
     Ok(Call::new(event_service::SEND_TEST_EVENT, &request))
 }

@@ -8,7 +8,7 @@ use crate::answer::Answer;
 use crate::filter::{Compared, Filter, Side};
 use crate::message::{
     CERTIFICATE_REFUSED, Content, FANS_AT_FULL_SPEED, KNOWN_TO_HOST_ONLY, NETWORK_ON_TRIAL, Registry,
-    SET_POINT_HELD, Severity, Template, base, heartbeat_event, task_event,
+    SET_POINT_HELD, Severity, Template, base, heartbeat_event, key, task_event,
 };
 use crate::query::{Query, QueryError};
 use crate::resource::{link, prune};
@@ -273,12 +273,6 @@ pub const EVENT_REGISTRIES: &[&str] = &["UBmc", "ResourceEvent", "TaskEvent"];
 /// The registries that a subscription may name: those of events, and that of heartbeats, which are sent whatever the filters are. Who names that alone is
 /// sent nothing else, but that events may be missing.
 pub const REGISTRY_PREFIXES: &[&str] = &["UBmc", "ResourceEvent", "TaskEvent", "HeartbeatEvent"];
-
-/// The registry and the key of a message's id, whatever the version between them: `UBmc.1.0.EventOK`, or `UBmc.EventOK`.
-fn key(id: &str) -> Option<(&str, &str)> {
-    let (registry, rest) = id.split_once('.')?;
-    Some((registry, rest.rsplit('.').next()?))
-}
 
 /// The messages that events are sent as, beside those of [`resource_event::SENT`].
 static SENT: [&Template; 7] = [

@@ -56,6 +56,7 @@ pub use log::{
 };
 pub(crate) use log_services::COLLECT;
 pub use log_services::{DATA_TYPE, data_at};
+pub use resource_event::{NoTest, test_severity};
 pub(crate) use tasks::{COLLECTING, Outcome, begun as task_begun, monitor_uri, outcome_of};
 pub(crate) use telemetry::{REPORT, REPORT_SENT, defined_report, periodic as periodic_reports, report_uri};
 pub use telemetry::{

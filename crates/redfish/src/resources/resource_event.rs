@@ -13,7 +13,7 @@ use schema::v1alpha1 as v1;
 use v1::event::Payload;
 
 use crate::Message;
-use crate::message::{Template, resource_event as registry};
+use crate::message::{Severity, Template, key, resource_event as registry};
 
 use super::origin::{Origin, about};
 use super::{condition, is_path_name, sensors, storage};
@@ -54,6 +54,74 @@ pub(super) static SENT: &[&Template] = &[
     &registry::RESOURCE_ERROR_THRESHOLD_CLEARED,
     &registry::TEST_MESSAGE,
 ];
+
+/// Those of them whose second argument is a number, a threshold.
+static OF_THRESHOLDS: [&Template; 4] = [
+    &registry::RESOURCE_WARNING_THRESHOLD_EXCEEDED,
+    &registry::RESOURCE_WARNING_THRESHOLD_CLEARED,
+    &registry::RESOURCE_ERROR_THRESHOLD_EXCEEDED,
+    &registry::RESOURCE_ERROR_THRESHOLD_CLEARED,
+];
+
+/// Why there is no test event of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTest {
+    /// No event is sent as that message of `ResourceEvent`.
+    Message,
+    /// The message has so many arguments, others than were given.
+    Args(usize),
+    /// The argument at this place, from 0, is no number.
+    Number(usize),
+}
+
+impl std::fmt::Display for NoTest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Message => f.write_str("no event is sent as that message of the registry ResourceEvent"),
+            Self::Args(0) => f.write_str("the message has no arguments"),
+            Self::Args(1) => f.write_str("the message has one argument"),
+            Self::Args(count) => write!(f, "the message has {count} arguments"),
+            Self::Number(nth) => write!(f, "argument {} of the message is a number", nth + 1),
+        }
+    }
+}
+
+/// The message of that id, its version disregarded, if events are sent as it.
+fn named(id: &str) -> Option<&'static Template> {
+    let wanted = key(id)?;
+    SENT.iter().copied().find(|template| key(template.id) == Some(wanted))
+}
+
+/// Whether events are sent as the message of that id, its version disregarded.
+pub(super) fn is_sent(id: &str) -> bool {
+    named(id).is_some()
+}
+
+/// The message of that id, its version disregarded, with these arguments, as a test event is sent.
+fn tested(id: &str, args: &[String]) -> Result<Message, NoTest> {
+    let template = named(id).ok_or(NoTest::Message)?;
+    if args.len() != template.args {
+        return Err(NoTest::Args(template.args));
+    }
+    let is_number = |text: &String| text.parse::<f64>().is_ok_and(f64::is_finite);
+    if OF_THRESHOLDS.iter().any(|other| other.id == template.id) && !args.get(1).is_some_and(is_number) {
+        return Err(NoTest::Number(1));
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    Ok(template.with(&args))
+}
+
+/// How bad a test event is that is sent as the message of `ResourceEvent` with that id, its version disregarded, and these arguments.
+///
+/// # Errors
+/// [`NoTest`]
+pub fn test_severity(message_id: &str, args: &[String]) -> Result<v1::EventSeverity, NoTest> {
+    Ok(match tested(message_id, args)?.severity() {
+        Severity::OK => v1::EventSeverity::Info,
+        Severity::Warning => v1::EventSeverity::Warning,
+        Severity::Critical => v1::EventSeverity::Critical,
+    })
+}
 
 /// An event in the words of `ResourceEvent`; `None` where that has no message for it.
 pub(super) fn told(event: &v1::Event) -> Option<Told> {
@@ -120,7 +188,12 @@ pub(super) fn told(event: &v1::Event) -> Option<Told> {
         {
             Told::new(registry::RESOURCE_CHANGED.plain(), false, about(event))
         }
-        // Whoever asks for one names one of our messages, which is what others are sent.
+        // Of a message that this release does not send it is told as others are.
+        ("log", Some(Payload::TestEvent(test))) => {
+            let message = tested(&test.message_id, &test.message_args).ok()?;
+            Some(Told { message, says_all: true, about: None })
+        }
+        // Whoever asks for one without that names one of our messages, which is what others are sent.
         ("log", None) if component == "events" && event.what == "test" => {
             Some(Told { message: registry::TEST_MESSAGE.plain(), says_all: false, about: None })
         }
@@ -327,21 +400,28 @@ mod tests {
     fn a_chassis_and_the_manager_are_told_by_what_is_shown_of_them() {
         use v1::ChassisStatus as S;
 
-        let of = |was: S, is: S| {
+        let asked = |was: S, is: S, cause: v1::ChassisAction| {
             let change = v1::ChassisStateChange {
                 chassis_name: "box".into(),
                 previous_status: was.into(),
                 current_status: is.into(),
+                cause: cause.into(),
                 ..v1::ChassisStateChange::default()
             };
             words(&event("chassis.box.state", Some(Payload::ChassisStateChange(change))))
         };
+        let of = |was: S, is: S| asked(was, is, v1::ChassisAction::Unspecified);
         let told = |id: &str, args: &[&str], says_all| is(id, args, says_all, "Chassis/box");
         assert_eq!(
             of(S::Off, S::Transitioning),
             told("ResourceStateChanged", &["box", "Starting"], true),
             "nobody says which way"
         );
+        let off = v1::ChassisAction::EmergencyShutdown;
+        assert_eq!(asked(S::On, S::Transitioning, off), told("ResourcePoweringOff", &["box"], true));
+        assert_eq!(asked(S::Transitioning, S::Off, off), told("ResourcePoweredOff", &["box"], true));
+        let on = asked(S::Off, S::Transitioning, v1::ChassisAction::On);
+        assert_eq!(on, told("ResourcePoweringOn", &["box"], true));
         assert_eq!(of(S::Transitioning, S::On), told("ResourcePoweredOn", &["box"], true));
         assert_eq!(of(S::On, S::Warning), told("ResourceStatusChangedWarning", &["box", "Warning"], true));
         assert_eq!(of(S::Failed, S::Off), told("ResourceStatusChangedOK", &["box", "OK"], true));
@@ -509,9 +589,62 @@ mod tests {
         assert_eq!(medium(v1::MediaChangeKind::InsertFailed, "cd"), None);
         assert_eq!(medium(v1::MediaChangeKind::Uploaded, ""), None);
         assert_eq!(words(&event("log.events.test", None)), is("TestMessage", &[], false, ""));
+        let asked = |id: &str, args: &[&str]| {
+            let message_args = args.iter().map(|arg| (*arg).to_owned()).collect();
+            let test = v1::TestEvent { message_id: id.into(), message_args };
+            words(&event("log.events.test", Some(Payload::TestEvent(test))))
+        };
+        let off = is("ResourcePoweredOff", &["system"], true, "");
+        assert_eq!(asked("ResourceEvent.1.0.ResourcePoweredOff", &["system"]), off);
+        assert_eq!(asked("ResourceEvent.1.4.TestMessage", &[]), is("TestMessage", &[], true, ""));
+        // As another release may have stored it.
+        assert_eq!(asked("ResourceEvent.9.0.ResourceEaten", &["system"]), None);
+        assert_eq!(asked("ResourceEvent.1.0.ResourcePoweredOff", &[]), None);
         for subject in ["log.events.gap", "host.system.operation", "network.eth0.link", "telemetry.hot.fired"]
         {
             assert_eq!(words(&event(subject, None)), None, "{subject}");
         }
+    }
+
+    #[test]
+    fn a_test_event_has_the_arguments_that_the_registry_has() {
+        let registry: serde_json::Value =
+            serde_json::from_str(include_str!("../../dmtf/ResourceEvent.1.4.3.json")).unwrap();
+        for template in SENT {
+            let (_, name) = key(template.id).unwrap();
+            let published = &registry["Messages"][name];
+            let kinds = published["ParamTypes"].as_array().into_iter().flatten();
+            let kinds: Vec<&str> = kinds.filter_map(serde_json::Value::as_str).collect();
+            let args: Vec<String> =
+                kinds.iter().map(|kind| if *kind == "number" { "-1.5" } else { "a" }.to_owned()).collect();
+            let severity = match published["MessageSeverity"].as_str() {
+                Some("OK") => v1::EventSeverity::Info,
+                Some("Warning") => v1::EventSeverity::Warning,
+                Some("Critical") => v1::EventSeverity::Critical,
+                other => panic!("{name}: {other:?}"),
+            };
+            for id in [
+                template.id.to_owned(),
+                format!("ResourceEvent.{name}"),
+                format!("ResourceEvent.1.0.2.{name}"),
+            ] {
+                assert_eq!(test_severity(&id, &args), Ok(severity), "{id}");
+            }
+            let more: Vec<String> = args.iter().cloned().chain(["a".to_owned()]).collect();
+            assert_eq!(test_severity(template.id, &more), Err(NoTest::Args(args.len())), "{name}");
+            for nth in (0..kinds.len()).filter(|nth| kinds[*nth] == "number") {
+                for wrong in ["hot", "", "NaN", "inf"] {
+                    let mut args = args.clone();
+                    args[nth] = wrong.to_owned();
+                    assert_eq!(test_severity(template.id, &args), Err(NoTest::Number(nth)), "{name} {wrong}");
+                }
+            }
+        }
+        for id in ["", "TestMessage", "UBmc.1.0.EventOK", "ResourceEvent.1.4.LicenseExpired", "ResourceEvent"]
+        {
+            assert_eq!(test_severity(id, &[]), Err(NoTest::Message), "{id}");
+        }
+        let why = test_severity("ResourceEvent.1.4.ResourcePoweredOn", &[]).unwrap_err();
+        assert_eq!(why.to_string(), "the message has one argument");
     }
 }

@@ -208,6 +208,11 @@ impl Delivery {
         }
     }
 
+    /// The log could not be read: what does not need it has its turn.
+    pub(crate) fn took_nothing(&mut self) {
+        self.heartbeat.had_to_wait();
+    }
+
     /// Metric reports were made. One that is suspended is not told of them: it holds none.
     pub(crate) fn made(&mut self, reports: &[Arc<MetricReport>]) {
         if let Some(queue) = &mut self.queue {
@@ -593,6 +598,20 @@ mod tests {
         let all = requests(&mut delivery, (0, 9_000), 1, v1::EventRetryPolicy::Terminate, (false, true));
         assert_eq!(all, [(0, "events"), (1, "beat"), (1, "events"), (2, "beat"), (2, "events")]);
         assert!(matches!(delivery.step(at(9_000), 1), Step::End(_)));
+    }
+
+    #[test]
+    fn a_heartbeat_does_not_wait_for_a_log_that_cannot_be_read() {
+        let mut delivery = fresh(0);
+        delivery.set_heartbeat(at(0), Some(MINUTE));
+        assert!(matches!(delivery.step(at(60_000), 1), Step::Heartbeat));
+        delivery.beat(at(60_000), FOREVER, RETRY, Err("refused".into()));
+        // The event that there is goes before the next attempt, and cannot be had.
+        assert!(matches!(delivery.step(at(61_000), 1), Step::Read(0)));
+        delivery.took_nothing();
+        assert!(matches!(delivery.step(at(62_000), 1), Step::Heartbeat));
+        delivery.beat(at(62_000), FOREVER, RETRY, Ok(()));
+        assert!(matches!(delivery.step(at(62_000), 1), Step::Read(0)));
     }
 
     #[derive(Clone, Debug)]

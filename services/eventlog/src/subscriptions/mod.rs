@@ -17,6 +17,7 @@ mod post;
 mod queue;
 mod record;
 mod runner;
+mod test_event;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +46,7 @@ use self::delivery::{Delivery, Progress};
 use self::post::Poster;
 use self::record::Record;
 use self::runner::Runner;
+use self::test_event::Test;
 use crate::keeper::Shared;
 use crate::refusing::refused_for;
 use crate::telemetry::{self, Made};
@@ -61,6 +63,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often metric reports are made: milliseconds at least, and at most.
 const REPORTS: (u64, u64) = (100, 24 * 60 * 60 * 1000);
+/// Between the heartbeats of two subscriptions after a start, milliseconds at most, and the share of an interval: else all of them would come at once from then
+/// on, each with a TLS connection of its own.
+const APART: (u64, u64) = (1000, 64);
 /// What a minute of heartbeats lasts at most, milliseconds: a minute.
 const MINUTE_MS: u64 = 60_000;
 /// What a change that is being stored has when the daemon stops.
@@ -443,14 +448,14 @@ impl Owner {
             anew: Arc::default(),
             failing: Lasting::default(),
         };
-        for (id, mut record) in records {
+        for (nth, (id, mut record)) in records.into_iter().enumerate() {
             if record.mend() {
                 owner.doubtful.insert(format!("{PREFIX}{id}"), Some(record.clone()));
             }
             // Where it began counts until it has come on: after a loss of the log the numbers begin anew.
             let first = Progress { sequence: record.begin, ..Progress::default() };
             let progress = cursors.get(&id).copied().unwrap_or(first);
-            owner.begin(id, record, progress, last);
+            owner.begin(id, record, progress, last, nth);
         }
         owner.show();
         owner
@@ -479,13 +484,16 @@ impl Owner {
         *lock(&self.shown.held) = Ok(held.collect());
     }
 
-    fn begin(&mut self, id: String, record: Record, progress: Progress, last: u64) {
+    /// Begins to send what it asks for; it is the one at the place `nth` of those that begin now.
+    fn begin(&mut self, id: String, record: Record, progress: Progress, last: u64, nth: usize) {
         let mut delivery = if record.metric_reports {
             Delivery::of_reports(&record.user_id, progress, &record.metric_report_definitions)
         } else {
             Delivery::new(&record.user_id, progress, last)
         };
-        delivery.set_heartbeat(self.clock.now(), self.settings.heartbeat_interval(&record));
+        let every = self.settings.heartbeat_interval(&record);
+        let later = every.map_or(Millis::ZERO, |every| apart(every, nth));
+        delivery.set_heartbeat(self.clock.now().saturating_add(later), every);
         let made = delivery.sends_reports().then(|| self.reports.made.subscribe());
         // What was made before it is for others.
         let seen = made.as_ref().map_or(0, |made| made.borrow().last());
@@ -528,15 +536,15 @@ impl Owner {
                 settle(reply, self.delete(&request.id, &by)).await;
             }
             Command::Test(request, reply) => {
-                let context = reply.context();
-                let severity = match request.severity() {
-                    v1::EventSeverity::Unspecified => v1::EventSeverity::Info,
-                    severity => severity,
+                let Test { severity, message, payload } = match Test::of(request) {
+                    Ok(test) => test,
+                    Err(status) => return reply.send(Err(status)).await,
                 };
-                let text = if request.message.is_empty() { "test event".to_owned() } else { request.message };
+                let context = reply.context();
                 let event = EventBuilder::new(crate::NAME, "log", "events", "test")
                     .severity(severity)
-                    .message(text)
+                    .message(message)
+                    .payload(payload)
                     .by(context.username(), &context.request_id)
                     .at(self.clock.wall());
                 let published = self.shared.bus.publish_event(&event).await;
@@ -584,7 +592,7 @@ impl Owner {
         record.begin = last;
         self.store(&id, Some(&record), None).await?;
         let progress = Progress { sequence: last, ..Progress::default() };
-        self.begin(id.clone(), record, progress, last);
+        self.begin(id.clone(), record, progress, last, 0);
         self.show();
         let subscription = self.held.get(&id).map(|held| held.subscription.shown());
         Ok(v1::CreateEventSubscriptionResponse { subscription })
@@ -753,6 +761,12 @@ fn unknown(error: StateError) -> Status {
             Status::unavailable(text).with_reason(ipc::OUTCOME_UNKNOWN)
         }
     }
+}
+
+/// By how much the first heartbeat of the subscription that is read at this place comes later, at its interval.
+fn apart(every: Millis, nth: usize) -> Millis {
+    let (most, share) = APART;
+    Millis::new((every.get() / share).min(most).saturating_mul(u64::try_from(nth).unwrap_or(u64::MAX)))
 }
 
 /// Whether it is the caller's own, or any is.

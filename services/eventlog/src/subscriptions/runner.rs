@@ -97,6 +97,7 @@ impl Runner {
                     }
                     Err(status) => {
                         tracing::debug!(%status, "cannot read events for subscription");
+                        lock(&self.subscription.delivery).took_nothing();
                         sleep(AGAIN).await;
                     }
                 },

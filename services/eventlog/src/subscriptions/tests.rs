@@ -25,6 +25,17 @@ fn the_last_places_are_for_administrators() {
     assert!(!all_kept.has_place(0, 0, false) && all_kept.has_place(0, 0, true));
 }
 
+#[test]
+fn heartbeats_of_those_that_are_read_at_a_start_do_not_come_at_once() {
+    let hour = Millis::from_secs(3600);
+    assert_eq!([0, 1, 15].map(|nth| apart(hour, nth).get()), [0, 1000, 15_000]);
+    // All of them within a quarter of the shortest interval.
+    let minute = Millis::from_secs(60);
+    assert_eq!(apart(minute, 1).get(), 937);
+    assert!(apart(minute, Settings::default().total) <= Millis::from_secs(15));
+    assert!(apart(hour, usize::MAX) > hour, "it does not begin anew at zero");
+}
+
 /// Passes calls on to the owner as the daemon does.
 async fn pass(mut calls: Calls<EventServiceCall<Request>>, commands: mpsc::Sender<Command>) {
     while let Some(call) = calls.next().await {
