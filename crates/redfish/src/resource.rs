@@ -54,7 +54,7 @@ pub struct Resource {
 }
 
 /// Which parameters of a request with this body nothing becomes of.
-pub type Unused = fn(&Map<String, Value>) -> &'static [&'static str];
+pub(crate) type Unused = fn(&Map<String, Value>) -> &'static [&'static str];
 
 /// Whether an action of this name is offered.
 pub type Offers = fn(&World, Names<'_>, &str) -> bool;
