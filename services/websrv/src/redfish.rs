@@ -564,6 +564,7 @@ fn asker(call: &Call) -> Asker {
         username: caller.principal.username.clone(),
         session_id: caller.principal.session_id.clone(),
         privileges: Privileges::of(&caller.principal.privileges),
+        opens_consoles: caller.types.contains(AccountType::HostConsole),
         password_change_required: caller.password_change_required,
     }
 }
