@@ -7,7 +7,7 @@ use redfish::{Fault, Method};
 use schema::Code;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
-use support::{Bench, said};
+use support::{Bench, asker, said};
 
 const ROLES: &str = "/redfish/v1/AccountService/Roles";
 const ACCOUNTS: &str = "/redfish/v1/AccountService/Accounts";

@@ -415,11 +415,18 @@ fn verify_password(
 ) -> Result<api::VerifyPasswordResponse, Status> {
     world.password_checks.fetch_add(1, Ordering::SeqCst);
     assert_eq!(asked.address, "127.0.0.1");
-    if asked.username == "admin" && asked.password == *world.password.lock().unwrap() {
-        let principal = Some(principal("admin", "Administrator", &ALL, ""));
-        return Ok(api::VerifyPasswordResponse { principal });
-    }
-    Err(Status::unauthenticated("the name or the password is wrong"))
+    let is_right = asked.password == *world.password.lock().unwrap();
+    let principal = match asked.username.as_str() {
+        "admin" if is_right => principal("admin", "Administrator", &ALL, ""),
+        "reader" if is_right => principal("reader", "ReadOnly", &READ, ""),
+        // As whoever has the token [`CONSOLES`].
+        "conny" if is_right => api::Principal {
+            account_types: vec![api::AccountType::HostConsole.into()],
+            ..principal("conny", "Administrator", &ALL, "")
+        },
+        _ => return Err(Status::unauthenticated("the name or the password is wrong")),
+    };
+    Ok(api::VerifyPasswordResponse { principal: Some(principal) })
 }
 
 fn verify_token(world: &World, asked: &api::VerifyTokenRequest) -> Result<api::VerifyTokenResponse, Status> {
