@@ -49,6 +49,8 @@ pub struct World {
     pub revoked: Mutex<Vec<String>>,
     /// Whether the account of [`ADMIN`] only reads by now.
     pub demoted: AtomicBool,
+    /// Whether that account is for the pages of the Web UI alone by now.
+    pub retyped: AtomicBool,
     /// Questions that were asked and are never answered.
     pub silent: AtomicUsize,
     /// The last request of each method: payload and principal.
@@ -435,8 +437,13 @@ fn verify_token(world: &World, asked: &api::VerifyTokenRequest) -> Result<api::V
         return Err(Status::unauthenticated("the session has ended"));
     }
     let demoted = world.demoted.load(Ordering::SeqCst);
+    let retyped = world.retyped.load(Ordering::SeqCst);
     let principal = match asked.token.as_str() {
         ADMIN if demoted => principal("admin", "ReadOnly", &READ, "s-admin"),
+        ADMIN if retyped => api::Principal {
+            account_types: vec![api::AccountType::WebUi.into()],
+            ..principal("admin", "Administrator", &ALL, "s-admin")
+        },
         token if token == ADMIN || token.starts_with(SLOW) => {
             principal("admin", "Administrator", &ALL, "s-admin")
         }
