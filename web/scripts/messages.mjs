@@ -9,7 +9,7 @@ const findings = [];
 
 /** The keys and words of a language. */
 function words(locale) {
-  const text = readFileSync(join(src, "lib", "messages", `${locale}.ts`), "utf8");
+  const text = [`${locale}.ts`, join("reasons", `${locale}.ts`)].map((file) => readFileSync(join(src, "lib", "messages", file), "utf8")).join("\n");
   const found = new Map();
   for (const [, key, value] of text.matchAll(/^ {2}"([\w.-]+)":\s*"((?:[^"\\]|\\.)*)",$/gm)) {
     if (found.has(key)) findings.push(`${locale}: ${key} is there twice`);
@@ -20,7 +20,7 @@ function words(locale) {
 const names = (text) => [...text.matchAll(/\{(\w+)\}/g)].map((match) => match[1]).sort().join();
 
 const en = words("en");
-for (const file of readdirSync(join(src, "lib", "messages"))) {
+for (const file of readdirSync(join(src, "lib", "messages", "reasons"))) {
   const locale = file.replace(".ts", "");
   if (locale === "en") continue;
   const other = words(locale);

@@ -64,6 +64,70 @@ describe("accounts", () => {
     await person.leave();
   });
 
+  test("what an account is for is shown and set, and what it is not for is not offered to it", async () => {
+    await create("fay", "Operator");
+    const person = await Person.at(chrome, suite.url);
+    await person.signIn();
+    await person.goto("/users");
+    const dialog = person.page.locator("dialog");
+    const box = (name) => dialog.getByLabel(name, { exact: true });
+    const edit = async () => {
+      await person.page.getByRole("button", { name: "Edit: fay" }).click();
+      // What there is to choose depends on the role, which may be on its way.
+      await box("Screens").waitFor();
+    };
+    const save = async (said) => {
+      await dialog.getByRole("button", { name: "Save" }).click();
+      await dialog.waitFor({ state: "detached" });
+      await person.sees("[role=status]", said);
+    };
+    const chosen = () => dialog.locator("input[name=type]:checked").evaluateAll((boxes) => boxes.map((one) => Number(one.value)));
+    const types = async () => (await userOf("fay")).accountTypes.map((name) => name.replace("ACCOUNT_TYPE_", ""));
+    await edit();
+    assert.deepEqual(await chosen(), [6, 1, 3, 4, 5]);
+    await save("Nothing was changed.");
+    await edit();
+    for (const name of ["Consoles, also over SSH", "Screens", "Media"]) await box(name).uncheck();
+    await save("Saved.");
+    assert.deepEqual(await types(), ["REDFISH", "WEB_UI"]);
+
+    const fay = await Person.at(chrome, suite.url);
+    const refused = [];
+    fay.page.on("response", (answer) => answer.status() === 403 && refused.push(answer.url()));
+    await fay.signIn("fay", PASSWORD);
+    await fay.sees("main", "system");
+    for (const name of ["Console", "Screen"]) assert.equal(await fay.page.locator("nav").getByText(name, { exact: true }).count(), 0, name);
+    assert.equal(await fay.page.locator("[data-thumbnail]").count(), 0);
+    await fay.follow("/media");
+    await fay.sees("main .note", "Your account may look, but not insert or eject.");
+    assert.equal(await fay.page.locator("[data-media-upload]").count(), 0);
+    assert.deepEqual(refused, []);
+    await fay.leave();
+
+    // Another role's list is of what it can use, and all of it that was not to be had before is chosen.
+    await edit();
+    await dialog.locator("select[name=role]").selectOption("ReadOnly");
+    await box("Media").waitFor({ state: "detached" });
+    assert.deepEqual(await chosen(), [6, 1]);
+    await save("Saved.");
+    assert.deepEqual(await types(), ["REDFISH", "WEB_UI"]);
+    await person.sees("[data-user=fay]", "ReadOnly");
+    await edit();
+    await dialog.locator("select[name=role]").selectOption("Operator");
+    await box("Media").waitFor();
+    assert.deepEqual(await chosen(), [6, 1, 3, 5]);
+    await box("These pages").uncheck();
+    await save("Saved.");
+    assert.deepEqual(await types(), ["REDFISH", "HOST_CONSOLE", "VIRTUAL_MEDIA"]);
+    await person.leave();
+
+    const out = await Person.at(chrome, suite.url);
+    await out.page.goto(suite.url);
+    await out.enter("fay", PASSWORD);
+    await out.sees("[role=alert]", "This account is not for this");
+    await out.leave([/status of 403/]);
+  });
+
   test("a password that is shown once stays while it is marked, and can be copied", async () => {
     await create("carol", "ReadOnly");
     const person = await Person.at(chrome, suite.url, { permissions: ["clipboard-read", "clipboard-write"] });
@@ -312,7 +376,7 @@ describe("a session", () => {
     await person.enter("erin", PASSWORD);
     await person.sees(".who", "erin");
     // The address is that of a page that is not hers: it says so, and asks for nothing that would be refused.
-    await person.sees("main", "Your role may not see this page");
+    await person.sees("main", "Your account may not see this page");
     assert.equal(await person.page.locator("dialog, .toast").count(), 0);
     await person.leave([REFUSED, AWAY]);
   });

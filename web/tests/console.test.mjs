@@ -160,7 +160,7 @@ describe("a console", () => {
     await reader.signIn("reader", "reader-has-a-password");
     assert.equal(await reader.page.locator("nav").getByText("Console").count(), 0);
     await reader.goto("/console");
-    await reader.sees("main .note", "Your role does not allow to look at consoles");
+    await reader.sees("main .note", "Your account is not allowed to look at consoles");
     assert.equal(await reader.page.locator("[data-console]").count(), 0);
     const status = await reader.page.evaluate(
       () =>

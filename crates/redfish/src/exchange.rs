@@ -272,6 +272,7 @@ impl Exchange {
         }
         let asker = &self.world.about.asker;
         let (privileges, expired) = (asker.privileges.0, asker.password_change_required);
+        let consoles = asker.opens_consoles;
         // Of a drive each account is shown what counts for it.
         let has_drives = resource.path.contains("/VirtualMedia") || self.query.expand.is_some();
         let whose = if has_drives { asker.username.as_str() } else { "" };
@@ -280,7 +281,7 @@ impl Exchange {
         let mut parts = DefaultHasher::new();
         self.world.about.rollup.hash(&mut parts);
         let parts = parts.finish();
-        Some(format!("{uri}?{query} {privileges} {expired} {whose} {parts:016x}"))
+        Some(format!("{uri}?{query} {privileges} {consoles} {expired} {whose} {parts:016x}"))
     }
 
     /// Goes on.

@@ -117,6 +117,8 @@ pub struct Asker {
     pub session_id: String,
     /// What the account may do.
     pub privileges: Privileges,
+    /// The account is of the type that consoles of hosts are for (`HostConsole`).
+    pub opens_consoles: bool,
     /// Only the password can be changed until it has been.
     pub password_change_required: bool,
 }

@@ -7,7 +7,7 @@ use redfish::{Fault, Method};
 use schema::Code;
 use schema::v1alpha1 as v1;
 use serde_json::{Value, json};
-use support::{Bench, said};
+use support::{Bench, asker, said};
 
 const ROLES: &str = "/redfish/v1/AccountService/Roles";
 const ACCOUNTS: &str = "/redfish/v1/AccountService/Accounts";
@@ -201,4 +201,26 @@ fn a_session_of_redfish_says_what_it_is_for() {
     let answer = bench.send(Method::Post, "/redfish/v1/SessionService/Sessions", &login);
     assert_eq!((answer.status, said(&answer).as_str()), (403, "InsufficientPrivilege"));
     assert_eq!(answer.header("x-auth-token"), None);
+}
+
+#[test]
+fn the_log_of_a_console_is_shown_to_accounts_that_consoles_are_for() {
+    let olga = asker("olga", auth::Role::Administrator);
+    let without = redfish::Asker { opens_consoles: false, ..olga.clone() };
+    let log = "/redfish/v1/Systems/system/LogServices/ConsoleLog";
+    for (who, status, count) in [(&olga, 200, 2), (&without, 404, 1)] {
+        let mut bench = Bench::by(who.clone());
+        let logs = bench.shown("/redfish/v1/Systems/system/LogServices");
+        assert_eq!(logs["Members"].as_array().map(Vec::len), Some(count), "{logs}");
+        assert_eq!(bench.get(&format!("{log}/Entries")).status, status);
+        assert_eq!(bench.asked.iter().any(|call| call.method.method == "ListConsoleLog"), status == 200);
+    }
+    // Nor is an answer that was made for the one kept for the other.
+    let shared = |who: &redfish::Asker| {
+        let about = Bench::by(who.clone()).about();
+        let path = "/redfish/v1/Systems/system";
+        redfish::Exchange::new(path, Method::Get, redfish::Request::default(), about).unwrap().shared_as()
+    };
+    assert!(shared(&olga).is_some());
+    assert_ne!(shared(&olga), shared(&without));
 }

@@ -438,11 +438,16 @@ impl Gateway {
         })
     }
 
-    /// Who the caller is now: between the steps of an exchange much may be waited for.
+    /// Who the caller is now, if its account is for Redfish still: between the steps of an exchange much may be waited for.
     async fn caller_now(&self, call: &Call) -> Result<Option<Arc<Caller>>, Status> {
         let Some(login) = &call.login else { return Ok(None) };
         Ok(match self.gate.renewed(login, &call.context()).await? {
-            Some(login) => Some(Arc::clone(login.caller())),
+            Some(login) => {
+                if let Some(door) = call.door {
+                    gate::enter(door, login.caller())?;
+                }
+                Some(Arc::clone(login.caller()))
+            }
             None => call.caller.clone(),
         })
     }
@@ -564,6 +569,7 @@ fn asker(call: &Call) -> Asker {
         username: caller.principal.username.clone(),
         session_id: caller.principal.session_id.clone(),
         privileges: Privileges::of(&caller.principal.privileges),
+        opens_consoles: caller.types.contains(AccountType::HostConsole),
         password_change_required: caller.password_change_required,
     }
 }

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
 use ipc::{Code, Status};
-use schema::v1alpha1::Privilege;
+use schema::v1alpha1::{AccountType, Privilege};
 use serde_json::{Value, json};
 
 use crate::auth::X_AUTH_TOKEN;
@@ -58,11 +58,17 @@ async fn who(gateway: &Gateway, parts: &Parts, call: &mut Call) -> Result<Respon
         .filter_map(|number| Privilege::try_from(*number).ok())
         .map(|privilege| privilege.as_str_name())
         .collect();
+    let account_types: Vec<&str> = gate::account_types(caller.types)
+        .into_iter()
+        .filter_map(|number| AccountType::try_from(number).ok())
+        .map(|kind| kind.as_str_name())
+        .collect();
     Ok(reply(&json!({ "principal": {
         "username": principal.username,
         "userId": principal.user_id,
         "role": principal.role,
         "privileges": privileges,
+        "accountTypes": account_types,
         "sessionId": principal.session_id,
         "passwordChangeRequired": caller.password_change_required,
     } })))

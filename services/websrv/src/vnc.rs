@@ -185,7 +185,35 @@ fn meant<'n>(name: &'n str, first: &'n str) -> Result<(&'n str, &'n str), Status
     Ok((account, host))
 }
 
-/// A session to look and type, or for who may not type to look.
+/// What became of one way to a screen.
+struct Attempt {
+    asked: Asked,
+    call: Call,
+    opened: Result<(UnixStream, Guard), Failure>,
+}
+
+impl Attempt {
+    /// Whether the account may not type, and so may look if anything. All else that it is refused for keeps it from looking as well.
+    fn may_not_type(&self) -> bool {
+        let lacks = |failure: &Failure| {
+            let status = &failure.status;
+            status.code == Code::PermissionDenied && status.reason().as_str() == "MISSING_PRIVILEGE"
+        };
+        self.opened.as_ref().is_err_and(lacks)
+    }
+
+    /// What came of it, with its line in the audit.
+    fn end(mut self, gateway: &Gateway) -> Result<(UnixStream, Guard), Status> {
+        let status = self.opened.as_ref().map_or_else(|failure| failure.http_status(), |_| StatusCode::OK);
+        if let Err(failure) = &self.opened {
+            self.call.code = failure.status.code;
+        }
+        self.asked.log(&gateway.gate, &self.call, status);
+        self.opened.map_err(|failure| failure.status)
+    }
+}
+
+/// A session to look and type, or for who may not type to look. A viewer leaves one line in the audit: of the way that it was let in by, or refused at last.
 async fn open(
     gateway: &Arc<Gateway>,
     conn: &Arc<Conn>,
@@ -194,23 +222,24 @@ async fn open(
     first: &str,
 ) -> Result<(UnixStream, Guard), Status> {
     let (account, host) = meant(name, first)?;
-    match open_by(gateway, conn, (account, password), host, ("kvm", &KVM)).await {
-        Err(failure) if failure.status.code == Code::PermissionDenied => {
-            open_by(gateway, conn, (account, password), host, ("view", &VIEW)).await
-        }
-        opened => opened,
-    }
-    .map_err(|failure| failure.status)
+    let to_type = open_by(gateway, conn, (account, password), host, ("kvm", &KVM)).await?;
+    let attempt = if to_type.may_not_type() {
+        drop(to_type);
+        open_by(gateway, conn, (account, password), host, ("view", &VIEW)).await?
+    } else {
+        to_type
+    };
+    attempt.end(gateway)
 }
 
-/// As a request of REST for the same would be, with its line in the audit.
+/// As a request of REST for the same would be.
 async fn open_by(
     gateway: &Arc<Gateway>,
     conn: &Arc<Conn>,
     (account, password): (&str, &Secret),
     host: &str,
     (last, way): (&str, &'static Way),
-) -> Result<(UnixStream, Guard), Failure> {
+) -> Result<Attempt, Status> {
     let shown = [account.as_bytes(), b":", &password.0].concat();
     let request = Request::get(format!("{API}/screens/{host}/{last}?bytesOnly=true"))
         .header(AUTHORIZATION, format!("Basic {}", BASE64_STANDARD.encode(shown)))
@@ -220,12 +249,7 @@ async fn open_by(
     let asked = Asked::of(&parts);
     let mut call = Call::new(&parts, Arc::clone(conn), HttpVersion::H1, Instant::now());
     let opened = plain(gateway, &parts, &mut call, way).await;
-    let status = opened.as_ref().map_or_else(|failure| failure.http_status(), |_| StatusCode::OK);
-    if let Err(failure) = &opened {
-        call.code = failure.status.code;
-    }
-    asked.log(&gateway.gate, &call, status);
-    opened
+    Ok(Attempt { asked, call, opened })
 }
 
 /// Lets RFB through until either side ends it, or the session may not go on.

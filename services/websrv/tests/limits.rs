@@ -11,6 +11,8 @@ use data_encoding::HEXLOWER;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
+use schema::v1alpha1 as api;
 use serde_json::json;
 use support::{ADMIN, READER, SLOW, SOON, Stack, Version, everyone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -748,7 +750,11 @@ async fn a_right_that_is_taken_away_while_a_body_arrives_is_not_used_any_more() 
         seen.drain().map(|(name, _)| name).filter(|name| changes(name)).collect()
     };
     for (verb, path, body) in orders {
-        for (what, status) in [("nothing", ""), ("deleted", "401"), ("demoted", "403")] {
+        // Whose account is for the pages alone goes on by REST and RPC.
+        let of_redfish = if path.starts_with("/redfish/") { "403" } else { "" };
+        for (what, status) in
+            [("nothing", ""), ("deleted", "401"), ("demoted", "403"), ("retyped", of_redfish)]
+        {
             let mut stream = support::connect(stack.https, b"http/1.1").await.unwrap();
             let head = format!(
                 "{verb} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Auth-Token: {ADMIN}\r\n\
@@ -762,6 +768,7 @@ async fn a_right_that_is_taken_away_while_a_body_arrives_is_not_used_any_more() 
             match what {
                 "deleted" => stack.world.revoked.lock().unwrap().push(ADMIN.to_owned()),
                 "demoted" => stack.world.demoted.store(true, Ordering::SeqCst),
+                "retyped" => stack.world.retyped.store(true, Ordering::SeqCst),
                 _ => {}
             }
             administrator_changes(&stack).await;
@@ -776,7 +783,42 @@ async fn a_right_that_is_taken_away_while_a_body_arrives_is_not_used_any_more() 
             }
             stack.world.revoked.lock().unwrap().clear();
             stack.world.demoted.store(false, Ordering::SeqCst);
+            stack.world.retyped.store(false, Ordering::SeqCst);
             administrator_changes(&stack).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_change_by_redfish_is_not_made_by_whom_redfish_is_closed_to_while_it_reads() {
+    let stack = Stack::start().await;
+    let bob = api::User {
+        id: "u-bob".into(),
+        username: "bob".into(),
+        role: "ReadOnly".into(),
+        enabled: Some(true),
+        ..api::User::default()
+    };
+    let list = api::ListUsersResponse { users: vec![bob], ..Default::default() }.encode_to_vec();
+    let read = "UserService.ListUsers";
+    stack.world.answers.lock().unwrap().insert(read.to_owned(), list.into());
+    for is_closed in [false, true] {
+        stack.world.hung.lock().unwrap().insert(read.to_owned());
+        stack.world.seen.lock().unwrap().clear();
+        let path = "/redfish/v1/AccountService/Accounts/bob";
+        let request = redfish(&stack, "PATCH", path, ADMIN, r#"{"Enabled": false}"#);
+        let meanwhile = async {
+            while stack.world.waiting.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            stack.world.retyped.store(is_closed, Ordering::SeqCst);
+            administrator_changes(&stack).await;
+            stack.world.release().await;
+        };
+        let meanwhile = tokio::time::timeout(SOON, meanwhile);
+        let (reply, waited) = tokio::join!(stack.send(Version::H1, request), meanwhile);
+        waited.expect("it reads before it changes");
+        let is_asked = stack.world.seen.lock().unwrap().contains_key("UserService.UpdateUser");
+        assert_eq!((reply.status.is_success(), is_asked), (!is_closed, !is_closed), "{:?}", reply.body);
     }
 }

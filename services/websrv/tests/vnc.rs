@@ -1,7 +1,11 @@
-//! The port of desktop viewers: switched on and off while websrv runs and over restarts, and what cannot be had.
+//! The port of desktop viewers: switched on and off while websrv runs and over restarts, what cannot be had, and who is let in.
+
+/// The stack and its clients.
+mod support;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use busd::testing::Bus;
@@ -10,7 +14,8 @@ use schema::v1alpha1 as v1;
 use serde_json::json;
 use service::testing::Told;
 use service::{Clock, Context, LocalContext, Notification, Notifier, Shutdown, Trigger};
-use tokio::io::AsyncReadExt as _;
+use support::{ADMIN, Stack, Version, everyone};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -187,4 +192,77 @@ async fn a_port_that_cannot_be_had_and_logins_that_cannot_be_are_refused_without
     let vnc = get(&client).await;
     assert!(!vnc.enabled && vnc.by_configuration, "{vnc:?}");
     websrv.stop().await;
+}
+
+/// What a viewer that logs in is told of why it is refused.
+async fn refused(to: SocketAddr, name: &str, password: &str) -> String {
+    let mut tcp = TcpStream::connect(to).await.unwrap();
+    // Version 3.8, VeNCrypt 0.2, and of its kinds the one with TLS, a name and a password.
+    tcp.write_all(b"RFB 003.008\n\x13\0\x02\0\0\x01\x06").await.unwrap();
+    let mut said = [0; 23];
+    tcp.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"RFB 003.008\n\x01\x13\0\x02\0\x01\0\0\x01\x06\x01");
+    let mut config = support::client_tls(b"", &[&rustls::version::TLS13]);
+    config.alpn_protocols.clear();
+    let server = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(server, tcp).await.unwrap();
+    for text in [name, password] {
+        stream.write_u32(u32::try_from(text.len()).unwrap()).await.unwrap();
+    }
+    stream.write_all(format!("{name}{password}").as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    assert_eq!(stream.read_u32().await.unwrap(), 1, "{name} is let in");
+    let mut reason = vec![0; usize::try_from(stream.read_u32().await.unwrap()).unwrap()];
+    stream.read_exact(&mut reason).await.unwrap();
+    String::from_utf8(reason).unwrap()
+}
+
+#[tokio::test]
+async fn a_viewer_leaves_one_record_and_one_that_its_account_is_not_for_is_asked_of_no_screen() {
+    let bus = Bus::start().await;
+    bus.create_bucket("vnc").await;
+    bus.client("operator").await.create_event_log().await.unwrap();
+    let stack = Stack::on(bus, json!({ "vnc": "127.0.0.1:0" }), &everyone()).await;
+    let client = stack.bus.client("fleet").await;
+    let listening = async {
+        loop {
+            let vnc = get(&client).await;
+            if vnc.listening {
+                break SocketAddr::from(([127, 0, 0, 1], u16::try_from(vnc.port).unwrap()));
+            }
+        }
+    };
+    let address = tokio::time::timeout(WAIT, listening).await.expect("it is served");
+    let listener = stack.bus.client("statemgr").await;
+    let mut events = listener.subscribe_events("event.audit.>").await.unwrap();
+    let asked = || -> Vec<String> {
+        let seen = stack.world.seen.lock().unwrap();
+        let opens =
+            |method: &&String| ["KvmService.OpenKvm", "KvmService.ViewScreen"].contains(&method.as_str());
+        seen.keys().filter(opens).cloned().collect()
+    };
+
+    let why = tokio::time::timeout(WAIT, refused(address, "conny@system", "right")).await.unwrap();
+    assert!(why.contains("not for KVMIP"), "{why}");
+    assert!(asked().is_empty(), "{:?}", asked());
+    // Who may not type is let look, where there is a screen.
+    let why = tokio::time::timeout(WAIT, refused(address, "reader@system", "right")).await.unwrap();
+    assert!(why.contains("kvmsrv"), "{why}");
+    assert_eq!(asked(), ["KvmService.ViewScreen"]);
+
+    let last = "/schema.v1alpha1.EventService/ReopenEvents";
+    stack.send(Version::H1, stack.post(last, "application/json", Some(ADMIN), "{\"ids\":[\"x\"]}")).await;
+    let mut told = Vec::new();
+    while told.last().is_none_or(|(_, path): &(String, String)| path != last) {
+        let item = tokio::time::timeout(WAIT, events.next()).await.expect("a record");
+        let Some(ipc::EventItem::Event(event)) = item else { continue };
+        let Some(v1::event::Payload::AuditRecord(record)) = event.payload else {
+            panic!("{}", event.message)
+        };
+        told.push((event.principal.unwrap_or_default(), record.path));
+    }
+    let shown: Vec<(&str, &str)> =
+        told.iter().map(|(by, path)| (by.as_str(), path.rsplit('/').next().unwrap_or_default())).collect();
+    assert_eq!(shown, [("conny", "kvm"), ("reader", "view"), ("admin", "ReopenEvents")]);
+    stack.stop().await.unwrap();
 }

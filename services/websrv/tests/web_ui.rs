@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use prost::Message as _;
 use schema::v1alpha1 as api;
-use support::{ADMIN, Reply, Stack, Version, everyone};
+use support::{ADMIN, CONSOLES, Reply, Stack, Version, everyone};
 
 const LOGIN: &str = r#"{"username":"admin","password":"right"}"#;
 const MARK: (&str, &str) = ("x-u-bmc-ui", "1");
@@ -124,6 +124,14 @@ async fn who_is_signed_in_is_told_and_nobody_is_an_answer() {
     assert_eq!((&principal["username"], &principal["sessionId"]), (&"admin".into(), &"s-admin".into()));
     assert!(principal["privileges"].as_array().unwrap().contains(&"PRIVILEGE_CONFIGURE_USERS".into()));
     assert_eq!(principal["passwordChangeRequired"], false);
+    assert_eq!(principal["accountTypes"].as_array().unwrap().len(), gate::AccountTypes::ALL.iter().count());
+    let other = format!("{}={CONSOLES}", cookie_name(&stack));
+    let reply = ask(&stack, "GET", "/ui/session", &[MARK, ("cookie", &other)], "").await;
+    assert_eq!(
+        reply.json()["principal"]["accountTypes"],
+        serde_json::json!(["ACCOUNT_TYPE_HOST_CONSOLE"]),
+        "pages offer what the account is for"
+    );
     for headers in [&[MARK][..], &[("cookie", cookie.as_str())]] {
         let reply = ask(&stack, "GET", "/ui/session", headers, "").await;
         assert_eq!((reply.status.as_u16(), reply.json()), (200, serde_json::json!({})));

@@ -218,6 +218,7 @@ export interface Principal {
   userId: string;
   role: string;
   privileges: string[];
+  accountTypes: string[];
   sessionId: string;
   passwordChangeRequired: boolean;
 }

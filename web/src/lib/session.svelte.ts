@@ -1,6 +1,6 @@
 // Who is signed in, and what they may do. The contract says which privilege a method needs; the page offers what the account has.
 import { getOption, type DescMethod } from "@bufbuild/protobuf";
-import { Privilege, privilege as privilegeOption } from "../gen/schema/v1alpha1/options_pb";
+import { account_type, AccountType, Privilege, privilege as privilegeOption } from "../gen/schema/v1alpha1/options_pb";
 import { Code } from "@connectrpc/connect";
 import { asking, toasts, words } from "./act.svelte";
 import * as api from "./api";
@@ -75,7 +75,10 @@ class Session {
 
   /** Whether the account may call a method. The BMC decides anyway; this is so that nobody is offered what is refused. */
   may(method: DescMethod): boolean {
-    return this.has(getOption(method, privilegeOption));
+    const type = getOption(method, account_type);
+    // What has no type of its own is for every account that is signed in here.
+    const isFor = !type || this.who?.accountTypes.includes(`ACCOUNT_TYPE_${AccountType[type]}`);
+    return Boolean(isFor) && this.has(getOption(method, privilegeOption));
   }
 
   has(privilege: Privilege): boolean {

@@ -227,7 +227,8 @@ fn of_system(world: &World, names: Names<'_>) -> Result<Option<Vec<Log>>, Fault>
     let has_console =
         || world.consoles().is_ok_and(|all| all.consoles.iter().any(|console| console.name == id));
     // As `ConsoleService.ListConsoleLog` has it: a console may show what is typed at a login.
-    let may = world.about.asker.privileges.has(Privileges::CONFIGURE_COMPONENTS);
+    let asker = &world.about.asker;
+    let may = asker.opens_consoles && asker.privileges.has(Privileges::CONFIGURE_COMPONENTS);
     let all = Log::OF_SYSTEM.iter().copied();
     let named = names.get(1).map(String::as_str);
     let is_there = |log: Log| {
@@ -528,6 +529,7 @@ mod tests {
     fn a_log_is_put_together_once_for_all_of_its_entries() {
         let mut world = World::default();
         world.about.asker.privileges = Privileges::CONFIGURE_USERS.and(Privileges::CONFIGURE_COMPONENTS);
+        world.about.asker.opens_consoles = true;
         world.about.names = vec!["system".to_owned()];
         let event = |at: usize, domain: &str| v1::Event {
             id: format!("ev{at:03}"),

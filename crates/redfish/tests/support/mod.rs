@@ -47,6 +47,7 @@ pub fn asker(name: &str, role: auth::Role) -> Asker {
             }
             auth::Role::ReadOnly => Privileges::LOGIN.and(Privileges::CONFIGURE_SELF),
         },
+        opens_consoles: true,
         password_change_required: false,
     }
 }

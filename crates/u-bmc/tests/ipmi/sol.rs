@@ -398,6 +398,38 @@ async fn one_session_has_the_console_and_its_settings_stay() -> Result {
 }
 
 #[tokio::test]
+async fn the_console_is_open_to_accounts_that_consoles_are_for_alone() -> Result {
+    let Some(bmc) = Bmc::with("ipmitool", &[]).await? else { return Ok(()) };
+    let give = async |types: &[&str]| {
+        let body = json!({ "user": { "accountTypes": types } }).to_string();
+        let headers = [("content-type", "application/json")];
+        let path = "/api/v1alpha1/users/worker";
+        let reply = bmc.suite.admin().send(Method::PATCH, path, &headers, body.into()).await?;
+        anyhow::ensure!(reply.status == 200, "{types:?}: {}", reply.text());
+        Ok::<(), anyhow::Error>(())
+    };
+    // IPMI is open to it, and the console is not.
+    give(&["ACCOUNT_TYPE_IPMI", "ACCOUNT_TYPE_REDFISH", "ACCOUNT_TYPE_KVMIP"]).await?;
+    let (fine, said) = bmc.ipmitool(17, WORKER, &["mc", "info"]).await?;
+    anyhow::ensure!(fine, "{said}");
+    bmc.refused(WORKER, &["sol", "activate"]).await?;
+    bmc.is_active(false).await?;
+    let sessions = bmc.sessions().await?;
+    anyhow::ensure!(sessions.is_empty(), "{sessions:?}");
+
+    give(&["ACCOUNT_TYPE_IPMI", "ACCOUNT_TYPE_HOST_CONSOLE"]).await?;
+    let mut sol = bmc.ipmitool_sol("127.0.0.1", WORKER)?;
+    sol.says("SOL Session operational").await?;
+    bmc.is_active(true).await?;
+    // What is open ends with the type.
+    give(&["ACCOUNT_TYPE_IPMI"]).await?;
+    bmc.is_active(false).await?;
+    drop(sol);
+    bmc.refused(WORKER, &["sol", "activate"]).await?;
+    bmc.suite.stop().await
+}
+
+#[tokio::test]
 async fn every_byte_comes_once_and_in_order_over_a_network_that_loses_a_tenth() -> Result {
     if !has("ipmiconsole") {
         skip("ipmiconsole");

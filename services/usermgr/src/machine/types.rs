@@ -1,6 +1,6 @@
 //! What accounts may be used for: what their roles can use of it, and a login that is for one of the uses.
 
-use auth::{Account, AccountPatch, AccountTypes, RoleName};
+use auth::{Account, AccountPatch, AccountType, AccountTypes, RoleName};
 use ipc::Status;
 
 use super::{Machine, wire};
@@ -41,7 +41,9 @@ impl Machine {
         let role = patch.role.as_ref().unwrap_or(&account.role);
         let Some(types) = patch.types else {
             if patch.strict_types == Some(true) && account.chosen_types.is_none() {
-                patch.types = Some(account.types().usable_with(self.roles.privileges(role)));
+                // Whether it is for IPMI is chosen by itself, whatever its role can do there.
+                let usable = account.types().usable_with(self.roles.privileges(role));
+                patch.types = Some(usable.set(AccountType::Ipmi, account.ipmi));
             }
             return Ok(());
         };

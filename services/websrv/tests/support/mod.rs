@@ -49,6 +49,8 @@ pub struct World {
     pub revoked: Mutex<Vec<String>>,
     /// Whether the account of [`ADMIN`] only reads by now.
     pub demoted: AtomicBool,
+    /// Whether that account is for the pages of the Web UI alone by now.
+    pub retyped: AtomicBool,
     /// Questions that were asked and are never answered.
     pub silent: AtomicUsize,
     /// The last request of each method: payload and principal.
@@ -415,11 +417,18 @@ fn verify_password(
 ) -> Result<api::VerifyPasswordResponse, Status> {
     world.password_checks.fetch_add(1, Ordering::SeqCst);
     assert_eq!(asked.address, "127.0.0.1");
-    if asked.username == "admin" && asked.password == *world.password.lock().unwrap() {
-        let principal = Some(principal("admin", "Administrator", &ALL, ""));
-        return Ok(api::VerifyPasswordResponse { principal });
-    }
-    Err(Status::unauthenticated("the name or the password is wrong"))
+    let is_right = asked.password == *world.password.lock().unwrap();
+    let principal = match asked.username.as_str() {
+        "admin" if is_right => principal("admin", "Administrator", &ALL, ""),
+        "reader" if is_right => principal("reader", "ReadOnly", &READ, ""),
+        // As whoever has the token [`CONSOLES`].
+        "conny" if is_right => api::Principal {
+            account_types: vec![api::AccountType::HostConsole.into()],
+            ..principal("conny", "Administrator", &ALL, "")
+        },
+        _ => return Err(Status::unauthenticated("the name or the password is wrong")),
+    };
+    Ok(api::VerifyPasswordResponse { principal: Some(principal) })
 }
 
 fn verify_token(world: &World, asked: &api::VerifyTokenRequest) -> Result<api::VerifyTokenResponse, Status> {
@@ -428,8 +437,13 @@ fn verify_token(world: &World, asked: &api::VerifyTokenRequest) -> Result<api::V
         return Err(Status::unauthenticated("the session has ended"));
     }
     let demoted = world.demoted.load(Ordering::SeqCst);
+    let retyped = world.retyped.load(Ordering::SeqCst);
     let principal = match asked.token.as_str() {
         ADMIN if demoted => principal("admin", "ReadOnly", &READ, "s-admin"),
+        ADMIN if retyped => api::Principal {
+            account_types: vec![api::AccountType::WebUi.into()],
+            ..principal("admin", "Administrator", &ALL, "s-admin")
+        },
         token if token == ADMIN || token.starts_with(SLOW) => {
             principal("admin", "Administrator", &ALL, "s-admin")
         }

@@ -152,6 +152,21 @@ fn a_list_that_is_shown_chooses_nothing_and_a_strict_one_is_all_there_is() {
 }
 
 #[test]
+fn a_list_that_is_made_of_what_is_shown_leaves_ipmi_as_it_was() {
+    let mut bench = Bench::new(limits());
+    let name = auth::RoleName::new("night").unwrap();
+    // It can do nothing over IPMI, so that is not shown.
+    let privileges = Privileges::of(&[Privilege::ConfigureComponents]);
+    let role = Box::new(auth::CustomRole { name: name.clone(), description: String::new(), privileges });
+    bench.done(|id| Call::CreateRole { ticket: Ticket::new(id), role }, "admin").unwrap();
+    let patch = AccountPatch { role: Some(name), strict_types: Some(true), ..AccountPatch::default() };
+    bench.done(update(NAME, patch), "admin").unwrap();
+    let account = bench.machine.accounts.by_name(NAME).unwrap();
+    assert_eq!((account.ipmi, account.strict_types, account.types()), (true, true, AccountTypes::ALL));
+    assert_eq!(account.chosen_types, Some(AccountTypes::ALL.set(Ipmi, false)));
+}
+
+#[test]
 fn a_session_for_a_use_is_made_for_accounts_of_it_alone() {
     let mut bench = Bench::new(limits());
     bench.done(choose(NAME, &[Redfish, HostConsole]), "admin").unwrap();
