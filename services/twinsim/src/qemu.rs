@@ -806,6 +806,34 @@ mod tests {
     }
 
     #[test]
+    fn uefi_firmware_is_flash_that_a_guest_reads_beside_flash_that_it_writes() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
+        let set = [("sim.host".to_owned(), "qemu".to_owned())];
+        let qemu = board::Board::load(&path, &set).unwrap().sim.unwrap().qemu;
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"] {
+            std::fs::write(dir.path().join(file), b"").unwrap();
+        }
+        let run_dir = PathBuf::from("/run/a,b");
+        let mut machine = Machine { qemu, host: "system".to_owned(), run_dir, uefi: None };
+        let flash = |machine: &Machine| {
+            let arguments = machine.arguments(&Boots::default(), &[]).into_iter();
+            let arguments = arguments.map(|argument| argument.into_string().unwrap());
+            arguments.filter(|argument| argument.contains("if=pflash")).collect::<Vec<String>>()
+        };
+        assert_eq!(flash(&machine), Vec::<String>::new());
+        machine.uefi = Uefi::find(dir.path(), machine.file("vars"));
+        let code = dir.path().join("OVMF_CODE_4M.fd");
+        assert_eq!(
+            flash(&machine),
+            [
+                format!("if=pflash,unit=0,format=raw,readonly=on,file={}", code.display()),
+                "if=pflash,unit=1,format=raw,file=/run/a,,b/guest-system.vars".to_owned(),
+            ]
+        );
+    }
+
+    #[test]
     fn each_guest_has_usb_ports_and_a_pointer_with_places_once_before_its_drives() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
         let set = [("sim.host".to_owned(), "qemu".to_owned())];
