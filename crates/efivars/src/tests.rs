@@ -1,3 +1,5 @@
+//! Images as OVMF has them, whole, cut off and damaged, beside a map that keeps the same.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -191,8 +191,8 @@ impl Machine {
         }
     }
 
-    /// QEMU's arguments. The q35 machine has the ACPI power button and PC firmware, or that of `uefi` as flash; without a disk the kernel is loaded directly. Screen and input are on
-    /// the VNC socket; without SMM the firmware of the screen would not run, and it would stay black.
+    /// QEMU's arguments. The q35 machine has the ACPI power button and PC firmware, or that of `uefi` as flash; without a disk the kernel is loaded directly.
+    /// Screen and input are on the VNC socket; without SMM the firmware of the screen would not run, and it would stay black.
     fn arguments(&self, boots: &Boots, drives: &[Drive]) -> Vec<OsString> {
         let socket = |ending: &str| self.file(ending).into_os_string();
         let join = |parts: &[&std::ffi::OsStr]| parts.iter().copied().collect::<OsString>();
