@@ -10,7 +10,9 @@
 //! all ones. A record is never changed but in its state, of which bits are only cleared: what is set anew is appended, and the record before is marked as
 //! deleted. Numbers are little-endian, names UTF-16 with a zero at their end.
 //!
-//! What is behind the store (where EDK2 keeps what it is about to write) is left as it is.
+//! When the store is full EDK2 writes it anew as a whole, and keeps behind it what it is about to write (`MdeModulePkg/Include/Guid/
+//! SystemNvDataGuid.h`, `FaultTolerantWrite.h`): when its power is cut meanwhile, its next start writes that over the store. So an image with a write that is
+//! not complete is refused; all else behind the store is left as it is.
 #![cfg_attr(
     not(test),
     deny(
@@ -45,6 +47,20 @@ const VOLUME: Guid =
 /// `EFI_AUTHENTICATED_VARIABLE_GUID`: aaf32c78-947b-439a-a180-2e144ec37792.
 const STORE: Guid =
     Guid([0x78, 0x2c, 0xf3, 0xaa, 0x7b, 0x94, 0x9a, 0x43, 0xa1, 0x80, 0x2e, 0x14, 0x4e, 0xc3, 0x77, 0x92]);
+
+/// `EDKII_WORKING_BLOCK_SIGNATURE_GUID`: 9e58292b-7c68-497d-a0ce-6500fd9f1b95.
+const WRITES: Guid =
+    Guid([0x2b, 0x29, 0x58, 0x9e, 0x68, 0x7c, 0x7d, 0x49, 0xa0, 0xce, 0x65, 0x00, 0xfd, 0x9f, 0x1b, 0x95]);
+/// The list of writes begins at a block of the flash with a header of so many bytes.
+const WRITES_HEADER: usize = 32;
+/// Bytes of what is said of a group of writes (`EFI_FAULT_TOLERANT_WRITE_HEADER`), and of each of them beside what its caller adds.
+const WRITE: usize = 40;
+/// Cleared in the state of a group when it is begun, and when it is complete.
+const BEGUN: u8 = 0x01;
+const COMPLETE: u8 = 0x04;
+
+/// Bytes of a block of the flash.
+const BLOCK: usize = 4096;
 
 /// The header of a volume whose map of blocks has one entry, as EDK2's has; the shortest there is.
 const VOLUME_HEADER: usize = 72;
@@ -86,6 +102,9 @@ pub enum Damage {
     /// Something that is no record is behind the last one.
     #[error("behind the last variable, from byte {0:#x} on, the store is not empty")]
     NotEmpty(usize),
+    /// The firmware was about to write the store anew, and will at its next start.
+    #[error("the firmware has not finished to write the store anew (byte {0:#x})")]
+    Unfinished(usize),
 }
 
 /// A variable does not fit, even in place of all that is deleted.
@@ -135,7 +154,6 @@ impl Volume {
     /// is behind the store, which is empty. `None` when the store does not fit, or the length is no number of blocks or above [`BYTES_MAX`].
     #[must_use]
     pub fn empty(length: usize, store: usize) -> Option<Self> {
-        const BLOCK: usize = 4096;
         if length > BYTES_MAX || !length.is_multiple_of(BLOCK) || store < STORE_HEADER {
             return None;
         }
@@ -187,7 +205,10 @@ impl Volume {
         if rest.iter().any(|byte| *byte != EMPTY) {
             return Err(Damage::NotEmpty(volume.end));
         }
-        Ok(volume)
+        match unfinished(&volume.bytes, limit) {
+            Some(at) => Err(Damage::Unfinished(at)),
+            None => Ok(volume),
+        }
     }
 
     /// The image.
@@ -358,6 +379,34 @@ fn store_end(bytes: &[u8], at: usize) -> Option<usize> {
     }
     let size = usize::try_from(u32_at(head, 16)?).ok()?;
     at.checked_add(size).filter(|end| size >= STORE_HEADER && *end <= bytes.len())
+}
+
+/// Where a write of the firmware is that was begun behind `from` and is not complete, or a list of writes that is not understood.
+fn unfinished(bytes: &[u8], from: usize) -> Option<usize> {
+    let blocks = (from.next_multiple_of(BLOCK)..bytes.len()).step_by(BLOCK);
+    let list = blocks.into_iter().find(|at| bytes.get(*at..*at + WRITES.0.len()) == Some(&WRITES.0))?;
+    let end = (list + BLOCK).min(bytes.len());
+    let mut at = list + WRITES_HEADER;
+    while at + WRITE <= end {
+        let state = bytes.get(at).copied().unwrap_or(EMPTY);
+        if state & BEGUN != 0 {
+            return None;
+        }
+        if state & COMPLETE != 0 {
+            return Some(at);
+        }
+        let number = |offset: usize| {
+            let bytes = bytes.get(at + offset..)?.first_chunk()?;
+            usize::try_from(u64::from_le_bytes(*bytes)).ok()
+        };
+        let next =
+            || at.checked_add(WRITE)?.checked_add(number(24)?.checked_mul(number(32)?.checked_add(WRITE)?)?);
+        match next() {
+            Some(next) if next <= end => at = next,
+            _ => return Some(at),
+        }
+    }
+    None
 }
 
 /// Records begin at multiples of four bytes (`HEADER_ALIGNMENT`).

@@ -158,6 +158,45 @@ fn what_is_not_understood_is_refused() {
     assert_eq!(Volume::parse(vec![0; BYTES_MAX + 1]), Err(Damage::TooLong(BYTES_MAX + 1)));
 }
 
+/// A list of writes as OVMF 2022.11 has it, with one that has this state.
+fn with_write(state: u8) -> Vec<u8> {
+    let mut bytes = ovmf().bytes().to_vec();
+    let list = &mut bytes[0x4_1000..];
+    list[..16].copy_from_slice(&WRITES.0);
+    list[16..32]
+        .copy_from_slice(&[0x95, 0x2c, 0xaf, 0x2c, 0xfe, 0xff, 0xff, 0xff, 0xe0, 0x0f, 0, 0, 0, 0, 0, 0]);
+    list[32] = state;
+    // One write, of which its caller says nothing more.
+    list[56..72].copy_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bytes
+}
+
+#[test]
+fn a_store_that_is_being_written_anew_is_refused() {
+    let at = 0x4_1020;
+    for (state, wanted) in [
+        (0xff, None),
+        // Begun, also with its place in the list taken: power was cut before it was complete.
+        (0xfe, Some(at)),
+        (0xfc, Some(at)),
+        // Complete.
+        (0xf8, None),
+    ] {
+        let read = Volume::parse(with_write(state)).map(drop);
+        assert_eq!(read, wanted.map_or(Ok(()), |at| Err(Damage::Unfinished(at))), "{state:#x}");
+    }
+    // One behind a complete one.
+    let mut bytes = with_write(0xf8);
+    bytes[at + 80] = 0xfc;
+    assert_eq!(Volume::parse(bytes).map(drop), Err(Damage::Unfinished(at + 80)));
+    // More than the list holds.
+    for place in [24, 31, 33, 39] {
+        let mut bytes = with_write(0xf8);
+        bytes[at + place] = 0xff;
+        assert_eq!(Volume::parse(bytes).map(drop), Err(Damage::Unfinished(at)), "{place}");
+    }
+}
+
 #[test]
 fn deleted_ones_make_room_and_what_does_not_fit_changes_nothing() {
     // Each record of a name of one letter and four bytes takes 68.
