@@ -10,9 +10,9 @@
 //! all ones. A record is never changed but in its state, of which bits are only cleared: what is set anew is appended, and the record before is marked as
 //! deleted. Numbers are little-endian, names UTF-16 with a zero at their end.
 //!
-//! When the store is full EDK2 writes it anew as a whole, and keeps behind it what it is about to write (`MdeModulePkg/Include/Guid/
-//! SystemNvDataGuid.h`, `FaultTolerantWrite.h`): when its power is cut meanwhile, its next start writes that over the store. So an image with a write that is
-//! not complete is refused; all else behind the store is left as it is.
+//! When the store is full EDK2 writes it anew as a whole, and keeps behind it what it is about to write (EDK2, its module
+//! `FaultTolerantWriteDxe`): when its power is cut meanwhile, its next start may write that over the store. So an image with a write that is not complete is
+//! refused; all else behind the store is left as it is.
 #![cfg_attr(
     not(test),
     deny(
