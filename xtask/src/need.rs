@@ -79,6 +79,8 @@ pub(crate) const VNC: [Tool; 3] = [
     Tool { program: "Xvfb", package: "xvfb" },
     Tool { program: "xdotool", package: "xdotool" },
 ];
+/// UEFI firmware of a QEMU guest; what shows that it is there is a file.
+pub(crate) const OVMF: Tool = Tool { program: "/usr/share/OVMF/OVMF_VARS_4M.fd", package: "ovmf" };
 pub(crate) const DNSMASQ: Tool = Tool { program: "dnsmasq", package: "dnsmasq-base" };
 
 /// Makes sure that every tool is there. As root on Debian it installs what is missing; elsewhere it names it.

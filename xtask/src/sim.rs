@@ -41,6 +41,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     need::tools(&[need::CC])?;
     if args.set.iter().any(|pair| pair == "sim.host=qemu") {
         need::qemu_x86()?;
+        if args.set.iter().any(|pair| pair == "sim.qemu.firmware=uefi") {
+            need::tools(&[need::OVMF])?;
+        }
         guest::build()?;
     }
     web::build_if_possible();

@@ -350,6 +350,7 @@ fn pipeline(count: &mut Count) -> Result<()> {
 /// Where the tests find the clients and servers that we did not write, and the machine that is a real host.
 fn clients_env() -> Result<Vec<(&'static str, String)>> {
     need::qemu_x86()?;
+    need::tools(&[need::OVMF])?;
     guest::build()?;
     guest::build_ipmi()?;
     let bin = need::python_clients()?.join("bin");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::reader::{Direction, Outcome, Table};
 use crate::tree::Fault;
 use crate::types::{
-    Accel, Board, Buttons, Chassis, HalKind, Host, Id, Level, ManagementController, Power, Qemu, Restore,
-    RestorePolicy, Scripted, Sim, SimHost, Timings, WatchdogRef,
+    Accel, Board, Buttons, Chassis, GuestFirmware, HalKind, Host, Id, Level, ManagementController, Power,
+    Qemu, Restore, RestorePolicy, Scripted, Sim, SimHost, Timings, WatchdogRef,
 };
 use crate::{consoles, cooling, inventory, lighting, media, screens, sensing};
 
@@ -316,6 +316,7 @@ impl Default for Qemu {
         Self {
             binary: PathBuf::from("qemu-system-x86_64"),
             accel: Accel::Tcg,
+            firmware: GuestFirmware::Bios,
             memory_mib: 256,
             guest: PathBuf::from("guest"),
             disk: None,
@@ -386,6 +387,12 @@ fn sim(t: &mut Table<'_>, shortest_force_off: Option<Duration>) -> Option<Sim> {
                 &[("tcg", Accel::Tcg), ("kvm", Accel::Kvm)],
                 Some(0),
             );
+            let firmware = t.choice(
+                "firmware",
+                "The guest's firmware: SeaBIOS, or OVMF, which has a set-up (Debian's package ovmf).",
+                &[("bios", GuestFirmware::Bios), ("uefi", GuestFirmware::Uefi)],
+                Some(0),
+            );
             let memory_mib =
                 t.number("memory_mib", "The guest's memory in MiB.", 64..=16_384, Some(default.memory_mib));
             let guest = t.path(
@@ -407,7 +414,17 @@ fn sim(t: &mut Table<'_>, shortest_force_off: Option<Duration>) -> Option<Sim> {
                 "Directory served to the guest by TFTP, relative to the board file; only with one it has a network card.",
             );
             let boot_file = t.path("boot_file", "The file in there that a boot by PXE loads.", Some("boot.ipxe"));
-            Some(Qemu { binary, accel: accel?, memory_mib, guest, disk, cdrom, tftp, boot_file })
+            Some(Qemu {
+                binary,
+                accel: accel?,
+                firmware: firmware?,
+                memory_mib,
+                guest,
+                disk,
+                cdrom,
+                tftp,
+                boot_file,
+            })
         })
         .unwrap_or_else(|| Some(Qemu::default()));
     let seed = t.number("seed", "The same seed, the same noise of the sensors.", 0..=u32::MAX, Some(1));

@@ -41,10 +41,10 @@ pub use loops::{BadLoops, Loops};
 pub use report::{Place, Problem, Report};
 pub use types::{
     Accel, BadId, BadName, Board, Buttons, Chassis, Combine, Console, Control, CurveStep, Device, Drive, Fan,
-    FanKick, FlowControl, Forward, Fru, FruKind, HalKind, Host, HostMailbox, I2cBus, Id, Input, Led,
-    LedGroup, LedKind, LedMember, LedWire, Level, ManagementController, MediaKind, MediaSlot, MuxPlace, Name,
-    Parity, PhysicalContext, Played, Power, Qemu, Restore, RestorePolicy, Screen, Scripted, Sensor,
-    SerialMux, Sim, SimHost, Tach, Timings, WatchdogRef, Zone, ZoneProfile,
+    FanKick, FlowControl, Forward, Fru, FruKind, GuestFirmware, HalKind, Host, HostMailbox, I2cBus, Id,
+    Input, Led, LedGroup, LedKind, LedMember, LedWire, Level, ManagementController, MediaKind, MediaSlot,
+    MuxPlace, Name, Parity, PhysicalContext, Played, Power, Qemu, Restore, RestorePolicy, Screen, Scripted,
+    Sensor, SerialMux, Sim, SimHost, Tach, Timings, WatchdogRef, Zone, ZoneProfile,
 };
 
 /// A board file is a page or two; what is longer than this is not one.

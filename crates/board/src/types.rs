@@ -1060,6 +1060,8 @@ pub struct Qemu {
     pub binary: PathBuf,
     /// The accelerator, `tcg` or `kvm`.
     pub accel: Accel,
+    /// The guest's firmware, `bios` or `uefi`.
+    pub firmware: GuestFirmware,
     /// Memory of the guest in MiB.
     pub memory_mib: u32,
     /// The guest's directory with `vmlinuz` and `initrd`, as `cargo xtask guest` makes it; relative to the board file.
@@ -1081,6 +1083,15 @@ pub enum Accel {
     Tcg,
     /// The kernel's hypervisor.
     Kvm,
+}
+
+/// The firmware of a QEMU guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum GuestFirmware {
+    /// SeaBIOS, a PC's BIOS, which QEMU brings along. It has no set-up.
+    Bios,
+    /// OVMF, EDK2's UEFI firmware for QEMU.
+    Uefi,
 }
 
 impl Accel {

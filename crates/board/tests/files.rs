@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use board::{Board, HalKind, Power, RestorePolicy, SimHost};
+use board::{Board, GuestFirmware, HalKind, Power, RestorePolicy, SimHost};
 use expect_test::{Expect, expect};
 
 fn targets() -> PathBuf {
@@ -93,10 +93,12 @@ fn overrides_reach_tables_lists_by_id_and_what_the_file_leaves_out() {
         pair("hosts.system.timings.press_ms", "300"),
         pair("hosts.0.restore.policy", "always-on"),
         pair("sim.qemu.accel", "\"kvm\""),
+        pair("sim.qemu.firmware", "uefi"),
     ];
     let board = Board::load(&targets().join("sim/board.toml"), &overrides).unwrap();
     let sim = board.sim.unwrap();
     assert_eq!((sim.host, sim.qemu.accel.as_str()), (SimHost::Qemu, "kvm"));
+    assert_eq!(sim.qemu.firmware, GuestFirmware::Uefi);
     assert_eq!(board.hosts[0].timings.press, Duration::from_millis(300));
     assert_eq!(board.hosts[0].restore.policy, RestorePolicy::AlwaysOn);
     assert!(sim.qemu.guest.ends_with("sim/../../target/guest"), "relative to the board file");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use board::{Board, HalKind, MediaKind, SimHost};
+use board::{Board, GuestFirmware, HalKind, MediaKind, SimHost};
 use boot_override::{Mode, Target};
 use hal::{BootMailbox, FirmwareMailbox};
 use hal_sim::{SimFirmware, SimMailbox};
@@ -23,13 +23,14 @@ pub struct BootPath {
     pub modes: Vec<Mode>,
 }
 
-/// How the firmware of the hosts of this board can be told to boot. A guest's is SeaBIOS, a PC's BIOS: that its network card's program (iPXE) loads by HTTP
-/// is no UEFI.
+/// How the firmware of the hosts of this board can be told to boot. A guest's is either SeaBIOS, a PC's BIOS (that its network card's program, iPXE, loads by
+/// HTTP is no UEFI), or OVMF, which is built without what boots as a BIOS does.
 fn boot_modes(board: &Board) -> Vec<Mode> {
-    match board.sim.as_ref().map(|sim| sim.host) {
-        Some(SimHost::Qemu) => vec![Mode::Legacy],
+    match board.sim.as_ref().map(|sim| (sim.host, sim.qemu.firmware)) {
+        Some((SimHost::Qemu, GuestFirmware::Bios)) => vec![Mode::Legacy],
+        Some((SimHost::Qemu, GuestFirmware::Uefi)) => vec![Mode::Uefi],
         // Which of the two a real one has it alone knows.
-        Some(SimHost::Scripted) | None => Mode::CHOICES.to_vec(),
+        Some((SimHost::Scripted, _)) | None => Mode::CHOICES.to_vec(),
     }
 }
 
@@ -45,6 +46,10 @@ fn guest_targets(board: &Board, qemu: &board::Qemu, host: &board::Host) -> Vec<T
     }
     if qemu.tftp.is_some() {
         targets.extend([Target::Pxe, Target::UefiHttp]);
+    }
+    if qemu.firmware == GuestFirmware::Uefi {
+        // SeaBIOS has none.
+        targets.push(Target::BiosSetup);
     }
     targets.push(Target::UefiBootNext);
     targets
@@ -155,5 +160,11 @@ mod tests {
         let guest = board("sim", "[sim]\nhost = \"qemu\"\n");
         assert!(!boot_targets(&guest, &guest.hosts[0]).contains(&Target::Cd));
         assert!(boot_targets(&guest, &guest.hosts[0]).contains(&Target::UefiBootNext));
+        assert!(!boot_targets(&guest, &guest.hosts[0]).contains(&Target::BiosSetup));
+        let modes = |board: &Board| super::boot_paths(board, dir.path(), "test")[1].clone().unwrap().modes;
+        assert_eq!(modes(&guest), [Mode::Legacy]);
+        let uefi = board("sim", "[sim]\nhost = \"qemu\"\n[sim.qemu]\nfirmware = \"uefi\"\n");
+        assert!(boot_targets(&uefi, &uefi.hosts[0]).contains(&Target::BiosSetup));
+        assert_eq!(modes(&uefi), [Mode::Uefi]);
     }
 }

@@ -194,6 +194,22 @@ async fn reset_to(admin: &Client, kind: &str, wanted: &str) -> Result {
     .await
 }
 
+/// Waits until these daemons, which had these processes, are back, and the host, which is off, is to boot from `target` once.
+async fn until_back(suite: &Suite, died: &[(&str, u32)], target: &str) -> Result {
+    let admin = suite.admin();
+    eventually("all of it is back", LONG, || async {
+        let is_new = |(name, old): &(&str, u32)| suite.pid_of(name).is_some_and(|pid| pid != *old);
+        if !died.iter().all(is_new) || suite.twin().await.is_err() {
+            return Ok(false);
+        }
+        let system = admin.get(SYSTEM).await?.json()?;
+        let now = shown(&admin).await;
+        Ok(system["PowerState"] == "Off"
+            && now.is_ok_and(|now| now == (target.to_owned(), "Once".to_owned())))
+    })
+    .await
+}
+
 /// The console of the host, once its daemon has the port of the machine that runs now.
 async fn console(suite: &Suite) -> Result<Console> {
     let admin = suite.admin();
@@ -255,17 +271,7 @@ async fn a_real_machine_boots_once_from_what_was_asked_for_before_daemons_and_ma
     for (boot, target, says) in [(pxe, "Pxe", "booted from pxe."), (http, "UefiHttp", "booted from http.")] {
         assert_eq!(patch(&admin, boot).await?, 200, "{target}");
         let died = [("statemgr", suite.kill_daemon("statemgr")?), ("twin", suite.kill_daemon("twin")?)];
-        eventually("all of it is back", LONG, || async {
-            let is_new = |(name, old): &(&str, u32)| suite.pid_of(name).is_some_and(|pid| pid != *old);
-            if !died.iter().all(is_new) || suite.twin().await.is_err() {
-                return Ok(false);
-            }
-            let system = admin.get(SYSTEM).await?.json()?;
-            let now = shown(&admin).await;
-            Ok(system["PowerState"] == "Off"
-                && now.is_ok_and(|now| now == (target.to_owned(), "Once".to_owned())))
-        })
-        .await?;
+        until_back(&suite, &died, target).await?;
         let mut console = console(&suite).await?;
         reset_to(&admin, "On", "On").await?;
         console.says(says).await?;
@@ -274,6 +280,77 @@ async fn a_real_machine_boots_once_from_what_was_asked_for_before_daemons_and_ma
         console.says("booted from disk.").await.context("once is for one boot")?;
         reset_to(&admin, "ForceOff", "Off").await?;
     }
+    server.abort();
+    suite.stop().await
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "a skip is counted by what is printed")]
+async fn a_real_machine_with_uefi_shows_its_set_up_once_whatever_died_before() -> Result {
+    let has = |path: &str| Path::new(path).exists();
+    let is_there =
+        ["OVMF_CODE_4M.fd", "OVMF_CODE.fd"].iter().any(|file| has(&format!("/usr/share/OVMF/{file}")));
+    if !has("/usr/bin/qemu-system-x86_64") || !has("/usr/lib/ipxe/qemu/efi-virtio.rom") || !is_there {
+        println!("SKIP: no QEMU with UEFI firmware; install qemu-system-x86, ipxe-qemu and ovmf");
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let (disk, tftp) = (dir.path().join("disk.img"), dir.path().join("tftp"));
+    std::fs::write(&disk, bootable::efi_disk("disk"))?;
+    std::fs::create_dir(&tftp)?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let uri = format!("http://10.0.2.2:{}/loader.efi", listener.local_addr()?.port());
+    let server = tokio::spawn(serve(listener, bootable::efi_program("http")));
+    let suite = Suite::builder(U_BMC)
+        .set("sim.host=qemu")
+        .set("sim.qemu.firmware=uefi")
+        .set(format!("sim.qemu.disk={}", disk.display()))
+        .set(format!("sim.qemu.tftp={}", tftp.display()))
+        .set("sim.scripted.override_hold_ms=1500")
+        .start()
+        .await?;
+    let admin = suite.admin();
+
+    let boot = admin.get(SYSTEM).await?.json()?["Boot"].take();
+    assert_eq!(boot["BootSourceOverrideMode@Redfish.AllowableValues"], json!(["UEFI"]));
+    let targets = boot["BootSourceOverrideTarget@Redfish.AllowableValues"].as_array().context("no list")?;
+    assert!(targets.contains(&json!("BiosSetup")) && targets.contains(&json!("UefiHttp")), "{targets:?}");
+    let legacy = json!({
+        "BootSourceOverrideTarget": "BiosSetup", "BootSourceOverrideEnabled": "Once", "BootSourceOverrideMode": "Legacy"
+    });
+    assert_eq!(patch(&admin, legacy).await?, 400);
+    assert_eq!(shown(&admin).await?, ("None".to_owned(), "Disabled".to_owned()));
+
+    let setup = json!({
+        "BootSourceOverrideTarget": "BiosSetup", "BootSourceOverrideEnabled": "Once", "BootSourceOverrideMode": "UEFI"
+    });
+    assert_eq!(patch(&admin, setup).await?, 200);
+    let died = [("statemgr", suite.kill_daemon("statemgr")?), ("twin", suite.kill_daemon("twin")?)];
+    until_back(&suite, &died, "BiosSetup").await?;
+    let mut console = console(&suite).await?;
+    reset_to(&admin, "On", "On").await?;
+    // An entry of the first screen of its set-up, which nothing else shows.
+    console.says("Boot Maintenance Manager").await?;
+    until_taken_back(&admin).await?;
+    reset_to(&admin, "ForceRestart", "On").await?;
+    console.says("booted from disk.").await.context("once is for one boot")?;
+
+    let http = json!({
+        "BootSourceOverrideTarget": "UefiHttp", "BootSourceOverrideEnabled": "Once", "HttpBootUri": uri
+    });
+    assert_eq!(patch(&admin, http).await?, 200);
+    reset_to(&admin, "ForceRestart", "On").await?;
+    console.says("booted from http.").await?;
+    until_taken_back(&admin).await?;
+
+    // The power is cut as the firmware begins: it was a boot, and the next one is another.
+    let setup = json!({"BootSourceOverrideTarget": "BiosSetup", "BootSourceOverrideEnabled": "Once"});
+    assert_eq!(patch(&admin, setup).await?, 200);
+    reset_to(&admin, "ForceRestart", "On").await?;
+    until_taken_back(&admin).await?;
+    reset_to(&admin, "ForceOff", "Off").await?;
+    reset_to(&admin, "On", "On").await?;
+    console.says("booted from disk.").await.context("a boot that was cut off was the one")?;
     server.abort();
     suite.stop().await
 }

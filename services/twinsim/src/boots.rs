@@ -2,6 +2,8 @@
 
 use boot_override::{Order, Target};
 
+use crate::uefi::Setup;
+
 /// What a guest boots by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Boots {
@@ -53,6 +55,26 @@ impl Boots {
         let Some(order) = &self.order else { return Some(factory) };
         let place = order.iter().position(|target| is.contains(target))?;
         Some((place + 1) * STRIDE + factory)
+    }
+
+    /// No boot option is enabled, and it was told nothing.
+    fn has_nothing(&self) -> bool {
+        self.target() == Target::None && self.order.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Whether a boot enters the set-up, where the firmware has one. With nothing to boot from it does.
+    pub(crate) fn setup(&self) -> Setup {
+        match self.target() {
+            Target::BiosSetup => Setup::Enter,
+            Target::None if self.has_nothing() => Setup::Enter,
+            Target::None => Setup::AsTheSystemWants,
+            _ => Setup::Skip,
+        }
+    }
+
+    /// Whether what its firmware was told as it began is not for the boot after: a guest that restarts then begins anew.
+    pub(crate) fn is_for_one_start(&self) -> bool {
+        self.told.is_some() || self.has_nothing()
     }
 
     /// Whether a kernel that is there in place of a disk is loaded: it comes before all else.
@@ -119,6 +141,27 @@ mod tests {
         ] {
             assert_eq!(tried(&boots), wanted, "{boots:?}");
         }
+    }
+
+    #[test]
+    fn the_set_up_is_entered_when_it_is_asked_for_or_nothing_can_be_booted() {
+        use Setup::{AsTheSystemWants, Enter, Skip};
+        for (told, order, wanted, for_one) in [
+            (None, None, AsTheSystemWants, false),
+            (None, Some(vec![Target::Cd]), AsTheSystemWants, false),
+            (None, Some(vec![]), Enter, true),
+            (told(Target::None), Some(vec![]), Enter, true),
+            (told(Target::None), None, AsTheSystemWants, true),
+            (told(Target::BiosSetup), None, Enter, true),
+            (told(Target::Hdd), Some(vec![]), Skip, true),
+        ] {
+            let boots = Boots { told, order };
+            assert_eq!((boots.setup(), boots.is_for_one_start()), (wanted, for_one), "{boots:?}");
+        }
+        // No kernel goes before it, and the disk is what is booted when it is left.
+        let boots = Boots { told: told(Target::BiosSetup), order: None };
+        assert!(!boots.loads_kernel());
+        assert_eq!(tried(&boots), tried(&Boots::default()));
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod qemu;
 mod server;
 mod shell;
 mod sysfs;
+mod uefi;
 mod wire;
 mod world;
 

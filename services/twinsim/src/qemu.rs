@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use board::{MediaKind, Qemu};
+use board::{GuestFirmware, MediaKind, Qemu};
 use boot_override::Target;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::boots::{Boots, Device};
 use crate::drives::{Drive, Medium};
 use crate::error::Error;
+use crate::uefi::{self, Uefi};
 
 /// How long QEMU may take to call its monitor's socket. It does so before the guest runs.
 const MONITOR_TIMEOUT: Duration = Duration::from_secs(20);
@@ -76,6 +77,8 @@ pub(crate) struct Machine {
     qemu: Qemu,
     host: String,
     run_dir: PathBuf,
+    /// Its firmware, where that is UEFI.
+    uefi: Option<Uefi>,
 }
 
 /// A running guest.
@@ -106,7 +109,7 @@ impl Running {
 
     /// Something waits for its next boot, an order or wishes, or nothing does: with something it must not restart itself unseen.
     pub(crate) fn expect_boot(&mut self, is_awaited: bool) {
-        let ends = is_awaited || self.boots.told.is_some();
+        let ends = is_awaited || self.boots.is_for_one_start();
         if ends != self.reboot_ends {
             self.reboot_ends = ends;
             self.order(Order::RebootEnds(ends));
@@ -129,7 +132,8 @@ impl Running {
 impl Machine {
     /// Checks that what a guest needs is there, and ends one that an earlier twin left behind.
     pub(crate) fn new(qemu: &Qemu, host: &str, run_dir: &Path) -> Result<Self, Error> {
-        let machine = Self { qemu: qemu.clone(), host: host.to_owned(), run_dir: run_dir.to_owned() };
+        let mut machine =
+            Self { qemu: qemu.clone(), host: host.to_owned(), run_dir: run_dir.to_owned(), uefi: None };
         if !is_installed(&qemu.binary) {
             let what = format!("the program {}", qemu.binary.display());
             return Err(Error::Guest { what, remedy: "install the package qemu-system-x86" });
@@ -143,6 +147,14 @@ impl Machine {
                 let what = file.display().to_string();
                 return Err(Error::Guest { what, remedy: "run `cargo xtask guest`" });
             }
+        }
+        if qemu.firmware == GuestFirmware::Uefi {
+            let found = Uefi::find(Path::new(uefi::FOLDER), machine.file("vars"));
+            let missing = || {
+                let what = format!("OVMF in {} (OVMF_CODE_4M.fd and OVMF_VARS_4M.fd)", uefi::FOLDER);
+                Error::Guest { what, remedy: "install the package ovmf, or set sim.qemu.firmware = \"bios\"" }
+            };
+            machine.uefi = Some(found.ok_or_else(missing)?);
         }
         machine.end_orphan();
         Ok(machine)
@@ -179,8 +191,8 @@ impl Machine {
         }
     }
 
-    /// QEMU's arguments. The q35 machine has the ACPI power button and PC firmware; without a disk the kernel is loaded directly. Screen and input are on
-    /// the VNC socket; without SMM the firmware of the screen would not run, and it would stay black.
+    /// QEMU's arguments. The q35 machine has the ACPI power button and PC firmware, or that of `uefi` as flash; without a disk the kernel is loaded directly.
+    /// Screen and input are on the VNC socket; without SMM the firmware of the screen would not run, and it would stay black.
     fn arguments(&self, boots: &Boots, drives: &[Drive]) -> Vec<OsString> {
         let socket = |ending: &str| self.file(ending).into_os_string();
         let join = |parts: &[&std::ffi::OsStr]| parts.iter().copied().collect::<OsString>();
@@ -221,6 +233,14 @@ impl Machine {
         arguments.extend(["-chardev".into(), chardev]);
         for device in ["ipmi-bmc-extern,id=bmc,chardev=ipmi", "isa-ipmi-kcs,bmc=bmc"] {
             arguments.extend(["-device".into(), device.into()]);
+        }
+        if let Some(uefi) = &self.uefi {
+            for (before, file) in [
+                ("if=pflash,unit=0,format=raw,readonly=on,file=", uefi.code()),
+                ("if=pflash,unit=1,format=raw,file=", uefi.variables()),
+            ] {
+                arguments.extend(["-drive".into(), join(&[before.as_ref(), &escaped(file.as_os_str())])]);
+            }
         }
         arguments.extend(self.boot_arguments(boots));
         for device in USB {
@@ -279,7 +299,7 @@ impl Machine {
             // What has no place is not tried after all that has one.
             add("-boot", "strict=on", None, "");
         }
-        if boots.told.is_some() {
+        if boots.is_for_one_start() {
             add("-action", "reboot=shutdown", None, "");
         }
         arguments
@@ -329,7 +349,7 @@ impl Machine {
             }
             teller.tell(GuestEvent::Exited { rebooted }).await;
         });
-        let reboot_ends = boots.told.is_some();
+        let reboot_ends = boots.is_for_one_start();
         Running { orders, killed, task, generation, pid: None, boots, reboot_ends }
     }
 
@@ -342,6 +362,9 @@ impl Machine {
         teller: &Teller<E, W>,
     ) -> io::Result<(ExitStatus, bool)> {
         self.write_script(boots)?;
+        if let Some(uefi) = &self.uefi {
+            uefi.prepare(boots.setup())?;
+        }
         let socket = self.file("qmp");
         for stale in [&socket, &self.file("vnc"), &self.file("pid")] {
             match std::fs::remove_file(stale) {
@@ -541,7 +564,7 @@ impl GuestDrives {
             // Firmware learns by a reset what there is to boot from, and that must not end the guest.
             monitor.execute_with("set-action", &json!({ "reboot": "reset" })).await;
             monitor.execute("system_reset").await;
-            if self.boots.told.is_some() {
+            if self.boots.is_for_one_start() {
                 monitor.execute_with("set-action", &json!({ "reboot": "shutdown" })).await;
             }
         }
@@ -783,6 +806,34 @@ mod tests {
     }
 
     #[test]
+    fn uefi_firmware_is_flash_that_a_guest_reads_beside_flash_that_it_writes() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
+        let set = [("sim.host".to_owned(), "qemu".to_owned())];
+        let qemu = board::Board::load(&path, &set).unwrap().sim.unwrap().qemu;
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"] {
+            std::fs::write(dir.path().join(file), b"").unwrap();
+        }
+        let run_dir = PathBuf::from("/run/a,b");
+        let mut machine = Machine { qemu, host: "system".to_owned(), run_dir, uefi: None };
+        let flash = |machine: &Machine| {
+            let arguments = machine.arguments(&Boots::default(), &[]).into_iter();
+            let arguments = arguments.map(|argument| argument.into_string().unwrap());
+            arguments.filter(|argument| argument.contains("if=pflash")).collect::<Vec<String>>()
+        };
+        assert_eq!(flash(&machine), Vec::<String>::new());
+        machine.uefi = Uefi::find(dir.path(), machine.file("vars"));
+        let code = dir.path().join("OVMF_CODE_4M.fd");
+        assert_eq!(
+            flash(&machine),
+            [
+                format!("if=pflash,unit=0,format=raw,readonly=on,file={}", code.display()),
+                "if=pflash,unit=1,format=raw,file=/run/a,,b/guest-system.vars".to_owned(),
+            ]
+        );
+    }
+
+    #[test]
     fn each_guest_has_usb_ports_and_a_pointer_with_places_once_before_its_drives() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
         let set = [("sim.host".to_owned(), "qemu".to_owned())];
@@ -793,6 +844,7 @@ mod tests {
             qemu: board.sim.unwrap().qemu,
             host: "system".to_owned(),
             run_dir: PathBuf::from("/run/test"),
+            uefi: None,
         };
         for drives in [Vec::new(), all] {
             let arguments: Vec<String> = machine

@@ -605,7 +605,7 @@ impl Twin {
                     GuestAction::PowerButton => Order::PowerButton,
                     // Firmware that is told what to boot from, or was, or has another order now, begins in a new process: QEMU takes that at its start.
                     GuestAction::Reset
-                        if boots.told.is_some()
+                        if boots.is_for_one_start()
                             || seat
                                 .guest
                                 .as_ref()

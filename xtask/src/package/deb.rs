@@ -12,7 +12,7 @@ pub(super) fn pack(files: &[File], version: &str, architecture: &str, depends: &
     let size: usize = files.iter().map(|file| file.bytes.len().div_ceil(1024)).sum();
     let control = format!(
         "Package: {NAME}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: u-bmc <noreply@u-bmc.invalid>\n\
-         Depends: {depends}\nSuggests: qemu-system-x86\nSection: net\nPriority: optional\nInstalled-Size: {size}\n\
+         Depends: {depends}\nSuggests: qemu-system-x86, ovmf\nSection: net\nPriority: optional\nInstalled-Size: {size}\n\
          Description: simulated server with its management controller\n \
          A machine with sensors, fans, power supplies and a serial console, as data, and the whole\n \
          suite of u-bmc in front of it: Redfish, REST, gRPC and a Web UI. For people who test\n \
