@@ -418,8 +418,8 @@ async fn the_console_is_open_to_accounts_that_consoles_are_for_alone() -> Result
     anyhow::ensure!(sessions.is_empty(), "{sessions:?}");
 
     give(&["ACCOUNT_TYPE_IPMI", "ACCOUNT_TYPE_HOST_CONSOLE"]).await?;
-    let mut sol = bmc.ipmitool_sol("127.0.0.1", WORKER)?;
-    sol.says("SOL Session operational").await?;
+    // What it prints it shows only when the machine prints as well, which is off.
+    let sol = bmc.ipmitool_sol("127.0.0.1", WORKER)?;
     bmc.is_active(true).await?;
     // What is open ends with the type.
     give(&["ACCOUNT_TYPE_IPMI"]).await?;

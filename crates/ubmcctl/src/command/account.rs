@@ -42,14 +42,16 @@ fn types(user: &User) -> String {
 
 /// The numbers of types by their words, as [`types`] shows them. One at least: an account that is for nothing is disabled.
 fn numbers(words: &[String]) -> Result<Vec<i32>, Failure> {
-    let all = || {
-        let known = (1..).map_while(|number| AccountType::try_from(number).ok());
-        known.map(|kind| enum_word(kind.as_str_name(), TYPE)).collect::<Vec<_>>().join(" ")
+    let known = || {
+        let kinds = (1..).map_while(|number| AccountType::try_from(number).ok());
+        kinds.map(|kind| (i32::from(kind), enum_word(kind.as_str_name(), TYPE)))
     };
+    let all = || known().map(|(_, name)| name).collect::<Vec<_>>().join(" ");
+    // `HostConsole`, as Redfish writes it, is `host-console`.
+    let letters = |word: &str| word.replace(['-', '_'], "").to_lowercase();
     let number = |word: &String| {
-        let name = format!("{TYPE}{}", word.to_uppercase().replace('-', "_"));
-        let known = AccountType::from_str_name(&name).filter(|kind| *kind != AccountType::Unspecified);
-        known.map(i32::from).ok_or_else(|| {
+        let found = known().find(|(_, name)| letters(name) == letters(word));
+        found.map(|(number, _)| number).ok_or_else(|| {
             Failure::Usage(format!("{word} is no type of account; those there are: {}", all()))
         })
     };

@@ -36,7 +36,14 @@ fn whole(path: &str) -> String {
 /// What the body of an error says.
 fn refusal(http: StatusCode, body: &Value) -> Status {
     let messages = body.pointer("/error/@Message.ExtendedInfo").and_then(Value::as_array);
-    let texts = messages.into_iter().flatten().filter_map(|message| message.get("Message")?.as_str());
+    // What was refused, and what can be done about it.
+    let text = |message: &Value, key: &str| message.get(key).and_then(Value::as_str).map(str::to_owned);
+    let texts = messages
+        .into_iter()
+        .flatten()
+        .flat_map(|message| [text(message, "Message"), text(message, "Resolution")])
+        .flatten()
+        .filter(|text| text != "None." && text != "None");
     let message = texts.collect::<Vec<_>>().join(" ");
     Status {
         code: match http.as_u16() {
@@ -70,5 +77,8 @@ mod tests {
         let status = refusal(StatusCode::NOT_FOUND, &body);
         assert_eq!((status.code, status.message.as_str()), (Code::NotFound, "The resource was not found."));
         assert_eq!(refusal(StatusCode::BAD_GATEWAY, &Value::Null).code, Code::Unavailable);
+        let message = json!({"Message": "There are insufficient privileges.", "Resolution": "Ask for the type Redfish."});
+        let status = refusal(StatusCode::FORBIDDEN, &json!({"error": {"@Message.ExtendedInfo": [message]}}));
+        assert_eq!(status.message, "There are insufficient privileges. Ask for the type Redfish.");
     }
 }
