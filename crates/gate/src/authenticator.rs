@@ -131,8 +131,9 @@ impl Change {
                     .ok()
                     .map(|request| Self::Session(request.id));
             }
-            "UpdateUser" => api::UpdateUserRequest::decode(request)
-                .map(|request| request.user.map(|user| user.id).unwrap_or_default()),
+            "UpdateUser" => {
+                api::UpdateUserRequest::decode(request).map(|request| request.user.unwrap_or_default().id)
+            }
             "DeleteUser" => api::DeleteUserRequest::decode(request).map(|request| request.id),
             "ChangePassword" => api::ChangePasswordRequest::decode(request).map(|request| request.id),
             "ResetPassword" => api::ResetPasswordRequest::decode(request).map(|request| request.id),
