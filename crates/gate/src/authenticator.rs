@@ -76,7 +76,7 @@ pub(crate) struct Found {
 pub enum Change {
     /// Everything: events may have been missed, or whom it concerns is not said.
     Everything,
-    /// All credentials of the account of this id.
+    /// All credentials of the account of this id, or of this name where a request names it by that.
     User(String),
     /// The session of this id.
     Session(String),
@@ -119,27 +119,40 @@ impl Change {
         }
     }
 
-    /// What was verified before this request is answered and may be wrong after it; `None` when nothing is.
+    /// What was verified before this request is answered and may be wrong after it; `None` when nothing is. A change of one account is a change of that one alone: who
+    /// may change but his own must not have the passwords of all others checked anew by it.
     pub(crate) fn of_request(method: &MethodInfo, request: &[u8]) -> Option<Self> {
-        use schema::v1alpha1::DeleteSessionRequest;
         if method.owner != JUDGE || method.read_only() || method.internal {
             return None;
         }
-        match method.method {
+        let account = match method.method {
             "DeleteSession" => {
-                DeleteSessionRequest::decode(request).ok().map(|request| Self::Session(request.id))
+                return api::DeleteSessionRequest::decode(request)
+                    .ok()
+                    .map(|request| Self::Session(request.id));
             }
-            // What begins takes nothing away.
-            name if name.starts_with("Create") => None,
-            // Accounts are named by name as well as by id, and a role is many accounts'.
-            _ => Some(Self::Everything),
-        }
+            "UpdateUser" => {
+                api::UpdateUserRequest::decode(request).map(|request| request.user.unwrap_or_default().id)
+            }
+            "DeleteUser" => api::DeleteUserRequest::decode(request).map(|request| request.id),
+            "ChangePassword" => api::ChangePasswordRequest::decode(request).map(|request| request.id),
+            "ResetPassword" => api::ResetPasswordRequest::decode(request).map(|request| request.id),
+            // What begins takes nothing away, nor does the end of a lockout.
+            name if name == "DeleteLockout" || name.starts_with("Create") => return None,
+            // A role is many accounts', and the policy is all accounts'.
+            _ => return Some(Self::Everything),
+        };
+        Some(account.ok().filter(|id| !id.is_empty()).map_or(Self::Everything, Self::User))
     }
 
     fn concerns(&self, caller: &Caller) -> bool {
         match self {
             Self::Everything => true,
-            Self::User(id) => caller.principal.user_id == *id,
+            // An id that is another account's name has that checked once more.
+            Self::User(id) => {
+                let principal = &caller.principal;
+                principal.user_id == *id || principal.username == *id
+            }
             Self::Session(id) => caller.principal.session_id == *id,
         }
     }
@@ -647,24 +660,58 @@ mod tests {
 
     #[test]
     fn a_request_drops_what_it_may_take_access_away_from_and_no_more() {
-        use schema::v1alpha1::DeleteSessionRequest;
-        let id = DeleteSessionRequest { id: "s1".to_owned() }.encode_to_vec();
-        for (name, change) in [
-            ("UserService.UpdateUser", Some(Change::Everything)),
-            ("UserService.DeleteUser", Some(Change::Everything)),
-            ("UserService.ChangePassword", Some(Change::Everything)),
-            ("UserService.ResetPassword", Some(Change::Everything)),
-            ("UserService.UpdateAccountPolicy", Some(Change::Everything)),
-            ("RoleService.UpdateRole", Some(Change::Everything)),
-            ("RoleService.DeleteRole", Some(Change::Everything)),
-            ("SessionService.DeleteSession", Some(Change::Session("s1".to_owned()))),
-            ("SessionService.CreateSession", None),
-            ("UserService.CreateUser", None),
-            ("UserService.ListUsers", None),
-            ("HostService.ChangeHostState", None),
+        let id = || "u1".to_owned();
+        let user = |id: String| {
+            let user = Some(api::User { id, ..api::User::default() });
+            api::UpdateUserRequest { user, ..api::UpdateUserRequest::default() }.encode_to_vec()
+        };
+        let change = api::ChangePasswordRequest { id: id(), ..api::ChangePasswordRequest::default() };
+        let reset = api::ResetPasswordRequest { id: id(), ..api::ResetPasswordRequest::default() };
+        let of_u1 = Some(Change::User(id()));
+        for (name, request, wanted) in [
+            ("UserService.UpdateUser", user(id()), of_u1.clone()),
+            ("UserService.UpdateUser", user(String::new()), Some(Change::Everything)),
+            ("UserService.DeleteUser", api::DeleteUserRequest { id: id() }.encode_to_vec(), of_u1.clone()),
+            ("UserService.ChangePassword", change.encode_to_vec(), of_u1.clone()),
+            ("UserService.ResetPassword", reset.encode_to_vec(), of_u1),
+            // It is none; whom it concerns nobody knows.
+            ("UserService.DeleteUser", vec![0xff], Some(Change::Everything)),
+            ("UserService.UpdateAccountPolicy", Vec::new(), Some(Change::Everything)),
+            ("RoleService.UpdateRole", Vec::new(), Some(Change::Everything)),
+            ("RoleService.DeleteRole", Vec::new(), Some(Change::Everything)),
+            (
+                "SessionService.DeleteSession",
+                api::DeleteSessionRequest { id: "s1".to_owned() }.encode_to_vec(),
+                Some(Change::Session("s1".to_owned())),
+            ),
+            ("SessionService.CreateSession", Vec::new(), None),
+            ("UserService.CreateUser", Vec::new(), None),
+            ("RoleService.CreateRole", Vec::new(), None),
+            ("LockoutService.DeleteLockout", Vec::new(), None),
+            ("UserService.ListUsers", Vec::new(), None),
+            ("HostService.ChangeHostState", Vec::new(), None),
         ] {
             let method = schema::method(&format!("rpc.{name}")).unwrap();
-            assert_eq!(Change::of_request(method, &id), change, "{name}");
+            assert_eq!(Change::of_request(method, &request), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_account_that_a_request_names_by_its_name_is_the_one_of_its_id() {
+        let worker = Caller {
+            principal: ipc::Principal {
+                username: "worker".to_owned(),
+                user_id: "u7".to_owned(),
+                ..ipc::Principal::default()
+            },
+            types: auth::AccountTypes::ALL,
+            password_change_required: false,
+            good_for: None,
+        };
+        for (named, concerns) in
+            [("u7", true), ("worker", true), ("Worker", false), ("u8", false), ("", false)]
+        {
+            assert_eq!(Change::User(named.to_owned()).concerns(&worker), concerns, "{named}");
         }
     }
 

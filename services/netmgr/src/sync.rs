@@ -5,9 +5,11 @@
 //! Nothing is slewed: no timer of u-bmc follows this clock (every machine lives on monotonic time), and events are ordered by
 //! their number. A step of some milliseconds harms nobody; a clock that runs fast for minutes would only hide the fault longer.
 //! A large offset after the first sync has to be confirmed by a second answer: a single wrong one must not break every certificate. So has the first one that leads
-//! far back: a clock without a battery is behind and not ahead, and accounts that have ended are open again by a time before their end.
+//! far back: a clock without a battery is behind and not ahead, and accounts that have ended are open again by a time before their end. Before the first sync an answer
+//! confirms any of the last ones, as many as there are servers, the same server's too: of servers that differ from each other one is believed in the end, and a clock that
+//! is far ahead does not stay so. Once it was right it stays as it is until two answers in a row agree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use units::{Millis, Mono};
 
@@ -84,8 +86,8 @@ pub(crate) struct Sync {
     poll: Millis,
     failures: u32,
     asking: Option<String>,
-    /// A large offset that waits for a second opinion.
-    doubt: Option<i64>,
+    /// Large offsets that wait for a second opinion, the newest last: one once the clock was right, else as many as there are servers.
+    doubts: VecDeque<i64>,
     reachable: bool,
     next: Option<Mono>,
     dice: Jitter,
@@ -103,7 +105,7 @@ impl Sync {
             poll: MIN_POLL,
             failures: 0,
             asking: None,
-            doubt: None,
+            doubts: VecDeque::new(),
             reachable: false,
             next: None,
             dice: Jitter::new(seed),
@@ -144,7 +146,8 @@ impl Sync {
 
     /// The clock is not kept by time servers any more: nothing is in sync.
     pub(crate) fn forget(&mut self) {
-        (self.last, self.stepping, self.doubt) = (None, None, None);
+        (self.last, self.stepping) = (None, None);
+        self.doubts.clear();
         (self.poll, self.failures) = (MIN_POLL, 0);
     }
 
@@ -238,7 +241,7 @@ impl Sync {
 
     fn right(&mut self, now: Mono, synced: Synced, poll: Millis) {
         self.failures = 0;
-        self.doubt = None;
+        self.doubts.clear();
         self.poll = poll;
         self.last = Some(synced);
         self.wait(now, poll);
@@ -272,8 +275,12 @@ impl Sync {
         let is_large = sample.offset_us.unsigned_abs() > LARGE_US.unsigned_abs();
         if is_large && (self.last.is_some() || sample.offset_us < 0) {
             let agreed =
-                self.doubt.is_some_and(|doubt| doubt.abs_diff(sample.offset_us) <= AGREE_US.unsigned_abs());
-            self.doubt = Some(sample.offset_us);
+                self.doubts.iter().any(|doubt| doubt.abs_diff(sample.offset_us) <= AGREE_US.unsigned_abs());
+            let most = if self.last.is_some() { 1 } else { self.servers.len().max(1) };
+            self.doubts.push_back(sample.offset_us);
+            while self.doubts.len() > most {
+                self.doubts.pop_front();
+            }
             if !agreed {
                 return Err(format!(
                     "an offset of {} s needs a second opinion",
@@ -345,6 +352,35 @@ mod tests {
         ask(&mut sync, &mut now);
         assert_eq!(sync.answer(now, NOW_US, sample(0)), Verdict::Right { offset_us: 0, first: true });
         assert!(!Sync::is_far_back(-LARGE_US) && !Sync::is_far_back(day));
+    }
+
+    #[test]
+    fn a_clock_that_is_far_ahead_does_not_stay_so_whatever_servers_say_of_each_other() {
+        let day = 86_400_000_000;
+        // One that is alone is asked once more.
+        let (mut sync, mut now) = ready(&["a"]);
+        ask(&mut sync, &mut now);
+        assert!(matches!(sync.answer(now, NOW_US, sample(-day)), Verdict::Refused(_)));
+        ask(&mut sync, &mut now);
+        assert_eq!(sync.answer(now, NOW_US, sample(-day)), Verdict::Step { offset_us: -day, first: true });
+        // All of them agree that it is ahead, and not by how much.
+        let (mut sync, mut now) = ready(&["a", "b", "c"]);
+        let begun = now;
+        for days in [1, 2, 3] {
+            ask(&mut sync, &mut now);
+            assert!(matches!(sync.answer(now, NOW_US, sample(-days * day)), Verdict::Refused(_)), "{days}");
+        }
+        assert_eq!(ask(&mut sync, &mut now), "a");
+        assert_eq!(sync.answer(now, NOW_US, sample(-day)), Verdict::Step { offset_us: -day, first: true });
+        assert!(begun.until(now).as_secs() < 60);
+        // Once it was right, servers that differ from each other leave it as it is.
+        let (mut sync, mut now) = ready(&["a", "b"]);
+        ask(&mut sync, &mut now);
+        assert_eq!(sync.answer(now, NOW_US, sample(0)), Verdict::Right { offset_us: 0, first: true });
+        for days in [1, 2, 1, 2, 1] {
+            ask(&mut sync, &mut now);
+            assert!(matches!(sync.answer(now, NOW_US, sample(-days * day)), Verdict::Refused(_)), "{days}");
+        }
     }
 
     #[test]
