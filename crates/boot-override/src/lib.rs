@@ -229,7 +229,7 @@ impl Setting {
     /// The setting that an update of `self` to `wanted` makes. `condition` is the id a client has seen, empty when it names none; `fresh` becomes
     /// the id of the new one. What is sent back as it was read changes nothing; the same choice made anew counts anew, as a boot may have used the
     /// one before. `supported` and `modes` are what the host can be told. The mode there is may be sent back with anything, as clients do that change
-    /// the target alone.
+    /// the target alone; the target there is, where the host cannot be told it any more, with [`Enabled::Disabled`] alone.
     ///
     /// # Errors
     /// [`Refusal`]; nothing is changed then.
@@ -249,18 +249,19 @@ impl Setting {
                 return Err(Refusal::Changed);
             }
         }
-        wanted.check(supported, modes)?;
+        let is_switched_off = wanted.enabled == Enabled::Disabled && wanted.target == self.target;
+        if !is_switched_off && !supported.contains(&wanted.target) {
+            return Err(Refusal::NotSupported(wanted.target));
+        }
+        wanted.check(modes)?;
         if ![Mode::Firmware, self.mode].contains(&wanted.mode) && !modes.contains(&wanted.mode) {
             return Err(Refusal::NoMode(wanted.mode));
         }
         Ok(Self { id: fresh, ..wanted })
     }
 
-    fn check(&self, supported: &[Target], modes: &[Mode]) -> Result<(), Refusal> {
+    fn check(&self, modes: &[Mode]) -> Result<(), Refusal> {
         let target = self.target;
-        if !supported.contains(&target) {
-            return Err(Refusal::NotSupported(target));
-        }
         if !self.http_boot_uri.is_empty() && !is_http(&self.http_boot_uri) {
             return Err(Refusal::NoUri);
         }
@@ -594,6 +595,34 @@ mod tests {
         }
         // What is UEFI's by name is done by something else there, with the one mode that there is.
         assert_eq!(choose(Mode::Firmware, Mode::Legacy, Enabled::Once), Ok(Mode::Legacy));
+    }
+
+    #[test]
+    fn a_target_that_the_host_has_lost_can_be_switched_off_and_nothing_else() {
+        // As it was stored while the host's firmware had a set-up.
+        let before = Setting { enabled: Enabled::Continuous, ..once("a", Target::BiosSetup) };
+        let choose = |before: &Setting, target, enabled| {
+            let wanted = Setting { target, enabled, ..before.clone() };
+            let supported = [Target::None, Target::Hdd];
+            before.choose(wanted, "", &supported, &[Mode::Legacy], "b".to_owned())
+        };
+        let off = choose(&before, Target::BiosSetup, Enabled::Disabled).unwrap();
+        assert_eq!((off.id.as_str(), off.target, off.order()), ("b", Target::BiosSetup, None));
+        assert!(choose(&off, Target::BiosSetup, Enabled::Disabled).is_ok());
+        for (target, enabled) in [
+            (Target::BiosSetup, Enabled::Once),
+            (Target::BiosSetup, Enabled::Continuous),
+            (Target::Diags, Enabled::Disabled),
+        ] {
+            for before in [&before, &off] {
+                assert_eq!(
+                    choose(before, target, enabled),
+                    Err(Refusal::NotSupported(target)),
+                    "{enabled:?}"
+                );
+            }
+        }
+        assert_eq!(choose(&before, Target::Hdd, Enabled::Once).unwrap().target, Target::Hdd);
     }
 
     #[test]

@@ -244,6 +244,23 @@ async fn a_mode_that_the_firmware_has_not_is_refused_by_name_unless_it_is_stored
 }
 
 #[tokio::test]
+async fn a_target_that_the_host_has_lost_is_switched_off() {
+    let mut bench = Bench::start(on()).await;
+    let stored = set(&bench, wanted(BootTarget::BiosSetup, Enabled::Continuous), &[]).await.expect("set");
+    bench.targets = vec![Target::None, Target::Hdd];
+    bench.kill_statemgr().await;
+    bench.start_statemgr().await;
+    assert_eq!(shown(&bench.host().await).id, shown(&stored).id);
+    let status = set(&bench, wanted(BootTarget::BiosSetup, Enabled::Once), &["enabled"]).await;
+    assert_eq!(status.expect_err("refused").reason(), "NOT_SUPPORTED");
+    assert_eq!(shown(&bench.host().await).id, shown(&stored).id);
+    let off = v1::BootOverride { enabled: Enabled::Disabled.into(), ..v1::BootOverride::default() };
+    let now = shown(&set(&bench, off, &["enabled"]).await.expect("set"));
+    assert_eq!((now.target(), now.enabled()), (BootTarget::BiosSetup, Enabled::Disabled));
+    assert_eq!(reset(&bench), None);
+}
+
+#[tokio::test]
 async fn a_host_that_cannot_be_told_yet_is_told_when_it_can() {
     let mut bench = Bench::start(on()).await;
     bench.pins.lose_mailbox(true);

@@ -362,8 +362,10 @@ impl Machine {
         teller: &Teller<E, W>,
     ) -> io::Result<(ExitStatus, bool)> {
         self.write_script(boots)?;
-        if let Some(uefi) = &self.uefi {
-            uefi.prepare(boots.setup())?;
+        if let Some(uefi) = self.uefi.clone() {
+            let setup = boots.setup();
+            // Beside the loop, which also plays the lines: a medium that is busy takes its time to store a file.
+            tokio::task::spawn_blocking(move || uefi.prepare(setup)).await??;
         }
         let socket = self.file("qmp");
         for stale in [&socket, &self.file("vnc"), &self.file("pid")] {
@@ -831,6 +833,44 @@ mod tests {
                 "if=pflash,unit=1,format=raw,file=/run/a,,b/guest-system.vars".to_owned(),
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn the_loop_goes_on_while_variables_are_made_ready() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../targets/sim/board.toml");
+        let set = [("sim.host".to_owned(), "qemu".to_owned())];
+        let mut qemu = board::Board::load(&path, &set).unwrap().sim.unwrap().qemu;
+        qemu.binary = PathBuf::from("/nowhere/qemu");
+        let dir = tempfile::tempdir().unwrap();
+        let template = efivars::Volume::empty(64 * 1024, 32 * 1024).unwrap();
+        std::fs::write(dir.path().join("OVMF_CODE.fd"), b"").unwrap();
+        std::fs::write(dir.path().join("OVMF_VARS.fd"), template.bytes()).unwrap();
+        let mut machine =
+            Machine { qemu, host: "system".to_owned(), run_dir: dir.path().to_owned(), uefi: None };
+        // Who reads it waits for its writer.
+        let pipe = machine.file("vars");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+            .unwrap();
+        machine.uefi = Uefi::find(dir.path(), pipe.clone());
+        let (opened, is_read) = oneshot::channel();
+        let (go_on, told) = std::sync::mpsc::channel::<()>();
+        let writer = std::thread::spawn(move || {
+            let file = std::fs::File::options().write(true).open(pipe).unwrap();
+            opened.send(()).unwrap();
+            let told = told.recv_timeout(Duration::from_secs(60));
+            drop(file);
+            told
+        });
+        let (events, mut received) = mpsc::channel(16);
+        let guest = machine.start(None, Boots::default(), Vec::new(), 1, events, |_, event| event);
+        is_read.await.unwrap();
+        go_on.send(()).expect("nothing else is done while they are read");
+        assert_eq!(writer.join().unwrap(), Ok(()));
+        guest.wait().await;
+        // They are there, and there is no emulator.
+        assert_eq!(std::fs::read(machine.file("vars")).unwrap(), template.bytes());
+        assert!(matches!(received.recv().await, Some(GuestEvent::Serial(_))));
+        assert!(matches!(received.recv().await, Some(GuestEvent::Exited { rebooted: false })));
     }
 
     #[test]

@@ -30,8 +30,9 @@ pub(crate) struct Bench {
     pub(crate) run_dir: tempfile::TempDir,
     /// The mailbox of the settings of the host's firmware, where it has one.
     pub(crate) firmware: Option<Firmware>,
-    /// How the host's firmware can be told to boot, as statemgr finds it at its start.
+    /// How, and what from, the host's firmware can be told to boot, as statemgr finds it at its start.
     pub(crate) modes: Vec<Mode>,
+    pub(crate) targets: Vec<Target>,
 }
 
 /// A firmware with a mailbox: it does what one has to do, when it is told to boot.
@@ -250,9 +251,19 @@ impl Bench {
         let pins = TwinBoard::new(config);
         let boot_id = "first".to_owned();
         let run_dir = tempfile::tempdir().expect("a folder");
-        let modes = Mode::CHOICES.to_vec();
-        let mut bench =
-            Self { bus, pins, client, powermgr: None, statemgr: None, boot_id, run_dir, firmware, modes };
+        let (modes, targets) = (Mode::CHOICES.to_vec(), Target::ALL.to_vec());
+        let mut bench = Self {
+            bus,
+            pins,
+            client,
+            powermgr: None,
+            statemgr: None,
+            boot_id,
+            run_dir,
+            firmware,
+            modes,
+            targets,
+        };
         bench.start_powermgr().await;
         bench.start_statemgr().await;
         bench
@@ -275,7 +286,7 @@ impl Bench {
         let firmware = self.firmware.clone().map(|one| -> Arc<dyn FirmwareMailbox> { Arc::new(one) });
         let path = BootPath {
             mailbox: Arc::new(self.pins.clone()),
-            targets: Target::ALL.to_vec(),
+            targets: self.targets.clone(),
             modes: self.modes.clone(),
         };
         self.statemgr = Some(tokio::spawn(async move {
