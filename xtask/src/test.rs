@@ -248,7 +248,10 @@ fn run_tier(tier: Tier, parts: &[long::Part], count: &mut Count) -> Result<()> {
         }
         Tier::Redfish => {
             cargo_test(&["-p", "redfish", "--lib"], &[], count)?;
-            cargo_test(&named(&REDFISH.map(str::to_owned)), &[need::redfish_env()?], count)
+            // A guest boots by an override, so what a machine of a guest needs has to be there as well.
+            let mut env = clients_env()?;
+            env.push(need::redfish_env()?);
+            cargo_test(&named(&REDFISH.map(str::to_owned)), &env, count)
         }
         Tier::Emulated => {
             let env = emulate::images()?;
