@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::client::tls_from;
 
 /// Longest wait for something to be said.
-const SAID_WITHIN: Duration = Duration::from_secs(120);
+const SAID_WITHIN: Duration = Duration::from_secs(300);
 
 /// A WebSocket of a suite.
 pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 const U_BMC: &str = env!("CARGO_BIN_EXE_u-bmc");
 const SYSTEM: &str = "/redfish/v1/Systems/system";
 /// Longer than a daemon takes to come back and to look.
-const LONG: Duration = Duration::from_secs(90);
+const LONG: Duration = Duration::from_secs(180);
 
 type Result<T = ()> = anyhow::Result<T>;
 
