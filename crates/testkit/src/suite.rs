@@ -286,6 +286,26 @@ impl Suite {
         self.log.lines.borrow().clone()
     }
 
+    /// Runs `ubmcctl`, which lies beside the suite's binary `u_bmc`, as the administrator. Whether it succeeded, and what it says.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub async fn ubmcctl(&self, u_bmc: impl AsRef<Path>, words: &[&str]) -> Result<(bool, String)> {
+        let secret = self.scratch().join("administrator");
+        std::fs::write(&secret, ADMIN_PASSWORD)?;
+        let server = format!("https://{}", self.https());
+        let output = Command::new(u_bmc.as_ref().with_file_name("ubmcctl"))
+            .args(["--server", &server, "--insecure", "--user", "admin", "--password-file"])
+            .arg(&secret)
+            .args(words)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    }
+
     /// Waits until a line of the log holds `text`, from the start of the log.
     ///
     /// # Errors

@@ -592,17 +592,8 @@ async fn it_is_switched_by_the_api_by_redfish_and_by_ubmcctl_and_stays_so() -> R
     ensure!(said["port"] == port && said.get("enabled").is_none(), "{said}");
 
     // By ubmcctl, and after a restart.
-    let secret = bmc.home.path().join("secret");
-    std::fs::write(&secret, ADMIN_PASSWORD)?;
-    let server = format!("https://{}", bmc.suite.https());
-    let output = Command::new(std::path::Path::new(U_BMC).with_file_name("ubmcctl"))
-        .args(["--server", &server, "--insecure", "--user", "admin", "--password-file"])
-        .arg(&secret)
-        .args(["ssh", "enable"])
-        .output()
-        .await?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success() && said.contains(&format!("SSH is on at [::]:{port}")), "{output:?}");
+    let (fine, said) = bmc.suite.ubmcctl(U_BMC, &["ssh", "enable"]).await?;
+    ensure!(fine && said.contains(&format!("SSH is on at [::]:{port}")), "{said}");
     ensure!(is_greeted(&mut silent("127.0.0.1", port).await?).await);
     bmc.suite.stop().await?;
     bmc.suite = builder().start().await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use serde_json::{Value, json};
-use testkit::{ADMIN_PASSWORD, Client, Suite, eventually};
+use testkit::{Client, Suite, eventually};
 use tokio::net::TcpStream;
 
 type Result<T = ()> = anyhow::Result<T>;
@@ -84,20 +84,8 @@ async fn it_is_switched_by_redfish_by_the_api_and_by_ubmcctl_and_stays_so() -> R
     let suite = at(dir.path(), &address).start().await?;
     ensure!(suite.ready.http.is_none(), "{:?}", suite.ready);
     is_open(&suite, port, false).await?;
-    let secret = dir.path().join("secret");
-    std::fs::write(&secret, ADMIN_PASSWORD)?;
-    let server = format!("https://{}", suite.https());
-    let output = tokio::process::Command::new(std::path::Path::new(U_BMC).with_file_name("ubmcctl"))
-        .args(["--server", &server, "--insecure", "--user", "admin", "--password-file"])
-        .arg(&secret)
-        .args(["redirect", "enable"])
-        .output()
-        .await?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(
-        output.status.success() && said.contains(&format!("HTTP at {address} leads to HTTPS")),
-        "{output:?}"
-    );
+    let (fine, said) = suite.ubmcctl(U_BMC, &["redirect", "enable"]).await?;
+    ensure!(fine && said.contains(&format!("HTTP at {address} leads to HTTPS")), "{said}");
     is_open(&suite, port, true).await?;
     suite.stop().await?;
 

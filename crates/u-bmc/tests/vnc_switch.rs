@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use serde_json::{Value, json};
-use testkit::{ADMIN_PASSWORD, Suite, eventually};
+use testkit::{Suite, eventually};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
@@ -88,20 +88,8 @@ async fn it_is_switched_by_redfish_by_the_api_and_by_ubmcctl_and_stays_so() -> R
     // Also after a restart, whatever the configuration says; and on again.
     let suite = builder().start().await?;
     is_open(&suite, port, false).await?;
-    let secret = dir.path().join("secret");
-    std::fs::write(&secret, ADMIN_PASSWORD)?;
-    let server = format!("https://{}", suite.https());
-    let output = tokio::process::Command::new(std::path::Path::new(U_BMC).with_file_name("ubmcctl"))
-        .args(["--server", &server, "--insecure", "--user", "admin", "--password-file"])
-        .arg(&secret)
-        .args(["vnc", "enable"])
-        .output()
-        .await?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(
-        output.status.success() && said.contains(&format!("VNC is on at 127.0.0.1:{port}")),
-        "{output:?}"
-    );
+    let (fine, said) = suite.ubmcctl(U_BMC, &["vnc", "enable"]).await?;
+    ensure!(fine && said.contains(&format!("VNC is on at 127.0.0.1:{port}")), "{said}");
     is_open(&suite, port, true).await?;
 
     // websrv dies: the port is open again with it.
